@@ -1,0 +1,201 @@
+"""Bytes to records and back.
+
+Owns MessagePack, the shape checks that types cannot state, and error texts; must not know sockets or time.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from recis.wire.messages import (
+    ID_PATTERN,
+    MAX_FRAME_BYTES,
+    MAX_KEY_CHARS,
+    MAX_TRACE_CHUNK_BYTES,
+    PROTOCOL_VERSION,
+    ClientRecord,
+    Frame,
+    Hello,
+    Points,
+    ServerRecord,
+    TraceChunk,
+    TraceOpen,
+    TraceRecord,
+)
+
+__all__ = [
+    "WireError",
+    "column",
+    "decode_client",
+    "decode_server",
+    "decode_trace",
+    "encode",
+    "is_id",
+    "points_columns",
+]
+
+_encoder = msgspec.msgpack.Encoder()
+_client = msgspec.msgpack.Decoder(ClientRecord)
+_server = msgspec.msgpack.Decoder(ServerRecord)
+_trace = msgspec.msgpack.Decoder(TraceRecord)
+_any = msgspec.msgpack.Decoder()
+_is_id = re.compile(ID_PATTERN).fullmatch
+
+
+class WireError(ValueError):
+    """A message that does not keep to the protocol: what was expected, what came, where in the message.
+
+    Attributes:
+        code: one of `malformed`, `version`, `too_large`; closes the connection.
+        path: where in the record, `$` for the whole.
+    """
+
+    def __init__(self, code: str, message: str, path: str = "$") -> None:
+        super().__init__(f"{message} - at `{path}`")
+        self.code = code
+        self.path = path
+
+
+def encode(record: msgspec.Struct) -> bytes:
+    """One record as MessagePack."""
+    return _encoder.encode(record)
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` may name a run, writer, attempt, command or control."""
+    return _is_id(text) is not None
+
+
+def column(values: Iterable[float] | npt.NDArray[Any], dtype: str) -> bytes:
+    """Numbers as a little-endian column; `dtype` is `<i8` or `<f8`."""
+    return np.asarray(values, dtype=dtype).tobytes()
+
+
+def points_columns(
+    points: Points,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Views on a checked `Points`: steps `[n]` int64, times `[n]` int64 ns, values `[k, n]` float64."""
+    steps = np.frombuffer(points.steps, "<i8")
+    times = np.frombuffer(points.times, "<i8")
+    values = np.frombuffer(points.values, "<f8").reshape(len(points.keys), len(steps))
+    return steps, times, values
+
+
+def decode_client(data: bytes) -> ClientRecord:
+    """A record of the training process.
+
+    Raises:
+        WireError: not MessagePack, not a known record, another protocol version, wrong shapes, or too large.
+    """
+    record: ClientRecord = _decode(_client, data, MAX_FRAME_BYTES)
+    if isinstance(record, Hello):
+        _check_ids(run=record.run, writer=record.writer, attempt=record.attempt)
+        if not 0 <= record.rank < record.world_size:
+            raise WireError(
+                "malformed",
+                f"expected 0 <= rank < world_size ({record.world_size}), got {record.rank}",
+                "$.rank",
+            )
+    elif isinstance(record, Frame):
+        if record.n < 1:
+            raise WireError("malformed", f"expected a frame number of at least 1, got {record.n}", "$.n")
+        for position, item in enumerate(record.records):
+            if isinstance(item, Points):
+                _check_points(item, f"$.records[{position}]")
+    return record
+
+
+def decode_server(data: bytes) -> ServerRecord:
+    """A record of the server; raises `WireError` as `decode_client`."""
+    record: ServerRecord = _decode(_server, data, MAX_FRAME_BYTES)
+    return record
+
+
+def decode_trace(data: bytes) -> TraceRecord:
+    """A record of `/ws/trace`, either direction; raises `WireError` as `decode_client`."""
+    record: TraceRecord = _decode(_trace, data, MAX_TRACE_CHUNK_BYTES + 1024)
+    if isinstance(record, TraceOpen):
+        _check_ids(run=record.run, attempt=record.attempt)
+        if re.fullmatch(r"[0-9a-f]{64}", record.sha256) is None:
+            raise WireError("malformed", f"expected 64 hex digits, got {record.sha256[:80]!r}", "$.sha256")
+        if record.size < 0 or record.rank < 0:
+            raise WireError(
+                "malformed",
+                f"expected size and rank of at least 0, got {record.size} and {record.rank}",
+                "$.size",
+            )
+    elif isinstance(record, TraceChunk) and not 1 <= len(record.data) <= MAX_TRACE_CHUNK_BYTES:
+        raise WireError("malformed", f"expected 1 to {MAX_TRACE_CHUNK_BYTES} bytes, got {len(record.data)}", "$.data")
+    return record
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes, limit: int) -> Any:
+    if len(data) > limit:
+        raise WireError("too_large", f"expected at most {limit} bytes, got {len(data)}")
+    try:
+        record = decoder.decode(data)
+    except msgspec.ValidationError as error:
+        _check_version(data)
+        text, _, path = str(error).partition(" - at ")
+        raise WireError("malformed", text, path.strip("`") or "$") from error
+    except msgspec.DecodeError as error:
+        raise WireError(
+            "malformed", f"expected one MessagePack record, got {len(data)} bytes that are none: {error}"
+        ) from error
+    if getattr(record, "v", PROTOCOL_VERSION) != PROTOCOL_VERSION:
+        _check_version(data)
+    return record
+
+
+def _check_version(data: bytes) -> None:
+    """A record of another version may fail its types first; say the real reason."""
+    raw = _any.decode(data)
+    version = raw.get("v", PROTOCOL_VERSION) if isinstance(raw, dict) else PROTOCOL_VERSION
+    if version != PROTOCOL_VERSION:
+        raise WireError("version", f"expected protocol version {PROTOCOL_VERSION}, got {version!r}", "$.v")
+
+
+def _check_ids(**ids: str) -> None:
+    for name, text in ids.items():
+        if not is_id(text):
+            raise WireError(
+                "malformed",
+                f"expected 1 to 128 letters, digits, '.', '_' or '-', starting with a letter or digit, got {text[:80]!r}",
+                f"$.{name}",
+            )
+
+
+def _check_points(points: Points, path: str) -> None:
+    rows, uneven = divmod(len(points.steps), 8)
+    columns = len(points.keys)
+    if uneven or rows == 0 or columns == 0:
+        raise WireError(
+            "malformed",
+            f"expected keys and a column of int64, got {columns} keys and {len(points.steps)} bytes",
+            f"{path}.steps",
+        )
+    if len(points.times) != rows * 8:
+        raise WireError(
+            "malformed",
+            f"expected {rows * 8} bytes for {rows} rows, got {len(points.times)}",
+            f"{path}.times",
+        )
+    if len(points.values) != rows * columns * 8:
+        raise WireError(
+            "malformed",
+            f"expected {rows * columns * 8} bytes for {columns} keys x {rows} rows, got {len(points.values)}",
+            f"{path}.values",
+        )
+    if len(set(points.keys)) != columns:
+        raise WireError("malformed", "expected every key once", f"{path}.keys")
+    for key in points.keys:
+        if not 0 < len(key) <= MAX_KEY_CHARS or not key.isprintable():
+            raise WireError(
+                "malformed",
+                f"expected 1 to {MAX_KEY_CHARS} printable characters, got {len(key)}: {key[:80]!r}",
+                f"{path}.keys",
+            )

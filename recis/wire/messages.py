@@ -1,0 +1,287 @@
+"""Every record that crosses `/ws/ingest` and `/ws/trace`: frozen, tagged, with the protocol version and the limits.
+
+Owns names, types and limits; must not know how bytes are made (`codec`), when they are sent (`session`), or torch.
+`docs/protocol.md` describes the same records for other languages. Rules for change: a new field gets a default,
+an unknown field is ignored, a meaning never changes under the same name.
+"""
+
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+__all__ = [
+    "ID_PATTERN",
+    "MAX_FRAME_BYTES",
+    "MAX_KEY_CHARS",
+    "MAX_TEXT_CHARS",
+    "MAX_TRACE_CHUNK_BYTES",
+    "PROTOCOL_VERSION",
+    "Ack",
+    "ClientRecord",
+    "Command",
+    "Declare",
+    "Event",
+    "Frame",
+    "FrameRecord",
+    "Hello",
+    "Line",
+    "Pass",
+    "Points",
+    "Refuse",
+    "Result",
+    "Seen",
+    "ServerRecord",
+    "Status",
+    "TraceAck",
+    "TraceChunk",
+    "TraceOpen",
+    "TraceRecord",
+    "TraceReply",
+    "Welcome",
+]
+
+PROTOCOL_VERSION = 1
+MAX_FRAME_BYTES = 4 << 20
+"""Largest message on `/ws/ingest`; a larger one closes the connection with code 1009."""
+MAX_TRACE_CHUNK_BYTES = 1 << 20
+"""Largest file part in one `TraceChunk`."""
+MAX_KEY_CHARS = 512
+"""Longest series name; the client shortens a longer one and adds a digest of it."""
+MAX_TEXT_CHARS = 8192
+"""Longest log line, alert, reason or message."""
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+"""What a run, writer, attempt, command or control identifier looks like."""
+
+
+class Record(Struct, frozen=True, kw_only=True, tag_field="t", omit_defaults=True):
+    """Base of all records: MessagePack maps whose key `t` holds the tag."""
+
+
+# --- inside a frame -------------------------------------------------------------------------------------------------
+
+
+class Points(Record, frozen=True, tag="points"):
+    """Values of metrics that were reported together: one row per report, one column per key.
+
+    Args:
+        keys: the k series names, each 1 to `MAX_KEY_CHARS` characters, no two equal.
+        steps: n little-endian int64, the step of each row.
+        times: n little-endian int64, nanoseconds since the Unix epoch.
+        values: k * n little-endian float64, key after key; NaN and infinities are values like others.
+    """
+
+    keys: tuple[str, ...]
+    steps: bytes
+    times: bytes
+    values: bytes
+
+
+class Pass(Record, frozen=True, tag="pass"):
+    """One filter pass over one hash table on one rank; counts are rows, `bytes` is what the table holds after it."""
+
+    table: str
+    step: int
+    time_ns: int
+    interval: int | None
+    rows_before: int
+    evicted: int
+    rows_after: int
+    admitted: int
+    milliseconds: float
+    bytes: int
+
+
+class Line(Record, frozen=True, tag="line"):
+    """A line of the training log."""
+
+    time_ns: int
+    text: str
+    level: str = "info"
+    step: int | None = None
+
+
+class Event(Record, frozen=True, tag="event"):
+    """Something to draw on the charts: an alert, a lost trace, a value changed in code."""
+
+    kind: str
+    time_ns: int
+    text: str
+    level: Literal["info", "warning", "error"] = "info"
+    step: int | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+class Declare(Record, frozen=True, tag="declare"):
+    """A control that this rank offers, with its value now; sent again whenever the value changes by itself."""
+
+    control: str
+    type: Literal["int", "float", "bool", "str", "profile"]
+    value: Any = None
+    step: int | None = None
+    time_ns: int = 0
+    minimum: float | None = None
+    maximum: float | None = None
+    nullable: bool = False
+    unit: str = ""
+    description: str = ""
+
+
+class Result(Record, frozen=True, tag="result"):
+    """How a command ended on this rank: the value before and after, and the step at whose boundary it took effect."""
+
+    command: str
+    control: str
+    state: Literal["applied", "rejected"]
+    step: int
+    time_ns: int
+    old: Any = None
+    new: Any = None
+    message: str = ""
+
+
+class Status(Record, frozen=True, tag="status"):
+    """The rank's last word (or, with `running`, its first): how its training stands."""
+
+    state: Literal["running", "finished", "failed"]
+    time_ns: int
+    message: str = ""
+
+
+FrameRecord = Points | Pass | Line | Event | Declare | Result | Status
+
+
+# --- training process to server -------------------------------------------------------------------------------------
+
+
+class Hello(Record, frozen=True, tag="hello"):
+    """First record of every connection: who writes.
+
+    A `writer` is one numbered stream of frames: one training process, or its spool sent later. `attempt` is equal on
+    all ranks of one start of the job and new at the next start. `first` is the lowest frame number that the writer
+    still has; frames below it that the server has not seen are gone and are counted as missing.
+    """
+
+    run: str
+    writer: str
+    attempt: str
+    project: str = "default"
+    name: str = ""
+    rank: int = 0
+    world_size: int = 1
+    first: int = 1
+    config: dict[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    host: str = ""
+    pid: int = 0
+    client: str = ""
+    time_ns: int = 0
+    v: int = PROTOCOL_VERSION
+
+
+class Frame(Record, frozen=True, tag="frame"):
+    """A numbered batch of records: committed whole or not at all, acknowledged after the commit.
+
+    `n` starts at 1 and rises by one per frame of the writer; the same number always carries the same records.
+    `dropped` is how many points this writer has lost to its own bounds so far.
+    """
+
+    n: int
+    records: tuple[FrameRecord, ...]
+    dropped: int = 0
+    v: int = PROTOCOL_VERSION
+
+
+class Seen(Record, frozen=True, tag="seen"):
+    """The rank has a command and will answer with a `Result`; not numbered, may be lost."""
+
+    command: str
+    v: int = PROTOCOL_VERSION
+
+
+ClientRecord = Hello | Frame | Seen
+
+
+# --- server to training process -------------------------------------------------------------------------------------
+
+
+class Welcome(Record, frozen=True, tag="welcome"):
+    """Answer to `Hello`: the highest committed frame number of this writer, and the attempt's ordinal in the run."""
+
+    acked: int
+    attempt: int = 1
+    window_bytes: int = 8 << 20
+    max_frame_bytes: int = MAX_FRAME_BYTES
+    v: int = PROTOCOL_VERSION
+
+
+class Ack(Record, frozen=True, tag="ack"):
+    """All frames up to and including `n` are committed."""
+
+    n: int
+    v: int = PROTOCOL_VERSION
+
+
+class Command(Record, frozen=True, tag="command"):
+    """Set `control` to `value` at the boundary of step `apply_at_step`, or at the next boundary when it is None."""
+
+    id: str
+    control: str
+    value: Any = None
+    apply_at_step: int | None = None
+    requested_by: str = ""
+    reason: str = ""
+    v: int = PROTOCOL_VERSION
+
+
+class Refuse(Record, frozen=True, tag="refuse"):
+    """Why the server closes the connection; with `retry` the writer comes back later, without it stays away."""
+
+    code: str
+    message: str
+    retry: bool = False
+    v: int = PROTOCOL_VERSION
+
+
+ServerRecord = Welcome | Ack | Command | Refuse
+
+
+# --- /ws/trace ------------------------------------------------------------------------------------------------------
+
+
+class TraceOpen(Record, frozen=True, tag="trace_open"):
+    """Announces one finished trace file; `sha256` is 64 hex digits over its `size` bytes."""
+
+    run: str
+    attempt: str
+    rank: int
+    name: str
+    step: int
+    size: int
+    sha256: str
+    time_ns: int = 0
+    v: int = PROTOCOL_VERSION
+
+
+class TraceChunk(Record, frozen=True, tag="trace_chunk"):
+    """The file's bytes from `offset` on, 1 to `MAX_TRACE_CHUNK_BYTES` of them."""
+
+    offset: int
+    data: bytes
+    v: int = PROTOCOL_VERSION
+
+
+class TraceAck(Record, frozen=True, tag="trace_ack"):
+    """The server has the first `offset` bytes; answers `TraceOpen` (where to go on) and every chunk."""
+
+    offset: int
+    v: int = PROTOCOL_VERSION
+
+
+class TraceReply(Record, frozen=True, tag="trace_done"):
+    """The whole file arrived, its hash matches, and it can be downloaded under `id`."""
+
+    id: str
+    v: int = PROTOCOL_VERSION
+
+
+TraceRecord = TraceOpen | TraceChunk | TraceAck | TraceReply | Refuse
