@@ -1,0 +1,1 @@
+"""Commands to live runs and how they ended."""

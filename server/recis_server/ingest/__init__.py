@@ -1,0 +1,1 @@
+"""Training processes come in here: the session core and its WebSocket endpoint."""

@@ -1,0 +1,1 @@
+"""Points, runs, events and commands on disk, behind one interface."""

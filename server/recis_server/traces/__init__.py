@@ -1,0 +1,1 @@
+"""Profiler traces: receiving, keeping, summarising."""

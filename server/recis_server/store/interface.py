@@ -1,0 +1,340 @@
+"""What a store is to everybody above it: the calls and the values that pass through them.
+
+Two engines stand behind it (SQLite, PostgreSQL); nobody above this file may know which. Knows no HTTP and no socket.
+All methods are coroutines on the server's event loop and never block it. Times are nanoseconds since the Unix epoch.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from recis.wire.messages import Frame, Hello
+
+__all__ = [
+    "CommandRow",
+    "Commit",
+    "ControlRow",
+    "EventRow",
+    "MetricRow",
+    "PassRow",
+    "PointsSlice",
+    "RankResult",
+    "RunPage",
+    "RunRow",
+    "Store",
+    "StoredFrame",
+    "StreamRow",
+    "TokenRow",
+    "TraceRow",
+]
+
+CommandState = Literal["pending", "delivered", "applied", "rejected", "expired"]
+RankState = Literal["pending", "delivered", "applied", "rejected"]
+TraceState = Literal["uploading", "ready", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRow:
+    """One writer as the store knows it; `acked` is its highest committed frame number, `attempt` counts from 1."""
+
+    run: str
+    writer: str
+    rank: int
+    attempt: int
+    acked: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFrame:
+    """A frame on its way into the store, with the writer that it came from."""
+
+    stream: StreamRow
+    frame: Frame
+    received_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One durable transaction of frames; `number` rises by one per commit for the life of the data folder."""
+
+    number: int
+    frames: tuple[StoredFrame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run; `state` is what its ranks said (`running`, `finished`, `failed`), silence is judged above the store."""
+
+    id: str
+    project: str
+    name: str
+    state: str
+    created_ns: int
+    updated_ns: int
+    ranks: tuple[int, ...]
+    world_size: int
+    attempts: int
+    last_step: int | None
+    summary: dict[str, float]
+    tags: tuple[str, ...]
+    notes: str
+    config: dict[str, Any]
+    points: int
+    missing: int
+    dropped: int
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """Runs in the asked order, and the cursor of the next page, None on the last."""
+
+    runs: tuple[RunRow, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One series name of a run over all its ranks."""
+
+    key: str
+    ranks: tuple[int, ...]
+    count: int
+    first_step: int
+    last_step: int
+    last_value: float
+    nan_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PointsSlice:
+    """Points of one series on one rank, after newer values have replaced older ones of the same step; steps rise.
+
+    Arrays have length n: `steps` int64, `times` int64 ns, `values` float64, `attempts` int32 (which attempt won).
+    """
+
+    key: str
+    rank: int
+    steps: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+    attempts: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class PassRow:
+    """One filter pass over one table on one rank; fields as in the wire record `pass`."""
+
+    step: int
+    time_ns: int
+    rank: int
+    attempt: int
+    table: str
+    interval: int | None
+    rows_before: int
+    evicted: int
+    rows_after: int
+    admitted: int
+    milliseconds: float
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """Something that happened to a run and is drawn on its charts; `id` rises in order of arrival."""
+
+    id: int
+    kind: str
+    level: str
+    time_ns: int
+    step: int | None
+    rank: int | None
+    text: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRow:
+    """A control as one rank declared it last."""
+
+    control: str
+    rank: int
+    type: str
+    value: Any
+    step: int | None
+    minimum: float | None
+    maximum: float | None
+    nullable: bool
+    unit: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class RankResult:
+    """How a command stands on one rank."""
+
+    state: RankState
+    old: Any = None
+    new: Any = None
+    step: int | None = None
+    time_ns: int | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRow:
+    """One line of the ledger; `ranks` has the ranks that it is meant for."""
+
+    id: str
+    run: str
+    control: str
+    value: Any
+    state: CommandState
+    requested_by: str
+    requested_ns: int
+    reason: str
+    apply_at_step: int | None
+    ranks: dict[int, RankResult] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRow:
+    """One profiler trace; the bytes lie in the blobs under `blob`."""
+
+    id: str
+    run: str
+    name: str
+    rank: int
+    attempt: int
+    step: int
+    size: int
+    sha256: str
+    state: TraceState
+    created_ns: int
+    blob: str
+    summary: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """An access token, kept as the hex SHA-256 of its text."""
+
+    id: str
+    name: str
+    scope: str
+    digest: str
+    created_ns: int
+
+
+class Store(Protocol):
+    """Points, runs, events, commands. See `docs/architecture.md` for the promises behind each call."""
+
+    def subscribe(self, listener: Callable[[Commit], None]) -> None:
+        """Calls `listener` on the event loop after every commit, in order of their numbers, before `append` returns."""
+
+    async def open(self) -> None:
+        """Creates or migrates the tables; raises `StoreError` for a newer schema, a locked or an unwritable place."""
+
+    async def close(self) -> None:
+        """Drains the writer and closes all connections; safe to call twice."""
+
+    # --- ingest
+
+    async def register(self, hello: Hello, received_ns: int) -> StreamRow:
+        """Makes run, attempt and writer known (idempotent) and tells what of this writer is committed."""
+
+    async def append(self, frame: StoredFrame) -> Commit:
+        """Returns once the frame is committed, together with others that came within the same few milliseconds.
+
+        The commit stores points, passes, lines and events, declares controls, sets results of commands (`command_rank`)
+        and states of ranks, raises the writer's acknowledged number and the run's counters, in one transaction.
+        A frame whose number is already committed is a no-op. Numbers skipped are added to the run's `missing`.
+
+        Raises:
+            StoreUnavailable: the engine could not commit (full disk, closing); nothing of the batch is stored.
+        """
+
+    # --- runs and series
+
+    async def runs(
+        self, *, project: str | None, text: str | None, sort: str, limit: int, cursor: str | None
+    ) -> RunPage:
+        """A page of runs; `text` is looked for in id, name and tags; `sort` is a field, `-` in front for descending."""
+
+    async def run(self, run: str) -> RunRow | None:
+        """One run."""
+
+    async def update_run(
+        self, run: str, *, name: str | None, tags: Sequence[str] | None, notes: str | None
+    ) -> RunRow | None:
+        """Changes what is not None and returns the run, None when there is no such run."""
+
+    async def delete_run(self, run: str) -> list[str]:
+        """Removes all rows of the run and returns the blobs that it had."""
+
+    async def metrics(self, run: str) -> tuple[MetricRow, ...]:
+        """The run's series names, in order of their first appearance."""
+
+    async def points(
+        self, run: str, key: str, ranks: Sequence[int] | None, start: int | None, stop: int | None
+    ) -> tuple[int, tuple[PointsSlice, ...]]:
+        """The points of `start <= step < stop` for each of the ranks (None: all), and the commit number they are of."""
+
+    def export(self, run: str, keys: Sequence[str] | None) -> AsyncIterator[PointsSlice]:
+        """All points of the run, series after series."""
+
+    # --- hash tables, events, log lines
+
+    async def passes(
+        self, run: str, table: str | None, rank: int | None, start: int | None, stop: int | None
+    ) -> tuple[PassRow, ...]:
+        """Filter passes in order of step; at most the newest 10,000."""
+
+    async def events(self, run: str, limit: int = 1000) -> tuple[EventRow, ...]:
+        """The newest events, oldest first."""
+
+    async def add_event(self, run: str, event: EventRow) -> EventRow:
+        """Stores an event of the server's own (a connection lost, an attempt begun); its `id` is given here."""
+
+    # --- control
+
+    async def controls(self, run: str) -> tuple[ControlRow, ...]:
+        """What the ranks declared, by control and rank."""
+
+    async def add_command(self, command: CommandRow, actor: str) -> CommandRow:
+        """Writes the command and its audit row in one transaction; with a known `id` returns what is there."""
+
+    async def command_delivered(self, command: str, rank: int) -> CommandRow | None:
+        """Notes that the rank has seen the command; None when there is no such command."""
+
+    async def expire_command(self, command: str) -> CommandRow | None:
+        """Ends a command that nobody answered; None when it has ended already."""
+
+    async def commands(self, run: str, limit: int = 200) -> tuple[CommandRow, ...]:
+        """The newest commands, oldest first."""
+
+    async def command(self, run: str, command: str) -> CommandRow | None:
+        """One command."""
+
+    # --- traces, tokens
+
+    async def put_trace(self, trace: TraceRow) -> None:
+        """Inserts or replaces a trace's row."""
+
+    async def traces(self, run: str) -> tuple[TraceRow, ...]:
+        """The run's traces, newest first."""
+
+    async def trace(self, trace: str) -> TraceRow | None:
+        """One trace."""
+
+    async def add_token(self, token: TokenRow) -> None:
+        """Keeps a token."""
+
+    async def tokens(self) -> tuple[TokenRow, ...]:
+        """All tokens."""
+
+    async def delete_token(self, token: str) -> bool:
+        """Removes a token; False when there was none."""
