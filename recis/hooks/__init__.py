@@ -1,0 +1,1 @@
+"""The hooks; each name is imported when it is first asked for."""

@@ -1,0 +1,67 @@
+"""The base class of all hooks: nine events as no-ops, each with when it fires and what is true then.
+
+Owns the names of the events; must not know who calls them, in which order, or with which arguments (`dispatch`).
+"""
+
+from typing import Any, ClassVar, Final
+
+__all__ = ["EVENTS", "Hook"]
+
+EVENTS: Final = (
+    "before_train",
+    "after_train",
+    "before_evaluate",
+    "after_evaluate",
+    "before_epoch",
+    "after_epoch",
+    "before_step",
+    "after_step",
+    "end",
+)
+"""The nine events, as pairs; `docs/hooks.md` has them in the order in which they fire."""
+
+
+class Hook:
+    """Base class: override the events you want, in one of these forms, chosen for each event on its own.
+
+    - `def after_step(self)`
+    - `def after_step(self, trainer)`
+    - `def after_step(self, metrics, global_step)`: `after_step` only; also `def after_step(self, *args)`.
+      `metrics` has what was set during this step, names to numbers or detached 0-dim tensors.
+
+    The form is worked out once, when the hook is added; a signature that fits none raises `HookSignatureError` (a
+    `TypeError`) there. Hooks run in the order in which they were added. An exception from a callback stops
+    the training.
+    """
+
+    runs_last: ClassVar[bool] = False
+    """True puts the hook behind all others in every event: for hooks that report what the others did."""
+
+    # `*args: Any, **kwargs: Any` is what lets a type checker accept each of the three forms in a subclass.
+
+    def before_train(self, *args: Any, **kwargs: Any) -> None:
+        """Fires once, before anything is trained; model, datasets and all hooks are in place."""
+
+    def after_train(self, *args: Any, **kwargs: Any) -> None:
+        """Fires once, after the last step of a training that ended well; `end` follows."""
+
+    def before_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        """Fires before the first batch of each evaluation; the model is in eval mode."""
+
+    def after_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        """Fires after each evaluation that ended well; its results are in the metrics, the model's mode is restored."""
+
+    def before_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Fires before the first batch of each pass over the training data is read."""
+
+    def after_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Fires after each pass over the training data; `state.epoch` counts it already."""
+
+    def before_step(self, *args: Any, **kwargs: Any) -> None:
+        """Fires before each training step; its batch is read, `state.global_step` does not count it yet."""
+
+    def after_step(self, *args: Any, **kwargs: Any) -> None:
+        """Fires after each training step; parameters are updated, `state.global_step` counts it, `loss` is a metric."""
+
+    def end(self, *args: Any, **kwargs: Any) -> None:
+        """Fires exactly once per training, however it ended; `state.error` has the exception if there was one."""
