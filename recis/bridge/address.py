@@ -1,0 +1,51 @@
+"""From what a user gives as the server's address to the URLs and headers of the sockets.
+
+Owns that translation; must not know what is sent.
+"""
+
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+__all__ = ["ServerAddress"]
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """`base` is the address without a token; `token` goes into the upgrade request's `Authorization`."""
+
+    base: str
+    token: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, url: str, token: str | None = None) -> "ServerAddress":
+        """Reads `http(s)://HOST[:PORT][/PREFIX][?token=…]`, the form in which the server prints its address.
+
+        Raises:
+            ValueError: anything else.
+        """
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
+            raise ValueError(f"url: expected an address like http://127.0.0.1:8765, got {url!r}")
+        scheme = "https" if parts.scheme in ("https", "wss") else "http"
+        given = parse_qs(parts.query).get("token", [None])[0]
+        return cls(urlunsplit((scheme, parts.netloc, parts.path.rstrip("/"), "", "")), token or given)
+
+    def socket(self, path: str) -> str:
+        """The WebSocket URL of `path`, which starts with a slash."""
+        return f"ws{self.base.removeprefix('http')}{path}"
+
+    def run_page(self, run: str) -> str:
+        """Where a browser sees the run."""
+        return f"{self.base}/run/{run}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """For the upgrade request."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the server is on this machine, where no proxy stands in between."""
+        return urlsplit(self.base).hostname in _LOOPBACK

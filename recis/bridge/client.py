@@ -1,0 +1,279 @@
+"""The one thread and the one socket that carry an outbox to the server.
+
+Owns connecting, reconnecting, flushing and the end of both; the rules of the conversation are `recis.wire.session`'s.
+Nothing here is ever awaited by a training step. Loss policy: none here; what is not acknowledged stays in the outbox.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus, WebSocketException
+
+from recis.bridge.address import ServerAddress
+from recis.bridge.outbox import Outbox
+from recis.bridge.traces import TraceUploads
+from recis.wire.codec import WireError, decode_server, encode
+from recis.wire.messages import MAX_FRAME_BYTES, Command, Hello, Seen
+from recis.wire.session import Acked, Arrived, ClientSession, Closed, Welcomed
+
+__all__ = ["Sender"]
+
+FLUSH_S = 0.25
+CONNECT_S = 10.0
+BACKOFF_S = (0.5, 15.0)
+_FAILURES = (OSError, WebSocketException, WireError, TimeoutError)
+_logger = logging.getLogger(__name__)
+
+
+class Sender:
+    """`start`, then `close`, once each.
+
+    Args:
+        outbox: what to send.
+        uploads: files to send.
+        hello: who writes; the sender fills in `first` and `time_ns`.
+        address: the server; None never connects and only does the regular work.
+        on_command: takes a command, called on the sender's thread; False for one that is known already.
+        tick: regular work on the sender's thread.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        uploads: TraceUploads,
+        hello: Hello,
+        address: ServerAddress | None,
+        *,
+        on_command: Callable[[Command], bool],
+        tick: Callable[[], None],
+    ) -> None:
+        self._outbox = outbox
+        self._uploads = uploads
+        self._hello = hello
+        self._address = address
+        self._on_command = on_command
+        self._tick = tick
+        self._session = ClientSession()
+        self._thread = threading.Thread(target=self._run, name="recis-sender", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake = asyncio.Event()
+        self._deadline: float | None = None
+        self._closing = asyncio.Event()
+        self._refusal: Closed | None = None
+        self._outage = False
+        self.connected = False
+        """Whether the server has greeted this writer on the present connection."""
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Flushes now instead of at the next tick; any thread."""
+        self._call(self._wake.set)
+
+    def close(self, timeout_s: float) -> bool:
+        """Sends what is left, for at most `timeout_s`; a server that is away is tried once.
+
+        Returns whether all is acknowledged.
+        """
+        self._deadline = time.monotonic() + timeout_s
+        if self._thread.ident is not None:
+            self._call(self._closing.set)
+            self.wake()
+            self._thread.join(timeout_s + 2.0)
+            if self._thread.is_alive():
+                _logger.warning("the sender did not stop within %.0f s", timeout_s + 2.0)
+        return self._drained()
+
+    def run_until_drained(self, timeout_s: float) -> bool:
+        """As `start` and `close`, on the calling thread."""
+        self._deadline = time.monotonic() + timeout_s
+        self._run()
+        return self._drained()
+
+    # --- the thread
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except Exception:  # border: the monitor's thread must not end with a bare traceback in the training's output
+            _logger.exception("the sender stopped; training goes on, what it reports stays in the spool")
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        ticker = asyncio.create_task(self._tick_regularly(), name="recis-tick")
+        uploader = asyncio.create_task(self._upload_traces(), name="recis-traces")
+        try:
+            await self._stay_connected()
+        finally:
+            for task in (ticker, uploader):
+                task.cancel()
+            await asyncio.gather(ticker, uploader, return_exceptions=True)
+
+    async def _tick_regularly(self) -> None:
+        while True:
+            self._work()
+            self._wake.set()
+            await asyncio.sleep(FLUSH_S)
+
+    def _work(self) -> None:
+        try:
+            self._tick()
+            self._outbox.prepare()
+        except Exception:  # border: what is reported must not end the sender
+            _logger.exception("the sender's regular work failed")
+
+    async def _stay_connected(self) -> None:
+        delay_s = BACKOFF_S[0]
+        while not self._finished():
+            if self._address is None or self._refusal is not None:
+                if self._deadline is not None:
+                    return
+                await self._pause(BACKOFF_S[1])
+                continue
+            try:
+                async with self._connect("/ws/ingest") as socket:
+                    await self._converse(socket)
+                delay_s = BACKOFF_S[0]
+            except _FAILURES as error:
+                if self.connected:
+                    delay_s = BACKOFF_S[0]
+                self._note_outage(error)
+                if self._deadline is not None and not self.connected:
+                    return
+            finally:
+                self.connected = False
+                self._session.lost()
+            if not self._finished():
+                await self._pause(delay_s * random.uniform(0.7, 1.3))
+                delay_s = min(delay_s * 2, BACKOFF_S[1])
+
+    def _connect(self, path: str) -> connect:
+        assert self._address is not None
+        return connect(
+            self._address.socket(path),
+            additional_headers=self._address.headers,
+            compression=None,
+            max_size=MAX_FRAME_BYTES,
+            open_timeout=CONNECT_S,
+            close_timeout=1.0,
+            proxy=None if self._address.is_loopback else True,
+        )
+
+    async def _converse(self, socket: ClientConnection) -> None:
+        """One connection, until everything is done or it fails."""
+        self._session.connected()
+        hello = msgspec.structs.replace(self._hello, first=self._outbox.first_frame(), time_ns=time.time_ns())
+        await socket.send(encode(hello))
+        reader = asyncio.create_task(self._read(socket), name="recis-reader")
+        try:
+            while not self._finished() and not reader.done():
+                self._wake.clear()
+                if self._session.may_send:
+                    self._outbox.cut()
+                while self._session.may_send and (frame := self._outbox.frame(self._session.newest_sent)) is not None:
+                    data = encode(frame)
+                    self._session.sent(frame.n, len(data))
+                    await socket.send(data)
+                await self._wake.wait()
+            if reader.done():
+                await reader
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def _read(self, socket: ClientConnection) -> None:
+        try:
+            async for message in socket:
+                if isinstance(message, str):
+                    raise WireError("malformed", f"expected a binary message, got text of {len(message)} characters")
+                match self._session.receive(decode_server(message)):
+                    case Welcomed(acked=acked):
+                        self._outbox.ack(acked)
+                        self._greeted()
+                    case Acked(n=n):
+                        self._outbox.ack(n)
+                    case Arrived(command=command):
+                        self._on_command(command)
+                        await socket.send(encode(Seen(command=command.id)))
+                        continue
+                    case Closed() as refusal:
+                        self._refused(refusal)
+                        raise ConnectionError(refusal.message)
+                    case None:
+                        continue
+                self._wake.set()
+            raise ConnectionError("the server closed the connection")
+        finally:
+            self._wake.set()
+
+    async def _upload_traces(self) -> None:
+        delay_s = BACKOFF_S[0]
+        while True:
+            if not self.connected or not len(self._uploads):
+                await asyncio.sleep(FLUSH_S)
+                continue
+            try:
+                await self._uploads.send_next(lambda: self._connect("/ws/trace"))
+                delay_s = BACKOFF_S[0]
+            except _FAILURES as error:
+                _logger.info("a trace upload was cut, trying again: %s", error)
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, BACKOFF_S[1])
+            self._wake.set()
+
+    # --- small decisions
+
+    def _drained(self) -> bool:
+        frames, points = self._outbox.pending()
+        return not frames and not points and not len(self._uploads)
+
+    def _call(self, function: Callable[[], None]) -> None:
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended in between
+                loop.call_soon_threadsafe(function)
+
+    def _finished(self) -> bool:
+        if self._deadline is None:
+            return False
+        return self._drained() or time.monotonic() > self._deadline
+
+    async def _pause(self, delay_s: float) -> None:
+        """Waits, but not longer than a request to close allows."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay_s):
+                await self._closing.wait()
+
+    def _greeted(self) -> None:
+        self.connected = True
+        if self._outage:
+            _logger.warning("connected to %s again", self._address and self._address.base)
+            self._outage = False
+
+    def _note_outage(self, error: BaseException) -> None:
+        if isinstance(error, InvalidStatus) and error.response.status_code in (401, 403):
+            status = error.response.status_code
+            self._refused(
+                Closed("unauthorised", f"HTTP {status}: expected a token with the scope `write`", retry=False)
+            )
+        elif not self._outage and self._refusal is None and self._address is not None:
+            self._outage = True
+            _logger.warning(
+                "no connection to %s (%s); training goes on, what it reports is kept and sent later",
+                self._address.base,
+                str(error) or type(error).__name__,
+            )
+
+    def _refused(self, refusal: Closed) -> None:
+        if not refusal.retry:
+            self._refusal = refusal
+            _logger.warning("the server refuses this writer (%s): %s", refusal.code, refusal.message)

@@ -1,0 +1,97 @@
+"""Controls that this process offers, and the commands that wait for a step boundary.
+
+Owns declaration, the inbox, the second check of every value and the answer; must not know sockets or hooks. Commands
+arrive on the sender thread and are applied on the training thread, between two steps.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from recis.wire.controls import check_control_value
+from recis.wire.messages import Command, Declare, FrameRecord, Result
+
+__all__ = ["Controls"]
+
+MAX_WAITING = 256
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    declare: Declare
+    on_change: Callable[[Any], object]
+
+
+class Controls:
+    """See the module; `send` puts a record on its way to the server."""
+
+    def __init__(self, send: Callable[[FrameRecord], None]) -> None:
+        self._send = send
+        self._offers: dict[str, _Offer] = {}
+        self._lock = threading.Lock()
+        self._waiting: list[Command] = []
+        self._known: deque[str] = deque(maxlen=4 * MAX_WAITING)
+        self.waiting = False
+        """Whether a command waits: one attribute to look at per step."""
+
+    def declare(self, declare: Declare, on_change: Callable[[Any], object]) -> None:
+        """Offers a control; `on_change` gets each new value on the training thread, and refuses it by raising."""
+        self._offers[declare.control] = _Offer(declare, on_change)
+        self._send(declare)
+
+    def changed(self, name: str, value: Any, step: int | None) -> None:
+        """The value has changed other than by a command: tells the server, if it is a change."""
+        offer = self._offers.get(name)
+        if offer is not None and offer.declare.value != value:
+            self._set(name, offer, value, step)
+            self._send(self._offers[name].declare)
+
+    def offer(self, command: Command) -> bool:
+        """Takes a command from the server; False for one that is known already or when too many wait."""
+        with self._lock:
+            if command.id in self._known or len(self._waiting) >= MAX_WAITING:
+                return False
+            self._known.append(command.id)
+            self._waiting.append(command)
+            self.waiting = True
+        return True
+
+    def apply_due(self, step: int) -> None:
+        """Applies what is due at the boundary after `step`, in order of arrival, and answers each."""
+        with self._lock:
+            due = [item for item in self._waiting if item.apply_at_step is None or item.apply_at_step <= step]
+            self._waiting = [item for item in self._waiting if item not in due]
+            self.waiting = bool(self._waiting)
+        for command in due:
+            self._send(self._apply(command, step))
+
+    def _apply(self, command: Command, step: int) -> Result:
+        offer = self._offers.get(command.control)
+        old = offer.declare.value if offer else None
+        try:
+            if offer is None:
+                raise ValueError(f"expected one of {sorted(self._offers)}, got {command.control!r}")
+            value = check_control_value(offer.declare, command.value)
+            offer.on_change(value)
+        except Exception as error:  # noqa: BLE001 - a border: the callback is the user's, and its refusal is an answer
+            _logger.warning("refused %s = %r: %s", command.control, command.value, error)
+            return self._result(command, step, state="rejected", old=old, new=old, message=str(error)[:1000])
+        if offer.declare.type != "profile":  # a capture is an act, not a value that stays
+            self._set(command.control, offer, value, step)
+        _logger.info("applied %s = %r at step %d (was %r)", command.control, value, step, old)
+        return self._result(command, step, state="applied", old=old, new=value)
+
+    def _set(self, name: str, offer: _Offer, value: Any, step: int | None) -> None:
+        declare = msgspec.structs.replace(offer.declare, value=value, step=step, time_ns=time.time_ns())
+        self._offers[name] = replace(offer, declare=declare)
+
+    @staticmethod
+    def _result(command: Command, step: int, **fields: Any) -> Result:
+        return Result(command=command.id, control=command.control, step=step, time_ns=time.time_ns(), **fields)

@@ -1,0 +1,299 @@
+"""What the training process said and the server has not acknowledged: rows and records in segments, cut into frames.
+
+Owns the order of records, the numbering of frames, the bound and its loss policy (oldest segment first, counted); must
+not know sockets, threads or time. `append_row` is the hot path: it runs on the training thread, makes no system call
+and converts nothing. All methods may be called from any thread.
+"""
+
+import logging
+import struct
+import threading
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import msgspec
+import numpy as np
+
+from recis.bridge.spool import CUT_BYTES, HEADER, KEYS, RECORD, RECORD_HEADER, ROW, FrameSpan, Segment, records_of
+from recis.wire.codec import encode
+from recis.wire.messages import Frame, FrameRecord, Points
+
+__all__ = ["MAX_ROW_KEYS", "Outbox"]
+
+SEGMENT_BYTES = 2 << 20
+"""Also the largest frame: a frame never spans two segments."""
+MAX_ROW_KEYS = 2048
+"""Most values in one row; keys of 512 characters still fit a segment."""
+
+_KEYS_HEAD = struct.Struct("<BxHI")
+_records = msgspec.msgpack.Decoder(FrameRecord)
+_key_lists = msgspec.msgpack.Decoder(tuple[str, ...])
+_encoder = msgspec.msgpack.Encoder()
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Layout:
+    number: int
+    size: int
+    num_values: int
+    pack_into: Any  # the bound method of a struct.Struct: the hot path has no attribute look-up to spare
+
+
+class Outbox:
+    """See the module; `folder` None keeps everything in memory.
+
+    Args:
+        folder: where the segments lie, an existing folder of this writer alone.
+        max_bytes: bound over all segments; beyond it the oldest goes and its points are counted in `dropped`.
+        segments: what a stopped process left, oldest first; numbering goes on after it.
+    """
+
+    def __init__(self, folder: Path | None, max_bytes: int = 1 << 30, segments: Sequence[Segment] = ()) -> None:
+        self._folder = folder
+        self._max_segments = max(2, max_bytes // SEGMENT_BYTES)
+        self._lock = threading.Lock()
+        self._layouts: dict[tuple[str, ...], _Layout] = {}
+        self._closed: deque[Segment] = deque(segments)  # bounded by _max_segments in _roll
+        self._segment: Segment | None = None
+        self._spare: Segment | None = None
+        self._number = segments[-1].number if segments else 0
+        self._last_frame = max((span.n for segment in segments for span in segment.frames), default=0)
+        self._acked = 0
+        self._uncut_points = 0
+        self.dropped = max((span.dropped for segment in segments for span in segment.frames), default=0)
+        """Points lost to the bound so far."""
+        self.rolled = False
+        """Set when a segment fills up; who cuts clears it."""
+        self._cut_recovered_tails()
+
+    # --- training thread
+
+    def append_row(self, keys: tuple[str, ...], values: Collection[float], step: int, time_ns: int) -> None:
+        """Adds one report of `len(keys)` values.
+
+        Raises:
+            struct.error, TypeError, OverflowError: a value or the step is no number that fits; nothing is added.
+        """
+        with self._lock:
+            layout = self._layouts.get(keys)
+            segment = self._segment
+            if layout is None or segment is None or segment.end + layout.size > segment.size:
+                ready = self._make_room(keys)
+                if ready is None:
+                    self.dropped += len(keys)
+                    return
+                layout, segment = ready
+            view, end = segment.view, segment.end
+            start = end + 8
+            stop = end + layout.size - CUT_BYTES
+            layout.pack_into(view, start, ROW, layout.number, step, time_ns, *values)
+            RECORD_HEADER.pack_into(view, end, stop - start, crc32(view[start:stop]))  # type: ignore[arg-type, index]
+            segment.end = stop
+            self._uncut_points += layout.num_values
+
+    def append(self, record: FrameRecord) -> None:
+        """Adds any other record; one that is larger than a segment is refused with a `ValueError`."""
+        payload = bytes((RECORD,)) + encode(record)
+        if len(payload) > SEGMENT_BYTES // 2:
+            raise ValueError(f"expected a record of at most {SEGMENT_BYTES // 2} bytes, got {len(payload)}")
+        with self._lock:
+            if self._segment is None or self._segment.room() < len(payload):
+                self._roll()
+            if self._segment is None:
+                self.dropped += 1
+                return
+            self._segment.append(payload)
+
+    # --- sender thread
+
+    def prepare(self) -> None:
+        """Allocates the next segment ahead, so that the training thread need not."""
+        with self._lock:
+            if self._spare is not None or self._segment is None:
+                return
+            number = self._number + 1
+        try:
+            spare = Segment.create(number, SEGMENT_BYTES, self._folder)
+        except OSError:
+            return  # _roll meets the same error when it matters, and says so
+        with self._lock:
+            if self._spare is None and self._number + 1 == number:
+                self._spare = spare
+                return
+        spare.remove()
+
+    def cut(self) -> int:
+        """Makes a frame of what is not in one yet, if anything; returns the number of the newest frame."""
+        with self._lock:
+            self._cut()
+            self.rolled = False
+            return self._last_frame
+
+    def ack(self, n: int) -> None:
+        """All frames up to `n` are safe elsewhere: forgets segments that hold nothing newer."""
+        with self._lock:
+            self._acked = max(self._acked, n)
+            while self._closed and (not self._closed[0].frames or self._closed[0].frames[-1].n <= self._acked):
+                self._closed.popleft().remove()
+
+    def first_frame(self) -> int:
+        """The lowest frame number that is still held and not acknowledged, or the next one to be cut."""
+        with self._lock:
+            for segment in self._all():
+                for span in segment.frames:
+                    if span.n > self._acked:
+                        return span.n
+            return max(self._last_frame, self._acked) + 1
+
+    def frame(self, after: int) -> Frame | None:
+        """The first frame with a number above `after`, None when there is no such frame."""
+        while True:
+            with self._lock:
+                found = self._find(after)
+                if found is None:
+                    return None
+                segment, span = found
+                data = segment.read() if segment is self._segment else None
+            try:
+                # A closed segment no longer changes: read it without holding up the training thread.
+                return _frame(segment.read() if data is None else data, span)
+            except FileNotFoundError:
+                continue  # dropped at the bound in between
+
+    def pending(self) -> tuple[int, int]:
+        """Frames not acknowledged, and points not yet in a frame."""
+        with self._lock:
+            frames = sum(span.n > self._acked for segment in self._all() for span in segment.frames)
+            has_tail = self._segment is not None and self._segment.end > self._segment.first_uncut
+            return frames + has_tail, self._uncut_points
+
+    def close(self) -> bool:
+        """Cuts the tail and unmaps; True when everything was acknowledged and the segments are gone."""
+        with self._lock:
+            self._cut()
+            if self._spare is not None:
+                self._spare.remove()
+                self._spare = None
+            if self._segment is not None:
+                self._segment.unmap()
+                self._closed.append(self._segment)
+                self._segment = None
+                self._layouts.clear()
+        self.ack(0)
+        with self._lock:
+            return not self._closed
+
+    # --- inside the lock
+
+    def _all(self) -> list[Segment]:
+        return [*self._closed, self._segment] if self._segment is not None else [*self._closed]
+
+    def _find(self, after: int) -> tuple[Segment, FrameSpan] | None:
+        for segment in self._all():
+            if segment.frames and segment.frames[-1].n > after:
+                return segment, next(span for span in segment.frames if span.n > after)
+        return None
+
+    def _make_room(self, keys: tuple[str, ...]) -> tuple[_Layout, Segment] | None:
+        """A layout for `keys` in a segment with room for one row of it; None when there is no room anywhere."""
+        names = _encoder.encode(keys)
+        row = struct.Struct(f"<BxHqq{len(keys)}d")
+        needed = row.size + _KEYS_HEAD.size + len(names) + 2 * RECORD_HEADER.size
+        if self._segment is None or self._segment.room() < needed or len(self._layouts) > 0xFFFE:
+            self._roll()
+        if self._segment is None:
+            return None
+        number = len(self._layouts)
+        # The size includes the record's header and the place kept for the cut: one comparison on the hot path.
+        layout = _Layout(number, row.size + RECORD_HEADER.size + CUT_BYTES, len(keys), row.pack_into)
+        self._segment.append(_KEYS_HEAD.pack(KEYS, number, len(keys)) + names)
+        self._layouts[keys] = layout
+        return layout, self._segment
+
+    def _roll(self) -> None:
+        """Starts the next segment; at the bound, or when the disk is full, the oldest goes first."""
+        if self._segment is not None:
+            self._cut()
+            self.rolled = True
+            self._segment.unmap()
+            self._closed.append(self._segment)
+            self._segment = None
+        self._layouts.clear()
+        while len(self._closed) >= self._max_segments:
+            self._drop_oldest()
+        self._number += 1
+        if self._spare is not None and self._spare.number == self._number:
+            self._segment, self._spare = self._spare, None
+            return
+        while True:
+            try:
+                self._segment = Segment.create(self._number, SEGMENT_BYTES, self._folder)
+                return
+            except OSError as error:
+                if not self._closed:
+                    _logger.warning("no room for a spool segment, dropping what is reported: %s", error)
+                    self._number -= 1
+                    return
+                self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        segment = self._closed.popleft()
+        self.dropped += sum(span.points for span in segment.frames if span.n > self._acked)
+        segment.remove()
+
+    def _cut(self) -> None:
+        segment = self._segment
+        if segment is not None and segment.end > segment.first_uncut:
+            self._last_frame = max(self._last_frame, self._acked) + 1
+            segment.cut(self._last_frame, self._uncut_points, self.dropped)
+            self._uncut_points = 0
+
+    def _cut_recovered_tails(self) -> None:
+        """Records after the last cut were never sent: they become one more frame of their segment."""
+        for segment in self._closed:
+            if segment.end > segment.first_uncut:
+                self._last_frame += 1
+                points = sum(
+                    len(item.keys) * len(item.steps) // 8 for item in _tail(segment) if isinstance(item, Points)
+                )
+                segment.cut_recovered(self._last_frame, points, self.dropped)
+
+
+def _tail(segment: Segment) -> tuple[FrameRecord, ...]:
+    return _frame(segment.read(), FrameSpan(1, segment.first_uncut, segment.end, 0, 0)).records
+
+
+def _frame(data: bytes, span: FrameSpan) -> Frame:
+    """The wire record of one span: rows of one layout become columns, other records stay as they are."""
+    keys: dict[int, tuple[str, ...]] = {}
+    rows: dict[int, list[memoryview]] = {}
+    records: list[FrameRecord] = []
+    for offset, payload in records_of(memoryview(data), HEADER.size, span.stop):
+        kind = payload[0]
+        if kind == KEYS:
+            _, number, _ = _KEYS_HEAD.unpack_from(payload)
+            keys[number] = _key_lists.decode(payload[_KEYS_HEAD.size :])
+        elif offset < span.start:
+            continue
+        elif kind == ROW:
+            rows.setdefault(int.from_bytes(payload[2:4], "little"), []).append(payload)
+        elif kind == RECORD:
+            records.append(_records.decode(payload[1:]))
+    points = [_points(keys[number], b"".join(group)) for number, group in rows.items()]
+    return Frame(n=span.n, records=(*points, *records), dropped=span.dropped)
+
+
+def _points(keys: tuple[str, ...], rows: bytes) -> Points:
+    dtype = np.dtype([("head", "V4"), ("step", "<i8"), ("time", "<i8"), ("values", "<f8", (len(keys),))])
+    table = np.frombuffer(rows, dtype)
+    return Points(
+        keys=keys,
+        steps=table["step"].tobytes(),
+        times=table["time"].tobytes(),
+        values=np.ascontiguousarray(table["values"].T).tobytes(),
+    )

@@ -1,0 +1,422 @@
+"""`Run`: what a training process talks to. Takes what is reported and puts it into the outbox, on the caller's thread.
+
+Owns the run's life, the check of what comes in, and the parts behind it (outbox, sender, controls, uploads); must not
+know hooks or the Trainer. No method raises into training once the run is open: bad input is one warning and a counter.
+"""
+
+import functools
+import hashlib
+import logging
+import math
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, Self
+
+from recis.bridge.client import Sender
+from recis.bridge.controls import Controls
+from recis.bridge.identity import Identity
+from recis.bridge.outbox import MAX_ROW_KEYS, Outbox
+from recis.bridge.scalars import DeferredRows
+from recis.bridge.traces import TraceFileJob, TraceUploads
+from recis.metrics.scalars import to_value
+from recis.wire.messages import (
+    MAX_KEY_CHARS,
+    MAX_TEXT_CHARS,
+    Declare,
+    Event,
+    FrameRecord,
+    Line,
+    Pass,
+    Status,
+)
+
+__all__ = ["Parts", "Run"]
+
+P = ParamSpec("P")
+_PLAIN: frozenset[type] = frozenset({float, int})
+_MAX_KNOWN_KEYS = 4096
+_MAX_WARNINGS = 100
+_INT64 = range(-(1 << 63), 1 << 63)
+_logger = logging.getLogger(__name__)
+_open_runs: "weakref.WeakSet[Run]" = weakref.WeakSet()
+
+
+def _guarded(method: Callable[P, None]) -> Callable[P, None]:
+    """The border between the monitor and training: whatever goes wrong inside is logged, counted and over."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(*args, **kwargs)
+        except Exception:  # border, see above
+            run = args[0]
+            assert isinstance(run, Run)
+            run._count_failure(method.__name__)
+
+    return call
+
+
+class Parts:
+    """What an open run works with; absent (None) in a disabled or finished run and in a forked child."""
+
+    def __init__(self, outbox: Outbox, deferred: DeferredRows, uploads: TraceUploads, sender: Sender) -> None:
+        self.outbox = outbox
+        self.deferred = deferred
+        self.uploads = uploads
+        self.sender = sender
+
+
+class Run:
+    """One run as this process (one rank of it) sees it; made by `recis.monitor.init`.
+
+    Attributes:
+        id: the run's identifier, equal on all ranks.
+        url: the run's page, None where there is no server.
+        refused: how many values were not taken because of their name, type or step.
+        failures: how many calls met an error of the monitor's own; each is logged.
+    """
+
+    def __init__(self, identity: Identity, url: str | None) -> None:
+        self.id = identity.run
+        self.url = url
+        self.refused = 0
+        self.failures = 0
+        self._identity = identity
+        self._parts: Parts | None = None
+        self._outbox: Outbox | None = None  # the same as in _parts: the hot path has no look-up to spare
+        self._close: Callable[[bool], None] = lambda _: None
+        self._controls = Controls(self._append)
+        self._finishing = threading.Lock()
+        self._finished = False
+        self._step = -1
+        self._known_keys: set[tuple[str, ...]] = set()
+        self._warned: set[str] = set()
+
+    def attach(self, parts: Parts, close: Callable[[bool], None]) -> None:
+        """Opens the run; `close` is called once at its end, with whether everything was acknowledged."""
+        self._parts = parts
+        self._outbox = parts.outbox
+        self._close = close
+        _open_runs.add(self)
+        self._append(Status(state="running", time_ns=time.time_ns()))
+        parts.sender.start()
+
+    @property
+    def controls(self) -> Controls:
+        """Commands that wait for the next step boundary; `log` applies them, as does `step_boundary`."""
+        return self._controls
+
+    @property
+    def rank(self) -> int:
+        """This process's rank in the run."""
+        return self._identity.rank
+
+    @property
+    def dropped(self) -> int:
+        """Points lost to a bound so far (spool full, too many device values waiting)."""
+        parts = self._parts
+        return parts.outbox.dropped + parts.deferred.dropped if parts else 0
+
+    def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Reports values of one step.
+
+        Args:
+            metrics: names to numbers, 0-dim tensors or 0-dim arrays. A `/` makes sections; a dict as a value is
+                flattened into them. Values on a device are copied later, without waiting for it.
+            step: the training step; the one after the last call's when None.
+        """
+        outbox = self._outbox
+        if outbox is None:
+            self._log_late()
+            return
+        try:
+            if type(step) is not int:
+                step = self._step + 1 if step is None else _as_step(step)
+            keys = tuple(metrics)
+            if keys in self._known_keys and _PLAIN.issuperset(map(type, metrics.values())):
+                outbox.append_row(keys, metrics.values(), step, time.time_ns())
+            else:
+                self._log_checked(metrics, step)
+            self._step = step
+            if self._controls.waiting:
+                self._controls.apply_due(step)
+        except Exception as error:  # noqa: BLE001 - border: nothing that is logged stops a training
+            self._refuse("log", f"{type(error).__name__}: {error}")
+
+    @_guarded
+    def step_boundary(self, step: int) -> None:
+        """Between two steps: applies the commands that are due."""
+        if self._controls.waiting and self._outbox is not None:
+            self._controls.apply_due(step)
+
+    @_guarded
+    def upload_trace(self, path: str | os.PathLike[str], step: int) -> None:
+        """Sends a finished file in the background; it is read only then, so it must stay where it is.
+
+        Args:
+            path: a profiler trace, `.json` or `.json.gz`.
+            step: the step that it ends with.
+        """
+        parts = self._parts
+        if parts is None:
+            return
+        place = Path(path).absolute()
+        identity = self._identity
+        parts.uploads.add(
+            TraceFileJob(
+                run=identity.run,
+                attempt=identity.attempt,
+                rank=identity.rank,
+                path=str(place),
+                name=place.name,
+                step=int(step),
+                time_ns=time.time_ns(),
+            )
+        )
+
+    @_guarded
+    def control(
+        self,
+        name: str,
+        *,
+        type: Literal["int", "float", "bool", "str", "profile"],  # noqa: A002 - the contract's word
+        value: Any,
+        on_change: Callable[[Any], object],
+        minimum: float | None = None,
+        maximum: float | None = None,
+        nullable: bool = False,
+        unit: str = "",
+        description: str = "",
+    ) -> None:
+        """Offers a value that can be changed from the page while training runs.
+
+        Args:
+            name: 1 to 128 letters, digits, `.`, `_` or `-`.
+            type: what the values are; `profile` is a request to capture a trace.
+            value: the value now.
+            on_change: gets each new value at a step boundary, on the thread that calls `log`; refuses it by raising.
+            minimum: lowest value taken.
+            maximum: highest value taken.
+            nullable: whether None (off) is a value.
+            unit: shown behind the value.
+            description: one sentence for the page.
+        """
+        self._controls.declare(
+            Declare(
+                control=name,
+                type=type,
+                value=value,
+                step=self._step if self._step >= 0 else None,
+                time_ns=time.time_ns(),
+                minimum=minimum,
+                maximum=maximum,
+                nullable=nullable,
+                unit=unit,
+                description=description,
+            ),
+            on_change,
+        )
+
+    @_guarded
+    def alert(self, title: str, text: str = "", level: str = "warning", step: int | None = None) -> None:
+        """Tells whoever looks at the run; drawn on the charts. `level` is info, warning or error, in any case."""
+        known: dict[str, Literal["info", "warning", "error"]] = {
+            "info": "info",
+            "warn": "warning",
+            "warning": "warning",
+            "error": "error",
+        }
+        whole = f"{title}: {text}" if text else str(title)
+        at = step if step is not None or self._step < 0 else self._step
+        self._append(
+            Event(
+                kind="alert",
+                level=known.get(str(level).lower(), "warning"),
+                time_ns=time.time_ns(),
+                step=at,
+                text=whole[:MAX_TEXT_CHARS],
+            )
+        )
+
+    @_guarded
+    def line(self, text: str, step: int | None = None, level: str = "info") -> None:
+        """Adds a line to the run's log."""
+        self._append(Line(time_ns=time.time_ns(), text=text[:MAX_TEXT_CHARS], level=level, step=step))
+
+    @_guarded
+    def filter_pass(self, report: Pass) -> None:
+        """Reports one filter pass over one table, as a record and as the series `table/{name}/…`."""
+        self._append(report)
+        self.log(
+            {
+                f"table/{report.table}/rows": report.rows_after,
+                f"table/{report.table}/admitted": report.admitted,
+                f"table/{report.table}/evicted": report.evicted,
+                f"table/{report.table}/bytes": report.bytes,
+                f"table/{report.table}/pass_ms": report.milliseconds,
+            },
+            report.step,
+        )
+
+    def finish(self, *, error: str | None = None, timeout_s: float = 5.0) -> bool:
+        """Ends the run: sends what is left for at most `timeout_s`; the rest stays in the spool for the next start.
+
+        Args:
+            error: why training failed, None when it did not.
+            timeout_s: a server that cannot be reached is tried once and not waited for.
+
+        Returns:
+            Whether the server has acknowledged everything (True also in a disabled run). A second call only warns.
+        """
+        with self._finishing:
+            if self._finished:
+                _logger.warning("run %s: finish was called twice", self.id)
+                return True
+            self._finished = True
+        parts, self._parts = self._parts, None
+        if parts is None:
+            return True
+        try:
+            parts.deferred.resolve(parts.outbox, wait=True)
+            state: Literal["finished", "failed"] = "failed" if error else "finished"
+            self._append(Status(state=state, time_ns=time.time_ns(), message=(error or "")[:MAX_TEXT_CHARS]))
+            self._outbox = None
+            done = parts.sender.close(timeout_s)
+            self._close(done)
+            return done
+        except Exception:  # noqa: BLE001 - border: the end of the monitor must not become the training's
+            self._count_failure("finish")
+            return False
+        finally:
+            self._outbox = None
+            _open_runs.discard(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes reports."""
+        return self._outbox is not None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._finished:
+            self.finish(error=describe(error) if error is not None else None)
+
+    # --- inside
+
+    def _append(self, record: FrameRecord) -> None:
+        outbox = self._outbox
+        if outbox is not None:
+            outbox.append(record)
+
+    def _log_checked(self, metrics: Mapping[str, Any], step: int) -> None:
+        """The slow path: names or types seen for the first time, device values, nested dicts, bad input."""
+        assert self._outbox is not None
+        assert self._parts is not None
+        now = time.time_ns()
+        if step not in _INT64:
+            raise ValueError(f"expected a step that fits 64 bits, got {step}")
+        plain: dict[str, float] = {}
+        device: dict[str, Any] = {}
+        for key, value in _flatten("", metrics):
+            name = self._checked_name(key)
+            try:
+                kept = to_value(value)
+            except TypeError as error:
+                self._refuse(name, str(error))
+                continue
+            if isinstance(kept, int | float):
+                plain[name] = kept
+            else:
+                device[name] = kept
+        if len(plain) == len(metrics) and tuple(plain) == tuple(metrics) and len(self._known_keys) < _MAX_KNOWN_KEYS:
+            if len(plain) <= MAX_ROW_KEYS:
+                self._known_keys.add(tuple(plain))
+        names = list(plain)
+        for start in range(0, len(names), MAX_ROW_KEYS):
+            part = tuple(names[start : start + MAX_ROW_KEYS])
+            self._outbox.append_row(part, [plain[name] for name in part], step, now)
+        if device:
+            self._parts.deferred.offer(tuple(device), list(device.values()), step, now)
+
+    def _checked_name(self, key: object) -> str:
+        """The name as the wire takes it: a bad one is mended rather than its values lost."""
+        name = key if isinstance(key, str) else repr(key)
+        if not name.isprintable():
+            name = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
+        if len(name) > MAX_KEY_CHARS:
+            digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+            name = f"{name[: MAX_KEY_CHARS - 9]}~{digest}"
+        name = name or "(empty)"
+        if name != key:
+            self._warn(
+                name,
+                f"expected a name of 1 to {MAX_KEY_CHARS} printable characters, got {key!r:.80}; it is kept as this",
+            )
+        return name
+
+    def _refuse(self, name: str, why: str) -> None:
+        self.refused += 1
+        self._warn(name, why)
+
+    def _warn(self, name: str, why: str) -> None:
+        if name not in self._warned and len(self._warned) < _MAX_WARNINGS:
+            self._warned.add(name)
+            _logger.warning("run %s, %.80s (said once): %s", self.id, name, why)
+
+    def _log_late(self) -> None:
+        if self._finished:
+            self._refuse("log", "called after finish; nothing is kept")
+
+    def _count_failure(self, where: str) -> None:
+        self.failures += 1
+        if where not in self._warned:
+            self._warned.add(where)
+            _logger.exception("the monitor failed in %s (said once); training goes on", where)
+
+    def _disown(self) -> None:
+        """In a forked child: the outbox is shared memory and the thread is the parent's, so neither is touched."""
+        self._outbox = None
+        self._parts = None
+        self._finished = True
+
+
+def describe(error: BaseException) -> str:
+    """An exception as its last line in a traceback."""
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def _as_step(step: Any) -> int:
+    """An int from what counts steps: int-like objects and 0-dim tensors in host memory."""
+    if isinstance(step, bool) or (isinstance(step, float) and not step.is_integer()) or not math.isfinite(step):
+        raise TypeError(f"expected an integer step, got {step!r}")
+    return int(step)
+
+
+def _flatten(prefix: str, metrics: Mapping[Any, Any]) -> "list[tuple[Any, Any]]":
+    pairs: list[tuple[Any, Any]] = []
+    for key, value in metrics.items():
+        name = f"{prefix}/{key}" if prefix else key
+        if isinstance(value, Mapping):
+            pairs.extend(_flatten(str(name), value))
+        else:
+            pairs.append((name, value))
+    return pairs
+
+
+def _disown_all() -> None:
+    for run in list(_open_runs):
+        run._disown()
+    _open_runs.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_all)

@@ -1,0 +1,83 @@
+"""Sends what a stopped process left in its spool: `python -m recis.bridge.sync SPOOL_DIR --url URL`.
+
+Owns taking over a folder, and the progress line of the command; the sending is the sender's. Can be interrupted and
+repeated: numbers that the server has are not sent again.
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import msgspec
+
+from recis import environment
+from recis.bridge.address import ServerAddress
+from recis.bridge.client import Sender
+from recis.bridge.outbox import Outbox
+from recis.bridge.spool import SpoolFolder, find_left_over
+from recis.bridge.traces import TraceUploads
+from recis.wire.messages import Hello
+
+__all__ = ["main", "send_folder"]
+
+DEFAULT_URL = "http://127.0.0.1:8765"
+
+
+def send_folder(path: Path, address: ServerAddress, *, timeout_s: float) -> bool | None:
+    """Sends one writer's folder and removes it when all of it is acknowledged.
+
+    Returns:
+        True when it is empty now, False when something is left, None when a living process owns it.
+
+    Raises:
+        OSError, ValueError: the folder cannot be read.
+    """
+    with SpoolFolder(path) as folder:
+        if not folder.acquire():
+            return None
+        hello = msgspec.convert(folder.identity(), Hello)
+        outbox = Outbox(path, segments=folder.segments())
+        uploads = TraceUploads(path, outbox.append)
+        sender = Sender(outbox, uploads, hello, address, on_command=lambda _: False, tick=lambda: None)
+        sender.run_until_drained(timeout_s)
+        done = outbox.close() and not len(uploads)
+        if done:
+            folder.remove()
+        return done
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns 0 when all was sent, 1 when something is left, 2 for bad usage."""
+    parser = argparse.ArgumentParser(prog="recis-monitor sync", description="Send what a training left in its spool.")
+    parser.add_argument("spool_dir", type=Path, help="a spool folder, or one writer's folder in it")
+    parser.add_argument("--url", default=environment.monitor_url() or DEFAULT_URL)
+    parser.add_argument("--token", default=environment.monitor_setting("TOKEN"))
+    parser.add_argument("--timeout", type=float, default=3600.0, help="seconds per writer")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    if not options.spool_dir.is_dir():
+        parser.error(f"expected a spool folder, got {options.spool_dir}, which is none")
+    try:
+        address = ServerAddress.parse(options.url, options.token)
+    except ValueError as error:
+        parser.error(str(error))
+    left = 0
+    folders = find_left_over(options.spool_dir)
+    for position, path in enumerate(folders, 1):
+        try:
+            done = send_folder(path, address, timeout_s=options.timeout)
+        except (OSError, ValueError, msgspec.ValidationError) as error:
+            done = False
+            sys.stderr.write(f"cannot read {path}: {error}\n")
+        words = {True: "sent", False: "NOT sent, kept", None: "still being written by a running training"}
+        left += done is False
+        sys.stdout.write(f"{position}/{len(folders)} {path.name}: {words[done]}\n")
+        sys.stdout.flush()
+    if not folders:
+        sys.stdout.write(f"nothing to send in {options.spool_dir}\n")
+    return 1 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""The bridge without a Trainer: `init`, and `log`, `alert`, `finish` for the run that was opened last.
+
+Owns the choice between arguments and environment, and the flush when the interpreter ends; the rest is
+`recis.bridge`. Imports and works with plain numbers where torch is not installed.
+"""
+
+import atexit
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+from recis import environment
+from recis.bridge.address import ServerAddress
+from recis.bridge.identity import identify
+from recis.bridge.opening import make_hello, open_run
+from recis.bridge.run import Run, describe
+
+__all__ = ["Run", "alert", "finish", "init", "log"]
+
+Mode = Literal["online", "offline", "disabled"]
+MODES = ("online", "offline", "disabled")
+DEFAULT_URL = "http://127.0.0.1:8765"
+
+_logger = logging.getLogger(__name__)
+_current: Run | None = None
+
+
+def init(
+    url: str | None = None,
+    project: str = "default",
+    name: str | None = None,
+    run_id: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    tags: Sequence[str] = (),
+    token: str | None = None,
+    mode: Mode | None = None,
+    spool_dir: str | None = None,
+) -> Run:
+    """Opens a run; the server need not be there. Arguments win over `RECIS_MONITOR_*` in the environment.
+
+    Args:
+        url: the server, `http://HOST:PORT`, with `?token=…` if you like; default `http://127.0.0.1:8765`.
+        project: a group of runs.
+        name: how people call the run; default its identifier.
+        run_id: the identifier; the same one again is a new attempt of the same run. Default: the launcher's job, or
+            a new one.
+        config: settings to show with the run.
+        tags: words to find it by.
+        token: with the scope `write`, where the server asks for one.
+        mode: `online`; `offline` fills only the spool, for `recis-monitor sync`; `disabled` does nothing at all.
+        spool_dir: where unacknowledged values lie, on a local disk; default `./recis-spool`, else the system's
+            folder for temporary files.
+
+    Raises:
+        ValueError: an address, mode or identifier that is none; says what was expected.
+    """
+    global _current  # noqa: PLW0603 - the module-level `log` and `finish` act on the run opened last
+    mode = mode or cast("Mode", environment.monitor_setting("MODE") or "online")
+    if mode not in MODES:
+        raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
+    identity = identify(run_id or environment.monitor_setting("RUN_ID"))
+    address = ServerAddress.parse(
+        url or environment.monitor_url() or DEFAULT_URL, token or environment.monitor_setting("TOKEN")
+    )
+    if mode == "disabled":
+        _current = Run(identity, None)
+        return _current
+    if project == "default":
+        project = environment.monitor_setting("PROJECT") or project
+    hello = make_hello(
+        identity, project=project, name=name or environment.monitor_setting("NAME"), config=config, tags=tags
+    )
+    spool_dir = spool_dir or environment.monitor_setting("SPOOL")
+    _current = open_run(identity, hello, address if mode == "online" else None, spool_dir)
+    atexit.register(_finish_at_exit, _current)
+    if identity.rank == 0 and _current.url:
+        _logger.info("run %s: %s", identity.run, _current.url)
+    return _current
+
+
+def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
+    """`Run.log` of the run opened last; a warning where there is none."""
+    if (run := _known("log")) is not None:
+        run.log(metrics, step)
+
+
+def alert(title: str, text: str = "", level: str = "warning", step: int | None = None) -> None:
+    """`Run.alert` of the run opened last; a warning where there is none."""
+    if (run := _known("alert")) is not None:
+        run.alert(title, text, level, step)
+
+
+def finish() -> None:
+    """`Run.finish` of the run opened last; a warning where there is none."""
+    if (run := _known("finish")) is not None:
+        run.finish()
+
+
+def _known(what: str) -> Run | None:
+    if _current is None:
+        _logger.warning("recis.monitor.%s was called before init; nothing is kept", what)
+    return _current
+
+
+def _finish_at_exit(run: Run) -> None:
+    """A script that just ends has finished; one that ends by an exception has failed."""
+    if run.is_open:
+        error = getattr(sys, "last_value", None)
+        run.finish(error=describe(error) if error is not None else None)
