@@ -1,0 +1,182 @@
+"""`HashTableFilterHook`: when tables are filtered, and the statistics of each pass.
+
+Owns the interval, the distance between passes and who hears of them. Must not know which rows go (the tables' rules),
+or what listeners do with a pass.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+from weakref import ref
+
+from torch import Tensor, nn
+
+from recis.errors import ArgumentError
+from recis.hooks.hook import Hook
+from recis.nn.modules.hashtable import HashTable, live_tables
+
+__all__ = ["FilterPass", "HashTableFilterHook"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FilterPass:
+    """One filter pass over one table.
+
+    Attributes:
+        table: the table's name; a second live table of the same name is called `name-2`, and so on.
+        step: the training step after which the pass ran.
+        time_ns: when it ran, in nanoseconds since the epoch.
+        interval: the filter interval in force, in steps.
+        rows_before: rows when the pass began.
+        evicted: rows that it evicted.
+        rows_after: rows that are left.
+        admitted: rows added since the table's last pass.
+        milliseconds: how long the pass over this table took.
+        bytes: device memory held by the table: index, rows, last-seen steps, optimizer state.
+    """
+
+    table: str
+    step: int
+    time_ns: int
+    interval: int
+    rows_before: int
+    evicted: int
+    rows_after: int
+    admitted: int
+    milliseconds: float
+    bytes: int
+
+
+class HashTableFilterHook(Hook):
+    """Advances the tables' step clock after every training step, and filters them every `filter_interval` steps.
+
+    In a trainer it acts on the tables of its model, driven by hand on all tables of the process; tables that come later
+    are found too. A pass is due when at least `filter_interval` steps lie between the last pass (at first, the start
+    or resumption of the run) and the step that has just ended. Each table's pass is one log line, and one call of
+    each listener.
+
+    Args:
+        filter_interval: steps between two passes, or None for no filtering. See `reset_filter_interval`.
+
+    Raises:
+        ValueError: anything but a positive int or None.
+    """
+
+    def __init__(self, filter_interval: int | None = 100) -> None:
+        self.reset_filter_interval(filter_interval)
+        self._listeners: list[Callable[[FilterPass], None]] = []
+        self._model: ref[nn.Module] | None = None
+        self._known: dict[int, bool] = {}  # whether a table, by its number, belongs to the model
+        self._last_step = -1
+        self._last_pass = 0
+
+    @property
+    def filter_interval(self) -> int | None:
+        """Steps between two passes; None when filtering is off."""
+        return self._filter_interval
+
+    def reset_filter_interval(self, interval: int | None = 100) -> None:
+        """Change the interval from the next step boundary on; may be called from any thread.
+
+        Raises:
+            ValueError: anything but a positive int or None; the old interval stays.
+        """
+        if interval is not None and (type(interval) is not int or interval < 1):
+            raise ArgumentError("filter_interval", "a positive int (steps) or None (off)", interval)
+        self._filter_interval = interval  # one atomic write, which `after_step` reads once
+
+    def add_listener(self, callback: Callable[[FilterPass], None]) -> None:
+        """Have a function called with the `FilterPass` of each table and pass, on the training thread."""
+        self._listeners.append(callback)
+
+    def before_train(self, trainer: Any) -> None:
+        """Act on this trainer's model from its present step on. A hook driven by hand does without this event."""
+        self._model, self._known = ref(trainer.model), {}
+        step = trainer.state.global_step
+        if step != self._last_step:
+            self._last_step = self._last_pass = step
+
+    def after_step(self, metrics: object, global_step: int | Tensor) -> None:
+        """Tell the tables that this step is over, and filter them if a pass is due.
+
+        Args:
+            metrics: not used.
+            global_step: number of the step that has just ended; an int or a 0-dim tensor (read on the host: one on a
+                GPU is waited for). Numbers may start anywhere. When they go back, a full interval starts again.
+
+        Raises:
+            Exception: what a custom filter rule raises, after all other tables have been filtered.
+        """
+        step = int(global_step)
+        interval = self._filter_interval
+        tables = self._tables()
+        for table in tables:
+            table.tick(step)
+        if self._last_step < 0 or step < self._last_step:
+            # The first number of a run driven by hand. Counting from 1 is counting the steps done, from 0 on.
+            self._last_pass = 0 if step == 1 else step
+        self._last_step = step
+        if interval is not None and step - self._last_pass >= interval:
+            self._last_pass = step
+            self._filter(tables, step, interval)
+            self._known = {}  # a table may have been put into the model since it was made
+
+    def end(self) -> None:
+        """Forget the trainer's model."""
+        self._model = None
+
+    def _tables(self) -> list[HashTable]:
+        tables = live_tables()
+        model = self._model() if self._model is not None else None
+        if model is None:
+            return list(tables.values())
+        if self._known != tables.keys():
+            # Walking a big model at every step would cost more than the rest of this hook.
+            modules = set(model.modules())
+            self._known = {number: table in modules for number, table in tables.items()}
+        return [table for number, table in tables.items() if self._known[number]]
+
+    def _filter(self, tables: list[HashTable], step: int, interval: int) -> None:
+        names: dict[str, int] = {}
+        with ExitStack() as passes:
+            # The stack runs all of them, in reverse, even when one raises; the error comes out at its end.
+            calls = []
+            for table in tables:
+                number = names[table.name] = names.get(table.name, 0) + 1
+                calls.append((table, table.name if number == 1 else f"{table.name}-{number}"))
+            for table, name in reversed(calls):
+                passes.callback(self._filter_one, table, name, step, interval)
+
+    def _filter_one(self, table: HashTable, name: str, step: int, interval: int) -> None:
+        time_ns = time.time_ns()
+        start = time.perf_counter()
+        try:
+            counts = table.run_filter(step)
+        except Exception as error:
+            error.add_note(f"in the filter pass over table {name!r} after step {step}")
+            raise
+        report = FilterPass(
+            table=name,
+            step=step,
+            time_ns=time_ns,
+            interval=interval,
+            rows_before=counts.rows_before,
+            evicted=counts.evicted,
+            rows_after=counts.rows_after,
+            admitted=counts.admitted,
+            milliseconds=(time.perf_counter() - start) * 1e3,
+            bytes=counts.bytes,
+        )
+        _log.info(
+            "table %s: filter pass after step %d evicted %d of %d rows, %d left, %d admitted since the last pass "
+            "(%.2f ms, %.1f MiB)",
+            *(name, step, report.evicted, report.rows_before, report.rows_after, report.admitted),
+            *(report.milliseconds, report.bytes / 2**20),
+        )
+        for listener in self._listeners:
+            listener(report)

@@ -1,0 +1,98 @@
+"""Gradients of looked-up rows: the differentiable lookup, and the pending sum until an optimizer takes it.
+
+Owns what backward hands over. Must not know slots of other tables, optimizers' rules or the index's inside.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recis.nn.modules.id_index import NO_SLOT
+
+__all__ = ["RowGradients", "RowLookup"]
+
+_COMPACT_ABOVE = 1 << 16  # rows waiting at which they are summed by id, unless there are many different ids
+
+
+class RowGradients:
+    """The gradients since the last `clear`, by id: what `.grad` is to a parameter.
+
+    Kept by id and not by slot, so that a row which is evicted (and its slot reused) between backward and step loses its
+    gradient instead of passing it on.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Tensor, Tensor]] = []
+        self._num_waiting = 0
+        self._compact_at = _COMPACT_ABOVE
+
+    def add(self, ids: Tensor, grad: Tensor) -> None:
+        """Add gradients, `[N]` ids (duplicates allowed) and `[N, *shape]`."""
+        self._parts.append((ids, grad))
+        self._num_waiting += len(ids)
+        if self._num_waiting > self._compact_at:
+            # Nobody may ever take them (a model trained without a sparse optimizer): memory stays in proportion to
+            # the number of different ids.
+            self._compact()
+            self._compact_at = max(_COMPACT_ABOVE, 2 * self._num_waiting)
+
+    def summed(self) -> tuple[Tensor, Tensor] | None:
+        """Return distinct ids, ascending, and the sum of their gradients; None when there was no backward."""
+        if not self._parts:
+            return None
+        self._compact()
+        return self._parts[0]
+
+    def clear(self) -> None:
+        """Forget all gradients."""
+        self._parts.clear()
+        self._num_waiting = 0
+        self._compact_at = _COMPACT_ABOVE
+
+    def to(self, like: Tensor) -> None:
+        """Move and convert to a tensor's device and dtype."""
+        self._parts = [(ids.to(like.device), grad.to(like)) for ids, grad in self._parts]
+
+    def _compact(self) -> None:
+        ids = torch.cat([part[0] for part in self._parts])
+        grad = torch.cat([part[1] for part in self._parts])
+        distinct, position = torch.unique(ids, return_inverse=True)  # the host must know how many rows the sum has
+        total = grad.new_zeros(len(distinct), *grad.shape[1:]).index_add_(0, position, grad)
+        self._parts = [(distinct, total)]
+        self._num_waiting = len(distinct)
+
+
+class RowLookup(torch.autograd.Function):
+    """Gathers rows; its backward adds to a `RowGradients`, and nothing of it depends on where rows lie by then."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, _anchor: Tensor, gradients: RowGradients, column: Tensor, slots: Tensor, ids: Tensor, all_known: bool
+    ) -> Tensor:
+        """Return the rows, `[N, *shape]`.
+
+        Args:
+            ctx: autograd's context.
+            _anchor: any tensor that requires a gradient; it puts this node into the graph and gets none.
+            gradients: what backward adds to.
+            column: `[capacity, *shape]`.
+            slots: int64 `[N]`, where the rows are.
+            ids: int64 `[N]`, whose rows they are.
+            all_known: False when some slots may be `NO_SLOT`; those get no gradient.
+        """
+        # Saved the checked way: an id buffer overwritten before backward is reported by autograd, not trained on.
+        ctx.save_for_backward(ids, None if all_known else slots)
+        ctx.gradients = gradients
+        return column.index_select(0, slots)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, ...]:
+        """Hand the gradient over."""
+        ids, slots = ctx.saved_tensors
+        grad = grad_outputs[0].detach()
+        if slots is not None:
+            known = slots != NO_SLOT
+            ids, grad = ids[known], grad[known]  # the host must know how many: only lookups that may meet unknown ids
+        ctx.gradients.add(ids, grad)
+        return (None,) * 6
