@@ -1,0 +1,58 @@
+# The commands of a clone. Everything runs in .venv, which is made on first use; the files in STAMPS say what is done.
+PYTHON ?= python3
+BIN    := .venv/bin
+STAMPS := .venv/stamps
+TSC    := tests/web/node_modules/.bin/tsc
+
+.PHONY: help demo test check format screenshot
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /make \1\t/'
+
+demo: $(STAMPS)/install $(STAMPS)/data ## train a recommender on real data and watch it; ARGS="--rate 20 --ranks 2"
+	$(BIN)/recis-monitor demo $(ARGS)
+
+test: lint $(STAMPS)/browser $(STAMPS)/data ## everything: checks, all tests, a real browser
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint ## format, lint, types, rules and the fast tests
+	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+
+format: $(STAMPS)/install ## put the code in shape
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+screenshot: $(STAMPS)/browser $(STAMPS)/data ## draw the README's pictures anew from a real run
+	$(BIN)/python scripts/screenshot.py
+
+.PHONY: lint
+lint: $(STAMPS)/install $(STAMPS)/node
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(TSC) -p web
+
+$(STAMPS)/venv:
+	$(PYTHON) -m venv .venv
+	mkdir -p $(STAMPS)
+	touch $@
+
+$(STAMPS)/torch: $(STAMPS)/venv
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	touch $@
+
+$(STAMPS)/install: $(STAMPS)/torch pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[server,dev]'
+	touch $@
+
+$(STAMPS)/data: $(STAMPS)/install
+	$(BIN)/python -m recis.demo.movielens
+	touch $@
+
+$(STAMPS)/browser: $(STAMPS)/install
+	sh scripts/install_browser.sh $(BIN)/playwright
+	touch $@
+
+$(STAMPS)/node: $(STAMPS)/venv tests/web/package-lock.json
+	npm --prefix tests/web ci --silent --no-audit --no-fund
+	touch $@

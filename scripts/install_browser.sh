@@ -1,0 +1,25 @@
+#!/bin/sh
+# Makes sure that the tests find a Chromium: the system's, else one from apt where that is possible, else Playwright's.
+# Usage: install_browser.sh PATH_OF_PLAYWRIGHT
+set -eu
+
+for name in chromium chromium-browser google-chrome; do
+    if command -v "$name" >/dev/null; then
+        echo "Browser: $(command -v "$name")"
+        exit 0
+    fi
+done
+
+as_root=""
+if [ "$(id -u)" -ne 0 ]; then
+    as_root="sudo -n"
+fi
+if command -v apt-get >/dev/null && $as_root true 2>/dev/null; then
+    echo "Browser: installing chromium with apt-get"
+    $as_root apt-get update -qq
+    if $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; then
+        exit 0
+    fi
+fi
+echo "Browser: installing Playwright's own"
+exec "$1" install chromium
