@@ -79,7 +79,7 @@ def _describe(value: object) -> str:
 class PendingScalars:
     """Numbers on their way: plain ones as they are, device scalars in one queued copy per device and dtype.
 
-    Made on the training thread by `start`, which waits for nothing; read by any thread, once `ready` or when it may wait.
+    Made on the training thread by `start`, which waits for nothing; read by any thread, once `ready` or if it may wait.
     """
 
     def __init__(self, numbers: list[float], copies: "list[_DeviceCopy]") -> None:
@@ -88,7 +88,7 @@ class PendingScalars:
 
     @classmethod
     def start(cls, values: Sequence[Value]) -> Self:
-        """Begin to copy `values`, numbers and 0-dim tensors, to the host; on CUDA into pinned memory behind an event."""
+        """Begin to copy `values`, numbers and 0-dim tensors; from CUDA into pinned memory, behind an event."""
         numbers = [0.0] * len(values)
         groups: dict[tuple[Any, Any], list[int]] = {}
         for index, value in enumerate(values):

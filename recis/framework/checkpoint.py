@@ -1,0 +1,151 @@
+"""Checkpoints on disk: written whole or not at all, the newest few kept, torn ones passed over when reading.
+
+Owns the folder's layout: `step-000000001200/` with `rank0.pt`, `rank1.pt`, ... and `checkpoint.json`, which is written
+last and lists the files with their sizes. Must not know what is inside the files, or when one is due.
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from recis.errors import CheckpointError
+from recis.framework.ranks import Ranks
+
+__all__ = ["CheckpointFolder"]
+
+_FORMAT = 1
+_INDEX = "checkpoint.json"
+
+_logger = logging.getLogger(__name__)
+
+
+class CheckpointFolder:
+    """The checkpoints of one training, in a folder that all ranks can reach.
+
+    Args:
+        path: the folder; made when the first checkpoint is written.
+        max_to_keep: checkpoints kept; older ones are deleted after a newer one is whole.
+        ranks: who writes and reads together; open during every call.
+    """
+
+    def __init__(self, path: str | Path, *, max_to_keep: int, ranks: Ranks) -> None:
+        self._path = Path(path)
+        self._max_to_keep = max_to_keep
+        self._ranks = ranks
+
+    def save(self, step: int, content: dict[str, Any]) -> Path:
+        """Write this rank's `content`, tensors and plain containers; returns once the checkpoint is whole on disk.
+
+        Raises:
+            CheckpointError: a rank could not write; on every rank, with nothing left behind.
+        """
+        final = self._path / f"step-{step:012d}"
+        # Hidden, and named by the step alone: what a crash has left there is written over by the next try.
+        draft = self._path / f".{final.name}.partial"
+        self._together("write", draft, lambda: self._write_rank(draft, content))
+        self._together("finish", draft, lambda: self._finish(draft, final, step) if self._ranks.rank == 0 else None)
+        return final
+
+    def load(self) -> dict[str, Any] | None:
+        """Return this rank's content of the newest whole checkpoint, or None where there is none.
+
+        Raises:
+            CheckpointError: it was written by another number of ranks, or by a newer version.
+        """
+        # Rank 0 lists the folder: ranks that look at different moments must still try the same ones in the same order.
+        for folder in self._ranks.gather(list(self._newest_first()))[0]:
+            index = _read_index(folder)
+            if not self._ranks.all_of(_is_whole(folder, index))[0]:
+                _logger.warning("Checkpoint %s is not whole; trying an older one", folder)
+                continue
+            if index.get("format") != _FORMAT or index.get("world_size") != self._ranks.size:
+                raise CheckpointError(
+                    f"{folder}: expected format {_FORMAT} of {self._ranks.size} ranks, "
+                    f"got format {index.get('format')} of {index.get('world_size')} ranks"
+                )
+            content = _load_file(folder / f"rank{self._ranks.rank}.pt")
+            if self._ranks.all_of(content is not None)[0]:
+                return content
+        return None
+
+    def _write_rank(self, draft: Path, content: dict[str, Any]) -> None:
+        draft.mkdir(parents=True, exist_ok=True)
+        with (draft / f"rank{self._ranks.rank}.pt").open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _finish(self, draft: Path, final: Path, step: int) -> None:
+        names = [f"rank{rank}.pt" for rank in range(self._ranks.size)]
+        index = {
+            "format": _FORMAT,
+            "step": step,
+            "world_size": self._ranks.size,
+            "files": {name: (draft / name).stat().st_size for name in names},
+        }
+        with (draft / _INDEX).open("w", encoding="utf-8") as file:
+            json.dump(index, file)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync_folder(draft)
+        if final.exists():
+            shutil.rmtree(final)  # the same step, trained again after a restore
+        draft.rename(final)
+        _sync_folder(self._path)
+        for old in list(self._newest_first())[self._max_to_keep :]:
+            shutil.rmtree(old)
+
+    def _together(self, what: str, draft: Path, action: Callable[[], None]) -> None:
+        """Do `action` and fail on every rank if it failed on one, so that none waits for the others for ever."""
+        problem: OSError | RuntimeError | None = None
+        try:
+            action()
+        except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+            problem = error
+        problems = [text for text in self._ranks.gather(None if problem is None else repr(problem)) if text]
+        if problems:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise CheckpointError(f"could not {what} the checkpoint {draft}: {problems[0]}") from problem
+
+    def _newest_first(self) -> Iterator[Path]:
+        return iter(sorted(self._path.glob("step-*"), reverse=True))
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    try:
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return index if isinstance(index, dict) else {}
+
+
+def _is_whole(folder: Path, index: dict[str, Any]) -> bool:
+    files = index.get("files")
+    if not isinstance(files, dict) or not files:
+        return False
+    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in files.items())
+
+
+def _load_file(path: Path) -> dict[str, Any] | None:
+    try:
+        # Nothing but tensors and plain containers: a checkpoint is data from a disk, never code.
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        _logger.warning("Checkpoint file %s cannot be read (%s); trying an older checkpoint", path, error)
+        return None
+    return content
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

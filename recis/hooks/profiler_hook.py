@@ -1,0 +1,354 @@
+"""Profiler captures: when a window opens and closes, and the trace file that is left by it.
+
+Owns the schedule, one torch profiler per window, and writing the file whole or not at all. A failure of any of it is
+logged once and switches profiling off; training goes on. Must not know the trainer or who listens for files.
+"""
+
+import gzip
+import json
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, SupportsInt
+
+import torch
+import torch.distributed as dist
+
+from recis import environment
+from recis.errors import ArgumentError, CaptureBusyError
+from recis.hooks.cadence import check_interval
+from recis.hooks.hook import Hook
+
+__all__ = ["ProfilerHook", "TraceFile"]
+
+
+@dataclass(frozen=True, slots=True)
+class TraceFile:
+    """A trace that is whole on disk: its path, the last step in it, its rank, and when it was finished (Unix ns)."""
+
+    path: Path
+    step: int
+    rank: int
+    time_ns: int
+
+
+class _Window:
+    """One warm-up and one recording of a given number of steps, with a torch profiler of its own.
+
+    The profiler is driven by its three phases and not by a torch schedule, which could number the steps only from 0.
+    """
+
+    def __init__(self, profile: torch.profiler.profile, *, warmup: int, active: int, on_demand: bool) -> None:
+        self.on_demand = on_demand
+        self.recording = False
+        self.recorded = 0
+        self._profile = profile
+        self._warmup = warmup
+        self._active = active
+        self._step_mark: torch.profiler.record_function | None = None
+
+    def open(self, next_step: int) -> None:
+        """Begin before `next_step`."""
+        self._profile.prepare_trace()
+        if self._warmup == 0:
+            self._record(next_step)
+
+    def advance(self, step: int) -> bool:
+        """Take note that `step` has ended; whether the window is complete, and stopped."""
+        if self.recording:
+            self.recorded += 1
+            if self.recorded == self._active:
+                self.stop()
+                return True
+            self._unmark()
+            self._mark(step + 1)
+            return False
+        self._warmup -= 1
+        if self._warmup == 0:
+            self._record(step + 1)
+        return False
+
+    def stop(self) -> None:
+        """Stop the profiler in whatever phase it is; what was recorded can be exported then."""
+        if not self.recording:
+            self._profile.start_trace()  # a warmed-up profiler cannot be stopped in any other way
+        self._unmark()
+        self._profile.stop_trace()
+
+    def _record(self, step: int) -> None:
+        self._profile.start_trace()
+        self.recording = True
+        self._mark(step)
+
+    def _mark(self, step: int) -> None:
+        # The name by which trace viewers and analysers find the steps.
+        self._step_mark = torch.profiler.record_function(f"ProfilerStep#{step}")
+        self._step_mark.__enter__()  # type: ignore[no-untyped-call]
+
+    def _unmark(self) -> None:
+        if self._step_mark is not None:
+            self._step_mark.__exit__(None, None, None)
+            self._step_mark = None
+
+
+class ProfilerHook(Hook):
+    """Profiles windows of training steps and writes one Chrome trace for each.
+
+    A cycle is `wait` steps of nothing, `warmup` steps in which the profiler runs but keeps nothing, and `active`
+    recorded steps; there are `repeat` cycles. CPU and, where there is one, CUDA activities are recorded, with memory,
+    shapes, stacks and FLOPs. The file is `{APP_ID or 'local'}-rank{rank}-timeline-{last step}.json.gz`. A training
+    that ends inside a recording keeps what there is. Evaluation is no step. The file is written on the training thread.
+
+    In a loop of one's own: `after_step(None, global_step)` after each step, and `end()`; with `wait=0` also
+    `before_train()`, or the first step is missed.
+
+    Args:
+        wait: steps before each warm-up, 0 or more.
+        warmup: steps of warm-up, 0 or more.
+        active: steps recorded, 1 or more.
+        repeat: number of cycles; 0: none, only captures asked for by `request_capture`.
+        output_dir: folder of the files; made when needed.
+        compress: whether to compress the files with gzip; without, they end in `.json`.
+
+    Attributes:
+        prof: the `torch.profiler.profile` of the present window, or of the last one.
+        logger: where each file is announced.
+        output_dir: as given.
+        broken: why profiling was switched off, or None.
+
+    Raises:
+        ArgumentError: (a `ValueError`) a number is outside what is said above.
+    """
+
+    def __init__(
+        self,
+        wait: int = 1,
+        warmup: int = 48,
+        active: int = 1,
+        repeat: int = 4,
+        output_dir: str = "./",
+        *,
+        compress: bool = True,
+    ) -> None:
+        self._wait = _check_count("ProfilerHook's wait", wait)
+        self._warmup = _check_count("ProfilerHook's warmup", warmup)
+        self._active = _check_steps("ProfilerHook's active", active)
+        self._cycles_left = _check_count("ProfilerHook's repeat", repeat)
+        self.output_dir = output_dir
+        self.logger = logging.getLogger(__name__)
+        self.prof = _new_profile()
+        self.broken: str | None = None
+        self._compress = compress
+        self._listeners: list[Callable[[TraceFile], None]] = []
+        self._countdown = wait
+        self._window: _Window | None = None
+        self._last_step = 0
+        self._lock = threading.Lock()
+        self._request: tuple[int, int] | None = None
+
+    def add_listener(self, callback: Callable[[TraceFile], None]) -> None:
+        """Call `callback` with every file that is whole on disk, on the training thread."""
+        self._listeners.append(callback)
+
+    def request_capture(self, active: int, warmup: int = 1) -> None:
+        """Ask for a capture of `active` steps that begins, with its warm-up, at the next step boundary. Any thread.
+
+        A cycle that is only warming up gives way and is begun again afterwards.
+
+        Raises:
+            ArgumentError: `active` is no positive int, or `warmup` is negative.
+            CaptureBusyError: (a `RuntimeError`) another capture is under way, or profiling was switched off.
+        """
+        wanted = _check_steps("request_capture's active", active), _check_count("request_capture's warmup", warmup)
+        with self._lock:
+            window = self._window
+            if self.broken is not None:
+                raise CaptureBusyError(f"profiling is switched off: {self.broken}")
+            if self._request is not None:
+                raise CaptureBusyError("another capture is waiting for the next step boundary")
+            if window is not None and (window.recording or window.on_demand):
+                raise CaptureBusyError("another capture is under way")
+            self._request = wanted
+
+    def before_train(self, trainer: Any = None) -> None:
+        """Open a window before the first step, where there is nothing to wait for."""
+        if trainer is not None:
+            self._last_step = trainer.state.global_step
+        if self._countdown == 0:
+            self._guarded(self._open_next)
+
+    def after_step(self, metrics: object, global_step: SupportsInt) -> None:
+        """Move on by one step; a step seen before changes nothing.
+
+        Args:
+            metrics: not used.
+            global_step: the steps done, an int or a 0-dim tensor.
+        """
+        if self._window is None and not self._cycles_left and self._request is None:
+            return
+        step = int(global_step)
+        if step == self._last_step:
+            return
+        self._last_step = step
+        self._guarded(self._advance)
+
+    def after_train(self) -> None:
+        """Keep what the open window has, unless it is nothing."""
+        window = self._window
+        self._guarded(lambda: self._close(keep=window is not None and window.recorded > 0, step=self._last_step))
+
+    def end(self) -> None:
+        """Keep what the open window has, the step included in which the training failed."""
+        self._guarded(lambda: self._close(keep=True, step=self._last_step + 1))
+        with self._lock:
+            self._request = None
+
+    # -- the schedule, on the training thread ------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        window = self._window
+        if window is None:
+            self._countdown -= 1
+        elif window.advance(self._last_step):
+            self._finish(window)
+            self._export(self._last_step)
+        self._open_next()
+
+    def _open_next(self) -> None:
+        """Open the window that is due at this boundary, if any: a capture that was asked for goes first."""
+        window = self._window
+        with self._lock:
+            if self._request is not None and (window is None or not window.recording):
+                if window is not None:
+                    self._window = None
+                    window.stop()
+                active, warmup = self._request
+                self._request = None
+                self._open(warmup=warmup, active=active, on_demand=True)
+            elif window is None and self._cycles_left and self._countdown <= 0:
+                self._open(warmup=self._warmup, active=self._active, on_demand=False)
+
+    def _open(self, *, warmup: int, active: int, on_demand: bool) -> None:
+        # A fresh profiler for each window: a used one keeps the events of its last window in memory.
+        self.prof = _new_profile()
+        window = _Window(self.prof, warmup=warmup, active=active, on_demand=on_demand)
+        window.open(self._last_step + 1)
+        self._window = window
+
+    def _finish(self, window: _Window) -> None:
+        self._window = None
+        if not window.on_demand:
+            self._cycles_left -= 1
+            self._countdown = self._wait
+
+    def _close(self, *, keep: bool, step: int) -> None:
+        window = self._window
+        if window is None:
+            return
+        self._finish(window)
+        recorded = window.recording
+        window.stop()
+        if recorded and keep:
+            self._export(step)
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """The border between profiling and training: what fails here is said once and never tried again."""
+        if self.broken is not None:
+            return
+        try:
+            action()
+        except Exception as error:
+            self.broken = f"{type(error).__name__}: {error}"
+            self._window = None
+            self._cycles_left = 0
+            self.logger.exception("Profiling is switched off for the rest of this training")
+
+    # -- the file ----------------------------------------------------------------------------------------------------
+
+    def _export(self, step: int) -> None:
+        rank = _rank_and_size()[0]
+        suffix = ".json.gz" if self._compress else ".json"
+        app = environment.app_id().replace("/", "_")
+        path = Path(self.output_dir) / f"{app}-rank{rank}-timeline-{step}{suffix}"
+        _write_whole(self.prof, path)
+        trace = TraceFile(path, step, rank, time.time_ns())
+        self.logger.info("Wrote the profiler trace %s", path)
+        for listener in self._listeners:
+            listener(trace)
+
+
+def _write_whole(profile: torch.profiler.profile, path: Path) -> None:
+    """Write the trace under a draft's name and give it its own once every byte is on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    raw = path.with_name(f".{path.name}.{os.getpid()}.raw")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        profile.export_chrome_trace(str(raw))
+        _check_complete(raw)
+        if path.suffix == ".gz":
+            with raw.open("rb") as source, gzip.open(draft, "wb", compresslevel=4) as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+        else:
+            raw.rename(draft)
+        _sync(draft)
+        draft.replace(path)
+        _sync(path.parent)
+    finally:
+        raw.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
+
+
+def _check_complete(raw: Path) -> None:
+    """Raise if the file lacks its end: torch does not report a disk that was full or could not be written."""
+    with raw.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - 64))
+        if not file.read().rstrip().endswith(b"}"):
+            raise OSError(f"{raw}: expected a whole trace, got one that is cut off; is the disk full?")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _new_profile() -> torch.profiler.profile:
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    profile = torch.profiler.profile(
+        activities=activities, record_shapes=True, profile_memory=True, with_stack=True, with_flops=True
+    )
+    if not _has_process_group():  # torch writes this by itself where there is one
+        rank, size = _rank_and_size()
+        profile.preset_metadata_json("distributedInfo", json.dumps({"rank": rank, "world_size": size}))
+    return profile
+
+
+def _has_process_group() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _rank_and_size() -> tuple[int, int]:
+    if _has_process_group():
+        return dist.get_rank(), dist.get_world_size()
+    return environment.rank(), environment.world_size()
+
+
+def _check_steps(where: str, value: int) -> int:
+    check_interval(where, value)
+    return value
+
+
+def _check_count(where: str, value: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ArgumentError(where, "an int of 0 or more", value)
+    return value
