@@ -53,7 +53,8 @@ class ClickModel(nn.Module):
         factors, linear = rows[..., :-1], rows[..., -1]
         # The sum over all pairs of products, without forming the pairs (Rendle, "Factorization Machines", 2010).
         pairs = 0.5 * (factors.sum(1).square() - factors.square().sum(1)).sum(1)
-        return linear.sum(1) + pairs + self.deep(factors.flatten(1)).squeeze(1)
+        logits: Tensor = linear.sum(1) + pairs + self.deep(factors.flatten(1)).squeeze(1)
+        return logits
 
     def scores(self) -> tuple[Tensor, Tensor]:
         """Return predictions and labels of the last `window` batches, each made before its batch was learned from."""
@@ -66,7 +67,7 @@ class ClickModel(nn.Module):
 
     def _pool(self, name: str, bag: Bag, size: int) -> Tensor:
         """Return the mean row per sample, [size, width + 1]; zeros for a sample without an id."""
-        rows = self.tables[name](bag.ids)
+        rows: Tensor = self.tables[name](bag.ids)
         counts = torch.bincount(bag.owner, minlength=size).clamp(min=1).to(rows.dtype)
         return rows.new_zeros(size, rows.shape[1]).index_add(0, bag.owner, rows) / counts[:, None]
 

@@ -1,0 +1,43 @@
+"""`python -m recis.demo`, also under `torchrun`: arguments in, exit code out.
+
+Owns the command line and the logging of the training process; must not know the model. The server is found through
+`RECIS_MONITOR_URL`. Exit code 0: trained and every point acknowledged; 1: data or training failed; 3: trained, but
+points are still in the spool.
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from recis import environment
+from recis.demo.movielens import DEFAULT_CACHE, DataError, fetch
+from recis.demo.train import Options, train
+
+UNDELIVERED = 3
+
+
+def main() -> int:
+    """Run the training that the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m recis.demo", description="Train a click model on MovieLens-100k.")
+    parser.add_argument("--steps", type=int, default=Options.steps, help="end after so many steps")
+    parser.add_argument("--passes", type=int, default=Options.passes, help="replays of the data (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=Options.rate, help="steps a second, 0: full speed (default: 4)")
+    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder of the data (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("output_dir"), help="folder of traces and spool")
+    arguments = parser.parse_args()
+
+    # Every rank streams to the server; the terminal gets one rank's lines.
+    logging.basicConfig(level=logging.INFO if environment.rank() == 0 else logging.WARNING, format="%(message)s")
+    logging.getLogger("recis.hooks.filter_hook").setLevel(logging.WARNING)  # the page shows the passes
+    try:
+        data = fetch(arguments.cache)
+    except (DataError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    options = Options(steps=arguments.steps, passes=arguments.passes, rate=arguments.rate)
+    return 0 if train(options, data, arguments.output).delivered else UNDELIVERED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

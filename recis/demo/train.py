@@ -1,0 +1,163 @@
+"""The demo's training: an ordinary `Trainer` with the hooks that make it visible.
+
+Owns the choice of hooks, optimizers and their settings; must not know how the server is started. Read it from
+`train` down: the parts of your own training go where its parts are.
+"""
+
+import logging
+import signal
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import torch
+
+from recis import environment
+from recis.demo.data import Batch, Ratings, Replay, load
+from recis.demo.model import ClickModel, auc
+from recis.framework import Trainer, TrainingArguments
+from recis.framework.metrics import add_metric
+from recis.hooks import HashTableFilterHook, Hook, LoggerHook, MonitorHook, ProfilerHook
+from recis.nn.modules.hashtable import filter_out_sparse_param
+from recis.optim import SparseAdamW
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Options", "Outcome", "train"]
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of the training; times are in steps of one batch.
+
+    Attributes:
+        steps: end after so many steps; None: after `passes`.
+        passes: how often the ratings are replayed at most.
+        rate: steps a second at most, 0 for as fast as it goes.
+        filter_step: an id not seen for so many steps is evicted by the next filter pass.
+        filter_interval: steps between two filter passes; the page can change it.
+        sparse_lr: learning rate of the hash tables' rows.
+        dense_lr: learning rate of everything else.
+        seed: of the initial values.
+    """
+
+    steps: int | None = None
+    passes: int = 5
+    rate: float = 4.0
+    batch_size: int = 256
+    filter_step: int = 100
+    filter_interval: int = 50
+    sparse_lr: float = 0.01
+    dense_lr: float = 0.003
+    seed: int = 7
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it went: steps done, loss and AUC on the last tenth by time, and whether the server has every point."""
+
+    steps: int
+    loss: float
+    auc: float
+    delivered: bool
+
+
+class ClickMetricsHook(Hook):
+    """What a click model is judged by: AUC over the last batches and on the held-out ratings, calibration, rates."""
+
+    def __init__(self, model: ClickModel, optimizer: torch.optim.Optimizer, every: int = 5) -> None:
+        self.held_out: dict[str, float] = {}
+        self._model = model
+        self._optimizer = optimizer
+        self._every = every
+
+    def after_step(self, metrics: "Mapping[str, object]", global_step: int) -> None:
+        """Publish at the steps where there is something new to say."""
+        if global_step % self._every == 0:
+            scores, labels = self._model.scores()
+            add_metric("auc", auc(scores, labels))
+            add_metric("calibration", scores.sigmoid().mean() / labels.mean())
+            add_metric("lr", self._optimizer.param_groups[0]["lr"])
+
+    def after_epoch(self, trainer: Trainer) -> None:
+        """Judge the model on ratings that it was never trained on; also after a pass that was cut short."""
+        self.held_out |= trainer.evaluate()
+
+    def before_evaluate(self) -> None:
+        """Keep predictions of the training out of the evaluation."""
+        self._model.forget_scores()
+
+    def after_evaluate(self) -> None:
+        """Publish the AUC; the trainer publishes the loss."""
+        self.held_out["auc"] = auc(*self._model.scores())
+        add_metric("eval/auc", self.held_out["auc"])
+        self._model.forget_scores()
+
+
+def train(options: Options, data: Path, output: Path) -> Outcome:
+    """Train on MovieLens-100k; under `torchrun` each rank trains on its share of the people.
+
+    Args:
+        options: the settings.
+        data: folder with the ratings, see `recis.demo.movielens.fetch`.
+        output: folder for profiler traces and for what the server has not acknowledged yet.
+    """
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(1)  # batches are small: a second thread costs more than it gives
+    training, held_out = _share(load(data)).split(0.9)
+    replay = Replay(training, options.batch_size, rate=options.rate)
+
+    model = ClickModel(filter_step=options.filter_step)
+    dense = torch.optim.Adam(model.parameters(), lr=options.dense_lr)
+    warmup = torch.optim.lr_scheduler.LinearLR(dense, start_factor=0.1, total_iters=50)
+    click_metrics = ClickMetricsHook(model, dense)
+    trainer = Trainer(
+        model,
+        TrainingArguments(train_steps=options.steps, train_epoch=options.passes),
+        train_dataset=replay,
+        eval_dataset=_whole_batches(held_out, options.batch_size),
+        hooks=[
+            LoggerHook(log_step=10),
+            HashTableFilterHook(filter_interval=options.filter_interval),
+            ProfilerHook(wait=10, warmup=10, active=5, repeat=3, output_dir=str(output / "traces")),
+            click_metrics,
+            MonitorHook(name="movielens-deepfm", config=asdict(options), spool_dir=str(output / "spool")),
+        ],
+        dense_optimizers=(dense, warmup),
+        sparse_optimizer=SparseAdamW(filter_out_sparse_param(model), lr=options.sparse_lr),
+    )
+    _stop_on_signals(trainer, replay)
+    trainer.train()
+
+    outcome = Outcome(
+        steps=trainer.state.global_step,
+        loss=click_metrics.held_out["loss"],
+        auc=click_metrics.held_out["auc"],
+        delivered=not any((output / "spool").glob("*")),
+    )
+    _logger.info("Held out, last tenth by time: loss %.4f, AUC %.4f", outcome.loss, outcome.auc)
+    return outcome
+
+
+def _share(ratings: Ratings) -> Ratings:
+    return ratings.share(environment.rank(), environment.world_size())
+
+
+def _whole_batches(ratings: Ratings, size: int) -> list[Batch]:
+    return list(ratings.batches(size))
+
+
+def _stop_on_signals(trainer: Trainer, replay: Replay) -> None:
+    """Let Ctrl-C and SIGTERM end the training well, at the next step boundary; a second one ends it at once."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        trainer.state.request_stop(signal.Signals(number).name)
+        replay.hurry.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
