@@ -1,0 +1,185 @@
+"""Rows of the store as the plain dictionaries that HTTP answers and live messages show: one shape for both.
+
+Must not know HTTP, sockets or where rows come from. Times ending in `_at` are ISO 8601 in UTC, `time` is in seconds.
+JSON has no NaN and no infinities: they are the strings "NaN", "Infinity" and "-Infinity" wherever a single value stands.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from recis_server.store.interface import (
+    CommandRow,
+    ControlRow,
+    EventRow,
+    MetricRow,
+    PassRow,
+    RunRow,
+    TraceRow,
+)
+
+__all__ = [
+    "command_shape",
+    "controls_shape",
+    "event_shape",
+    "metric_shape",
+    "pass_shape",
+    "plain",
+    "run_shape",
+    "trace_shape",
+]
+
+Shape = dict[str, Any]
+
+
+def plain(value: Any) -> Any:
+    """The value with non-finite numbers as strings, at any depth."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def run_shape(row: RunRow, state: str) -> Shape:
+    """One run; `state` is the one that users see."""
+    return {
+        "id": row.id,
+        "project": row.project,
+        "name": row.name,
+        "state": state,
+        "message": row.message,
+        "created_at": _moment(row.created_ns),
+        "updated_at": _moment(row.updated_ns),
+        "ranks": list(row.ranks),
+        "world_size": row.world_size,
+        "attempts": row.attempts,
+        "last_step": row.last_step,
+        "summary": plain(row.summary),
+        "tags": list(row.tags),
+        "notes": row.notes,
+        "config": plain(row.config),
+        "received": {"points": row.points, "missing": row.missing, "dropped": row.dropped},
+    }
+
+
+def metric_shape(row: MetricRow) -> Shape:
+    """One series name."""
+    return {
+        "key": row.key,
+        "ranks": list(row.ranks),
+        "count": row.count,
+        "first_step": row.first_step,
+        "last_step": row.last_step,
+        "last_value": plain(row.last_value),
+        "nan_count": row.nan_count,
+    }
+
+
+def pass_shape(row: PassRow) -> Shape:
+    """One filter pass."""
+    return {
+        "step": row.step,
+        "time": row.time_ns / 1e9,
+        "rank": row.rank,
+        "table": row.table,
+        "interval": row.interval,
+        "rows_before": row.rows_before,
+        "evicted": row.evicted,
+        "rows_after": row.rows_after,
+        "admitted": row.admitted,
+        "milliseconds": plain(row.milliseconds),
+        "bytes": row.bytes,
+    }
+
+
+def event_shape(row: EventRow) -> Shape:
+    """One event."""
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "level": row.level,
+        "time": row.time_ns / 1e9,
+        "step": row.step,
+        "rank": row.rank,
+        "text": row.text,
+        "data": plain(row.data),
+    }
+
+
+def controls_shape(rows: Iterable[ControlRow], commands: Sequence[CommandRow]) -> list[Shape]:
+    """All controls of a run: what each rank has, and the value that was asked for last and not refused.
+
+    `commands` are oldest first. `value` is that of the lowest rank.
+    """
+    desired = {row.control: row.value for row in commands if row.state not in ("rejected", "expired")}
+    shapes: dict[str, Shape] = {}
+    for row in sorted(rows, key=lambda one: (one.control, one.rank)):
+        shape = shapes.setdefault(row.control, _control(row, desired.get(row.control, row.value)))
+        shape["ranks"][str(row.rank)] = {"value": plain(row.value), "step": row.step}
+    return list(shapes.values())
+
+
+def _control(row: ControlRow, desired: Any) -> Shape:
+    return {
+        "name": row.control,
+        "type": row.type,
+        "value": plain(row.value),
+        "desired": plain(desired),
+        "minimum": plain(row.minimum),
+        "maximum": plain(row.maximum),
+        "nullable": row.nullable,
+        "unit": row.unit,
+        "description": row.description,
+        "ranks": {},
+    }
+
+
+def command_shape(row: CommandRow) -> Shape:
+    """One command of the ledger."""
+    return {
+        "id": row.id,
+        "run": row.run,
+        "control": row.control,
+        "value": plain(row.value),
+        "state": row.state,
+        "requested_by": row.requested_by,
+        "requested_at": _moment(row.requested_ns),
+        "reason": row.reason,
+        "apply_at_step": row.apply_at_step,
+        "ranks": {
+            str(rank): {
+                "state": result.state,
+                "old": plain(result.old),
+                "new": plain(result.new),
+                "step": result.step,
+                "time": None if result.time_ns is None else result.time_ns / 1e9,
+                "message": result.message,
+            }
+            for rank, result in sorted(row.ranks.items())
+        },
+    }
+
+
+def trace_shape(row: TraceRow) -> Shape:
+    """One trace, without where its bytes lie."""
+    return {
+        "id": row.id,
+        "run": row.run,
+        "name": row.name,
+        "rank": row.rank,
+        "attempt": row.attempt,
+        "step": row.step,
+        "size": row.size,
+        "sha256": row.sha256,
+        "state": row.state,
+        "created_at": _moment(row.created_ns),
+        "summary": plain(row.summary),
+    }
+
+
+def _moment(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
