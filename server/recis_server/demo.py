@@ -1,0 +1,172 @@
+"""`recis-monitor demo`: a server and a real training as two child processes, stopped together.
+
+Owns the processes and their order of start and stop; must not import the training side or torch, and knows no routes.
+"""
+
+import argparse
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import threading
+import webbrowser
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import FrameType
+from typing import IO, NoReturn
+
+__all__ = ["add_arguments", "main"]
+
+INTERRUPTED = 130
+_READY = "Listening on "
+_SERVE_OPTIONS = ("host", "port", "data", "store", "bus", "blobs", "token_file", "root_path", "insecure")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# torchrun gives its workers 30 s to end after SIGTERM.
+_STOP_TRAINING_S = 40.0
+_STOP_SERVER_S = 15.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the demo's own options; those of `serve` are the caller's."""
+    parser.add_argument("--steps", type=_positive, metavar="N", help="train so many steps (default: five passes, 1760)")
+    parser.add_argument(
+        "--rate", type=_rate, default=4.0, metavar="S", help="steps a second, 0: full speed (default: 4)"
+    )
+    parser.add_argument("--ranks", type=_positive, default=1, metavar="R", help="training processes (default: 1)")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="folder that keeps the downloaded ratings")
+    parser.add_argument("--no-browser", action="store_true", help="only print the page's address")
+    parser.add_argument("--exit", action="store_true", help="end when all steps are trained and acknowledged")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run the demo until it is interrupted, or to its end with `--exit`; returns the exit code."""
+    if importlib.util.find_spec("torch") is None:
+        sys.stderr.write("The demo trains with PyTorch, which is not installed: pip install torch==2.13.0\n")
+        return 1
+    cache = ["--cache", str(options.cache)] if options.cache else []
+    if subprocess.run([sys.executable, "-m", "recis.demo.movielens", *cache], check=False).returncode:  # noqa: S603
+        return 1
+
+    for number in _SIGNALS:
+        signal.signal(number, _interrupt)
+    try:
+        with ExitStack() as children:
+            try:
+                return _run(options, cache, children)
+            finally:
+                for number in _SIGNALS:
+                    signal.signal(number, signal.SIG_IGN)  # stopping has its own limits of time
+    except KeyboardInterrupt:
+        return INTERRUPTED if options.exit else 0
+
+
+def _run(options: argparse.Namespace, cache: list[str], children: ExitStack) -> int:
+    server = _start([sys.executable, "-m", "recis_server", "serve", *_serve_arguments(options)], stdout=subprocess.PIPE)
+    children.callback(_stop, "server", server, _STOP_SERVER_S)
+    assert server.stdout is not None
+    url = _wait_until_ready(server.stdout)
+    if url is None:
+        return server.wait() or 1
+    sys.stdout.write(f"\n  Watch the training at {url}\n\n")
+    sys.stdout.flush()
+    if not options.no_browser:
+        _open_page(url)
+
+    training = _start(_training_command(options, cache), environment={"RECIS_MONITOR_URL": url})
+    children.callback(_stop, "training", training, _STOP_TRAINING_S)
+    while training.poll() is None:
+        if server.poll() is not None:
+            sys.stderr.write(f"The server ended with code {server.returncode}; the training is stopped.\n")
+            return 1
+        with suppress(subprocess.TimeoutExpired):
+            training.wait(timeout=0.5)
+    if options.exit:
+        return training.returncode
+    sys.stdout.write(f"The training ended with code {training.returncode}. {url} stays until Ctrl-C.\n")
+    sys.stdout.flush()
+    return server.wait()
+
+
+def _start(
+    command: list[str], *, stdout: int | None = None, environment: dict[str, str] | None = None
+) -> "subprocess.Popen[str]":
+    # In a session of its own a child does not see the terminal's Ctrl-C: it is stopped in order, training first.
+    return subprocess.Popen(  # noqa: S603
+        command, stdout=stdout, text=True, start_new_session=True, env={**os.environ, **(environment or {})}
+    )
+
+
+def _serve_arguments(options: argparse.Namespace) -> list[str]:
+    arguments = []
+    for name in _SERVE_OPTIONS:
+        value = getattr(options, name, None)
+        if value is not None and value is not False:
+            option = f"--{name.replace('_', '-')}"
+            arguments += [option] if value is True else [option, str(value)]
+    return arguments
+
+
+def _training_command(options: argparse.Namespace, cache: list[str]) -> list[str]:
+    command = [sys.executable, "-m"]
+    if options.ranks > 1:
+        command += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(options.ranks), "-m"]
+    output = Path(options.data or "recis-data") / "demo"
+    command += ["recis.demo", "--rate", str(options.rate), "--output", str(output), *cache]
+    if options.steps is not None:
+        # As many passes as it takes: with --steps, the steps alone say when to end.
+        command += ["--steps", str(options.steps), "--passes", str(options.steps)]
+    return command
+
+
+def _wait_until_ready(output: IO[str]) -> str | None:
+    """Return the server's address, or None when it ended without one; its later output is passed on."""
+    for line in output:
+        if line.startswith(_READY):
+            threading.Thread(target=_pass_on, args=(output,), name="recis-demo-output", daemon=True).start()
+            return line.removeprefix(_READY).strip()
+        sys.stdout.write(line)
+    return None
+
+
+def _pass_on(output: IO[str]) -> None:
+    for line in output:
+        sys.stdout.write(line)
+
+
+def _open_page(url: str) -> None:
+    with suppress(webbrowser.Error):
+        browser = webbrowser.get()
+        # Of this exact class are the browsers of a text terminal, where the training's lines go.
+        if type(browser) is not webbrowser.GenericBrowser:
+            browser.open(url)
+
+
+def _stop(name: str, child: "subprocess.Popen[str]", limit_s: float) -> None:
+    if child.poll() is not None:
+        return
+    child.terminate()
+    try:
+        child.wait(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        sys.stderr.write(f"The {name} did not stop within {limit_s:.0f} s and is killed.\n")
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
+    return number
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 <= rate < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected steps a second, or 0 for full speed, got {text}")
+    return rate
