@@ -1,22 +1,20 @@
 """The bridge without a Trainer: `init`, and `log`, `alert`, `finish` for the run that was opened last.
 
-Owns the choice between arguments and environment, and the flush when the interpreter ends; the rest is
-`recis.bridge`. Imports and works with plain numbers where torch is not installed.
+Owns the choice between arguments and environment; the rest is `recis.bridge`. Imports and works with plain numbers
+where torch is not installed.
 """
 
-import atexit
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 from recis import environment
 from recis.bridge.address import ServerAddress
-from recis.bridge.identity import identify
+from recis.bridge.identity import check_run_id, identify
 from recis.bridge.opening import make_hello, open_run
-from recis.bridge.run import Run, describe
+from recis.bridge.run import Run
 
-__all__ = ["Run", "alert", "finish", "init", "log"]
+__all__ = ["Mode", "Run", "alert", "check_options", "finish", "init", "log"]
 
 Mode = Literal["online", "offline", "disabled"]
 MODES = ("online", "offline", "disabled")
@@ -56,13 +54,8 @@ def init(
         ValueError: an address, mode or identifier that is none; says what was expected.
     """
     global _current  # noqa: PLW0603 - the module-level `log` and `finish` act on the run opened last
-    mode = mode or cast("Mode", environment.monitor_setting("MODE") or "online")
-    if mode not in MODES:
-        raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
-    identity = identify(run_id or environment.monitor_setting("RUN_ID"))
-    address = ServerAddress.parse(
-        url or environment.monitor_url() or DEFAULT_URL, token or environment.monitor_setting("TOKEN")
-    )
+    mode, address, run_id = check_options(url=url, token=token, mode=mode, run_id=run_id)
+    identity = identify(run_id)
     if mode == "disabled":
         _current = Run(identity, None)
         return _current
@@ -73,10 +66,25 @@ def init(
     )
     spool_dir = spool_dir or environment.monitor_setting("SPOOL")
     _current = open_run(identity, hello, address if mode == "online" else None, spool_dir)
-    atexit.register(_finish_at_exit, _current)
     if identity.rank == 0 and _current.url:
         _logger.info("run %s: %s", identity.run, _current.url)
     return _current
+
+
+def check_options(
+    *, url: str | None, token: str | None, mode: Mode | None, run_id: str | None
+) -> tuple[Mode, ServerAddress, str | None]:
+    """What `init` would use of arguments and environment; raises `ValueError` as `init` does, and opens nothing."""
+    mode = mode or cast("Mode", environment.monitor_setting("MODE") or "online")
+    if mode not in MODES:
+        raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
+    run_id = run_id or environment.monitor_setting("RUN_ID")
+    if run_id is not None:
+        check_run_id(run_id)
+    address = ServerAddress.parse(
+        url or environment.monitor_url() or DEFAULT_URL, token or environment.monitor_setting("TOKEN")
+    )
+    return mode, address, run_id
 
 
 def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -101,10 +109,3 @@ def _known(what: str) -> Run | None:
     if _current is None:
         _logger.warning("recis.monitor.%s was called before init; nothing is kept", what)
     return _current
-
-
-def _finish_at_exit(run: Run) -> None:
-    """A script that just ends has finished; one that ends by an exception has failed."""
-    if run.is_open:
-        error = getattr(sys, "last_value", None)
-        run.finish(error=describe(error) if error is not None else None)

@@ -143,7 +143,10 @@ class Sender:
                 async with self._connect("/ws/ingest") as socket:
                     await self._converse(socket)
                 delay_s = BACKOFF_S[0]
-            except _FAILURES as error:
+            except (*_FAILURES, RuntimeError) as error:
+                # RuntimeError: at the interpreter's end asyncio can no longer resolve a host name.
+                if isinstance(error, RuntimeError) and self._deadline is None:
+                    raise
                 if self.connected:
                     delay_s = BACKOFF_S[0]
                 self._note_outage(error)

@@ -15,7 +15,7 @@ from itertools import count
 from recis import environment
 from recis.wire.codec import is_id
 
-__all__ = ["Identity", "identify"]
+__all__ = ["Identity", "check_run_id", "identify"]
 
 _openings = count()  # each run opened in a process of a job has its own place in the job's store
 
@@ -33,16 +33,16 @@ class Identity:
     pid: int
 
 
-def identify(run_id: str | None) -> Identity:
-    """Works out the identity; `run_id` wins over the launcher's job, the job over a new name.
-
-    Raises:
-        ValueError: `run_id` is no identifier.
-    """
-    if run_id is not None and not is_id(run_id):
+def check_run_id(text: str) -> None:
+    """Raises `ValueError` when `text` cannot name a run."""
+    if not isinstance(text, str) or not is_id(text):
         raise ValueError(
-            f"run_id: expected 1 to 128 letters, digits, '.', '_', '-' (the first no sign), got {run_id[:80]!r}"
+            f"run_id: expected 1 to 128 letters, digits, '.', '_', '-' (the first no sign), got {text!r:.80}"
         )
+
+
+def identify(run_id: str | None) -> Identity:
+    """Works out the identity; `run_id` (checked) wins over the launcher's job, the job over a new name."""
     rank, world_size = environment.rank(), environment.world_size()
     start = _shared_start(world_size)
     job = environment.job_id() if world_size > 1 else None

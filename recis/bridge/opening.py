@@ -110,7 +110,7 @@ def _make_folder(spool_dir: str | None, hello: Hello) -> tuple[Path | None, Spoo
 
 def _send_left_over(root: Path, address: ServerAddress) -> None:
     """Sends what killed processes left below `root`, on a thread of its own that ends by itself."""
-    folders = [path for path in find_left_over(root)]
+    folders = find_left_over(root)
 
     def send() -> None:
         for path in folders:

@@ -62,7 +62,7 @@ class Outbox:
         self._segment: Segment | None = None
         self._spare: Segment | None = None
         self._number = segments[-1].number if segments else 0
-        self._last_frame = max((span.n for segment in segments for span in segment.frames), default=0)
+        self._last_frame = max((segment.last_frame for segment in segments), default=0)
         self._acked = 0
         self._uncut_points = 0
         self.dropped = max((span.dropped for segment in segments for span in segment.frames), default=0)
@@ -135,10 +135,13 @@ class Outbox:
             return self._last_frame
 
     def ack(self, n: int) -> None:
-        """All frames up to `n` are safe elsewhere: forgets segments that hold nothing newer."""
+        """All frames up to `n` are safe elsewhere: forgets segments that hold nothing newer.
+
+        The newest segment stays until `close`: it carries the numbering across a crash.
+        """
         with self._lock:
             self._acked = max(self._acked, n)
-            while self._closed and (not self._closed[0].frames or self._closed[0].frames[-1].n <= self._acked):
+            while len(self._closed) > (self._segment is None) and self._closed[0].last_frame <= self._acked:
                 self._closed.popleft().remove()
 
     def first_frame(self) -> int:
@@ -184,9 +187,11 @@ class Outbox:
                 self._closed.append(self._segment)
                 self._segment = None
                 self._layouts.clear()
-        self.ack(0)
-        with self._lock:
-            return not self._closed
+            if any(segment.last_frame > self._acked for segment in self._closed):
+                return False
+            while self._closed:
+                self._closed.popleft().remove()
+            return True
 
     # --- inside the lock
 
@@ -229,10 +234,12 @@ class Outbox:
         self._number += 1
         if self._spare is not None and self._spare.number == self._number:
             self._segment, self._spare = self._spare, None
+            self._segment.begin(max(self._last_frame, self._acked))
             return
         while True:
             try:
                 self._segment = Segment.create(self._number, SEGMENT_BYTES, self._folder)
+                self._segment.begin(max(self._last_frame, self._acked))
                 return
             except OSError as error:
                 if not self._closed:

@@ -4,11 +4,13 @@ Owns the run's life, the check of what comes in, and the parts behind it (outbox
 know hooks or the Trainer. No method raises into training once the run is open: bad input is one warning and a counter.
 """
 
+import atexit
+import contextlib
 import functools
 import hashlib
 import logging
-import math
 import os
+import sys
 import threading
 import time
 import weakref
@@ -35,7 +37,7 @@ from recis.wire.messages import (
     Status,
 )
 
-__all__ = ["Parts", "Run"]
+__all__ = ["Parts", "Run", "describe"]
 
 P = ParamSpec("P")
 _PLAIN: frozenset[type] = frozenset({float, int})
@@ -53,10 +55,10 @@ def _guarded(method: Callable[P, None]) -> Callable[P, None]:
     def call(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             method(*args, **kwargs)
-        except Exception:  # border, see above
+        except Exception:  # noqa: BLE001 - border, see above
             run = args[0]
             assert isinstance(run, Run)
-            run._count_failure(method.__name__)
+            run._count_failure(method.__name__)  # noqa: SLF001 - of the same class
 
     return call
 
@@ -337,10 +339,9 @@ class Run:
                 plain[name] = kept
             else:
                 device[name] = kept
-        if len(plain) == len(metrics) and tuple(plain) == tuple(metrics) and len(self._known_keys) < _MAX_KNOWN_KEYS:
-            if len(plain) <= MAX_ROW_KEYS:
-                self._known_keys.add(tuple(plain))
         names = list(plain)
+        if names == list(metrics) and len(names) <= MAX_ROW_KEYS and len(self._known_keys) < _MAX_KNOWN_KEYS:
+            self._known_keys.add(tuple(names))
         for start in range(0, len(names), MAX_ROW_KEYS):
             part = tuple(names[start : start + MAX_ROW_KEYS])
             self._outbox.append_row(part, [plain[name] for name in part], step, now)
@@ -382,7 +383,7 @@ class Run:
             self._warned.add(where)
             _logger.exception("the monitor failed in %s (said once); training goes on", where)
 
-    def _disown(self) -> None:
+    def disown(self) -> None:
         """In a forked child: the outbox is shared memory and the thread is the parent's, so neither is touched."""
         self._outbox = None
         self._parts = None
@@ -396,9 +397,10 @@ def describe(error: BaseException) -> str:
 
 def _as_step(step: Any) -> int:
     """An int from what counts steps: int-like objects and 0-dim tensors in host memory."""
-    if isinstance(step, bool) or (isinstance(step, float) and not step.is_integer()) or not math.isfinite(step):
-        raise TypeError(f"expected an integer step, got {step!r}")
-    return int(step)
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        if not isinstance(step, bool) and int(step) == step:
+            return int(step)
+    raise TypeError(f"expected an integer step, got {step!r:.80}")
 
 
 def _flatten(prefix: str, metrics: Mapping[Any, Any]) -> "list[tuple[Any, Any]]":
@@ -414,9 +416,16 @@ def _flatten(prefix: str, metrics: Mapping[Any, Any]) -> "list[tuple[Any, Any]]"
 
 def _disown_all() -> None:
     for run in list(_open_runs):
-        run._disown()
+        run.disown()
     _open_runs.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_disown_all)
+def _finish_all() -> None:
+    """A script that just ends has finished; one that ends by an exception has failed."""
+    error: BaseException | None = getattr(sys, "last_value", None)
+    for run in list(_open_runs):
+        run.finish(error=describe(error) if error is not None else None)
+
+
+os.register_at_fork(after_in_child=_disown_all)
+atexit.register(_finish_all)

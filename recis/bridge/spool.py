@@ -3,7 +3,8 @@
 Owns the layout on disk, recovery of what a killed process left, and the writer's folder with its lock; must not know
 when a frame is cut or sent (`outbox`, `client`), nor what a record means.
 
-Segment file, little-endian: `RECISSPL`, u32 layout version, u32 segment number, then records. Record: u32 payload
+Segment file, little-endian: `RECISSPL`, u32 layout version, u32 segment number, u64 number of the last frame before
+it (so that numbering goes on when all earlier segments are gone), then records. Record: u32 payload
 length, u32 CRC-32 of the payload, payload. The length is written last, so a record is there whole or not at all:
 pages of a mapped file outlive the process. A length of zero, or a wrong checksum, ends the segment.
 """
@@ -38,7 +39,7 @@ __all__ = [
 
 MAGIC = b"RECISSPL"
 LAYOUT_VERSION = 1
-HEADER = struct.Struct("<8sII")
+HEADER = struct.Struct("<8sIIQ")
 RECORD_HEADER = struct.Struct("<II")
 CUT_PAYLOAD = struct.Struct("<BQQ")
 """Kind, frame number, points that the writer has dropped so far."""
@@ -77,6 +78,7 @@ class Segment:
     path: Path | None
     view: memoryview | None = None
     end: int = HEADER.size
+    last_before: int = 0
     frames: list[FrameSpan] = field(default_factory=list)
     _map: mmap.mmap | None = None
 
@@ -102,8 +104,14 @@ class Segment:
             finally:
                 os.close(descriptor)
         segment = cls(number, size, path, memoryview(mapped), _map=mapped)
-        HEADER.pack_into(mapped, 0, MAGIC, LAYOUT_VERSION, number)
+        segment.begin(0)
         return segment
+
+    def begin(self, last_before: int) -> None:
+        """Notes the last frame number before this segment; called when the segment becomes the one that is written."""
+        assert self.view is not None
+        self.last_before = last_before
+        HEADER.pack_into(self.view, 0, MAGIC, LAYOUT_VERSION, self.number, last_before)
 
     @classmethod
     def recover(cls, path: Path, row_points: dict[int, int]) -> Self:
@@ -119,10 +127,10 @@ class Segment:
         data = path.read_bytes()
         if len(data) < HEADER.size or data[:8] != MAGIC:
             raise ValueError(f"expected a segment that starts with {MAGIC!r}, got {data[:8]!r} in {path}")
-        _, version, number = HEADER.unpack_from(data)
+        _, version, number, last_before = HEADER.unpack_from(data)
         if version != LAYOUT_VERSION:
             raise ValueError(f"expected spool layout {LAYOUT_VERSION}, got {version} in {path}")
-        segment = cls(number, len(data), path)
+        segment = cls(number, len(data), path, last_before=last_before)
         row_points.clear()
         start = offset = HEADER.size
         points = 0
@@ -138,6 +146,11 @@ class Segment:
                 start, points = offset + CUT_BYTES, 0
             segment.end = offset + RECORD_HEADER.size + len(payload)
         return segment
+
+    @property
+    def last_frame(self) -> int:
+        """The highest frame number up to the end of this segment."""
+        return self.frames[-1].n if self.frames else self.last_before
 
     @property
     def first_uncut(self) -> int:

@@ -43,6 +43,7 @@ _client = msgspec.msgpack.Decoder(ClientRecord)
 _server = msgspec.msgpack.Decoder(ServerRecord)
 _trace = msgspec.msgpack.Decoder(TraceRecord)
 _any = msgspec.msgpack.Decoder()
+_NOT_MESSAGEPACK = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _is_id = re.compile(ID_PATTERN).fullmatch
 
 
@@ -142,7 +143,7 @@ def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes, limit: int) -> A
         _check_version(data)
         text, _, path = str(error).partition(" - at ")
         raise WireError("malformed", text, path.strip("`") or "$") from error
-    except msgspec.DecodeError as error:
+    except _NOT_MESSAGEPACK as error:
         raise WireError(
             "malformed", f"expected one MessagePack record, got {len(data)} bytes that are none: {error}"
         ) from error
@@ -153,7 +154,10 @@ def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes, limit: int) -> A
 
 def _check_version(data: bytes) -> None:
     """A record of another version may fail its types first; say the real reason."""
-    raw = _any.decode(data)
+    try:
+        raw = _any.decode(data)
+    except _NOT_MESSAGEPACK:
+        return
     version = raw.get("v", PROTOCOL_VERSION) if isinstance(raw, dict) else PROTOCOL_VERSION
     if version != PROTOCOL_VERSION:
         raise WireError("version", f"expected protocol version {PROTOCOL_VERSION}, got {version!r}", "$.v")

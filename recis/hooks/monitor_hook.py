@@ -1,0 +1,206 @@
+"""`MonitorHook`: carries what the other hooks and the metrics say to the bridge, and commands back to the hooks.
+
+Owns the wiring between a training and its run, at the step boundary; must not know sockets or files. Never raises into
+training: what fails here is logged, counted by the run, and over.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import recis.monitor
+from recis.bridge.run import Run, describe
+from recis.hooks.cadence import Cadence
+from recis.hooks.filter_hook import FilterPass, HashTableFilterHook
+from recis.hooks.hook import Hook
+from recis.hooks.logger_hook import LoggerHook, LogLine
+from recis.hooks.profiler_hook import ProfilerHook, TraceFile
+from recis.metrics.registry import MetricsReader, current_registry
+from recis.wire.messages import Pass
+
+if TYPE_CHECKING:
+    from recis.framework.trainer import Trainer
+
+__all__ = ["MonitorHook"]
+
+_logger = logging.getLogger(__name__)
+
+
+class MonitorHook(Hook):
+    """Streams the training to a server and takes commands from it; see `recis.monitor.init` for the arguments.
+
+    In a `Trainer` it finds the `LoggerHook`, `ProfilerHook` and `HashTableFilterHook` by itself. In a loop of your own
+    give them to `watch`, call `after_step(None, global_step)` after each step and `end()` at the end.
+
+    Args:
+        url: the server.
+        project: a group of runs.
+        name: how people call the run.
+        run_id: the run's identifier.
+        config: settings to show with the run.
+        tags: words to find it by.
+        token: with the scope `write`.
+        mode: `online`, `offline` or `disabled`.
+        spool_dir: where unacknowledged values lie.
+        every: stream metrics every so many steps, the newest value of each; filter passes and commands are not
+            affected.
+
+    Attributes:
+        run: the open run, None before the first event and when it could not be opened.
+
+    Raises:
+        ValueError: an argument that is wrong, at construction.
+    """
+
+    runs_last: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        project: str = "default",
+        name: str | None = None,
+        run_id: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        tags: Sequence[str] = (),
+        token: str | None = None,
+        mode: recis.monitor.Mode | None = None,
+        spool_dir: str | None = None,
+        every: int = 1,
+    ) -> None:
+        self.run: Run | None = None
+        self._options: dict[str, Any] = {
+            "url": url,
+            "project": project,
+            "name": name,
+            "run_id": run_id,
+            "config": config,
+            "tags": tags,
+            "token": token,
+            "mode": mode,
+            "spool_dir": spool_dir,
+        }
+        recis.monitor.check_options(url=url, token=token, mode=mode, run_id=run_id)
+        self._cadence = Cadence(every)
+        self._reader: MetricsReader | None = None
+        self._held: dict[str, Any] = {}
+        self._filter: HashTableFilterHook | None = None
+        self._profiler: ProfilerHook | None = None
+        self._own_profiler = False
+        self._opened = False
+        self._watched: list[Hook] = []
+
+    def watch(self, *hooks: Hook) -> None:
+        """Carries what these hooks report; only needed without a `Trainer`."""
+        self._watched.extend(hooks)
+        if self._opened:
+            for hook in hooks:
+                self._connect(hook)
+
+    # --- events
+
+    def before_train(self, trainer: "Trainer") -> None:  # noqa: D102 - as in Hook
+        self._reader = trainer.metrics.reader()
+        self._watched.extend(hook for hook in trainer.hooks if hook is not self and hook not in self._watched)
+        self._open()
+
+    def after_step(self, metrics: Mapping[str, Any] | None, global_step: Any) -> None:  # noqa: D102 - as in Hook
+        if not self._opened:
+            self._open()
+        if self.run is None or not self.run.is_open:
+            return
+        step = int(global_step)
+        assert self._reader is not None
+        fresh = self._reader.take()
+        if metrics:
+            fresh = {**metrics, **fresh}
+        if self._held:
+            fresh = {**self._held, **fresh}
+        if self._cadence.due(step):
+            self._held = {}
+            if fresh:
+                self.run.log(fresh, step)
+        else:
+            self._held = fresh
+        self._after_boundary(step)
+
+    def after_evaluate(self, trainer: "Trainer") -> None:  # noqa: D102 - as in Hook
+        if self.run is not None and self._reader is not None and (fresh := self._reader.take()):
+            self.run.log(fresh, trainer.state.global_step)
+
+    def end(self, trainer: "Trainer | None" = None) -> None:  # noqa: D102 - as in Hook
+        run, self._opened = self.run, False
+        if run is None or not run.is_open:
+            return
+        if self._held:
+            run.log(self._held)
+        error = trainer.state.error if trainer is not None else None
+        run.finish(error=describe(error) if error is not None else None)
+
+    # --- inside
+
+    def _open(self) -> None:
+        """Once per training: opens the run and connects what is to be carried."""
+        self._opened = True
+        if self._reader is None:
+            self._reader = current_registry().reader()
+        try:
+            self.run = recis.monitor.init(**self._options)
+            for hook in self._watched:
+                self._connect(hook)
+        except Exception:  # border: monitoring that cannot start must not keep training from starting
+            _logger.exception("the monitor could not start; training goes on without it")
+            self.run = None
+
+    def _connect(self, hook: Hook) -> None:
+        run = self.run
+        assert run is not None
+        if isinstance(hook, HashTableFilterHook) and self._filter is None:
+            self._filter = hook
+            hook.add_listener(self._report_pass)
+            run.control(
+                "filter_interval",
+                type="int",
+                value=hook.filter_interval,
+                minimum=1,
+                nullable=True,
+                unit="steps",
+                description="Steps between two filter passes over the hash tables; off when empty.",
+                on_change=hook.reset_filter_interval,
+            )
+        elif isinstance(hook, LoggerHook):
+            hook.add_listener(self._report_line)
+        elif isinstance(hook, ProfilerHook) and self._profiler is None:
+            self._profiler = hook
+            hook.add_listener(self._report_trace)
+
+    def _after_boundary(self, step: int) -> None:
+        assert self.run is not None
+        if self._filter is not None:
+            self.run.controls.changed("filter_interval", self._filter.filter_interval, step)
+        self.run.step_boundary(step)
+
+    def _report_pass(self, report: FilterPass) -> None:
+        if self.run is not None:
+            self.run.filter_pass(
+                Pass(
+                    table=report.table,
+                    step=report.step,
+                    time_ns=report.time_ns,
+                    interval=report.interval,
+                    rows_before=report.rows_before,
+                    evicted=report.evicted,
+                    rows_after=report.rows_after,
+                    admitted=report.admitted,
+                    milliseconds=report.milliseconds,
+                    bytes=report.bytes,
+                )
+            )
+
+    def _report_line(self, line: LogLine) -> None:
+        if self.run is not None:
+            self.run.line(line.text, line.step)
+
+    def _report_trace(self, trace: TraceFile) -> None:
+        if self.run is not None:
+            self.run.upload_trace(trace.path, trace.step)

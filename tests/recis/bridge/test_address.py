@@ -1,0 +1,41 @@
+"""`recis.bridge.address`: what users paste becomes URLs; what is no address is refused."""
+
+import pytest
+
+from recis.bridge.address import ServerAddress
+
+
+@pytest.mark.parametrize(
+    ("url", "base", "socket"),
+    [
+        ("http://127.0.0.1:8765", "http://127.0.0.1:8765", "ws://127.0.0.1:8765/ws/ingest"),
+        ("https://host/recis/", "https://host/recis", "wss://host/recis/ws/ingest"),
+        ("ws://host:1", "http://host:1", "ws://host:1/ws/ingest"),
+        ("host:9000", "http://host:9000", "ws://host:9000/ws/ingest"),
+        ("http://[::1]:8", "http://[::1]:8", "ws://[::1]:8/ws/ingest"),
+    ],
+)
+def test_addresses(url: str, base: str, socket: str) -> None:
+    address = ServerAddress.parse(url)
+    assert (address.base, address.socket("/ws/ingest")) == (base, socket)
+    assert address.run_page("r1") == f"{base}/run/r1"
+
+
+def test_a_token_in_the_address_goes_into_the_header_and_is_not_shown() -> None:
+    address = ServerAddress.parse("http://h:1/?token=secret")
+    assert address.headers == {"Authorization": "Bearer secret"}
+    assert "secret" not in repr(address)
+    assert ServerAddress.parse("http://h:1/?token=secret", "other").token == "other"
+    assert ServerAddress.parse("http://h:1").headers == {}
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "http://", "://", "http:///path"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="expected an address like"):
+        ServerAddress.parse(url)
+
+
+def test_only_this_machine_is_loopback() -> None:
+    assert ServerAddress.parse("http://127.0.0.1:1").is_loopback
+    assert ServerAddress.parse("http://[::1]:1").is_loopback
+    assert not ServerAddress.parse("http://10.0.0.1:1").is_loopback

@@ -1,0 +1,256 @@
+"""`recis.bridge.outbox`: rows become frames, numbers stay with their records, the bound drops the oldest and counts."""
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recis.bridge import outbox as module
+from recis.bridge.outbox import Outbox
+from recis.bridge.spool import SpoolFolder
+from recis.wire.codec import decode_client, encode, points_columns
+from recis.wire.messages import Event, Frame, Line, Points
+
+Row = tuple[int, str, float]
+
+
+def rows_of(frame: Frame) -> list[Row]:
+    """(step, key, value) of every value in the frame."""
+    found: list[Row] = []
+    for record in frame.records:
+        if isinstance(record, Points):
+            steps, _, values = points_columns(record)
+            for key, line in zip(record.keys, values, strict=True):
+                found.extend((int(step), key, float(value)) for step, value in zip(steps, line, strict=True))
+    return found
+
+
+def frames_of(outbox: Outbox) -> list[Frame]:
+    frames, after = [], 0
+    while (frame := outbox.frame(after)) is not None:
+        frames.append(frame)
+        after = frame.n
+    return frames
+
+
+@pytest.fixture(params=["file", "memory"])
+def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Outbox:
+    return Outbox(tmp_path if request.param == "file" else None)
+
+
+def test_rows_of_one_layout_become_columns_in_order(outbox: Outbox) -> None:
+    for step in range(5):
+        outbox.append_row(("loss", "qps"), (step / 10, 100.0 + step), step, 1000 + step)
+    assert outbox.cut() == 1
+    frame = outbox.frame(0)
+    assert frame is not None
+    [points] = frame.records
+    assert isinstance(points, Points)
+    steps, times, values = points_columns(points)
+    np.testing.assert_array_equal(steps, range(5))
+    np.testing.assert_array_equal(times, range(1000, 1005))
+    np.testing.assert_array_equal(values, [[0, 0.1, 0.2, 0.3, 0.4], [100, 101, 102, 103, 104]])
+
+
+def test_other_records_travel_in_the_same_frame(outbox: Outbox) -> None:
+    event = Event(kind="alert", time_ns=1, text="Loss is NaN", step=3)
+    outbox.append(event)
+    outbox.append_row(("loss",), (1.0,), 3, 2)
+    outbox.cut()
+    frame = outbox.frame(0)
+    assert frame is not None
+    assert event in frame.records
+    assert rows_of(frame) == [(3, "loss", 1.0)]
+
+
+def test_a_frame_keeps_its_records_whatever_comes_later(outbox: Outbox) -> None:
+    outbox.append_row(("a",), (1.0,), 1, 0)
+    assert outbox.cut() == 1
+    before = outbox.frame(0)
+    outbox.append_row(("a",), (2.0,), 2, 0)
+    assert outbox.cut() == 2
+    assert outbox.frame(0) == before
+    assert outbox.frame(2) is None
+
+
+def test_an_empty_cut_makes_no_frame(outbox: Outbox) -> None:
+    assert outbox.cut() == 0
+    outbox.append_row(("a",), (1.0,), 1, 0)
+    assert outbox.cut() == 1
+    assert outbox.cut() == 1
+    assert outbox.pending() == (1, 0)
+
+
+def test_acknowledged_segments_go_and_numbering_goes_on(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    for step in range(60_000):
+        outbox.append_row(("a", "b", "c"), (1.0, 2.0, 3.0), step, 0)
+    last = outbox.cut()
+    files = len(list(tmp_path.glob("*.seg")))
+    assert files >= 2
+    outbox.ack(last)
+    assert outbox.first_frame() == last + 1
+    assert len(list(tmp_path.glob("*.seg"))) == 1
+    outbox.append_row(("a", "b", "c"), (1.0, 2.0, 3.0), 60_000, 0)
+    assert outbox.cut() == last + 1
+    outbox.ack(last + 1)
+    assert outbox.close()
+    assert not list(tmp_path.glob("*.seg"))
+
+
+@pytest.mark.parametrize("bad", [("x", 1.0), (10**400, 1.0), (1.0,), (1.0, 2.0, 3.0)])
+def test_a_row_that_is_none_leaves_no_trace(outbox: Outbox, bad: tuple[Any, ...]) -> None:
+    outbox.append_row(("a", "b"), (1.0, 2.0), 1, 0)
+    with pytest.raises((struct.error, TypeError, OverflowError)):
+        outbox.append_row(("a", "b"), bad, 2, 0)
+    outbox.append_row(("a", "b"), (3.0, 4.0), 3, 0)
+    outbox.cut()
+    frame = outbox.frame(0)
+    assert frame is not None
+    assert rows_of(frame) == [(1, "a", 1.0), (3, "a", 3.0), (1, "b", 2.0), (3, "b", 4.0)]
+
+
+def test_a_record_larger_than_a_segment_is_refused(outbox: Outbox) -> None:
+    with pytest.raises(ValueError, match="expected a record of at most"):
+        outbox.append(Line(time_ns=0, text="x" * (2 << 20)))
+
+
+def test_the_bound_drops_the_oldest_and_counts_the_points(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, max_bytes=3 * module.SEGMENT_BYTES)
+    total = 150_000
+    for step in range(total):
+        outbox.append_row(("a", "b", "c"), (1.0, 2.0, 3.0), step, 0)
+    outbox.cut()
+    kept = [row for frame in frames_of(outbox) for row in rows_of(frame)]
+    assert outbox.dropped > 0
+    assert len(kept) + outbox.dropped == 3 * total
+    assert max(step for step, _, _ in kept) == total - 1
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.seg")) <= 3 * module.SEGMENT_BYTES
+    newest = frames_of(outbox)[-1]
+    assert newest.dropped == outbox.dropped
+
+
+def test_no_room_on_disk_drops_and_counts_but_never_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.append_row(("a",), (1.0,), 0, 0)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    for step in range(1, 100_000):
+        outbox.append_row(("a",), (1.0,), step, 0)
+    outbox.cut()
+    kept = sum(len(rows_of(frame)) for frame in frames_of(outbox))
+    assert kept + outbox.dropped == 100_000
+    monkeypatch.undo()
+    outbox.append_row(("a",), (7.0,), 100_000, 0)
+    outbox.cut()
+    assert rows_of(frames_of(outbox)[-1]) == [(100_000, "a", 7.0)]
+
+
+def test_rows_with_very_many_long_names_fit(outbox: Outbox) -> None:
+    keys = tuple(f"{number:04d}" + "x" * 508 for number in range(module.MAX_ROW_KEYS))
+    outbox.append_row(keys, range(len(keys)), 1, 0)
+    outbox.cut()
+    frame = outbox.frame(0)
+    assert frame is not None
+    assert len(rows_of(frame)) == len(keys)
+    assert decode_client(encode(frame)) == frame
+
+
+OPERATIONS = st.lists(
+    st.tuples(st.just("row"), st.sampled_from([("a",), ("a", "b"), ("b", "a"), ("c",)]), st.floats(allow_nan=False))
+    | st.tuples(st.just("cut"))
+    | st.tuples(st.just("ack"), st.integers(0, 6))
+    | st.tuples(st.just("restart")),
+    max_size=40,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(OPERATIONS)
+def test_whatever_happens_every_value_is_in_exactly_one_frame(
+    tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[Any, ...]]
+) -> None:
+    """Against a model: rows, cuts, acknowledgements and kills in any order lose, move and double nothing."""
+    folder = tmp_path_factory.mktemp("spool")
+    outbox = Outbox(folder)
+    written: list[Row] = []
+    server: dict[int, list[Row]] = {}
+    for step, operation in enumerate(operations):
+        if operation[0] == "row":
+            keys, value = operation[1], operation[2]
+            outbox.append_row(keys, [value] * len(keys), step, 0)
+            written.extend((step, key, value) for key in keys)
+        elif operation[0] == "cut":
+            outbox.cut()
+        elif operation[0] == "ack":
+            for frame in frames_of(outbox):
+                if frame.n <= operation[1]:
+                    assert server.setdefault(frame.n, rows_of(frame)) == rows_of(frame)
+            outbox.ack(min(operation[1], max(server, default=0)))
+        else:  # a kill: what is mapped stays in the files, and nobody tidies up
+            outbox = Outbox(folder, segments=SpoolFolder(folder).segments())
+            outbox.ack(max(server, default=0))
+    outbox.cut()
+    for frame in frames_of(outbox):
+        assert server.setdefault(frame.n, rows_of(frame)) == rows_of(frame)
+    assert sorted(row for rows in server.values() for row in rows) == sorted(written)
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from recis.bridge.outbox import Outbox
+outbox = Outbox(Path(sys.argv[1]))
+step = 0
+while True:
+    outbox.append_row(("a", "b"), (float(step), -float(step)), step, 0)
+    sys.stdout.write(f"{step}\\n")
+    sys.stdout.flush()
+    step += 1
+    if step % 1000 == 0:
+        outbox.cut()
+"""
+
+
+def test_a_killed_writer_loses_nothing_for_which_the_call_returned(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if int(line) >= 5000:
+                break
+        process.send_signal(signal.SIGKILL)
+        rest = process.stdout.read().splitlines()
+    last_said = int(rest[-1]) if rest and rest[-1] else 5000
+    outbox = Outbox(tmp_path, segments=SpoolFolder(tmp_path).segments())
+    steps = sorted(step for frame in frames_of(outbox) for step, key, _ in rows_of(frame) if key == "a")
+    assert steps == list(range(len(steps)))
+    assert steps[-1] >= last_said - 1
+
+
+def test_many_threads_lose_nothing(outbox: Outbox) -> None:
+    def work(number: int) -> None:
+        for step in range(500):
+            outbox.append_row((f"thread{number}",), (float(step),), step, 0)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        outbox.cut()
+    for thread in threads:
+        thread.join()
+    outbox.cut()
+    rows = [row for frame in frames_of(outbox) for row in rows_of(frame)]
+    assert len(rows) == len(set(rows)) == 2000

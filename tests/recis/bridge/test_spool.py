@@ -1,0 +1,121 @@
+"""`recis.bridge.spool`: what a killed process left is found again; what is torn or foreign is cut or left aside."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recis.bridge.outbox import Outbox
+from recis.bridge.spool import HEADER, RECORD, Segment, SpoolFolder, find_left_over, is_local
+
+
+def segment_with(folder: Path, *texts: bytes) -> Segment:
+    segment = Segment.create(1, 4096, folder)
+    for text in texts:
+        segment.append(bytes((RECORD,)) + text)
+    return segment
+
+
+def payloads(path: Path) -> int:
+    return Segment.recover(path, {}).end
+
+
+def test_a_torn_tail_is_cut(tmp_path: Path) -> None:
+    segment = segment_with(tmp_path, b"one", b"two")
+    assert segment.path is not None
+    whole = segment.end
+    segment.append(bytes((RECORD,)) + b"three")
+    data = bytearray(segment.path.read_bytes())
+    data[segment.end - 1] ^= 0xFF
+    segment.path.write_bytes(data)
+    assert payloads(segment.path) == whole
+
+
+def test_a_truncated_file_keeps_its_whole_records(tmp_path: Path) -> None:
+    segment = segment_with(tmp_path, b"one", b"two")
+    assert segment.path is not None
+    segment.path.write_bytes(segment.path.read_bytes()[: segment.end - 2])
+    assert payloads(segment.path) == HEADER.size + 8 + 4
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 something else entirely", HEADER.pack(b"RECISSPL", 99, 1, 0)])
+def test_a_foreign_file_is_left_aside_with_a_warning(
+    tmp_path: Path, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "00000001.seg").write_bytes(data)
+    assert SpoolFolder(tmp_path).segments() == []
+    assert "expected" in caplog.text
+    assert (tmp_path / "00000001.seg").read_bytes() == data
+
+
+def test_nothing_is_left_when_there_is_no_room(tmp_path: Path) -> None:
+    (tmp_path / "00000001.seg").touch()
+    with pytest.raises(FileExistsError):
+        Segment.create(1, 4096, tmp_path)
+    with pytest.raises(OSError, match=r"No space left|File too large"):
+        Segment.create(2, 1 << 60, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["00000001.seg"]
+
+
+def test_a_living_writer_keeps_its_folder_and_a_dead_one_gives_it_up(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from recis.bridge.spool import SpoolFolder\n"
+        "folder = SpoolFolder(Path(sys.argv[1])); folder.create({'run': 'r'})\n"
+        "print('ready', flush=True); sys.stdin.read()"
+    )
+    place = tmp_path / "writer"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        assert not SpoolFolder(place).acquire()
+        process.kill()
+    with SpoolFolder(place) as folder:
+        assert folder.acquire()
+        assert folder.identity() == {"run": "r"}
+
+
+def test_left_over_folders_are_found_by_their_root_or_by_themselves(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        with SpoolFolder(tmp_path / name) as folder:
+            folder.create({})
+    (tmp_path / "unfinished").mkdir()
+    assert find_left_over(tmp_path) == [tmp_path / "a", tmp_path / "b"]
+    assert find_left_over(tmp_path / "a") == [tmp_path / "a"]
+
+
+def test_removing_the_last_folder_removes_the_root(tmp_path: Path) -> None:
+    root = tmp_path / "recis-spool"
+    with SpoolFolder(root / "a") as first, SpoolFolder(root / "b") as second:
+        first.create({})
+        second.create({})
+        first.remove()
+        assert root.exists()
+        second.remove()
+        assert not root.exists()
+
+
+def test_recovered_frames_have_their_numbers_points_and_drops(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.append_row(("a", "b"), (1.0, 2.0), 1, 0)
+    outbox.cut()
+    outbox.append_row(("c",), (3.0,), 2, 0)
+    outbox.append_row(("a", "b"), (4.0, 5.0), 2, 0)
+    outbox.cut()
+    [segment] = SpoolFolder(tmp_path).segments()
+    assert [(span.n, span.points) for span in segment.frames] == [(1, 2), (2, 3)]
+
+
+def test_network_file_systems_are_recognised(tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(
+        "/dev/vda / ext4 rw 0 0\n"
+        f"server:/export {tmp_path}/share nfs4 rw 0 0\n"
+        f"/dev/b {tmp_path}/share/local xfs rw 0 0\n"
+    )
+    assert is_local(tmp_path, mounts)
+    assert not is_local(tmp_path / "share" / "deep", mounts)
+    assert is_local(tmp_path / "share" / "local" / "x", mounts)
+    assert is_local(tmp_path, tmp_path / "no such list")

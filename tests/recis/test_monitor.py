@@ -1,0 +1,59 @@
+"""`recis.monitor`: arguments and environment, and calls in the wrong order."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import recis.monitor
+from recis.monitor import check_options
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"mode": "onlin"}, "mode: expected one of online, offline, disabled, got 'onlin'"),
+        ({"url": "ftp://x"}, "url: expected an address like http://127.0.0.1:8765, got 'ftp://x'"),
+        ({"url": ""}, None),
+        ({"run_id": "../x"}, r"run_id: expected 1 to 128 letters"),
+        ({"run_id": "x" * 10_000}, r"run_id: expected 1 to 128 letters"),
+        ({"run_id": "🚂"}, r"run_id: expected 1 to 128 letters"),
+    ],
+)
+def test_wrong_options_teach(options: dict[str, Any], expected: str | None) -> None:
+    whole = {"url": None, "token": None, "mode": None, "run_id": None} | options
+    if expected is None:
+        check_options(**whole)
+        return
+    with pytest.raises(ValueError, match=expected) as caught:
+        check_options(**whole)
+    assert len(str(caught.value)) < 300
+
+
+def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECIS_MONITOR_URL", "http://10.1.1.1:1?token=abc")
+    monkeypatch.setenv("RECIS_MONITOR_MODE", "offline")
+    monkeypatch.setenv("RECIS_MONITOR_RUN_ID", "from-env")
+    mode, address, run_id = check_options(url=None, token=None, mode=None, run_id=None)
+    assert (mode, address.base, address.token, run_id) == ("offline", "http://10.1.1.1:1", "abc", "from-env")
+    mode, address, run_id = check_options(url="localhost:9", token="t", mode="disabled", run_id="mine")
+    assert (mode, address.base, address.token, run_id) == ("disabled", "http://localhost:9", "t", "mine")
+
+
+def test_calls_before_init_are_warnings(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(recis.monitor, "_current", None)
+    recis.monitor.log({"a": 1.0})
+    recis.monitor.alert("x")
+    recis.monitor.finish()
+    assert caplog.text.count("called before init") == 3
+
+
+def test_works_without_torch() -> None:
+    code = (
+        "import sys\nsys.modules['torch'] = None\n"
+        "import recis.monitor, recis.wire.codec\n"
+        "run = recis.monitor.init(mode='disabled'); run.log({'a': 1.0}); run.finish()\n"
+        "assert sys.modules['torch'] is None"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,213 @@
+"""`recis.wire.codec`: every record survives the wire; everything else is refused with a reason and a place."""
+
+import contextlib
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recis.wire import messages as m
+from recis.wire.codec import (
+    WireError,
+    column,
+    decode_client,
+    decode_server,
+    decode_trace,
+    encode,
+    is_id,
+    points_columns,
+)
+
+INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
+TEXT = st.text(max_size=40)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 53), 1 << 53) | st.floats(allow_nan=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+KEY = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=20)
+ID = st.from_regex(m.ID_PATTERN, fullmatch=True)
+
+
+@st.composite
+def points(draw: st.DrawFn) -> m.Points:
+    keys = tuple(draw(st.lists(KEY, min_size=1, max_size=4, unique=True)))
+    rows = draw(st.integers(1, 5))
+    steps = draw(st.lists(INT64, min_size=rows, max_size=rows))
+    times = draw(st.lists(INT64, min_size=rows, max_size=rows))
+    values = draw(st.lists(st.floats(), min_size=rows * len(keys), max_size=rows * len(keys)))
+    return m.Points(keys=keys, steps=column(steps, "<i8"), times=column(times, "<i8"), values=column(values, "<f8"))
+
+
+PASSES = st.builds(
+    m.Pass,
+    table=TEXT,
+    step=INT64,
+    time_ns=INT64,
+    interval=st.none() | INT64,
+    rows_before=INT64,
+    evicted=INT64,
+    rows_after=INT64,
+    admitted=INT64,
+    milliseconds=st.floats(allow_nan=False),
+    bytes=INT64,
+)
+RECORDS = (
+    points()
+    | PASSES
+    | st.builds(m.Line, time_ns=INT64, text=TEXT, level=TEXT, step=st.none() | INT64)
+    | st.builds(m.Event, kind=TEXT, time_ns=INT64, text=TEXT, data=st.dictionaries(TEXT, JSON, max_size=3))
+    | st.builds(m.Declare, control=ID, type=st.sampled_from(["int", "profile"]), value=JSON)
+    | st.builds(
+        m.Result, command=ID, control=ID, state=st.just("applied"), step=INT64, time_ns=INT64, old=JSON, new=JSON
+    )
+    | st.builds(m.Status, state=st.sampled_from(["running", "failed"]), time_ns=INT64, message=TEXT)
+)
+HELLO = m.Hello(run="r", writer="w", attempt="a")
+
+
+@given(st.builds(m.Frame, n=st.integers(1, 1 << 40), records=st.lists(RECORDS, max_size=4).map(tuple)))
+def test_every_frame_comes_back_equal(frame: m.Frame) -> None:
+    assert decode_client(encode(frame)) == frame
+
+
+@given(points())
+def test_columns_come_back_with_their_shape_and_every_bit(record: m.Points) -> None:
+    steps, times, values = points_columns(record)
+    assert values.shape == (len(record.keys), len(steps))
+    assert len(times) == len(steps)
+    assert values.tobytes() == record.values
+
+
+def test_nan_and_infinities_are_values() -> None:
+    record = m.Points(
+        keys=("loss",),
+        steps=column([1, 2, 3], "<i8"),
+        times=column([0, 0, 0], "<i8"),
+        values=column([math.nan, math.inf, -math.inf], "<f8"),
+    )
+    frame = decode_client(encode(m.Frame(n=1, records=(record,))))
+    assert isinstance(frame, m.Frame)
+    [item] = frame.records
+    assert isinstance(item, m.Points)
+    np.testing.assert_array_equal(points_columns(item)[2], [[math.nan, math.inf, -math.inf]])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        HELLO,
+        m.Seen(command="c"),
+        m.Hello(run="r", writer="w", attempt="a", rank=3, world_size=4, config={"lr": 0.1}, tags=("x",)),
+    ],
+)
+def test_client_records_come_back_equal(record: m.ClientRecord) -> None:
+    assert decode_client(encode(record)) == record
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        m.Welcome(acked=7),
+        m.Ack(n=1),
+        m.Command(id="c", control="filter_interval", value=200, apply_at_step=5),
+        m.Refuse(code="version", message="no", retry=True),
+    ],
+)
+def test_server_records_come_back_equal(record: m.ServerRecord) -> None:
+    assert decode_server(encode(record)) == record
+
+
+def test_unknown_fields_are_ignored() -> None:
+    data = msgspec.msgpack.encode({"t": "ack", "n": 4, "from_the_future": [1, 2]})
+    assert decode_server(data) == m.Ack(n=4)
+
+
+def frame_with(**changes: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "t": "points",
+        "keys": ["a", "b"],
+        "steps": column([1, 2], "<i8"),
+        "times": column([1, 2], "<i8"),
+        "values": column([1, 2, 3, 4], "<f8"),
+    }
+    return msgspec.msgpack.encode({"t": "frame", "n": 1, "records": [fields | changes]})
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "path"),
+    [
+        (b"", "malformed", "$"),
+        (b"\xc1 no MessagePack", "malformed", "$"),
+        (encode(HELLO)[:-3], "malformed", "$"),
+        (msgspec.msgpack.encode([1, 2]), "malformed", "$"),
+        (msgspec.msgpack.encode({"t": "surprise"}), "malformed", "$.t"),
+        (msgspec.msgpack.encode({"t": "frame", "n": "one", "records": []}), "malformed", "$.n"),
+        (msgspec.msgpack.encode({"t": "frame", "n": 0, "records": []}), "malformed", "$.n"),
+        (msgspec.msgpack.encode({"t": "hello", "v": 99, "run": 1}), "version", "$.v"),
+        (msgspec.msgpack.encode({"t": "seen", "v": 2, "command": "c"}), "version", "$.v"),
+        (encode(m.Hello(run="../x", writer="w", attempt="a")), "malformed", "$.run"),
+        (encode(m.Hello(run="r", writer="\0", attempt="a")), "malformed", "$.writer"),
+        (encode(m.Hello(run="r", writer="w", attempt="a", rank=2, world_size=2)), "malformed", "$.rank"),
+        (frame_with(steps=b"1234567"), "malformed", "$.records[0].steps"),
+        (frame_with(keys=[]), "malformed", "$.records[0].steps"),
+        (frame_with(times=column([1], "<i8")), "malformed", "$.records[0].times"),
+        (frame_with(values=column([1, 2, 3], "<f8")), "malformed", "$.records[0].values"),
+        (frame_with(keys=["a", "a"]), "malformed", "$.records[0].keys"),
+        (frame_with(keys=["a", "b" * 513]), "malformed", "$.records[0].keys"),
+        (frame_with(keys=["a", "nul\0"]), "malformed", "$.records[0].keys"),
+        (b"x" * (m.MAX_FRAME_BYTES + 1), "too_large", "$"),
+    ],
+)
+def test_what_is_no_record_is_refused_with_code_and_place(data: bytes, code: str, path: str) -> None:
+    with pytest.raises(WireError) as caught:
+        decode_client(data)
+    assert (caught.value.code, caught.value.path) == (code, path)
+
+
+@given(st.binary(max_size=200))
+def test_noise_never_raises_anything_else(data: bytes) -> None:
+    for decode in (decode_client, decode_server, decode_trace):
+        with contextlib.suppress(WireError):
+            decode(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [({"sha256": "nope"}, "$.sha256"), ({"size": -1}, "$.size"), ({"run": "a/b"}, "$.run")],
+)
+def test_a_trace_announcement_is_checked(change: dict[str, Any], path: str) -> None:
+    fields: dict[str, Any] = {
+        "t": "trace_open",
+        "run": "r",
+        "attempt": "a",
+        "rank": 0,
+        "name": "x.json",
+        "step": 1,
+        "size": 3,
+        "sha256": "0" * 64,
+    }
+    assert decode_trace(msgspec.msgpack.encode(fields)) == m.TraceOpen(**{k: v for k, v in fields.items() if k != "t"})
+    with pytest.raises(WireError) as caught:
+        decode_trace(msgspec.msgpack.encode(fields | change))
+    assert caught.value.path == path
+
+
+def test_a_trace_chunk_has_a_size() -> None:
+    for data in (b"", b"x" * (m.MAX_TRACE_CHUNK_BYTES + 1)):
+        with pytest.raises(WireError):
+            decode_trace(encode(m.TraceChunk(offset=0, data=data)))
+
+
+@pytest.mark.parametrize("text", ["a", "2026-11-23.x_1", "A" * 128])
+def test_identifiers(text: str) -> None:
+    assert is_id(text)
+
+
+@pytest.mark.parametrize("text", ["", "-a", ".", "a/b", "a b", "ä", "a\n", "A" * 129])
+def test_what_is_no_identifier(text: str) -> None:
+    assert not is_id(text)
