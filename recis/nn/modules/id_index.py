@@ -14,7 +14,7 @@ NO_SLOT = 0
 """The slot of ids that are not in the index. It is never given to an id, so no id value has to be reserved."""
 
 _CELLS = 8  # cells of a bucket: its eight keys are one cache line
-_MEAN_CELLS = 5  # mean number of used cells in a bucket at which the index doubles
+_MEAN_CELLS = 4  # mean number of used cells in a bucket at which the index doubles; at 5, one in ten builds fails
 _CHUNK = 1 << 18  # ids handled at once, which bounds temporary memory to about 150 MB
 
 # Finalizer of SplitMix64 in the variant "Mix13" (David Stafford; see Steele, Lea, Flood: "Fast splittable pseudorandom
@@ -93,9 +93,10 @@ class IdIndex:
 
     def _place(self, ids: Tensor, slots: Tensor) -> bool:
         """Put ids into free cells; False when some found none (those that did stay placed)."""
-        return all(
-            self._place_part(*part) for part in zip(torch.split(ids, _CHUNK), torch.split(slots, _CHUNK), strict=True)
-        )
+        # Two choices balance the buckets only if later ids see what earlier ones took: not all at once.
+        num = min(_CHUNK, len(self._cells) // 2)
+        parts = zip(torch.split(ids, num), torch.split(slots, num), strict=True)
+        return all(self._place_part(*part) for part in parts)
 
     def _place_part(self, ids: Tensor, slots: Tensor) -> bool:
         # A round leaves an id over only when it has filled the id's bucket, so three rounds are enough: the emptier
@@ -127,13 +128,12 @@ class IdIndex:
         ids = torch.cat((self._cells[:, 0][used], ids[waiting]))
         slots = torch.cat((held_slots, slots[waiting]))
         for attempt in count(1):
-            # A crowded index needs room; a sparse one has met ids that collide under this seed and needs another.
+            # Where there is room enough, the ids collide under this seed and need another.
             self._seed += num_buckets == len(self._cells)
             self._cells = self._cells.new_zeros(num_buckets, 2, _CELLS)
             if self._place(ids, slots):
                 return
-            if self._count > num_buckets * 2 or attempt % 4 == 0:
-                num_buckets *= 2
+            num_buckets *= 2 if attempt % 3 == 0 else 1
 
 
 def _signed(value: int) -> int:
