@@ -1,0 +1,66 @@
+"""Documents under test: they exist, they name what the code has, and the commands they show can be run."""
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.rules.sources import ROOT
+
+DOCS = ROOT / "docs"
+PUBLIC = ("recis.hooks", "recis.framework", "recis.framework.metrics", "recis.nn", "recis.optim", "recis.monitor")
+
+
+def _headings() -> str:
+    texts = [path.read_text(encoding="utf-8") for path in DOCS.glob("*.md")]
+    return "\n".join(line for text in texts for line in text.splitlines() if line.startswith("#"))
+
+
+def _make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_every_public_name_has_a_heading(module: str) -> None:
+    headings = _headings()
+    names = importlib.import_module(module).__all__
+    assert [name for name in names if not re.search(rf"\b{name}\b", headings)] == []
+
+
+@pytest.mark.parametrize("name", ["architecture", "changelog", "contributing", "hooks", "http", "protocol", "tables"])
+def test_the_document_is_there(name: str) -> None:
+    assert (DOCS / f"{name}.md").read_text(encoding="utf-8").startswith("# ")
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    names = sorted(path.name for path in (DOCS / "decisions").glob("*"))
+    assert all(re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", name) for name in names)
+    assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
+
+
+@pytest.mark.parametrize("document", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda path: path.name)
+def test_commands_and_links_of_a_document_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    assert set(re.findall(r"\bmake ([a-z]+)\b(?=[^a-z ]|$| ARGS)", text, re.MULTILINE)) <= _make_targets()
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_the_readme_names_the_two_commands() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "make demo" in readme
+    assert "make test" in readme
+    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_plain_loop_of_the_readme_runs(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr

@@ -1,0 +1,126 @@
+"""Who may import whom. A new row or a new name in a row is a decision: make it in the same commit as the import."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.rules.sources import room_of, sources
+
+MAY_IMPORT: dict[str, set[str]] = {
+    # --- the training process
+    "recis": set(),
+    "recis.errors": set(),
+    "recis.state": set(),
+    "recis.environment": set(),
+    "recis.wire": {"recis.errors"},
+    "recis.metrics": {"recis.errors"},
+    "recis.nn": {"recis.errors"},
+    "recis.optim": {"recis.errors", "recis.nn"},
+    "recis.hooks": {"recis.environment", "recis.errors", "recis.metrics", "recis.nn", "recis.state"},
+    "recis.framework": {"recis.environment", "recis.errors", "recis.hooks", "recis.metrics", "recis.state"},
+    "recis.bridge": {"recis", "recis.environment", "recis.errors", "recis.metrics", "recis.wire"},
+    "recis.monitor": {"recis.bridge", "recis.environment"},
+    "recis.hooks.monitor_hook": {"recis.bridge", "recis.hooks", "recis.metrics", "recis.monitor", "recis.wire"},
+    "recis.demo": {
+        "recis.environment",
+        "recis.errors",
+        "recis.framework",
+        "recis.hooks",
+        "recis.nn",
+        "recis.optim",
+    },
+    # --- the server
+    "recis_server": set(),
+    "recis_server.errors": set(),
+    "recis_server.settings": {"recis_server.errors"},
+    "recis_server.security": {"recis_server.errors", "recis_server.settings"},
+    "recis_server.bus": {"recis_server.errors"},
+    "recis_server.blobs": {"recis_server.errors"},
+    "recis_server.store": {"recis.wire", "recis_server.errors"},
+    "recis_server.access": {"recis_server.errors", "recis_server.security", "recis_server.store"},
+    "recis_server.query": {"recis_server.errors", "recis_server.store"},
+    "recis_server.traces": {"recis.wire", "recis_server.blobs", "recis_server.errors", "recis_server.store"},
+    "recis_server.control": {"recis.wire", "recis_server.bus", "recis_server.errors", "recis_server.store"},
+    "recis_server.live": {
+        "recis.wire",
+        "recis_server.bus",
+        "recis_server.errors",
+        "recis_server.query",
+        "recis_server.store",
+    },
+    "recis_server.ingest": {
+        "recis.wire",
+        "recis_server.bus",
+        "recis_server.control",
+        "recis_server.errors",
+        "recis_server.store",
+    },
+    "recis_server.demo": set(),
+}
+
+LAZY: dict[str, str] = {}
+"""Imports of own modules inside functions, `importer -> imported`, with the reason beside it."""
+
+
+def test_every_import_of_an_own_module_is_in_the_table() -> None:
+    wrong = {
+        f"{source.where}: {source.room} imports {imported}"
+        for source in sources()
+        for imported in source.imports(run_time=True)
+        if (room := room_of(imported)) != source.room and room not in MAY_IMPORT.get(source.room, set())
+    }
+    assert not wrong
+
+
+def test_the_table_has_no_row_and_no_entry_that_nobody_needs() -> None:
+    needed: dict[str, set[str]] = {}
+    for source in sources():
+        row = needed.setdefault(source.room, set())
+        row |= {room_of(imported) for imported in source.imports(run_time=True)} - {source.room}
+    spare = {room: allowed - needed.get(room, set()) for room, allowed in MAY_IMPORT.items()}
+    assert set(MAY_IMPORT) == set(needed)
+    assert {room: names for room, names in spare.items() if names} == {}
+
+
+def test_the_server_imports_only_the_wire_from_the_training_side() -> None:
+    for source in sources():
+        if source.name.startswith("recis_server"):
+            foreign = {name for name in source.imports() if not name.startswith("recis_server")}
+            assert all(room_of(name) == "recis.wire" for name in foreign), source.where
+
+
+def test_the_training_side_never_imports_the_server() -> None:
+    for source in sources():
+        if not source.name.startswith("recis_server"):
+            assert not any(name.startswith("recis_server") for name in source.imports()), source.where
+
+
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
+    graph = {source.name: set(source.imports(run_time=True, in_functions=False)) for source in sources()}
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path[path.index(name) :], name))
+        if name not in done:
+            for imported in graph.get(name, ()):
+                visit(imported, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_own_modules_are_imported_inside_functions_only_where_listed() -> None:
+    found = {
+        f"{source.name} -> {name}" for source in sources() for name in source.imports(run_time=True, in_functions=True)
+    }
+    assert found == set(LAZY)
+
+
+@pytest.mark.parametrize(
+    "modules", ["recis_server, recis_server.cli, recis_server.main, recis_server.demo", "recis.monitor, recis.wire"]
+)
+def test_torch_is_not_loaded_by(modules: str) -> None:
+    script = f"import sys, {modules}\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
