@@ -6,7 +6,6 @@ Owns the lookup, the table's step clock and the list of live tables. Must not kn
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from typing import Any
 from weakref import WeakValueDictionary
@@ -14,12 +13,20 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
-from recis.errors import ArgumentError
 from recis.nn.hashtable_hook import AdmitHook, FilterHook
 from recis.nn.modules.hashtable_hook_impl import BaseAdmitHookImpl, HashtableHookFactory
 from recis.nn.modules.id_index import NO_SLOT, IdIndex
 from recis.nn.modules.row_gradients import RowGradients, RowLookup
 from recis.nn.modules.row_store import RowStore
+from recis.nn.modules.table_arguments import (
+    Initializer,
+    check_ids,
+    check_layout,
+    check_mask,
+    check_rows,
+    checked_initializer,
+    checked_shape,
+)
 
 __all__ = ["FilterCounts", "HashTable", "filter_out_sparse_param", "live_tables"]
 
@@ -65,20 +72,15 @@ class HashTable(nn.Module):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
         name: str = "hashtable",
-        initializer: Callable[[Tensor], object] | float | None = None,
+        initializer: Initializer | float | None = None,
         filter_hook: FilterHook | None = None,
         admit_hook: AdmitHook | None = None,
     ) -> None:
         super().__init__()
-        self.embedding_shape = _checked_shape(embedding_shape)
-        if type(block_size) is not int or block_size < 1:
-            raise ArgumentError("HashTable's block_size", "a positive int (rows)", block_size)
-        if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-            raise ArgumentError("HashTable's dtype", "a floating dtype", dtype)
-        if not (isinstance(name, str) and name):
-            raise ArgumentError("HashTable's name", "a non-empty string", name)
+        check_layout(name, block_size, dtype)
         self.name = name
-        self._initializer = _checked_initializer(initializer)
+        self.embedding_shape = checked_shape(embedding_shape)
+        self._initializer = checked_initializer(initializer)
         factory = HashtableHookFactory()
         self._filter = None if filter_hook is None else factory.create_filter_hook(filter_hook)
         self._admit = None if admit_hook is None else factory.create_admit_hook(admit_hook)
@@ -115,7 +117,7 @@ class HashTable(nn.Module):
             TypeError: ids that are not an int64 tensor.
             ValueError: ids on another device.
         """
-        self._check_ids(ids)
+        check_ids(self.name, ids, self.device)
         flat = ids.reshape(-1)
         slots = self._index.find(flat)
         column = self._rows.column("embedding")
@@ -147,7 +149,7 @@ class HashTable(nn.Module):
             new_slots = self._add(unknown)
         else:
             mask = rule.admit(unknown, counts)
-            _check_mask(mask, unknown, f"{type(rule).__name__}.admit of table {self.name!r}")
+            check_mask(f"{type(rule).__name__}.admit of table {self.name!r}", mask, unknown)
             new_slots = torch.full_like(unknown, NO_SLOT).masked_scatter_(mask, self._add(unknown[mask]))
         return slots.index_copy_(0, missing, new_slots[position])
 
@@ -163,13 +165,6 @@ class HashTable(nn.Module):
         self._index.insert(ids, slots)
         self._admitted += len(ids)
         return slots
-
-    def _check_ids(self, ids: Tensor) -> None:
-        if not isinstance(ids, Tensor) or ids.dtype != torch.int64:
-            got = ids.dtype if isinstance(ids, Tensor) else type(ids).__name__
-            raise TypeError(f"ids of table {self.name!r}: expected an int64 tensor, got {got}")
-        if ids.device != self.device:
-            raise ArgumentError(f"ids of table {self.name!r}", f"a tensor on {self.device}", str(ids.device))
 
     # -- content -----------------------------------------------------------------------------------------------------
 
@@ -211,26 +206,13 @@ class HashTable(nn.Module):
             TypeError: ids that are not int64, rows of another dtype.
             ValueError: a shape that does not fit, another device.
         """
-        self._check_ids(ids)
-        self._check_rows(ids, rows)
+        check_rows(self.name, ids, rows, self.weight())
         distinct, position = torch.unique(ids, return_inverse=True)
         order = torch.arange(len(ids), device=ids.device)
         last = torch.zeros_like(distinct).scatter_reduce_(0, position, order, "amax")
         slots = self._admit_unknown(distinct, self._index.find(distinct), None)
         self._rows.column("embedding").index_copy_(0, slots, rows[last])
         self._rows.column("last_seen").index_fill_(0, slots, self._clock)
-
-    def _check_rows(self, ids: Tensor, rows: Tensor) -> None:
-        where = f"rows of table {self.name!r}"
-        if ids.dim() != 1:
-            raise ArgumentError(f"ids of table {self.name!r}", "shape [N]", tuple(ids.shape))
-        if not isinstance(rows, Tensor) or rows.dtype != self._rows.column("embedding").dtype:
-            got = rows.dtype if isinstance(rows, Tensor) else type(rows).__name__
-            raise TypeError(f"{where}: expected a {self._rows.column('embedding').dtype} tensor, got {got}")
-        if rows.shape != (len(ids), *self.embedding_shape):
-            raise ArgumentError(where, f"shape {(len(ids), *self.embedding_shape)}", tuple(rows.shape))
-        if rows.device != self.device:
-            raise ArgumentError(where, f"a tensor on {self.device}", str(rows.device))
 
     def clear(self) -> None:
         """Drop all rows, their optimizer state and pending gradients; the memory stays."""
@@ -269,7 +251,7 @@ class HashTable(nn.Module):
             slots = self._rows.live()
             ids = self._rows.column("id")[slots]
             mask = self._filter.filter(ids, self._rows.column("last_seen")[slots], step)
-            _check_mask(mask, ids, f"{type(self._filter).__name__}.filter of table {self.name!r}")
+            check_mask(f"{type(self._filter).__name__}.filter of table {self.name!r}", mask, ids)
             self._index.remove(ids[mask])
             self._rows.release(slots[mask])
         self._admitted = 0
@@ -397,29 +379,3 @@ def filter_out_sparse_param(model: nn.Module) -> dict[str, HashTable]:
     The model's own parameters are untouched: `model.parameters()` never has rows of tables in it.
     """
     return {path or module.name: module for path, module in model.named_modules() if isinstance(module, HashTable)}
-
-
-def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    sizes = tuple(shape) if isinstance(shape, Sequence) else ()
-    if not sizes or any(type(size) is not int or size < 1 for size in sizes):
-        raise ArgumentError("HashTable's embedding_shape", "positive ints, such as [16]", shape)
-    return sizes
-
-
-def _checked_initializer(initializer: Callable[[Tensor], object] | float | None) -> Callable[[Tensor], object]:
-    if initializer is None:
-        return partial(nn.init.normal_, std=0.01)
-    if callable(initializer):
-        return initializer
-    if isinstance(initializer, int | float) and not isinstance(initializer, bool):
-        return partial(nn.init.constant_, val=float(initializer))
-    raise ArgumentError("HashTable's initializer", "a function that fills a tensor in place, or a number", initializer)
-
-
-def _check_mask(mask: Tensor, ids: Tensor, where: str) -> None:
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"{where}: expected a bool tensor, got {got}")
-    if mask.shape != ids.shape or mask.device != ids.device:
-        expected = f"shape {tuple(ids.shape)} on {ids.device}"
-        raise ArgumentError(where, expected, f"shape {tuple(mask.shape)} on {mask.device}")
