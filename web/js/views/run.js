@@ -1,0 +1,84 @@
+// @ts-check
+/** One run: its header with the figures that matter, its tabs, and the open tab. */
+import { html, useEffect } from '../../vendor/ui.js';
+import { age, bytes, full, plural, seconds, short, whole } from '../format.js';
+import { href } from '../links.js';
+import { state } from '../state.js';
+import { ChartsTab } from './charts.js';
+import { Ago, Figure, Icon, StateMark, Waiting } from './parts.js';
+import { TablesTab } from './tables.js';
+import { TracesTab } from './traces.js';
+
+/** @typedef {import('../state.js').Run} Run */
+
+const TABS = /** @type {const} */ ([['charts', 'Charts', ChartsTab], ['tables', 'Hash tables', TablesTab], ['traces', 'Traces', TracesTab]]);
+
+/** Sum of the newest values of `table/…/NAME`, or null without any. @param {Run} run @param {string} name */
+function tableSum(run, name) {
+  const values = Object.entries(run.summary).filter(([key]) => key.startsWith('table/') && key.endsWith(`/${name}`));
+  return values.length ? values.reduce((sum, [, value]) => sum + Number(value), 0) : null;
+}
+
+/** @param {{run: Run}} props */
+function Freshness({ run }) {
+  const old = state.now.value - seconds(run.updated_at);
+  if (run.state !== 'running') return html`<span class="muted">last seen <${Ago} at=${run.updated_at} /> ago</span>`;
+  return html`<span class=${old > 30 ? 'warn' : 'muted'}>${old > 30 ? 'silent for' : 'live,'} ${age(old)}${old > 30 ? '' : ' old'}</span>`;
+}
+
+/** What arrived and what did not. @param {{run: Run}} props */
+function Received({ run }) {
+  const { points, missing, dropped } = run.received;
+  const lost = missing + dropped;
+  return html`<${Figure} label="Received" tone=${lost ? 'bad' : ''} title="Points that arrived; frames of a writer that never came; points that the training dropped at its own limits"
+    value=${html`${whole(points)} <small>points, ${whole(missing)} missing${dropped ? `, ${whole(dropped)} dropped` : ''}</small>`} />`;
+}
+
+/** The last warnings and errors. */
+function Alerts() {
+  const loud = state.events.value.filter((event) => event.level !== 'info');
+  const last = loud.at(-1);
+  if (!last) return null;
+  return html`<p class=${`alert ${last.level}`} role="status"><${Icon} shape="stalled" solid /> <strong class="name" title=${last.text}>${last.text}</strong>
+    <span class="muted">${last.step !== null && last.step !== undefined ? `step ${whole(last.step)}, ` : ''}<${Ago} at=${last.time} /> ago${loud.length > 1 ? ` · ${plural(loud.length, 'alert')} in all` : ''}</span></p>`;
+}
+
+/** Why a run failed, in its own words. @param {{run: Run}} props */
+function Failure({ run }) {
+  if (run.state !== 'failed' || !run.message) return null;
+  return html`<p class="alert error"><${Icon} shape="failed" solid /> <strong class="name" title=${run.message}>${run.message}</strong></p>`;
+}
+
+/** @param {{run: Run, tab: string}} props */
+function Head({ run, tab }) {
+  const rows = tableSum(run, 'rows');
+  const held = tableSum(run, 'bytes');
+  return html`<div class="head">
+    <div class="title"><a class="back" href=${href({ page: 'runs' })} aria-label="All runs"><${Icon} shape="back" /></a>
+      <h1 class="name" title=${run.name}>${run.name || run.id}</h1><${StateMark} name=${run.state} /><${Freshness} run=${run} />
+      <span class="tags">${[run.project, ...run.tags].slice(0, 6).map((tag) => html`<span key=${tag} class="tag name" title=${tag}>${tag}</span>`)}</span></div>
+    <dl class="figures">
+      <${Figure} label="Step" value=${whole(run.last_step)} />
+      <${Figure} label="QPS" value=${short(run.summary.qps)} title=${`${full(run.summary.qps)} steps per second`} />
+      <${Figure} label="Loss" value=${short(run.summary.loss)} title=${full(run.summary.loss)} />
+      ${rows !== null && html`<${Figure} label="Table rows" title=${full(rows)} value=${html`${short(rows)}${held !== null && html` <small>${bytes(held)}</small>`}`} />`}
+      <${Figure} label="Ranks" value=${html`${run.ranks.length}${run.world_size > run.ranks.length && html` <small>of ${run.world_size}</small>`}`} />
+      ${run.attempts > 1 && html`<${Figure} label="Attempts" value=${run.attempts} />`}
+      <${Received} run=${run} />
+    </dl>
+    <${Failure} run=${run} /><${Alerts} />
+    <nav class="tabs" aria-label="Run">${TABS.map(([name, label]) => html`<a key=${name} href=${href({ page: 'run', run: run.id, tab: name })} aria-current=${name === tab ? 'page' : undefined}>${label}</a>`)}</nav>
+  </div>`;
+}
+
+/** @param {{page: import('../main.js').Page, route: {run: string, tab: 'charts' | 'tables' | 'traces'}}} props */
+export function RunPage({ page, route }) {
+  const run = state.run.value;
+  const label = run?.name || route.run;
+  useEffect(() => {
+    document.title = `${label.slice(0, 80)} · ReCIS Monitor`;
+  }, [label]);
+  if (!run) return html`<${Waiting} rows=${4} />`;
+  const Tab = TABS.find(([name]) => name === route.tab)?.[2] ?? ChartsTab;
+  return html`<${Head} run=${run} tab=${route.tab} /><${Tab} key=${run.id} page=${page} run=${run} />`;
+}

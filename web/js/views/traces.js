@@ -1,0 +1,66 @@
+// @ts-check
+/** Profiler traces: capture now, the list, download. */
+import { html, useSignal } from '../../vendor/ui.js';
+import { bytes, short, whole } from '../format.js';
+import { downloadHref } from '../links.js';
+import { state } from '../state.js';
+import { readValue } from '../value.js';
+import { OutcomeLine } from './control.js';
+import { Ago, Empty, Icon, Name, Waiting } from './parts.js';
+
+/** @typedef {import('../state.js').Trace} Trace */
+
+const MOST_STEPS = 100;
+
+/** Asks the training for a capture at its next step. @param {{page: import('../main.js').Page, run: import('../state.js').Run, control: import('../value.js').Control}} props */
+function Capture({ page, run, control }) {
+  const steps = useSignal('3');
+  const rank = useSignal(String(run.ranks[0] ?? 0));
+  const problem = useSignal('');
+  const submit = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    const found = readValue({ ...control, name: 'steps', type: 'int', minimum: 1, maximum: MOST_STEPS, nullable: false }, steps.value);
+    problem.value = found.ok ? '' : found.message;
+    if (!found.ok) return;
+    const ranks = rank.value === 'all' ? run.ranks : [Number(rank.value)];
+    page.session.apply(control.name, { active: found.value, ranks });
+  };
+  return html`<form class="control wide" onSubmit=${submit} noValidate><div class="line">
+      <label class="field">Steps <input class="short" inputmode="numeric" value=${steps} onInput=${(/** @type {any} */ e) => (steps.value = e.target.value)} aria-invalid=${problem.value !== ''} /></label>
+      ${run.ranks.length > 1 && html`<label class="field">Rank <select value=${rank} onChange=${(/** @type {any} */ e) => (rank.value = e.target.value)}>
+        ${run.ranks.map((r) => html`<option key=${r} value=${r}>${r}</option>`)}<option value="all">all</option></select></label>`}
+      <button class="primary" disabled=${!state.mayControl.value}>Capture now</button>
+      <span class="muted">Records these steps with torch.profiler, from the next step on.</span></div>
+    <${OutcomeLine} name=${control.name} problem=${problem.value} page=${page} /></form>`;
+}
+
+/** The figures of a digest: what is a plain number or text at its top. @param {{summary: any}} props */
+function Digest({ summary }) {
+  const plain = Object.entries(summary ?? {}).filter(([, value]) => typeof value === 'number' || typeof value === 'string');
+  if (plain.length === 0) return null;
+  return html`<span class="digest">${plain.slice(0, 6).map(([name, value]) => html`<span key=${name}><em>${name.replaceAll('_', ' ')}</em> ${typeof value === 'number' ? short(value) : value}</span>`)}</span>`;
+}
+
+/** @param {{trace: Trace}} props */
+function Row({ trace }) {
+  const ready = trace.state === 'ready' || trace.state === 'complete' || trace.state === 'done';
+  return html`<tr><td class="main"><${Name} text=${trace.name} /><${Digest} summary=${trace.summary} />
+      <span class="sub narrow-only">rank ${trace.rank} · step ${short(trace.step)} · ${bytes(trace.size)} · <${Ago} at=${trace.created_at} /></span></td>
+    <td class="number wide-only">${trace.rank}</td><td class="number wide-only">${whole(trace.step)}</td><td class="number wide-only">${bytes(trace.size)}</td>
+    <td class="number wide-only muted"><${Ago} at=${trace.created_at} /></td>
+    <td class="fit">${ready ? html`<a class="button" href=${downloadHref(trace.id)} download=${trace.name} title=${`Download ${trace.name}`}><${Icon} shape="download" /> Download</a>` : html`<span class="muted">${trace.state}</span>`}</td></tr>`;
+}
+
+/** @param {{page: import('../main.js').Page, run: import('../state.js').Run}} props */
+export function TracesTab({ page, run }) {
+  if (state.load.value === 'loading') return html`<${Waiting} />`;
+  const control = state.controls.value.find((c) => c.type === 'profile');
+  const all = [...state.traces.value].sort((a, b) => b.step - a.step || a.rank - b.rank);
+  return html`${control && html`<${Capture} page=${page} run=${run} control=${control} />`}
+    ${all.length === 0
+      ? html`<${Empty} title="No trace yet"><p>Each window of a <code>ProfilerHook</code> becomes one Chrome trace here, whole and byte for byte as the training wrote it.</p>
+          <p><code>trainer.add_hook(ProfilerHook(wait=1, warmup=48, active=1, repeat=4))</code></p>
+          <p>A trace opens in <code>chrome://tracing</code> and in Perfetto.</p><//>`
+      : html`<div class="panel flush"><table class="grid"><thead><tr><th>Trace</th><th class="number wide-only">Rank</th><th class="number wide-only">Step</th><th class="number wide-only">Size</th><th class="number wide-only">Age</th><th><span class="unseen">File</span></th></tr></thead>
+        <tbody>${all.map((trace) => html`<${Row} key=${trace.id} trace=${trace} />`)}</tbody></table></div>`}`;
+}
