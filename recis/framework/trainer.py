@@ -276,6 +276,7 @@ class Trainer:
         progress.epoch_steps += 1
         if self._dispatch.wants("after_step"):
             self._dispatch.fire("after_step", self._fresh.take(), state.global_step)
+            self._fresh.take()  # what hooks have set by now belongs to this step, and not to the next one as well
         self._save_wanted |= self._save_cadence.due(state.global_step)
         # Between two updates a checkpoint would lose the gradients that are added up so far.
         if self._save_wanted and not self._accumulated:
@@ -341,6 +342,7 @@ class Trainer:
             for name, mean in means.items():
                 self.metrics.set(f"eval/{name}", mean)
             self._fire("after_evaluate")
+            self._fresh.take()  # an evaluation's metrics are no step's
         return means
 
     @torch.no_grad()

@@ -93,13 +93,14 @@ class MetricsRegistry:
         return now, dict(fresh)
 
     def _refuse(self, name: str, why: str) -> None:
+        name = name[:200]
         with self._lock:
             self.refused += 1
             first = name not in self._warned and len(self._warned) < _MAX_WARNINGS
             if first:
-                self._warned.add(name[:MAX_NAME_CHARS])
+                self._warned.add(name)
         if first:
-            _logger.warning("Metric %.200s is not recorded (said once per name): %s", name, why)
+            _logger.warning("Metric %s is not recorded (said once per name): %s", name, why)
 
 
 class MetricsReader:

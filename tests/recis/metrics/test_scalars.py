@@ -1,0 +1,111 @@
+import math
+import subprocess
+import sys
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from recis.metrics.scalars import PendingScalars, to_value
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        (3, 3),
+        (2.5, 2.5),
+        (True, 1),
+        (Fraction(1, 4), 0.25),
+        (np.float32(0.5), 0.5),
+        (np.int64(7), 7),
+        (np.array(1.5), 1.5),
+        (np.array(True), 1),
+        (torch.tensor(0.25), 0.25),
+        (torch.tensor(9), 9),
+        (torch.tensor(True), 1),
+        (10**400, math.inf),
+        (-(10**400), -math.inf),
+    ],
+)
+def test_a_host_value_is_kept_as_a_plain_number(metric: object, expected: float) -> None:
+    value = to_value(metric)
+    assert type(value) in (int, float)
+    assert value == expected
+
+
+@pytest.mark.parametrize("metric", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_is_a_value(metric: float) -> None:
+    assert to_value(metric) is metric
+
+
+@pytest.mark.parametrize(
+    ("metric", "named"),
+    [
+        ("0.5", "str '0.5'"),
+        (None, "NoneType None"),
+        (1j, "complex"),
+        (Decimal("0.5"), "Decimal"),
+        ([1.0], "list"),
+        (np.zeros(2), "shape (2,)"),
+        (np.array("x"), "shape ()"),
+        (torch.zeros(1), "shape (1,)"),
+        (torch.zeros(2, 3), "shape (2, 3)"),
+        (torch.tensor(1j), "complex64"),
+        ("x" * 10_000, "..."),
+    ],
+)
+def test_anything_else_is_refused_with_what_it_is(metric: object, named: str) -> None:
+    with pytest.raises(TypeError, match="expected") as caught:
+        to_value(metric)
+    assert named in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_tensor_loses_its_graph_and_its_identity() -> None:
+    weight = torch.tensor(2.0, requires_grad=True)
+    assert to_value(weight * 3) == 6.0
+
+
+def test_a_device_scalar_is_copied_on_the_device_and_not_waited_for(fake_cuda: Any) -> None:
+    total = fake_cuda.scalar(1.0)
+    kept = to_value(total)
+    total.add_(1.0)
+    pending = PendingScalars.start([kept])
+    fake_cuda.done = True
+    assert pending.numbers() == [1.0]
+
+
+def test_numbers_are_ready_at_once_and_in_order() -> None:
+    pending = PendingScalars.start([1, 2.5, math.inf, torch.tensor(4.0)])
+    assert pending.ready()
+    assert pending.numbers() == [1.0, 2.5, math.inf, 4.0]
+
+
+def test_device_scalars_of_one_dtype_travel_in_one_copy(fake_cuda: Any) -> None:
+    big = (1 << 53) - 1
+    pending = PendingScalars.start(
+        [fake_cuda.scalar(1.0), 2, fake_cuda.scalar(3.0), fake_cuda.scalar(big), fake_cuda.scalar(5.0)]
+    )
+    assert fake_cuda.num_copies == 2
+    assert not pending.ready()
+    fake_cuda.done = True
+    assert pending.ready()
+    assert pending.numbers() == [1.0, 2.0, 3.0, float(big), 5.0]
+    assert pending.numbers() == [1.0, 2.0, 3.0, float(big), 5.0]
+    assert fake_cuda.waits == 0
+
+
+def test_numbers_waits_where_the_device_is_not_done(fake_cuda: Any) -> None:
+    assert PendingScalars.start([fake_cuda.scalar(1.0)]).numbers() == [1.0]
+    assert fake_cuda.waits == 1
+
+
+def test_plain_numbers_need_no_torch() -> None:
+    code = (
+        "import sys; from recis.metrics.scalars import *; import recis.framework.metrics as m; m.add_metric('a', 1);"
+        "assert PendingScalars.start([1, 2.5]).numbers() == [1.0, 2.5]; sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
