@@ -59,17 +59,23 @@ def open_run(identity: Identity, hello: Hello, address: ServerAddress | None, sp
     run = Run(identity, address.run_page(identity.run) if address else None)
     root, folder = _make_folder(spool_dir, hello)
     place = folder.path if folder else None
-    outbox = Outbox(place, SPOOL_BYTES if place else MEMORY_BYTES)
     deferred = DeferredRows()
-    uploads = TraceUploads(place, outbox.append)
-    sender = Sender(
-        outbox,
-        uploads,
-        hello,
-        address,
-        on_command=run.controls.offer,
-        tick=lambda: deferred.resolve(outbox),
-    )
+    try:
+        outbox = Outbox(place, SPOOL_BYTES if place else MEMORY_BYTES)
+        uploads = TraceUploads(place, outbox.append)
+        sender = Sender(
+            outbox,
+            uploads,
+            hello,
+            address,
+            on_command=run.controls.offer,
+            tick=lambda: deferred.resolve(outbox),
+        )
+    except BaseException:
+        if folder is not None:
+            folder.remove()
+            folder.close()
+        raise
 
     def close(done: bool) -> None:
         empty = outbox.close() and not len(uploads)

@@ -5,7 +5,8 @@ training: what fails here is logged, counted by the run, and over.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import recis.monitor
@@ -84,11 +85,14 @@ class MonitorHook(Hook):
         self._cadence = Cadence(every)
         self._reader: MetricsReader | None = None
         self._held: dict[str, Any] = {}
+        self._held_step = 0
         self._filter: HashTableFilterHook | None = None
+        self._logger: LoggerHook | None = None
         self._profiler: ProfilerHook | None = None
-        self._own_profiler = False
+        self._own_profiler: ProfilerHook | None = None
         self._opened = False
         self._watched: list[Hook] = []
+        self._heard: list[Hook] = []
 
     def watch(self, *hooks: Hook) -> None:
         """Carries what these hooks report; only needed without a `Trainer`."""
@@ -121,8 +125,8 @@ class MonitorHook(Hook):
             if fresh:
                 self.run.log(fresh, step)
         else:
-            self._held = fresh
-        self._after_boundary(step)
+            self._held, self._held_step = fresh, step
+        self._after_boundary(self.run, step)
 
     def after_evaluate(self, trainer: "Trainer") -> None:  # noqa: D102 - as in Hook
         if self.run is not None and self._reader is not None and (fresh := self._reader.take()):
@@ -132,8 +136,10 @@ class MonitorHook(Hook):
         run, self._opened = self.run, False
         if run is None or not run.is_open:
             return
+        if self._own_profiler is not None:
+            self._own_profiler.end()
         if self._held:
-            run.log(self._held)
+            run.log(self._held, self._held_step)
         error = trainer.state.error if trainer is not None else None
         run.finish(error=describe(error) if error is not None else None)
 
@@ -142,12 +148,14 @@ class MonitorHook(Hook):
     def _open(self) -> None:
         """Once per training: opens the run and connects what is to be carried."""
         self._opened = True
+        self._filter = self._logger = self._profiler = None
         if self._reader is None:
             self._reader = current_registry().reader()
         try:
             self.run = recis.monitor.init(**self._options)
             for hook in self._watched:
                 self._connect(hook)
+            self._offer_captures()
         except Exception:  # border: monitoring that cannot start must not keep training from starting
             _logger.exception("the monitor could not start; training goes on without it")
             self.run = None
@@ -157,7 +165,7 @@ class MonitorHook(Hook):
         assert run is not None
         if isinstance(hook, HashTableFilterHook) and self._filter is None:
             self._filter = hook
-            hook.add_listener(self._report_pass)
+            self._listen(hook, self._report_pass)
             run.control(
                 "filter_interval",
                 type="int",
@@ -168,17 +176,54 @@ class MonitorHook(Hook):
                 description="Steps between two filter passes over the hash tables; off when empty.",
                 on_change=hook.reset_filter_interval,
             )
-        elif isinstance(hook, LoggerHook):
-            hook.add_listener(self._report_line)
+        elif isinstance(hook, LoggerHook) and self._logger is None:
+            self._logger = hook
+            self._listen(hook, self._report_line)
+            run.control(
+                "log_step",
+                type="int",
+                value=hook.log_step,
+                minimum=1,
+                unit="steps",
+                description="Steps between two lines of the log, and two values of qps.",
+                on_change=partial(setattr, hook, "log_step"),
+            )
         elif isinstance(hook, ProfilerHook) and self._profiler is None:
             self._profiler = hook
-            hook.add_listener(self._report_trace)
+            self._listen(hook, self._report_trace)
 
-    def _after_boundary(self, step: int) -> None:
+    def _listen(self, hook: Any, report: Callable[[Any], None]) -> None:
+        """Once per hook, however many trainings it sees."""
+        if hook not in self._heard:
+            self._heard.append(hook)
+            hook.add_listener(report)
+
+    def _offer_captures(self) -> None:
+        """Offers `profile`; a training without a `ProfilerHook` gets one that only captures on demand."""
         assert self.run is not None
+        if self._profiler is None:
+            self._own_profiler = self._own_profiler or ProfilerHook(repeat=0, output_dir="recis-traces")
+            self._connect(self._own_profiler)
+        self.run.control(
+            "profile",
+            type="profile",
+            value=None,
+            description="Capture a profiler trace of the next steps.",
+            on_change=self._capture,
+        )
+
+    def _capture(self, value: Mapping[str, Any]) -> None:
+        assert self._profiler is not None
+        self._profiler.request_capture(value["active"])
+
+    def _after_boundary(self, run: Run, step: int) -> None:
+        if self._own_profiler is not None:
+            self._own_profiler.after_step(None, step)
         if self._filter is not None:
-            self.run.controls.changed("filter_interval", self._filter.filter_interval, step)
-        self.run.step_boundary(step)
+            run.controls.changed("filter_interval", self._filter.filter_interval, step)
+        if self._logger is not None:
+            run.controls.changed("log_step", self._logger.log_step, step)
+        run.step_boundary(step)
 
     def _report_pass(self, report: FilterPass) -> None:
         if self.run is not None:

@@ -33,7 +33,7 @@ class Spooled:
         return [record for record in self.records() if isinstance(record, kind)]
 
     def values(self) -> dict[str, list[tuple[int, float]]]:
-        """(step, value) per series."""
+        """(step, value) per series, steps rising; the order of equal steps is that of their arrival."""
         found: dict[str, list[tuple[int, float]]] = {}
         for record in self.records():
             if isinstance(record, Points):
@@ -41,7 +41,7 @@ class Spooled:
                 for key, column in zip(record.keys, columns, strict=True):
                     pairs = zip(steps.tolist(), column.tolist(), strict=True)
                     found.setdefault(key, []).extend(pairs)
-        return found
+        return {key: sorted(pairs, key=lambda pair: pair[0]) for key, pairs in found.items()}
 
 
 @pytest.fixture
