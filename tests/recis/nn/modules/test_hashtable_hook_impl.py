@@ -1,5 +1,8 @@
 """The registry of rules, and the two built-in ones."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -85,3 +88,12 @@ def test_a_rule_without_its_method_says_so() -> None:
         BaseFilterHookImpl().filter(torch.arange(1), torch.arange(1), 0)
     with pytest.raises(NotImplementedError, match=r"must define admit"):
         BaseAdmitHookImpl().admit(torch.arange(1), torch.arange(1))
+
+
+def test_the_examples_of_the_documentation_run() -> None:
+    text = (Path(__file__).parents[4] / "docs" / "tables.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert any("BaseFilterHookImpl" in block for block in blocks)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "docs/tables.md", "exec"), names)
