@@ -1,0 +1,281 @@
+"""`/ws/ingest`: the sockets and tasks around the session core.
+
+Owns reading, sending, back-pressure and the one-after-the-other commits of each writer; must not decide what a record
+means (`session` does) or keep anything (`store` does). A bad client ends its own connection and nothing else.
+
+    intake = Intake(store, presence, desk)      # app.state.intake; `close` before the store's
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from fastapi import APIRouter, WebSocket
+from starlette.websockets import WebSocketDisconnect
+
+from recis.wire.codec import WireError, decode_client, encode
+from recis.wire.messages import Ack, Command, ServerRecord
+from recis_server.control.desk import Desk, Post
+from recis_server.errors import ServerError
+from recis_server.ingest.presence import Presence
+from recis_server.ingest.session import (
+    Action,
+    Close,
+    Delivered,
+    IngestSession,
+    Keep,
+    Register,
+    Send,
+    Stream,
+    Streams,
+)
+from recis_server.store.interface import Store
+
+__all__ = ["Intake", "router"]
+
+_logger = logging.getLogger(__name__)
+_FAREWELL_S = 5.0
+_GOING_AWAY = 1012
+
+router = APIRouter()
+
+
+@router.websocket("/ws/ingest")
+async def ingest(websocket: WebSocket) -> None:
+    """One training process, for as long as it stays."""
+    intake: Intake = websocket.app.state.intake
+    await intake.serve(websocket)
+
+
+class _Line:
+    """The outgoing side of one connection: acknowledgements merge into the newest, the rest keeps its order.
+
+    Bounded: one greeting, one refusal, and the commands that the desk lets be open at a time.
+    """
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._records: deque[ServerRecord] = deque()  # bounded: see the class
+        self._ack: Ack | None = None
+        self._end: Close | None = None
+        self._wake = asyncio.Event()
+
+    @property
+    def ending(self) -> bool:
+        """Whether the refusal was given, sent or not."""
+        return self._end is not None
+
+    def put(self, action: Send | Close) -> None:
+        """Takes what the session core wants sent."""
+        if isinstance(action, Close):
+            self._end = self._end or action
+        elif isinstance(action.record, Ack):
+            self._ack = action.record
+        else:
+            self._records.append(action.record)
+        self._wake.set()
+
+    def command(self, command: Command) -> None:
+        """Takes a command of the desk."""
+        self.put(Send(command))
+
+    async def run(self) -> None:
+        """Sends until the refusal is out or the client is gone."""
+        try:
+            while self._end is None:
+                await self._wake.wait()
+                self._wake.clear()
+                await self._flush()
+            await self._websocket.send_bytes(encode(self._end.refuse))
+            await self._websocket.close(self._end.code, self._end.refuse.message[:100])
+        except WebSocketDisconnect:
+            return
+
+    async def _flush(self) -> None:
+        while self._records:
+            await self._websocket.send_bytes(encode(self._records.popleft()))
+        ack, self._ack = self._ack, None
+        if ack is not None:
+            await self._websocket.send_bytes(encode(ack))
+
+
+class _Pump:
+    """Commits the frames of one stream one after the other; bounded by the window of the stream."""
+
+    def __init__(self) -> None:
+        self.keeps: deque[Keep] = deque()  # bounded in bytes by the stream's window
+        self.task: asyncio.Task[None] | None = None
+        self.moved = asyncio.Event()
+        """Set whenever a commit has ended, well or not."""
+
+
+class Intake:
+    """All connections of training processes.
+
+    Args:
+        store: where frames go.
+        presence: told who comes and goes.
+        desk: gets the outgoing side of every connection, for commands.
+        clock: Unix time in nanoseconds.
+        window_bytes: how much one writer may have on its way to the store; beyond that its socket is not read.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        presence: Presence,
+        desk: Desk,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        window_bytes: int = 8 << 20,
+    ) -> None:
+        self._store = store
+        self._presence = presence
+        self._desk = desk
+        self._clock = clock
+        self._window_bytes = window_bytes
+        self._streams = Streams()
+        self._pumps: dict[Stream, _Pump] = {}
+        self._lines: dict[IngestSession, _Line] = {}
+        self._posts: dict[IngestSession, Post] = {}
+
+    @property
+    def num_connections(self) -> int:
+        """How many training processes are connected."""
+        return len(self._lines)
+
+    async def close(self) -> None:
+        """Refuses every connection for now and waits until all that was taken is committed."""
+        for session, line in tuple(self._lines.items()):
+            _put(line, session.end("unavailable", "the server is stopping", retry=True))
+        while pumps := [pump.task for pump in self._pumps.values() if pump.task is not None]:
+            await asyncio.wait(pumps)
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """One connection from upgrade to end."""
+        await websocket.accept()
+        session = IngestSession(self._streams, window_bytes=self._window_bytes)
+        line = self._lines[session] = _Line(websocket)
+        reader = asyncio.create_task(self._read(websocket, session, line), name="ingest-read")
+        sender = asyncio.create_task(line.run(), name="ingest-send")
+        try:
+            await asyncio.wait({reader, sender}, return_when=asyncio.FIRST_COMPLETED)
+            if line.ending:
+                await asyncio.wait({sender}, timeout=_FAREWELL_S)
+        finally:
+            reader.cancel()
+            sender.cancel()
+            ends = await asyncio.gather(reader, sender, return_exceptions=True)
+            del self._lines[session]
+            await self._leave(session, expected=line.ending or ends[0] == _GOING_AWAY)
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
+
+    async def _read(self, websocket: WebSocket, session: IngestSession, line: _Line) -> int:
+        """Takes messages until the client goes or is refused; returns the close code, 0 after a refusal."""
+        while not line.ending:
+            if session.stream is not None:
+                await self._room(session.stream)
+            message = await websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return int(message.get("code") or 0)
+            try:
+                data = _binary(message.get("bytes"), message.get("text"))
+                actions = session.receive(decode_client(data), len(data), self._clock())
+                await self._act(actions, session, line)
+            except WireError as error:
+                _put(line, session.end(error.code, str(error)))
+            except ServerError as error:
+                _put(line, session.end("unavailable", error.message, retry=True))
+        return 0
+
+    async def _act(self, actions: Sequence[Action], session: IngestSession, line: _Line) -> None:
+        for action in actions:
+            match action:
+                case Register(hello=hello):
+                    row = await self._store.register(hello, self._clock())
+                    answers, older = session.registered(row)
+                    if older is not None:
+                        _put(self._lines[older], older.end("superseded", f"writer {row.writer} has connected again"))
+                    _put(line, answers)
+                    await self._presence.joined(row)
+                    self._posts[session] = await self._desk.attach(row, line.command)
+                case Keep():
+                    assert session.stream is not None
+                    self._commit(session.stream, action)
+                case Delivered(command=command):
+                    assert session.stream is not None
+                    await self._desk.seen(session.stream.row.run, session.stream.row.rank, command)
+                case Send() | Close():
+                    line.put(action)
+
+    async def _leave(self, session: IngestSession, *, expected: bool) -> None:
+        stream = session.stream
+        session.lost()
+        if stream is None:
+            return
+        post = self._posts.pop(session, None)
+        if post is not None:
+            self._desk.detach(post)
+        pump = self._pumps.get(stream)
+        if pump is not None and pump.task is not None:
+            # The rank's last word may still be on its way to the store.
+            await asyncio.wait({pump.task})
+        await self._presence.left(stream.row, expected=expected)
+
+    # --- commits
+
+    def _commit(self, stream: Stream, keep: Keep) -> None:
+        pump = self._pumps.setdefault(stream, _Pump())
+        pump.keeps.append(keep)
+        if pump.task is None:
+            pump.task = asyncio.create_task(self._run_pump(stream, pump), name="ingest-commit")
+
+    async def _run_pump(self, stream: Stream, pump: _Pump) -> None:
+        while pump.keeps:
+            keep = pump.keeps.popleft()
+            failure = await self._append(keep)
+            line = self._lines.get(stream.session) if stream.session is not None else None
+            if failure is None:
+                actions = stream.on_commit(keep)
+            else:
+                pump.keeps.clear()
+                actions = stream.on_failure(failure)
+            if line is not None:
+                _put(line, actions)
+            pump.moved.set()
+        pump.task = None
+        del self._pumps[stream]
+        self._streams.settle(stream)
+
+    async def _append(self, keep: Keep) -> str | None:
+        """Why the frame could not be committed, None when it is."""
+        try:
+            await self._store.append(keep.frame)
+        except ServerError as error:
+            _logger.warning("frame %d of %s was not kept: %s", keep.frame.frame.n, keep.frame.stream.writer, error)
+            return error.message
+        except Exception:  # border: a mistake of ours in one frame must not leave the writer without an answer
+            _logger.exception("frame %d of %s was not kept", keep.frame.frame.n, keep.frame.stream.writer)
+            return "the frame could not be kept"
+        return None
+
+    async def _room(self, stream: Stream) -> None:
+        while stream.pending_bytes >= self._window_bytes and (pump := self._pumps.get(stream)) is not None:
+            pump.moved.clear()
+            await pump.moved.wait()
+
+
+def _put(line: _Line, actions: Sequence[Action]) -> None:
+    for action in actions:
+        if isinstance(action, Send | Close):
+            line.put(action)
+
+
+def _binary(data: bytes | None, text: str | None) -> bytes:
+    if data is None:
+        raise WireError("malformed", f"expected a binary message, got text of {len(text or '')} characters")
+    return data

@@ -1,0 +1,173 @@
+"""Which ranks are connected, how far they are and how fast they go; what silence means for a run's state.
+
+Owns the memory of the present connections and the events `attempt` and `disconnected`; must not know sockets. Forgets
+a rank when its connection is gone: what lasts is in the store.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from recis.wire.codec import points_columns
+from recis.wire.messages import Points, Status
+from recis_server.bus import Bus, Hint
+from recis_server.store.interface import Commit, EventRow, RunRow, Store, StoredFrame, StreamRow
+
+__all__ = ["Presence"]
+
+STALLED_S = 60.0
+STALLED_STEPS = 50.0
+_SAMPLES = 16
+
+
+@dataclass(slots=True)
+class _Rank:
+    """A connected rank; `samples` are pairs of trainer's time (ns) and step, newest last."""
+
+    attempt: int
+    last_seen_ns: int
+    connections: int = 1
+    final: bool = False
+    samples: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
+
+    def rate(self) -> float | None:
+        """Steps per second over the newest samples."""
+        if len(self.samples) < 2:
+            return None
+        (first_ns, first), (last_ns, last) = self.samples[0], self.samples[-1]
+        return (last - first) * 1e9 / (last_ns - first_ns) if last_ns > first_ns else None
+
+
+class Presence:
+    """Told by the ingest endpoint who comes and goes, and by the store's commits what they say."""
+
+    def __init__(self, store: Store, bus: Bus, *, clock: Callable[[], int] = time.time_ns) -> None:
+        self._store = store
+        self._bus = bus
+        self._clock = clock
+        self._runs: dict[str, dict[int, _Rank]] = {}
+        self._announced: dict[str, int] = {}
+        store.subscribe(self._on_commit)
+
+    # --- questions
+
+    def connected(self, run: str) -> bool:
+        """Whether any rank of the run is connected."""
+        return run in self._runs
+
+    def ranks(self, run: str) -> tuple[int, ...]:
+        """The ranks that are connected now."""
+        return tuple(sorted(self._runs.get(run, ())))
+
+    def num_ranks(self) -> int:
+        """How many ranks of all runs are connected now."""
+        return sum(len(ranks) for ranks in self._runs.values())
+
+    def latest_step(self, run: str, rank: int) -> int | None:
+        """The highest step committed of this rank since it connected."""
+        seen = self._rank(run, rank)
+        return seen.samples[-1][1] if seen is not None and seen.samples else None
+
+    def rate(self, run: str, rank: int) -> float | None:
+        """Steps per second of this rank by its own clock, None before it is known."""
+        seen = self._rank(run, rank)
+        return seen.rate() if seen is not None else None
+
+    def last_seen_ns(self, run: str) -> int | None:
+        """When a connected rank last sent something."""
+        ranks = self._runs.get(run)
+        return max(rank.last_seen_ns for rank in ranks.values()) if ranks else None
+
+    def state(self, row: RunRow) -> str:
+        """The run's state as users see it.
+
+        What the ranks said last (`finished`, `failed`) counts. Else `disconnected` without a connection, `stalled` when
+        no connected rank has sent anything for 60 s or for 50 of its own steps, whichever is longer, else `running`.
+        """
+        if row.state != "running":
+            return row.state
+        ranks = self._runs.get(row.id)
+        if not ranks:
+            return "disconnected"
+        now_ns = self._clock()
+        return "stalled" if all(_is_silent(rank, now_ns) for rank in ranks.values()) else "running"
+
+    # --- what happens
+
+    async def joined(self, stream: StreamRow) -> None:
+        """A writer was greeted; the first one of a later attempt makes an event."""
+        ranks = self._runs.setdefault(stream.run, {})
+        known = ranks.get(stream.rank)
+        if known is not None and known.attempt == stream.attempt:
+            known.connections += 1
+        else:
+            # A rank of an older attempt may still hang in a dead connection: the newer one takes its place.
+            connections = 1 if known is None else known.connections + 1
+            ranks[stream.rank] = _Rank(stream.attempt, self._clock(), connections)
+        self._bus.publish(Hint("run", stream.run))
+        if stream.attempt > max(1, self._announced.get(stream.run, 1)):
+            self._announced[stream.run] = stream.attempt  # before the first await: other ranks join meanwhile
+            await self._announce_attempt(stream)
+
+    async def left(self, stream: StreamRow, *, expected: bool) -> None:
+        """A connection is gone and its frames are committed.
+
+        Without a final status of the rank this is an event, unless it was `expected` (superseded, server stopping).
+        """
+        rank = self._rank(stream.run, stream.rank)
+        if rank is None:
+            return
+        rank.connections -= 1
+        if rank.connections > 0:
+            return
+        ranks = self._runs[stream.run]
+        del ranks[stream.rank]
+        if not ranks:
+            del self._runs[stream.run]
+            self._announced.pop(stream.run, None)
+        self._bus.publish(Hint("run", stream.run))
+        if not expected and not rank.final:
+            step = rank.samples[-1][1] if rank.samples else None
+            text = f"rank {stream.rank} lost its connection"
+            await self._add(stream, "disconnected", text, level="warning", step=step)
+
+    def _on_commit(self, commit: Commit) -> None:
+        for stored in commit.frames:
+            rank = self._rank(stored.stream.run, stored.stream.rank)
+            if rank is not None and rank.attempt == stored.stream.attempt:
+                _note(rank, stored)
+
+    async def _announce_attempt(self, stream: StreamRow) -> None:
+        known = await self._store.events(stream.run)
+        if any(event.kind == "attempt" and event.data.get("attempt") == stream.attempt for event in known):
+            return
+        await self._add(stream, "attempt", f"attempt {stream.attempt} began")
+
+    async def _add(
+        self, stream: StreamRow, kind: str, text: str, *, level: str = "info", step: int | None = None
+    ) -> None:
+        rank = stream.rank if kind == "disconnected" else None
+        event = EventRow(0, kind, level, self._clock(), step, rank, text, {"attempt": stream.attempt})
+        await self._store.add_event(stream.run, event)
+        self._bus.publish(Hint("events", stream.run))
+
+    def _rank(self, run: str, rank: int) -> _Rank | None:
+        return self._runs.get(run, {}).get(rank)
+
+
+def _note(rank: _Rank, stored: StoredFrame) -> None:
+    rank.last_seen_ns = stored.received_ns
+    for record in stored.frame.records:
+        if isinstance(record, Status):
+            rank.final = record.state != "running"
+        elif isinstance(record, Points):
+            steps, times, _ = points_columns(record)
+            newest = int(steps.argmax())
+            if not rank.samples or steps[newest] > rank.samples[-1][1]:
+                rank.samples.append((int(times[newest]), int(steps[newest])))
+
+
+def _is_silent(rank: _Rank, now_ns: int) -> bool:
+    patience_s = max(STALLED_S, STALLED_STEPS / (rank.rate() or STALLED_STEPS))
+    return now_ns - rank.last_seen_ns > patience_s * 1e9

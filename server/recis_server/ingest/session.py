@@ -1,0 +1,212 @@
+"""The server's half of `/ws/ingest` without the connection: records and time in, actions out.
+
+Owns what may come when, which frame is new, what is acknowledged and what a failed commit undoes; must not know
+sockets, tasks, clocks or the store. The other half is `recis.wire.session`.
+
+A stream is one writer over all its connections: its numbers survive a reconnect. Frames of a stream are committed one
+after the other (the shell's promise), so a frame that could not be committed never leaves a hole behind it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from recis.wire.codec import WireError
+from recis.wire.messages import Ack, ClientRecord, Frame, Hello, Refuse, Seen, ServerRecord, Welcome
+from recis_server.store.interface import StoredFrame, StreamRow
+
+__all__ = [
+    "Action",
+    "Close",
+    "Delivered",
+    "IngestSession",
+    "Keep",
+    "Register",
+    "Send",
+    "Stream",
+    "Streams",
+    "refusal",
+]
+
+_CLOSE_CODES = {
+    "malformed": 4400,
+    "unauthorised": 4401,
+    "superseded": 4409,
+    "too_large": 1009,
+    "version": 4426,
+    "unavailable": 1013,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this record on the session's connection."""
+
+    record: ServerRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Send the refusal, then close with `code`; nothing else comes from or goes to this session."""
+
+    refuse: Refuse
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Make the writer known to the store, then call `IngestSession.registered`."""
+
+    hello: Hello
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Commit the frame, then call `Stream.committed` or `Stream.failed`."""
+
+    frame: StoredFrame
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The rank has seen the command."""
+
+    command: str
+
+
+Action = Send | Close | Register | Keep | Delivered
+
+
+def refusal(code: str, message: str, *, retry: bool = False) -> Close:
+    """The end of a connection, with the close code that belongs to `code`."""
+    return Close(Refuse(code=code, message=message, retry=retry), _CLOSE_CODES[code])
+
+
+class Stream:
+    """One writer: what was taken, what is committed, and which session speaks for it now.
+
+    Attributes:
+        received: highest frame number taken; everything up to it is committed or on its way.
+        committed: highest frame number committed.
+        pending_bytes: size of the frames between the two; the shell reads no further while it fills the window.
+        missing: numbers skipped since this server has known the writer.
+        duplicates: frames that came again.
+    """
+
+    def __init__(self, row: StreamRow) -> None:
+        self.row = row
+        self.received = row.acked
+        self.committed = row.acked
+        self.pending_bytes = 0
+        self.missing = 0
+        self.duplicates = 0
+        self.session: IngestSession | None = None
+
+    def on_commit(self, keep: Keep) -> list[Action]:
+        """A frame is durable: what the present session sends."""
+        n = keep.frame.frame.n
+        self.missing += n - self.committed - 1
+        self.committed = n
+        self.pending_bytes -= keep.num_bytes
+        self.row = replace(self.row, acked=n)
+        return [Send(Ack(n))] if self.session is not None else []
+
+    def on_failure(self, reason: str) -> list[Action]:
+        """The oldest frame on its way could not be committed: all of them are forgotten and come again later."""
+        self.received = self.committed
+        self.pending_bytes = 0
+        return self.session.end("unavailable", reason, retry=True) if self.session is not None else []
+
+
+class Streams:
+    """The streams that are connected or still committing; one that is neither is forgotten, the store knows it."""
+
+    def __init__(self) -> None:
+        self._streams: dict[tuple[str, str], Stream] = {}
+
+    def __iter__(self) -> Iterator[Stream]:
+        return iter(tuple(self._streams.values()))
+
+    def join(self, row: StreamRow, session: "IngestSession") -> tuple[Stream, "IngestSession | None"]:
+        """The stream of `row` with `session` as its newest, and the session that it supersedes."""
+        stream = self._streams.setdefault((row.run, row.writer), Stream(row))
+        # With frames on their way the store's number may be older than ours; without, the store is right
+        # (the run may have been deleted meanwhile).
+        if stream.pending_bytes == 0:
+            stream.row = row
+            stream.received = stream.committed = row.acked
+        older, stream.session = stream.session, session
+        return stream, older
+
+    def settle(self, stream: Stream) -> None:
+        """Forgets the stream unless it is in use."""
+        if stream.session is None and stream.pending_bytes == 0:
+            self._streams.pop((stream.row.run, stream.row.writer), None)
+
+
+class IngestSession:
+    """One connection of a writer: `receive` for every record, `registered` after `Register`, `lost` at its end.
+
+    Args:
+        streams: shared by all sessions of the server.
+        window_bytes: how much a writer may have unacknowledged.
+    """
+
+    def __init__(self, streams: Streams, *, window_bytes: int) -> None:
+        self._streams = streams
+        self._window_bytes = window_bytes
+        self._state: Literal["new", "registering", "open", "closed"] = "new"
+        self.stream: Stream | None = None
+
+    def receive(self, record: ClientRecord, num_bytes: int, now_ns: int) -> list[Action]:
+        """What a record of the writer leads to.
+
+        Raises:
+            WireError: a record that has no place here; the connection is to be refused.
+        """
+        if self._state == "closed":
+            return []
+        if isinstance(record, Hello) != (self._state == "new"):
+            expected = "hello as the first record" if self._state == "new" else "hello once per connection"
+            raise WireError("malformed", f"expected {expected}, got {type(record).__name__.lower()}")
+        match record:
+            case Hello():
+                self._state = "registering"
+                return [Register(record)]
+            case Frame():
+                return self._take(record, num_bytes, now_ns)
+            case Seen(command=command):
+                return [Delivered(command)]
+
+    def registered(self, row: StreamRow) -> tuple[list[Action], "IngestSession | None"]:
+        """The store knows the writer: the greeting, and the older session of the writer, which is to `end`."""
+        self.stream, older = self._streams.join(row, self)
+        self._state = "open"
+        welcome = Welcome(acked=self.stream.committed, attempt=self.stream.row.attempt, window_bytes=self._window_bytes)
+        return [Send(welcome)], older
+
+    def end(self, code: str, message: str, *, retry: bool = False) -> list[Action]:
+        """Refuses what is left of the connection; nothing when it is over already."""
+        if self._state == "closed":
+            return []
+        self.lost()
+        return [refusal(code, message, retry=retry)]
+
+    def lost(self) -> None:
+        """The connection is gone; its frames go on to be committed."""
+        self._state = "closed"
+        if self.stream is not None:
+            if self.stream.session is self:
+                self.stream.session = None
+            self._streams.settle(self.stream)
+
+    def _take(self, frame: Frame, num_bytes: int, now_ns: int) -> list[Action]:
+        stream = self.stream
+        assert stream is not None, "frames come after the greeting"
+        if frame.n <= stream.received:
+            stream.duplicates += 1
+            return [Send(Ack(stream.committed))] if frame.n <= stream.committed else []
+        stream.received = frame.n
+        stream.pending_bytes += num_bytes
+        return [Keep(StoredFrame(stream.row, frame, now_ns), num_bytes)]

@@ -1,0 +1,89 @@
+"""`/ws/live`: one browser's socket; parses what it asks and hands it to the hub.
+
+Must not decide what is shown or when. Bad input is answered with one `error` message; the connection lives.
+"""
+
+import asyncio
+
+from fastapi import APIRouter, WebSocket
+
+from recis_server import __version__
+from recis_server.errors import ServerError
+from recis_server.live.hub import Hub
+from recis_server.live.requests import Follow, Request, Unfollow, Unwatch, WatchSeries, parse
+from recis_server.live.viewer import Viewer
+from recis_server.live.watch import Watch
+from recis_server.store.interface import Store
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+
+@router.websocket("/ws/live")
+async def live(websocket: WebSocket) -> None:
+    """One browser, for as long as it stays."""
+    hub: Hub = websocket.app.state.hub
+    store: Store = websocket.app.state.store
+    await websocket.accept()
+    viewer = Viewer(websocket, store)
+    viewer.push("hello", {"type": "hello", "version": __version__, "scope": _scope(websocket)})
+    reader = asyncio.create_task(_read(websocket, hub, viewer), name="live-read")
+    sender = asyncio.create_task(viewer.run(), name="live-send")
+    try:
+        await asyncio.wait({reader, sender}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        hub.forget(viewer)
+        reader.cancel()
+        sender.cancel()
+        ends = await asyncio.gather(reader, sender, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
+
+
+def _scope(websocket: WebSocket) -> str:
+    return str(getattr(websocket.state, "scope", "control"))
+
+
+async def _read(websocket: WebSocket, hub: Hub, viewer: Viewer) -> None:
+    """Takes messages until the browser goes."""
+    while True:
+        message = await websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        request: Request | None = None
+        try:
+            request = parse(message.get("text"))
+            await _act(request, hub, viewer)
+        except ServerError as error:
+            watch_id = request.id if isinstance(request, WatchSeries) else None
+            viewer.push_error(error, watch_id=watch_id)
+
+
+async def _act(request: Request, hub: Hub, viewer: Viewer) -> None:
+    match request:
+        case Follow(run=str(run)):
+            await hub.follow(viewer, run)
+        case Follow():
+            hub.follow_list(viewer)
+        case Unfollow(run=str(run)):
+            hub.unfollow(viewer, run)
+        case Unfollow():
+            hub.unfollow_list(viewer)
+        case Unwatch(id=watch_id):
+            hub.unwatch(viewer, watch_id)
+        case WatchSeries():
+            await hub.watch(viewer, _watch(request))
+
+
+def _watch(request: WatchSeries) -> Watch:
+    return Watch(
+        request.id,
+        request.run,
+        request.keys,
+        rank=None if request.rank == "all" else request.rank,
+        start=request.start,
+        stop=request.stop,
+        points=request.points,
+    )

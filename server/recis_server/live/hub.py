@@ -1,0 +1,346 @@
+"""Who is shown what while it happens: from commits and hints to the browsers that follow or watch.
+
+Owns the followers of runs, the watchers of series and the pace at which runs are read again; must not know sockets
+(`viewer` does) or how things look as JSON (`query.shapes` does). What nobody follows or watches costs a look into a
+dictionary per commit.
+
+    hub = Hub(store, presence, bus)     # app.state.hub; `open` and `close` in the lifespan
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from recis.wire.codec import points_columns
+from recis.wire.messages import Declare, Event, Pass, Points, Result
+from recis_server.bus import Bus, Hint
+from recis_server.errors import InvalidValue, NotFound, ServerError
+from recis_server.ingest.presence import Presence
+from recis_server.live.viewer import Viewer
+from recis_server.live.watch import Rows, Watch
+from recis_server.query.shapes import (
+    command_shape,
+    controls_shape,
+    event_shape,
+    metric_shape,
+    pass_shape,
+    run_shape,
+    trace_shape,
+)
+from recis_server.store.interface import Commit, PassRow, Store, StoredFrame
+
+__all__ = ["Hub"]
+
+_logger = logging.getLogger(__name__)
+
+RUN_PACE_S = 0.5
+LIST_PACE_S = 2.0
+LOOK_S = 10.0
+"""How often a followed run is told although nothing came: silence changes its state."""
+TICK_S = 0.05
+MAX_FOLLOWS = 64
+MAX_WATCHES = 256
+_EVENTS_AT_ONCE = 200
+
+
+@dataclass(slots=True)
+class _Topic:
+    """A run that somebody follows: the series known to its followers and the newest event that they were told."""
+
+    followers: set[Viewer] = field(default_factory=set)
+    known: dict[int, set[str]] = field(default_factory=dict)
+    last_event: int | None = None
+
+    def learn(self, rank: int, keys: tuple[str, ...]) -> bool:
+        """Whether one of these series was not known yet."""
+        known = self.known.setdefault(rank, set())
+        if known.issuperset(keys):
+            return False
+        known.update(keys)
+        return True
+
+
+class Hub:
+    """See the module.
+
+    Args:
+        store: what is shown is read there.
+        presence: the states of runs.
+        bus: hints about what has changed other than by a commit of this server.
+        monotonic: seconds, for the pace.
+    """
+
+    def __init__(
+        self, store: Store, presence: Presence, bus: Bus, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._presence = presence
+        self._monotonic = monotonic
+        self._topics: dict[str, _Topic] = {}
+        self._lists: set[Viewer] = set()
+        self._watched: dict[str, dict[str, set[tuple[Viewer, Watch]]]] = {}
+        self._due: dict[Hint, float] = {}
+        self._told_at: dict[str, float] = {}
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        store.subscribe(self._on_commit)
+        bus.subscribe(self._on_hint)
+
+    async def open(self) -> None:
+        """Starts telling what has changed."""
+        self._task = asyncio.create_task(self._work(), name="live-hub")
+
+    async def close(self) -> None:
+        """Stops; safe to call twice."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    @property
+    def num_watches(self) -> int:
+        """How many series of how many browsers are watched."""
+        return sum(len(watches) for keys in self._watched.values() for watches in keys.values())
+
+    # --- what browsers ask for
+
+    async def follow(self, viewer: Viewer, run: str) -> None:
+        """Tells the run, its series and its controls now, and what changes from now on.
+
+        Raises:
+            NotFound: no such run.
+            InvalidValue: this browser follows too many.
+        """
+        if sum(viewer in topic.followers for topic in self._topics.values()) >= MAX_FOLLOWS:
+            raise InvalidValue("$.run", f"expected at most {MAX_FOLLOWS} runs followed at a time")
+        if await self._store.run(run) is None:
+            raise NotFound(f"there is no run {run}")
+        topic = self._topics.get(run)
+        if topic is None:
+            topic = self._topics[run] = _Topic()
+        topic.followers.add(viewer)
+        # Read after the follower is there: what is committed meanwhile is told twice rather than never.
+        if topic.last_event is None:
+            newest = await self._store.events(run, 1)
+            topic.last_event = newest[-1].id if newest else 0
+        for kind in ("run", "metrics", "controls"):
+            await self._tell(Hint(kind, run), {viewer})
+
+    def unfollow(self, viewer: Viewer, run: str) -> None:
+        """The end of `follow`."""
+        topic = self._topics.get(run)
+        if topic is not None:
+            topic.followers.discard(viewer)
+            if not topic.followers:
+                del self._topics[run]
+
+    def follow_list(self, viewer: Viewer) -> None:
+        """Tells every run whenever it changes, at most every 2 s."""
+        self._lists.add(viewer)
+
+    def unfollow_list(self, viewer: Viewer) -> None:
+        """The end of `follow_list`."""
+        self._lists.discard(viewer)
+
+    async def watch(self, viewer: Viewer, watch: Watch) -> None:
+        """Shows series; the viewer reads the snapshot.
+
+        Raises:
+            NotFound: no such run.
+            InvalidValue: this browser watches too much.
+        """
+        if watch.id not in viewer.watches and len(viewer.watches) >= MAX_WATCHES:
+            raise InvalidValue("$.id", f"expected at most {MAX_WATCHES} watches at a time")
+        if await self._store.run(watch.run) is None:
+            raise NotFound(f"there is no run {watch.run}")
+        self.unwatch(viewer, watch.id)
+        viewer.watches[watch.id] = watch
+        keys = self._watched.setdefault(watch.run, {})
+        for key in watch.keys:
+            keys.setdefault(key, set()).add((viewer, watch))
+        viewer.wake()
+
+    def unwatch(self, viewer: Viewer, watch_id: int) -> None:
+        """The end of `watch`."""
+        watch = viewer.watches.pop(watch_id, None)
+        if watch is None:
+            return
+        keys = self._watched[watch.run]
+        for key in watch.keys:
+            keys[key].discard((viewer, watch))
+            if not keys[key]:
+                del keys[key]
+        if not keys:
+            del self._watched[watch.run]
+
+    def forget(self, viewer: Viewer) -> None:
+        """The browser is gone."""
+        for watch_id in tuple(viewer.watches):
+            self.unwatch(viewer, watch_id)
+        for run in tuple(self._topics):
+            self.unfollow(viewer, run)
+        self.unfollow_list(viewer)
+
+    # --- what happens
+
+    def _on_commit(self, commit: Commit) -> None:
+        for stored in commit.frames:
+            run = stored.stream.run
+            if watched := self._watched.get(run):
+                _feed(commit.number, stored, watched)
+            topic = self._topics.get(run)
+            if topic is not None:
+                self._note(topic, stored)
+            if topic is not None or self._lists:
+                self._schedule(Hint("run", run))
+
+    def _note(self, topic: _Topic, stored: StoredFrame) -> None:
+        run, rank = stored.stream.run, stored.stream.rank
+        passes = []
+        for record in stored.frame.records:
+            match record:
+                case Points(keys=keys):
+                    if topic.learn(rank, keys):
+                        self._schedule(Hint("metrics", run))
+                case Pass():
+                    passes.append(pass_shape(_pass_row(stored, record)))
+                case Event():
+                    self._schedule(Hint("events", run))
+                case Declare() | Result():
+                    self._schedule(Hint("controls", run))
+        if passes:
+            for viewer in topic.followers:
+                viewer.push_passes(run, passes)
+
+    def _on_hint(self, hint: Hint) -> None:
+        if hint.topic == "deleted":
+            topic = self._topics.pop(hint.run, None)
+            for viewer in self._lists | (topic.followers if topic is not None else set()):
+                viewer.push(("run", hint.run), {"type": "deleted", "run": hint.run})
+        elif hint.run in self._topics or (hint.topic == "run" and self._lists):
+            self._schedule(hint)
+
+    def _schedule(self, hint: Hint) -> None:
+        """Marks something to be read and told; runs at their pace, the rest at the next tick."""
+        if hint in self._due:
+            return
+        due_s = 0.0
+        if hint.topic == "run":
+            pace_s = RUN_PACE_S if hint.run in self._topics else LIST_PACE_S
+            due_s = self._told_at.get(hint.run, 0.0) + pace_s
+        self._due[hint] = due_s
+        self._wake.set()
+
+    async def _work(self) -> None:
+        looked_s = self._monotonic()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._wake.wait()
+            self._wake.clear()
+            now_s = self._monotonic()
+            if now_s - looked_s >= LOOK_S:
+                looked_s = now_s
+                self._due.update({Hint("run", run): now_s for run in self._topics})
+            for hint in [hint for hint, due_s in self._due.items() if due_s <= now_s]:
+                del self._due[hint]
+                await self._tell_all(hint, now_s)
+            if len(self._told_at) > 2 * len(self._topics) + 10_000:
+                self._told_at.clear()
+            if self._due:
+                self._wake.set()
+            await asyncio.sleep(TICK_S)
+
+    async def _tell_all(self, hint: Hint, now_s: float) -> None:
+        topic = self._topics.get(hint.run)
+        viewers = set(topic.followers) if topic is not None else set()
+        if hint.topic == "run":
+            self._told_at[hint.run] = now_s
+            viewers |= self._lists
+        try:
+            await self._tell(hint, viewers)
+        except ServerError as error:
+            _logger.warning("could not tell %s: %s", hint, error)
+        except Exception:  # border: what one run shows must not end the telling of all others
+            _logger.exception("could not tell %s", hint)
+
+    async def _tell(self, hint: Hint, viewers: set[Viewer]) -> None:
+        """Reads what the hint points at and pushes it to `viewers`."""
+        if not viewers:
+            return
+        run = hint.run
+        match hint.topic:
+            case "run":
+                row = await self._store.run(run)
+                if row is not None:
+                    shape = run_shape(row, self._presence.state(row))
+                    _push(viewers, ("run", run), {"type": "run", "run": shape})
+            case "metrics":
+                metrics = [metric_shape(row) for row in await self._store.metrics(run)]
+                _push(viewers, ("metrics", run), {"type": "metrics", "run": run, "metrics": metrics})
+            case "controls":
+                controls = controls_shape(await self._store.controls(run), await self._store.commands(run))
+                _push(viewers, ("controls", run), {"type": "controls", "run": run, "controls": controls})
+            case "command":
+                command = await self._store.command(run, hint.id)
+                if command is not None:
+                    message = {"type": "command", "run": run, "command": command_shape(command)}
+                    _push(viewers, ("command", run, hint.id), message)
+            case "trace":
+                trace = await self._store.trace(hint.id)
+                if trace is not None:
+                    _push(viewers, ("trace", hint.id), {"type": "trace", "run": run, "trace": trace_shape(trace)})
+            case "events":
+                await self._tell_events(run, viewers)
+            case "deleted":
+                raise AssertionError("told at once, never scheduled")
+
+    async def _tell_events(self, run: str, viewers: set[Viewer]) -> None:
+        topic = self._topics.get(run)
+        if topic is None or topic.last_event is None:
+            return
+        for row in await self._store.events(run, _EVENTS_AT_ONCE):
+            if row.id > topic.last_event:
+                topic.last_event = row.id
+                _push(viewers, ("event", run, row.id), {"type": "event", "run": run, "event": event_shape(row)})
+
+
+def _push(viewers: set[Viewer], thing: tuple[object, ...], message: dict[str, Any]) -> None:
+    for viewer in viewers:
+        viewer.push(thing, message)
+
+
+def _feed(commit: int, stored: StoredFrame, watched: dict[str, set[tuple[Viewer, Watch]]]) -> None:
+    """Hands the points of watched series to their watches, in order."""
+    for record in stored.frame.records:
+        if not isinstance(record, Points):
+            continue
+        steps, times, values = points_columns(record)
+        for place, key in enumerate(record.keys):
+            for viewer, watch in watched.get(key, ()):
+                # Copied: a view would keep the whole frame in memory for as long as a bucket is open.
+                row = values[place].copy()
+                rows = Rows(commit, key, stored.stream.rank, stored.stream.attempt, steps.copy(), times.copy(), row)
+                if watch.feed(rows):
+                    viewer.wake()
+
+
+def _pass_row(stored: StoredFrame, record: Pass) -> PassRow:
+    return PassRow(
+        step=record.step,
+        time_ns=record.time_ns,
+        rank=stored.stream.rank,
+        attempt=stored.stream.attempt,
+        table=record.table,
+        interval=record.interval,
+        rows_before=record.rows_before,
+        evicted=record.evicted,
+        rows_after=record.rows_after,
+        admitted=record.admitted,
+        milliseconds=record.milliseconds,
+        bytes=record.bytes,
+    )

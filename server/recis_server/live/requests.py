@@ -1,0 +1,87 @@
+"""What a browser may say on `/ws/live`, and the checks that types can state.
+
+Must not know what is done about it.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from recis_server.errors import InvalidValue, TooLarge
+
+__all__ = ["Follow", "Request", "Unfollow", "Unwatch", "WatchSeries", "parse"]
+
+MAX_REQUEST_CHARS = 65_536
+MAX_POINTS = 10_000
+
+_RunId = Annotated[str, Meta(min_length=1, max_length=128)]
+_Step = Annotated[int, Meta(ge=-(2**62), le=2**62)]
+
+
+class Follow(Struct, frozen=True, tag_field="type", tag="follow"):
+    """Push changes of `run`, or with `runs` the summaries of all runs."""
+
+    run: _RunId | None = None
+    runs: Literal[True] | None = None
+
+
+class Unfollow(Struct, frozen=True, tag_field="type", tag="unfollow"):
+    """The end of a `Follow`."""
+
+    run: _RunId | None = None
+    runs: Literal[True] | None = None
+
+
+class WatchSeries(Struct, frozen=True, tag_field="type", tag="watch"):
+    """Push these series as buckets; replaces the watch with the same `id`."""
+
+    id: Annotated[int, Meta(ge=0, le=2**31)]
+    run: _RunId
+    keys: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=512)], ...], Meta(min_length=1, max_length=256)]
+    rank: Annotated[int, Meta(ge=0)] | Literal["all"] = 0
+    start: _Step | None = None
+    stop: _Step | None = None
+    points: Annotated[int, Meta(ge=1, le=MAX_POINTS)] = 340
+
+
+class Unwatch(Struct, frozen=True, tag_field="type", tag="unwatch"):
+    """The end of a `WatchSeries`."""
+
+    id: int
+
+
+Request = Follow | Unfollow | WatchSeries | Unwatch
+
+_decoder = msgspec.json.Decoder(Request)
+
+
+def parse(text: str | None) -> Request:
+    """A message of a browser.
+
+    Args:
+        text: the message, None for a binary one.
+
+    Raises:
+        InvalidValue: what was expected, what came, and in `field` where.
+        TooLarge: longer than 64 Ki characters.
+    """
+    if text is None:
+        raise InvalidValue("$", "expected a text message, got a binary one")
+    if len(text) > MAX_REQUEST_CHARS:
+        raise TooLarge(f"expected at most {MAX_REQUEST_CHARS} characters, got {len(text)}")
+    try:
+        request: Request = _decoder.decode(text)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at ")
+        raise InvalidValue(path.strip("`") or "$", message) from error
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        raise InvalidValue("$", f"expected a JSON object with a type, got {text[:80]!r}") from error
+    if isinstance(request, Follow | Unfollow) and (request.run is None) == (request.runs is None):
+        raise InvalidValue("$.run", 'expected either "run": ID or "runs": true')
+    if isinstance(request, WatchSeries):
+        if len(set(request.keys)) != len(request.keys):
+            raise InvalidValue("$.keys", "expected every key once")
+        if request.start is not None and request.stop is not None and request.stop <= request.start:
+            raise InvalidValue("$.stop", f"expected a stop above start ({request.start}), got {request.stop}")
+    return request

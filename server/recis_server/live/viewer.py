@@ -1,0 +1,117 @@
+"""One browser: what waits to be sent to it, merged, and the loop that sends it.
+
+Owns merging, pace and giving up on a browser that does not read; must not decide what a browser is told (`hub` does).
+Bounded: one waiting message per thing that can change (`MAX_WAITING` things), one state per watch. A browser that
+falls behind gets fewer and newer messages; one that takes nothing for `STALL_S` is closed with 1013 and comes back.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Hashable
+from typing import Any
+
+from fastapi import WebSocket
+from starlette.websockets import WebSocketDisconnect
+
+from recis_server.errors import ServerError
+from recis_server.live.watch import Watch
+from recis_server.store.interface import Store
+
+__all__ = ["Viewer"]
+
+MAX_WAITING = 20_000
+STALL_S = 30.0
+PACE_S = 0.1
+_TOO_SLOW = 1013
+
+
+class Viewer:
+    """See the module.
+
+    Args:
+        websocket: accepted.
+        store: where snapshots are read.
+        stall_s: how long one message may take to leave.
+    """
+
+    def __init__(self, websocket: WebSocket, store: Store, *, stall_s: float = STALL_S) -> None:
+        self._websocket = websocket
+        self._store = store
+        self._stall_s = stall_s
+        self._waiting: dict[Hashable, dict[str, Any]] = {}
+        self._num_passes = 0
+        self._num_errors = 0
+        self._overrun = False
+        self._wake = asyncio.Event()
+        self.watches: dict[int, Watch] = {}
+
+    def wake(self) -> None:
+        """There is something to send."""
+        self._wake.set()
+
+    def push(self, thing: Hashable, message: dict[str, Any]) -> None:
+        """Takes a message about `thing`; replaces one that still waits."""
+        # The newest word goes to the end, so that a thing is never told before what was told earlier about others.
+        self._waiting.pop(thing, None)
+        self._waiting[thing] = message
+        self._check()
+
+    def push_passes(self, run: str, passes: list[dict[str, Any]]) -> None:
+        """Takes filter passes, which are all told; too many of them are an overrun."""
+        waiting = self._waiting.setdefault(("passes", run), {"type": "passes", "run": run, "passes": []})
+        waiting["passes"] += passes
+        self._num_passes += len(passes)
+        self._check()
+
+    def push_error(self, error: ServerError, *, watch_id: int | None = None) -> None:
+        """Takes an error in the HTTP error shape, with the watch it belongs to; each is told."""
+        self._num_errors += 1
+        message = {"type": "error", "error": {"code": error.code, "message": error.message, "field": error.field}}
+        self.push(("error", self._num_errors), message if watch_id is None else {**message, "id": watch_id})
+
+    async def run(self) -> None:
+        """Sends until the browser is gone, or does not read."""
+        try:
+            while not self._overrun:
+                await self._wake.wait()
+                self._wake.clear()
+                await self._flush()
+                await asyncio.sleep(PACE_S)
+            reason = f"more than {MAX_WAITING} changes wait; connect again"
+        except TimeoutError:
+            reason = f"nothing was read for {self._stall_s:g} s; connect again"
+        except WebSocketDisconnect:
+            return
+        with contextlib.suppress(TimeoutError, WebSocketDisconnect):
+            await self._send(self._websocket.close(_TOO_SLOW, reason))
+
+    async def _flush(self) -> None:
+        waiting, self._waiting, self._num_passes = self._waiting, {}, 0
+        for message in waiting.values():
+            await self._send(self._websocket.send_text(json.dumps(message, separators=(",", ":"), allow_nan=False)))
+        for watch in tuple(self.watches.values()):
+            try:
+                data = await self._read(watch) if watch.stale else watch.delta()
+            except ServerError as error:
+                self.watches.pop(watch.id, None)
+                self.push_error(error, watch_id=watch.id)
+                continue
+            if data is not None and self.watches.get(watch.id) is watch:
+                await self._send(self._websocket.send_bytes(data))
+            if watch.stale:
+                self.wake()
+
+    async def _read(self, watch: Watch) -> bytes | None:
+        watch.begin()
+        ranks = None if watch.rank is None else (watch.rank,)
+        read = {key: await self._store.points(watch.run, key, ranks, watch.start, watch.stop) for key in watch.keys}
+        return watch.snapshot(read)
+
+    async def _send(self, sending: Awaitable[None]) -> None:
+        async with asyncio.timeout(self._stall_s):
+            await sending
+
+    def _check(self) -> None:
+        self._overrun = self._overrun or len(self._waiting) + self._num_passes > MAX_WAITING
+        self._wake.set()

@@ -1,0 +1,236 @@
+"""What one chart of one browser is shown: a snapshot, then whole changed buckets.
+
+Owns the width, which points are still to be shown and when only a new snapshot is right; must not know sockets, tasks
+or the store. Points come in commit by commit; a point is counted exactly once because the snapshot says of which
+commit it is. Bounded: per series the changed buckets and at most `MAX_ROWS` points that are not in buckets yet.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from recis_server.query.series import Buckets, SeriesBuckets, bucketize, choose_width, encode_binary, merge
+from recis_server.store.interface import PointsSlice
+
+__all__ = ["Rows", "Watch"]
+
+MAX_ROWS = 65_536
+MAX_BUFFERED_ROWS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """New points of one series in one commit, in order of arrival; arrays as in `PointsSlice`, of equal length n."""
+
+    commit: int
+    key: str
+    rank: int
+    attempt: int
+    steps: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class _Series:
+    """`buckets` holds what changed since the last message and the bucket that may still grow."""
+
+    key: str
+    rank: int
+    attempt: int
+    first: int
+    last: int
+    buckets: Buckets
+    changed: bool = False
+    rows: list[Rows] = field(default_factory=list)
+    num_rows: int = 0
+
+    def add(self, rows: Rows, width: int) -> None:
+        self.changed = True
+        self.rows.append(rows)
+        self.num_rows += len(rows.steps)
+        self.first = min(self.first, int(rows.steps[0]))
+        self.last = int(rows.steps[-1])
+        self.attempt = max(self.attempt, rows.attempt)
+        if self.num_rows > MAX_ROWS:
+            self.fold(width)
+
+    def fold(self, width: int) -> None:
+        """Rows become buckets."""
+        steps = np.concatenate([rows.steps for rows in self.rows])
+        points = PointsSlice(
+            self.key,
+            self.rank,
+            steps,
+            np.concatenate([rows.times for rows in self.rows]),
+            np.concatenate([rows.values for rows in self.rows]),
+            np.full(len(steps), self.attempt, dtype=np.int32),
+        )
+        self.buckets = merge(self.buckets, bucketize(points, width))
+        self.rows = []
+        self.num_rows = 0
+
+
+class Watch:
+    """One `watch` of a browser. `feed` at every commit; when `stale`, `begin`, read, `snapshot`; else `delta`.
+
+    Args:
+        watch_id: the browser's name for it.
+        run: the run.
+        keys: the series names.
+        rank: one rank, None for all.
+        start: first step of the view, None for open.
+        stop: the step after the last, None to follow the end.
+        points: how many buckets the view has at most.
+    """
+
+    def __init__(
+        self,
+        watch_id: int,
+        run: str,
+        keys: tuple[str, ...],
+        *,
+        rank: int | None,
+        start: int | None,
+        stop: int | None,
+        points: int,
+    ) -> None:
+        self.id = watch_id
+        self.run = run
+        self.keys = keys
+        self.rank = rank
+        self.start = start
+        self.stop = stop
+        self.stale = True
+        self._points = points
+        self._width = 1
+        self._series: dict[tuple[str, int], _Series] = {}
+        self._commits: dict[str, int] = {}
+        self._buffer: list[Rows] | None = None
+        self._num_buffered = 0
+
+    def feed(self, rows: Rows) -> bool:
+        """Takes new points of a watched key; returns whether there is now something to send."""
+        if self.rank is not None and rows.rank != self.rank:
+            return False
+        if self._buffer is not None:
+            self._hold(rows)
+        elif not self.stale:
+            self._take(rows)
+        return self.stale or any(series.changed for series in self._series.values())
+
+    def begin(self) -> None:
+        """A read for a snapshot begins: what is committed from now on is kept until it is there."""
+        self._buffer = []
+        self._num_buffered = 0
+        self.stale = False
+
+    def snapshot(self, read: Mapping[str, tuple[int, tuple[PointsSlice, ...]]]) -> bytes | None:
+        """The message for what was read; None when more came meanwhile than is kept (`stale` again).
+
+        Args:
+            read: for every key the commit that the points are of, and the points of each rank.
+        """
+        buffer, self._buffer = self._buffer or [], None
+        if self.stale:
+            return None
+        self._commits = {key: commit for key, (commit, _) in read.items()}
+        slices = [one for _, found in read.values() for one in found if len(one.steps)]
+        first = min((int(one.steps[0]) for one in slices), default=0)
+        last = max((int(one.steps[-1]) for one in slices), default=0)
+        self._width = self._fitting(first, last)
+        self._series = {}
+        for one in slices:
+            self._series[one.key, one.rank] = _Series(
+                one.key,
+                one.rank,
+                int(one.attempts.max()),
+                int(one.steps[0]),
+                int(one.steps[-1]),
+                bucketize(one, self._width),
+            )
+        message = self._message("snapshot", list(self._series.values()))
+        for rows in buffer:
+            self._take(rows)
+        return message
+
+    def delta(self) -> bytes | None:
+        """The changed buckets since the last message, None when there are none."""
+        changed = [series for series in self._series.values() if series.changed]
+        for series in changed:
+            if series.rows:
+                series.fold(self._width)
+        return self._message("delta", changed) if changed else None
+
+    def _hold(self, rows: Rows) -> None:
+        assert self._buffer is not None
+        self._num_buffered += len(rows.steps)
+        if self._num_buffered > MAX_BUFFERED_ROWS:
+            self._buffer.clear()
+            self.stale = True
+        else:
+            self._buffer.append(rows)
+
+    def _take(self, rows: Rows) -> None:
+        if self.stale or rows.commit <= self._commits[rows.key]:
+            return
+        rows = self._in_view(rows)
+        if not len(rows.steps):
+            return
+        series = self._series.get((rows.key, rows.rank))
+        if (series is not None and rows.steps[0] <= series.last) or not bool((np.diff(rows.steps) > 0).all()):
+            # A step written again changes buckets that are not kept here.
+            self.stale = True
+            return
+        if series is None:
+            series = _Series(rows.key, rows.rank, rows.attempt, int(rows.steps[0]), 0, _no_buckets())
+            self._series[rows.key, rows.rank] = series
+        series.add(rows, self._width)
+        first = min(one.first for one in self._series.values())
+        self.stale = self._fitting(first, max(one.last for one in self._series.values())) != self._width
+
+    def _in_view(self, rows: Rows) -> Rows:
+        inside = np.ones(len(rows.steps), dtype=bool)
+        if self.start is not None:
+            inside &= rows.steps >= self.start
+        if self.stop is not None:
+            inside &= rows.steps < self.stop
+        if inside.all():
+            return rows
+        return Rows(
+            rows.commit,
+            rows.key,
+            rows.rank,
+            rows.attempt,
+            rows.steps[inside],
+            rows.times[inside],
+            rows.values[inside],
+        )
+
+    def _fitting(self, first: int, last: int) -> int:
+        start = first if self.start is None else self.start
+        stop = last + 1 if self.stop is None else self.stop
+        return choose_width(start, stop, self._points)
+
+    def _message(self, kind: str, series: list[_Series]) -> bytes:
+        assert kind in ("snapshot", "delta")
+        shown = [SeriesBuckets(one.key, one.rank, one.attempt, one.buckets) for one in series]
+        for one in series:
+            one.buckets = one.buckets.since(one.buckets.x[-1])
+            one.changed = False
+        return encode_binary(
+            "snapshot" if kind == "snapshot" else "delta",
+            self.id,
+            self.run,
+            self._width,
+            self.start,
+            self.stop,
+            shown,
+        )
+
+
+def _no_buckets() -> Buckets:
+    nothing = np.empty(0)
+    return Buckets(*[nothing] * 8)
