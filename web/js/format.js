@@ -131,7 +131,7 @@ export function logSplits(low, high) {
   const size = 10 ** Math.floor(Math.log10(raw));
   const gap = size * ([1, 2, 5].find((n) => n * size >= raw) ?? 10);
   const even = [];
-  for (let tick = Math.ceil(low / gap) * gap; tick <= high; tick += gap) even.push(round(tick));
+  for (let n = Math.ceil(low / gap - 1e-9); n * gap <= high + gap * 1e-9; n++) even.push(round(n * gap));
   return even;
 }
 
