@@ -55,7 +55,7 @@ class Hook:
         """Fires before the first batch of each pass over the training data is read."""
 
     def after_epoch(self, *args: Any, **kwargs: Any) -> None:
-        """Fires after each pass over the training data; `state.epoch` counts it already."""
+        """Fires after each pass over the training data, also one cut short; `state.epoch` counts it if complete."""
 
     def before_step(self, *args: Any, **kwargs: Any) -> None:
         """Fires before each training step; its batch is read, `state.global_step` does not count it yet."""

@@ -54,7 +54,8 @@ class _Window:
 
     def open(self, next_step: int) -> None:
         """Begin before `next_step`."""
-        if torch.autograd._profiler_enabled():  # noqa: SLF001  torch would take the events away from the other one
+        if torch.autograd._profiler_enabled():  # type: ignore[attr-defined]  # noqa: SLF001
+            # Torch would take the events away from the other one instead of refusing.
             raise RuntimeError("another torch profiler is running in this process")
         self._profile.prepare_trace()
         if self._warmup == 0:
