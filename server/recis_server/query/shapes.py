@@ -1,7 +1,7 @@
 """Rows of the store as the plain dictionaries that HTTP answers and live messages show: one shape for both.
 
 Must not know HTTP, sockets or where rows come from. Times ending in `_at` are ISO 8601 in UTC, `time` is in seconds.
-JSON has no NaN and no infinities: they are the strings "NaN", "Infinity" and "-Infinity" wherever a single value stands.
+JSON has no NaN and no infinities: a single value that is none of the finite ones is "NaN", "Infinity" or "-Infinity".
 """
 
 import math
@@ -182,4 +182,9 @@ def trace_shape(row: TraceRow) -> Shape:
 
 
 def _moment(time_ns: int) -> str:
-    return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    # A trainer's clock may be anywhere; the calendar ends with the year 9999.
+    return (
+        datetime.fromtimestamp(min(max(time_ns / 1e9, 0.0), 253_402_300_799.0), UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )

@@ -1,19 +1,18 @@
-"""Columns of points: one order of truth per step, and the blobs that a frame becomes in the database.
+"""Columns of points and values of any type, as the database keeps them.
 
-Knows numpy and bytes only; must not know SQL, runs or sockets.
+Owns the order of truth for a step and what a JSON column holds; must not know SQL, runs or sockets.
 """
 
 import json
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["decode_ids", "encode_ids", "newest_rows", "numbers"]
-
-Ints = npt.NDArray[np.int64]
+__all__ = ["dump", "load", "newest_rows", "shorten"]
 
 
-def newest_rows(steps: Ints) -> Ints:
+def newest_rows(steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Which rows count, in order of step, when later rows replace earlier ones of the same step.
 
     Args:
@@ -29,17 +28,24 @@ def newest_rows(steps: Ints) -> Ints:
     return order[last_of_step].astype(np.int64, copy=False)
 
 
-def encode_ids(ids: list[int]) -> str:
-    """A key set as text: equal sets in equal order give equal text."""
-    return json.dumps(ids, separators=(",", ":"))
+def dump(value: Any) -> str:
+    """Any value as JSON text; NaN and infinities stay (`load` reads them), what JSON cannot say becomes its text."""
+    return json.dumps(_speakable(value), separators=(",", ":"))
 
 
-def decode_ids(text: str) -> list[int]:
-    """The series numbers of a key set."""
-    ids: list[int] = json.loads(text)
-    return ids
+def load(text: str) -> Any:
+    """The value of a JSON column."""
+    return json.loads(text)
 
 
-def numbers(blob: bytes, dtype: str) -> npt.NDArray[np.int64]:
-    """A view on a little-endian int64 column."""
-    return np.frombuffer(blob, dtype)
+def shorten(text: str, limit: int) -> str:
+    """At most `limit` characters, with an ellipsis where some were cut."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _speakable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _speakable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_speakable(item) for item in value]
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)

@@ -1,0 +1,334 @@
+"""Frames into rows: what one transaction of the write thread does with the records of training processes.
+
+Owns the memory of which series, key sets and acknowledged numbers the tables hold (bounded, forgotten after a
+rollback); must not know threads, queues or sockets.
+"""
+
+import logging
+import math
+import sqlite3
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from recis.wire.codec import points_columns
+from recis.wire.messages import MAX_TEXT_CHARS, Declare, Event, Line, Pass, Points, Result, Status
+from recis_server.errors import InvalidValue, StoreUnavailable
+from recis_server.store import ledger
+from recis_server.store.codec import dump, shorten
+from recis_server.store.interface import Commit, StoredFrame, StreamRow
+
+__all__ = ["FrameBatch", "settle_run_state"]
+
+_logger = logging.getLogger(__name__)
+
+REMEMBERED_RUNS = 256
+"""Runs whose series are kept in memory; the one written longest ago is read again when it writes again."""
+REMEMBERED_KEYSETS = 1024
+MAX_NAME_CHARS = 256
+
+
+@dataclass(slots=True)
+class _Series:
+    """A row of the table `series`."""
+
+    number: int
+    rank: int
+    key: str
+    count: int = 0
+    nan_count: int = 0
+    first_step: int = 0
+    last_step: int = 0
+    last_attempt: int = 0
+    last_value: float = math.nan
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is known of one run's rows."""
+
+    series: dict[tuple[int, str], _Series] = field(default_factory=dict)
+    keysets: OrderedDict[tuple[int, tuple[str, ...]], int] = field(default_factory=OrderedDict)
+    num_keysets: int = 0
+    changed: dict[int, _Series] = field(default_factory=dict)
+    last_step: int | None = None
+    last_attempt: int = 0
+    points: int = 0
+    missing: int = 0
+    updated_ns: int = 0
+
+
+class FrameBatch:
+    """See the module; used by one thread."""
+
+    def __init__(self) -> None:
+        self._runs: OrderedDict[str, _Run] = OrderedDict()
+
+    def forget(self) -> None:
+        """Nothing remembered is sure any more."""
+        self._runs.clear()
+
+    def forget_run(self, run: str) -> None:
+        """The run's rows were changed by somebody else."""
+        self._runs.pop(run, None)
+
+    def apply(self, connection: sqlite3.Connection, frames: list[StoredFrame]) -> tuple[Commit, list[Exception | None]]:
+        """Writes what is new of the frames; a frame that cannot be written leaves the others alone.
+
+        Raises:
+            sqlite3.Error: the engine could not write; the whole transaction has to go.
+        """
+        (number,) = connection.execute("SELECT value FROM meta WHERE name = 'commit_number'").fetchone()
+        applied: list[StoredFrame] = []
+        failures: list[Exception | None] = []
+        for stored in frames:
+            connection.execute("SAVEPOINT frame")
+            try:
+                if self._apply_one(connection, stored):
+                    applied.append(stored)
+                failures.append(None)
+            except sqlite3.Error:
+                raise
+            except Exception as error:  # noqa: BLE001 - border: one frame must not take the batch along
+                connection.execute("ROLLBACK TO frame")
+                self.forget_run(stored.stream.run)
+                failures.append(_as_failure(stored, error))
+            connection.execute("RELEASE frame")
+        if applied:
+            number += 1
+            connection.execute("UPDATE meta SET value = ? WHERE name = 'commit_number'", (number,))
+        while len(self._runs) > REMEMBERED_RUNS:
+            self._runs.popitem(last=False)
+        return Commit(number, tuple(applied)), failures
+
+    def _apply_one(self, connection: sqlite3.Connection, stored: StoredFrame) -> bool:
+        stream, frame = stored.stream, stored.frame
+        known = connection.execute(
+            "SELECT acked FROM stream WHERE run_id = ? AND writer = ?", (stream.run, stream.writer)
+        ).fetchone()
+        if known is None:
+            raise StoreUnavailable(
+                f"run {stream.run} was deleted; writer {stream.writer} has to introduce itself again"
+            )
+        (acked,) = known
+        if frame.n <= acked:
+            return False
+        run = self._run(connection, stream.run)
+        run.missing += frame.n - acked - 1
+        run.updated_ns = max(run.updated_ns, stored.received_ns)
+        connection.execute(
+            "UPDATE stream SET acked = ?, dropped = max(dropped, ?) WHERE run_id = ? AND writer = ?",
+            (frame.n, frame.dropped, stream.run, stream.writer),
+        )
+        for record in frame.records:
+            self._apply_record(connection, run, stream, record)
+        self._write_changes(connection, stream.run, run)
+        return True
+
+    def _apply_record(self, connection: sqlite3.Connection, run: _Run, stream: StreamRow, record: Any) -> None:
+        match record:
+            case Points():
+                self._add_points(connection, run, stream, record)
+            case Pass():
+                _add_pass(connection, stream, record)
+            case Line():
+                _add_line(connection, stream, record)
+            case Event():
+                _add_event(connection, stream, record)
+            case Declare():
+                ledger.declare(connection, stream, record)
+            case Result():
+                ledger.answer(connection, stream, record)
+            case Status():
+                connection.execute(
+                    "UPDATE stream SET state = ?, message = ? WHERE run_id = ? AND writer = ?",
+                    (record.state, shorten(record.message, MAX_TEXT_CHARS), stream.run, stream.writer),
+                )
+                settle_run_state(connection, stream.run)
+
+    # --- points
+
+    def _add_points(self, connection: sqlite3.Connection, run: _Run, stream: StreamRow, points: Points) -> None:
+        steps, _, values = points_columns(points)
+        keyset = self._keyset(connection, run, stream, points.keys)
+        low, high = int(steps.min()), int(steps.max())
+        connection.execute(
+            "INSERT INTO frame (run_id, keyset, attempt, lo, hi, num_rows, steps, times, data)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (stream.run, keyset, stream.attempt, low, high, len(steps), points.steps, points.times, points.values),
+        )
+        # Of equal highest steps the last row counts.
+        last = len(steps) - 1 - int(np.argmax(steps[::-1]))
+        nans = (~np.isfinite(values)).sum(axis=1).tolist()
+        for key, num_nans, value in zip(points.keys, nans, values[:, last].tolist(), strict=True):
+            series = run.series[stream.rank, key]
+            series.first_step = low if series.count == 0 else min(series.first_step, low)
+            series.count += len(steps)
+            series.nan_count += num_nans
+            if (stream.attempt, high) >= (series.last_attempt, series.last_step):
+                series.last_attempt, series.last_step, series.last_value = stream.attempt, high, value
+            run.changed[series.number] = series
+        run.points += values.size
+        if run.last_step is None or (stream.attempt, high) > (run.last_attempt, run.last_step):
+            run.last_attempt, run.last_step = stream.attempt, high
+
+    def _keyset(self, connection: sqlite3.Connection, run: _Run, stream: StreamRow, keys: tuple[str, ...]) -> int:
+        known = run.keysets.get((stream.rank, keys))
+        if known is not None:
+            run.keysets.move_to_end((stream.rank, keys))
+            return known
+        run.num_keysets += 1
+        for position, key in enumerate(keys):
+            series = run.series.get((stream.rank, key))
+            if series is None:
+                series = _Series(len(run.series) + 1, stream.rank, key)
+                run.series[stream.rank, key] = series
+            connection.execute(
+                "INSERT INTO keyset (run_id, series, keyset, position) VALUES (?, ?, ?, ?)",
+                (stream.run, series.number, run.num_keysets, position),
+            )
+        run.keysets[stream.rank, keys] = run.num_keysets
+        if len(run.keysets) > REMEMBERED_KEYSETS:
+            # A forgotten set gets another number when it comes again: more rows, the same points.
+            run.keysets.popitem(last=False)
+        return run.num_keysets
+
+    # --- memory
+
+    def _run(self, connection: sqlite3.Connection, run_id: str) -> _Run:
+        run = self._runs.get(run_id)
+        if run is None:
+            run = self._runs[run_id] = _read_run(connection, run_id)
+        self._runs.move_to_end(run_id)
+        return run
+
+    def _write_changes(self, connection: sqlite3.Connection, run_id: str, run: _Run) -> None:
+        connection.execute(
+            "UPDATE run SET last_step = ?, last_attempt = ?, points = ?, missing = ?, updated_ns = ? WHERE run_id = ?",
+            (run.last_step, run.last_attempt, run.points, run.missing, run.updated_ns, run_id),
+        )
+        connection.executemany(
+            "INSERT OR REPLACE INTO series (run_id, series, rank, key, count, nan_count, first_step, last_step,"
+            " last_attempt, last_value) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    run_id,
+                    one.number,
+                    one.rank,
+                    one.key,
+                    one.count,
+                    one.nan_count,
+                    one.first_step,
+                    one.last_step,
+                    one.last_attempt,
+                    one.last_value,
+                )
+                for one in run.changed.values()
+            ],
+        )
+        run.changed.clear()
+
+
+def settle_run_state(connection: sqlite3.Connection, run_id: str) -> None:
+    """The run's state from its ranks' last words in the newest attempt; of a rank's writers the newest speaks."""
+    said: dict[int, tuple[str, str]] = {}
+    for rank, state, message in connection.execute(
+        "SELECT rank, state, message FROM stream WHERE run_id = ? AND attempt ="
+        " (SELECT max(attempt) FROM stream WHERE run_id = ?) ORDER BY created_ns",
+        (run_id, run_id),
+    ):
+        said[rank] = (state, message)
+    states = {state for state, _ in said.values()}
+    state = "failed" if "failed" in states else "running" if "running" in states else "finished"
+    message = next((text for one, text in said.values() if one == state and text), "")
+    connection.execute("UPDATE run SET state = ?, message = ? WHERE run_id = ?", (state, message, run_id))
+
+
+def _read_run(connection: sqlite3.Connection, run_id: str) -> _Run:
+    run = _Run()
+    (run.last_step, run.last_attempt, run.points, run.missing, run.updated_ns) = connection.execute(
+        "SELECT last_step, last_attempt, points, missing, updated_ns FROM run WHERE run_id = ?", (run_id,)
+    ).fetchone()
+    names: dict[int, tuple[int, str]] = {}
+    for row in connection.execute(
+        "SELECT series, rank, key, count, nan_count, first_step, last_step, last_attempt, last_value"
+        " FROM series WHERE run_id = ?",
+        (run_id,),
+    ):
+        series = _Series(*row)
+        series.last_value = math.nan if series.last_value is None else series.last_value
+        run.series[series.rank, series.key] = series
+        names[series.number] = (series.rank, series.key)
+    sets: dict[int, list[tuple[int, str]]] = {}
+    for number, keyset in connection.execute(
+        "SELECT series, keyset FROM keyset WHERE run_id = ? ORDER BY keyset, position", (run_id,)
+    ):
+        sets.setdefault(keyset, []).append(names[number])
+    for keyset, members in sets.items():
+        run.keysets[members[0][0], tuple(key for _, key in members)] = keyset
+    run.num_keysets = max(sets, default=0)
+    return run
+
+
+def _as_failure(stored: StoredFrame, error: Exception) -> Exception:
+    if isinstance(error, StoreUnavailable):
+        return error
+    _logger.warning("frame %d of %s was not stored", stored.frame.n, stored.stream.writer, exc_info=error)
+    return InvalidValue("frame", f"frame {stored.frame.n} holds a value that cannot be stored: {error}")
+
+
+# --- one row a record
+
+
+def _add_pass(connection: sqlite3.Connection, stream: StreamRow, record: Pass) -> None:
+    connection.execute(
+        "INSERT INTO filter_pass (run_id, step, time_ns, rank, attempt, table_name, interval, rows_before, evicted,"
+        " rows_after, admitted, milliseconds, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            stream.run,
+            record.step,
+            record.time_ns,
+            stream.rank,
+            stream.attempt,
+            shorten(record.table, MAX_NAME_CHARS),
+            record.interval,
+            record.rows_before,
+            record.evicted,
+            record.rows_after,
+            record.admitted,
+            record.milliseconds,
+            record.bytes,
+        ),
+    )
+
+
+def _add_line(connection: sqlite3.Connection, stream: StreamRow, record: Line) -> None:
+    connection.execute(
+        "INSERT INTO line (run_id, rank, time_ns, step, level, text) VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            stream.run,
+            stream.rank,
+            record.time_ns,
+            record.step,
+            shorten(record.level, MAX_NAME_CHARS),
+            shorten(record.text, MAX_TEXT_CHARS),
+        ),
+    )
+
+
+def _add_event(connection: sqlite3.Connection, stream: StreamRow, record: Event) -> None:
+    connection.execute(
+        "INSERT INTO event (run_id, kind, level, time_ns, step, rank, text, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            stream.run,
+            shorten(record.kind, MAX_NAME_CHARS),
+            record.level,
+            record.time_ns,
+            record.step,
+            stream.rank,
+            shorten(record.text, MAX_TEXT_CHARS),
+            dump(record.data),
+        ),
+    )

@@ -1,0 +1,70 @@
+"""A small pool of read-only connections, each used by one thread at a time.
+
+Owns the threads, the connections and the read transaction; must not know tables.
+"""
+
+import asyncio
+import queue
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from recis_server.errors import StoreUnavailable
+
+__all__ = ["Reader"]
+
+T = TypeVar("T")
+
+
+class Reader:
+    """See the module.
+
+    Args:
+        connect: opens a read-only connection.
+        num_threads: how many reads run at once; more wait in order.
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], *, num_threads: int = 4) -> None:
+        self._connect = connect
+        self._num_threads = num_threads
+        self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()  # at most `num_threads`
+        self._threads: ThreadPoolExecutor | None = None
+
+    def open(self) -> None:
+        """Opens the connections."""
+        for _ in range(self._num_threads):
+            self._idle.put(self._connect())
+        self._threads = ThreadPoolExecutor(self._num_threads, thread_name_prefix="store-reader")
+
+    async def close(self) -> None:
+        """Finishes what runs and closes the connections; safe to call twice."""
+        threads, self._threads = self._threads, None
+        if threads is None:
+            return
+        await asyncio.to_thread(threads.shutdown, cancel_futures=True)
+        while not self._idle.empty():
+            self._idle.get().close()
+
+    async def call(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs `action` on one state of the database and returns its result.
+
+        Raises:
+            StoreUnavailable: the pool is closed, or the engine could not read.
+        """
+        if self._threads is None:
+            raise StoreUnavailable("the store is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, action)
+
+    def _run(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._idle.get()
+        try:
+            connection.execute("BEGIN")
+            try:
+                return action(connection)
+            finally:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the store could not be read: {error}") from error
+        finally:
+            self._idle.put(connection)

@@ -1,0 +1,262 @@
+"""Rows of the tables as the values of the interface: runs, metrics, passes, events, controls, traces, tokens.
+
+Functions on a connection inside of a transaction; must not know threads or who asks.
+"""
+
+# Names of columns and tables below are constants of this package; every value is bound.
+# ruff: noqa: S608
+
+import base64
+import json
+import math
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from recis_server.errors import InvalidValue
+from recis_server.store.codec import dump, load
+from recis_server.store.interface import (
+    ControlRow,
+    EventRow,
+    MetricRow,
+    PassRow,
+    RunPage,
+    RunRow,
+    TokenRow,
+    TraceRow,
+)
+
+__all__ = [
+    "SORT_FIELDS",
+    "read_controls",
+    "read_events",
+    "read_metrics",
+    "read_passes",
+    "read_run",
+    "read_runs",
+    "read_tokens",
+    "read_trace",
+    "read_traces",
+    "write_event",
+]
+
+SORT_FIELDS = {
+    "created_at": "created_ns",
+    "updated_at": "updated_ns",
+    "name": "name",
+    "project": "project",
+    "last_step": "coalesce(last_step, -1)",
+}
+MAX_PASSES = 10_000
+_RUN = (
+    "run_id, project, name, state, message, created_ns, updated_ns, world_size, last_step, tags, notes, config,"
+    " points, missing"
+)
+_TRACE = "trace_id, run_id, name, rank, attempt, step, size, sha256, state, created_ns, blob, summary"
+
+
+def read_run(connection: sqlite3.Connection, run_id: str) -> RunRow | None:
+    """One run."""
+    row = connection.execute(f"SELECT {_RUN} FROM run WHERE run_id = ?", (run_id,)).fetchone()
+    return None if row is None else _run(connection, row)
+
+
+def read_runs(
+    connection: sqlite3.Connection, *, project: str | None, text: str | None, sort: str, limit: int, cursor: str | None
+) -> RunPage:
+    """A page of runs; ties are ordered by id, so that the cursor is exact."""
+    field = SORT_FIELDS.get(sort.removeprefix("-"))
+    if field is None:
+        raise InvalidValue("sort", f"expected one of {sorted(SORT_FIELDS)}, with or without '-', got {sort[:80]!r}")
+    order, after = ("DESC", "<") if sort.startswith("-") else ("ASC", ">")
+    where, values = ["1"], []
+    if project is not None:
+        where.append("project = ?")
+        values.append(project)
+    if text:
+        where.append("instr(lower(run_id || ' ' || name || ' ' || tags), lower(?)) > 0")
+        values.append(text)
+    if cursor is not None:
+        where.append(f"({field}, run_id) {after} (?, ?)")
+        values.extend(_read_cursor(cursor))
+    rows = connection.execute(
+        f"SELECT {_RUN}, {field} FROM run WHERE {' AND '.join(where)} ORDER BY {field} {order}, run_id {order} LIMIT ?",
+        (*values, limit + 1),
+    ).fetchall()
+    more = rows[limit - 1] if len(rows) > limit else None
+    runs = tuple(_run(connection, row[:-1]) for row in rows[:limit])
+    return RunPage(runs, None if more is None else _write_cursor(more[-1], more[0]))
+
+
+def _write_cursor(place: Any, run_id: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([place, run_id]).encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> tuple[Any, str]:
+    try:
+        place, run_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if not isinstance(run_id, str) or not isinstance(place, str | int | float):
+            raise TypeError("wrong types")
+    except (ValueError, TypeError) as error:
+        raise InvalidValue("cursor", f"expected the next_cursor of an earlier answer, got {cursor[:80]!r}") from error
+    return place, run_id
+
+
+def _run(connection: sqlite3.Connection, row: tuple[Any, ...]) -> RunRow:
+    (run_id, project, name, state, message, created_ns, updated_ns, world_size) = row[:8]
+    (last_step, tags, notes, config, points, missing) = row[8:]
+    ranks = [rank for (rank,) in connection.execute("SELECT DISTINCT rank FROM stream WHERE run_id = ?", (run_id,))]
+    (dropped,) = connection.execute(
+        "SELECT coalesce(sum(dropped), 0) FROM stream WHERE run_id = ?", (run_id,)
+    ).fetchone()
+    (attempts,) = connection.execute("SELECT count(*) FROM attempt WHERE run_id = ?", (run_id,)).fetchone()
+    # The newest (attempt, step) of a key speaks for it; of ranks that are equally far, the lowest.
+    summary = {
+        key: _number(value)
+        for key, value in connection.execute(
+            "SELECT key, last_value FROM series WHERE run_id = ? ORDER BY last_attempt, last_step, rank DESC", (run_id,)
+        )
+    }
+    return RunRow(
+        id=run_id,
+        project=project,
+        name=name,
+        state=state,
+        created_ns=created_ns,
+        updated_ns=updated_ns,
+        ranks=tuple(sorted(ranks)),
+        world_size=world_size,
+        attempts=attempts,
+        last_step=last_step,
+        summary=dict(sorted(summary.items())),
+        tags=tuple(load(tags)),
+        notes=notes,
+        config=load(config),
+        points=points,
+        missing=missing,
+        dropped=dropped,
+        message=message,
+    )
+
+
+def read_metrics(connection: sqlite3.Connection, run_id: str) -> tuple[MetricRow, ...]:
+    """The run's series names over all ranks, in order of their first appearance."""
+    groups: dict[str, list[Any]] = {}
+    for row in connection.execute(
+        "SELECT key, rank, count, nan_count, first_step, last_step, last_attempt, last_value FROM series"
+        " WHERE run_id = ? ORDER BY series",
+        (run_id,),
+    ):
+        groups.setdefault(row[0], []).append(row[1:])
+    return tuple(_metric(key, rows) for key, rows in groups.items())
+
+
+def _metric(key: str, rows: Sequence[tuple[Any, ...]]) -> MetricRow:
+    _rank, _, _, _, last_step, _, last_value = max(rows, key=lambda row: (row[5], row[4], -row[0]))
+    return MetricRow(
+        key=key,
+        ranks=tuple(sorted(row[0] for row in rows)),
+        count=sum(row[1] for row in rows),
+        first_step=min(row[3] for row in rows),
+        last_step=last_step,
+        last_value=_number(last_value),
+        nan_count=sum(row[2] for row in rows),
+    )
+
+
+def read_passes(
+    connection: sqlite3.Connection,
+    run_id: str,
+    table: str | None,
+    rank: int | None,
+    start: int | None,
+    stop: int | None,
+) -> tuple[PassRow, ...]:
+    """The newest passes in order of step; a later attempt's pass replaces an earlier one at the same place."""
+    where, values = ["run_id = ?"], [run_id]
+    limits = (("table_name = ?", table), ("rank = ?", rank), ("step >= ?", start), ("step < ?", stop))
+    for condition, value in limits:
+        if value is not None:
+            where.append(condition)
+            values.append(value)  # type: ignore[arg-type]
+    rows = connection.execute(
+        "SELECT step, time_ns, rank, attempt, table_name, interval, rows_before, evicted, rows_after, admitted,"
+        f" milliseconds, bytes FROM filter_pass WHERE {' AND '.join(where)} ORDER BY step DESC, id DESC LIMIT ?",
+        (*values, MAX_PASSES),
+    ).fetchall()
+    newest: dict[tuple[int, int, str], int] = {}
+    for step, _, of_rank, attempt, name, *_ in rows:
+        place = (step, of_rank, name)
+        newest[place] = max(attempt, newest.get(place, 0))
+    return tuple(_pass(row) for row in reversed(rows) if row[3] == newest[row[0], row[2], row[4]])
+
+
+def read_events(connection: sqlite3.Connection, run_id: str, limit: int) -> tuple[EventRow, ...]:
+    """The newest events, oldest first."""
+    rows = connection.execute(
+        "SELECT id, kind, level, time_ns, step, rank, text, data FROM event WHERE run_id = ? ORDER BY id DESC LIMIT ?",
+        (run_id, limit),
+    ).fetchall()
+    return tuple(_event(row) for row in reversed(rows))
+
+
+def write_event(connection: sqlite3.Connection, run_id: str, event: EventRow) -> EventRow:
+    """Adds an event and returns it with its id."""
+    number = connection.execute(
+        "INSERT INTO event (run_id, kind, level, time_ns, step, rank, text, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (run_id, event.kind, event.level, event.time_ns, event.step, event.rank, event.text, dump(event.data)),
+    ).lastrowid
+    assert number is not None
+    return replace(event, id=number)
+
+
+def read_controls(connection: sqlite3.Connection, run_id: str) -> tuple[ControlRow, ...]:
+    """What the ranks declared, by control and rank."""
+    return tuple(
+        ControlRow(control, rank, kind, load(value), step, minimum, maximum, bool(nullable), unit, description)
+        for control, rank, kind, value, step, minimum, maximum, nullable, unit, description in connection.execute(
+            "SELECT control, rank, type, value, step, minimum, maximum, nullable, unit, description FROM control"
+            " WHERE run_id = ? ORDER BY control, rank",
+            (run_id,),
+        )
+    )
+
+
+def read_trace(connection: sqlite3.Connection, trace_id: str) -> TraceRow | None:
+    """One trace."""
+    row = connection.execute(f"SELECT {_TRACE} FROM trace WHERE trace_id = ?", (trace_id,)).fetchone()
+    return None if row is None else _trace(row)
+
+
+def read_traces(connection: sqlite3.Connection, run_id: str) -> tuple[TraceRow, ...]:
+    """A run's traces, newest first."""
+    rows = connection.execute(
+        f"SELECT {_TRACE} FROM trace WHERE run_id = ? ORDER BY created_ns DESC, trace_id",
+        (run_id,),
+    )
+    return tuple(_trace(row) for row in rows)
+
+
+def read_tokens(connection: sqlite3.Connection) -> tuple[TokenRow, ...]:
+    """All tokens, oldest first."""
+    rows = connection.execute(
+        "SELECT token_id, name, scope, digest, created_ns FROM token ORDER BY created_ns, token_id"
+    )
+    return tuple(TokenRow(*row) for row in rows)
+
+
+def _pass(row: tuple[Any, ...]) -> PassRow:
+    return replace(PassRow(*row), milliseconds=_number(row[10]))
+
+
+def _event(row: tuple[Any, ...]) -> EventRow:
+    return replace(EventRow(*row), data=load(row[-1]))
+
+
+def _trace(row: tuple[Any, ...]) -> TraceRow:
+    return replace(TraceRow(*row), summary=load(row[-1]))
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,120 @@
+"""The tables, as numbered migrations that are applied in order and never edited.
+
+Owns SQL that creates and changes tables; must not know rows. Every key leads with `run_id` where there is one, so that
+the same tables can be distributed by run.
+"""
+
+import sqlite3
+
+from recis_server.errors import StoreError
+
+__all__ = ["MIGRATIONS", "SCHEMA_VERSION", "migrate"]
+
+_FIRST = """
+CREATE TABLE run (
+    run_id TEXT PRIMARY KEY, project TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, message TEXT NOT NULL,
+    created_ns INTEGER NOT NULL, updated_ns INTEGER NOT NULL, world_size INTEGER NOT NULL,
+    last_attempt INTEGER NOT NULL, last_step INTEGER, tags TEXT NOT NULL, notes TEXT NOT NULL, config TEXT NOT NULL,
+    points INTEGER NOT NULL, missing INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE attempt (
+    run_id TEXT NOT NULL, attempt_id TEXT NOT NULL, ordinal INTEGER NOT NULL, started_ns INTEGER NOT NULL,
+    PRIMARY KEY (run_id, attempt_id)
+) WITHOUT ROWID;
+-- What each writer has had acknowledged: a frame with a number up to `acked` is a repeat.
+CREATE TABLE stream (
+    run_id TEXT NOT NULL, writer TEXT NOT NULL, rank INTEGER NOT NULL, attempt INTEGER NOT NULL, acked INTEGER NOT NULL,
+    dropped INTEGER NOT NULL, state TEXT NOT NULL, message TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL,
+    client TEXT NOT NULL, created_ns INTEGER NOT NULL,
+    PRIMARY KEY (run_id, writer)
+) WITHOUT ROWID;
+-- One name on one rank, with what is known of its points: the last one is that of the newest (attempt, step).
+-- `last_value` is NULL for NaN, which SQLite cannot hold.
+CREATE TABLE series (
+    run_id TEXT NOT NULL, series INTEGER NOT NULL, rank INTEGER NOT NULL, key TEXT NOT NULL,
+    count INTEGER NOT NULL, nan_count INTEGER NOT NULL, first_step INTEGER NOT NULL, last_step INTEGER NOT NULL,
+    last_attempt INTEGER NOT NULL, last_value REAL,
+    PRIMARY KEY (run_id, series)
+) WITHOUT ROWID;
+-- Series that were reported together; `position` is the place of the column in the frame's data.
+CREATE TABLE keyset (
+    run_id TEXT NOT NULL, series INTEGER NOT NULL, keyset INTEGER NOT NULL, position INTEGER NOT NULL,
+    PRIMARY KEY (run_id, series, keyset)
+) WITHOUT ROWID;
+-- Hot points: one row per group of values that share steps. `id` rises in order of arrival.
+CREATE TABLE frame (
+    id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, keyset INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    lo INTEGER NOT NULL, hi INTEGER NOT NULL, num_rows INTEGER NOT NULL,
+    steps BLOB NOT NULL, times BLOB NOT NULL, data BLOB NOT NULL
+);
+CREATE INDEX frame_range ON frame (run_id, keyset, hi, lo);
+CREATE TABLE filter_pass (
+    id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, step INTEGER NOT NULL, time_ns INTEGER NOT NULL,
+    rank INTEGER NOT NULL, attempt INTEGER NOT NULL, table_name TEXT NOT NULL, interval INTEGER,
+    rows_before INTEGER NOT NULL,
+    evicted INTEGER NOT NULL, rows_after INTEGER NOT NULL, admitted INTEGER NOT NULL, milliseconds REAL,
+    bytes INTEGER NOT NULL
+);
+CREATE INDEX filter_pass_step ON filter_pass (run_id, step);
+CREATE TABLE line (
+    id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, rank INTEGER NOT NULL, time_ns INTEGER NOT NULL, step INTEGER,
+    level TEXT NOT NULL, text TEXT NOT NULL
+);
+CREATE INDEX line_run ON line (run_id, id);
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, kind TEXT NOT NULL, level TEXT NOT NULL, time_ns INTEGER NOT NULL,
+    step INTEGER, rank INTEGER, text TEXT NOT NULL, data TEXT NOT NULL
+);
+CREATE INDEX event_run ON event (run_id, id);
+CREATE TABLE control (
+    run_id TEXT NOT NULL, control TEXT NOT NULL, rank INTEGER NOT NULL, type TEXT NOT NULL, value TEXT NOT NULL,
+    step INTEGER, minimum REAL, maximum REAL, nullable INTEGER NOT NULL, unit TEXT NOT NULL, description TEXT NOT NULL,
+    PRIMARY KEY (run_id, control, rank)
+) WITHOUT ROWID;
+CREATE TABLE command (
+    seq INTEGER PRIMARY KEY, command_id TEXT NOT NULL UNIQUE, run_id TEXT NOT NULL, control TEXT NOT NULL,
+    value TEXT NOT NULL, state TEXT NOT NULL, requested_by TEXT NOT NULL, requested_ns INTEGER NOT NULL,
+    reason TEXT NOT NULL, apply_at_step INTEGER
+);
+CREATE INDEX command_run ON command (run_id, seq);
+CREATE TABLE command_rank (
+    run_id TEXT NOT NULL, command_id TEXT NOT NULL, rank INTEGER NOT NULL, state TEXT NOT NULL, old TEXT NOT NULL,
+    new TEXT NOT NULL, step INTEGER, time_ns INTEGER, message TEXT NOT NULL,
+    PRIMARY KEY (run_id, command_id, rank)
+) WITHOUT ROWID;
+-- Append only, written in the transaction of the change that it tells of.
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, actor TEXT NOT NULL, run_id TEXT NOT NULL, command_id TEXT NOT NULL,
+    action TEXT NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL
+);
+CREATE TABLE trace (
+    trace_id TEXT PRIMARY KEY, run_id TEXT NOT NULL, name TEXT NOT NULL, rank INTEGER NOT NULL,
+    attempt INTEGER NOT NULL, step INTEGER NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL, state TEXT NOT NULL,
+    created_ns INTEGER NOT NULL, blob TEXT NOT NULL, summary TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX trace_run ON trace (run_id, created_ns);
+CREATE TABLE token (
+    token_id TEXT PRIMARY KEY, name TEXT NOT NULL, scope TEXT NOT NULL, digest TEXT NOT NULL UNIQUE,
+    created_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO meta VALUES ('commit_number', 0);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST,)
+SCHEMA_VERSION = len(MIGRATIONS)
+
+
+def migrate(connection: sqlite3.Connection, place: str) -> None:
+    """Brings the tables to `SCHEMA_VERSION`, one transaction per migration; their number is `PRAGMA user_version`.
+
+    Raises:
+        StoreError: the store was written by a newer version of this program.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{place} was written by a newer version: expected schema version {SCHEMA_VERSION} or older, got {version}"
+        )
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")

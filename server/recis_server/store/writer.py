@@ -1,0 +1,215 @@
+"""The one thread that writes: jobs in order, frames of a few milliseconds in one transaction.
+
+Owns the writing connection, the bounded queue and the commit; must not know tables. `Batch` says what a transaction of
+frames does.
+"""
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from recis_server.errors import ServerError, StoreUnavailable
+from recis_server.store.interface import Commit, StoredFrame
+
+__all__ = ["Batch", "Writer"]
+
+_logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+GATHER_S = 0.02
+"""How long a transaction waits for more frames: what a lone frame's acknowledgement is late by."""
+BATCH_FRAMES = 256
+WAITING_JOBS = 1024
+"""Calls that may wait for the thread; more wait on the event loop, in order."""
+CLOSE_S = 30.0
+
+
+class Batch(Protocol):
+    """What happens to frames inside of a transaction; used by the write thread only."""
+
+    def apply(self, connection: sqlite3.Connection, frames: list[StoredFrame]) -> tuple[Commit, list[Exception | None]]:
+        """Writes the frames; returns what is new of them, and for each frame why it was left out, if it was."""
+
+    def forget(self) -> None:
+        """The transaction was rolled back: nothing that was remembered of the tables is sure."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Append:
+    frame: StoredFrame
+    done: "asyncio.Future[Commit]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    action: Callable[[sqlite3.Connection], Any]
+    done: "asyncio.Future[Any]"
+
+
+class Writer:
+    """See the module.
+
+    Args:
+        connect: opens the writing connection, in autocommit mode.
+        batch: what to do with frames.
+        committed: called on the event loop after every commit that holds something new.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        batch: Batch,
+        committed: Callable[[Commit, float], None],
+    ) -> None:
+        self._connect = connect
+        self._batch = batch
+        self._committed = committed
+        self._jobs: queue.Queue[_Append | _Call | None] = queue.Queue(WAITING_JOBS + 1)
+        self._room = asyncio.Semaphore(WAITING_JOBS)
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def open(self) -> None:
+        """Starts the thread."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="store-writer")
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Finishes what is queued and ends the thread; safe to call twice."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        await asyncio.to_thread(self._jobs.put, None)
+        await asyncio.to_thread(thread.join, CLOSE_S)
+        if thread.is_alive():
+            _logger.error("the store's write thread has not ended after %.0f s", CLOSE_S)
+        # Let the answers that the thread has sent reach their callers before the loop may end.
+        await asyncio.sleep(0)
+
+    async def append(self, frame: StoredFrame) -> Commit:
+        """Queues a frame and waits for its commit."""
+        async with self._room:
+            done: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
+            self._put(_Append(frame, done))
+            return await done
+
+    async def call(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs `action` in a transaction of its own and returns its result."""
+        async with self._room:
+            done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+            self._put(_Call(action, done))
+            return await done
+
+    def _put(self, job: _Append | _Call) -> None:
+        if self._thread is None:
+            raise StoreUnavailable("the store is closed")
+        try:
+            self._jobs.put_nowait(job)
+        except queue.Full as error:  # only when callers gave up: their jobs are still queued but hold no place
+            raise StoreUnavailable(f"more than {WAITING_JOBS} calls wait for the store") from error
+
+    # --- the thread
+
+    def _run(self) -> None:
+        connection = self._connect()
+        try:
+            job = self._jobs.get()
+            while job is not None:
+                if isinstance(job, _Append):
+                    job = self._append_all(connection, job)
+                else:
+                    self._call_one(connection, job)
+                    job = self._jobs.get()
+        finally:
+            connection.close()
+
+    def _append_all(self, connection: sqlite3.Connection, first: _Append) -> _Append | _Call | None:
+        """Commits the frames that come within `GATHER_S`, and returns the job that ended the gathering."""
+        appends = [first]
+        until = time.monotonic() + GATHER_S
+        while len(appends) < BATCH_FRAMES:
+            try:
+                job = self._jobs.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                self._commit(connection, appends)
+                return self._jobs.get()
+            if not isinstance(job, _Append):
+                self._commit(connection, appends)
+                return job
+            appends.append(job)
+        self._commit(connection, appends)
+        return self._jobs.get()
+
+    def _commit(self, connection: sqlite3.Connection, appends: list[_Append]) -> None:
+        began = time.monotonic()
+        outcome = self._transaction(
+            connection, lambda: self._batch.apply(connection, [append.frame for append in appends])
+        )
+        seconds = time.monotonic() - began
+        if isinstance(outcome, Exception):
+            self._batch.forget()
+            for append in appends:
+                self._post(partial(_settle, append.done, outcome))
+            return
+        commit, failures = outcome
+
+        def answer() -> None:
+            # The futures first: their callers run after this function, the listener runs in it, so the order that
+            # everybody sees is listener, then caller, and a listener that fails keeps nobody waiting.
+            for append, failure in zip(appends, failures, strict=True):
+                _settle(append.done, failure or commit)
+            if commit.frames:
+                self._committed(commit, seconds)
+
+        self._post(answer)
+
+    def _call_one(self, connection: sqlite3.Connection, job: _Call) -> None:
+        outcome = self._transaction(connection, lambda: job.action(connection))
+        if isinstance(outcome, Exception):
+            self._batch.forget()
+        self._post(partial(_settle, job.done, outcome))
+
+    def _transaction(self, connection: sqlite3.Connection, action: Callable[[], T]) -> T | Exception:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            result = action()
+            connection.execute("COMMIT")
+            return result
+        except sqlite3.Error as error:
+            _rollback(connection)
+            return StoreUnavailable(f"the store could not commit: {error}")
+        except Exception as error:
+            _rollback(connection)
+            if not isinstance(error, ServerError):
+                _logger.exception("a transaction was rolled back")
+            return error
+
+    def _post(self, answer: Callable[[], Any]) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(answer)
+
+
+def _rollback(connection: sqlite3.Connection) -> None:
+    # A full disk ends the transaction by itself; what is left of it must go in any case.
+    if connection.in_transaction:
+        try:
+            connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            _logger.exception("the store could not roll back")
+
+
+def _settle(done: "asyncio.Future[Any]", outcome: Any) -> None:
+    if done.done():
+        return
+    if isinstance(outcome, Exception):
+        done.set_exception(outcome)
+    else:
+        done.set_result(outcome)
