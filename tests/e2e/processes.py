@@ -1,0 +1,103 @@
+"""Real processes for the end-to-end tests: started, read, waited for with a limit, and gone at the end.
+
+Owns the life of a process and what it has written; must not know pages or routes.
+"""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+__all__ = ["COMMAND", "RunningCommand", "get_json", "until"]
+
+COMMAND = str(Path(sys.executable).parent / "recis-monitor")
+
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T], limit_s: float, why: str) -> T:
+    """Return the first true result of `condition`, asked again and again; fails after `limit_s` seconds."""
+    end = time.monotonic() + limit_s
+    while not (result := condition()):
+        assert time.monotonic() < end, f"after {limit_s:.0f} s still not: {why}"
+        time.sleep(0.05)  # between two questions; nothing depends on its length
+    return result
+
+
+def get_json(url: str) -> dict[str, Any]:
+    """Return the body of a JSON answer."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        body: dict[str, Any] = json.load(answer)
+    return body
+
+
+class RunningCommand:
+    """`recis-monitor NAME` in a folder of its own, on a free port; its output lies in `output.txt` there."""
+
+    def __init__(self, folder: Path, name: str, *options: str) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self._log = folder / "output.txt"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [COMMAND, name, "--port", "0", "--data", str(self.data), *options],
+                cwd=folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        """What it has written so far."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def wait_for(self, pattern: str, limit_s: float = 60.0) -> str:
+        """Return the first group of `pattern` as soon as the output has it."""
+
+        def found() -> re.Match[str] | None:
+            match = re.search(pattern, self.output)
+            assert match or self.process.poll() is None, f"ended without {pattern!r}:\n{self.output}"
+            return match
+
+        return until(found, limit_s, f"{pattern!r} in the output").group(1)
+
+    def wait(self, limit_s: float) -> int:
+        """Return the exit code once it has ended by itself."""
+        return self.process.wait(timeout=limit_s)
+
+    def interrupt(self, limit_s: float = 60.0) -> int:
+        """Do what Ctrl-C does, and return the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout=limit_s)
+
+    def processes(self) -> list[str]:
+        """Return the command lines of all processes that work on its data folder."""
+        lines = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            except OSError:  # ended meanwhile
+                continue
+            if str(self.data) in line:
+                lines.append(line)
+        return lines
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(timeout=60)
+        if error is not None:
+            sys.stdout.write(f"--- output of the command\n{self.output}\n")

@@ -1,0 +1,63 @@
+"""The demo as a command: it ends with the right code, stores every point, and runs in several processes."""
+
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.processes import RunningCommand, get_json, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def test_with_exit_it_ends_with_0_and_every_point_is_stored(tmp_path: Path) -> None:
+    with RunningCommand(tmp_path, "demo", "--steps", "60", "--rate", "0", "--exit", "--no-browser") as demo:
+        assert demo.wait(200) == 0, demo.output
+        assert demo.processes() == []
+    auc = float(re.findall(r"Held out.* AUC (\d\.\d+)", demo.output)[-1])
+    with RunningCommand(tmp_path, "serve") as server:
+        address = server.wait_for(r"Listening on (\S+)")
+        (run,) = get_json(f"{address}/api/v1/runs")["runs"]
+        assert (run["state"], run["last_step"], run["ranks"]) == ("finished", 60, [0])
+        assert run["received"]["missing"] == run["received"]["dropped"] == 0
+        metrics = {each["key"]: each for each in get_json(f"{address}/api/v1/runs/{run['id']}/metrics")["metrics"]}
+        # What was logged: the loss at every step, the AUC at every fifth, QPS with every line, and one evaluation.
+        counts = {key: metrics[key]["count"] for key in ("loss", "auc", "lr", "qps", "eval/auc", "eval/loss")}
+        assert counts == {"loss": 60, "auc": 12, "lr": 12, "qps": 6, "eval/auc": 1, "eval/loss": 1}
+        assert metrics["eval/auc"]["last_value"] == pytest.approx(auc, abs=1e-4)
+        traces = get_json(f"{address}/api/v1/runs/{run['id']}/traces")["traces"]
+        assert {trace["step"] for trace in traces if trace["state"] == "ready"} == {25, 50}
+
+
+def test_two_ranks_are_one_run_and_sigterm_stops_all(tmp_path: Path) -> None:
+    with RunningCommand(tmp_path, "demo", "--ranks", "2", "--rate", "10", "--no-browser") as demo:
+        address = demo.wait_for(r"Watch the training at (\S+)", limit_s=120)
+
+        def both() -> dict[str, Any] | None:
+            runs = get_json(f"{address}/api/v1/runs")["runs"]
+            assert len(runs) <= 1
+            return runs[0] if runs and runs[0]["ranks"] == [0, 1] and (runs[0]["last_step"] or 0) > 20 else None
+
+        run = until(both, 90, "one run with two ranks")
+        assert run is not None
+        assert run["world_size"] == 2
+        loss = next(
+            each for each in get_json(f"{address}/api/v1/runs/{run['id']}/metrics")["metrics"] if each["key"] == "loss"
+        )
+        assert loss["ranks"] == [0, 1]
+        demo.process.send_signal(signal.SIGTERM)
+        assert demo.wait(90) == 0
+        assert "Held out" in demo.output
+        assert demo.processes() == []
+
+
+def test_a_port_in_use_ends_the_demo_with_one_reason(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    with RunningCommand(tmp_path / "first", "serve") as server:
+        port = server.wait_for(r"Listening on http://127\.0\.0\.1:(\d+)")
+        with RunningCommand(tmp_path, "demo", "--no-browser", "--port", port) as demo:
+            assert demo.wait(60) != 0
+            assert port in demo.output
+            assert "Traceback" not in demo.output

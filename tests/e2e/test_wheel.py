@@ -1,0 +1,65 @@
+"""The wheel in an empty environment without torch: the server serves the page, the bridge takes plain numbers."""
+
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.processes import until
+from tests.rules.sources import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+USE_THE_BRIDGE = """
+import importlib.util, recis.monitor, recis.wire
+assert importlib.util.find_spec("torch") is None
+with recis.monitor.init(url=URL, run_id="numbers") as run:
+    for step in range(10):
+        run.log({"loss": 1.0 / (step + 1)}, step=step)
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an environment that has the wheel with `[server]`, and nothing else."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
+    install = [str(folder / "venv/bin/python"), "-m", "pip", "install", "--quiet", f"{wheel}[server]"]
+    subprocess.run(install, check=True, cwd=folder)
+    return folder / "venv"
+
+
+def test_the_installed_server_serves_the_page_and_takes_numbers(environment: Path, tmp_path: Path) -> None:
+    log = tmp_path / "output.txt"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RECIS"))}
+    with log.open("w") as output:
+        command = [str(environment / "bin/recis-monitor"), "serve", "--port", "0", "--data", str(tmp_path / "data")]
+        server = subprocess.Popen(command, cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT, env=clean)
+    try:
+        until(lambda: "Listening on " in log.read_text() or server.poll() is not None, 30, "the server listens")
+        url = log.read_text().split("Listening on ")[1].split()[0]
+        for path, part in (("/", b"<main"), ("/static/js/main.js", b"import")):
+            with urllib.request.urlopen(url + path, timeout=10) as answer:
+                assert part in answer.read()
+        script = f"URL = {url!r}\n{USE_THE_BRIDGE}"
+        subprocess.run([str(environment / "bin/python"), "-c", script], cwd=tmp_path, check=True, env=clean)
+        with urllib.request.urlopen(f"{url}/api/v1/runs/numbers/metrics", timeout=10) as answer:
+            assert b'"count":10' in answer.read().replace(b" ", b"")
+    finally:
+        server.terminate()
+        assert server.wait(timeout=30) == 0
+
+
+def test_the_demo_says_how_to_get_torch_where_it_is_missing(environment: Path, tmp_path: Path) -> None:
+    command = [str(environment / "bin/recis-monitor"), "demo", "--no-browser", "--exit"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode != 0
+    assert done.stderr.strip().splitlines() == [
+        "The demo trains with PyTorch, which is not installed: pip install torch==2.13.0"
+    ]
