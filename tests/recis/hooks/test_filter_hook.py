@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from recis.framework import Trainer, TrainingArguments
 from recis.hooks.filter_hook import FilterPass, HashTableFilterHook
-from recis.nn import FilterHook, HashTable
+from recis.nn import FilterHook, HashTable, filter_out_sparse_param
 from recis.nn.modules import hashtable
 from recis.nn.modules.hashtable import live_tables
 from recis.nn.modules.hashtable_hook_impl import BaseFilterHookImpl, HashtableHookFactory
@@ -280,6 +281,37 @@ def test_training_that_goes_on_keeps_its_distance() -> None:
         drive(hook, range(start + 1, start + 71))
         hook.end()
     assert [p.step for p in passes] == [100, 200]
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.user = HashTable([2], name="user", filter_hook=AFTER_TEN)
+        self.out = nn.Linear(2, 1)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        loss: Tensor = self.out(self.user(ids)).square().mean()
+        return loss
+
+
+def test_a_real_training_is_filtered_and_its_evaluations_are_not() -> None:
+    model, hook = Model(), HashTableFilterHook(20)
+    passes = listening(hook)
+    batches = [torch.arange(step, step + 3) for step in range(1, 31)]
+    real = Trainer(
+        model,
+        TrainingArguments(),
+        batches,
+        [torch.arange(1_000, 1_010)] * 25,
+        [hook],
+        dense_optimizers=(torch.optim.SGD(model.parameters(), lr=0.1), None),
+        sparse_optimizer=SparseAdamW(filter_out_sparse_param(model)),
+    )
+    real.train_and_evaluate(epochs=3)
+    assert [p.step for p in passes] == [20, 40, 60, 80]
+    # What is left was seen in steps 10-20, then 30-40 (batch 30 and, in the next epoch, 1-10), 50-60, 70-80.
+    assert [p.rows_after for p in passes] == [13, 3 + 12, 13, 13]
+    assert max(model.user.ids().tolist()) < 1_000
 
 
 # -- failures ----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import copy
 import gc
 import io
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -35,9 +36,6 @@ def rules(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def as_dict(table: HashTable) -> dict[int, list[float]]:
     return dict(zip(table.ids().tolist(), table.embeddings().tolist(), strict=True))
-
-
-# -- lookup ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_lookup_gives_each_id_its_row(device: torch.device) -> None:
@@ -101,7 +99,29 @@ def test_rows_may_be_changed_in_place_downstream() -> None:
     torch.relu_(table(torch.arange(3))).sum().backward()
 
 
-# -- admission ---------------------------------------------------------------------------------------------------------
+def _work_of_a_training_lookup(num_rows: int, num_ids: int, work_meter: Any) -> list[tuple[str, int]]:
+    table = HashTable([2], block_size=num_rows + 1)
+    table(torch.arange(num_rows))
+    ids = torch.arange(0, 2 * num_ids, 2)
+    with work_meter() as meter:
+        table(ids)
+    return list(meter.operations)
+
+
+def test_a_lookup_does_the_same_work_in_a_small_and_in_a_large_table(work_meter: Any) -> None:
+    small = _work_of_a_training_lookup(10_000, 1_000, work_meter)
+    large = _work_of_a_training_lookup(100_000, 1_000, work_meter)
+
+    assert [name for name, _ in small] == [name for name, _ in large]
+    # Only the operation that marks the seen rows returns a whole column, in which it has changed 1,000 elements.
+    differing = {name for (name, numel), (_, other) in zip(small, large, strict=True) if numel != other}
+    assert differing <= {"aten.index_fill_.int_Scalar"}
+
+
+def test_a_lookup_takes_as_many_operations_for_one_id_as_for_many(work_meter: Any) -> None:
+    counts = {len(_work_of_a_training_lookup(10_000, num_ids, work_meter)) for num_ids in (1, 10, 5_000)}
+    assert len(counts) == 1
+    assert counts.pop() < 60
 
 
 def test_eval_mode_admits_nothing_and_reads_zeros(device: torch.device) -> None:
@@ -167,9 +187,6 @@ def test_a_custom_rule_sees_counts_and_decides(device: torch.device) -> None:
     assert grad[1].tolist() == [[2, 2]]
 
 
-# -- content -----------------------------------------------------------------------------------------------------------
-
-
 def test_insert_sets_rows_and_the_last_of_equal_ids_wins(device: torch.device) -> None:
     table = HashTable([1], device=device)
     table(torch.tensor([1], device=device))
@@ -211,9 +228,6 @@ def test_it_reads_well() -> None:
     table = HashTable([2], name="user")
     table(torch.arange(3))
     assert repr(table) == "HashTable('user', rows=3, embedding_shape=[2], dtype=torch.float32, device=cpu)"
-
-
-# -- filtering ---------------------------------------------------------------------------------------------------------
 
 
 def test_an_id_is_evicted_when_it_is_older_than_filter_step(device: torch.device) -> None:
@@ -344,9 +358,6 @@ def test_slots_are_given_out_deterministically() -> None:
     assert torch.equal(slots(), slots())
 
 
-# -- gradients ---------------------------------------------------------------------------------------------------------
-
-
 def test_gradients_of_all_lookups_and_backwards_are_summed(device: torch.device) -> None:
     table = HashTable([1], block_size=4, device=device)
     first = table(torch.tensor([1, 2, 1], device=device))
@@ -386,9 +397,6 @@ def test_a_gradient_of_other_inputs_leaves_the_table_alone() -> None:
     loss = (table(torch.arange(3)) * weight).sum()
     torch.autograd.grad(loss, weight)
     assert table.grad() is None
-
-
-# -- as a module -------------------------------------------------------------------------------------------------------
 
 
 class Model(nn.Module):
