@@ -1,0 +1,52 @@
+"""The container files: the default service alone, reachable from this machine only, by a user that is not root."""
+
+import json
+import re
+import shutil
+import subprocess
+from typing import Any
+
+from tests.rules.sources import ROOT
+
+COMPOSE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+
+
+def _compose_client() -> list[str] | None:
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if (
+            shutil.which(command[0])
+            and not subprocess.run([*command, "version"], capture_output=True, check=False).returncode
+        ):
+            return command
+    return None
+
+
+def test_the_port_is_published_on_loopback_only() -> None:
+    ports = re.findall(r'^\s+- "([\d.:]+)"$', COMPOSE, re.MULTILINE)
+    assert ports == ["127.0.0.1:8765:8765"]
+    assert "--insecure" not in COMPOSE
+    assert "--token-file" in COMPOSE
+
+
+def test_the_image_copies_what_the_wheel_needs_and_does_not_run_as_root() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    for name in re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE):
+        assert all((ROOT / each).exists() for each in name.split())
+    assert re.search(r"^USER (?!root)", dockerfile, re.MULTILINE)
+    assert "torch" not in re.sub(r"#.*", "", dockerfile)
+
+
+# Where the client is missing there is nothing to run: the test is chosen here rather than skipped.
+if (CLIENT := _compose_client()) is not None:
+
+    def test_the_compose_client_accepts_the_file() -> None:
+        assert CLIENT is not None
+        done = subprocess.run(
+            [*CLIENT, "--file", str(ROOT / "docker-compose.yml"), "config", "--format", "json"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        services: dict[str, Any] = json.loads(done.stdout)["services"]
+        assert list(services) == ["monitor"]
+        assert services["monitor"]["ports"][0]["host_ip"] == "127.0.0.1"
