@@ -1,7 +1,7 @@
 """Commands to live runs: checked, written to the ledger, delivered, and followed until every rank has answered.
 
 Owns when a command takes effect, who still has to get it and when waiting ends; must not know sockets or HTTP. The
-ledger in the store is the truth; what is kept here is only which commands are open.
+ledger in the store is the truth; what is kept here is only which commands may still be answered.
 
     desk = Desk(store, presence, bus)           # app.state.desk; `open` and `close` in the lifespan
 """
@@ -161,7 +161,7 @@ class Desk:
         if not queue and not any(post.row.rank in ranks for post in self._posts.get(run, ())):
             raise NotConnected(f"run {run} is not connected and the command was not to wait")
         await self._load(run)
-        if len(self._open.get(run, {})) >= MAX_OPEN:
+        if sum(row.state in _OPEN for row in self._open.get(run, {}).values()) >= MAX_OPEN:
             raise Conflict(f"expected at most {MAX_OPEN} open commands for run {run}; wait until some are answered")
         row = CommandRow(
             id=command_id,
@@ -305,7 +305,7 @@ class Desk:
         now_ns = self._clock()
         for run, commands in tuple(self._open.items()):
             for row in tuple(commands.values()):
-                if self._is_due(row, now_ns):
+                if row.state in _OPEN and self._is_due(row, now_ns):
                     await self._expire(row)
             if run not in self._posts:
                 self._open.pop(run, None)
@@ -317,9 +317,11 @@ class Desk:
 
     async def _expire(self, row: CommandRow) -> None:
         expired = await self._store.expire_command(row.id)
-        self._open.get(row.run, {}).pop(row.id, None)
-        if expired is not None:
-            self._tell(expired)
+        if expired is None:  # answered a moment ago
+            self._open.get(row.run, {}).pop(row.id, None)
+            return
+        self._note(expired)
+        self._tell(expired)
 
     # --- small parts
 
@@ -330,16 +332,21 @@ class Desk:
                 self._open.setdefault(run, {}).setdefault(row.id, row)
 
     def _note(self, row: CommandRow) -> None:
-        if row.state in _OPEN:
-            self._open.setdefault(row.run, {})[row.id] = row
-        else:
-            self._open.get(row.run, {}).pop(row.id, None)
+        """Keeps what may still be answered; that includes what has expired, as far as there is room."""
+        followed = self._open.setdefault(row.run, {})
+        followed.pop(row.id, None)
+        if row.state in (*_OPEN, "expired"):
+            followed[row.id] = row
+        if len(followed) > 2 * MAX_OPEN:
+            del followed[next(one.id for one in followed.values() if one.state == "expired")]
 
     def _tell(self, row: CommandRow) -> None:
         self._bus.publish(Hint("command", row.run, row.id))
         self._bus.publish(Hint("controls", row.run))
 
     def _deliver(self, row: CommandRow) -> None:
+        if row.state not in _OPEN:
+            return
         record = Command(
             id=row.id,
             control=row.control,

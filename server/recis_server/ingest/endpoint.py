@@ -16,9 +16,9 @@ from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from recis.wire.codec import WireError, decode_client, encode
-from recis.wire.messages import Ack, Command, ServerRecord
+from recis.wire.messages import Ack, Command, Refuse, ServerRecord
 from recis_server.control.desk import Desk, Post
-from recis_server.errors import ServerError
+from recis_server.errors import InvalidValue, ServerError
 from recis_server.ingest.presence import Presence
 from recis_server.ingest.session import (
     Action,
@@ -199,7 +199,10 @@ class Intake:
                     row = await self._store.register(hello, self._clock())
                     answers, older = session.registered(row)
                     if older is not None:
-                        _put(self._lines[older], older.end("superseded", f"writer {row.writer} has connected again"))
+                        # A delayed greeting of a connection that the writer has given up may end up here as the
+                        # newest: hence the retry.
+                        reason = f"writer {row.writer} has connected again"
+                        _put(self._lines[older], older.end("superseded", reason, retry=True))
                     _put(line, answers)
                     await self._presence.joined(row)
                     self._posts[session] = await self._desk.attach(row, line.command)
@@ -243,7 +246,7 @@ class Intake:
                 actions = stream.on_commit(keep)
             else:
                 pump.keeps.clear()
-                actions = stream.on_failure(failure)
+                actions = stream.on_failure(failure.code, failure.message, retry=failure.retry)
             if line is not None:
                 _put(line, actions)
             pump.moved.set()
@@ -251,16 +254,20 @@ class Intake:
         del self._pumps[stream]
         self._streams.settle(stream)
 
-    async def _append(self, keep: Keep) -> str | None:
-        """Why the frame could not be committed, None when it is."""
+    async def _append(self, keep: Keep) -> Refuse | None:
+        """Commits the frame; returns why that could not be done."""
+        n, writer = keep.frame.frame.n, keep.frame.stream.writer
         try:
             await self._store.append(keep.frame)
+        except InvalidValue as error:
+            # It would fail again: without this the writer would send it for ever.
+            return Refuse(code="malformed", message=error.message)
         except ServerError as error:
-            _logger.warning("frame %d of %s was not kept: %s", keep.frame.frame.n, keep.frame.stream.writer, error)
-            return error.message
+            _logger.warning("frame %d of %s was not kept: %s", n, writer, error)
+            return Refuse(code="unavailable", message=error.message, retry=True)
         except Exception:  # border: a mistake of ours in one frame must not leave the writer without an answer
-            _logger.exception("frame %d of %s was not kept", keep.frame.frame.n, keep.frame.stream.writer)
-            return "the frame could not be kept"
+            _logger.exception("frame %d of %s was not kept", n, writer)
+            return Refuse(code="unavailable", message="the frame could not be kept", retry=True)
         return None
 
     async def _room(self, stream: Stream) -> None:

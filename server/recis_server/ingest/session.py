@@ -112,11 +112,11 @@ class Stream:
         self.row = replace(self.row, acked=n)
         return [Send(Ack(n))] if self.session is not None else []
 
-    def on_failure(self, reason: str) -> list[Action]:
-        """The oldest frame on its way could not be committed: all of them are forgotten and come again later."""
+    def on_failure(self, code: str, reason: str, *, retry: bool) -> list[Action]:
+        """The oldest frame on its way could not be committed: all of them are forgotten, and the session ends."""
         self.received = self.committed
         self.pending_bytes = 0
-        return self.session.end("unavailable", reason, retry=True) if self.session is not None else []
+        return self.session.end(code, reason, retry=retry) if self.session is not None else []
 
 
 class Streams:

@@ -98,7 +98,7 @@ def test_a_failed_commit_forgets_what_was_taken_and_refuses_for_now() -> None:
     session.receive(frame(2), 10, 0)
     stream.on_commit(first)
     session.receive(frame(3), 10, 0)
-    (end,) = stream.on_failure("disk full")
+    (end,) = stream.on_failure("unavailable", "disk full", retry=True)
     assert isinstance(end, Close)
     assert (end.code, end.refuse.code, end.refuse.message, end.refuse.retry) == (1013, "unavailable", "disk full", True)
     again = greeted(streams, acked=1)
@@ -236,7 +236,7 @@ class World:
         if self.keeps:
             self.keeps.clear()
             stream = next(one for one in self.streams)
-            self.act(stream.on_failure("disk full"))
+            self.act(stream.on_failure("unavailable", "disk full", retry=True))
             self.streams.settle(stream)
 
     def restart(self) -> None:

@@ -1,0 +1,151 @@
+import asyncio
+from pathlib import Path
+
+import msgspec
+import pytest
+from recis_server.ingest.presence import Presence
+from recis_server.store.interface import StoredFrame, StreamRow
+
+from recis.wire.messages import Frame, FrameRecord, Hello, Status
+from tests.server.realserver import Parts, hello, parts, points
+
+SECOND = 1_000_000_000
+
+
+class Clock:
+    now_s = 1000.0
+
+    def __call__(self) -> int:
+        return int(self.now_s * SECOND)
+
+
+async def join(server: Parts, presence: Presence, greeting: Hello) -> StreamRow:
+    row = await server.store.register(greeting, 1)
+    await presence.joined(row)
+    return row
+
+
+async def commit(server: Parts, row: StreamRow, *records: FrameRecord, n: int = 1, received_ns: int = 1) -> None:
+    await server.store.append(StoredFrame(row, Frame(n=n, records=records), received_ns))
+
+
+def test_ranks_are_present_from_greeting_to_end(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            presence = server.presence
+            assert not presence.connected("r1")
+            first = await join(server, presence, hello(writer="w0", world_size=2))
+            second = await join(server, presence, hello(writer="w1", rank=1, world_size=2))
+            assert presence.ranks("r1") == (0, 1)
+            assert presence.num_ranks() == 2
+            await presence.left(first, expected=True)
+            assert presence.ranks("r1") == (1,)
+            await presence.left(second, expected=True)
+            assert not presence.connected("r1")
+            assert await server.store.events("r1") == ()
+
+    asyncio.run(scenario())
+
+
+def test_the_latest_step_and_the_rate_come_from_the_trainers_own_clock(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            row = await join(server, server.presence, hello())
+            assert server.presence.latest_step("r1", 0) is None
+            assert server.presence.rate("r1", 0) is None
+            # One step a second by the trainer's clock, whatever the pace of the commits.
+            await commit(server, row, points([1, 2, 3], loss=[1.0, 1.0, 1.0]))
+            await commit(server, row, points([10, 7], loss=[1.0, 1.0]), n=2)
+            assert server.presence.latest_step("r1", 0) == 10
+            assert server.presence.rate("r1", 0) == pytest.approx(1.0)
+            assert server.presence.latest_step("r1", 1) is None
+
+    asyncio.run(scenario())
+
+
+def test_a_rank_that_goes_without_a_last_word_is_an_event(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            row = await join(server, server.presence, hello())
+            await commit(server, row, points([5], loss=[1.0]))
+            await server.presence.left(row, expected=False)
+            (event,) = await server.store.events("r1")
+            assert (event.kind, event.level, event.rank, event.step) == ("disconnected", "warning", 0, 5)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("state", ["finished", "failed"])
+def test_a_rank_that_said_how_it_ended_goes_quietly(tmp_path: Path, state: str) -> None:
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            row = await join(server, server.presence, hello())
+            await commit(server, row, msgspec.convert({"t": "status", "state": state, "time_ns": 1}, Status))
+            await server.presence.left(row, expected=False)
+            assert await server.store.events("r1") == ()
+
+    asyncio.run(scenario())
+
+
+def test_a_rank_counts_as_present_until_its_last_connection_is_gone(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            old = await join(server, server.presence, hello())
+            new = await join(server, server.presence, hello())
+            await server.presence.left(old, expected=True)
+            assert server.presence.connected("r1")
+            await server.presence.left(new, expected=False)
+            assert not server.presence.connected("r1")
+
+    asyncio.run(scenario())
+
+
+def test_a_later_attempt_is_one_event_however_many_ranks_it_has(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            presence = server.presence
+            for rank in (0, 1):
+                row = await join(server, presence, hello(writer=f"a{rank}", rank=rank, world_size=2))
+                await presence.left(row, expected=True)
+            again = [hello(writer=f"b{rank}", rank=rank, world_size=2, attempt="a2") for rank in (0, 1)]
+            await asyncio.gather(*(join(server, presence, greeting) for greeting in again))
+            (event,) = await server.store.events("r1")
+            assert (event.kind, event.data) == ("attempt", {"attempt": 2})
+            # A server that has just started does not know what was said, and looks.
+            await join(server, Presence(server.store, server.bus), again[0])
+            assert len(await server.store.events("r1")) == 1
+
+    asyncio.run(scenario())
+
+
+def test_silence_is_judged_by_connection_and_by_the_runs_own_pace(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            clock = Clock()
+            presence = Presence(server.store, server.bus, clock=clock)
+            row = await join(server, presence, hello())
+
+            async def state() -> str:
+                run = await server.store.run("r1")
+                assert run is not None
+                return presence.state(run)
+
+            assert await state() == "running"
+            clock.now_s += 61
+            assert await state() == "stalled"
+            # One step every ten seconds: 50 of its own steps are 500 s.
+            for n, step in ((1, 1), (2, 2)):
+                record = points([step * 10], loss=[1.0])
+                record = msgspec.structs.replace(record, steps=step.to_bytes(8, "little"))
+                await commit(server, row, record, n=n, received_ns=clock())
+            clock.now_s += 499
+            assert await state() == "running"
+            clock.now_s += 2
+            assert await state() == "stalled"
+            await presence.left(row, expected=True)
+            assert await state() == "disconnected"
+            await join(server, presence, hello())
+            await commit(server, row, Status(state="finished", time_ns=1), n=3)
+            assert await state() == "finished"
+
+    asyncio.run(scenario())

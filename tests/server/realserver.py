@@ -1,0 +1,190 @@
+"""The server's parts around a real SQLite store and a real uvicorn on a free port, for tests over real sockets."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import uvicorn
+from fastapi import FastAPI
+from recis_server.blobs import Blobs, open_blobs
+from recis_server.bus import MemoryBus
+from recis_server.control.desk import Desk
+from recis_server.ingest.endpoint import Intake
+from recis_server.ingest.endpoint import router as ingest_router
+from recis_server.ingest.presence import Presence
+from recis_server.live.endpoint import router as live_router
+from recis_server.live.hub import Hub
+from recis_server.store.sqlite import SqliteStore
+from recis_server.traces.endpoint import router as traces_router
+from recis_server.traces.receiver import TraceReceiver
+from websockets.asyncio.client import ClientConnection, connect
+
+from recis.wire.codec import column, decode_server, encode
+from recis.wire.messages import Ack, ClientRecord, Frame, FrameRecord, Hello, Points, Refuse, ServerRecord, Welcome
+
+T = TypeVar("T")
+
+
+@dataclass
+class Parts:
+    """A running server and what it is made of."""
+
+    url: str
+    store: SqliteStore
+    bus: MemoryBus
+    blobs: Blobs
+    presence: Presence
+    desk: Desk
+    hub: Hub
+    intake: Intake
+    traces: TraceReceiver
+
+
+@asynccontextmanager
+async def parts(folder: Path, *, window_bytes: int = 8 << 20, max_trace_bytes: int = 2 << 30) -> AsyncIterator[Parts]:
+    """All parts, opened and closed in order, without a socket."""
+    bus = MemoryBus()
+    store = SqliteStore(folder / "recis.db")
+    await store.open()
+    blobs = open_blobs(f"file://{folder}/blobs")
+    presence = Presence(store, bus)
+    desk = Desk(store, presence, bus)
+    hub = Hub(store, presence, bus)
+    intake = Intake(store, presence, desk, window_bytes=window_bytes)
+    traces = TraceReceiver(store, blobs, bus, folder / "incoming", max_bytes=max_trace_bytes)
+    for part in (desk, hub, traces):
+        await part.open()
+    try:
+        yield Parts("", store, bus, blobs, presence, desk, hub, intake, traces)
+    finally:
+        for end in (intake.close, traces.close, hub.close, desk.close, store.close):
+            await end()
+
+
+@asynccontextmanager
+async def serving(folder: Path, *, window_bytes: int = 8 << 20, max_trace_bytes: int = 2 << 30) -> AsyncIterator[Parts]:
+    """The parts behind a real uvicorn."""
+    async with parts(folder, window_bytes=window_bytes, max_trace_bytes=max_trace_bytes) as made:
+        app = FastAPI()
+        app.state.store, app.state.hub, app.state.intake, app.state.traces = (
+            made.store,
+            made.hub,
+            made.intake,
+            made.traces,
+        )
+        for router in (ingest_router, live_router, traces_router):
+            app.include_router(router)
+        listener = socket.create_server(("127.0.0.1", 0))
+        config = uvicorn.Config(
+            app, ws="websockets-sansio", lifespan="off", log_level="warning", ws_per_message_deflate=False
+        )
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        await until(lambda: server.started)
+        made.url = f"ws://127.0.0.1:{listener.getsockname()[1]}"
+        try:
+            yield made
+        finally:
+            server.should_exit = True
+            await task
+            listener.close()
+
+
+async def until(condition: Callable[[], object], limit_s: float = 10.0) -> None:
+    """Waits for a condition of this process."""
+    async with asyncio.timeout(limit_s):
+        while not condition():  # noqa: ASYNC110 - the condition is other people's state, it has no event
+            await asyncio.sleep(0.005)
+
+
+async def until_async(read: Callable[[], Awaitable[T]], limit_s: float = 10.0) -> T:
+    """Waits until `read` answers with something true, and returns that."""
+    async with asyncio.timeout(limit_s):
+        while not (found := await read()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    return found
+
+
+def hello(run: str = "r1", writer: str = "w1", *, attempt: str = "a1", rank: int = 0, world_size: int = 1) -> Hello:
+    """A greeting."""
+    return Hello(run=run, writer=writer, attempt=attempt, rank=rank, world_size=world_size, time_ns=1)
+
+
+def points(steps: list[int], **series: list[float]) -> Points:
+    """Rows of points, one second apart."""
+    return Points(
+        keys=tuple(series),
+        steps=column(steps, "<i8"),
+        times=column([step * 1_000_000_000 for step in steps], "<i8"),
+        values=column(np.array(list(series.values()), dtype=np.float64).reshape(-1), "<f8"),
+    )
+
+
+class Trainer:
+    """A training process's connection, spoken by hand."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+        self.welcome = Welcome(acked=0)
+        self.sent = 0
+
+    async def send(self, record: ClientRecord) -> None:
+        await self.connection.send(encode(record))
+
+    async def receive(self, limit_s: float = 10.0) -> ServerRecord:
+        async with asyncio.timeout(limit_s):
+            data = await self.connection.recv()
+        assert isinstance(data, bytes)
+        return decode_server(data)
+
+    async def frame(self, *records: FrameRecord, n: int | None = None) -> int:
+        """Sends a frame without waiting."""
+        self.sent = self.sent + 1 if n is None else n
+        await self.send(Frame(n=self.sent, records=records))
+        return self.sent
+
+    async def acked(self, n: int) -> None:
+        """Waits for an acknowledgement of `n`, passing over commands."""
+        while True:
+            record = await self.receive()
+            assert not isinstance(record, Refuse), record
+            if isinstance(record, Ack) and record.n >= n:
+                return
+
+    async def report(self, *records: FrameRecord) -> None:
+        """Sends a frame and waits until it is committed."""
+        await self.acked(await self.frame(*records))
+
+    async def refused(self) -> tuple[Refuse, int]:
+        """Waits for the refusal and the close code."""
+        while not isinstance(record := await self.receive(), Refuse):
+            pass
+        await self.connection.wait_closed()
+        code = self.connection.close_code
+        assert code is not None
+        return record, code
+
+
+@asynccontextmanager
+async def trainer(server: Parts, greeting: Hello | None = None) -> AsyncIterator[Trainer]:
+    """A greeted training process."""
+    async with raw(server, "/ws/ingest") as connection:
+        one = Trainer(connection)
+        await one.send(greeting or hello())
+        welcome = await one.receive()
+        assert isinstance(welcome, Welcome), welcome
+        one.welcome = welcome
+        one.sent = welcome.acked
+        yield one
+
+
+@asynccontextmanager
+async def raw(server: Parts, path: str, **options: Any) -> AsyncIterator[ClientConnection]:
+    """A bare connection."""
+    async with connect(server.url + path, compression=None, max_size=None, close_timeout=1.0, **options) as connection:
+        yield connection
