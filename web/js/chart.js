@@ -8,16 +8,6 @@ import { band, bars, clipped, endDot, eventMarks, line, nonFiniteMarks, passTick
 import { clockTicks, logSplits, logTicks, ticks } from './format.js';
 import { lowerBound, nearest, smooth, valueRange } from './series.js';
 
-/**
- * @typedef {import('./series.js').Series} Series
- * @typedef {{series: Series, label: string, color: string, wash: string, dash: number[], ghost: boolean}} Line
- * @typedef {{kind: 'line' | 'bars', lines: Line[], x: [number, number] | null, log: boolean, smooth: number, axis: 'step' | 'time',
- *   marks: import('./draw.js').Mark[], passes: number[]}} Picture
- * @typedef {{grid: string, text: string, bad: string, warn: string, mark: string, pass: string, series: string[], wash: string[]}} Colors
- * @typedef {{hover: (x: number | null) => void, zoom: (from: number, to: number) => void, reset: () => void}} Gestures
- * @typedef {{label: string, color: string, x: number, value: number, min: number, max: number, count: number}} Reading
- */
-
 export const SERIES_COLORS = 8;
 const FONT = '11px system-ui, sans-serif';
 
@@ -240,7 +230,7 @@ export class Chart {
     const floor = this.picture.log ? Math.log10(y0) : y0;
     const up = height / ((this.picture.log ? Math.log10(y1) : y1) - floor);
     const base = top + height;
-    /** @type {import('./draw.js').Plot} */
+    /** @type {Plot} */
     const frame = {
       g: plot.ctx,
       box: plot.bbox,
@@ -253,7 +243,7 @@ export class Chart {
     eventMarks(frame, this.picture.marks);
   }
 
-  /** @param {import('./draw.js').Plot} frame */
+  /** @param {Plot} frame */
   paintData(frame) {
     const { kind, lines, passes, axis, smooth: weight } = this.picture;
     if (kind === 'bars') {
@@ -264,7 +254,8 @@ export class Chart {
     for (const { series: s, color, wash, dash, ghost } of lines) {
       const xs = this.xs(s);
       const shift = axis === 'step' ? (s.width - 1) / 2 : 0;
-      if (single && !ghost && axis === 'step') band(frame, s, xs, s.width, wash);
+      // A bucket has its first step, but the time of its last point: on a time axis it begins where the one before ended.
+      if (single && !ghost) band(frame, s, axis === 'step' ? (i) => [xs[i], xs[i] + s.width] : (i) => [xs[Math.max(0, i - 1)], xs[i]], wash);
       const pen = { color, dash, shift, width: ghost ? 1 : 1.5, alpha: ghost ? 0.35 : weight ? 0.3 : 1 };
       line(frame, xs, s.mean, s.n, weight ? { ...pen, width: 1 } : pen);
       if (weight && !ghost) line(frame, xs, smooth(s.mean, s.n, weight), s.n, { ...pen, alpha: 1, width: 1.75 });

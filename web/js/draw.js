@@ -1,13 +1,6 @@
 // @ts-check
 /** Paints series on a canvas: bands, lines, bars and marks. Knows a context, a box and two mappings, nothing else. */
 
-/**
- * @typedef {import('./series.js').Series} Series
- * @typedef {{left: number, top: number, width: number, height: number}} Box
- * @typedef {{g: CanvasRenderingContext2D, box: Box, px: (x: number) => number, py: (y: number) => number, ratio: number}} Plot
- * @typedef {{x: number, label: string, color: string, dash: boolean}} Mark
- */
-
 /** @param {Plot} plot @param {() => void} paint */
 export function clipped({ g, box, ratio }, paint) {
   g.save();
@@ -21,9 +14,9 @@ export function clipped({ g, box, ratio }, paint) {
 /**
  * The span from minimum to maximum as one pixel-aligned rectangle a pixel column. A filled outline would fade a spike of
  * one bucket to nothing; this shows it at full strength. Buckets that share a column are merged first.
- * @param {Plot} plot @param {Series} s @param {Float64Array} xs @param {number} wide width of a bucket on the x axis @param {string} color
+ * @param {Plot} plot @param {Series} s @param {(i: number) => [number, number]} span where a bucket begins and ends on the x axis @param {string} color
  */
-export function band({ g, box, px, py, ratio }, s, xs, wide, color) {
+export function band({ g, box, px, py, ratio }, s, span, color) {
   const path = new Path2D();
   const least = Math.max(1, Math.round(ratio));
   let column = NaN;
@@ -36,8 +29,9 @@ export function band({ g, box, px, py, ratio }, s, xs, wide, color) {
     path.rect(column, top, Math.max(least, right - column), Math.max(1, Math.ceil(py(low)) - top));
   };
   for (let i = 0; i < s.n; i++) {
-    const from = Math.floor(px(xs[i]));
-    const to = Math.floor(px(xs[i] + wide));
+    const [start, end] = span(i);
+    const from = Math.floor(px(start));
+    const to = Math.floor(px(end));
     if (to < box.left || from > box.left + box.width || Number.isNaN(s.min[i])) continue;
     if (from !== column) {
       flush();
@@ -213,7 +207,7 @@ export function sparkline(canvas, s, color, ratio) {
     py: (y) => (scale ? height - pad - (y - low) * scale : height / 2),
   };
   g.globalAlpha = 0.25;
-  band(plot, s, s.x, s.width, color);
+  band(plot, s, (i) => [s.x[i], s.x[i] + s.width], color);
   g.globalAlpha = 1;
   line(plot, s.x, s.mean, s.n, { color, width: 1.25 });
 }

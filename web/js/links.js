@@ -5,7 +5,7 @@ import { parseRoute, routePath } from './router.js';
 /** Where the server is mounted, with a trailing slash: this file is `{root}static/js/links.js`. */
 export const root = new URL('../../', import.meta.url);
 
-/** @param {import('./router.js').Route} route */
+/** @param {Route} route */
 export const href = (route) => new URL(routePath(route), root).href;
 
 /** Address of a trace's file. @param {string} trace */

@@ -26,7 +26,7 @@ const wall = new Wall(store, watches, () => {
 });
 
 let colors = readColors();
-/** @type {Set<(colors: import('./chart.js').Colors) => void>} */
+/** @type {Set<(colors: Colors) => void>} */
 const painters = new Set();
 
 /** Everything views may ask of the page. */
@@ -35,7 +35,7 @@ const page = {
   wall,
   session,
   colors: () => colors,
-  /** @param {(colors: import('./chart.js').Colors) => void} painter @returns {() => void} */
+  /** @param {(colors: Colors) => void} painter @returns {() => void} */
   onColors(painter) {
     painters.add(painter);
     return () => painters.delete(painter);

@@ -2,12 +2,6 @@
 /** What became of a command, in one line: the state of the ledger and of the request put together. Pure. */
 import { setting, whole } from './format.js';
 
-/**
- * @typedef {import('./state.js').Command} Command
- * @typedef {import('./state.js').Attempt} Attempt
- * @typedef {{tone: 'wait' | 'good' | 'bad', text: string, retry: boolean}} Outcome
- */
-
 const ANSWER_WITHIN_S = 30;
 
 /** Steps at which the ranks took a command. @param {Command} command */
@@ -18,7 +12,7 @@ function steps(command) {
 
 /** "applied at step 1 200", "refused: …" for one command of the ledger. @param {Command} command @returns {string} */
 export function ledgerText(command) {
-  const said = Object.values(command.ranks ?? {}).map((r) => r.message).find(Boolean) ?? command.message ?? '';
+  const said = Object.values(command.ranks ?? {}).map((r) => r.message).find(Boolean) ?? '';
   switch (command.state) {
     case 'applied': {
       const at = steps(command);

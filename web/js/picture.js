@@ -3,12 +3,6 @@
 import { short } from './format.js';
 import { lastValue, total, valueRange } from './series.js';
 
-/**
- * @typedef {import('./series.js').Series} Series
- * @typedef {import('./chart.js').Line} Line
- * @typedef {import('./chart.js').Colors} Colors
- */
-
 const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
 
 /** The look of the line number `i`: colours first, then dashes, so that no two are alike for long. @param {Colors} colors @param {number} i */
@@ -19,7 +13,7 @@ export function look(colors, i) {
 
 /**
  * One line a rank; an earlier attempt of the same rank is a faint ghost behind the newest.
- * @param {readonly Series[]} list @param {Colors} colors @param {string | null} label of the run, null to name the rank
+ * @param {SeriesList} list @param {Colors} colors @param {string | null} label of the run, null to name the rank
  * @param {number} first number of the first line's look @returns {Line[]}
  */
 export function rankLines(list, colors, label = null, first = 0) {
@@ -34,7 +28,7 @@ export function rankLines(list, colors, label = null, first = 0) {
   return lines.sort((a, b) => Number(b.ghost) - Number(a.ghost));
 }
 
-/** Admitted upwards, evicted downwards, ranks added up. @param {readonly Series[]} up @param {readonly Series[]} down @param {Colors} colors @returns {Line[]} */
+/** Admitted upwards, evicted downwards, ranks added up. @param {SeriesList} up @param {SeriesList} down @param {Colors} colors @returns {Line[]} */
 export function barLines(up, down, colors) {
   const pair = [{ series: total(up), label: 'admitted', ...look(colors, 1) }, { series: total(down), label: 'evicted', ...look(colors, 2) }];
   return pair.flatMap(({ series, ...rest }) => (series ? [{ ...rest, series, ghost: false }] : []));
@@ -42,8 +36,8 @@ export function barLines(up, down, colors) {
 
 /**
  * Events that have a place on the x axis. Steps are used on a step axis, times on a time axis.
- * @param {readonly import('./state.js').RunEvent[]} events @param {'step' | 'time'} axis @param {Colors} colors
- * @param {(time: any) => number} seconds @returns {import('./draw.js').Mark[]}
+ * @param {readonly RunEvent[]} events @param {Axis} axis @param {Colors} colors
+ * @param {(time: any) => number} seconds @returns {Mark[]}
  */
 export function marksOf(events, axis, colors, seconds) {
   const marks = [];
@@ -57,7 +51,7 @@ export function marksOf(events, axis, colors, seconds) {
   return marks.sort((a, b) => a.x - b.x);
 }
 
-/** What a chart shows, for those who cannot see it. @param {string} title @param {readonly Series[]} list @param {[number, number] | null} range */
+/** What a chart shows, for those who cannot see it. @param {string} title @param {SeriesList} list @param {[number, number] | null} range */
 export function summary(title, list, range) {
   const last = lastValue(list);
   if (last === null) return `${title}: no data yet`;

@@ -1,13 +1,6 @@
 // @ts-check
 /** The page's addresses: paths to screens, and view state to short readable parameters. Pure. */
 
-/**
- * @typedef {{page: 'runs'} | {page: 'run', run: string, tab: 'charts' | 'tables' | 'traces'}
- *   | {page: 'compare', runs: string[]} | {page: 'unknown', path: string}} Route
- * @typedef {{from: number | null, to: number | null, smooth: number, log: boolean, x: 'step' | 'time', rank: number | 'all',
- *   q: string, state: string}} View
- */
-
 /** @type {View} */
 export const DEFAULT_VIEW = { from: null, to: null, smooth: 0, log: false, x: 'step', rank: 0, q: '', state: '' };
 

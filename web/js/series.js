@@ -8,13 +8,6 @@
 export const COLUMNS = /** @type {const} */ (['x', 'time', 'min', 'max', 'mean', 'last', 'count', 'nan']);
 
 /**
- * Buckets of one series on one rank; the first `n` entries of every column are in use.
- * @typedef {{key: string, rank: number, attempt: number, n: number, width: number} & Record<typeof COLUMNS[number], Float64Array>} Series
- * @typedef {{type: 'snapshot' | 'delta', id: number, run: string, width: number, start: number | null,
- *   stop: number | null, series: Series[]}} Frame
- */
-
-/**
  * Reads one binary message. Columns are views on `buffer`, not copies.
  * @param {ArrayBuffer} buffer
  * @returns {Frame}
@@ -93,7 +86,7 @@ export class SeriesStore {
     this.runs = new Map();
   }
 
-  /** @param {string} run @param {string} key @returns {readonly Series[]} */
+  /** @param {string} run @param {string} key @returns {SeriesList} */
   get(run, key) {
     return this.runs.get(run)?.get(key) ?? [];
   }
@@ -155,7 +148,7 @@ export function smooth(values, n, weight) {
 
 /**
  * Lowest and highest finite value of the buckets with `from` <= x <= `to`; with `positive` only values above 0.
- * @param {readonly Series[]} list @param {number} from @param {number} to @param {boolean} positive
+ * @param {SeriesList} list @param {number} from @param {number} to @param {boolean} positive
  * @returns {[number, number] | null}
  */
 export function valueRange(list, from, to, positive) {
@@ -171,7 +164,7 @@ export function valueRange(list, from, to, positive) {
   return low <= high ? [low, high] : null;
 }
 
-/** What these series cover, in steps or in seconds, or null when they are empty. @param {Iterable<Series>} list @param {'step' | 'time'} axis @returns {[number, number] | null} */
+/** What these series cover, in steps or in seconds, or null when they are empty. @param {Iterable<Series>} list @param {Axis} axis @returns {[number, number] | null} */
 export function extent(list, axis) {
   let low = Infinity;
   let high = -Infinity;
@@ -183,7 +176,7 @@ export function extent(list, axis) {
   return low <= high ? [low, high] : null;
 }
 
-/** One series with the bucket sums of several added up; `count` 1 and `nan` 0, so that sum and mean are the same. @param {readonly Series[]} list @returns {Series | null} */
+/** One series with the bucket sums of several added up; `count` 1 and `nan` 0, so that sum and mean are the same. @param {SeriesList} list @returns {Series | null} */
 export function total(list) {
   if (list.length === 0) return null;
   /** @type {Map<number, {time: number, sum: number}>} */
@@ -205,14 +198,14 @@ export function total(list) {
   };
 }
 
-/** How many points of these series are NaN or infinite. @param {readonly Series[]} list */
+/** How many points of these series are NaN or infinite. @param {SeriesList} list */
 export function nonFinite(list) {
   let total = 0;
   for (const s of list) for (let i = 0; i < s.n; i++) total += s.nan[i];
   return total;
 }
 
-/** The newest value of the last series. @param {readonly Series[]} list @returns {number | null} */
+/** The newest value of the last series. @param {SeriesList} list @returns {number | null} */
 export function lastValue(list) {
   const s = list.at(-1);
   return s && s.n > 0 ? s.last[s.n - 1] : null;

@@ -76,7 +76,7 @@ export class Session {
     else this.live.send({ type: 'follow', runs: true });
   }
 
-  /** Goes to another screen: ends what the old one followed, loads the new one. @param {import('./router.js').Route} route */
+  /** Goes to another screen: ends what the old one followed, loads the new one. @param {Route} route */
   enter(route) {
     const before = state.route.value;
     const sameRun = before.page === 'run' && route.page === 'run' && before.run === route.run && state.load.value !== 'loading';
@@ -178,7 +178,7 @@ export class Session {
     if (run && attempt) await this.send(run.id, control, { ...attempt, phase: 'sending', message: '', at: now() });
   }
 
-  /** @param {string} run @param {string} control @param {import('./state.js').Attempt} attempt */
+  /** @param {string} run @param {string} control @param {Attempt} attempt */
   async send(run, control, attempt) {
     const { id, value, reason } = attempt;
     setAttempt(control, attempt);

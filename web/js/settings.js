@@ -24,7 +24,7 @@ function write(name, value) {
 
 const saved = read('theme');
 
-/** @type {import('../vendor/ui.js').Signal<Theme>} */
+/** @type {Signal<Theme>} */
 export const theme = signal(saved === 'light' || saved === 'dark' ? saved : 'system');
 export const shortcuts = signal(read('shortcuts') !== 'off');
 

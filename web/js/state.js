@@ -3,29 +3,15 @@
 import { batch, computed, signal } from '../vendor/ui.js';
 import { DEFAULT_VIEW } from './router.js';
 
-/**
- * @typedef {{id: string, project: string, name: string, state: string, created_at: any, updated_at: any, ranks: number[],
- *   world_size: number, attempts: number, last_step: number | null, summary: Record<string, number | string | null>, message: string,
- *   tags: string[], config: Record<string, unknown>, received: {points: number, missing: number, dropped: number}}} Run
- * @typedef {{key: string, ranks: number[], count: number, first_step: number, last_step: number, last_value: any, nan_count: number}} Metric
- * @typedef {{step: number, time: any, rank: number, table: string, interval: number | null, rows_before: number, evicted: number,
- *   rows_after: number, admitted: number, milliseconds: number, bytes: number}} Pass
- * @typedef {{id: string, control: string, value: any, state: string, requested_by: string, requested_at: any, reason?: string,
- *   apply_at_step: number | null, message?: string, ranks: Record<string, {state?: string, old?: any, new?: any, step?: number | null, message?: string}>}} Command
- * @typedef {{kind: string, time: any, text: string, level: string, step: number | null, rank?: number | null, data?: any}} RunEvent
- * @typedef {{id: string, name: string, rank: number, step: number, size: number, sha256: string, state: string, created_at: any, summary: any}} Trace
- * @typedef {{id: string, value: any, reason: string, phase: 'sending' | 'sent' | 'unsent' | 'refused', message: string, at: number}} Attempt
- */
-
 const MOST_PASSES = 4000;
 const MOST_EVENTS = 1000;
 
-/** @template T @param {T} value @returns {import('../vendor/ui.js').Signal<T>} */
+/** @template T @param {T} value @returns {Signal<T>} */
 const cell = (value) => signal(value);
 
 export const state = {
-  route: cell(/** @type {import('./router.js').Route} */ ({ page: 'runs' })),
-  view: cell(/** @type {import('./router.js').View} */ (DEFAULT_VIEW)),
+  route: cell(/** @type {Route} */ ({ page: 'runs' })),
+  view: cell(/** @type {View} */ (DEFAULT_VIEW)),
   /** Seconds since the epoch by the server's clock, once a second. */
   now: cell(0),
   link: cell(/** @type {{up: boolean, since: number, ever: boolean}} */ ({ up: false, since: 0, ever: false })),
@@ -46,8 +32,6 @@ export const state = {
   traces: cell(/** @type {Trace[]} */ ([])),
   attempts: cell(/** @type {Record<string, Attempt>} */ ({})),
 };
-
-/** @typedef {import('./value.js').Control} Control */
 
 /** The run's series names with the pinned ones first and the monitor's own last. */
 export const orderedKeys = computed(() => orderKeys(state.metrics.value.map((m) => m.key)));
@@ -124,7 +108,7 @@ export function setAttempt(control, attempt) {
   state.attempts.value = { ...state.attempts.value, [control]: attempt };
 }
 
-/** @param {Partial<import('./router.js').View>} change */
+/** @param {Partial<View>} change */
 export function setView(change) {
   state.view.value = { ...state.view.value, ...change };
 }

@@ -1,12 +1,6 @@
 // @ts-check
 /** Reads what a person typed into a control's field, with an answer that teaches. Pure. */
 
-/**
- * @typedef {{name: string, type: string, value: any, desired: any, minimum: number | null, maximum: number | null,
- *   nullable: boolean, unit: string, description?: string, ranks: Record<string, {value: any, step: number | null}>}} Control
- * @typedef {{ok: true, value: any} | {ok: false, message: string}} Reading
- */
-
 /** "1 or more", "between 0 and 10". @param {Control} control */
 export function boundsText({ minimum, maximum }) {
   if (minimum !== null && maximum !== null) return `between ${minimum} and ${maximum}`;
@@ -22,7 +16,7 @@ export function expects(control) {
   return `${noun}${bounds ? ` of ${bounds}`.replace('of between', 'between') : ''}${off}`;
 }
 
-/** The value of a typed text, or why it is none. @param {Control} control @param {string} text @returns {Reading} */
+/** The value of a typed text, or why it is none. @param {Control} control @param {string} text @returns {Typed} */
 export function readValue(control, text) {
   if (control.type === 'str') return { ok: true, value: text };
   const trimmed = text.trim().replace('−', '-');

@@ -9,28 +9,21 @@ const MARGIN_PX = 200;
 const FRAME_BUDGET_MS = 8;
 const WATCH_DELAY_MS = 60;
 
-/**
- * A chart as the wall sees it. `sources` are the series it shows; `draw` gets the range of the x axis.
- * @typedef {{host: HTMLElement, sources: {run: string, key: string}[], draw: (range: [number, number] | null) => void,
- *   point: (x: number | null, own: boolean) => void, resize: (width: number) => void}} Item
- * @typedef {{visible: boolean, dirty: boolean}} Status
- */
-
 export class Wall {
-  /** @param {import('./series.js').SeriesStore} store @param {import('./watch.js').Watches} watches @param {() => {from: number | null, to: number | null, axis: 'step' | 'time', paused: boolean}} clock */
+  /** @param {import('./series.js').SeriesStore} store @param {import('./watch.js').Watches} watches @param {() => {from: number | null, to: number | null, axis: Axis, paused: boolean}} clock */
   constructor(store, watches, clock) {
     this.store = store;
     this.watches = watches;
     this.clock = clock;
-    /** @type {Map<Item, Status>} */
+    /** @type {Map<WallItem, {visible: boolean, dirty: boolean}>} */
     this.items = new Map();
-    /** @type {Map<Element, Item>} */
+    /** @type {Map<Element, WallItem>} */
     this.hosts = new Map();
     /** @type {number | null} */
     this.x = null;
     /** @type {[number, number] | null} */
     this.range = null;
-    /** @type {Item | null} */
+    /** @type {WallItem | null} */
     this.owner = null;
     this.frame = 0;
     this.timer = 0;
@@ -38,7 +31,7 @@ export class Wall {
     this.sized = new ResizeObserver((entries) => entries.forEach((e) => this.hosts.get(e.target)?.resize(Math.floor(e.contentRect.width))));
   }
 
-  /** @param {Item} item @returns {() => void} takes it away again */
+  /** @param {WallItem} item @returns {() => void} takes it away again */
   add(item) {
     this.items.set(item, { visible: false, dirty: true });
     this.hosts.set(item.host, item);
@@ -115,7 +108,7 @@ export class Wall {
     }
   }
 
-  /** Moves the crosshair on all visible charts. @param {Item} owner the chart under the pointer @param {number | null} x */
+  /** Moves the crosshair on all visible charts. @param {WallItem} owner the chart under the pointer @param {number | null} x */
   point(owner, x) {
     this.x = x;
     this.owner = owner;

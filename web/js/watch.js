@@ -4,8 +4,6 @@
  * never asks again for what is already held. Must not know the socket; messages go to the `send` it is given.
  */
 
-/** @typedef {{rank: number | 'all', start: number | null, stop: number | null, points: number}} Scope */
-
 const MOST_KEYS = 64;
 const MOST_BATCHES = 12;
 

@@ -7,19 +7,13 @@ import { summary } from '../picture.js';
 import { lastValue, nearest, nonFinite } from '../series.js';
 import { state } from '../state.js';
 
-/**
- * @typedef {import('../series.js').Series} Series
- * @typedef {{run: string, key: string}} Source
- * @typedef {{left: number, flip: boolean, at: string, rows: import('../chart.js').Reading[]}} Chip
- */
-
 const SPEAK_EVERY_MS = 1000;
 const MOST_ROWS = 8;
 
-/** @param {string} key @param {import('../chart.js').Reading} r */
+/** @param {string} key @param {Reading} r */
 const reading = (key, r) => measure(key, r.value) + (r.count > 1 && r.min !== r.max ? `  (${measure(key, r.min)} to ${measure(key, r.max)})` : '');
 
-/** @param {{chip: import('../../vendor/ui.js').Signal<Chip | null>, named: boolean, label: string}} props */
+/** @param {{chip: Signal<Chip | null>, named: boolean, label: string}} props */
 function Crosshair({ chip, named, label }) {
   const now = chip.value;
   if (!now) return null;
@@ -29,8 +23,8 @@ function Crosshair({ chip, named, label }) {
 }
 
 /**
- * @param {{page: import('../main.js').Page, title: string, label: string, sources: Source[], height: number, kind?: 'line' | 'bars',
- *   lines: (lists: (readonly Series[])[]) => import('../chart.js').Line[], marks?: boolean, value?: (lists: (readonly Series[])[]) => string}} props
+ * @param {{page: Page, title: string, label: string, sources: Source[], height: number, kind?: 'line' | 'bars',
+ *   lines: (lists: (SeriesList)[]) => Line[], marks?: boolean, value?: (lists: (SeriesList)[]) => string}} props
  */
 export function ChartCard({ page, title, label, sources, height, kind = 'line', lines, marks = true, value }) {
   const host = useRef(/** @type {HTMLElement | null} */ (null));
@@ -63,7 +57,7 @@ export function ChartCard({ page, title, label, sources, height, kind = 'line', 
       const s = lists()[0].at(-1);
       return s ? s.x[nearest(s.time, s.n, x)] ?? 0 : 0;
     };
-    /** @type {import('../wall.js').Item} */
+    /** @type {WallItem} */
     const item = {
       host: element,
       sources,

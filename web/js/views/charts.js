@@ -6,36 +6,36 @@ import { look, rankLines } from '../picture.js';
 import { sectionOf } from '../router.js';
 import { orderedKeys, setView, state } from '../state.js';
 import { ChartCard } from './card.js';
-import { Empty, Icon, Waiting } from './parts.js';
+import { Empty, Icon, Waiting, taking } from './parts.js';
 
 const MOST_SEARCHED = 2000;
 
-/** The ranks to choose from; nothing when there is one. @param {{ranks: number[], page: import('../main.js').Page}} props */
+/** The ranks to choose from; nothing when there is one. @param {{ranks: number[], page: Page}} props */
 export function RankSelect({ ranks, page }) {
   if (ranks.length < 2) return null;
   const { rank } = state.view.value;
-  const choose = (/** @type {any} */ event) => setView({ rank: event.target.value === 'all' ? 'all' : Number(event.target.value) });
+  const choose = taking((value) => setView({ rank: value === 'all' ? 'all' : Number(value) }));
   return html`<label class="field">Rank <select value=${String(rank)} onChange=${choose}>
       ${ranks.map((r) => html`<option key=${r} value=${r}>${r}</option>`)}<option value="all">all</option></select></label>
     ${rank === 'all' && html`<span class="legend">${ranks.slice(0, 16).map((r, i) => html`<span key=${r}><${Swatch} page=${page} i=${i} />${r}</span>`)}</span>`}`;
 }
 
-/** A piece of the line number `i`. @param {{page: import('../main.js').Page, i: number}} props */
+/** A piece of the line number `i`. @param {{page: Page, i: number}} props */
 export function Swatch({ page, i }) {
   const { color, dash } = look(page.colors(), i);
   return html`<svg class="swatch" viewBox="0 0 20 4" aria-hidden="true"><line x1="0" y1="2" x2="20" y2="2" stroke=${color} stroke-dasharray=${dash.join(' ')} stroke-width="2.5" /></svg>`;
 }
 
-/** Zoom, pause, smoothing and axes: they act on all charts of the page. @param {{page: import('../main.js').Page, search?: boolean, children?: any}} props */
+/** Zoom, pause, smoothing and axes: they act on all charts of the page. @param {{page: Page, search?: boolean, children?: any}} props */
 export function Toolbar({ page, search = true, children }) {
   const view = state.view.value;
   const paused = state.paused.value;
   return html`<div class="toolbar" role="toolbar" aria-label="Charts">
     ${search && html`<label class="field search"><${Icon} shape="search" /><span class="unseen">Search charts</span>
-      <input type="search" value=${view.q} placeholder="Search charts" data-search onInput=${(/** @type {any} */ e) => setView({ q: e.target.value })} /><kbd class="wide-only">/</kbd></label>`}
+      <input type="search" value=${view.q} placeholder="Search charts" data-search onInput=${taking((q) => setView({ q }))} /><kbd class="wide-only">/</kbd></label>`}
     ${children}
     <span class="segments" role="group" aria-label="Horizontal axis">${/** @type {const} */ (['step', 'time']).map((x) => html`<button key=${x} aria-pressed=${view.x === x} onClick=${() => setView({ x })}>${x === 'step' ? 'Step' : 'Time'}</button>`)}</span>
-    <label class="field">Smoothing <input type="range" min="0" max="0.98" step="0.02" value=${view.smooth} onInput=${(/** @type {any} */ e) => setView({ smooth: Number(e.target.value) })} /><span class="fixed">${view.smooth ? view.smooth.toFixed(2) : 'off'}</span></label>
+    <label class="field">Smoothing <input type="range" min="0" max="0.98" step="0.02" value=${view.smooth} onInput=${taking((value) => setView({ smooth: Number(value) }))} /><span class="fixed">${view.smooth ? view.smooth.toFixed(2) : 'off'}</span></label>
     <button aria-pressed=${view.log} onClick=${() => setView({ log: !view.log })} title="Logarithmic axis (l)">Log</button>
     <span class="grow" />
     ${view.from !== null && html`<button class="primary" onClick=${page.resetZoom} title="Show the whole run again and follow it (0)">Back to live</button>`}
@@ -54,7 +54,7 @@ export function search(keys, q) {
   }
 }
 
-/** @param {{page: import('../main.js').Page, name: string, keys: string[], sources: (key: string) => import('./card.js').Source[], lines: (lists: (readonly import('../series.js').Series[])[]) => import('../chart.js').Line[]}} props */
+/** @param {{page: Page, name: string, keys: string[], sources: (key: string) => Source[], lines: (lists: (SeriesList)[]) => Line[]}} props */
 export function Section({ page, name, keys, sources, lines }) {
   const open = useSignal(!name.startsWith('monitor'));
   const cards = html`<div class=${name ? 'cards' : 'cards main'}>${keys.map((key) => html`<${ChartCard} key=${key} page=${page} label=${key} title=${name ? key.slice(name.length + 1) : key}
@@ -75,7 +75,7 @@ export function sections(keys) {
   return [...map];
 }
 
-/** @param {{page: import('../main.js').Page, run: import('../state.js').Run}} props */
+/** @param {{page: Page, run: Run}} props */
 export function ChartsTab({ page, run }) {
   const keys = orderedKeys.value;
   const { q } = state.view.value;

@@ -8,7 +8,7 @@ import { orderKeys, setView, state } from '../state.js';
 import { Section, Swatch, Toolbar, search, sections } from './charts.js';
 import { Empty, StateMark, Waiting } from './parts.js';
 
-/** @param {{page: import('../main.js').Page}} props */
+/** @param {{page: Page}} props */
 export function ComparePage({ page }) {
   const route = state.route.value;
   const hidden = useSignal(/** @type {Set<string>} */ (new Set()));
@@ -27,7 +27,7 @@ export function ComparePage({ page }) {
     hidden.value = next;
     page.wall.redraw();
   };
-  const lines = (/** @type {(readonly import('../series.js').Series[])[]} */ lists) => lists.flatMap((list, i) => (hidden.value.has(runs[i].id) ? [] : rankLines(list, page.colors(), runs[i].name || runs[i].id, i)));
+  const lines = (/** @type {(SeriesList)[]} */ lists) => lists.flatMap((list, i) => (hidden.value.has(runs[i].id) ? [] : rankLines(list, page.colors(), runs[i].name || runs[i].id, i)));
   return html`<div class="bar"><h1>Compare</h1><span class="muted">${plural(seen.length, 'run')} of ${runs.length}</span></div>
     <div class="panel flush"><table class="grid"><thead><tr><th class="pick"><span class="unseen">Shown</span></th><th>Run</th><th class="wide-only">State</th><th class="number">Step</th><th class="number">QPS</th><th class="number">Loss</th></tr></thead>
       <tbody>${runs.map((run, i) => html`<tr key=${run.id}><td class="pick"><input type="checkbox" checked=${!hidden.value.has(run.id)} onChange=${() => flip(run.id)} aria-label=${`Show ${run.name.slice(0, 80)}`} /></td>

@@ -5,13 +5,11 @@ import { setting } from '../format.js';
 import { ledgerText, outcome } from '../outcome.js';
 import { state } from '../state.js';
 import { expects, readValue } from '../value.js';
-import { Ago } from './parts.js';
-
-/** @typedef {import('../value.js').Control} Control */
+import { Ago, taking } from './parts.js';
 
 const HISTORY = 6;
 
-/** The outcome line of one control. @param {{name: string, unit?: string, problem?: string, page: import('../main.js').Page}} props */
+/** The outcome line of one control. @param {{name: string, unit?: string, problem?: string, page: Page}} props */
 export function OutcomeLine({ name, unit = '', problem = '', page }) {
   const attempt = state.attempts.value[name];
   const command = attempt && state.commands.value.find((c) => c.id === attempt.id);
@@ -20,7 +18,7 @@ export function OutcomeLine({ name, unit = '', problem = '', page }) {
     ${found?.retry && html`<button onClick=${() => page.session.retry(name)}>Send again</button>`}</p>`;
 }
 
-/** Who set what, newest first, each with a way back. @param {{control: Control, page: import('../main.js').Page}} props */
+/** Who set what, newest first, each with a way back. @param {{control: Control, page: Page}} props */
 function History({ control, page }) {
   const all = state.commands.value.filter((c) => c.control === control.name).sort((a, b) => (a.requested_at < b.requested_at ? 1 : -1));
   if (all.length === 0) return null;
@@ -35,7 +33,7 @@ function History({ control, page }) {
   })}</ol>`;
 }
 
-/** @param {{control: Control, id: string, text: import('../../vendor/ui.js').Signal<string>, off: boolean, wrong: boolean, changed: () => void}} props */
+/** @param {{control: Control, id: string, text: Signal<string>, off: boolean, wrong: boolean, changed: () => void}} props */
 function Field({ control, id, text, off, wrong, changed }) {
   const set = (/** @type {string} */ value) => {
     text.value = value;
@@ -43,9 +41,9 @@ function Field({ control, id, text, off, wrong, changed }) {
   };
   const name = control.name;
   if (control.type === 'bool') {
-    return html`<select id=${id} aria-label=${name} value=${text} onChange=${(/** @type {any} */ e) => set(e.target.value)}><option value="true">on</option><option value="false">off</option></select>`;
+    return html`<select id=${id} aria-label=${name} value=${text} onChange=${taking(set)}><option value="true">on</option><option value="false">off</option></select>`;
   }
-  if (control.type === 'str') return html`<input id=${id} aria-label=${name} disabled=${off} value=${text} onInput=${(/** @type {any} */ e) => set(e.target.value)} />`;
+  if (control.type === 'str') return html`<input id=${id} aria-label=${name} disabled=${off} value=${text} onInput=${taking(set)} />`;
   const turn = (/** @type {KeyboardEvent} */ event) => {
     const by = event.key === 'ArrowUp' ? 1 : event.key === 'ArrowDown' ? -1 : 0;
     if (!by) return;
@@ -61,11 +59,11 @@ function Field({ control, id, text, off, wrong, changed }) {
   return html`<input id=${id} role="spinbutton" aria-label=${name} inputmode=${control.type === 'int' ? 'numeric' : 'decimal'} autocomplete="off" spellcheck="false"
     disabled=${off} value=${text} aria-valuenow=${Number.isFinite(Number(text.value)) ? Number(text.value) : 0} aria-valuetext=${off ? 'off' : text.value || 'empty'}
     aria-valuemin=${control.minimum ?? undefined} aria-valuemax=${control.maximum ?? undefined} aria-invalid=${wrong} aria-describedby=${`outcome-${name}`}
-    onKeyDown=${turn} onInput=${(/** @type {any} */ e) => set(e.target.value)} />`;
+    onKeyDown=${turn} onInput=${taking(set)} />`;
 }
 
 /**
- * @param {{control: Control, page: import('../main.js').Page, effect?: (value: any) => string}} props
+ * @param {{control: Control, page: Page, effect?: (value: any) => string}} props
  * `effect` says what a value would do, before it is sent
  */
 export function ControlCard({ control, page, effect = () => '' }) {

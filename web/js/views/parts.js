@@ -43,6 +43,9 @@ export function Ago({ at }) {
   return html`<time title=${moment(then)}>${age(state.now.value - then)}</time>`;
 }
 
+/** A handler that hands on what a field holds. @param {(value: string) => void} take */
+export const taking = (take) => (/** @type {Event} */ event) => take(/** @type {HTMLInputElement} */ (event.target).value);
+
 /** A name from outside: as text, on one line, whole in its title. @param {{text: string, class?: string}} props */
 export function Name({ text, class: more = '' }) {
   return html`<span class=${`name ${more}`} title=${text}>${text || '(no name)'}</span>`;

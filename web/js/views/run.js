@@ -9,8 +9,6 @@ import { Ago, Figure, Icon, StateMark, Waiting } from './parts.js';
 import { TablesTab } from './tables.js';
 import { TracesTab } from './traces.js';
 
-/** @typedef {import('../state.js').Run} Run */
-
 const TABS = /** @type {const} */ ([['charts', 'Charts', ChartsTab], ['tables', 'Hash tables', TablesTab], ['traces', 'Traces', TracesTab]]);
 
 /** Sum of the newest values of `table/…/NAME`, or null without any. @param {Run} run @param {string} name */
@@ -71,7 +69,7 @@ function Head({ run, tab }) {
   </div>`;
 }
 
-/** @param {{page: import('../main.js').Page, route: {run: string, tab: 'charts' | 'tables' | 'traces'}}} props */
+/** @param {{page: Page, route: {run: string, tab: 'charts' | 'tables' | 'traces'}}} props */
 export function RunPage({ page, route }) {
   const run = state.run.value;
   const label = run?.name || route.run;

@@ -5,9 +5,7 @@ import { sparkline } from '../draw.js';
 import { full, plural, short, whole } from '../format.js';
 import { href, root } from '../links.js';
 import { setView, state } from '../state.js';
-import { Ago, Copyable, Empty, Icon, Name, StateMark, Waiting } from './parts.js';
-
-/** @typedef {import('../state.js').Run} Run */
+import { Ago, Copyable, Empty, Icon, Name, StateMark, Waiting, taking } from './parts.js';
 
 const STATES = ['running', 'stalled', 'disconnected', 'finished', 'failed'];
 const SPARK_KEYS = ['qps', 'loss'];
@@ -21,7 +19,7 @@ function matches(run, q) {
 /** Newest first, those that run before those that ended. @param {Run} a @param {Run} b */
 const order = (a, b) => Number(b.state === 'running') - Number(a.state === 'running') || (a.created_at < b.created_at ? 1 : -1);
 
-/** @param {{page: import('../main.js').Page, run: string, name: string}} props */
+/** @param {{page: Page, run: string, name: string}} props */
 function Spark({ page, run, name }) {
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   useEffect(() => {
@@ -36,7 +34,7 @@ function Spark({ page, run, name }) {
   return html`<canvas ref=${canvas} class="spark" aria-hidden="true" />`;
 }
 
-/** @param {{page: import('../main.js').Page, run: Run}} props */
+/** @param {{page: Page, run: Run}} props */
 function Row({ page, run }) {
   const picked = page.picked.value.has(run.id);
   const loss = run.summary.loss;
@@ -74,13 +72,13 @@ function StateFilter({ runs }) {
   const chosen = state.view.value.state;
   const counts = new Map(STATES.map((name) => [name, runs.filter((r) => r.state === name).length]));
   return html`<label class="field"><span class="unseen">State</span>
-    <select value=${chosen} onChange=${(/** @type {any} */ event) => setView({ state: event.target.value })}>
+    <select value=${chosen} onChange=${taking((state) => setView({ state }))}>
       <option value="">All states (${runs.length})</option>
       ${STATES.map((name) => html`<option key=${name} value=${name}>${name} (${counts.get(name)})</option>`)}
     </select></label>`;
 }
 
-/** @param {{page: import('../main.js').Page}} props */
+/** @param {{page: Page}} props */
 export function RunsPage({ page }) {
   const { q, state: only } = state.view.value;
   useEffect(() => {
@@ -99,7 +97,7 @@ export function RunsPage({ page }) {
       ${picked.length > 1 && html`<a class="button primary" href=${href({ page: 'compare', runs: picked })}>Compare ${picked.length}</a>`}
       <${StateFilter} runs=${all} />
       <label class="field search"><${Icon} shape="search" /><span class="unseen">Search runs</span>
-        <input type="search" value=${q} placeholder="Search runs" data-search onInput=${(/** @type {any} */ e) => setView({ q: e.target.value })} /><kbd class="wide-only">/</kbd></label></div>
+        <input type="search" value=${q} placeholder="Search runs" data-search onInput=${taking((q) => setView({ q }))} /><kbd class="wide-only">/</kbd></label></div>
     ${shown.length === 0
       ? html`<${Empty} title="No run matches"><p>Nothing among ${whole(all.length)} runs has “${q || only}” in its name, project, id or tags.</p><p><button onClick=${() => setView({ q: '', state: '' })}>Show all runs</button></p><//>`
       : html`<div class="panel flush"><table class="grid runs"><thead><tr>

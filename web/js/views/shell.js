@@ -42,7 +42,7 @@ function Help({ close }) {
   </dialog>`;
 }
 
-/** @param {{help: import('../../vendor/ui.js').Signal<boolean>}} props */
+/** @param {{help: Signal<boolean>}} props */
 function Header({ help }) {
   const route = state.route.value;
   const name = theme.value;
@@ -66,7 +66,7 @@ function Banner() {
   </div>`;
 }
 
-/** @param {{page: import('../main.js').Page}} props */
+/** @param {{page: Page}} props */
 function Screen({ page }) {
   const route = state.route.value;
   const load = state.load.value;
@@ -88,7 +88,7 @@ function Screen({ page }) {
   return html`<${Empty} title="There is no such page"><p><a href=${href({ page: 'runs' })}>Back to all runs</a></p><//>`;
 }
 
-/** @param {{page: import('../main.js').Page, help: import('../../vendor/ui.js').Signal<boolean>}} props */
+/** @param {{page: Page, help: Signal<boolean>}} props */
 export function Shell({ page, help }) {
   return html`<a class="skip" href="#main">Skip to content</a>
     <${Header} help=${help} /><${Banner} />

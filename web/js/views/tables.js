@@ -9,8 +9,6 @@ import { RankSelect, Toolbar } from './charts.js';
 import { ControlCard } from './control.js';
 import { Ago, Empty, Name, Waiting } from './parts.js';
 
-/** @typedef {import('../state.js').Pass} Pass */
-
 const FEW = 12;
 const MORE = 200;
 
@@ -33,7 +31,7 @@ function effectOf(now, value) {
   return `Next pass at step ${whole(next)}${now === null ? '' : ` instead of ${whole(last + now)}`}, then every ${whole(value)} steps.`;
 }
 
-/** @param {{page: import('../main.js').Page}} props */
+/** @param {{page: Page}} props */
 function Controls({ page }) {
   const all = state.controls.value.filter((c) => c.type !== 'profile').sort((a, b) => Number(b.name === 'filter_interval') - Number(a.name === 'filter_interval') || a.name.localeCompare(b.name));
   if (all.length === 0) return null;
@@ -59,7 +57,7 @@ function Overview({ names }) {
     })}</tbody></table></div>`;
 }
 
-/** @param {{page: import('../main.js').Page, run: string, name: string, at: number}} props */
+/** @param {{page: Page, run: string, name: string, at: number}} props */
 function TableCharts({ page, run, name, at }) {
   const key = (/** @type {string} */ field) => ({ run, key: `table/${name}/${field}` });
   const colors = page.colors;
@@ -69,7 +67,7 @@ function TableCharts({ page, run, name, at }) {
       lines=${(/** @type {any} */ lists) => barLines(lists[0], lists[1], colors())} value=${(/** @type {any} */ lists) => flow(lists)} /></div></div>`;
 }
 
-/** Newest admitted and evicted, as signed numbers. @param {(readonly import('../series.js').Series[])[]} lists */
+/** Newest admitted and evicted, as signed numbers. @param {(SeriesList)[]} lists */
 function flow(lists) {
   const last = lists.map((list) => list.reduce((sum, s) => sum + (s.n ? s.last[s.n - 1] : 0), 0));
   return lists.some((list) => list.length) ? `+${short(last[0])}  −${short(last[1])}` : '–';
@@ -90,7 +88,7 @@ function Passes({ ranks }) {
     ${all.length > shown.length && most.value < MORE && html`<p class="more"><button onClick=${() => (most.value = MORE)}>Show more passes</button></p>`}`;
 }
 
-/** @param {{page: import('../main.js').Page, run: import('../state.js').Run}} props */
+/** @param {{page: Page, run: Run}} props */
 export function TablesTab({ page, run }) {
   const names = tables.value;
   if (state.load.value === 'loading') return html`<${Waiting} />`;

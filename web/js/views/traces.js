@@ -6,13 +6,11 @@ import { downloadHref } from '../links.js';
 import { state } from '../state.js';
 import { readValue } from '../value.js';
 import { OutcomeLine } from './control.js';
-import { Ago, Empty, Icon, Name, Waiting } from './parts.js';
-
-/** @typedef {import('../state.js').Trace} Trace */
+import { Ago, Empty, Icon, Name, Waiting, taking } from './parts.js';
 
 const MOST_STEPS = 100;
 
-/** Asks the training for a capture at its next step. @param {{page: import('../main.js').Page, run: import('../state.js').Run, control: import('../value.js').Control}} props */
+/** Asks the training for a capture at its next step. @param {{page: Page, run: Run, control: Control}} props */
 function Capture({ page, run, control }) {
   const steps = useSignal('3');
   const rank = useSignal(String(run.ranks[0] ?? 0));
@@ -26,8 +24,8 @@ function Capture({ page, run, control }) {
     page.session.apply(control.name, { active: found.value, ranks });
   };
   return html`<form class="control wide" onSubmit=${submit} noValidate><div class="line">
-      <label class="field">Steps <input class="short" inputmode="numeric" value=${steps} onInput=${(/** @type {any} */ e) => (steps.value = e.target.value)} aria-invalid=${problem.value !== ''} /></label>
-      ${run.ranks.length > 1 && html`<label class="field">Rank <select value=${rank} onChange=${(/** @type {any} */ e) => (rank.value = e.target.value)}>
+      <label class="field">Steps <input class="short" inputmode="numeric" value=${steps} onInput=${taking((value) => (steps.value = value))} aria-invalid=${problem.value !== ''} /></label>
+      ${run.ranks.length > 1 && html`<label class="field">Rank <select value=${rank} onChange=${taking((value) => (rank.value = value))}>
         ${run.ranks.map((r) => html`<option key=${r} value=${r}>${r}</option>`)}<option value="all">all</option></select></label>`}
       <button class="primary" disabled=${!state.mayControl.value}>Capture now</button>
       <span class="muted">Records these steps with torch.profiler, from the next step on.</span></div>
@@ -51,7 +49,7 @@ function Row({ trace }) {
     <td class="fit">${ready ? html`<a class="button" href=${downloadHref(trace.id)} download=${trace.name} title=${`Download ${trace.name}`}><${Icon} shape="download" /> Download</a>` : html`<span class="muted">${trace.state}</span>`}</td></tr>`;
 }
 
-/** @param {{page: import('../main.js').Page, run: import('../state.js').Run}} props */
+/** @param {{page: Page, run: Run}} props */
 export function TracesTab({ page, run }) {
   if (state.load.value === 'loading') return html`<${Waiting} />`;
   const control = state.controls.value.find((c) => c.type === 'profile');
