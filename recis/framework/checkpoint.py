@@ -47,7 +47,7 @@ class CheckpointFolder:
             CheckpointError: a rank could not write; on every rank, with nothing left behind.
         """
         final = self._path / f"step-{step:012d}"
-        # Hidden, and named by the step alone: what a crash has left there is written over by the next try.
+        # Hidden, and named by the step alone, so that all ranks write to the same folder.
         draft = self._path / f".{final.name}.partial"
         self._together("write", draft, lambda: self._write_rank(draft, content))
         self._together("finish", draft, lambda: self._finish(draft, final, step) if self._ranks.rank == 0 else None)
@@ -99,7 +99,8 @@ class CheckpointFolder:
             shutil.rmtree(final)  # the same step, trained again after a restore
         draft.rename(final)
         _sync_folder(self._path)
-        for old in list(self._newest_first())[self._max_to_keep :]:
+        # Drafts that are still there were left by a crash.
+        for old in [*list(self._newest_first())[self._max_to_keep :], *self._path.glob(".step-*.partial")]:
             shutil.rmtree(old)
 
     def _together(self, what: str, draft: Path, action: Callable[[], None]) -> None:
