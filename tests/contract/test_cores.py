@@ -1,0 +1,222 @@
+"""The two protocol cores against each other: whatever is lost, cut, repeated or restarted, each frame is stored once.
+
+No socket, thread or clock: a network of two queues that can be cut at any message, a store that commits when it is told
+to and may fail, a server that forgets everything but its store, and a writer that forgets everything but its spool.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from recis_server.ingest.session import Close, IngestSession, Keep, Register, Send, Streams
+from recis_server.store.interface import StreamRow
+
+from recis.wire.codec import decode_client, decode_server, encode
+from recis.wire.messages import Frame, Hello, Line, ServerRecord
+from recis.wire.session import Acked, ClientSession, Closed, Welcomed
+
+HELLO = Hello(run="r", writer="w", attempt="a")
+
+
+@dataclass
+class Connection:
+    """One socket with its server session; messages move one at a time, and only forward."""
+
+    session: IngestSession
+    up: deque[bytes] = field(default_factory=deque)
+    down: deque[bytes] = field(default_factory=deque)
+    closed_by_server: bool = False
+
+
+class Cores(RuleBasedStateMachine):
+    @initialize()
+    def begin(self) -> None:
+        self.spool: dict[int, str] = {}
+        self.newest = 0
+        self.store: dict[int, str] = {}
+        self.doubled = False
+        self.acked_to_client = 0
+        self.client = ClientSession()
+        self.connection: Connection | None = None
+        self.stale: list[Connection] = []
+        self.start_server()
+
+    def start_server(self) -> None:
+        self.streams = Streams()
+        self.to_commit: deque[Keep] = deque()
+
+    # --- the writer
+
+    @rule(count=st.integers(1, 3))
+    def report(self, count: int) -> None:
+        for _ in range(count):
+            self.newest += 1
+            self.spool[self.newest] = f"line {self.newest}"
+
+    @precondition(lambda self: self.connection is None)
+    @rule()
+    def connect(self) -> None:
+        self.connection = Connection(IngestSession(self.streams, window_bytes=300))
+        self.client.connected()
+        self.connection.up.append(encode(HELLO))
+
+    @rule()
+    def send(self) -> None:
+        if self.connection is None or not self.client.may_send:
+            return
+        following = [n for n in self.spool if n > self.client.newest_sent]
+        if following:
+            n = min(following)
+            data = encode(Frame(n=n, records=(Line(time_ns=0, text=self.spool[n]),)))
+            self.client.sent(n, len(data))
+            self.connection.up.append(data)
+
+    @precondition(lambda self: self.connection is not None and self.connection.down)
+    @rule()
+    def client_reads(self) -> None:
+        assert self.connection is not None
+        match self.client.receive(decode_server(self.connection.down.popleft())):
+            case Acked(n=n) | Welcomed(acked=n):
+                assert all(number in self.store for number in range(1, n + 1)), "acknowledged before it was stored"
+                self.spool = {number: text for number, text in self.spool.items() if number > n}
+                self.acked_to_client = max(self.acked_to_client, n)
+            case Closed(retry=retry):
+                assert retry
+                self.cut(keep_stale=False)
+
+    @precondition(lambda self: self.connection is not None)
+    @rule(keep_stale=st.booleans())
+    def cut(self, keep_stale: bool) -> None:
+        """The connection breaks; with `keep_stale` the server has not noticed, and still reads what was on its way."""
+        assert self.connection is not None
+        self.client.lost()
+        if keep_stale:
+            self.stale.append(self.connection)
+        else:
+            self.connection.session.lost()
+        self.connection = None
+
+    @rule()
+    def kill_writer(self) -> None:
+        """The spool stays, what the session knew is gone."""
+        if self.connection is not None:
+            self.cut(keep_stale=True)
+        self.client = ClientSession()
+
+    # --- the server
+
+    @rule()
+    def server_reads(self) -> None:
+        if self.connection is not None:
+            self.read_one(self.connection)
+
+    @precondition(lambda self: self.stale)
+    @rule(position=st.integers(0, 3))
+    def server_reads_late(self, position: int) -> None:
+        connection = self.stale[position % len(self.stale)]
+        if connection.up:
+            self.read_one(connection)
+        else:
+            connection.session.lost()
+            self.stale.remove(connection)
+
+    def read_one(self, connection: Connection) -> None:
+        if not connection.up or connection.closed_by_server:
+            return
+        data = connection.up.popleft()
+        for action in connection.session.receive(decode_client(data), len(data), 0):
+            if isinstance(action, Register):
+                row = StreamRow("r", "w", 0, 1, max(self.store, default=0))
+                answers, older = connection.session.registered(row)
+                if older is not None:
+                    self.answer(older, older.end("superseded", "again", retry=True))
+                self.act(connection, answers)
+            else:
+                self.act(connection, [action])
+
+    def act(self, connection: Connection, actions: "list[object]") -> None:
+        for action in actions:
+            match action:
+                case Send(record=record):
+                    self.put(connection, record)
+                case Close(refuse=refuse):
+                    self.put(connection, refuse)
+                    connection.closed_by_server = True
+                case Keep():
+                    self.to_commit.append(action)
+
+    @staticmethod
+    def put(connection: Connection, record: ServerRecord) -> None:
+        connection.down.append(encode(record))
+
+    @precondition(lambda self: self.to_commit)
+    @rule()
+    def commit(self) -> None:
+        keep = self.to_commit.popleft()
+        stored = keep.frame
+        if stored.frame.n > max(self.store, default=0):  # the store's own promise: an old number is a no-op
+            [line] = stored.frame.records
+            assert isinstance(line, Line)
+            self.doubled |= stored.frame.n in self.store
+            self.store[stored.frame.n] = line.text
+        for stream in self.streams:
+            self.answer(stream.session, stream.on_commit(keep))
+
+    @precondition(lambda self: self.to_commit)
+    @rule()
+    def fail_commit(self) -> None:
+        self.to_commit.clear()
+        for stream in self.streams:
+            self.answer(stream.session, stream.on_failure("unavailable", "disk full", retry=True))
+
+    def answer(self, session: IngestSession | None, actions: "list[object]") -> None:
+        for connection in (*self.stale, *((self.connection,) if self.connection is not None else ())):
+            if connection.session is session:
+                self.act(connection, actions)
+
+    @rule()
+    def kill_server(self) -> None:
+        """What is not committed is gone, and every connection with it."""
+        if self.connection is not None:
+            self.cut(keep_stale=False)
+        self.stale.clear()
+        self.start_server()
+
+    # --- what must hold
+
+    @invariant()
+    def stored_once_and_right(self) -> None:
+        if not hasattr(self, "store"):
+            return
+        assert not self.doubled
+        assert all(text == f"line {n}" for n, text in self.store.items())
+        assert sorted(self.store) == list(range(1, len(self.store) + 1)), "a hole"
+
+    def teardown(self) -> None:
+        """When nothing breaks any more, everything arrives."""
+        if not hasattr(self, "store"):
+            return
+        self.stale.clear()
+        for _ in range(20 * (self.newest + 5)):
+            if self.connection is None:
+                self.connect()
+            self.send()
+            self.server_reads()
+            if self.to_commit:
+                self.commit()
+            if self.connection is not None and self.connection.down:
+                self.client_reads()
+            if self.acked_to_client == self.newest and not self.spool:
+                break
+        assert len(self.store) == self.newest
+        assert not self.spool
+
+
+TestCores = Cores.TestCase
+TestCores.settings = settings(
+    max_examples=1000, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+TestCores.pytestmark = [pytest.mark.timeout(300)]
