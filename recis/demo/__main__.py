@@ -7,7 +7,10 @@ points are still in the spool.
 
 import argparse
 import logging
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from recis import environment
@@ -25,6 +28,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=Options.rate, help="steps a second, 0: full speed (default: 4)")
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder of the data (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("output_dir"), help="folder of traces and spool")
+    parser.add_argument("--until-stdin-closes", action="store_true", help="stop well when whoever started it is gone")
     arguments = parser.parse_args()
 
     # Every rank streams to the server; the terminal gets one rank's lines.
@@ -35,8 +39,17 @@ def main() -> int:
     except (DataError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    if arguments.until_stdin_closes:
+        # A daemon: nothing but the end of stdin ends its read.
+        threading.Thread(target=_stop_with_stdin, name="recis-demo-stdin", daemon=True).start()
     options = Options(steps=arguments.steps, passes=arguments.passes, rate=arguments.rate)
     return 0 if train(options, data, arguments.output).delivered else UNDELIVERED
+
+
+def _stop_with_stdin() -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,13 @@ import subprocess
 import sys
 import threading
 import webbrowser
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import IO, NoReturn
+
+from recis_server.settings import Settings
 
 __all__ = ["add_arguments", "main"]
 
@@ -22,9 +25,11 @@ INTERRUPTED = 130
 _READY = "Listening on "
 _SERVE_OPTIONS = ("host", "port", "data", "store", "bus", "blobs", "token_file", "root_path", "insecure")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# torchrun gives its workers 30 s to end after SIGTERM.
-_STOP_TRAINING_S = 40.0
+# A training waits some seconds for acknowledgements, and evaluates once more.
+_STOP_TRAINING_S = 30.0
 _STOP_SERVER_S = 15.0
+# One thread as torchrun would set it, with a warning; and torch's own remarks on profiling stay out of the lines.
+_TRAINING_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "KINETO_LOG_LEVEL": "6", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +78,11 @@ def _run(options: argparse.Namespace, cache: list[str], children: ExitStack) -> 
     if not options.no_browser:
         _open_page(url)
 
-    training = _start(_training_command(options, cache), environment={"RECIS_MONITOR_URL": url})
+    training = _start(
+        _training_command(options, cache),
+        stdin=subprocess.PIPE,
+        environment=_TRAINING_ENVIRONMENT | {"RECIS_MONITOR_URL": url},
+    )
     children.callback(_stop, "training", training, _STOP_TRAINING_S)
     while training.poll() is None:
         if server.poll() is not None:
@@ -89,11 +98,15 @@ def _run(options: argparse.Namespace, cache: list[str], children: ExitStack) -> 
 
 
 def _start(
-    command: list[str], *, stdout: int | None = None, environment: dict[str, str] | None = None
+    command: list[str],
+    *,
+    stdin: int | None = subprocess.DEVNULL,
+    stdout: int | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> "subprocess.Popen[str]":
     # In a session of its own a child does not see the terminal's Ctrl-C: it is stopped in order, training first.
     return subprocess.Popen(  # noqa: S603
-        command, stdout=stdout, text=True, start_new_session=True, env={**os.environ, **(environment or {})}
+        command, stdin=stdin, stdout=stdout, text=True, start_new_session=True, env={**os.environ, **environment}
     )
 
 
@@ -111,8 +124,8 @@ def _training_command(options: argparse.Namespace, cache: list[str]) -> list[str
     command = [sys.executable, "-m"]
     if options.ranks > 1:
         command += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(options.ranks), "-m"]
-    output = Path(options.data or "recis-data") / "demo"
-    command += ["recis.demo", "--rate", str(options.rate), "--output", str(output), *cache]
+    output = Path(options.data or Settings().data) / "demo"
+    command += ["recis.demo", "--until-stdin-closes", "--rate", str(options.rate), "--output", str(output), *cache]
     if options.steps is not None:
         # As many passes as it takes: with --steps, the steps alone say when to end.
         command += ["--steps", str(options.steps), "--passes", str(options.steps)]
@@ -145,7 +158,10 @@ def _open_page(url: str) -> None:
 def _stop(name: str, child: "subprocess.Popen[str]", limit_s: float) -> None:
     if child.poll() is not None:
         return
-    child.terminate()
+    if child.stdin is not None:
+        child.stdin.close()  # reaches every rank, and spares torchrun the signal that it answers with a traceback
+    else:
+        child.terminate()
     try:
         child.wait(timeout=limit_s)
     except subprocess.TimeoutExpired:
