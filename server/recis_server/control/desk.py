@@ -397,7 +397,11 @@ def _checked(declared: Sequence[ControlRow], value: Any) -> Any:
         for row in declared:
             value = check_control_value(_as_declare(row), value)
         encode(Command(id="check", control=declared[0].control, value=value))
-    except (ValueError, OverflowError) as error:
+    except UnicodeEncodeError as error:
+        raise InvalidValue("value", f"{declared[0].control}: expected a text of Unicode characters: {error}") from error
+    except OverflowError as error:
+        raise InvalidValue("value", f"{declared[0].control}: expected a number that fits 64 bits") from error
+    except ValueError as error:
         raise InvalidValue("value", str(error)) from error
     return value
 

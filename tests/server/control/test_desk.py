@@ -1,0 +1,456 @@
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recis_server.bus import Hint
+from recis_server.control.desk import MAX_OPEN, Desk, Post, desired_command
+from recis_server.errors import Conflict, InvalidValue, NotConnected, NotFound
+from recis_server.store.interface import CommandRow, StoredFrame, StreamRow
+
+from recis.wire.messages import Command, Declare, Frame, FrameRecord, Result, Seen
+from tests.server.realserver import Parts, hello, parts, points, serving, trainer, until_async
+
+SECOND = 1_000_000_000
+INTERVAL = Declare(control="filter_interval", type="int", value=100, step=0, minimum=1, nullable=True, unit="steps")
+
+
+class Clock:
+    now_s = 1_000_000.0
+
+    def __call__(self) -> int:
+        return int(self.now_s * SECOND)
+
+
+@dataclass
+class Rank:
+    """A training process without its connection."""
+
+    server: "World"
+    row: StreamRow
+    commands: list[Command] = field(default_factory=list)
+    post: Post | None = None
+    n: int = 0
+
+    async def attach(self) -> None:
+        await self.server.parts.presence.joined(self.row)
+        self.post = await self.server.desk.attach(self.row, self.commands.append)
+
+    async def leave(self) -> None:
+        assert self.post is not None
+        self.server.desk.detach(self.post)
+        await self.server.parts.presence.left(self.row, expected=True)
+
+    async def report(self, *records: FrameRecord) -> None:
+        self.n += 1
+        await self.server.parts.store.append(StoredFrame(self.row, Frame(n=self.n, records=records), 1))
+
+    async def answer(self, command: Command, step: int, state: Any = "applied", message: str = "") -> None:
+        new = command.value if state == "applied" else 100
+        result = Result(
+            command=command.id,
+            control=command.control,
+            state=state,
+            step=step,
+            time_ns=step * SECOND,
+            old=100,
+            new=new,
+            message=message,
+        )
+        await self.report(result)
+
+
+@dataclass
+class World:
+    """A desk with a clock of its own beside the other parts."""
+
+    parts: Parts
+    desk: Desk
+    clock: Clock
+    hints: list[Hint]
+
+    async def rank(
+        self, number: int = 0, *, world_size: int = 1, attempt: str = "a1", controls: Any = (INTERVAL,)
+    ) -> Rank:
+        greeting = hello(writer=f"{attempt}-w{number}", attempt=attempt, rank=number, world_size=world_size)
+        one = Rank(self, await self.parts.store.register(greeting, 1))
+        await one.attach()
+        await one.report(*controls)
+        return one
+
+    async def ask(self, value: Any = 200, control: str = "filter_interval", **options: Any) -> CommandRow:
+        return await self.desk.request("r1", control, value, actor="ann", **options)
+
+    async def state(self, command: str, state: str) -> CommandRow:
+        """Waits until the command is in `state`, as the desk has followed it."""
+
+        async def look() -> CommandRow | None:
+            row = await self.parts.store.command("r1", command)
+            return row if row is not None and row.state == state else None
+
+        return await until_async(look)
+
+
+@asynccontextmanager
+async def world(folder: Path) -> AsyncIterator[World]:
+    async with parts(folder) as made:
+        await made.desk.close()
+        clock = Clock()
+        hints: list[Hint] = []
+        made.bus.subscribe(hints.append)
+        desk = Desk(made.store, made.presence, made.bus, clock=clock)
+        await desk.open()
+        try:
+            yield World(made, desk, clock, hints)
+        finally:
+            await desk.close()
+
+
+def run(folder: Path, scenario: Callable[[World], Coroutine[Any, Any, None]]) -> None:
+    async def main() -> None:
+        async with world(folder) as made:
+            await scenario(made)
+
+    asyncio.run(main())
+
+
+def test_a_command_goes_to_the_rank_and_into_the_ledger(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        rank = await world.rank()
+        row = await world.ask(200, reason="too much memory")
+        assert (row.state, row.value, row.requested_by, row.apply_at_step) == ("pending", 200, "ann", None)
+        assert rank.commands == [
+            Command(id=row.id, control="filter_interval", value=200, requested_by="ann", reason="too much memory")
+        ]
+        assert await world.parts.store.command("r1", row.id) == row
+        assert Hint("command", "r1", row.id) in world.hints
+
+    run(tmp_path, scenario)
+
+
+def test_a_command_is_delivered_when_seen_and_applied_when_answered_with_one_event(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        rank = await world.rank()
+        row = await world.ask(200, reason="why not")
+        await world.desk.seen("r1", 0, row.id)
+        assert (await world.state(row.id, "delivered")).ranks[0].state == "delivered"
+        await rank.answer(rank.commands[0], step=41)
+        done = await world.state(row.id, "applied")
+        assert (done.ranks[0].old, done.ranks[0].new, done.ranks[0].step) == (100, 200, 41)
+        (event,) = await until_async(lambda: world.parts.store.events("r1"))
+        assert (event.kind, event.step, event.rank, event.text) == ("control", 41, 0, "filter_interval: 100 → 200")
+        assert event.data == {
+            "command": row.id,
+            "control": "filter_interval",
+            "old": 100,
+            "new": 200,
+            "by": "ann",
+            "reason": "why not",
+            "ranks": {"0": 41},
+        }
+        assert Hint("events", "r1") in world.hints
+
+    run(tmp_path, scenario)
+
+
+def test_a_rejected_command_says_why_and_is_no_event(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        rank = await world.rank()
+        row = await world.ask(200)
+        world.hints.clear()
+        await rank.answer(rank.commands[0], step=41, state="rejected", message="not now")
+        assert (await world.state(row.id, "rejected")).ranks[0].message == "not now"
+
+        async def told() -> bool:
+            return Hint("command", "r1", row.id) in world.hints
+
+        await until_async(told)
+        assert await world.parts.store.events("r1") == ()
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0, "at least 1"),
+        (-1, "at least 1"),
+        (1.5, "an integer"),
+        (True, "an integer"),
+        ("x", "an integer"),
+        (math.nan, "an integer"),
+        ([1], "an integer"),
+        (10**30, "64 bits"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_and_nothing_is_stored(tmp_path: Path, value: Any, said: str) -> None:
+    async def scenario(world: World) -> None:
+        rank = await world.rank()
+        with pytest.raises(InvalidValue) as caught:
+            await world.ask(value)
+        assert caught.value.field == "value"
+        assert said in caught.value.message
+        assert rank.commands == []
+        assert await world.parts.store.commands("r1") == ()
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "1", True, None, 10**400, 2.5])
+def test_a_float_takes_finite_numbers_within_its_bounds(tmp_path: Path, value: Any) -> None:
+    async def scenario(world: World) -> None:
+        await world.rank(controls=[Declare(control="lr_scale", type="float", value=1.0, minimum=0, maximum=2)])
+        with pytest.raises(InvalidValue, match="^lr_scale: expected"):
+            await world.ask(value, "lr_scale")
+        assert (await world.ask(2, "lr_scale")).value == 2.0
+
+    run(tmp_path, scenario)
+
+
+def test_none_is_taken_only_where_it_was_offered(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        await world.rank(controls=[INTERVAL, Declare(control="log_step", type="int", value=1, minimum=1)])
+        assert (await world.ask(None)).value is None
+        with pytest.raises(InvalidValue, match="got null"):
+            await world.ask(None, "log_step")
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    "value", [{"active": 0}, {"active": 101}, {"active": True}, {"x": 1}, 3, {"ranks": []}, {"ranks": [7]}]
+)
+def test_a_capture_takes_steps_and_ranks_that_there_are(tmp_path: Path, value: Any) -> None:
+    async def scenario(world: World) -> None:
+        await world.rank(controls=[Declare(control="profile", type="profile")])
+        with pytest.raises(InvalidValue):
+            await world.ask(value, "profile")
+
+    run(tmp_path, scenario)
+
+
+def test_a_capture_goes_to_the_ranks_that_it_names(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        profile = Declare(control="profile", type="profile")
+        ranks = [await world.rank(number, world_size=3, controls=[profile]) for number in range(3)]
+        row = await world.ask({"active": 3, "ranks": [1]}, "profile")
+        assert list(row.ranks) == [1]
+        assert row.apply_at_step is None
+        assert [len(rank.commands) for rank in ranks] == [0, 1, 0]
+
+    run(tmp_path, scenario)
+
+
+def test_an_unknown_run_or_control_is_not_found(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        with pytest.raises(NotFound, match="no run r1"):
+            await world.ask()
+        await world.rank()
+        with pytest.raises(NotFound, match=r"no control 'nope'; expected one of \['filter_interval'\]"):
+            await world.ask(1, "nope")
+
+    run(tmp_path, scenario)
+
+
+def test_several_ranks_get_a_step_that_none_of_them_has_reached(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        ranks = [await world.rank(number, world_size=2) for number in (0, 1)]
+        assert (await world.ask(5)).apply_at_step == 2
+        # One step a second, the fastest at step 40: a flush and a delivery later it is at most at 42.
+        await ranks[0].report(points([10, 40], loss=[1.0, 1.0]))
+        await ranks[0].report(points([41], loss=[1.0]))
+        await ranks[1].report(points([30], loss=[1.0]))
+        row = await world.ask(7)
+        assert row.apply_at_step == 43
+        assert ranks[0].commands[-1] == ranks[1].commands[-1]
+        await ranks[0].answer(ranks[0].commands[-1], step=43)
+        assert (await world.parts.store.command("r1", row.id)).state == "delivered"  # type: ignore[union-attr]
+        assert await world.parts.store.events("r1") == ()
+        await ranks[1].answer(ranks[1].commands[-1], step=44)
+        await world.state(row.id, "applied")
+        (event,) = await until_async(lambda: world.parts.store.events("r1"))
+        assert (event.step, event.rank, event.data["ranks"]) == (44, None, {"0": 43, "1": 44})
+
+    run(tmp_path, scenario)
+
+
+def test_the_same_id_is_the_same_command_and_another_ones_id_is_a_conflict(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        rank = await world.rank()
+        first = await world.ask(200, command_id="mine")
+        assert await world.ask(200, command_id="mine") == first
+        assert len(rank.commands) == 1
+        with pytest.raises(Conflict, match="mine"):
+            await world.ask(300, command_id="mine")
+        with pytest.raises(InvalidValue, match="letters"):
+            await world.ask(200, command_id="../x")
+
+    run(tmp_path, scenario)
+
+
+def test_a_command_for_a_run_that_is_away_waits_unless_it_must_not(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        rank = await world.rank()
+        await rank.leave()
+        with pytest.raises(NotConnected):
+            await world.ask(200, queue=False)
+        assert await world.parts.store.commands("r1") == ()
+        row = await world.ask(200)
+        again = Rank(world, await world.parts.store.register(hello(writer="a1-w0"), 1))
+        await again.attach()
+        assert [command.id for command in again.commands] == [row.id]
+
+    run(tmp_path, scenario)
+
+
+def test_a_command_that_was_not_answered_is_offered_again_on_the_next_connection(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        rank = await world.rank()
+        row = await world.ask(200)
+        await world.desk.seen("r1", 0, row.id)
+        await rank.leave()
+        again = Rank(world, await world.parts.store.register(hello(writer="a1-w0"), 1), n=1)
+        await again.attach()
+        assert [command.id for command in again.commands] == [row.id]
+        await again.answer(again.commands[0], step=3)
+        await world.state(row.id, "applied")
+        await again.leave()
+        last = Rank(world, await world.parts.store.register(hello(writer="a1-w0"), 1))
+        await last.attach()
+        assert last.commands == []
+
+    run(tmp_path, scenario)
+
+
+def test_a_new_process_gets_a_command_when_it_has_declared_the_control(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        rank = await world.rank()
+        await rank.leave()
+        row = await world.ask(200)
+        fresh = Rank(world, await world.parts.store.register(hello(writer="a2-w0", attempt="a2"), 1))
+        await fresh.attach()
+        assert fresh.commands == []
+        await fresh.report(INTERVAL)
+        assert [command.id for command in fresh.commands] == [row.id]
+
+    run(tmp_path, scenario)
+
+
+def test_a_new_attempt_is_offered_the_value_that_was_applied_last(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        rank = await world.rank()
+        row = await world.ask(200)
+        await rank.answer(rank.commands[0], step=3)
+        await world.state(row.id, "applied")
+        await rank.leave()
+        second = await world.rank(attempt="a2")
+
+        async def offered() -> list[Command]:
+            return second.commands
+
+        (command,) = await until_async(offered)
+        assert (command.value, command.requested_by) == (200, "ann")
+        assert command.reason == "offered again to attempt 2"
+        # Said once: the value that the code sets later on its own is left alone.
+        await second.answer(command, step=1)
+        await world.state(command.id, "applied")
+        await second.report(Declare(control="filter_interval", type="int", value=50, minimum=1))
+        await world.ask(60)
+        assert [command.value for command in second.commands] == [200, 60]
+
+    run(tmp_path, scenario)
+
+
+def test_a_new_attempt_that_has_the_value_already_is_left_alone(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        rank = await world.rank()
+        row = await world.ask(100)
+        await rank.answer(rank.commands[0], step=3)
+        await world.state(row.id, "applied")
+        await rank.leave()
+        second = await world.rank(attempt="a2")
+        marker = await world.ask(300)
+        assert [command.id for command in second.commands] == [marker.id]
+
+    run(tmp_path, scenario)
+
+
+def test_nobody_answers_a_connected_run_expires_and_one_that_is_away_waits_longer(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        rank = await world.rank()
+        here = await world.ask(200)
+        world.clock.now_s += 599
+        await world.desk.expire_due()
+        assert (await world.desk.commands("r1"))[0].state == "pending"
+        world.clock.now_s += 2
+        await world.desk.expire_due()
+        assert (await world.desk.commands("r1"))[0].state == "expired"
+        # A late answer still counts: it says what the rank really did.
+        await rank.answer(rank.commands[0], step=9)
+        await world.state(here.id, "applied")
+        await until_async(lambda: world.parts.store.events("r1"))
+        await rank.leave()
+        away = await world.ask(300)
+        world.clock.now_s += 6 * 86_400
+        assert (await world.desk.commands("r1"))[-1].state == "pending"
+        world.clock.now_s += 2 * 86_400
+        assert (await world.desk.commands("r1"))[-1] == await world.state(away.id, "expired")
+
+    run(tmp_path, scenario)
+
+
+def test_too_many_open_commands_are_refused(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        await world.rank()
+        for value in range(1, MAX_OPEN + 1):
+            await world.ask(value)
+        with pytest.raises(Conflict, match=str(MAX_OPEN)):
+            await world.ask(5)
+
+    run(tmp_path, scenario)
+
+
+def test_the_desired_command_is_the_newest_that_was_not_refused() -> None:
+    def row(number: int, state: Any, control: str = "a") -> CommandRow:
+        return CommandRow(str(number), "r1", control, number, state, "", 0, "", None)
+
+    rows = [row(1, "applied"), row(2, "pending"), row(3, "rejected"), row(4, "expired"), row(5, "applied", "b")]
+    assert desired_command("a", rows) == rows[1]
+    assert desired_command("c", rows) is None
+
+
+def test_a_command_reaches_a_training_process_over_its_connection_and_its_answer_comes_back(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(tmp_path) as server, trainer(server) as one:
+            await one.report(INTERVAL)
+            row = await server.desk.request("r1", "filter_interval", 7, actor="ann")
+            command = await one.receive()
+            assert command == Command(id=row.id, control="filter_interval", value=7, requested_by="ann")
+            await one.send(Seen(command=row.id))
+            await one.report(
+                Result(command=row.id, control="filter_interval", state="applied", step=4, time_ns=1, old=100, new=7)
+            )
+
+            async def applied() -> bool:
+                (known,) = await server.desk.commands("r1")
+                return known.state == "applied"
+
+            await until_async(applied)
+            (control,) = await server.store.controls("r1")
+            assert (control.value, control.step) == (7, 4)
+
+    asyncio.run(main())
+
+
+def test_a_text_that_is_no_unicode_is_refused(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        await world.rank(controls=[Declare(control="note", type="str")])
+        with pytest.raises(InvalidValue, match="Unicode"):
+            await world.ask("\ud800", "note")
+        assert (await world.ask("<b>🦊</b>\0", "note")).value == "<b>🦊</b>\0"
+
+    run(tmp_path, scenario)
