@@ -91,7 +91,7 @@ class Trainer:
         metrics: this trainer's `MetricsRegistry`; `add_metric` writes here while it trains.
 
     Raises:
-        ArgumentError: `data_to_cuda` without CUDA.
+        ArgumentError: `data_to_cuda` without CUDA, or `dense_optimizers` that are no pair.
         HookSignatureError: a hook cannot be called.
     """
 
@@ -112,7 +112,7 @@ class Trainer:
         self.args = args or TrainingArguments()
         self.train_dataset = train_dataset
         self.eval_dataset = eval_dataset
-        self.dense_optimizer, self.dense_scheduler = dense_optimizers
+        self.dense_optimizer, self.dense_scheduler = _pair(dense_optimizers)
         self.sparse_optimizer = sparse_optimizer
         self.state = RunState()
         self.metrics = MetricsRegistry()
@@ -196,12 +196,12 @@ class Trainer:
 
     def _run(self, plan: _Plan) -> None:
         """Do one training: the only place that fires `end`."""
-        self._require(self.train_dataset, "train_dataset")
+        dataset = self._require(self.train_dataset, "train_dataset")
         state = self.state
         state.error = state.stop_reason = None
         with bind_registry(self.metrics), self._ranks:
             try:
-                self._train(plan)
+                self._train(dataset, plan)
             except BaseException as error:
                 state.error = error
                 raise
@@ -210,14 +210,15 @@ class Trainer:
                 self._forward = self.model
                 self._dispatch.close(_NO_METRICS, state.global_step, state.error)
 
-    def _train(self, plan: _Plan) -> None:
+    def _train(self, dataset: Iterable[Any], plan: _Plan) -> None:
         self._resume(plan)
+        self.state.phase = Phase.TRAIN
         self._forward = self._ranks.wrap()
         self.model.train()
         self._fire("before_train")
         while plan.progress.epochs < plan.epochs and plan.wants_any() and self.state.stop_reason is None:
             self._fire("before_epoch")
-            complete = self._train_epoch(plan)
+            complete = self._train_epoch(dataset, plan)
             empty = complete and plan.progress.epoch_steps == 0
             if complete and not empty:
                 self.state.epoch += 1
@@ -242,10 +243,10 @@ class Trainer:
             for name, value in asdict(done).items():
                 setattr(plan.progress, name, value)
 
-    def _train_epoch(self, plan: _Plan) -> bool:
+    def _train_epoch(self, dataset: Iterable[Any], plan: _Plan) -> bool:
         """Train one pass; whether it is complete, cut neither by the limit of the training nor by a request."""
         state, progress = self.state, plan.progress
-        with closing(read_batches(self.train_dataset or ())) as batches:
+        with closing(read_batches(dataset)) as batches:
             for _ in range(progress.epoch_steps):  # trained before the checkpoint was written
                 next(batches, _END)
             while plan.wants_step():
@@ -267,7 +268,6 @@ class Trainer:
 
     def _train_step(self, batch: Any, progress: _Progress) -> None:
         state = self.state
-        state.phase = Phase.TRAIN
         self._fire("before_step")
         self._learn(batch)
         state.samples += num_samples(batch)
@@ -409,3 +409,10 @@ class Trainer:
             "sparse_optimizer": self.sparse_optimizer,
         }
         return {name: part for name, part in parts.items() if part is not None}
+
+
+def _pair(optimizers: object) -> tuple[torch.optim.Optimizer | None, Any]:
+    if not isinstance(optimizers, tuple | list) or len(optimizers) != 2:
+        raise ArgumentError("Trainer's dense_optimizers", "a pair (optimizer, scheduler)", type(optimizers).__name__)
+    optimizer, scheduler = optimizers
+    return optimizer, scheduler

@@ -71,6 +71,18 @@ def test_a_limit_of_steps_holds_per_epoch_when_evaluating(make_trainer: Make, da
     assert hook.events.count("end") == 1
 
 
+def test_a_loader_without_a_length_is_data() -> None:
+    class Stream(torch.utils.data.IterableDataset[float]):
+        def __iter__(self) -> Iterator[float]:
+            yield from (1.0, 2.0, 3.0)
+
+    loader = torch.utils.data.DataLoader(Stream(), batch_size=2)
+    trainer = Trainer(Scale(), TrainingArguments(train_epoch=2), loader, loader)
+    trainer.train()
+    assert (trainer.state.global_step, trainer.state.samples) == (4, 6)
+    assert trainer.evaluate() == {"loss": pytest.approx(2.0)}
+
+
 def test_stop_flags_end_an_epoch(make_trainer: Make, data: Data) -> None:
     pairs: list[tuple[Any, Any]] = [(torch.tensor(False), batch) for batch in data[:3]] + [(True, data[0])]
     trainer = make_trainer(pairs, train_epoch=2)
@@ -182,6 +194,12 @@ def test_data_can_go_to_cuda_only_where_there_is_one(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="data_to_cuda"):
         Trainer(Scale(), data_to_cuda=True)
+
+
+@pytest.mark.parametrize("optimizers", [None, (), torch.optim.SGD([torch.nn.Parameter(torch.ones(1))])])
+def test_optimizers_that_are_no_pair_are_refused(optimizers: Any) -> None:
+    with pytest.raises(ValueError, match=r"dense_optimizers: expected a pair \(optimizer, scheduler\)"):
+        Trainer(Scale(), dense_optimizers=optimizers)
 
 
 # -- hooks -------------------------------------------------------------------------------------------------------------

@@ -103,6 +103,26 @@ def test_numbers_waits_where_the_device_is_not_done(fake_cuda: Any) -> None:
     assert fake_cuda.waits == 1
 
 
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_nothing_waits_for_a_real_device_until_the_numbers_are_read(device: str) -> None:
+    total = torch.ones((), device=device)
+    before = torch.cuda.get_sync_debug_mode() if device == "cuda" else 0
+    if device == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        kept = [to_value(total), to_value(total.add_(1).long()), 0.5]
+        pending = PendingScalars.start(kept)
+        total.add_(1)
+        pending.ready()
+    finally:
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode(before)
+    assert pending.numbers() == [1.0, 2.0, 0.5]
+
+
 def test_plain_numbers_need_no_torch() -> None:
     code = (
         "import sys; from recis.metrics.scalars import *; import recis.framework.metrics as m; m.add_metric('a', 1);"
