@@ -25,20 +25,22 @@ def _make_targets() -> set[str]:
 
 @pytest.mark.parametrize("module", PUBLIC)
 def test_every_public_name_has_a_heading(module: str) -> None:
-    headings = _headings()
+    headings = _headings().replace("`", " ")
     names = importlib.import_module(module).__all__
     assert [name for name in names if not re.search(rf"\b{name}\b", headings)] == []
 
 
-@pytest.mark.parametrize("name", ["architecture", "changelog", "contributing", "hooks", "http", "protocol", "tables"])
+@pytest.mark.parametrize(
+    "name", ["architecture", "changelog", "contributing", "hooks", "http", "monitor", "protocol", "tables"]
+)
 def test_the_document_is_there(name: str) -> None:
     assert (DOCS / f"{name}.md").read_text(encoding="utf-8").startswith("# ")
 
 
-def test_decisions_are_numbered_without_gaps() -> None:
+def test_decisions_have_numbers_of_their_own() -> None:
     names = sorted(path.name for path in (DOCS / "decisions").glob("*"))
     assert all(re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", name) for name in names)
-    assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
+    assert len({name[:4] for name in names}) == len(names)
 
 
 @pytest.mark.parametrize("document", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda path: path.name)
@@ -56,11 +58,12 @@ def test_the_readme_names_the_two_commands() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-def test_the_plain_loop_of_the_readme_runs(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+@pytest.mark.parametrize("document", [ROOT / "README.md", DOCS / "monitor.md"], ids=lambda path: path.name)
+def test_the_examples_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECIS_MONITOR_MODE", "offline")  # whatever server runs here is not the example's
+    blocks = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     for block in blocks:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        command = [sys.executable, "-W", "error", "-c", block]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
