@@ -57,9 +57,9 @@ export function search(keys, q) {
 /** @param {{page: Page, name: string, keys: string[], sources: (key: string) => Source[], lines: (lists: (SeriesList)[]) => Line[]}} props */
 export function Section({ page, name, keys, sources, lines }) {
   const open = useSignal(!name.startsWith('monitor'));
-  const cards = html`<div class=${name ? 'cards' : 'cards main'}>${keys.map((key) => html`<${ChartCard} key=${key} page=${page} label=${key} title=${name ? key.slice(name.length + 1) : key}
+  const cards = html`<div class="cards">${keys.map((key) => html`<${ChartCard} key=${key} page=${page} label=${key} title=${name ? key.slice(name.length + 1) : key}
     sources=${sources(key)} height=${name ? 150 : 190} lines=${lines} />`)}</div>`;
-  if (!name) return cards;
+  if (!name) return html`<h2 class="unseen">Metrics</h2>${cards}`;
   return html`<details class="section" open=${open.value} onToggle=${(/** @type {any} */ event) => (open.value = event.currentTarget.open)}>
     <summary><h2 class="name" title=${name}>${name}</h2><span class="muted">${keys.length}</span></summary>${open.value && cards}</details>`;
 }

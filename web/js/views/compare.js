@@ -17,7 +17,7 @@ export function ComparePage({ page }) {
   }, []);
   const wanted = route.page === 'compare' ? route.runs : [];
   const runs = wanted.flatMap((id) => state.runs.value.get(id) ?? []);
-  if (wanted.length === 0) return html`<${Empty} title="Nothing to compare"><p>Tick two or more runs in <a href=${href({ page: 'runs' })}>the list of runs</a>.</p><//>`;
+  if (wanted.length === 0) return html`<${Empty} whole title="Nothing to compare"><p>Tick two or more runs in <a href=${href({ page: 'runs' })}>the list of runs</a>.</p><//>`;
   if (runs.length === 0) return html`<${Waiting} />`;
   const seen = runs.filter((run) => !hidden.value.has(run.id));
   const keys = search(orderKeys([...new Set(runs.flatMap((run) => Object.keys(run.summary)))]), state.view.value.q);

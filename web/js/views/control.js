@@ -13,7 +13,7 @@ const HISTORY = 6;
 export function OutcomeLine({ name, unit = '', problem = '', page }) {
   const attempt = state.attempts.value[name];
   const command = attempt && state.commands.value.find((c) => c.id === attempt.id);
-  const found = problem ? { tone: 'bad', text: problem, retry: false } : outcome(attempt, command, state.now.value, unit);
+  const found = problem ? { tone: 'bad', text: `refused: ${problem}`, retry: false } : outcome(attempt, command, state.now.value, unit);
   return html`<p class=${`outcome ${found?.tone ?? ''}`} role="status" id=${`outcome-${name}`}>${found && html`<i aria-hidden="true" /><span>${found.text}</span>`}
     ${found?.retry && html`<button onClick=${() => page.session.retry(name)}>Send again</button>`}</p>`;
 }

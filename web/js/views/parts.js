@@ -67,9 +67,9 @@ export function Copyable({ text }) {
   return html`<div class="copyable"><code tabindex="0">${text}</code><button class="quiet" onClick=${copy} title="Copy" aria-label=${`Copy: ${text}`}><${Icon} shape="copy" /></button></div>`;
 }
 
-/** A screen without content, saying what to do. @param {{title: string, children?: any}} props */
-export function Empty({ title, children }) {
-  return html`<div class="empty"><h2>${title}</h2>${children}</div>`;
+/** A place without content, saying what to do; `whole` when that is all there is on the page. @param {{title: string, whole?: boolean, children?: any}} props */
+export function Empty({ title, whole = false, children }) {
+  return html`<div class="empty">${whole ? html`<h1>${title}</h1>` : html`<h2>${title}</h2>`}${children}</div>`;
 }
 
 /** A grey bar for each line that is still on its way. @param {{rows?: number}} props */

@@ -72,20 +72,20 @@ function Screen({ page }) {
   const load = state.load.value;
   if (typeof load === 'object') {
     if (load.status === 404) {
-      return html`<${Empty} title="There is no such run">
+      return html`<${Empty} whole title="There is no such run">
         <p>${load.message}</p><p><a href=${href({ page: 'runs' })}>Back to all runs</a></p><//>`;
     }
     if (load.status === 401 || load.status === 403) {
-      return html`<${Empty} title="This server asks for a token">
+      return html`<${Empty} whole title="This server asks for a token">
         <p>${load.message}</p><p>Open the address that <code>recis-monitor serve</code> printed when it started; it carries the token.</p><//>`;
     }
-    return html`<${Empty} title="This page could not be loaded"><p>${load.message}</p>
+    return html`<${Empty} whole title="This page could not be loaded"><p>${load.message}</p>
       <p><button class="primary" onClick=${() => page.session.refresh()}>Try again</button></p><//>`;
   }
   if (route.page === 'run') return html`<${RunPage} page=${page} route=${route} />`;
   if (route.page === 'compare') return html`<${ComparePage} page=${page} />`;
   if (route.page === 'runs') return html`<${RunsPage} page=${page} />`;
-  return html`<${Empty} title="There is no such page"><p><a href=${href({ page: 'runs' })}>Back to all runs</a></p><//>`;
+  return html`<${Empty} whole title="There is no such page"><p><a href=${href({ page: 'runs' })}>Back to all runs</a></p><//>`;
 }
 
 /** @param {{page: Page, help: Signal<boolean>}} props */

@@ -33,10 +33,14 @@ function effectOf(now, value) {
 
 /** @param {{page: Page}} props */
 function Controls({ page }) {
-  const all = state.controls.value.filter((c) => c.type !== 'profile').sort((a, b) => Number(b.name === 'filter_interval') - Number(a.name === 'filter_interval') || a.name.localeCompare(b.name));
+  const all = state.controls.value.filter((c) => c.type !== 'profile').sort((a, b) => a.name.localeCompare(b.name));
+  const own = all.filter((c) => c.name === 'filter_interval');
+  const others = all.filter((c) => c.name !== 'filter_interval');
   if (all.length === 0) return null;
-  return html`<div class="controls">${all.map((control) => html`<${ControlCard} key=${control.name} control=${control} page=${page}
-    effect=${control.name === 'filter_interval' ? (/** @type {any} */ value) => effectOf(control.value, value) : undefined} />`)}</div>`;
+  return html`${own.map((control) => html`<div key=${control.name} class="controls"><${ControlCard} control=${control} page=${page}
+      effect=${(/** @type {any} */ value) => effectOf(control.value, value)} /></div>`)}
+    ${others.length > 0 && html`<details class="section" open=${own.length === 0}><summary><h2>${own.length ? 'Other controls' : 'Controls'}</h2><span class="muted">${others.length}</span></summary>
+      <div class="controls">${others.map((control) => html`<${ControlCard} key=${control.name} control=${control} page=${page} />`)}</div></details>`}`;
 }
 
 /** @param {{names: string[]}} props */

@@ -1,0 +1,276 @@
+"""The page in a real Chromium, served by the real server, fed by the real bridge."""
+
+import gzip
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Locator, Page, expect
+
+from tests.e2e.processes import RunningCommand, get_json, until
+
+from .conftest import NOT_TODAY, Console, Training
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+PAGES = ["/", "/run/live", "/run/live/tables", "/run/live/traces", "/compare?runs=live", "/run/nobody"]
+
+
+def chart(page: Page, name: str) -> Locator:
+    """A chart by the name of its series."""
+    return page.get_by_role("region", name=name, exact=True)
+
+
+def opened(page: Page, address: str) -> None:
+    """Opens an address and waits until its content is there."""
+    page.goto(address)
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.get_by_label("Loading")).to_have_count(0)
+
+
+def apply(page: Page, text: str) -> None:
+    page.get_by_role("spinbutton", name="filter_interval").fill(text)
+    page.get_by_role("button", name="Apply").click()
+
+
+def says(page: Page, pattern: str) -> None:
+    """The outcome of a control, within ten seconds."""
+    expect(page.get_by_role("status").filter(has_text=re.compile(pattern))).to_be_visible(timeout=10_000)
+
+
+def test_an_empty_server_says_how_to_start(page: Page, console: Console, tmp_path: Path) -> None:
+    with RunningCommand(tmp_path, "serve") as command:
+        address = command.wait_for(r"Listening on (http://\S+)").rstrip("/")
+        opened(page, address)
+        expect(page.get_by_text("recis-monitor demo")).to_be_visible()
+        expect(page.get_by_text(f"RECIS_MONITOR_URL={address}")).to_be_visible()
+
+
+def test_a_run_shows_up_by_itself_and_its_numbers_move(
+    page: Page, console: Console, server: str, live: Training, train: Callable[..., Training]
+) -> None:
+    opened(page, server)
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="deepfm", exact=True))
+    expect(row).to_contain_text("running")
+    before = row.inner_text()
+    until(lambda: row.inner_text() != before, 10, "other numbers in the row")
+    train("second", "newcomer")
+    expect(page.get_by_role("link", name="newcomer")).to_be_visible(timeout=10_000)
+
+
+def test_runs_are_found_by_name_and_state(page: Page, console: Console, server: str, live: Training) -> None:
+    opened(page, server)
+    page.keyboard.press("/")
+    page.keyboard.type("films deep")
+    expect(page.get_by_role("link", name="deepfm", exact=True)).to_be_visible()
+    page.get_by_label("State").select_option("failed")
+    expect(page.get_by_text("No run matches")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("No run matches")).to_be_visible()
+    page.get_by_role("button", name="Show all runs").click()
+    expect(page.get_by_role("link", name="deepfm", exact=True)).to_be_visible()
+
+
+def test_charts_are_pushed_and_never_asked_for(page: Page, console: Console, server: str, live: Training) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    opened(page, server)
+    page.get_by_role("link", name="deepfm", exact=True).click()
+    for name in ("loss", "qps", "train/lr"):
+        expect(chart(page, name).locator("canvas")).to_be_visible()
+    quiet = len(asked)
+    text = chart(page, "loss").inner_text()
+    until(lambda: chart(page, "loss").inner_text() != text, 10, "another loss")
+    picture = chart(page, "loss").locator("canvas").screenshot()
+    until(lambda: chart(page, "loss").locator("canvas").screenshot() != picture, 10, "another picture")
+    assert asked[quiet:] == []
+    assert {url.split("/")[2] for url in asked} == {server.split("/")[2]}
+    expect(chart(page, "loss").get_by_role("img")).to_have_attribute(
+        "aria-label", re.compile(r"^loss: last .* at step")
+    )
+
+
+def test_values_that_are_not_finite_are_counted_on_the_card(
+    page: Page, console: Console, server: str, live: Training
+) -> None:
+    opened(page, f"{server}/run/live")
+    expect(chart(page, "loss").get_by_text("1 not finite")).to_be_visible(timeout=10_000)
+
+
+def test_zoom_lives_in_the_address(page: Page, console: Console, server: str, live: Training) -> None:
+    opened(page, f"{server}/run/live?smooth=0.6")
+    box = chart(page, "loss").locator("canvas").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 100, box["y"] + 80)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 80, steps=4)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile(r"\?from=\d+&to=\d+&smooth=0\.6$"))
+    zoomed = page.url
+    page.reload()
+    page.get_by_role("button", name="Back to live").click()
+    expect(page).to_have_url(f"{server}/run/live?smooth=0.6")
+    page.go_back()
+    expect(page).to_have_url(zoomed)
+    expect(page.get_by_role("button", name="Back to live")).to_be_visible()
+
+
+def test_charts_are_found_by_a_pattern(page: Page, console: Console, server: str, live: Training) -> None:
+    opened(page, f"{server}/run/live")
+    page.get_by_label("Search charts").fill("^q|/lr$")
+    expect(page.get_by_role("region")).to_have_count(2)
+    page.get_by_label("Search charts").fill("*(")
+    expect(page.get_by_text("No chart matches")).to_be_visible()
+
+
+def test_the_keyboard_reaches_everything(page: Page, console: Console, server: str, live: Training) -> None:
+    opened(page, f"{server}/run/live")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("j")
+    expect(chart(page, "loss").get_by_role("img")).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("status").filter(has_text=re.compile(r"^step \d+: 0\.\d+"))).to_have_count(1)
+    page.keyboard.press("+")
+    expect(page.get_by_role("button", name="Back to live")).to_be_visible()
+    page.keyboard.press("0")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("button", name="Paused")).to_be_visible()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_an_interval_is_applied_at_a_step_and_can_be_taken_back(
+    page: Page, console: Console, server: str, live: Training
+) -> None:
+    opened(page, f"{server}/run/live/tables")
+    field = page.get_by_role("spinbutton", name="filter_interval")
+    expect(field).to_have_value("100")
+    field.fill("50")
+    expect(page.get_by_text(re.compile(r"then every 50 steps"))).to_be_visible()
+    page.get_by_role("button", name="Apply").click()
+    says(page, r"applied at step \d+")
+    assert live.interval == 50
+    page.get_by_role("button", name="Revert to 100").click()
+    until(lambda: live.interval == 100, 10, "the old interval")
+    expect(field).to_have_value("100")
+
+
+def test_off_is_a_value_where_the_control_allows_it(page: Page, console: Console, server: str, live: Training) -> None:
+    opened(page, f"{server}/run/live/tables")
+    page.get_by_label("off").check()
+    page.get_by_role("button", name="Apply").click()
+    says(page, r"off: applied at step \d+")
+    assert live.interval is None
+    page.get_by_label("off").uncheck()
+    apply(page, "100")
+    until(lambda: live.interval == 100, 10, "the filter to be on again")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "x", ""])
+def test_a_bad_interval_is_answered_on_the_spot_and_not_sent(
+    page: Page, console: Console, server: str, live: Training, text: str
+) -> None:
+    opened(page, f"{server}/run/live/tables")
+    before = get_json(f"{server}/api/v1/runs/live/commands")
+    apply(page, text)
+    says(page, "refused: filter_interval must be a whole number of 1 or more, or off")
+    assert get_json(f"{server}/api/v1/runs/live/commands") == before
+
+
+def test_what_the_training_refuses_is_shown_with_its_reason(
+    page: Page, console: Console, server: str, live: Training
+) -> None:
+    opened(page, f"{server}/run/live/tables")
+    apply(page, str(NOT_TODAY))
+    says(page, "refused: .*13 is not taken today")
+    assert live.interval == 100
+
+
+def test_passes_arrive_by_themselves(page: Page, console: Console, server: str, live: Training) -> None:
+    opened(page, f"{server}/run/live/tables")
+    passes = page.get_by_role("region", name="Last passes").get_by_role("row")
+    expect(passes.nth(1)).to_contain_text("user", timeout=10_000)
+    newest = passes.nth(1).inner_text()
+    until(lambda: passes.nth(1).inner_text().split("\t")[0] != newest.split("\t")[0], 10, "another pass on top")
+    expect(chart(page, "table/user/rows").locator("canvas")).to_be_visible()
+
+
+def test_a_trace_appears_and_downloads_byte_for_byte(
+    page: Page, console: Console, server: str, live: Training, tmp_path: Path
+) -> None:
+    opened(page, f"{server}/run/live/traces")
+    expect(page.get_by_text("No trace yet")).to_be_visible()
+    file = tmp_path / "local-rank0-timeline-50.json.gz"
+    file.write_bytes(gzip.compress(json.dumps({"traceEvents": []}).encode()))
+    live.run.upload_trace(file, 50)
+    link = page.get_by_role("link", name="Download")
+    expect(link).to_be_visible(timeout=15_000)
+    with page.expect_download() as waiting:
+        link.click()
+    assert waiting.value.suggested_filename == file.name
+    assert waiting.value.path().read_bytes() == file.read_bytes()
+
+
+def test_an_unknown_run_has_a_page_with_a_way_back(page: Page, console: Console, server: str) -> None:
+    console.allow(r"404 \(Not Found\)")
+    opened(page, f"{server}/run/nobody")
+    expect(page.get_by_role("heading", name="There is no such run")).to_be_visible()
+    page.get_by_role("link", name="Back to all runs").click()
+    expect(page).to_have_url(f"{server}/")
+
+
+def test_hostile_names_are_text_and_keep_their_place(
+    page: Page, console: Console, server: str, train: Callable[..., Training]
+) -> None:
+    name = "<img src=x onerror=alert(1)>\u202e🔥 ../../etc/passwd " + "x" * 3000
+    training = train("hostile", name)
+    training.run.log({"<script>alert(2)</script>/../" + "y" * 300: 1.0}, 1)
+    page.set_viewport_size({"width": 800, "height": 700})
+    for path in ("/", "/run/hostile", "/run/hostile/tables"):
+        opened(page, server + path)
+        expect(page.get_by_text("<img src=x onerror=alert(1)>").first).to_be_visible(timeout=10_000)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_the_page_outlives_its_server(page: Page, console: Console, tmp_path: Path) -> None:
+    console.allow("ERR_CONNECTION_REFUSED|Failed to load resource|WebSocket connection")
+    with RunningCommand(tmp_path, "serve") as first:
+        address = first.wait_for(r"Listening on (http://\S+)").rstrip("/")
+        training = Training(address, tmp_path, "survivor", "survivor")
+        training.start()
+        try:
+            until(lambda: get_json(f"{address}/api/v1/runs")["runs"], 10, "the run")
+            opened(page, f"{address}/run/survivor")
+            expect(chart(page, "loss").locator("canvas")).to_be_visible()
+            first.process.terminate()
+            first.process.wait(30)
+            expect(page.get_by_text("The server does not answer")).to_be_visible(timeout=15_000)
+            expect(chart(page, "loss").locator("canvas")).to_be_visible()
+            with RunningCommand(tmp_path, "serve", "--port", address.rsplit(":", 1)[1]):
+                expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=30_000)
+                text = chart(page, "loss").inner_text()
+                until(lambda: chart(page, "loss").inner_text() != text, 20, "another loss after the restart")
+        finally:
+            training.stop()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_and_nothing_scrolls_sideways(
+    page: Page, console: Console, server: str, live: Training, scheme: str, width: int
+) -> None:
+    console.allow(r"404 \(Not Found\)")
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    page.set_viewport_size({"width": width, "height": 844})
+    for path in PAGES:
+        opened(page, server + path)
+        found = Axe().run(page)
+        assert found.violations_count == 0, f"{path}\n{found.generate_report()}"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
