@@ -1,0 +1,256 @@
+"""The command `recis-monitor`: options in, one line of complaint or the work's output out, an exit code.
+
+The only file of this package that writes to the terminal, sets up logging and handles signals. Work is done elsewhere.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import uvloop
+from pydantic import ValidationError
+
+from recis_server import __version__, demo
+from recis_server.access import SCOPES, digest_of, make_token
+from recis_server.errors import NotFound, ServerError
+from recis_server.query.charts import export_rows
+from recis_server.query.runs import get_run
+from recis_server.query.shapes import run_shape
+from recis_server.serving import Serving, serving
+from recis_server.settings import Settings
+from recis_server.store import Store, open_store
+from recis_server.store.interface import TokenRow
+
+__all__ = ["main"]
+
+BAD_USAGE = 2
+_SERVE_FIELDS = ("host", "port", "data", "store", "bus", "blobs", "token_file", "root_path", "insecure", "allow_host")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what was wrong in one line, without the usage text around it."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.stderr.write(f"{self.prog}: {message}\n")
+        raise SystemExit(BAD_USAGE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0 for success, 2 for what the caller can put right."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+        return code
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "options"
+        return _complain(f"{option}: {first['msg']}, got {first['input']!r}")
+    except (ServerError, ValueError) as error:
+        return _complain(str(error))
+    except BrokenPipeError:
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _complain(message: str) -> int:
+    sys.stderr.write(f"recis-monitor: {' '.join(message.split())}\n")
+    return BAD_USAGE
+
+
+# --- options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="recis-monitor", description="See recommenders train live, and change what they do.")
+    parser.add_argument("--version", action="version", version=f"recis-monitor {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    one = _command(commands, "serve", _serve, "run the server")
+    _add_serve_options(one)
+    one = _command(commands, "demo", demo.main, "run the server and a real training")
+    _add_serve_options(one)
+    demo.add_arguments(one)
+    one = _command(commands, "sync", _sync, "send what a killed or offline training left")
+    one.add_argument("spool", type=Path, metavar="SPOOL_DIR")
+    one.add_argument("--url", metavar="URL", help="the server's address")
+    one = _command(commands, "runs", _runs, "list the runs")
+    _add_store_options(one)
+    one.add_argument("--json", action="store_true", help="one JSON object")
+    one = _command(commands, "export", _export, "write every point of a run")
+    _add_store_options(one)
+    one.add_argument("run", metavar="RUN")
+    one.add_argument("--format", choices=("csv", "jsonl"), required=True)
+    one.add_argument("-o", "--output", type=Path, metavar="FILE", help="instead of the terminal")
+    _add_token_commands(_command(commands, "token", None, "make, list and revoke tokens"))
+    return parser
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int] | None, text: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    if run is not None:
+        parser.set_defaults(command=run)
+    return parser
+
+
+def _add_token_commands(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(required=True, metavar="ACTION", parser_class=_Parser)
+    one = _command(actions, "create", _create_token, "make a token and write it, once")
+    _add_store_options(one)
+    one.add_argument("--scope", choices=SCOPES, required=True)
+    one.add_argument("--name", default="")
+    _add_store_options(_command(actions, "list", _list_tokens, "list the tokens"))
+    one = _command(actions, "revoke", _revoke_token, "make a token invalid")
+    _add_store_options(one)
+    one.add_argument("id", metavar="ID")
+
+
+def _add_store_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, metavar="DIR", help="data folder (default: ./recis-data)")
+    parser.add_argument("--store", metavar="URL", help="sqlite:///PATH (default: recis.db in the data folder)")
+
+
+def _add_serve_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on, 0 for a free one (default: 8765)")
+    _add_store_options(parser)
+    parser.add_argument("--bus", metavar="URL", help="memory:// (default)")
+    parser.add_argument("--blobs", metavar="URL", help="file://FOLDER (default: blobs in the data folder)")
+    parser.add_argument(
+        "--token-file", type=Path, metavar="F", help="file with a token for everything; made if missing"
+    )
+    parser.add_argument("--root-path", metavar="P", help="path below which a proxy shows this server")
+    parser.add_argument("--allow-host", action="append", metavar="NAME", help="another name that this server goes by")
+    parser.add_argument("--insecure", action="store_true", default=None, help="serve others without a token")
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    given = {name: getattr(options, name, None) for name in _SERVE_FIELDS}
+    return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+# --- serve
+
+
+def _serve(options: argparse.Namespace) -> int:
+    uvloop.run(_serve_until_signal(_settings(options)))
+    return 0
+
+
+async def _serve_until_signal(settings: Settings) -> None:
+    async with serving(settings) as server:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, server.stop)
+        _announce(server)
+        await server.stopped()
+
+
+def _announce(server: Serving) -> None:
+    token = f"/?token={server.token}" if server.token is not None else ""
+    sys.stdout.write(f"Listening on {server.url}{token}\n")
+    sys.stdout.flush()
+
+
+def _sync(options: argparse.Namespace) -> int:
+    # A process of its own: the sender belongs to the training side, which this package does not import.
+    command = [sys.executable, "-m", "recis.bridge.sync", str(options.spool)]
+    if options.url is not None:
+        command += ["--url", options.url]
+    return subprocess.run(command, check=False).returncode  # noqa: S603
+
+
+# --- the store without a server
+
+
+def _with_store(options: argparse.Namespace, work: Callable[[Store], Awaitable[None]]) -> int:
+    async def run() -> None:
+        store = open_store(_settings(options).store_url, exclusive=False)
+        await store.open()
+        try:
+            await work(store)
+        finally:
+            await store.close()
+
+    asyncio.run(run())
+    return 0
+
+
+def _runs(options: argparse.Namespace) -> int:
+    async def work(store: Store) -> None:
+        runs = []
+        cursor = None
+        while True:
+            page = await store.runs(project=None, text=None, sort="-created_at", limit=500, cursor=cursor)
+            runs += [run_shape(row, row.state) for row in page.runs]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        if options.json:
+            sys.stdout.write(json.dumps({"runs": runs}, indent=2) + "\n")
+            return
+        for run in runs:
+            step = "-" if run["last_step"] is None else run["last_step"]
+            sys.stdout.write(f"{run['id']}\t{run['project']}\t{_line(run['name'])}\t{run['state']}\t{step}\n")
+
+    return _with_store(options, work)
+
+
+def _export(options: argparse.Namespace) -> int:
+    async def work(store: Store) -> None:
+        await get_run(store, options.run)
+        try:
+            out = sys.stdout.buffer if options.output is None else options.output.open("wb")
+        except OSError as error:
+            raise ValueError(f"--output: expected a file that can be written, got {options.output}: {error}") from error
+        async for lines in export_rows(store, options.run, None, options.format):
+            out.write(lines)
+        out.flush()
+        if options.output is not None:
+            out.close()
+
+    return _with_store(options, work)
+
+
+def _create_token(options: argparse.Namespace) -> int:
+    token = make_token()
+    row = TokenRow(secrets.token_hex(4), options.name[:256], options.scope, digest_of(token), time.time_ns())
+
+    async def work(store: Store) -> None:
+        await store.add_token(row)
+        sys.stdout.write(f"{token}\n")
+
+    return _with_store(options, work)
+
+
+def _list_tokens(options: argparse.Namespace) -> int:
+    async def work(store: Store) -> None:
+        for row in await store.tokens():
+            sys.stdout.write(f"{row.id}\t{row.scope}\t{_line(row.name)}\n")
+
+    return _with_store(options, work)
+
+
+def _revoke_token(options: argparse.Namespace) -> int:
+    async def work(store: Store) -> None:
+        if not await store.delete_token(options.id):
+            raise NotFound(f"there is no token {options.id!r}; recis-monitor token list shows them")
+
+    return _with_store(options, work)
+
+
+def _line(text: str) -> str:
+    """Text of others for a terminal: one line, no control characters."""
+    return "".join(char if char.isprintable() else "·" for char in text)

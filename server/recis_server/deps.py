@@ -1,0 +1,70 @@
+"""The parts of the server as annotated dependencies of routes, and the run that a path names.
+
+Parts are made in `recis_server.main`; here they are only handed out.
+"""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from recis_server.blobs import Blobs
+from recis_server.bus import Bus
+from recis_server.control.desk import Desk
+from recis_server.ingest.presence import Presence
+from recis_server.live.hub import Hub
+from recis_server.meters import Meters
+from recis_server.query.runs import get_run
+from recis_server.store.interface import RunRow, Store
+
+__all__ = ["BlobsPart", "BusPart", "DeskPart", "HubPart", "KnownRun", "MetersPart", "PresencePart", "StorePart"]
+
+
+def _store(request: Request) -> Store:
+    store: Store = request.app.state.store
+    return store
+
+
+def _bus(request: Request) -> Bus:
+    bus: Bus = request.app.state.bus
+    return bus
+
+
+def _blobs(request: Request) -> Blobs:
+    blobs: Blobs = request.app.state.blobs
+    return blobs
+
+
+def _presence(request: Request) -> Presence:
+    presence: Presence = request.app.state.presence
+    return presence
+
+
+def _desk(request: Request) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+def _hub(request: Request) -> Hub:
+    hub: Hub = request.app.state.hub
+    return hub
+
+
+def _meters(request: Request) -> Meters:
+    meters: Meters = request.app.state.meters
+    return meters
+
+
+StorePart = Annotated[Store, Depends(_store)]
+BusPart = Annotated[Bus, Depends(_bus)]
+BlobsPart = Annotated[Blobs, Depends(_blobs)]
+PresencePart = Annotated[Presence, Depends(_presence)]
+DeskPart = Annotated[Desk, Depends(_desk)]
+HubPart = Annotated[Hub, Depends(_hub)]
+MetersPart = Annotated[Meters, Depends(_meters)]
+
+
+async def _known_run(run: str, store: StorePart) -> RunRow:
+    return await get_run(store, run)
+
+
+KnownRun = Annotated[RunRow, Depends(_known_run)]

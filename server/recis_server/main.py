@@ -1,0 +1,106 @@
+"""The app: which parts there are, in which order they open and close, and which routes and sockets it has.
+
+Wiring only. Nothing lives at import time: every app has parts of its own.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+
+from recis_server import __version__
+from recis_server.access import Access, Hosts, read_token_file
+from recis_server.blobs import open_blobs
+from recis_server.bus import open_bus
+from recis_server.control.desk import Desk
+from recis_server.errors import StoreError
+from recis_server.gate import Gate
+from recis_server.ingest import endpoint as ingest
+from recis_server.ingest.presence import Presence
+from recis_server.live import endpoint as live
+from recis_server.live.hub import Hub
+from recis_server.meters import Meters
+from recis_server.routes import control, health, pages, runs, series, traces
+from recis_server.routes.answers import install_error_answers
+from recis_server.settings import Settings
+from recis_server.store import open_store
+from recis_server.traces import endpoint as trace_socket
+from recis_server.traces.receiver import TraceReceiver
+
+__all__ = ["create_app"]
+
+_ROUTERS = (
+    runs.router,
+    series.router,
+    control.router,
+    traces.router,
+    health.router,
+    pages.router,
+    ingest.router,
+    live.router,
+    trace_socket.router,
+)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """An app that is not open yet: its lifespan opens and closes all parts.
+
+    The lifespan raises `ServerError` or `ValueError` where the settings cannot be followed.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await _open_parts(app, settings, stack)
+            yield
+
+    app = FastAPI(
+        title="ReCIS Monitor",
+        version=__version__,
+        lifespan=lifespan,
+        root_path=settings.root_path,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.hosts = Hosts(settings)
+    app.state.pages = pages.load_pages(settings.root_path)
+    app.add_middleware(Gate)
+    install_error_answers(app)
+    for router in _ROUTERS:
+        app.include_router(router)
+    return app
+
+
+async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> None:
+    """Opens from the store up, so that closing goes from the sockets down: the store last, after its last commit."""
+    state = app.state
+    master = read_token_file(settings.token_file) if settings.token_file is not None else None
+    state.meters = Meters()
+    state.store = open_store(settings.store_url, observe=state.meters.committed)
+    await _open(stack, state.store.open, state.store.close)
+    state.access = Access(state.store, master)
+    if not (settings.is_loopback or settings.insecure or await state.access.is_closed()):
+        raise StoreError(
+            f"--host {settings.host}: expected a token for an address that others can reach"
+            " (recis-monitor token create, or --token-file), or --insecure"
+        )
+    state.blobs = open_blobs(settings.blobs_url)
+    state.bus = open_bus(settings.bus)
+    await _open(stack, state.bus.open, state.bus.close)
+    state.presence = Presence(state.store, state.bus)
+    state.desk = Desk(state.store, state.presence, state.bus)
+    await _open(stack, state.desk.open, state.desk.close)
+    state.hub = Hub(state.store, state.presence, state.bus)
+    await _open(stack, state.hub.open, state.hub.close)
+    state.traces = TraceReceiver(state.store, state.blobs, state.bus, settings.data / "uploads")
+    await _open(stack, state.traces.open, state.traces.close)
+    state.intake = ingest.Intake(state.store, state.presence, state.desk)
+    stack.push_async_callback(state.intake.close)
+
+
+async def _open(
+    stack: AsyncExitStack, opening: Callable[[], Awaitable[None]], close: Callable[[], Awaitable[None]]
+) -> None:
+    stack.push_async_callback(close)
+    await opening()

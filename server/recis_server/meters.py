@@ -1,0 +1,34 @@
+"""The server's own numbers, as Prometheus text.
+
+Owns names and the registry of one app; must not know what happens, only how often and how long.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from recis.wire.messages import Points
+from recis_server.store.interface import Commit
+
+__all__ = ["Meters"]
+
+
+class Meters:
+    """All meters of one server."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._points = Counter("recis_points", "Points that were committed", registry=self._registry)
+        self._frames = Counter("recis_frames", "Frames that were committed", registry=self._registry)
+        self._seconds = Histogram("recis_commit_seconds", "Duration of one commit of frames", registry=self._registry)
+        self.ranks = Gauge("recis_connected_ranks", "Training processes that are connected", registry=self._registry)
+        self.watches = Gauge("recis_live_watches", "Charts that browsers watch", registry=self._registry)
+
+    def committed(self, seconds: float, commit: Commit) -> None:
+        """Takes note of one commit."""
+        self._seconds.observe(seconds)
+        self._frames.inc(len(commit.frames))
+        records = (record for stored in commit.frames for record in stored.frame.records)
+        self._points.inc(sum(len(record.values) // 8 for record in records if isinstance(record, Points)))
+
+    def text(self) -> bytes:
+        """Everything in the text format."""
+        return generate_latest(self._registry)

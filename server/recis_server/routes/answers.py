@@ -1,0 +1,74 @@
+"""How every answer leaves: JSON bytes on success, one shape of error on everything else.
+
+Must not know what is answered.
+"""
+
+import logging
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from recis_server.errors import InvalidValue, NotFound, ServerError
+from recis_server.gate import error_body
+
+__all__ = ["install_error_answers", "json_answer"]
+
+_logger = logging.getLogger(__name__)
+
+
+class _MethodError(ServerError):
+    code = "method_not_allowed"
+    status = 405
+
+
+def json_answer(content: Any, status: int = 200) -> Response:
+    """An object as JSON."""
+    body = content if isinstance(content, bytes) else msgspec.json.encode(content)
+    return Response(body, status, media_type="application/json")
+
+
+def install_error_answers(app: FastAPI) -> None:
+    """Gives the app the one error shape for everything that a route, FastAPI or Starlette raises."""
+    app.add_exception_handler(ServerError, _on_server_error)
+    app.add_exception_handler(RequestValidationError, _on_bad_request)
+    app.add_exception_handler(HTTPException, _on_http_error)
+
+
+async def _on_server_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServerError)
+    if error.status >= 500:
+        _logger.error("%s %s: %s", request.method, request.url.path, error.message)
+    return json_answer(error_body(error), error.status)
+
+
+async def _on_bad_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    # The place starts with the kind of input (query, path, body); users know their own names only.
+    place = [str(part) for part in first["loc"][1:]] or [str(first["loc"][0])]
+    if first["type"] == "missing":
+        message = f"expected a value for {'.'.join(place)}, got none"
+    else:
+        message = f"{first['msg']}, got {ascii(first.get('input'))[:200]}"
+    return json_answer(error_body(InvalidValue(".".join(place), message)), InvalidValue.status)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    found: ServerError
+    if error.status_code == 404:
+        found = NotFound(f"there is nothing at {ascii(path)[:200]}")
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        found = _MethodError(f"expected {allowed} at {ascii(path)[:200]}, got {request.method}")
+    else:
+        found = InvalidValue("body", f"expected a JSON object, got something else: {error.detail}")
+    answer = json_answer(error_body(found), found.status)
+    if error.headers and "Allow" in error.headers:
+        answer.headers["Allow"] = error.headers["Allow"]
+    return answer

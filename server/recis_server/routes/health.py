@@ -1,0 +1,34 @@
+"""`/healthz`, `/readyz` and `/metrics`: is it alive, can it work, how much does it do."""
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from recis_server.deps import HubPart, MetersPart, PresencePart, StorePart
+from recis_server.routes.answers import json_answer
+from recis_server.schemas import answers
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", responses=answers("health", errors=()))
+async def read_health() -> Response:
+    """The process answers."""
+    return json_answer({"status": "ok"})
+
+
+@router.get("/readyz", responses=answers("health", errors=(503,)))
+async def read_readiness(store: StorePart) -> Response:
+    """The store can be read; 503 when not."""
+    await store.tokens()
+    return json_answer({"status": "ok"})
+
+
+@router.get("/metrics")
+async def read_meters(meters: MetersPart, presence: PresencePart, hub: HubPart) -> Response:
+    """The server's own numbers as Prometheus text."""
+    meters.ranks.set(presence.num_ranks())
+    meters.watches.set(hub.num_watches)
+    return Response(meters.text(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,170 @@
+"""The page and its parts, held in memory; and `/docs`, written from OpenAPI without a script.
+
+Must not know what the page does. Files are found by name in a table that is made at start, never by an outside path.
+"""
+
+import gzip
+import hashlib
+import html
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import HTMLResponse, Response
+
+from recis_server.errors import NotFound
+
+__all__ = ["Pages", "load_pages", "router"]
+
+router = APIRouter(include_in_schema=False)
+
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".woff2": "font/woff2",
+}
+_ROOT = b"__ROOT__"
+_DOCS_STYLE = b"""body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+:root { color-scheme: light dark }
+pre { overflow: auto; padding: .75rem; border: 1px solid #8888 }
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    body: bytes
+    packed: bytes
+    media: str
+    tag: str
+
+
+class Pages:
+    """The files of the page by their name below `/static/`."""
+
+    def __init__(self, files: dict[str, bytes], root_path: str) -> None:
+        self._files = {name: _file(name, body) for name, body in files.items()}
+        index = files.get("index.html")
+        # Escaped: a root path is configuration, but it lands in markup.
+        root = html.escape(root_path).encode()
+        self._index = None if index is None else _file("index.html", index.replace(_ROOT, root))
+
+    def index(self) -> _File:
+        """The page itself; raises `NotFound` when this installation has none."""
+        if self._index is None:
+            raise NotFound("this installation has no page; its routes are at /docs")
+        return self._index
+
+    def file(self, name: str) -> _File:
+        """One file; raises `NotFound`."""
+        found = self._files.get(name)
+        if found is None:
+            raise NotFound(f"there is no file {name[:200]!r}")
+        return found
+
+
+def load_pages(root_path: str) -> Pages:
+    """The page of the installed package, or of the repository that this file lies in."""
+    here = Path(__file__).resolve().parents[1]
+    folder = here / "web" if (here / "web").is_dir() else here.parents[1] / "web"
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix in _TYPES
+    }
+    return Pages(files, root_path)
+
+
+def _file(name: str, body: bytes) -> _File:
+    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    return _File(body, gzip.compress(body, mtime=0), _TYPES[Path(name).suffix], tag)
+
+
+def _send(file: _File, accept_encoding: str, if_none_match: str | None) -> Response:
+    headers = {"ETag": file.tag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    if if_none_match is not None and file.tag in if_none_match:
+        return Response(status_code=304, headers=headers)
+    if "gzip" in accept_encoding:
+        return Response(file.packed, headers={**headers, "Content-Encoding": "gzip"}, media_type=file.media)
+    return Response(file.body, headers=headers, media_type=file.media)
+
+
+@router.get("/")
+@router.get("/run/{rest:path}")
+@router.get("/compare")
+@router.get("/alerts")
+async def read_page(
+    request: Request,
+    accept_encoding: Annotated[str, Header()] = "",
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The page; what it shows is up to its script."""
+    pages: Pages = request.app.state.pages
+    return _send(pages.index(), accept_encoding, if_none_match)
+
+
+@router.get("/static/{name:path}")
+async def read_static(
+    request: Request,
+    name: str,
+    accept_encoding: Annotated[str, Header()] = "",
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """One file of the page."""
+    pages: Pages = request.app.state.pages
+    return _send(pages.file(name), accept_encoding, if_none_match)
+
+
+@router.get("/favicon.ico")
+async def read_icon(request: Request) -> Response:
+    """The page's icon, for browsers that ask for it by this name."""
+    pages: Pages = request.app.state.pages
+    return _send(pages.file("icon.svg"), "", None)
+
+
+@router.get("/docs.css")
+async def read_docs_style() -> Response:
+    """How `/docs` looks."""
+    return Response(_DOCS_STYLE, media_type=_TYPES[".css"])
+
+
+@router.get("/docs")
+async def read_docs(request: Request) -> HTMLResponse:
+    """Every route with its parameters and an example."""
+    root = html.escape(request.scope.get("root_path", ""))
+    spec = request.app.openapi()
+    title = html.escape(spec["info"]["title"])
+    return HTMLResponse(
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<link rel="icon" href="{root}/favicon.ico"><link rel="stylesheet" href="{root}/docs.css"></head>'
+        f"<body><main><h1>{title} {html.escape(spec['info']['version'])}</h1>"
+        f'<p>The same for programs: <a href="{root}/openapi.json">openapi.json</a>.</p>'
+        f"{''.join(_operations(spec))}</main></body></html>"
+    )
+
+
+def _operations(spec: dict[str, Any]) -> Iterator[str]:
+    for path, methods in spec["paths"].items():
+        for method, operation in methods.items():
+            yield f"<h2><code>{html.escape(f'{method.upper()} {path}')}</code></h2>"
+            yield f"<p>{html.escape(operation.get('description', ''))}</p>"
+            parameters = "".join(_parameter(one) for one in operation.get("parameters", ()))
+            yield f"<ul>{parameters}</ul>" if parameters else ""
+            for status, answer in operation["responses"].items():
+                example = answer.get("content", {}).get("application/json", {}).get("example")
+                if status.startswith("2") and example is not None:
+                    text = msgspec.json.format(msgspec.json.encode(example), indent=2).decode()
+                    yield f'<pre tabindex="0" aria-label="Example">{html.escape(text)}</pre>'
+
+
+def _parameter(parameter: dict[str, Any]) -> str:
+    needed = ", needed" if parameter.get("required") else ""
+    name, place = html.escape(parameter["name"]), html.escape(parameter["in"])
+    text = html.escape(parameter.get("description", ""))
+    return f"<li><code>{name}</code> ({place}{needed}) {text}</li>"

@@ -1,0 +1,90 @@
+"""`/api/v1/runs`: runs, their metrics and events, and this server's own description."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from recis.wire.messages import PROTOCOL_VERSION
+from recis_server import __version__
+from recis_server.bus import Hint
+from recis_server.deps import BlobsPart, BusPart, KnownRun, PresencePart, StorePart
+from recis_server.errors import Conflict, NotFound
+from recis_server.query.runs import Wanted, list_runs, shown_state
+from recis_server.query.shapes import event_shape, metric_shape, run_shape
+from recis_server.routes.answers import json_answer
+from recis_server.schemas import RunPatch, answers
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api/v1", tags=["runs"])
+State = Literal["running", "stalled", "disconnected", "finished", "failed"]
+
+
+@router.get("/meta", responses=answers("meta", errors=()))
+async def read_meta(request: Request) -> Response:
+    """This server: its version, and what the asker may do here."""
+    closed = await request.app.state.access.is_closed()
+    scope = request.state.scope
+    return json_answer({"version": __version__, "protocol": PROTOCOL_VERSION, "scope": scope, "tokens": closed})
+
+
+@router.get("/runs", responses=answers("runs", errors=(422,)))
+async def read_runs(
+    store: StorePart,
+    presence: PresencePart,
+    project: str | None = None,
+    state: State | None = None,
+    q: Annotated[str | None, Query(description="text in the id, the name or a tag")] = None,
+    sort: Annotated[str, Query(description="a field, with - in front for descending")] = "-created_at",
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: str | None = None,
+) -> Response:
+    """The runs, a page at a time."""
+    wanted = Wanted(project, state, q, sort)
+    return json_answer(await list_runs(store, presence, wanted, limit=limit, cursor=cursor))
+
+
+@router.get("/runs/{run}", responses=answers("run"))
+async def read_run(row: KnownRun, presence: PresencePart) -> Response:
+    """One run."""
+    return json_answer(run_shape(row, shown_state(row, presence)))
+
+
+@router.patch("/runs/{run}", responses=answers("run"))
+async def change_run(
+    row: KnownRun, patch: RunPatch, store: StorePart, presence: PresencePart, bus: BusPart
+) -> Response:
+    """Changes a run's name, tags or notes."""
+    changed = await store.update_run(row.id, name=patch.name, tags=patch.tags, notes=patch.notes)
+    if changed is None:
+        raise NotFound(f"there is no run {row.id!r}")
+    bus.publish(Hint("run", row.id))
+    return json_answer(run_shape(changed, shown_state(changed, presence)))
+
+
+@router.delete("/runs/{run}", responses=answers("health", errors=(404, 409)))
+async def delete_run(
+    row: KnownRun, store: StorePart, presence: PresencePart, bus: BusPart, blobs: BlobsPart
+) -> Response:
+    """Removes a run with all that belongs to it; a run that is connected stays."""
+    if presence.connected(row.id):
+        raise Conflict(f"run {row.id} is connected; expected one whose training has ended")
+    for blob in await store.delete_run(row.id):
+        await blobs.delete(blob)
+    bus.publish(Hint("deleted", row.id))
+    return json_answer({"deleted": row.id})
+
+
+@router.get("/runs/{run}/metrics", responses=answers("metrics"))
+async def read_metrics(row: KnownRun, store: StorePart) -> Response:
+    """The names of the run's series, in order of their first appearance."""
+    return json_answer({"metrics": [metric_shape(one) for one in await store.metrics(row.id)]})
+
+
+@router.get("/runs/{run}/events", responses=answers("events"))
+async def read_events(
+    row: KnownRun, store: StorePart, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
+) -> Response:
+    """The newest events, oldest first: alerts, control changes, attempts, lost connections."""
+    return json_answer({"events": [event_shape(one) for one in await store.events(row.id, limit)]})

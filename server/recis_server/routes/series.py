@@ -1,0 +1,79 @@
+"""`/api/v1/runs/{run}/series`, `/export` and `/filters`: numbers over steps."""
+
+import asyncio
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import Response, StreamingResponse
+
+from recis_server.deps import KnownRun, StorePart
+from recis_server.errors import InvalidValue
+from recis_server.query.charts import chart_bytes, chart_json, export_rows, read_chart, read_slices
+from recis_server.query.shapes import pass_shape
+from recis_server.routes.answers import json_answer
+from recis_server.schemas import answers
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api/v1/runs/{run}", tags=["series"])
+Key = Annotated[str, Query(min_length=1, max_length=512)]
+_BINARY = "application/octet-stream"
+_RANK = "expected a rank of at least 0, 'all' or 'band'"
+
+
+def _rank(text: str | None) -> int | Literal["all", "band"] | None:
+    match text:
+        case None | "all" | "band":
+            return text
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return int(text)
+    raise InvalidValue("rank", f"{_RANK}, got {ascii(text)[:80]}")
+
+
+@router.get("/series", responses=answers("series"))
+async def read_series(
+    row: KnownRun,
+    store: StorePart,
+    key: Annotated[list[Key], Query(min_length=1, max_length=100)],
+    rank: Annotated[str | None, Query(description="a number, all or band; the lowest without it")] = None,
+    start: Annotated[int | None, Query(description="first step")] = None,
+    stop: Annotated[int | None, Query(description="step after the last")] = None,
+    points: Annotated[int, Query(ge=0, le=20_000, description="most buckets a series, 0 for every point")] = 1000,
+    x: Annotated[Literal["step"], Query(description="what the buckets run over")] = "step",
+    accept: Annotated[str, Header()] = "",
+) -> Response:
+    """Series in buckets on a grid that does not move as data arrives."""
+    ranks = _rank(rank)
+    slices = await read_slices(store, row.id, list(dict.fromkeys(key)), ranks, start, stop)
+    chart = await asyncio.to_thread(read_chart, row.id, slices, ranks, start, stop, points)
+    if _BINARY in accept:
+        return Response(await asyncio.to_thread(chart_bytes, chart), media_type=_BINARY)
+    return json_answer(await asyncio.to_thread(chart_json, chart))
+
+
+@router.get("/export", response_class=StreamingResponse)
+async def export_run(
+    row: KnownRun,
+    store: StorePart,
+    form: Annotated[Literal["csv", "jsonl"], Query(alias="format")],
+    key: Annotated[list[Key] | None, Query(max_length=1000)] = None,
+) -> StreamingResponse:
+    """Every point of the run, one line each."""
+    media = "text/csv; charset=utf-8" if form == "csv" else "application/x-ndjson"
+    # The run's id is made of letters, digits, '.', '_' and '-' alone.
+    headers = {"Content-Disposition": f'attachment; filename="{row.id}.{form}"'}
+    return StreamingResponse(export_rows(store, row.id, key, form), media_type=media, headers=headers)
+
+
+@router.get("/filters", responses=answers("filters"))
+async def read_filters(
+    row: KnownRun,
+    store: StorePart,
+    table: str | None = None,
+    rank: Annotated[int | None, Query(ge=0, lt=2**31)] = None,
+    start: Annotated[int | None, Query(ge=-(2**63), lt=2**63)] = None,
+    stop: Annotated[int | None, Query(ge=-(2**63), lt=2**63)] = None,
+) -> Response:
+    """What the hash tables' filters did, pass after pass; at most the newest 10,000."""
+    passes = await store.passes(row.id, table, rank, start, stop)
+    return json_answer({"passes": [pass_shape(one) for one in passes]})

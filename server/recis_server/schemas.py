@@ -1,0 +1,191 @@
+"""Bodies that HTTP takes, and examples of what it answers, for OpenAPI.
+
+Answers are shaped by `recis_server.query.shapes`; here they are only described. Must not know routes.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from recis.wire.messages import MAX_TEXT_CHARS
+
+__all__ = ["EXAMPLES", "CommandRequest", "RunPatch", "answers"]
+
+Tag = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class RunPatch(BaseModel):
+    """What users may change of a run; what is left out stays."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"name": "wide embeddings", "tags": ["baseline"], "notes": "lr halved"}]},
+    )
+
+    name: str | None = Field(default=None, min_length=1, max_length=256)
+    tags: list[Tag] | None = Field(default=None, max_length=64)
+    notes: str | None = Field(default=None, max_length=MAX_TEXT_CHARS)
+
+
+class CommandRequest(BaseModel):
+    """A new value for a control; the same `id` again is the same command."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"value": 200, "reason": "evict less often", "id": "8c2f5e0e"}]},
+    )
+
+    value: Any
+    reason: str = Field(default="", max_length=MAX_TEXT_CHARS)
+    id: str | None = Field(default=None, min_length=1, max_length=128)
+
+
+_RUN = {
+    "id": "demo-1a2b",
+    "project": "movielens",
+    "name": "demo",
+    "state": "running",
+    "message": "",
+    "created_at": "2026-11-23T19:40:00.000Z",
+    "updated_at": "2026-11-23T19:42:10.250Z",
+    "ranks": [0],
+    "world_size": 1,
+    "attempts": 1,
+    "last_step": 520,
+    "summary": {"loss": 0.56, "qps": 4.0},
+    "tags": ["demo"],
+    "notes": "",
+    "config": {"lr": 0.001},
+    "received": {"points": 2600, "missing": 0, "dropped": 0},
+}
+_COMMAND = {
+    "id": "8c2f5e0e",
+    "run": "demo-1a2b",
+    "control": "filter_interval",
+    "value": 200,
+    "state": "applied",
+    "requested_by": "control",
+    "requested_at": "2026-11-23T19:42:00.000Z",
+    "reason": "evict less often",
+    "apply_at_step": None,
+    "ranks": {"0": {"state": "applied", "old": 100, "new": 200, "step": 512, "time": 1795462921.0, "message": ""}},
+}
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "meta": {"version": "0.1.0", "protocol": 1, "scope": "control", "tokens": False},
+    "runs": {"runs": [_RUN], "next_cursor": None},
+    "run": _RUN,
+    "metrics": {
+        "metrics": [
+            {
+                "key": "loss",
+                "ranks": [0],
+                "count": 520,
+                "first_step": 1,
+                "last_step": 520,
+                "last_value": 0.56,
+                "nan_count": 0,
+            }
+        ]
+    },
+    "series": {
+        "series": [
+            {
+                "key": "loss",
+                "rank": 0,
+                "attempt": 1,
+                "x": [0, 64],
+                "time": [1795462801.0, 1795462817.0],
+                "min": [0.58, 0.56],
+                "max": [0.69, 0.61],
+                "mean": [0.63, 0.59],
+                "last": [0.6, 0.57],
+                "count": [63, 64],
+                "nan": [0, 0],
+            }
+        ],
+        "resolution": 64,
+    },
+    "filters": {
+        "passes": [
+            {
+                "step": 100,
+                "time": 1795462826.0,
+                "rank": 0,
+                "table": "user",
+                "interval": 100,
+                "rows_before": 900,
+                "evicted": 40,
+                "rows_after": 860,
+                "admitted": 120,
+                "milliseconds": 0.8,
+                "bytes": 262144,
+            }
+        ]
+    },
+    "events": {
+        "events": [
+            {
+                "id": 1,
+                "kind": "alert",
+                "level": "error",
+                "time": 1795462830.0,
+                "step": 104,
+                "rank": 0,
+                "text": "Loss is NaN",
+                "data": {},
+            }
+        ]
+    },
+    "controls": {
+        "controls": [
+            {
+                "name": "filter_interval",
+                "type": "int",
+                "value": 100,
+                "desired": 200,
+                "minimum": 1.0,
+                "maximum": None,
+                "nullable": True,
+                "unit": "steps",
+                "description": "steps between two filter passes",
+                "ranks": {"0": {"value": 100, "step": 1}},
+            }
+        ]
+    },
+    "command": _COMMAND,
+    "commands": {"commands": [_COMMAND]},
+    "traces": {
+        "traces": [
+            {
+                "id": "t1",
+                "run": "demo-1a2b",
+                "name": "local-rank0-timeline-50.json.gz",
+                "rank": 0,
+                "attempt": 1,
+                "step": 50,
+                "size": 182034,
+                "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                "state": "ready",
+                "created_at": "2026-11-23T19:40:40.000Z",
+                "summary": None,
+            }
+        ]
+    },
+    "health": {"status": "ok"},
+}
+_ERROR = {"error": {"code": "not_found", "message": "there is no run 'demo-9'", "field": None}}
+
+
+def answers(
+    example: str, *, status: int = 200, errors: tuple[int, ...] = (404, 422)
+) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI description of a route's answers, by the name of its example."""
+    found: dict[int | str, dict[str, Any]] = {
+        status: {"description": "The answer", "content": {"application/json": {"example": EXAMPLES[example]}}}
+    }
+    for code in errors:
+        found[code] = {
+            "description": "Every error has this shape",
+            "content": {"application/json": {"example": _ERROR}},
+        }
+    return found

@@ -1,0 +1,131 @@
+"""One running server: the socket, the app's lifespan around it, and the order of stopping.
+
+    async with serving(settings) as server:     # parts are open and the port is bound
+        print(server.url)
+        await server.stopped()                  # until `server.stop()`
+
+Owns the HTTP engine and its options; must not know signals or the command line.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, cast
+
+import uvicorn
+from fastapi import FastAPI
+
+from recis.wire.messages import MAX_FRAME_BYTES
+from recis_server.access import read_token_file
+from recis_server.errors import StoreError
+from recis_server.main import create_app
+from recis_server.settings import Settings
+
+__all__ = ["Serving", "serving"]
+
+_STOP_S = 5
+"""How long open connections may take to end before they are cut."""
+_SLACK_BYTES = 64 << 10
+
+
+class _Engine(uvicorn.Server):
+    """uvicorn without its signal handlers: who runs the server decides what signals mean."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Serving:
+    """A server that takes connections.
+
+    Attributes:
+        url: its address, with the root path.
+        token: the token of `--token-file`, None without one.
+    """
+
+    def __init__(self, engine: _Engine, task: "asyncio.Task[None]", url: str, token: str | None) -> None:
+        self.url = url
+        self.token = token
+        self._engine = engine
+        self._task = task
+
+    def stop(self) -> None:
+        """Asks for an orderly end; a second time cuts what is still open."""
+        self._engine.force_exit = self._engine.should_exit
+        self._engine.should_exit = True
+
+    async def stopped(self) -> None:
+        """Waits for the end of all connections."""
+        await asyncio.shield(self._task)
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Serving]:
+    """A server on the loop that runs; on leaving, connections end first, then the parts close in reverse.
+
+    Raises:
+        ServerError, ValueError: the settings cannot be followed, or the port is in use.
+    """
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        sock = _bind(settings.host, settings.port)
+        try:
+            engine = _Engine(_config(app))
+            task = asyncio.create_task(engine.serve(sockets=[sock]), name="http")
+            try:
+                await engine.ready.wait()
+                token = read_token_file(settings.token_file) if settings.token_file is not None else None
+                yield Serving(engine, task, _url(settings, sock), token)
+            finally:
+                # Before the connections: writers get their reason and whatever they had sent is committed.
+                await app.state.intake.close()
+                engine.should_exit = True
+                await task
+        finally:
+            sock.close()
+
+
+def _config(app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        cast("Any", app),  # Starlette and uvicorn name the same messages by different types
+        lifespan="off",
+        loop="uvloop",
+        ws="websockets-sansio",
+        ws_max_size=MAX_FRAME_BYTES + _SLACK_BYTES,
+        ws_per_message_deflate=False,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_STOP_S,
+    )
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)[0]  # noqa: S104
+        sock = socket.socket(family)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+        except OSError:
+            sock.close()
+            raise
+    except OSError as error:
+        raise StoreError(f"--host and --port: expected a free port, got {host}:{port}: {error.strerror}") from error
+    return sock
+
+
+def _url(settings: Settings, sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    name = settings.host if settings.host and not settings.is_wildcard else host
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}{settings.root_path}"

@@ -1,0 +1,67 @@
+"""What the server was told: options of the command line over the environment over defaults, read once.
+
+The only file of this package that sees the environment (`RECIS_MONITOR_DATA`, `RECIS_MONITOR_HOST` and so on, one name
+per field). Everything else receives values.
+"""
+
+import ipaddress
+from pathlib import Path
+from urllib.parse import quote
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["LOOPBACK_NAMES", "Settings"]
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Settings(BaseSettings):
+    """One server's settings; frozen."""
+
+    model_config = SettingsConfigDict(env_prefix="RECIS_MONITOR_", frozen=True, extra="ignore")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8765, ge=0, le=65535)
+    data: Path = Path("recis-data")
+    store: str = ""
+    bus: str = "memory://"
+    blobs: str = ""
+    token_file: Path | None = None
+    root_path: str = ""
+    insecure: bool = False
+    allow_host: tuple[str, ...] = ()
+
+    @field_validator("root_path")
+    @classmethod
+    def _one_slash_in_front(cls, value: str) -> str:
+        path = value.strip("/")
+        return f"/{path}" if path else ""
+
+    @property
+    def store_url(self) -> str:
+        """`--store`, or the file in the data folder."""
+        return self.store or f"sqlite:///{quote(str(self.data / 'recis.db'))}"
+
+    @property
+    def blobs_url(self) -> str:
+        """`--blobs`, or the folder in the data folder."""
+        return self.blobs or f"file://{quote(str(self.data / 'blobs'))}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        if self.host in LOOPBACK_NAMES:
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether the server listens on every address of the machine."""
+        try:
+            return ipaddress.ip_address(self.host).is_unspecified
+        except ValueError:
+            return self.host == ""
