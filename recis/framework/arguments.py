@@ -6,7 +6,7 @@ Must not know the trainer or how any of it is carried out.
 from dataclasses import dataclass
 
 from recis.errors import ArgumentError
-from recis.hooks.cadence import check_interval
+from recis.hooks.cadence import check_interval, check_optional_interval
 
 __all__ = ["TrainingArguments"]
 
@@ -44,4 +44,4 @@ class TrainingArguments:
         for name in ("log_steps", "train_epoch", "gradient_accumulation_steps", "max_to_keep"):
             check_interval(f"TrainingArguments.{name}", getattr(self, name))
         for name in ("train_steps", "eval_steps", "save_steps"):
-            check_interval(f"TrainingArguments.{name}", getattr(self, name), nullable=True)
+            check_optional_interval(f"TrainingArguments.{name}", getattr(self, name))

@@ -75,7 +75,7 @@ class Ranks:
         """Return for each flag whether it is true on every rank; all ranks must ask, and get the same answer."""
         if self._control is None:
             return list(flags)
-        votes = torch.tensor(flags, dtype=torch.uint8)
+        votes = torch.tensor(flags, dtype=torch.uint8, device="cpu")
         dist.all_reduce(votes, op=dist.ReduceOp.MIN, group=self._control)
         return [bool(vote) for vote in votes.tolist()]
 

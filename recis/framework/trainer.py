@@ -23,7 +23,7 @@ from recis.framework.batches import num_samples, read_batches, to_device
 from recis.framework.checkpoint import CheckpointFolder
 from recis.framework.evaluation import WeightedMeans, merge_means
 from recis.framework.ranks import Ranks
-from recis.hooks.cadence import Cadence, check_interval
+from recis.hooks.cadence import Cadence, check_interval, check_optional_interval
 from recis.hooks.dispatch import HookDispatcher
 from recis.hooks.hook import Hook
 from recis.hooks.logger_hook import LoggerHook
@@ -121,7 +121,7 @@ class Trainer:
         self._fresh = self.metrics.reader()
         self._ranks = Ranks(model)
         self._checkpoints = CheckpointFolder(self.args.output_dir, max_to_keep=self.args.max_to_keep, ranks=self._ranks)
-        self._save_cadence = Cadence(self.args.save_steps, nullable=True)
+        self._save_cadence = Cadence(self.args.save_steps) if self.args.save_steps is not None else None
         self._save_wanted = False
         self._saved_step = 0
         self._forward: nn.Module = model
@@ -178,7 +178,7 @@ class Trainer:
             ArgumentError: `train_steps` is no positive int, or there is no training data.
             Exception: whatever the model, the data, an optimizer or a hook raises; `end` is called on all hooks first.
         """
-        limit = check_interval("Trainer.train's train_steps", train_steps, nullable=True)
+        limit = check_optional_interval("Trainer.train's train_steps", train_steps)
         self._run(_Plan(epochs=self.args.train_epoch, steps=limit or self.args.train_steps))
 
     def train_and_evaluate(
@@ -190,7 +190,7 @@ class Trainer:
         """
         where = "Trainer.train_and_evaluate's"
         check_interval(f"{where} epochs", epochs)
-        steps = check_interval(f"{where} train_steps", train_steps, nullable=True)
+        steps = check_optional_interval(f"{where} train_steps", train_steps)
         self._require(self.eval_dataset, "eval_dataset")
         self._run(_Plan(epochs=epochs, epoch_steps=steps, evaluates=True, eval_steps=eval_steps))
 
@@ -216,7 +216,7 @@ class Trainer:
         self._forward = self._ranks.wrap()
         self.model.train()
         self._fire("before_train")
-        while plan.progress.epochs < plan.epochs and plan.wants_any() and self.state.stop_reason is None:
+        while plan.progress.epochs < plan.epochs and plan.wants_any() and self._goes_on():
             self._fire("before_epoch")
             complete = self._train_epoch(dataset, plan)
             empty = complete and plan.progress.epoch_steps == 0
@@ -230,7 +230,7 @@ class Trainer:
                 break
             if complete and plan.evaluates:
                 self.evaluate(plan.eval_steps)
-        if self.args.save_steps is not None:
+        if self._save_cadence is not None:
             self._save(plan.progress)
         self._fire("after_train")
 
@@ -262,7 +262,14 @@ class Trainer:
                 self._train_step(batch, progress)
         if self._accumulated:
             self._update()
-        return state.stop_reason is None and plan.wants_any()
+        return self._goes_on() and plan.wants_any()
+
+    def _goes_on(self) -> bool:
+        """Whether no rank was asked to stop; the ranks ask together, so that all take the same way from here."""
+        going = self._ranks.all_of(self.state.stop_reason is None)[0]
+        if not going:
+            self.state.request_stop("another rank was asked to stop")
+        return going
 
     # -- one step ----------------------------------------------------------------------------------------------------
 
@@ -277,7 +284,8 @@ class Trainer:
         if self._dispatch.wants("after_step"):
             self._dispatch.fire("after_step", self._fresh.take(), state.global_step)
             self._fresh.take()  # what hooks have set by now belongs to this step, and not to the next one as well
-        self._save_wanted |= self._save_cadence.due(state.global_step)
+        if self._save_cadence is not None:
+            self._save_wanted |= self._save_cadence.due(state.global_step)
         # Between two updates a checkpoint would lose the gradients that are added up so far.
         if self._save_wanted and not self._accumulated:
             self._save(progress)
@@ -325,7 +333,7 @@ class Trainer:
         Raises:
             ArgumentError: `eval_steps` is no positive int, or there is no evaluation data.
         """
-        limit = check_interval("Trainer.evaluate's eval_steps", eval_steps, nullable=True) or self.args.eval_steps
+        limit = check_optional_interval("Trainer.evaluate's eval_steps", eval_steps) or self.args.eval_steps
         dataset = self._require(self.eval_dataset, "eval_dataset")
         phase = self.state.phase
         modes = [(module, module.training) for module in self.model.modules()]

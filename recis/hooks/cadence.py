@@ -5,50 +5,53 @@ Must not know what is due, who asks, or how steps are counted.
 
 from recis.errors import ArgumentError
 
-__all__ = ["Cadence", "check_interval"]
+__all__ = ["Cadence", "check_interval", "check_optional_interval"]
 
 
-def check_interval(where: str, value: object, *, nullable: bool = False) -> int | None:
-    """Return `value` if it is a positive int, or None where that is allowed; else raise `ArgumentError`."""
-    if value is None and nullable:
-        return None
+def check_interval(where: str, value: object) -> int:
+    """Return `value` if it is a positive int, else raise `ArgumentError`."""
     # bool is an int to Python, but True is no distance in steps.
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
-    raise ArgumentError(where, "a positive int or None" if nullable else "a positive int", value)
+    raise ArgumentError(where, "a positive int", value)
+
+
+def check_optional_interval(where: str, value: object) -> int | None:
+    """Return `value` if it is a positive int or None, else raise `ArgumentError`."""
+    return None if value is None else check_interval(where, value)
 
 
 class Cadence:
-    """Due at every multiple of `every` steps, once per multiple; with `every` None, never.
+    """Due at every multiple of `every` steps, once per multiple.
 
     Steps may jump: a multiple that was jumped over is due at the first step behind it. A step seen twice is due once,
     step 0 never, and a counter that moves back (a restored checkpoint) starts afresh from there.
 
     Args:
-        every: distance in steps, a positive int; None only with `nullable`.
+        every: distance in steps, a positive int.
         where: name of the argument, for the error.
-        nullable: whether None is allowed.
+
+    Raises:
+        ArgumentError: (a `ValueError`) `every` is no positive int.
     """
 
-    def __init__(self, every: int | None, *, where: str = "every", nullable: bool = False) -> None:
+    def __init__(self, every: int, *, where: str = "every") -> None:
         self._where = where
-        self._nullable = nullable
-        self._every = check_interval(where, every, nullable=nullable)
+        self._every = check_interval(where, every)
         self._last: int | None = None
 
     @property
-    def every(self) -> int | None:
+    def every(self) -> int:
         """Distance in steps; a new value is checked as in the constructor and counts from the next step on."""
         return self._every
 
     @every.setter
-    def every(self, value: int | None) -> None:
-        self._every = check_interval(self._where, value, nullable=self._nullable)
+    def every(self, value: int) -> None:
+        self._every = check_interval(self._where, value)
 
     def due(self, step: int) -> bool:
         """Whether a multiple lies in the steps since the last call; to be asked once for every step."""
         last, self._last = self._last, step
         if last is None or step < last:
             last = max(step - 1, 0)
-        every = self._every
-        return every is not None and step // every > last // every
+        return step // self._every > last // self._every

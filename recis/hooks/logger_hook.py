@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, SupportsInt
 
-from recis.hooks.cadence import Cadence, check_interval
+from recis.hooks.cadence import Cadence
 from recis.hooks.hook import Hook
 from recis.metrics.registry import MetricsReader, MetricsRegistry, current_registry
 from recis.metrics.scalars import PendingScalars, Value
@@ -104,7 +104,7 @@ class LoggerHook(Hook):
     """
 
     def __init__(self, log_step: int = 10) -> None:
-        self._cadence = Cadence(check_interval("LoggerHook's log_step", log_step), where="LoggerHook's log_step")
+        self._cadence = Cadence(log_step, where="LoggerHook's log_step")
         self.num_dropped = 0
         self._listeners: list[Callable[[LogLine], None]] = []
         self._rates = _Rates()
@@ -119,7 +119,7 @@ class LoggerHook(Hook):
     @property
     def log_step(self) -> int:
         """Steps between two lines."""
-        return self._cadence.every or 1
+        return self._cadence.every
 
     @log_step.setter
     def log_step(self, value: int) -> None:

@@ -140,7 +140,7 @@ class ProfilerHook(Hook):
     ) -> None:
         self._wait = _check_count("ProfilerHook's wait", wait)
         self._warmup = _check_count("ProfilerHook's warmup", warmup)
-        self._active = _check_steps("ProfilerHook's active", active)
+        self._active = check_interval("ProfilerHook's active", active)
         self._cycles_left = _check_count("ProfilerHook's repeat", repeat)
         self.output_dir = output_dir
         self.logger = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ class ProfilerHook(Hook):
             ArgumentError: `active` is no positive int, or `warmup` is negative.
             CaptureBusyError: (a `RuntimeError`) another capture is under way, or profiling was switched off.
         """
-        wanted = _check_steps("request_capture's active", active), _check_count("request_capture's warmup", warmup)
+        wanted = check_interval("request_capture's active", active), _check_count("request_capture's warmup", warmup)
         with self._lock:
             window = self._window
             if self.broken is not None:
@@ -344,11 +344,6 @@ def _rank_and_size() -> tuple[int, int]:
     if _has_process_group():
         return dist.get_rank(), dist.get_world_size()
     return environment.rank(), environment.world_size()
-
-
-def _check_steps(where: str, value: int) -> int:
-    check_interval(where, value)
-    return value
 
 
 def _check_count(where: str, value: int) -> int:

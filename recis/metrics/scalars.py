@@ -123,7 +123,7 @@ class _DeviceCopy:
         with torch.no_grad():
             stack = torch.stack([scalar.detach() for scalar in scalars])
             if stack.device.type == "cuda":
-                self._host = torch.empty(stack.shape, dtype=stack.dtype, pin_memory=True)
+                self._host = torch.empty(stack.shape, dtype=stack.dtype, device="cpu", pin_memory=True)
                 self._host.copy_(stack, non_blocking=True)
                 # Recorded on the stream of the copy, which is the current one of that device, not of the process.
                 self._event = torch.cuda.Event()

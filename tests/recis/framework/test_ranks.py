@@ -46,6 +46,10 @@ def test_two_ranks_with_uneven_data_train_evaluate_stop_and_restore_together(tmp
     assert ranks[0]["results"]["size"] == 4.0
     assert max(ranks[0]["ids"]) < 100 <= min(ranks[1]["ids"])
     assert [rank["stopped"][1] for rank in ranks] == ["another rank was asked to stop", "rank 1 wants to"]
+    assert [rank["between"] for rank in ranks] == [
+        [2, "rank 0 has seen an epoch"],
+        [2, "another rank was asked to stop"],
+    ]
     checkpoints = sorted((tmp_path / "checkpoints").iterdir())
     assert [path.name[-2:] for path in checkpoints] == ["04", "08", "10"]
     assert sorted(path.name for path in checkpoints[0].iterdir()) == ["checkpoint.json", "rank0.pt", "rank1.pt"]

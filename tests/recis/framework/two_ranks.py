@@ -48,6 +48,12 @@ class Stop(Hook):
             trainer.state.request_stop("rank 1 wants to")
 
 
+class StopBetween(Hook):
+    def after_epoch(self, trainer: Trainer) -> None:
+        if RANK == 0:
+            trainer.state.request_stop("rank 0 has seen an epoch")
+
+
 model = Model()
 data = [torch.arange(4) + 100 * RANK + step for step in range(5 + 3 * RANK)]  # rank 1 has more
 watch = Watch()
@@ -67,6 +73,8 @@ restored = make_trainer([]).restore()
 stopped = make_trainer([watch, Stop()], train_epoch=4)
 stopped.state.global_step = 10
 stopped.train()
+between = make_trainer([StopBetween()])
+between.train_and_evaluate(epochs=3, train_steps=2)
 report = {
     "steps": first.state.global_step,
     "results": results,
@@ -75,6 +83,7 @@ report = {
     "weight": model.dense.weight.tolist(),
     "ids": sorted(model.table.ids().tolist()),
     "stopped": [stopped.state.global_step, stopped.state.stop_reason],
+    "between": [between.state.global_step, between.state.stop_reason],
     "left": not dist.is_initialized(),
 }
 (OUT / f"rank{RANK}.json").write_text(json.dumps(report))

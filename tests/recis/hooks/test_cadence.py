@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recis.hooks.cadence import Cadence, check_interval
+from recis.hooks.cadence import Cadence, check_interval, check_optional_interval
 
 
 def due_steps(cadence: Cadence, steps: list[int]) -> list[int]:
@@ -17,10 +17,6 @@ def test_due_at_every_multiple_and_never_at_step_0() -> None:
 
 def test_every_step_is_due_with_a_distance_of_one() -> None:
     assert due_steps(Cadence(1), [1, 2, 3]) == [1, 2, 3]
-
-
-def test_none_is_never_due() -> None:
-    assert due_steps(Cadence(None, nullable=True), list(range(100))) == []
 
 
 def test_a_repeated_step_is_due_once() -> None:
@@ -58,9 +54,12 @@ def test_a_bad_distance_is_refused_with_its_name_and_value(value: Any) -> None:
 
 
 def test_none_is_allowed_only_where_it_means_something() -> None:
-    assert check_interval("filter_interval", None, nullable=True) is None
-    with pytest.raises(ValueError, match="or None, got 0"):
-        check_interval("filter_interval", 0, nullable=True)
+    assert check_optional_interval("train_steps", None) is None
+    assert check_optional_interval("train_steps", 3) == 3
+    with pytest.raises(ValueError, match="train_steps: expected a positive int, got 0"):
+        check_optional_interval("train_steps", 0)
+    with pytest.raises(ValueError, match="got None"):
+        check_interval("log_steps", None)
 
 
 @given(every=st.integers(1, 50), jumps=st.lists(st.integers(0, 120), max_size=60))
