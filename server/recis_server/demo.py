@@ -23,7 +23,7 @@ __all__ = ["add_arguments", "main"]
 
 INTERRUPTED = 130
 _READY = "Listening on "
-_SERVE_OPTIONS = ("host", "port", "data", "store", "bus", "blobs", "token_file", "root_path", "insecure")
+_SERVE_OPTIONS = ("host", "port", "data", "store", "bus", "blobs", "token_file", "root_path", "allow_host", "insecure")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A training waits some seconds for acknowledgements, and evaluates once more.
 _STOP_TRAINING_S = 30.0
@@ -113,10 +113,12 @@ def _start(
 def _serve_arguments(options: argparse.Namespace) -> list[str]:
     arguments = []
     for name in _SERVE_OPTIONS:
-        value = getattr(options, name, None)
-        if value is not None and value is not False:
-            option = f"--{name.replace('_', '-')}"
-            arguments += [option] if value is True else [option, str(value)]
+        option, value = f"--{name.replace('_', '-')}", getattr(options, name)
+        if value is True:
+            arguments.append(option)
+        elif value is not None:
+            for each in value if isinstance(value, list) else [value]:
+                arguments += [option, str(each)]
     return arguments
 
 
