@@ -22,6 +22,7 @@ from recis_server.errors import InvalidValue, NotFound, ServerError
 from recis_server.ingest.presence import Presence
 from recis_server.live.viewer import Viewer
 from recis_server.live.watch import Rows, Watch
+from recis_server.query.runs import shown_state
 from recis_server.query.shapes import (
     command_shape,
     controls_shape,
@@ -277,7 +278,7 @@ class Hub:
             case "run":
                 row = await self._store.run(run)
                 if row is not None:
-                    shape = run_shape(row, self._presence.state(row))
+                    shape = run_shape(row, shown_state(row, self._presence))
                     _push(viewers, ("run", run), {"type": "run", "run": shape})
             case "metrics":
                 metrics = [metric_shape(row) for row in await self._store.metrics(run)]

@@ -74,7 +74,7 @@ def parse(text: str | None) -> Request:
         request: Request = _decoder.decode(text)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")
-        raise InvalidValue(path.strip("`") or "$", message) from error
+        raise InvalidValue(path.strip("`") or "$", f"{message} - in {text[:200]!r}") from error
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise InvalidValue("$", f"expected a JSON object with a type, got {text[:80]!r}") from error
     if isinstance(request, Follow | Unfollow) and (request.run is None) == (request.runs is None):

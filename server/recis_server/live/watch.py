@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from recis_server.query.charts import read_chart
 from recis_server.query.series import Buckets, SeriesBuckets, bucketize, choose_width, encode_binary, merge
 from recis_server.store.interface import PointsSlice
 
@@ -42,6 +43,7 @@ class _Series:
     attempt: int
     first: int
     last: int
+    count: int
     buckets: Buckets
     changed: bool = False
     rows: list[Rows] = field(default_factory=list)
@@ -51,7 +53,7 @@ class _Series:
         self.changed = True
         self.rows.append(rows)
         self.num_rows += len(rows.steps)
-        self.first = min(self.first, int(rows.steps[0]))
+        self.count += len(rows.steps)
         self.last = int(rows.steps[-1])
         self.attempt = max(self.attempt, rows.attempt)
         if self.num_rows > MAX_ROWS:
@@ -138,19 +140,14 @@ class Watch:
             return None
         self._commits = {key: commit for key, (commit, _) in read.items()}
         slices = [one for _, found in read.values() for one in found if len(one.steps)]
-        first = min((int(one.steps[0]) for one in slices), default=0)
-        last = max((int(one.steps[-1]) for one in slices), default=0)
-        self._width = self._fitting(first, last)
-        self._series = {}
-        for one in slices:
-            self._series[one.key, one.rank] = _Series(
-                one.key,
-                one.rank,
-                int(one.attempts.max()),
-                int(one.steps[0]),
-                int(one.steps[-1]),
-                bucketize(one, self._width),
+        chart = read_chart(self.run, slices, "all", self.start, self.stop, self._points)
+        self._width = chart.width
+        self._series = {
+            (one.key, one.rank): _Series(
+                one.key, one.rank, shown.attempt, int(one.steps[0]), int(one.steps[-1]), len(one.steps), shown.buckets
             )
+            for one, shown in zip(slices, chart.series, strict=True)
+        }
         message = self._message("snapshot", list(self._series.values()))
         for rows in buffer:
             self._take(rows)
@@ -185,11 +182,10 @@ class Watch:
             self.stale = True
             return
         if series is None:
-            series = _Series(rows.key, rows.rank, rows.attempt, int(rows.steps[0]), 0, _no_buckets())
+            series = _Series(rows.key, rows.rank, rows.attempt, int(rows.steps[0]), 0, 0, _no_buckets())
             self._series[rows.key, rows.rank] = series
         series.add(rows, self._width)
-        first = min(one.first for one in self._series.values())
-        self.stale = self._fitting(first, max(one.last for one in self._series.values())) != self._width
+        self.stale = self._fitting() != self._width
 
     def _in_view(self, rows: Rows) -> Rows:
         inside = np.ones(len(rows.steps), dtype=bool)
@@ -209,10 +205,12 @@ class Watch:
             rows.values[inside],
         )
 
-    def _fitting(self, first: int, last: int) -> int:
-        start = first if self.start is None else self.start
-        stop = last + 1 if self.stop is None else self.stop
-        return choose_width(start, stop, self._points)
+    def _fitting(self) -> int:
+        """The width that a read would choose now; as `recis_server.query.charts.read_chart`."""
+        every = self._series.values()
+        if max(one.count for one in every) <= self._points:
+            return 1
+        return choose_width(min(one.first for one in every), max(one.last for one in every) + 1, self._points)
 
     def _message(self, kind: str, series: list[_Series]) -> bytes:
         assert kind in ("snapshot", "delta")

@@ -1,6 +1,6 @@
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,7 +204,7 @@ def test_a_value_that_does_not_fit_is_refused_and_nothing_is_stored(tmp_path: Pa
 def test_a_float_takes_finite_numbers_within_its_bounds(tmp_path: Path, value: Any) -> None:
     async def scenario(world: World) -> None:
         await world.rank(controls=[Declare(control="lr_scale", type="float", value=1.0, minimum=0, maximum=2)])
-        with pytest.raises(InvalidValue, match="^lr_scale: expected"):
+        with pytest.raises(InvalidValue, match=r"^lr_scale: expected"):
             await world.ask(value, "lr_scale")
         assert (await world.ask(2, "lr_scale")).value == 2.0
 

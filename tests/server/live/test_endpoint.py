@@ -1,0 +1,261 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from recis_server import __version__
+from recis_server.bus import Hint
+from websockets.asyncio.client import ClientConnection
+
+from recis.wire.messages import Declare, Event, Pass, Result, Status
+from tests.server.realserver import Parts, hello, points, raw, serving, trainer, until
+
+INTERVAL = Declare(control="filter_interval", type="int", value=100, step=0, minimum=1)
+
+
+@dataclass
+class Browser:
+    """A page's connection: keeps what it is told."""
+
+    connection: ClientConnection
+    told: list[dict[str, Any]] = field(default_factory=list)
+    charts: list[tuple[dict[str, Any], bytes]] = field(default_factory=list)
+
+    async def say(self, message: Any) -> None:
+        await self.connection.send(message if isinstance(message, str | bytes) else json.dumps(message))
+
+    async def read(self) -> None:
+        """Reads until the connection ends."""
+        async for message in self.connection:
+            if isinstance(message, str):
+                self.told.append(json.loads(message))
+            else:
+                length = int.from_bytes(message[:4], "little")
+                self.charts.append((json.loads(message[4 : 4 + length]), message[4 + length :]))
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [message for message in self.told if message["type"] == kind]
+
+    async def until(self, kind: str, condition: Callable[[dict[str, Any]], object] = lambda _: True) -> dict[str, Any]:
+        """The first message of this kind that fits."""
+        await until(lambda: any(condition(message) for message in self.of(kind)))
+        return next(message for message in self.of(kind) if condition(message))
+
+
+@asynccontextmanager
+async def browser(server: Parts) -> AsyncIterator[Browser]:
+    async with raw(server, "/ws/live") as connection:
+        one = Browser(connection)
+        reading = asyncio.create_task(one.read())
+        try:
+            yield one
+        finally:
+            await connection.close()
+            await reading
+
+
+def test_a_browser_is_greeted_with_version_and_scope(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as server, browser(server) as page:
+            assert await page.until("hello") == {"type": "hello", "version": __version__, "scope": "control"}
+
+    asyncio.run(scenario())
+
+
+def test_a_follower_is_told_what_is_and_then_what_changes(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as server, trainer(server) as one, browser(server) as page:
+            await one.report(points([1], loss=[0.5]), INTERVAL)
+            await page.say({"type": "follow", "run": "r1"})
+            run = (await page.until("run"))["run"]
+            assert (run["id"], run["state"], run["last_step"]) == ("r1", "running", 1)
+            assert [metric["key"] for metric in (await page.until("metrics"))["metrics"]] == ["loss"]
+            assert (await page.until("controls"))["controls"][0]["desired"] == 100
+
+            await one.report(points([2], loss=[0.4], auc=[0.7]))
+            await page.until("run", lambda message: message["run"]["last_step"] == 2)
+            await page.until("metrics", lambda message: len(message["metrics"]) == 2)
+
+            done = Pass(
+                table="users", step=2, time_ns=2_000_000_000, interval=10, rows_before=5, evicted=2, rows_after=3,
+                admitted=1, milliseconds=0.5, bytes=640,
+            )  # fmt: skip
+            await one.report(done, done)
+            assert (await page.until("passes"))["passes"] == [
+                {
+                    "step": 2,
+                    "time": 2.0,
+                    "rank": 0,
+                    "table": "users",
+                    "interval": 10,
+                    "rows_before": 5,
+                    "evicted": 2,
+                    "rows_after": 3,
+                    "admitted": 1,
+                    "milliseconds": 0.5,
+                    "bytes": 640,
+                }
+            ] * 2
+
+            await one.report(Event(kind="alert", time_ns=1, text="Loss is NaN", level="error", step=2))
+            event = (await page.until("event"))["event"]
+            assert (event["kind"], event["text"], event["rank"]) == ("alert", "Loss is NaN", 0)
+
+            command = await server.desk.request("r1", "filter_interval", 7, actor="ann")
+            await page.until("command", lambda message: message["command"]["state"] == "pending")
+            await page.until("controls", lambda message: message["controls"][0]["desired"] == 7)
+            await one.report(
+                Result(
+                    command=command.id, control="filter_interval", state="applied", step=3, time_ns=1, old=100, new=7
+                )
+            )
+            told = await page.until("command", lambda message: message["command"]["state"] == "applied")
+            assert told["command"]["ranks"]["0"]["step"] == 3
+            await page.until("event", lambda message: message["event"]["kind"] == "control")
+            assert len(page.of("event")) == 2
+
+            await one.report(Status(state="finished", time_ns=1))
+            await page.until("run", lambda message: message["run"]["state"] == "finished")
+            server.bus.publish(Hint("deleted", "r1"))
+            assert await page.until("deleted") == {"type": "deleted", "run": "r1"}
+
+    asyncio.run(scenario())
+
+
+def test_a_run_is_told_at_most_twice_a_second(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as server, trainer(server) as one, browser(server) as page:
+            await page.say({"type": "follow", "run": "r1"})
+            await page.until("run")
+            began = asyncio.get_running_loop().time()
+            for step in range(20):
+                await one.report(points([step], loss=[1.0]))
+            await page.until("run", lambda message: message["run"]["last_step"] == 19)
+            took = asyncio.get_running_loop().time() - began
+            assert len(page.of("run")) <= 2 + 2 * took + 1
+
+    asyncio.run(scenario())
+
+
+def test_the_list_of_runs_is_told_without_following_each(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as server, browser(server) as page:
+            await page.say({"type": "follow", "runs": True})
+            await page.until("hello")
+            await until(lambda: len(server.hub._lists) == 1)
+            async with trainer(server, hello("first", "w1")) as one, trainer(server, hello("second", "w2")):
+                await page.until("run", lambda message: message["run"]["id"] == "first")
+                await page.until("run", lambda message: message["run"]["id"] == "second")
+                await one.report(Event(kind="alert", time_ns=1, text="x"))
+            await page.until(
+                "run", lambda message: (message["run"]["id"], message["run"]["state"]) == ("first", "disconnected")
+            )
+            assert not page.of("metrics")
+            assert not page.of("event")
+            await page.say({"type": "unfollow", "runs": True})
+            await until(lambda: not server.hub._lists)
+
+    asyncio.run(scenario())
+
+
+def test_what_is_watched_comes_as_a_snapshot_and_then_as_changed_buckets(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as server, trainer(server) as one, browser(server) as page:
+            await one.report(points([1, 2, 3], loss=[1.0, 2.0, 3.0], secret=[9.0, 9.0, 9.0]))
+            await page.say({"type": "watch", "id": 5, "run": "r1", "keys": ["loss"], "points": 2})
+            await until(lambda: page.charts)
+            head, body = page.charts[0]
+            assert (head["type"], head["id"], head["run"], head["width"]) == ("snapshot", 5, "r1", 2)
+            assert head["series"] == [{"key": "loss", "rank": 0, "attempt": 1, "n": 2, "offset": 0}]
+            assert np.frombuffer(body, "<f8").reshape(8, 2)[0].tolist() == [0.0, 2.0]
+            await one.report(points([4], loss=[4.0]))
+            await until(lambda: len(page.charts) == 2)
+            # Three buckets of two do not fit: a new snapshot of twice the width.
+            assert (page.charts[1][0]["type"], page.charts[1][0]["width"]) == ("snapshot", 4)
+            await one.report(points([5], loss=[50.0]))
+            await until(lambda: len(page.charts) == 3)
+            head, body = page.charts[2]
+            assert head["type"] == "delta"
+            assert np.frombuffer(body, "<f8").tolist() == [4.0, 5.0, 4.0, 50.0, 27.0, 50.0, 2.0, 0.0]
+            await page.say({"type": "unwatch", "id": 5})
+            await until(lambda: server.hub.num_watches == 0)
+            await one.report(points([6], loss=[1.0]))
+            await page.say({"type": "watch", "id": 6, "run": "r1", "keys": ["secret", "later"], "rank": "all"})
+            await until(lambda: len(page.charts) == 4)
+            assert [series["key"] for series in page.charts[3][0]["series"]] == ["secret"]
+            await one.report(points([7], later=[1.0]))
+            await until(lambda: len(page.charts) == 5)
+            assert [series["key"] for series in page.charts[4][0]["series"]] == ["later"]
+
+    asyncio.run(scenario())
+
+
+def test_a_watch_replaces_the_one_with_its_id_and_ends_with_its_connection(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as server, trainer(server) as one:
+            await one.report(points([1], loss=[1.0], qps=[2.0]))
+            async with browser(server) as page:
+                await page.say({"type": "watch", "id": 1, "run": "r1", "keys": ["loss"]})
+                await page.say({"type": "watch", "id": 1, "run": "r1", "keys": ["qps"]})
+                await page.say({"type": "follow", "run": "r1"})
+                await until(lambda: any(head["series"][0]["key"] == "qps" for head, _ in page.charts))
+                await one.report(points([2], loss=[1.0], qps=[2.0]))
+                await until(lambda: any(head["type"] == "delta" for head, _ in page.charts))
+                deltas = [head for head, _ in page.charts if head["type"] == "delta"]
+                assert {series["key"] for head in deltas for series in head["series"]} == {"qps"}
+            await until(lambda: server.hub.num_watches == 0 and not server.hub._topics)
+
+    asyncio.run(scenario())
+
+
+def test_ten_times_a_second_is_the_most_for_one_watch(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as server, trainer(server) as one, browser(server) as page:
+            await one.report(points([0], loss=[1.0]))
+            await page.say({"type": "watch", "id": 1, "run": "r1", "keys": ["loss"]})
+            await until(lambda: page.charts)
+            began = asyncio.get_running_loop().time()
+            for step in range(1, 30):
+                await one.report(points([step], loss=[1.0]))
+            await until(lambda: sum(head["series"][0]["n"] for head, _ in page.charts if head["type"] == "delta") >= 29)
+            took = asyncio.get_running_loop().time() - began
+            assert len(page.charts) <= 10 * took + 2
+
+    asyncio.run(scenario())
+
+
+WATCH = {"type": "watch", "id": 9, "run": "r1", "keys": ["loss"]}
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "field", "watch_id"),
+    [
+        ("not json", "invalid", "$", None),
+        (b"binary", "invalid", "$", None),
+        ({"type": "nonsense"}, "invalid", "$.type", None),
+        ({"type": "follow", "run": "nope"}, "not_found", None, None),
+        ({**WATCH, "points": 0}, "invalid", "$.points", None),
+        ({**WATCH, "run": "nope"}, "not_found", None, 9),
+        ("x" * 70_000, "too_large", None, None),
+    ],
+)
+def test_bad_input_is_one_error_and_the_connection_lives(
+    tmp_path: Path, message: Any, code: str, field: str | None, watch_id: int | None
+) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as server, trainer(server) as one, browser(server) as page:
+            await one.report(points([1], loss=[1.0]))
+            await page.say(message)
+            error = await page.until("error")
+            assert (error["error"]["code"], error["error"]["field"], error.get("id")) == (code, field, watch_id)
+            assert error["error"]["message"]
+            await page.say({"type": "follow", "run": "r1"})
+            await page.until("run")
+            assert len(page.of("error")) == 1
+
+    asyncio.run(scenario())

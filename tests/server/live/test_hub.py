@@ -1,0 +1,127 @@
+import asyncio
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from fastapi import WebSocket
+from recis_server.bus import Hint
+from recis_server.errors import InvalidValue, NotFound
+from recis_server.live import hub as module
+from recis_server.live.hub import MAX_FOLLOWS, MAX_WATCHES
+from recis_server.live.viewer import Viewer
+from recis_server.live.watch import Watch
+from recis_server.store.interface import EventRow, StoredFrame
+
+from recis.wire.messages import Frame
+from tests.server.realserver import Parts, hello, parts, points, until
+
+
+class Page(Viewer):
+    """A viewer that keeps what it is given instead of sending it."""
+
+    def __init__(self, server: Parts) -> None:
+        super().__init__(cast("WebSocket", None), server.store)
+        self.given: list[dict[str, Any]] = []
+        self.woken = 0
+
+    def push(self, thing: Any, message: dict[str, Any]) -> None:
+        self.given.append(message)
+
+    def wake(self) -> None:
+        self.woken += 1
+
+
+def watch(number: int = 1, run: str = "r1", key: str = "loss") -> Watch:
+    return Watch(number, run, (key,), rank=0, start=None, stop=None, points=10)
+
+
+def test_points_wake_only_those_who_watch_them(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            row = await server.store.register(hello(), 1)
+            await server.store.register(hello("r2", "w2"), 1)
+            loss, qps, other = Page(server), Page(server), Page(server)
+            await server.hub.watch(loss, watch(key="loss"))
+            await server.hub.watch(qps, watch(key="qps"))
+            await server.hub.watch(other, watch(run="r2"))
+            for page in (loss, qps, other):
+                (one,) = page.watches.values()
+                one.begin()
+                one.snapshot({one.keys[0]: (0, ())})
+                page.woken = 0
+            await server.store.append(StoredFrame(row, Frame(n=1, records=(points([1], loss=[1.0], x=[2.0]),)), 1))
+            assert [page.woken for page in (loss, qps, other)] == [1, 0, 0]
+            server.hub.forget(loss)
+            await server.store.append(StoredFrame(row, Frame(n=2, records=(points([2], loss=[1.0]),)), 1))
+            assert loss.woken == 1
+
+    asyncio.run(scenario())
+
+
+def test_unknown_runs_are_not_found(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            page = Page(server)
+            with pytest.raises(NotFound):
+                await server.hub.follow(page, "r1")
+            with pytest.raises(NotFound):
+                await server.hub.watch(page, watch())
+            server.hub.unfollow(page, "r1")
+            server.hub.unwatch(page, 1)
+            assert server.hub.num_watches == 0
+
+    asyncio.run(scenario())
+
+
+def test_one_browser_cannot_ask_for_more_than_the_limits(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            page = Page(server)
+            await server.store.register(hello(), 1)
+            for number in range(MAX_WATCHES):
+                await server.hub.watch(page, watch(number))
+            await server.hub.watch(page, watch(0, key="qps"))
+            with pytest.raises(InvalidValue, match=str(MAX_WATCHES)):
+                await server.hub.watch(page, watch(MAX_WATCHES))
+            for number in range(MAX_FOLLOWS + 1):
+                await server.store.register(hello(f"run{number}", f"w{number}"), 1)
+            for number in range(MAX_FOLLOWS):
+                await server.hub.follow(page, f"run{number}")
+            with pytest.raises(InvalidValue, match=str(MAX_FOLLOWS)):
+                await server.hub.follow(page, f"run{MAX_FOLLOWS}")
+
+    asyncio.run(scenario())
+
+
+def test_silence_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 0.05)
+
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            page = Page(server)
+            await server.store.register(hello(), 1)
+            await server.hub.close()
+            await server.hub.open()
+            await server.hub.follow(page, "r1")
+            await until(lambda: sum(message["type"] == "run" for message in page.given) >= 3)
+
+    asyncio.run(scenario())
+
+
+def test_an_event_is_told_once_and_older_ones_not_at_all(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            await server.store.register(hello(), 1)
+            for text in ("old", "older"):
+                await server.store.add_event("r1", EventRow(0, "alert", "info", 1, None, None, text, {}))
+            page = Page(server)
+            await server.hub.follow(page, "r1")
+            for text in ("new", "newer"):
+                await server.store.add_event("r1", EventRow(0, "alert", "info", 1, None, None, text, {}))
+                server.bus.publish(Hint("events", "r1"))
+                server.bus.publish(Hint("events", "r1"))
+            await until(lambda: sum(message["type"] == "event" for message in page.given) >= 2)
+            texts = [message["event"]["text"] for message in page.given if message["type"] == "event"]
+            assert texts == ["new", "newer"]
+
+    asyncio.run(scenario())
