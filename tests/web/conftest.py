@@ -1,21 +1,14 @@
 """A real server, a small live training beside it, and a browser page that fails its test on any console error."""
 
-import re
 import shutil
-import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import ConsoleMessage, Page
 
-import recis.monitor
-from recis.wire.messages import Pass
 from tests.e2e.processes import RunningCommand
-
-STEP_S = 0.02
-NOT_TODAY = 13
+from tests.web.training import Console, Training
 
 
 @pytest.fixture(scope="session")
@@ -27,22 +20,6 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
     # Containers and CI run as root, where Chromium's sandbox cannot be had.
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     return {**browser_type_launch_args, "args": arguments} | ({"executable_path": system} if system else {})
-
-
-class Console:
-    """What a page complained about; `allow` names the complaints that a test provokes."""
-
-    def __init__(self) -> None:
-        self.errors: list[str] = []
-        self._allowed: list[str] = []
-
-    def allow(self, pattern: str) -> None:
-        """Accepts errors that match."""
-        self._allowed.append(pattern)
-
-    def unexpected(self) -> list[str]:
-        """The errors that no test asked for."""
-        return [error for error in self.errors if not any(re.search(pattern, error) for pattern in self._allowed)]
 
 
 @pytest.fixture
@@ -58,65 +35,6 @@ def console(page: Page) -> Iterator[Console]:
     page.on("pageerror", lambda error: console.errors.append(f"{error}\n{error.stack}"))
     yield console
     assert console.unexpected() == []
-
-
-class Training:
-    """Stands in for a training process: reports through the bridge, from a thread, until it is stopped."""
-
-    def __init__(self, url: str, folder: Path, run_id: str, name: str) -> None:
-        self.run = recis.monitor.init(
-            url, project="films", name=name, run_id=run_id, tags=["demo"], spool_dir=str(folder / f"spool-{run_id}")
-        )
-        self.interval: int | None = 100
-        self.run.control(
-            "filter_interval",
-            type="int",
-            value=100,
-            minimum=1,
-            nullable=True,
-            unit="steps",
-            on_change=self.set_interval,
-        )
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._train, name=f"training-{run_id}")
-
-    def set_interval(self, interval: int | None) -> None:
-        """Takes any interval but one."""
-        if interval == NOT_TODAY:
-            raise ValueError("13 is not taken today")
-        self.interval = interval
-
-    def start(self) -> None:
-        """Trains in its thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends the run."""
-        self._stop.set()
-        self._thread.join(20)
-        self.run.finish(timeout_s=10)
-
-    def _train(self) -> None:
-        step = last = 0
-        while not self._stop.wait(STEP_S):
-            step += 1
-            values: dict[str, float] = {"loss": 0.4 + 0.3 / step, "train/lr": 1e-3, "monitor/queue": 0.0}
-            if step % 10 == 0:
-                values["qps"] = 1 / STEP_S + step % 7
-            if step == 30:
-                values["loss"] = float("nan")
-            self.run.log(values, step)
-            if self.interval and step - last >= self.interval:
-                last = step
-                self.run.filter_pass(filter_pass(step, self.interval))
-
-
-def filter_pass(step: int, interval: int) -> Pass:
-    """A pass over the table `user` that takes as many rows as it finds new ones."""
-    return Pass(
-        table="user", step=step, time_ns=0, interval=interval, rows_before=1000, evicted=40, rows_after=960,
-        admitted=40, milliseconds=1.5, bytes=61_440,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

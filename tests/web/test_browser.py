@@ -11,8 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.processes import RunningCommand, get_json, until
-
-from .conftest import NOT_TODAY, Console, Training
+from tests.web.training import NOT_TODAY, Console, Training
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -80,6 +79,7 @@ def test_charts_are_pushed_and_never_asked_for(page: Page, console: Console, ser
     opened(page, server)
     page.get_by_role("link", name="deepfm", exact=True).click()
     for name in ("loss", "qps", "train/lr"):
+        chart(page, name).scroll_into_view_if_needed()
         expect(chart(page, name).locator("canvas")).to_be_visible()
     quiet = len(asked)
     text = chart(page, "loss").inner_text()
@@ -133,7 +133,7 @@ def test_the_keyboard_reaches_everything(page: Page, console: Console, server: s
     page.keyboard.press("j")
     expect(chart(page, "loss").get_by_role("img")).to_be_focused()
     page.keyboard.press("ArrowLeft")
-    expect(page.get_by_role("status").filter(has_text=re.compile(r"^step \d+: 0\.\d+"))).to_have_count(1)
+    expect(page.get_by_role("status").filter(has_text=re.compile(r"^step [\d\u202f]+: 0\.\d+"))).to_have_count(1)
     page.keyboard.press("+")
     expect(page.get_by_role("button", name="Back to live")).to_be_visible()
     page.keyboard.press("0")
@@ -163,11 +163,11 @@ def test_an_interval_is_applied_at_a_step_and_can_be_taken_back(
 
 def test_off_is_a_value_where_the_control_allows_it(page: Page, console: Console, server: str, live: Training) -> None:
     opened(page, f"{server}/run/live/tables")
-    page.get_by_label("off").check()
+    page.get_by_role("checkbox", name="off").check()
     page.get_by_role("button", name="Apply").click()
     says(page, r"off: applied at step \d+")
     assert live.interval is None
-    page.get_by_label("off").uncheck()
+    page.get_by_role("checkbox", name="off").uncheck()
     apply(page, "100")
     until(lambda: live.interval == 100, 10, "the filter to be on again")
 

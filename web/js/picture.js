@@ -1,6 +1,6 @@
 // @ts-check
 /** Turns what is held of a chart into what is drawn: lines, marks and a sentence. Pure. */
-import { short } from './format.js';
+import { measure } from './format.js';
 import { lastValue, total, valueRange } from './series.js';
 
 const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
@@ -60,6 +60,6 @@ export function summary(title, list, range) {
   const early = s.mean[Math.floor(s.n / 2)];
   const change = (s.mean[s.n - 1] - early) / (found && found[1] > found[0] ? found[1] - found[0] : 1);
   const trend = change > 0.1 ? 'rising' : change < -0.1 ? 'falling' : 'steady';
-  const ends = found ? `, lowest ${short(found[0])}, highest ${short(found[1])}` : '';
-  return `${title}: last ${short(last)} at step ${s.x[s.n - 1]}${ends}, ${trend}`;
+  const ends = found ? `, lowest ${measure(title, found[0])}, highest ${measure(title, found[1])}` : '';
+  return `${title}: last ${measure(title, last)} at step ${s.x[s.n - 1]}${ends}, ${trend}`;
 }

@@ -145,7 +145,10 @@ export class Session {
         if (own) state.run.value = message.run;
         else if (route.page !== 'run') putRuns([message.run]);
         return;
-      case 'error': console.warn('The server refused a message:', message.error?.message); return;
+      case 'error':
+        // An unknown run has its own page already, from the request beside this message.
+        if (message.error.code !== 'not_found') console.warn('The server refused a message:', message.error.message);
+        return;
     }
     if (!own) return;
     switch (message.type) {
