@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -61,7 +62,10 @@ class Outbox:
         self._closed: deque[Segment] = deque(segments)  # bounded by _max_segments in _roll
         self._segment: Segment | None = None
         self._spare: Segment | None = None
-        self._number = segments[-1].number if segments else 0
+        # One number per attempt to make a segment: the sender may be making a spare while the training thread, out of
+        # room, makes its own.
+        self._numbers = count(segments[-1].number + 1 if segments else 1)
+        self._full = False
         self._last_frame = max((segment.last_frame for segment in segments), default=0)
         self._acked = 0
         self._uncut_points = 0
@@ -116,13 +120,14 @@ class Outbox:
         with self._lock:
             if self._spare is not None or self._segment is None:
                 return
-            number = self._number + 1
+            number = next(self._numbers)
         try:
             spare = Segment.create(number, SEGMENT_BYTES, self._folder)
         except OSError:
             return  # _roll meets the same error when it matters, and says so
         with self._lock:
-            if self._spare is None and self._number + 1 == number:
+            # A segment made meanwhile has a higher number: the spare would stand before it, with later frames.
+            if self._segment is not None and self._segment.number < number:
                 self._spare = spare
                 return
         spare.remove()
@@ -231,22 +236,19 @@ class Outbox:
         self._layouts.clear()
         while len(self._closed) >= self._max_segments:
             self._drop_oldest()
-        self._number += 1
-        if self._spare is not None and self._spare.number == self._number:
-            self._segment, self._spare = self._spare, None
-            self._segment.begin(max(self._last_frame, self._acked))
-            return
-        while True:
+        self._segment, self._spare = self._spare, None
+        while self._segment is None:
             try:
-                self._segment = Segment.create(self._number, SEGMENT_BYTES, self._folder)
-                self._segment.begin(max(self._last_frame, self._acked))
-                return
+                self._segment = Segment.create(next(self._numbers), SEGMENT_BYTES, self._folder)
             except OSError as error:
                 if not self._closed:
-                    _logger.warning("no room for a spool segment, dropping what is reported: %s", error)
-                    self._number -= 1
+                    if not self._full:
+                        _logger.warning("no room for a spool segment, dropping what is reported: %s", error)
+                    self._full = True
                     return
                 self._drop_oldest()
+        self._full = False
+        self._segment.begin(max(self._last_frame, self._acked))
 
     def _drop_oldest(self) -> None:
         segment = self._closed.popleft()

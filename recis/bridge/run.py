@@ -246,9 +246,9 @@ class Run:
         )
 
     @_guarded
-    def line(self, text: str, step: int | None = None, level: str = "info") -> None:
-        """Adds a line to the run's log."""
-        self._append(Line(time_ns=time.time_ns(), text=text[:MAX_TEXT_CHARS], level=level, step=step))
+    def line(self, text: str, step: int | None = None, time_ns: int | None = None) -> None:
+        """Adds a line to the run's log; `time_ns` is when it was made, in Unix nanoseconds, now when None."""
+        self._append(Line(time_ns=time_ns or time.time_ns(), text=text[:MAX_TEXT_CHARS], step=step))
 
     @_guarded
     def filter_pass(self, report: Pass) -> None:

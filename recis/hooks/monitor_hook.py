@@ -16,7 +16,7 @@ from recis.hooks.filter_hook import FilterPass, HashTableFilterHook
 from recis.hooks.hook import Hook
 from recis.hooks.logger_hook import LoggerHook, LogLine
 from recis.hooks.profiler_hook import ProfilerHook, TraceFile
-from recis.metrics.registry import MetricsReader, current_registry
+from recis.metrics.registry import MetricsReader, MetricsRegistry, current_registry
 from recis.wire.messages import Pass
 
 if TYPE_CHECKING:
@@ -83,9 +83,10 @@ class MonitorHook(Hook):
         }
         recis.monitor.check_options(url=url, token=token, mode=mode, run_id=run_id)
         self._cadence = Cadence(every)
+        self._registry: MetricsRegistry | None = None
         self._reader: MetricsReader | None = None
         self._held: dict[str, Any] = {}
-        self._held_step = 0
+        self._last_step = 0
         self._filter: HashTableFilterHook | None = None
         self._logger: LoggerHook | None = None
         self._profiler: ProfilerHook | None = None
@@ -104,7 +105,9 @@ class MonitorHook(Hook):
     # --- events
 
     def before_train(self, trainer: "Trainer") -> None:  # noqa: D102 - as in Hook
-        self._reader = trainer.metrics.reader()
+        if self._reader is None or self._registry is not trainer.metrics:
+            self._registry = trainer.metrics
+            self._reader = trainer.metrics.reader()
         self._watched.extend(hook for hook in trainer.hooks if hook is not self and hook not in self._watched)
         self._open()
 
@@ -113,7 +116,7 @@ class MonitorHook(Hook):
             self._open()
         if self.run is None or not self.run.is_open:
             return
-        step = int(global_step)
+        step = self._last_step = int(global_step)
         assert self._reader is not None
         fresh = self._reader.take()
         if metrics:
@@ -125,7 +128,7 @@ class MonitorHook(Hook):
             if fresh:
                 self.run.log(fresh, step)
         else:
-            self._held, self._held_step = fresh, step
+            self._held = fresh
         self._after_boundary(self.run, step)
 
     def after_evaluate(self, trainer: "Trainer") -> None:  # noqa: D102 - as in Hook
@@ -138,8 +141,10 @@ class MonitorHook(Hook):
             return
         if self._own_profiler is not None:
             self._own_profiler.end()
-        if self._held:
-            run.log(self._held, self._held_step)
+        rest = {**self._held, **(self._reader.take() if self._reader is not None else {})}
+        if rest:  # held back by `every`, or set after the last step
+            run.log(rest, self._last_step)
+        self._held = {}
         error = trainer.state.error if trainer is not None else None
         run.finish(error=describe(error) if error is not None else None)
 
@@ -244,7 +249,7 @@ class MonitorHook(Hook):
 
     def _report_line(self, line: LogLine) -> None:
         if self.run is not None:
-            self.run.line(line.text, line.step)
+            self.run.line(line.text, line.step, line.time_ns)
 
     def _report_trace(self, trace: TraceFile) -> None:
         if self.run is not None:
