@@ -31,7 +31,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = folder.glob("*.whl")
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
     install = [str(folder / "venv/bin/python"), "-m", "pip", "install", "--quiet", f"{wheel}[server]"]
-    subprocess.run(install, check=True, cwd=folder)
+    subprocess.run(install, check=True, cwd=folder, capture_output=True)
     return folder / "venv"
 
 
@@ -44,7 +44,7 @@ def test_the_installed_server_serves_the_page_and_takes_numbers(environment: Pat
     try:
         until(lambda: "Listening on " in log.read_text() or server.poll() is not None, 30, "the server listens")
         url = log.read_text().split("Listening on ")[1].split()[0]
-        for path, part in (("/", b"<main"), ("/static/js/main.js", b"import")):
+        for path, part in (("/", b'src="/static/js/main.js"'), ("/static/js/main.js", b"import")):
             with urllib.request.urlopen(url + path, timeout=10) as answer:
                 assert part in answer.read()
         script = f"URL = {url!r}\n{USE_THE_BRIDGE}"

@@ -102,7 +102,25 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis_server.store",
         "recis_server.traces",
     },
+    "recis_server.serving": {
+        "recis.wire",
+        "recis_server.access",
+        "recis_server.errors",
+        "recis_server.main",
+        "recis_server.settings",
+    },
     "recis_server.demo": {"recis_server.settings"},
+    "recis_server.cli": {
+        "recis_server",
+        "recis_server.access",
+        "recis_server.demo",
+        "recis_server.errors",
+        "recis_server.query",
+        "recis_server.serving",
+        "recis_server.settings",
+        "recis_server.store",
+    },
+    "recis_server.__main__": {"recis_server.cli"},
 }
 
 LAZY: dict[str, str] = {}
