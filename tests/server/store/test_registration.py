@@ -1,0 +1,103 @@
+from pathlib import Path
+
+from recis.wire.messages import Status
+from tests.server.store.streams import frame, greeting, opened, run
+
+
+def test_a_run_is_what_its_first_rank_said_and_gaps_are_filled(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            await store.register(greeting(rank=1, world_size=2, writer="w1"), 5)
+            await store.register(greeting(name="mine", tags=("x",), config={"lr": 1}, world_size=2, project="other"), 6)
+            found = await store.run("r")
+            assert found is not None
+            assert (found.project, found.name, found.tags, found.config) == ("default", "mine", ("x",), {"lr": 1})
+            assert (found.created_ns, found.attempts) == (5, 1)
+
+    run(scenario)
+
+
+def test_what_a_user_changed_stays(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            await store.register(greeting(name="first", tags=("x",)), 1)
+            changed = await store.update_run("r", name="chosen", tags=["a", "b"], notes="n")
+            assert changed is not None
+            assert (changed.name, changed.tags, changed.notes) == ("chosen", ("a", "b"), "n")
+            await store.register(greeting(name="first", tags=("x",), attempt="b", writer="w2"), 2)
+            found = await store.run("r")
+            assert found is not None
+            assert (found.name, found.tags, found.notes, found.attempts) == ("chosen", ("a", "b"), "n", 2)
+            assert await store.update_run("nobody", name="x", tags=None, notes=None) is None
+
+    run(scenario)
+
+
+def test_names_of_any_kind_are_kept_and_long_ones_cut(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            for number, name in enumerate(("../../etc", "a\0b", "🦊" * 10, "<script>alert(1)</script>", "x" * 10_000)):
+                await store.register(greeting(run=f"r{number}", name=name, project=name, tags=(name,) * 100), 1)
+                found = await store.run(f"r{number}")
+                assert found is not None
+                assert found.name == (name if len(name) <= 256 else "x" * 255 + "…")
+                assert found.project == found.name
+                assert len(found.tags) == 64
+
+    run(scenario)
+
+
+def test_a_config_of_any_shape_is_kept(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            await store.register(greeting(config={"a": {1: b"x"}, "b": [float("inf")]}), 1)
+            found = await store.run("r")
+            assert found is not None
+            assert found.config == {"a": {"1": "b'x'"}, "b": [float("inf")]}
+
+    run(scenario)
+
+
+def test_the_state_is_what_the_ranks_of_the_newest_attempt_said(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            zero = await store.register(greeting(world_size=2), 1)
+            one = await store.register(greeting(rank=1, world_size=2, writer="w1"), 1)
+
+            async def state() -> tuple[str, str]:
+                found = await store.run("r")
+                assert found is not None
+                return found.state, found.message
+
+            await store.append(frame(zero, 1, Status(state="finished", time_ns=1)))
+            assert await state() == ("running", "")
+            await store.append(frame(one, 1, Status(state="failed", time_ns=1, message="ValueError: no")))
+            assert await state() == ("failed", "ValueError: no")
+            again = await store.register(greeting(attempt="b", writer="w2"), 2)
+            assert await state() == ("running", "")
+            await store.append(frame(again, 1, Status(state="finished", time_ns=1)))
+            assert await state() == ("finished", "")
+
+    run(scenario)
+
+
+def test_runs_are_paged_sorted_and_searched(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            for number in range(7):
+                project = "even" if number % 2 == 0 else "odd"
+                await store.register(greeting(run=f"r{number}", project=project, name=f"Name{number // 4}"), number)
+            seen: list[str] = []
+            cursor: str | None = None
+            while True:
+                page = await store.runs(project=None, text=None, sort="name", limit=3, cursor=cursor)
+                seen += [row.id for row in page.runs]
+                cursor = page.next_cursor
+                if cursor is None:
+                    break
+            assert seen == [f"r{number}" for number in range(7)]
+            page = await store.runs(project="even", text="name1", sort="-created_at", limit=10, cursor=None)
+            assert [row.id for row in page.runs] == ["r6", "r4"]
+            assert page.next_cursor is None
+
+    run(scenario)
