@@ -31,6 +31,15 @@ def test_with_exit_it_ends_with_0_and_every_point_is_stored(tmp_path: Path) -> N
         assert {trace["step"] for trace in traces if trace["state"] == "ready"} == {25, 50}
 
 
+def test_the_server_outlives_the_training_until_it_is_interrupted(tmp_path: Path) -> None:
+    with RunningCommand(tmp_path, "demo", "--steps", "20", "--rate", "0", "--no-browser") as demo:
+        address = demo.wait_for(r"The training ended with code 0. (\S+) stays", limit_s=120).rstrip("/")
+        (run,) = get_json(f"{address}/api/v1/runs")["runs"]
+        assert (run["state"], run["last_step"]) == ("finished", 20)
+        assert demo.interrupt() == 0
+        assert demo.processes() == []
+
+
 def test_two_ranks_are_one_run_and_sigterm_stops_all(tmp_path: Path) -> None:
     with RunningCommand(tmp_path, "demo", "--ranks", "2", "--rate", "10", "--no-browser") as demo:
         address = demo.wait_for(r"Watch the training at (\S+)", limit_s=120)
