@@ -15,7 +15,7 @@ export function OutcomeLine({ name, unit = '', problem = '', page }) {
   const command = attempt && state.commands.value.find((c) => c.id === attempt.id);
   const found = problem ? { tone: 'bad', text: `refused: ${problem}`, retry: false } : outcome(attempt, command, state.now.value, unit);
   return html`<p class=${`outcome ${found?.tone ?? ''}`} role="status" id=${`outcome-${name}`}>${found && html`<i aria-hidden="true" /><span>${found.text}</span>`}
-    ${found?.retry && html`<button onClick=${() => page.session.retry(name)}>Send again</button>`}</p>`;
+    ${found?.retry && html`<button type="button" onClick=${() => page.session.retry(name)}>Send again</button>`}</p>`;
 }
 
 /** Who set what, newest first, each with a way back. @param {{control: Control, page: Page}} props */
@@ -29,7 +29,7 @@ function History({ control, page }) {
       <span class=${`name ${command.state === 'rejected' || command.state === 'expired' ? 'bad' : 'muted'}`} title=${ledgerText(command)}>${ledgerText(command)}</span>
       <span class="muted fixed"><${Ago} at=${command.requested_at} /></span>
       ${done && before !== undefined && state.mayControl.value
-        ? html`<button class="quiet" onClick=${() => page.session.apply(control.name, before, `revert of ${command.id}`)} title=${`Set it back to ${setting(before)}`} aria-label=${`Revert to ${setting(before)}`}>Revert</button>` : html`<span />`}</li>`;
+        ? html`<button type="button" class="quiet" onClick=${() => page.session.apply(control.name, before, `revert of ${command.id}`)} title=${`Set it back to ${setting(before)}`} aria-label=${`Revert to ${setting(before)}`}>Revert</button>` : html`<span />`}</li>`;
   })}</ol>`;
 }
 
