@@ -46,13 +46,21 @@ def error_body(error: ServerError) -> dict[str, Any]:
 
 
 class Gate:
-    """ASGI middleware, see the module; `app.state` has the `access` and `hosts` to ask."""
+    """ASGI middleware, see the module; `app.state` has the `access` and `hosts` to ask.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: what is behind the door.
+        root_path: the path below which a proxy shows this server; requests may come with it or without.
+    """
+
+    def __init__(self, app: ASGIApp, *, root_path: str) -> None:
         self._app = app
+        self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request or upgrade."""
+        if self._root_path:
+            scope["root_path"] = self._root_path
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "websocket":

@@ -58,14 +58,13 @@ def create_app(settings: Settings) -> FastAPI:
         title="ReCIS Monitor",
         version=__version__,
         lifespan=lifespan,
-        root_path=settings.root_path,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
     app.state.hosts = Hosts(settings)
     app.state.pages = pages.load_pages(settings.root_path)
-    app.add_middleware(Gate)
+    app.add_middleware(Gate, root_path=settings.root_path)
     install_error_answers(app)
     for router in _ROUTERS:
         app.include_router(router)

@@ -50,6 +50,9 @@ async def _on_bad_request(request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     # The place starts with the kind of input (query, path, body); users know their own names only.
     place = [str(part) for part in first["loc"][1:]] or [str(first["loc"][0])]
+    if first["type"] == "json_invalid":
+        message = f"expected a JSON object, got something else: {first['ctx']['error']}"
+        return json_answer(error_body(InvalidValue("body", message)), InvalidValue.status)
     if first["type"] == "missing":
         message = f"expected a value for {'.'.join(place)}, got none"
     else:

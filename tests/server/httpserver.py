@@ -1,0 +1,100 @@
+"""The whole app in this process, asked over ASGI; and the real command in a process of its own."""
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from recis_server.main import create_app
+from recis_server.settings import Settings
+from recis_server.store.interface import StoredFrame, StreamRow
+
+from recis.wire.messages import Declare, Event, Frame, FrameRecord, Hello
+from tests.server.realserver import points
+
+ADDRESS = "http://127.0.0.1:8765"
+
+
+def settings(folder: Path, **more: Any) -> Settings:
+    """Settings with their data in `folder`, whatever the environment says."""
+    return Settings(**{"data": folder, "port": 0, **more})
+
+
+@dataclass
+class Site:
+    """An open app and a client on its loopback address."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+
+    async def run(self, run: str = "r", *records: FrameRecord, **hello: Any) -> StreamRow:
+        """A run with one writer whose first frame holds the records."""
+        store = self.app.state.store
+        row: StreamRow = await store.register(Hello(run=run, writer=f"w-{run}", attempt="a", **hello), time.time_ns())
+        await store.append(StoredFrame(row, Frame(n=row.acked + 1, records=records), time.time_ns()))
+        return row
+
+    async def filled(self) -> StreamRow:
+        """A run with something of everything."""
+        return await self.run(
+            "r",
+            points([1, 2, 3], loss=[3.0, float("nan"), 1.0], lr=[0.1, 0.1, 0.1]),
+            Event(kind="alert", time_ns=1, text="Loss is NaN", level="error", step=2),
+            Declare(control="filter_interval", type="int", value=100, minimum=1, maximum=1000, nullable=True),
+        )
+
+
+@asynccontextmanager
+async def site(folder: Path, **more: Any) -> AsyncIterator[Site]:
+    """An app between opening and closing."""
+    app = create_app(settings(folder, **more))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ADDRESS) as client,
+    ):
+        yield Site(app, client)
+
+
+def ask(folder: Path, scenario: Callable[[Site], Coroutine[Any, Any, None]], **more: Any) -> None:
+    """Runs a test's coroutine against an app of its own."""
+
+    async def whole() -> None:
+        async with asyncio.timeout(60), site(folder, **more) as opened:
+            await scenario(opened)
+
+    asyncio.run(whole())
+
+
+@dataclass
+class Process:
+    """A running `recis-monitor serve`."""
+
+    url: str
+    first_line: str
+    child: "subprocess.Popen[str]"
+
+
+@contextmanager
+def serve(folder: Path, *arguments: str) -> Iterator[Process]:
+    """The real command on a free port, killed at the end if it still runs."""
+    command = [sys.executable, "-m", "recis_server", "serve", "--port", "0", "--data", str(folder), *arguments]
+    with (folder.parent / f"{folder.name}.log").open("a") as log:
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    assert child.stdout is not None
+    try:
+        line = child.stdout.readline()
+        url = line.removeprefix("Listening on ").split("?")[0].strip().rstrip("/")
+        yield Process(url, line, child)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        child.wait(10)
+        child.stdout.close()

@@ -1,0 +1,136 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.server.httpserver import Site, ask, site
+from tests.server.realserver import points
+
+NAMES = ["../../etc/passwd", "a\0b", "🦊", "<script>alert(1)</script>", "x" * 256]
+
+
+def test_a_run_is_listed_with_all_that_is_promised(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await site.filled()
+        answer = (await site.client.get("/api/v1/runs")).json()
+        (run,) = answer["runs"]
+        assert answer["next_cursor"] is None
+        assert run == (await site.client.get("/api/v1/runs/r")).json()
+        promised = "id project name state created_at updated_at ranks world_size attempts last_step summary tags config received"
+        assert set(run) >= set(promised.split())
+        assert (run["id"], run["state"], run["last_step"], run["ranks"]) == ("r", "disconnected", 3, [0])
+        assert run["summary"] == {"loss": 1.0, "lr": 0.1}
+        assert run["received"] == {"points": 6, "missing": 0, "dropped": 0}
+
+    ask(tmp_path, scenario)
+
+
+def test_runs_are_filtered_and_paged(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        for number in range(5):
+            await site.run(f"r{number}", project="p" if number % 2 else "q", name=f"Night {number}")
+        page = (await site.client.get("/api/v1/runs?limit=2&sort=name")).json()
+        rest = (await site.client.get(f"/api/v1/runs?limit=10&sort=name&cursor={page['next_cursor']}")).json()
+        assert [run["id"] for run in page["runs"] + rest["runs"]] == [f"r{number}" for number in range(5)]
+        found = (await site.client.get("/api/v1/runs?project=p&q=night&sort=-name")).json()
+        assert [run["id"] for run in found["runs"]] == ["r3", "r1"]
+        assert (await site.client.get("/api/v1/runs?state=running")).json()["runs"] == []
+        assert len((await site.client.get("/api/v1/runs?state=disconnected")).json()["runs"]) == 5
+
+    ask(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_takes_names_of_any_kind(tmp_path: Path, name: str) -> None:
+    async def scenario(site: Site) -> None:
+        await site.filled()
+        answer = await site.client.patch("/api/v1/runs/r", json={"name": name, "tags": ["a"], "notes": name})
+        assert answer.status_code == 200
+        run = (await site.client.get("/api/v1/runs/r")).json()
+        assert (run["name"], run["tags"], run["notes"]) == (name, ["a"], name)
+        assert (await site.client.get("/api/v1/runs", params={"q": name})).status_code == 200
+
+    ask(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "x" * 10_000])
+def test_unknown_names_of_any_kind_are_not_found(tmp_path: Path, name: str) -> None:
+    async def scenario(site: Site) -> None:
+        from_outside = name.encode().hex("%")
+        for address in (f"/api/v1/runs/%{from_outside}", f"/api/v1/traces/%{from_outside}/download"):
+            assert (await site.client.get(address)).status_code == 404
+        assert (await site.client.patch("/api/v1/runs/r", json={"name": name})).status_code == 404
+
+    ask(tmp_path, scenario)
+
+
+def test_a_name_too_long_is_refused_and_nothing_changes(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await site.filled()
+        answer = await site.client.patch("/api/v1/runs/r", json={"name": "x" * 10_000})
+        assert answer.status_code == 422
+        assert answer.json()["error"]["field"] == "name"
+        assert (await site.client.get("/api/v1/runs/r")).json()["name"] == "r"
+
+    ask(tmp_path, scenario)
+
+
+def test_metrics_and_events_of_a_run(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await site.filled()
+        metrics = (await site.client.get("/api/v1/runs/r/metrics")).json()["metrics"]
+        assert metrics[0] == {
+            "key": "loss",
+            "ranks": [0],
+            "count": 3,
+            "first_step": 1,
+            "last_step": 3,
+            "last_value": 1.0,
+            "nan_count": 1,
+        }
+        (event,) = (await site.client.get("/api/v1/runs/r/events")).json()["events"]
+        assert (event["kind"], event["text"], event["step"], event["rank"]) == ("alert", "Loss is NaN", 2, 0)
+
+    ask(tmp_path, scenario)
+
+
+def test_a_last_value_that_is_not_finite_is_told_as_text(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await site.run("r", points([1], loss=[float("nan")], grad=[float("-inf")]))
+        run = (await site.client.get("/api/v1/runs/r")).json()
+        assert run["summary"] == {"grad": "-Infinity", "loss": "NaN"}
+
+    ask(tmp_path, scenario)
+
+
+def test_a_deleted_run_is_gone_and_a_connected_one_stays(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        stream = await site.filled()
+        await site.app.state.presence.joined(stream)
+        assert (await site.client.get("/api/v1/runs/r")).json()["state"] == "running"
+        assert (await site.client.delete("/api/v1/runs/r")).status_code == 409
+        await site.app.state.presence.left(stream, expected=True)
+        assert (await site.client.delete("/api/v1/runs/r")).json() == {"deleted": "r"}
+        assert (await site.client.get("/api/v1/runs/r")).status_code == 404
+
+    ask(tmp_path, scenario)
+
+
+def test_the_server_describes_itself(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        answer = (await site.client.get("/api/v1/meta")).json()
+        assert (answer["protocol"], answer["scope"], answer["tokens"]) == (1, "control", False)
+
+    ask(tmp_path, scenario)
+
+
+def test_two_apps_in_one_process_do_not_see_each_other(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with site(tmp_path / "one") as one, site(tmp_path / "two") as two:
+            await one.filled()
+            assert (await two.client.get("/api/v1/runs")).json()["runs"] == []
+            assert len((await one.client.get("/api/v1/runs")).json()["runs"]) == 1
+            assert "recis_points_total 6.0" in (await one.client.get("/metrics")).text
+            assert "recis_points_total 0.0" in (await two.client.get("/metrics")).text
+
+    asyncio.run(scenario())

@@ -1,0 +1,140 @@
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from recis_server.store.interface import StoredFrame
+
+from recis.wire.messages import Frame, Hello, Pass
+from tests.server.httpserver import Site, ask
+from tests.server.realserver import points
+
+
+def test_a_small_series_comes_point_by_point(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await site.filled()
+        answer = (await site.client.get("/api/v1/runs/r/series?key=loss&key=lr&key=nothing")).json()
+        assert answer["resolution"] == 1
+        loss, lr = answer["series"]
+        assert (loss["key"], loss["rank"], loss["attempt"]) == ("loss", 0, 1)
+        assert (loss["x"], loss["time"]) == ([1, 2, 3], [1.0, 2.0, 3.0])
+        assert (loss["min"], loss["last"]) == ([3.0, None, 1.0], [3.0, "NaN", 1.0])
+        assert (loss["count"], loss["nan"]) == ([1, 1, 1], [0, 1, 0])
+        assert lr["mean"] == [0.1, 0.1, 0.1]
+
+    ask(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("many", [100, 1000])
+def test_buckets_hold_the_true_extremes_on_a_fixed_grid(tmp_path: Path, many: int) -> None:
+    async def scenario(site: Site) -> None:
+        values = np.random.default_rng(1).normal(size=5000)
+        values[777] = 1e6
+        values[778] = math.nan
+        await site.run("r", points(list(range(5000)), loss=values.tolist()))
+        answer = (await site.client.get(f"/api/v1/runs/r/series?key=loss&points={many}")).json()
+        width, (series,) = answer["resolution"], answer["series"]
+        assert len(series["x"]) <= many
+        assert width & (width - 1) == 0
+        assert all(x % width == 0 for x in series["x"])
+        for row, x in enumerate(series["x"]):
+            cell = values[x : x + width]
+            assert series["min"][row] == np.nanmin(cell)
+            assert series["max"][row] == np.nanmax(cell)
+            assert series["count"][row] == len(cell)
+        assert sum(series["nan"]) == 1
+        raw = (await site.client.get("/api/v1/runs/r/series?key=loss&points=0&start=777&stop=779")).json()
+        assert raw["series"][0]["last"] == [1e6, "NaN"]
+
+    ask(tmp_path, scenario)
+
+
+def test_ranks_come_one_by_one_or_as_a_band(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await site.run("r", points([1, 2], loss=[1.0, 2.0]), world_size=2)
+        store = site.app.state.store
+        row = await store.register(Hello(run="r", writer="w1", attempt="a", rank=1, world_size=2), 1)
+        await store.append(StoredFrame(row, Frame(n=1, records=(points([1], loss=[5.0]),)), 1))
+        answer = (await site.client.get("/api/v1/runs/r/series?key=loss&rank=all")).json()
+        assert [(one["rank"], one["x"]) for one in answer["series"]] == [(0, [1, 2]), (1, [1])]
+        answer = (await site.client.get("/api/v1/runs/r/series?key=loss&rank=band")).json()
+        (band,) = answer["series"]
+        assert (band["rank"], band["min"], band["max"], band["count"]) == (None, [1.0, 2.0], [5.0, 2.0], [2, 1])
+        answer = (await site.client.get("/api/v1/runs/r/series?key=loss&rank=1")).json()
+        assert answer["series"][0]["last"] == [5.0]
+
+    ask(tmp_path, scenario)
+
+
+def test_the_binary_form_is_a_snapshot(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await site.filled()
+        answer = await site.client.get(
+            "/api/v1/runs/r/series?key=loss&start=1&stop=3", headers={"Accept": "application/octet-stream"}
+        )
+        assert answer.headers["content-type"] == "application/octet-stream"
+        length = int.from_bytes(answer.content[:4], "little")
+        head = json.loads(answer.content[4 : 4 + length])
+        assert (head["type"], head["id"], head["run"], head["start"], head["stop"]) == ("snapshot", 0, "r", 1, 3)
+        columns = np.frombuffer(answer.content, "<f8", offset=4 + length).reshape(8, -1)
+        assert columns[0].tolist() == [1.0, 2.0]
+
+    ask(tmp_path, scenario)
+
+
+def test_exports_have_every_point(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await site.run("r", points([1, 2], **{'a,"b"\t': [math.nan, math.inf], "loss": [0.1, 0.2]}))
+        answer = await site.client.get("/api/v1/runs/r/export?format=csv")
+        assert answer.headers["content-disposition"] == 'attachment; filename="r.csv"'
+        rows = list(csv.DictReader(io.StringIO(answer.text)))
+        assert [(row["key"], row["step"], row["value"]) for row in rows] == [
+            ('a,"b"\t', "1", "NaN"),
+            ('a,"b"\t', "2", "Infinity"),
+            ("loss", "1", "0.1"),
+            ("loss", "2", "0.2"),
+        ]
+        answer = await site.client.get("/api/v1/runs/r/export?format=jsonl&key=loss")
+        lines = [json.loads(line) for line in answer.text.splitlines()]
+        assert [(line["step"], line["value"], line["time"]) for line in lines] == [(1, 0.1, 1.0), (2, 0.2, 2.0)]
+
+    ask(tmp_path, scenario)
+
+
+def test_filter_passes_are_listed(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        one = Pass(
+            table="user",
+            step=100,
+            time_ns=10**9,
+            interval=None,
+            rows_before=5,
+            evicted=2,
+            rows_after=3,
+            admitted=1,
+            milliseconds=0.5,
+            bytes=64,
+        )
+        await site.run("r", one)
+        (found,) = (await site.client.get("/api/v1/runs/r/filters?table=user&rank=0&start=100&stop=101")).json()[
+            "passes"
+        ]
+        assert found == {
+            "step": 100,
+            "time": 1.0,
+            "rank": 0,
+            "table": "user",
+            "interval": None,
+            "rows_before": 5,
+            "evicted": 2,
+            "rows_after": 3,
+            "admitted": 1,
+            "milliseconds": 0.5,
+            "bytes": 64,
+        }
+        assert (await site.client.get("/api/v1/runs/r/filters?table=item")).json() == {"passes": []}
+
+    ask(tmp_path, scenario)
