@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-__all__ = ["COMMAND", "RunningCommand", "get_json", "until"]
+__all__ = ["COMMAND", "RunningCommand", "get_json", "put_json", "until"]
 
 COMMAND = str(Path(sys.executable).parent / "recis-monitor")
 
@@ -31,11 +31,17 @@ def until(condition: Callable[[], T], limit_s: float, why: str) -> T:
     return result
 
 
-def get_json(url: str) -> dict[str, Any]:
+def get_json(url: str | urllib.request.Request) -> dict[str, Any]:
     """Return the body of a JSON answer."""
     with urllib.request.urlopen(url, timeout=10) as answer:
         body: dict[str, Any] = json.load(answer)
     return body
+
+
+def put_json(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Send a JSON body with PUT, and return the answer's."""
+    headers = {"Content-Type": "application/json"}
+    return get_json(urllib.request.Request(url, json.dumps(body).encode(), headers, method="PUT"))
 
 
 class RunningCommand:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.processes import RunningCommand, get_json, until
+from tests.e2e.processes import RunningCommand, get_json, put_json, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -56,6 +56,12 @@ def test_two_ranks_are_one_run_and_sigterm_stops_all(tmp_path: Path) -> None:
             each for each in get_json(f"{address}/api/v1/runs/{run['id']}/metrics")["metrics"] if each["key"] == "loss"
         )
         assert loss["ranks"] == [0, 1]
+        command = put_json(f"{address}/api/v1/runs/{run['id']}/controls/filter_interval", {"value": 30})
+        ledger = f"{address}/api/v1/runs/{run['id']}/commands/{command['id']}"
+        until(lambda: get_json(ledger)["state"] == "applied", 30, "the command is applied on both ranks")
+        ranks = get_json(ledger)["ranks"]
+        assert set(ranks) == {"0", "1"}
+        assert ranks["0"]["step"] == ranks["1"]["step"]
         demo.process.send_signal(signal.SIGTERM)
         assert demo.wait(90) == 0
         assert "Held out" in demo.output
