@@ -238,7 +238,6 @@ class Desk:
                     self._deliver(command)
                 if first and row.attempt > 1:
                     self._enqueue(_Declared(row.run, record.control, row.attempt))
-        self._bus.publish(Hint("controls", row.run))
 
     def _enqueue(self, job: _Declared | _Answered) -> None:
         if len(self._jobs) >= MAX_JOBS:

@@ -16,7 +16,7 @@ from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from recis.wire.codec import WireError, decode_client, encode
-from recis.wire.messages import Ack, Command, Refuse, ServerRecord
+from recis.wire.messages import Ack, Command, Hello, Refuse, ServerRecord
 from recis_server.control.desk import Desk, Post
 from recis_server.errors import InvalidValue, ServerError
 from recis_server.ingest.presence import Presence
@@ -31,7 +31,7 @@ from recis_server.ingest.session import (
     Stream,
     Streams,
 )
-from recis_server.store.interface import Store
+from recis_server.store.interface import Store, StreamRow
 
 __all__ = ["Intake", "router"]
 
@@ -190,13 +190,16 @@ class Intake:
                 _put(line, session.end(error.code, str(error)))
             except ServerError as error:
                 _put(line, session.end("unavailable", error.message, retry=True))
+            except Exception:  # border: the connection's edge
+                _logger.exception("a connection to /ws/ingest failed")
+                _put(line, session.end("unavailable", "the server failed at this record", retry=True))
         return 0
 
     async def _act(self, actions: Sequence[Action], session: IngestSession, line: _Line) -> None:
         for action in actions:
             match action:
                 case Register(hello=hello):
-                    row = await self._store.register(hello, self._clock())
+                    row = await self._register(hello)
                     answers, older = session.registered(row)
                     if older is not None:
                         # A delayed greeting of a connection that the writer has given up may end up here as the
@@ -215,6 +218,13 @@ class Intake:
                 case Send() | Close():
                     line.put(action)
 
+    async def _register(self, hello: Hello) -> StreamRow:
+        try:
+            return await self._store.register(hello, self._clock())
+        except (TypeError, ValueError, OverflowError) as error:
+            # MessagePack can say numbers that no column holds.
+            raise WireError("malformed", f"expected a greeting that can be stored: {error}") from error
+
     async def _leave(self, session: IngestSession, *, expected: bool) -> None:
         stream = session.stream
         session.lost()
@@ -227,7 +237,10 @@ class Intake:
         if pump is not None and pump.task is not None:
             # The rank's last word may still be on its way to the store.
             await asyncio.wait({pump.task})
-        await self._presence.left(stream.row, expected=expected)
+        try:
+            await self._presence.left(stream.row, expected=expected)
+        except ServerError as error:
+            _logger.warning("the end of writer %s was not noted: %s", stream.row.writer, error)
 
     # --- commits
 

@@ -153,6 +153,8 @@ class TraceReceiver:
                 f"expected a trace of at most {self._max_bytes} bytes (profile fewer steps), got {opening.size}",
                 "$.size",
             )
+        if max(opening.rank, abs(opening.step), abs(opening.time_ns)) >= 1 << 63:
+            raise WireError("malformed", "expected rank, step and time_ns within 64 bits", "$.step")
         if await self._store.run(opening.run) is None:
             raise StoreUnavailable(f"there is no run {opening.run} yet; its connection to /ws/ingest comes first")
         known = await self._find(opening)

@@ -108,6 +108,7 @@ BAD = {
     "wrong version": (encode(msgspec.structs.replace(opening(), v=2)), "version", 4426),
     "no hash": (encode(msgspec.structs.replace(opening(), sha256="x")), "malformed", 4400),
     "negative size": (encode(msgspec.structs.replace(opening(), size=-1)), "malformed", 4400),
+    "a step that no column holds": (encode(msgspec.structs.replace(opening(), step=2**63)), "malformed", 4400),
     "above the limit": (encode(msgspec.structs.replace(opening(), size=3 << 30)), "too_large", 1009),
     "a message above the limit": (bytes(3 << 20), "too_large", 1009),
     "an unknown run": (encode(opening(run="nope")), "unavailable", 1013),
