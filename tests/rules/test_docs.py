@@ -51,6 +51,15 @@ def test_commands_and_links_of_a_document_exist(document: Path) -> None:
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
+def test_commands_of_recis_monitor_in_documents_exist() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *DOCS.glob("*.md"))]
+    shown = {name for text in texts for name in re.findall(r"`recis-monitor ([a-z]+)", text)}
+    command = [sys.executable, "-m", "recis_server", "--help"]
+    known = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "serve" in shown
+    assert [name for name in shown if not re.search(rf"^ +{name} ", known, re.MULTILINE)] == []
+
+
 def test_the_readme_names_the_two_commands() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "make demo" in readme
