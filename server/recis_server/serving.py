@@ -83,7 +83,9 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
             engine = _Engine(_config(app))
             task = asyncio.create_task(engine.serve(sockets=[sock]), name="http")
             try:
-                await engine.ready.wait()
+                ready = asyncio.create_task(engine.ready.wait(), name="http-ready")
+                await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
+                ready.cancel()
                 token = read_token_file(settings.token_file) if settings.token_file is not None else None
                 yield Serving(engine, task, _url(settings, sock), token)
             finally:

@@ -1,0 +1,103 @@
+import asyncio
+import stat
+from pathlib import Path
+
+import pytest
+from recis_server.access import Access, Hosts, digest_of, make_token, read_token_file, strongest
+from recis_server.errors import Forbidden, StoreError, Unauthorised
+from recis_server.store.interface import TokenRow
+
+from tests.server.httpserver import settings
+from tests.server.store.streams import opened
+
+
+def test_a_token_file_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    token = read_token_file(path)
+    assert len(token) >= 32
+    assert read_token_file(path) == token
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe"])
+def test_a_token_file_without_a_token_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "token"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="--token-file"):
+        read_token_file(path)
+    with pytest.raises(StoreError, match="--token-file"):
+        read_token_file(tmp_path / "nowhere" / "token")
+
+
+def test_scopes_say_who_may_do_what(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            assert await Access(store, None).scopes(None) == {"view", "control", "write"}
+            tokens = {scope: make_token() for scope in ("view", "control", "write")}
+            for scope, token in tokens.items():
+                await store.add_token(TokenRow(scope, "", scope, digest_of(token), 1))
+            access = Access(store, "master")
+            assert await access.scopes("master") == {"view", "control", "write"}
+            assert await access.scopes(tokens["control"]) == {"view", "control"}
+            assert await access.require(tokens["view"], "view") == {"view"}
+            for scope, token in (("control", tokens["view"]), ("view", tokens["write"]), ("write", tokens["control"])):
+                with pytest.raises(Forbidden):
+                    await access.require(token, scope)  # type: ignore[arg-type]
+            for nothing in (None, "", "guess", tokens["view"] + "x", "\ud800"):
+                with pytest.raises(Unauthorised):
+                    await access.require(nothing, "view")
+            # Once closed it stays closed, whatever is revoked.
+            for scope in tokens:
+                await store.delete_token(scope)
+            closed = Access(store, "master")
+            assert await closed.scopes(None) == frozenset()
+
+    asyncio.run(scenario())
+
+
+def test_the_strongest_scope_is_shown() -> None:
+    assert strongest(frozenset({"view", "control", "write"})) == "control"
+    assert strongest(frozenset({"write"})) == "write"
+
+
+@pytest.mark.parametrize(
+    ("bound", "host", "origin"),
+    [
+        ("127.0.0.1", "127.0.0.1:8765", None),
+        ("127.0.0.1", "LOCALHOST", "http://localhost"),
+        ("127.0.0.1", "[::1]:1", "http://[::1]:1"),
+        ("127.0.0.1", "monitor.example", "https://monitor.example"),
+        ("gpu7", "gpu7:80", "http://gpu7:80"),
+        ("0.0.0.0", "10.1.2.3:8765", "http://10.1.2.3:8765"),
+        ("::", "[fe80::1]:8765", None),
+        ("127.0.0.1", "127.0.0.1:8765", "https://monitor.example"),
+    ],
+)
+def test_own_names_and_origins_pass(tmp_path: Path, bound: str, host: str, origin: str | None) -> None:
+    Hosts(settings(tmp_path, host=bound, allow_host=("Monitor.example",))).check(host, origin)
+
+
+@pytest.mark.parametrize(
+    ("bound", "host", "origin"),
+    [
+        ("127.0.0.1", None, None),
+        ("127.0.0.1", "", None),
+        ("127.0.0.1", "evil.example", None),
+        ("127.0.0.1", "10.1.2.3", None),
+        ("127.0.0.1", "127.0.0.1.evil.example", None),
+        ("127.0.0.1", "evil.example#127.0.0.1", None),
+        ("127.0.0.1", "evil.example@127.0.0.1", None),
+        ("127.0.0.1", "127.0.0.1:port", None),
+        ("0.0.0.0", "evil.example", None),
+        ("127.0.0.1", "127.0.0.1:8765", "http://evil.example"),
+        ("127.0.0.1", "127.0.0.1:8765", "http://127.0.0.1:9999"),
+        ("127.0.0.1", "127.0.0.1:8765", "null"),
+        ("127.0.0.1", "127.0.0.1:8765", ""),
+        ("127.0.0.1", "127.0.0.1:8765", "file://127.0.0.1:8765"),
+    ],
+)
+def test_foreign_names_and_origins_are_refused(
+    tmp_path: Path, bound: str, host: str | None, origin: str | None
+) -> None:
+    with pytest.raises(Forbidden):
+        Hosts(settings(tmp_path, host=bound)).check(host, origin)

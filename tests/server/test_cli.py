@@ -1,0 +1,169 @@
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from recis_server.cli import main
+
+from tests.server.httpserver import Site, ask, serve
+from tests.server.realserver import points
+
+
+def command(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "recis_server", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def filled(folder: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await site.filled()
+        await site.run("other", points([1], loss=[2.0]), name="two\nlines\x1b[31m")
+
+    ask(folder, scenario)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serve", "--port", "99999"], "--port: Input should be less than or equal to 65535, got 99999"),
+        (["serve", "--port", "x"], "invalid int value: 'x'"),
+        (["serve", "--host", "0.0.0.0", "--data", "{tmp}"], "expected a token for an address that others can reach"),
+        (["serve", "--store", "mysql://x"], "--store: expected sqlite:///PATH, got 'mysql://x'"),
+        (["serve", "--bus", "nats://x", "--data", "{tmp}"], "--bus: expected memory://, got 'nats://x'"),
+        (["serve", "--blobs", "s3://x", "--data", "{tmp}"], "--blobs: expected file://FOLDER, got 's3://x'"),
+        (["serve", "--data", "{tmp}/file/data"], "expected a data folder that can be written, got {tmp}/file/data"),
+        (["serve", "--token-file", "{tmp}/no/token", "--data", "{tmp}"], "--token-file: expected a file with a token"),
+        (["serve", "--colour"], "unrecognized arguments: --colour"),
+        (["export", "nobody", "--format", "csv", "--data", "{tmp}"], "there is no run 'nobody'"),
+        (["export", "nobody", "--format", "xls"], "invalid choice: 'xls'"),
+        (["token", "revoke", "x", "--data", "{tmp}"], "there is no token 'x'"),
+        (["token", "create", "--scope", "all"], "invalid choice: 'all'"),
+        (["fly"], "invalid choice: 'fly'"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+)
+def test_bad_usage_is_one_line_and_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    try:
+        code = main([argument.format(tmp=tmp_path) for argument in arguments])
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    output = capsys.readouterr()
+    assert code == 2
+    assert output.out == ""
+    assert said.format(tmp=tmp_path) in output.err
+    assert output.err.count("\n") == 1
+
+
+def test_a_store_of_a_newer_version_is_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    filled(tmp_path)
+    db = sqlite3.connect(tmp_path / "recis.db")
+    db.execute("PRAGMA user_version = 9")
+    db.close()
+    assert main(["serve", "--data", str(tmp_path), "--port", "0"]) == 2
+    assert "was written by a newer version" in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", "--data", str(tmp_path), "--port", str(port)]) == 2
+    assert f"expected a free port, got 127.0.0.1:{port}: Address already in use" in capsys.readouterr().err
+
+
+def test_runs_are_listed_for_people_and_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    filled(tmp_path)
+    assert main(["runs", "--data", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(lines) == ["other\tdefault\ttwo·lines·[31m\trunning\t1", "r\tdefault\tr\trunning\t3"]
+    assert main(["runs", "--json", "--data", str(tmp_path)]) == 0
+    assert {run["id"] for run in json.loads(capsys.readouterr().out)["runs"]} == {"r", "other"}
+
+
+def test_a_run_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    filled(tmp_path)
+    file = tmp_path / "out.jsonl"
+    assert main(["export", "r", "--format", "jsonl", "-o", str(file), "--data", str(tmp_path)]) == 0
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(line["key"], line["step"], line["value"]) for line in lines[:3]] == [
+        ("loss", 1, 3.0),
+        ("loss", 2, "NaN"),
+        ("loss", 3, 1.0),
+    ]
+    assert len(lines) == 6
+    assert main(["export", "r", "--format", "csv", "-o", str(tmp_path), "--data", str(tmp_path)]) == 2
+    assert "--output: expected a file that can be written" in capsys.readouterr().err
+
+
+def test_tokens_are_made_listed_and_revoked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data", str(tmp_path)]
+    assert main(["token", "create", "--scope", "view", "--name", "wall", *data]) == 0
+    token = capsys.readouterr().out.strip()
+    assert token.encode() not in (tmp_path / "recis.db").read_bytes()
+    assert main(["token", "list", *data]) == 0
+    number, scope, name = capsys.readouterr().out.strip().split("\t")
+    assert (scope, name) == ("view", "wall")
+
+    async def scenario(site: Site) -> None:
+        headers = {"Authorization": f"Bearer {token}"}
+        assert (await site.client.get("/api/v1/runs")).status_code == 401
+        assert (await site.client.get("/api/v1/runs", headers=headers)).status_code == 200
+
+    ask(tmp_path, scenario)
+    assert main(["token", "revoke", number, *data]) == 0
+    assert main(["token", "list", *data]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_sync_hands_over_to_the_sender(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code = main(["sync", str(tmp_path / "nowhere"), "--url", "http://127.0.0.1:9"])
+    assert code != 0
+    assert "nowhere" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_serve_says_where_it_listens_and_with_which_token(tmp_path: Path) -> None:
+    with serve(tmp_path / "data", "--token-file", str(tmp_path / "token")) as server:
+        token = (tmp_path / "token").read_text().strip()
+        assert server.first_line == f"Listening on {server.url}/?token={token}\n"
+        assert httpx.get(f"{server.url}/?token={token}").status_code == 303
+        assert httpx.get(f"{server.url}/api/v1/runs").status_code == 401
+        # Tools work beside the server; a second server does not.
+        assert command("runs", "--data", str(tmp_path / "data")).returncode == 0
+        second = command("serve", "--port", "0", "--data", str(tmp_path / "data"))
+        assert second.returncode == 2
+        assert f"in use by process {server.child.pid}" in second.stderr
+        assert second.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_the_server_does_not_load_torch() -> None:
+    code = "import sys, recis_server.cli; assert 'torch' not in sys.modules; assert 'recis.bridge' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.slow
+def test_the_environment_names_the_data_folder(tmp_path: Path) -> None:
+    filled(tmp_path)
+    done = command("runs", "--json", RECIS_MONITOR_DATA=str(tmp_path))
+    assert len(json.loads(done.stdout)["runs"]) == 2
+
+
+def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith("recis-monitor 0.")
