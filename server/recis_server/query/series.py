@@ -72,10 +72,15 @@ class SeriesBuckets:
 
 
 def choose_width(start: int, stop: int, points: int) -> int:
-    """The smallest power of two whose grid covers `start <= step < stop` with at most `points` buckets; 0 gives 1."""
+    """The smallest power of two whose grid covers `start <= step < stop` with at most `points` buckets; 0 gives 1.
+
+    Every grid has an edge at step 0: a range that reaches across it has at least two buckets, even for one point.
+    """
     width = 1
     if points <= 0 or stop <= start:
         return width
+    if start < 0 < stop:
+        points = max(2, points)
     while (stop - 1) // width - start // width + 1 > points:
         width *= 2
     return width

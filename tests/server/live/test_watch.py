@@ -138,6 +138,12 @@ def test_points_outside_of_the_view_and_of_other_ranks_are_nothing() -> None:
     assert list(page.series["loss", 1]) == [10.0, 11.0]
 
 
+def test_steps_on_both_sides_of_zero_fit_even_into_one_point() -> None:
+    one = watch(points=1)
+    page = shown(one, rows(1, [-3, 2]))
+    assert (page.width, list(page.series["loss", 0])) == (4, [-4.0, 0.0])
+
+
 def test_a_rank_that_comes_later_joins() -> None:
     one = watch(rank=None)
     page = shown(one, rows(1, [1, 2]))

@@ -124,6 +124,7 @@ def test_the_width_is_the_smallest_power_of_two_that_fits(start: int, length: in
 def test_no_points_and_no_range_have_width_one() -> None:
     assert choose_width(0, 100, 0) == 1
     assert choose_width(5, 5, 10) == 1
+    assert choose_width(-3, 5, 1) == 8
     assert len(bucketize(slice_of([]), 8)) == 0
 
 
