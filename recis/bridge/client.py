@@ -68,6 +68,8 @@ class Sender:
         self._closing = asyncio.Event()
         self._refusal: Closed | None = None
         self._outage = False
+        self.bytes_sent = 0
+        """Bytes of frames put on the wire so far, repeats included."""
         self.connected = False
         """Whether the server has greeted this writer on the present connection."""
 
@@ -185,6 +187,7 @@ class Sender:
                 while self._session.may_send and (frame := self._outbox.frame(self._session.newest_sent)) is not None:
                     data = encode(frame)
                     self._session.sent(frame.n, len(data))
+                    self.bytes_sent += len(data)
                     await socket.send(data)
                 await self._wake.wait()
             if reader.done():
@@ -236,8 +239,7 @@ class Sender:
     # --- small decisions
 
     def _drained(self) -> bool:
-        frames, points = self._outbox.pending()
-        return not frames and not points and not len(self._uploads)
+        return self._outbox.pending()[0] == 0 and not len(self._uploads)
 
     def _call(self, function: Callable[[], None]) -> None:
         loop = self._loop

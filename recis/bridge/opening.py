@@ -69,7 +69,7 @@ def open_run(identity: Identity, hello: Hello, address: ServerAddress | None, sp
             hello,
             address,
             on_command=run.controls.offer,
-            tick=lambda: deferred.resolve(outbox),
+            tick=run.tick,
         )
     except BaseException:
         if folder is not None:

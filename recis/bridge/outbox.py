@@ -174,11 +174,11 @@ class Outbox:
                 continue  # dropped at the bound in between
 
     def pending(self) -> tuple[int, int]:
-        """Frames not acknowledged, and points not yet in a frame."""
+        """Frames not acknowledged, what is not cut yet counted as one; and the points in them."""
         with self._lock:
-            frames = sum(span.n > self._acked for segment in self._all() for span in segment.frames)
+            spans = [span for segment in self._all() for span in segment.frames if span.n > self._acked]
             has_tail = self._segment is not None and self._segment.end > self._segment.first_uncut
-            return frames + has_tail, self._uncut_points
+            return len(spans) + has_tail, sum(span.points for span in spans) + self._uncut_points
 
     def close(self) -> bool:
         """Cuts the tail and unmaps; True when everything was acknowledged and the segments are gone."""

@@ -21,6 +21,7 @@ from typing import Any, Literal, ParamSpec, Self
 
 from recis.bridge.client import Sender
 from recis.bridge.controls import Controls
+from recis.bridge.cost import COST_KEYS, MonitorCost
 from recis.bridge.identity import Identity
 from recis.bridge.outbox import MAX_ROW_KEYS, Outbox
 from recis.bridge.scalars import DeferredRows
@@ -81,6 +82,7 @@ class Run:
         url: the run's page, None where there is no server.
         refused: how many values were not taken because of their name, type or step.
         failures: how many calls met an error of the monitor's own; each is logged.
+        cost: what the monitor costs the training thread; becomes the series `monitor/…`.
     """
 
     def __init__(self, identity: Identity, url: str | None) -> None:
@@ -92,6 +94,7 @@ class Run:
         self._parts: Parts | None = None
         self._outbox: Outbox | None = None  # the same as in _parts: the hot path has no look-up to spare
         self._close: Callable[[bool], None] = lambda _: None
+        self.cost = MonitorCost()
         self._controls = Controls(self._append)
         self._finishing = threading.Lock()
         self._finished = False
@@ -132,6 +135,12 @@ class Run:
                 flattened into them. Values on a device are copied later, without waiting for it.
             step: the training step; the one after the last call's when None.
         """
+        start = time.perf_counter_ns()
+        self.record(metrics, step)
+        self.cost.add(time.perf_counter_ns() - start)
+
+    def record(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """As `log`, for callers that measure the cost of the whole step themselves."""
         outbox = self._outbox
         if outbox is None:
             self._log_late()
@@ -254,7 +263,7 @@ class Run:
     def filter_pass(self, report: Pass) -> None:
         """Reports one filter pass over one table, as a record and as the series `table/{name}/…`."""
         self._append(report)
-        self.log(
+        self.record(
             {
                 f"table/{report.table}/rows": report.rows_after,
                 f"table/{report.table}/admitted": report.admitted,
@@ -313,6 +322,18 @@ class Run:
             self.finish(error=describe(error) if error is not None else None)
 
     # --- inside
+
+    def tick(self) -> None:
+        """Regular work on the sender's thread: device values that have arrived, and the monitor's own cost."""
+        parts = self._parts
+        if parts is None:
+            return
+        parts.deferred.resolve(parts.outbox)
+        values = self.cost.report(
+            queue_depth=parts.outbox.pending()[1], bytes_sent=parts.sender.bytes_sent, dropped=self.dropped
+        )
+        if values is not None and self._step >= 0:
+            parts.outbox.append_row(COST_KEYS, values, self._step, time.time_ns())
 
     def _append(self, record: FrameRecord) -> None:
         outbox = self._outbox

@@ -5,6 +5,7 @@ training: what fails here is logged, counted by the run, and over.
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -116,6 +117,7 @@ class MonitorHook(Hook):
             self._open()
         if self.run is None or not self.run.is_open:
             return
+        start = time.perf_counter_ns()
         step = self._last_step = int(global_step)
         assert self._reader is not None
         fresh = self._reader.take()
@@ -126,10 +128,11 @@ class MonitorHook(Hook):
         if self._cadence.due(step):
             self._held = {}
             if fresh:
-                self.run.log(fresh, step)
+                self.run.record(fresh, step)
         else:
             self._held = fresh
         self._after_boundary(self.run, step)
+        self.run.cost.add(time.perf_counter_ns() - start)
 
     def after_evaluate(self, trainer: "Trainer") -> None:  # noqa: D102 - as in Hook
         if self.run is not None and self._reader is not None and (fresh := self._reader.take()):

@@ -3,7 +3,7 @@
 Owns the checks and their messages; must not know who asks or what the value does.
 """
 
-import math
+import sys
 from typing import Any
 
 from recis.wire.messages import Declare
@@ -29,7 +29,7 @@ def check_control_value(control: Declare, value: Any) -> Any:
         return _check_capture(control.control, value)
     fits = {
         "int": type(value) is int,
-        "float": type(value) in (int, float) and math.isfinite(value),
+        "float": type(value) in (int, float) and abs(value) <= sys.float_info.max,
         "bool": type(value) is bool,
         "str": type(value) is str and len(value) <= 1024,
     }[control.type]

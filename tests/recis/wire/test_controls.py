@@ -27,7 +27,7 @@ def test_filter_interval_takes_positive_integers_and_off(value: Any) -> None:
     assert check_control_value(INTERVAL, value) == value
 
 
-@pytest.mark.parametrize("value", [-0.1, 10.5, math.inf, math.nan, None, "1", True])
+@pytest.mark.parametrize("value", [-0.1, 10.5, math.inf, math.nan, None, "1", True, 10**400])
 def test_a_bounded_number_refuses(value: Any) -> None:
     with pytest.raises(ValueError, match="lr_scale: expected"):
         check_control_value(SCALE, value)

@@ -1,0 +1,57 @@
+"""What the monitor itself costs: time on the training thread, bytes sent, values waiting and lost.
+
+Owns the measurement and the names of its series; must not know who is measured. `add` runs on the training thread,
+`report` on the sender's: the race between them can at worst leave one sample out.
+"""
+
+import time
+from array import array
+
+__all__ = ["COST_KEYS", "REPORT_S", "MonitorCost"]
+
+REPORT_S = 5.0
+RING = 1024
+
+COST_KEYS = (
+    "monitor/step_cost_us_p50",
+    "monitor/step_cost_us_p99",
+    "monitor/time_share",
+    "monitor/queue_depth",
+    "monitor/bytes_per_s",
+    "monitor/dropped",
+)
+"""In µs a step (of the newest steps), as a share of the wall time, values waiting, bytes a second, values lost."""
+
+
+class MonitorCost:
+    """Samples of the newest `RING` steps, and sums since the last report."""
+
+    def __init__(self) -> None:
+        self._ring = array("q", bytes(8 * RING))
+        self._count = 0
+        self._total_ns = 0
+        self._reported = (time.perf_counter_ns(), 0, 0)
+        self._bytes_reported = 0
+
+    def add(self, cost_ns: int) -> None:
+        """One step spent so long in the monitor."""
+        count = self._count
+        self._ring[count & (RING - 1)] = cost_ns
+        self._count = count + 1
+        self._total_ns += cost_ns
+
+    def report(self, *, queue_depth: int, bytes_sent: int, dropped: int) -> list[float] | None:
+        """Values for `COST_KEYS`, at most every `REPORT_S` and only when there were steps; else None."""
+        now = time.perf_counter_ns()
+        then, count, total = self._reported
+        elapsed_s = (now - then) / 1e9
+        fresh = self._count - count
+        if elapsed_s < REPORT_S or not fresh:
+            return None
+        samples = sorted(self._ring[: min(self._count, RING)])
+        share = (self._total_ns - total) / 1e9 / elapsed_s
+        rate = (bytes_sent - self._bytes_reported) / elapsed_s
+        self._reported = (now, self._count, self._total_ns)
+        self._bytes_reported = bytes_sent
+        p50, p99 = (samples[int(len(samples) * part)] / 1e3 for part in (0.5, 0.99))
+        return [p50, p99, share, float(queue_depth), rate, float(dropped)]
