@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 from recis import environment
 from recis.bridge.address import ServerAddress
 from recis.bridge.identity import check_run_id, identify
+from recis.bridge.lifecycle import unwind_on_sigterm
 from recis.bridge.opening import make_hello, open_run
 from recis.bridge.run import Run
 
@@ -65,6 +66,7 @@ def init(
         identity, project=project, name=name or environment.monitor_setting("NAME"), config=config, tags=tags
     )
     spool_dir = spool_dir or environment.monitor_setting("SPOOL")
+    unwind_on_sigterm()
     _current = open_run(identity, hello, address if mode == "online" else None, spool_dir)
     if identity.rank == 0 and _current.url:
         _logger.info("run %s: %s", identity.run, _current.url)

@@ -4,21 +4,19 @@ Owns the run's life, the check of what comes in, and the parts behind it (outbox
 know hooks or the Trainer. No method raises into training once the run is open: bad input is one warning and a counter.
 """
 
-import atexit
 import contextlib
 import functools
 import hashlib
 import logging
 import os
-import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self
 
+from recis.bridge import lifecycle
 from recis.bridge.client import Sender
 from recis.bridge.controls import Controls
 from recis.bridge.cost import COST_KEYS, MonitorCost
@@ -38,7 +36,7 @@ from recis.wire.messages import (
     Status,
 )
 
-__all__ = ["Parts", "Run", "describe"]
+__all__ = ["Parts", "Run"]
 
 P = ParamSpec("P")
 _PLAIN: frozenset[type] = frozenset({float, int})
@@ -46,7 +44,6 @@ _MAX_KNOWN_KEYS = 4096
 _MAX_WARNINGS = 100
 _INT64 = range(-(1 << 63), 1 << 63)
 _logger = logging.getLogger(__name__)
-_open_runs: "weakref.WeakSet[Run]" = weakref.WeakSet()
 
 
 def _guarded(method: Callable[P, None]) -> Callable[P, None]:
@@ -107,7 +104,7 @@ class Run:
         self._parts = parts
         self._outbox = parts.outbox
         self._close = close
-        _open_runs.add(self)
+        lifecycle.opened(self)
         self._append(Status(state="running", time_ns=time.time_ns()))
         parts.sender.start()
 
@@ -305,7 +302,7 @@ class Run:
             return False
         finally:
             self._outbox = None
-            _open_runs.discard(self)
+            lifecycle.closed(self)
 
     @property
     def is_open(self) -> bool:
@@ -319,7 +316,7 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._finished:
-            self.finish(error=describe(error) if error is not None else None)
+            self.finish(error=lifecycle.describe(error) if error is not None else None)
 
     # --- inside
 
@@ -411,11 +408,6 @@ class Run:
         self._finished = True
 
 
-def describe(error: BaseException) -> str:
-    """An exception as its last line in a traceback."""
-    return f"{type(error).__name__}: {error}".rstrip(": ")
-
-
 def _as_step(step: Any) -> int:
     """An int from what counts steps: int-like objects and 0-dim tensors in host memory."""
     with contextlib.suppress(TypeError, ValueError, OverflowError):
@@ -433,20 +425,3 @@ def _flatten(prefix: str, metrics: Mapping[Any, Any]) -> "list[tuple[Any, Any]]"
         else:
             pairs.append((name, value))
     return pairs
-
-
-def _disown_all() -> None:
-    for run in list(_open_runs):
-        run.disown()
-    _open_runs.clear()
-
-
-def _finish_all() -> None:
-    """A script that just ends has finished; one that ends by an exception has failed."""
-    error: BaseException | None = getattr(sys, "last_value", None)
-    for run in list(_open_runs):
-        run.finish(error=describe(error) if error is not None else None)
-
-
-os.register_at_fork(after_in_child=_disown_all)
-atexit.register(_finish_all)

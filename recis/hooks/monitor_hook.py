@@ -11,7 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import recis.monitor
-from recis.bridge.run import Run, describe
+from recis.bridge.lifecycle import describe
+from recis.bridge.run import Run
 from recis.hooks.cadence import Cadence
 from recis.hooks.filter_hook import FilterPass, HashTableFilterHook
 from recis.hooks.hook import Hook

@@ -1,9 +1,6 @@
 """`recis.bridge.run`: what `log` takes, mends and refuses; how a run ends; what a forked child does."""
 
 import math
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -265,18 +262,6 @@ def test_disabled_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert threading.active_count() == threads
 
 
-def test_a_forked_child_touches_neither_spool_nor_sender(run: Run, spooled: Spooled) -> None:
-    run.log({"parent": 1.0}, 1)
-    child = os.fork()
-    if child == 0:
-        run.log({"child": 1.0}, 2)
-        os._exit(0 if not run.is_open else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    run.log({"parent": 2.0}, 3)
-    run.finish()
-    assert spooled.values() == {"parent": [(1, 1.0), (3, 2.0)]}
-
-
 def test_opening_and_closing_leaves_nothing_behind(open_offline: Opener) -> None:
     open_offline(run_id="first").finish()
     threads, files = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
@@ -284,17 +269,3 @@ def test_opening_and_closing_leaves_nothing_behind(open_offline: Opener) -> None
         open_offline(run_id=f"r{number}").finish()
     assert threading.active_count() == threads
     assert len(list(Path("/proc/self/fd").iterdir())) == files
-
-
-@pytest.mark.parametrize(
-    ("ending", "state", "message"),
-    [("", "finished", ""), ("raise RuntimeError('boom')", "failed", "RuntimeError: boom")],
-)
-def test_a_script_that_just_ends_is_marked(spooled: Spooled, ending: str, state: str, message: str) -> None:
-    opening = f"import recis.monitor as m; m.init(mode='offline', spool_dir={str(spooled.root)!r})"
-    code = f"{opening}\nm.log({{'a': 1.0}})\n{ending}"
-    subprocess.run([sys.executable, "-c", code], check=False, stderr=subprocess.DEVNULL)
-    last = spooled.of(Status)[-1]
-    assert isinstance(last, Status)
-    assert (last.state, last.message) == (state, message)
-    assert spooled.values() == {"a": [(0, 1.0)]}
