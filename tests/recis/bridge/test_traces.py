@@ -1,0 +1,90 @@
+"""`recis.bridge.traces`: files arrive byte for byte on a real server; what cannot arrive is said once, on the run."""
+
+import gzip
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import recis.monitor
+from recis.bridge import traces as module
+from recis.bridge.traces import TraceFileJob, TraceUploads
+from recis.wire.messages import Event
+from tests.e2e.processes import RunningCommand, get_json, until
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with RunningCommand(tmp_path_factory.mktemp("server"), "serve") as command:
+        yield command.wait_for(r"Listening on (http://\S+)").rstrip("/")
+
+
+def listed(server: str, run: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = get_json(f"{server}/api/v1/runs/{run}/traces")["traces"]
+    return found
+
+
+def lost_traces(server: str, run: str) -> list[dict[str, Any]]:
+    """Events of lost traces; none as long as the run is not known."""
+    try:
+        events: list[dict[str, Any]] = get_json(f"{server}/api/v1/runs/{run}/events")["events"]
+    except urllib.error.HTTPError:
+        return []
+    return [event for event in events if event["kind"] == "trace_lost"]
+
+
+@pytest.mark.slow
+def test_files_of_any_size_arrive_byte_for_byte(server: str, tmp_path: Path) -> None:
+    trace = gzip.compress(json.dumps({"traceEvents": [{"ph": "X", "name": "op", "ts": 1, "dur": 2}]}).encode())
+    contents = {"small.json.gz": trace, "empty.json": b"", "large.json.gz": os.urandom(3_000_001)}
+    with recis.monitor.init(server, run_id="files", spool_dir=str(tmp_path / "spool")) as run:
+        for step, (name, data) in enumerate(contents.items()):
+            (tmp_path / name).write_bytes(data)
+            run.upload_trace(tmp_path / name, step)
+    traces = {trace["name"]: trace for trace in listed(server, "files")}
+    assert set(traces) == set(contents)
+    for name, data in contents.items():
+        assert (traces[name]["state"], traces[name]["size"]) == ("ready", len(data))
+        with urllib.request.urlopen(f"{server}/api/v1/traces/{traces[name]['id']}/download", timeout=10) as answer:
+            assert answer.read() == data
+    assert not (tmp_path / "spool").exists()
+
+
+@pytest.mark.slow
+def test_a_file_that_vanishes_before_upload_is_an_event_and_the_next_arrives(server: str, tmp_path: Path) -> None:
+    (tmp_path / "there.json").write_text("{}")
+    with recis.monitor.init(server, run_id="vanished", spool_dir=str(tmp_path / "spool")) as run:
+        run.upload_trace(tmp_path / "gone.json", 7)
+        run.upload_trace(tmp_path / "there.json", 8)
+        until(lambda: lost_traces(server, "vanished"), 20, "the event")
+    [lost] = lost_traces(server, "vanished")
+    assert (lost["level"], lost["step"]) == ("error", 7)
+    assert "gone.json of step 7 is not on the server: it vanished before upload: expected the file at" in lost["text"]
+    assert [trace["name"] for trace in listed(server, "vanished")] == ["there.json"]
+
+
+def job(name: str, number: int) -> TraceFileJob:
+    return TraceFileJob(run="r", attempt="a", rank=0, path=f"/nowhere/{name}", name=name, step=number, time_ns=number)
+
+
+def test_what_waits_survives_a_crash_beside_the_spool(tmp_path: Path) -> None:
+    uploads = TraceUploads(tmp_path, lambda _: None)
+    uploads.add(job("a.json", 1))
+    uploads.add(job("b.json", 2))
+    assert len(TraceUploads(tmp_path, lambda _: None)) == 2
+
+
+def test_too_many_waiting_gives_up_the_oldest_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING", 3)
+    said: list[Event] = []
+    uploads = TraceUploads(tmp_path, said.append)
+    for number in range(5):
+        uploads.add(job(f"{number}.json", number))
+    assert len(uploads) == 3
+    assert [event.step for event in said] == [0, 1]
+    assert len(TraceUploads(tmp_path, said.append)) == 3
