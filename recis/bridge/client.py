@@ -18,15 +18,15 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from recis.bridge.address import ServerAddress
 from recis.bridge.outbox import Outbox
+from recis.bridge.sockets import open_socket, send
 from recis.bridge.traces import TraceUploads
 from recis.wire.codec import WireError, decode_server, encode
-from recis.wire.messages import MAX_FRAME_BYTES, Command, Hello, Seen
+from recis.wire.messages import Command, Hello, Seen
 from recis.wire.session import Acked, Arrived, ClientSession, Closed, Welcomed
 
 __all__ = ["Sender"]
 
 FLUSH_S = 0.25
-CONNECT_S = 10.0
 BACKOFF_S = (0.5, 15.0)
 _FAILURES = (OSError, WebSocketException, WireError, TimeoutError)
 _logger = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ class Sender:
         self._wake = asyncio.Event()
         self._deadline: float | None = None
         self._closing = asyncio.Event()
+        self._limit = asyncio.timeout_at(None)
         self._refusal: Closed | None = None
         self._outage = False
         self.bytes_sent = 0
@@ -88,8 +89,7 @@ class Sender:
         """
         self._deadline = time.monotonic() + timeout_s
         if self._thread.ident is not None:
-            self._call(self._closing.set)
-            self.wake()
+            self._call(self._begin_closing)
             self._thread.join(timeout_s + 2.0)
             if self._thread.is_alive():
                 _logger.warning("the sender did not stop within %.0f s", timeout_s + 2.0)
@@ -114,7 +114,12 @@ class Sender:
         ticker = asyncio.create_task(self._tick_regularly(), name="recis-tick")
         uploader = asyncio.create_task(self._upload_traces(), name="recis-traces")
         try:
-            await self._stay_connected()
+            async with self._limit:
+                if self._deadline is not None:
+                    self._begin_closing()
+                await self._stay_connected()
+        except TimeoutError:
+            _logger.debug("the time to close is over")
         finally:
             for task in (ticker, uploader):
                 task.cancel()
@@ -163,21 +168,13 @@ class Sender:
 
     def _connect(self, path: str) -> connect:
         assert self._address is not None
-        return connect(
-            self._address.socket(path),
-            additional_headers=self._address.headers,
-            compression=None,
-            max_size=MAX_FRAME_BYTES,
-            open_timeout=CONNECT_S,
-            close_timeout=1.0,
-            proxy=None if self._address.is_loopback else True,
-        )
+        return open_socket(self._address, path)
 
     async def _converse(self, socket: ClientConnection) -> None:
         """One connection, until everything is done or it fails."""
         self._session.connected()
         hello = msgspec.structs.replace(self._hello, first=self._outbox.first_frame(), time_ns=time.time_ns())
-        await socket.send(encode(hello))
+        await send(socket, encode(hello))
         reader = asyncio.create_task(self._read(socket), name="recis-reader")
         try:
             while not self._finished() and not reader.done():
@@ -188,7 +185,7 @@ class Sender:
                     data = encode(frame)
                     self._session.sent(frame.n, len(data))
                     self.bytes_sent += len(data)
-                    await socket.send(data)
+                    await send(socket, data)
                 await self._wake.wait()
             if reader.done():
                 await reader
@@ -209,7 +206,7 @@ class Sender:
                         self._outbox.ack(n)
                     case Arrived(command=command):
                         self._on_command(command)
-                        await socket.send(encode(Seen(command=command.id)))
+                        await send(socket, encode(Seen(command=command.id)))
                         continue
                     case Closed() as refusal:
                         self._refused(refusal)
@@ -237,6 +234,14 @@ class Sender:
             self._wake.set()
 
     # --- small decisions
+
+    def _begin_closing(self) -> None:
+        """On the thread: whatever is awaited ends at the deadline, a connection that does not open or move too."""
+        assert self._deadline is not None
+        with contextlib.suppress(RuntimeError):  # it has ended in between
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._deadline - time.monotonic())
+        self._closing.set()
+        self._wake.set()
 
     def _drained(self) -> bool:
         return self._outbox.pending()[0] == 0 and not len(self._uploads)

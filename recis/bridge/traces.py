@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 from websockets.asyncio.client import ClientConnection
 
+from recis.bridge.sockets import send
 from recis.wire.codec import decode_trace, encode
 from recis.wire.messages import Event, Refuse, TraceAck, TraceChunk, TraceOpen, TraceReply
 
@@ -126,7 +127,7 @@ async def _measure(path: Path) -> tuple[int, str]:
 
 async def _upload(socket: ClientConnection, opening: TraceOpen, path: Path) -> str | None:
     """Sends the file from where the server wants it; returns why it was refused, None when it arrived."""
-    await socket.send(encode(opening))
+    await send(socket, encode(opening))
     with path.open("rb") as file:
         sent: int | None = None
         acked = 0
@@ -145,5 +146,5 @@ async def _upload(socket: ClientConnection, opening: TraceOpen, path: Path) -> s
                         sent = offset
                         file.seek(offset)
             while sent is not None and sent - acked < WINDOW_CHUNKS * CHUNK_BYTES and (piece := file.read(CHUNK_BYTES)):
-                await socket.send(encode(TraceChunk(offset=sent, data=piece)))
+                await send(socket, encode(TraceChunk(offset=sent, data=piece)))
                 sent += len(piece)

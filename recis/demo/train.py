@@ -115,6 +115,7 @@ def train(options: Options, data: Path, output: Path) -> Outcome:
     dense = torch.optim.Adam(model.parameters(), lr=options.dense_lr)
     warmup = torch.optim.lr_scheduler.LinearLR(dense, start_factor=0.1, total_iters=50)
     click_metrics = ClickMetricsHook(model, dense)
+    monitor = MonitorHook(name="movielens-deepfm", config=asdict(options), spool_dir=str(output / "spool"))
     trainer = Trainer(
         model,
         TrainingArguments(train_steps=options.steps, train_epoch=options.passes),
@@ -125,7 +126,7 @@ def train(options: Options, data: Path, output: Path) -> Outcome:
             HashTableFilterHook(filter_interval=options.filter_interval),
             ProfilerHook(wait=10, warmup=10, active=5, repeat=3, output_dir=str(output / "traces")),
             click_metrics,
-            MonitorHook(name="movielens-deepfm", config=asdict(options), spool_dir=str(output / "spool")),
+            monitor,
         ],
         dense_optimizers=(dense, warmup),
         sparse_optimizer=SparseAdamW(filter_out_sparse_param(model), lr=options.sparse_lr),
@@ -137,7 +138,7 @@ def train(options: Options, data: Path, output: Path) -> Outcome:
         steps=trainer.state.global_step,
         loss=click_metrics.held_out["loss"],
         auc=click_metrics.held_out["auc"],
-        delivered=not any((output / "spool").glob("*")),
+        delivered=bool(monitor.acknowledged),
     )
     _logger.info("Held out, last tenth by time: loss %.4f, AUC %.4f", outcome.loss, outcome.auc)
     return outcome

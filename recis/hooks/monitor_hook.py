@@ -50,6 +50,7 @@ class MonitorHook(Hook):
 
     Attributes:
         run: the open run, None before the first event and when it could not be opened.
+        acknowledged: after `end`, whether the server has everything; None before.
 
     Raises:
         ValueError: an argument that is wrong, at construction.
@@ -72,6 +73,7 @@ class MonitorHook(Hook):
         every: int = 1,
     ) -> None:
         self.run: Run | None = None
+        self.acknowledged: bool | None = None
         self._options: dict[str, Any] = {
             "url": url,
             "project": project,
@@ -150,7 +152,7 @@ class MonitorHook(Hook):
             run.log(rest, self._last_step)
         self._held = {}
         error = trainer.state.error if trainer is not None else None
-        run.finish(error=describe(error) if error is not None else None)
+        self.acknowledged = run.finish(error=describe(error) if error is not None else None)
 
     # --- inside
 
