@@ -35,7 +35,8 @@ export class Client {
     this.options = { headers: token ? { Authorization: `Bearer ${token}` } : {}, perMessageDeflate: false };
     this.onCommand = onCommand;
     // A new writer at each start of the program: its numbers must not outlive the frames, which are only in memory.
-    this.hello = { t: "hello", writer: randomUUID(), attempt: randomUUID(), client: "node-example", ...hello };
+    const ids = { writer: randomUUID(), attempt: randomUUID() };
+    this.hello = { t: "hello", ...ids, client: "node-example", started_ns: now(), ...hello };
     this.timer = setInterval(() => this.#flush(), FLUSH_MS);
     this.#connect();
   }
