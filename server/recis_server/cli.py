@@ -47,6 +47,8 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 for success, 2 for what the caller can put right."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    # Two lines for every connection: with a thousand trainers nothing else could be read.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
