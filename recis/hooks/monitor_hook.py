@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import recis.monitor
 from recis.bridge.lifecycle import describe
@@ -19,14 +19,22 @@ from recis.hooks.hook import Hook
 from recis.hooks.logger_hook import LoggerHook, LogLine
 from recis.hooks.profiler_hook import ProfilerHook, TraceFile
 from recis.metrics.registry import MetricsReader, MetricsRegistry, current_registry
+from recis.state import RunState
 from recis.wire.messages import Pass
-
-if TYPE_CHECKING:
-    from recis.framework.trainer import Trainer
 
 __all__ = ["MonitorHook"]
 
 _logger = logging.getLogger(__name__)
+
+
+class _Trainer(Protocol):
+    """What is looked at in a trainer; nobody below it imports it."""
+
+    state: RunState
+    metrics: MetricsRegistry
+
+    @property
+    def hooks(self) -> list[Hook]: ...
 
 
 class MonitorHook(Hook):
@@ -108,7 +116,7 @@ class MonitorHook(Hook):
 
     # --- events
 
-    def before_train(self, trainer: "Trainer") -> None:  # noqa: D102 - as in Hook
+    def before_train(self, trainer: _Trainer) -> None:  # noqa: D102 - as in Hook
         if self._reader is None or self._registry is not trainer.metrics:
             self._registry = trainer.metrics
             self._reader = trainer.metrics.reader()
@@ -137,11 +145,11 @@ class MonitorHook(Hook):
         self._after_boundary(self.run, step)
         self.run.cost.add(time.perf_counter_ns() - start)
 
-    def after_evaluate(self, trainer: "Trainer") -> None:  # noqa: D102 - as in Hook
+    def after_evaluate(self, trainer: _Trainer) -> None:  # noqa: D102 - as in Hook
         if self.run is not None and self._reader is not None and (fresh := self._reader.take()):
             self.run.log(fresh, trainer.state.global_step)
 
-    def end(self, trainer: "Trainer | None" = None) -> None:  # noqa: D102 - as in Hook
+    def end(self, trainer: _Trainer | None = None) -> None:  # noqa: D102 - as in Hook
         run, self._opened = self.run, False
         if run is None or not run.is_open:
             return

@@ -21,7 +21,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recis.framework": {"recis.environment", "recis.errors", "recis.hooks", "recis.metrics", "recis.state"},
     "recis.bridge": {"recis", "recis.environment", "recis.metrics", "recis.wire"},
     "recis.monitor": {"recis.bridge", "recis.environment"},
-    "recis.hooks.monitor_hook": {"recis.bridge", "recis.hooks", "recis.metrics", "recis.monitor", "recis.wire"},
+    "recis.hooks.monitor_hook": {
+        "recis.bridge",
+        "recis.hooks",
+        "recis.metrics",
+        "recis.monitor",
+        "recis.state",
+        "recis.wire",
+    },
     "recis.demo": {
         "recis.environment",
         "recis.errors",
