@@ -5,13 +5,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 import pytest
 
 import recis.monitor
-from tests.e2e.processes import COMMAND, RunningCommand, get_json, until
+from tests.e2e.processes import get_json, until
+from tests.faults.reports import address_of, count, received, serve, stored, sync
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -26,35 +25,6 @@ while True:
         print(step, flush=True)
     step += 1
 """
-
-
-def stored(address: str, run: str, key: str) -> list[tuple[int, float]]:
-    """(step, value) of every raw point."""
-    answer = get_json(f"{address}/api/v1/runs/{run}/series?key={quote(key)}&points=0")
-    return [
-        (step, value) for series in answer["series"] for step, value in zip(series["x"], series["last"], strict=True)
-    ]
-
-
-def count(address: str, run: str, key: str) -> int:
-    """How many points the server counts."""
-    metrics: list[dict[str, Any]] = get_json(f"{address}/api/v1/runs/{run}/metrics")["metrics"]
-    return next((each["count"] for each in metrics if each["key"] == key), 0)
-
-
-def received(address: str, run: str) -> dict[str, int]:
-    answer: dict[str, int] = get_json(f"{address}/api/v1/runs/{run}")["received"]
-    return answer
-
-
-def serve(folder: Path, port: str = "0") -> RunningCommand:
-    folder.mkdir(exist_ok=True)
-    return RunningCommand(folder, "serve", "--port", port)
-
-
-def sync(spool: Path, address: str) -> subprocess.CompletedProcess[str]:
-    command = [COMMAND, "sync", str(spool), "--url", address]
-    return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
 def kill_trainer(address: str, spool: Path, at_least: int) -> int:
@@ -82,7 +52,7 @@ def check_killed(address: str, last: int) -> None:
 def test_a_server_killed_twice_in_mid_stream_has_everything_once(tmp_path: Path) -> None:
     steps = 0
     server = serve(tmp_path / "server")
-    address = server.wait_for(r"Listening on (http://\S+)").rstrip("/")
+    address = address_of(server)
     run = recis.monitor.init(address, run_id="mid", spool_dir=str(tmp_path / "spool"))
 
     def log_until(enough: int) -> bool:
@@ -104,7 +74,7 @@ def test_a_server_killed_twice_in_mid_stream_has_everything_once(tmp_path: Path)
             run.log({"loss": steps / 7}, steps)
             steps += 1
         server = serve(tmp_path / "server", port)
-        server.wait_for(r"Listening on (http://\S+)")
+        address_of(server)
     with server:
         assert run.finish(timeout_s=60)
         points = stored(address, "mid", "loss")
@@ -116,7 +86,7 @@ def test_a_server_killed_twice_in_mid_stream_has_everything_once(tmp_path: Path)
 
 def test_a_trainer_killed_in_a_tight_loop_is_completed_by_sync(tmp_path: Path) -> None:
     with serve(tmp_path / "server") as server:
-        address = server.wait_for(r"Listening on (http://\S+)").rstrip("/")
+        address = address_of(server)
         last = kill_trainer(address, tmp_path / "spool", 200_000)
         done = sync(tmp_path / "spool", address)
         assert done.returncode == 0, done.stderr
@@ -129,7 +99,7 @@ def test_a_trainer_killed_while_the_server_is_away_is_completed_by_the_next_star
     spool = tmp_path / "spool"
     last = kill_trainer("http://127.0.0.1:9", spool, 100_000)
     with serve(tmp_path / "server") as server:
-        address = server.wait_for(r"Listening on (http://\S+)").rstrip("/")
+        address = address_of(server)
         with recis.monitor.init(address, run_id="next", spool_dir=str(spool)) as run:
             run.log({"a": 1.0}, 1)
             until(lambda: len(list(spool.glob("*/writer.json"))) == 1, 60, "the left-over folder gone")
@@ -146,7 +116,7 @@ def test_an_offline_run_is_sent_by_sync_and_sync_can_be_repeated(tmp_path: Path)
     assert unreachable.returncode == 1
     assert "NOT sent, kept" in unreachable.stdout
     with serve(tmp_path / "server") as server:
-        address = server.wait_for(r"Listening on (http://\S+)").rstrip("/")
+        address = address_of(server)
         sent = sync(spool, address)
         assert (sent.returncode, sent.stdout.count(": sent")) == (0, 1)
         assert stored(address, "offline", "a") == [(step, float(step)) for step in range(1000)]

@@ -1,0 +1,212 @@
+"""A TCP proxy that does to connections what networks do: cut, stall, delay, throttle, refuse, deliver late.
+
+Owns its listening socket, its links and two threads a link; must not know what bytes mean. What is done to a link is
+done for ever: a stalled link never moves again, new links are healthy.
+"""
+
+import contextlib
+import socket
+import struct
+import threading
+from types import TracebackType
+from typing import Literal, Self
+
+__all__ = ["Link", "Proxy"]
+
+PIECE_BYTES = 16 << 10
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+Direction = Literal["up", "down"]
+
+
+class Link:
+    """One connection through the proxy; `up` goes to the server.
+
+    Attributes:
+        moved: bytes that were delivered, by direction.
+    """
+
+    def __init__(
+        self, proxy: "Proxy", client: socket.socket, server: socket.socket, *, late: bool, budget: int | None
+    ) -> None:
+        self._proxy = proxy
+        self._late = late
+        self._sockets = {"up": (client, server), "down": (server, client)}
+        self._stalled: set[Direction] = set()
+        self._budget = budget
+        self._held: list[bytes] | None = None
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self.moved = {"up": 0, "down": 0}
+        self._threads = [
+            threading.Thread(target=self._pump, args=(way,), name=f"proxy-{way}", daemon=True) for way in ("up", "down")
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is neither cut nor closed by an end."""
+        return not self._over.is_set()
+
+    def cut(self) -> None:
+        """Resets both sides; what was on its way is gone."""
+        self._over.set()
+        for side in self._sockets["up"]:
+            with contextlib.suppress(OSError):
+                side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            with contextlib.suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)  # wakes the threads that read
+            side.close()
+
+    def cut_after(self, num_bytes: int) -> None:
+        """Delivers exactly so many more bytes to the server, then cuts."""
+        with self._lock:
+            self._budget = num_bytes
+
+    def stall(self, *ways: Direction) -> None:
+        """From now on nothing is delivered and nothing is closed in these directions."""
+        with self._lock:
+            self._stalled.update(ways)
+
+    def hold(self) -> None:
+        """Keeps what comes for the server until `deliver`, also when the client is gone by then."""
+        with self._lock:
+            self._held = []
+
+    def deliver(self) -> int:
+        """Hands the server what was held, and closes; returns how many bytes that were."""
+        with self._lock:
+            assert self._held is not None
+            data = b"".join(self._held)
+            self._held = []
+        self._sockets["up"][1].sendall(data)
+        self._sockets["up"][1].shutdown(socket.SHUT_WR)
+        return len(data)
+
+    def join(self) -> None:
+        """Waits for the threads after `cut`."""
+        for thread in self._threads:
+            thread.join(10.0)
+            assert not thread.is_alive()
+
+    def _pump(self, way: Direction) -> None:
+        source, target = self._sockets[way]
+        try:
+            while data := source.recv(PIECE_BYTES):
+                self._proxy.slow_down(len(data), self._over)
+                if not self._pass_on(way, target, data):
+                    return
+        except OSError:
+            pass
+        with self._lock:
+            keep = way in self._stalled or self._held is not None
+        if not keep:
+            self.cut()
+
+    def _pass_on(self, way: Direction, target: socket.socket, data: bytes) -> bool:
+        """Whether to go on."""
+        with self._lock:
+            if way == "up" and self._held is not None:
+                self._held.append(data)
+                return True
+            if way in self._stalled:
+                stalled = True
+            else:
+                stalled = False
+                if way == "up" and self._budget is not None:
+                    data, self._budget = data[: self._budget], self._budget - len(data)
+                if way == "up" and self._late:
+                    self._held = []
+        if stalled:
+            self._over.wait()  # not reading any more: the buffers of the kernel fill
+            return False
+        target.sendall(data)
+        self.moved[way] += len(data)
+        if self._budget is not None and self._budget <= 0:
+            self.cut()
+            return False
+        return True
+
+
+class Proxy:
+    """Listens on a free port of this machine and connects each client with `port`.
+
+    Attributes:
+        links: every link so far, newest last.
+        delay_s: how long each piece is kept.
+        bytes_per_s: how fast each link is at most, None for as fast as it goes.
+        refusing: whether a new connection is closed at once.
+        holding: whether a new connection is held as soon as the request that opens it has passed.
+        budgets: how many bytes the next connections may send before they are cut, in order.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._target = ("127.0.0.1", port)
+        self.links: list[Link] = []
+        self.delay_s = 0.0
+        self.bytes_per_s: float | None = None
+        self.refusing = False
+        self.holding = False
+        self.budgets: list[int] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        # Small, so that who is not read from notices before megabytes lie in the kernel; links inherit it.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE_BYTES)
+        self._thread = threading.Thread(target=self._accept, name="proxy-accept", daemon=True)
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        """Where clients connect, as a URL."""
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    @property
+    def newest(self) -> Link:
+        """The link that was made last."""
+        return self.links[-1]
+
+    def cut(self) -> None:
+        """Cuts every link."""
+        for link in self.links:
+            link.cut()
+
+    def slow_down(self, num_bytes: int, over: threading.Event) -> None:
+        """Waits as long as so many bytes take; ends when the link does."""
+        seconds = self.delay_s + (num_bytes / self.bytes_per_s if self.bytes_per_s else 0.0)
+        if seconds:
+            over.wait(seconds)
+
+    def close(self) -> None:
+        """Ends everything."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(10.0)
+        self.cut()
+        for link in self.links:
+            link.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if self.refusing:
+                client.close()
+                continue
+            try:
+                server = socket.create_connection(self._target)
+            except OSError:
+                client.close()
+                continue
+            for side in (client, server):
+                side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            budget = self.budgets.pop(0) if self.budgets else None
+            self.links.append(Link(self, client, server, late=self.holding, budget=budget))

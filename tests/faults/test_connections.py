@@ -1,0 +1,165 @@
+"""Connections that are cut, stalled, slow, late or refused: what was logged arrives once, as it was logged."""
+
+import threading
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from recis.bridge import sockets
+from tests.e2e.processes import until
+from tests.faults.proxy import Direction, Proxy
+from tests.faults.reports import Reported, count
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+Open = Callable[[str], Reported]
+
+
+def greeted(proxy: Proxy, links: int) -> bool:
+    """Whether a connection beyond the first `links` stands and has been answered by the server."""
+    return len(proxy.links) > links and proxy.newest.is_open and proxy.newest.moved["down"] > 200
+
+
+def finished(reported: Reported) -> None:
+    assert reported.run.finish(timeout_s=30), "not everything was acknowledged"
+
+
+def test_connections_cut_at_any_byte_lose_and_double_nothing(proxy: Proxy, server_address: str, opened: Open) -> None:
+    random = Random(3)
+    reported = opened("cut")
+
+    def log_until(condition: Callable[[], bool], why: str) -> None:
+        def met() -> bool:
+            reported.log(random.randrange(1, 200))
+            return condition()
+
+        until(met, 20, why)
+
+    for _ in range(30):
+        log_until(lambda: greeted(proxy, 0), "a connection that is greeted")
+        link = proxy.newest
+        # Within a frame, between frames, or after the frame and before its acknowledgement.
+        link.cut_after(random.choice([1, random.randrange(1, 300), random.randrange(300, 20_000)]))
+        log_until(lambda link=link: not link.is_open, "the cut")  # type: ignore[misc]
+    finished(reported)
+    reported.check(server_address)
+    assert len(proxy.links) > 30
+
+
+def test_a_greeting_cut_at_every_few_bytes_is_repeated(proxy: Proxy, server_address: str, opened: Open) -> None:
+    proxy.budgets = list(range(1, 700, 35))
+    tries = len(proxy.budgets)
+    reported = opened("greeting")
+
+    def log_until_left_alone() -> bool:
+        reported.log(1)
+        return greeted(proxy, tries)
+
+    until(log_until_left_alone, 30, "a connection that is not cut")
+    finished(reported)
+    reported.check(server_address)
+
+
+@pytest.mark.parametrize(
+    "ways", [("up",), ("down",), ("up", "down")], ids=["nothing arrives", "nothing comes back", "neither"]
+)
+@pytest.mark.parametrize("amount", [1, 250_000], ids=["little to send", "more than buffers hold"])
+def test_a_half_open_connection_is_given_up(
+    proxy: Proxy, server_address: str, opened: Open, ways: tuple[Direction, ...], amount: int
+) -> None:
+    run_id = f"half-{'-'.join(ways)}-{amount}"
+    reported = opened(run_id)
+    reported.log(10)
+    until(lambda: count_if_known(server_address, run_id) == 10, 20, "the first points on the server")
+    stalled = proxy.newest
+    stalled.stall(*ways)
+    reported.log(amount)
+    until(lambda: greeted(proxy, 1), 15, "another connection within ping and silence")
+    finished(reported)
+    reported.check(server_address)
+
+
+def count_if_known(address: str, run: str) -> int:
+    try:
+        return count(address, run, "value")
+    except OSError:  # 404 before the greeting
+        return 0
+
+
+def test_a_slow_and_late_line_only_takes_longer(
+    proxy: Proxy, server_address: str, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "SILENCE_S", 20.0)
+    proxy.delay_s = 0.1
+    proxy.bytes_per_s = 400_000
+    reported = opened("slow")
+    reported.log(20_000)
+    until(lambda: proxy.links and proxy.newest.moved["up"] > 100_000, 30, "something on its way")
+    reported.log(1000)
+    finished(reported)
+    reported.check(server_address)
+    assert len(proxy.links) == 1, "slowness was taken for silence"
+
+
+def test_bytes_of_an_old_connection_after_the_new_one_change_nothing(
+    proxy: Proxy, server_address: str, opened: Open
+) -> None:
+    reported = opened("reordered")
+    reported.log(100)
+    for _ in range(3):
+        links = len(proxy.links)
+        until(lambda links=links: greeted(proxy, max(links, 1) - 1), 20, "a connection")  # type: ignore[misc]
+        old = proxy.newest
+        old.hold()
+        old.stall("down")
+        reported.log(500)
+        until(lambda links=links: greeted(proxy, links), 20, "a new connection")  # type: ignore[misc]
+        reported.log(500)
+        sent = proxy.newest.moved["up"]
+        until(lambda sent=sent: proxy.newest.moved["up"] > sent, 20, "frames on the new one")  # type: ignore[misc]
+        assert old.deliver() > 0
+        reported.log(500)
+    finished(reported)
+    reported.check(server_address)
+
+
+def test_a_greeting_that_arrives_after_a_newer_one_does_not_keep_the_writer_out(
+    proxy: Proxy, server_address: str, opened: Open
+) -> None:
+    proxy.holding = True  # the first connection is opened, and then all of it arrives late
+    reported = opened("late-greeting")
+    until(lambda: proxy.links, 20, "the first try")
+    old = proxy.newest
+    proxy.holding = False
+    reported.log(100)
+    until(lambda: greeted(proxy, 1), 30, "a second try")
+    reported.log(100)
+    assert old.deliver() > 0
+    reported.log(100)
+    finished(reported)
+    reported.check(server_address)
+
+
+def test_a_server_that_refuses_connections_gets_everything_later(
+    proxy: Proxy, server_address: str, opened: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    proxy.refusing = True
+    reported = opened("refused")
+    reported.log(2000)
+    until(lambda: "no connection to" in caplog.text, 20, "the outage noticed")
+    proxy.refusing = False
+    reported.log(2000)
+    finished(reported)
+    reported.check(server_address)
+    assert caplog.text.count("no connection to") == 1, "an outage is said once"
+
+
+def test_a_stalled_server_does_not_hold_up_the_end(proxy: Proxy, opened: Open) -> None:
+    reported = opened("stalled-end")
+    until(lambda: greeted(proxy, 0), 20, "a connection")
+    proxy.newest.stall("up", "down")
+    reported.log(250_000)
+    sender = next(each for each in threading.enumerate() if each.name == "recis-sender")
+    assert not reported.run.finish(timeout_s=1.0)
+    assert not sender.is_alive(), "the sender outlived the run"
