@@ -6,6 +6,7 @@ Owns the choice of the spool's place and the life of its folder; must not know w
 import logging
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ def make_hello(
         host=identity.host,
         pid=identity.pid,
         client=f"recis/{recis.__version__}",
+        started_ns=time.time_ns(),
     )
 
 

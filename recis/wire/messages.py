@@ -158,7 +158,8 @@ class Hello(Record, frozen=True, tag="hello"):
 
     A `writer` is one numbered stream of frames: one training process, or its spool sent later. `attempt` is equal on
     all ranks of one start of the job and new at the next start. `first` is the lowest frame number that the writer
-    still has; frames below it that the server has not seen are gone and are counted as missing.
+    still has; frames below it that the server has not seen are gone and are counted as missing. `started_ns` is when
+    the writer was opened, by the clock that `time_ns` (when this greeting was sent) is of; 0 stands for now.
     """
 
     run: str
@@ -175,6 +176,7 @@ class Hello(Record, frozen=True, tag="hello"):
     pid: int = 0
     client: str = ""
     time_ns: int = 0
+    started_ns: int = 0
     v: int = PROTOCOL_VERSION
 
 

@@ -93,6 +93,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "key": "loss",
                 "rank": 0,
                 "attempt": 1,
+                "superseded": False,
                 "x": [0, 64],
                 "time": [1795462801.0, 1795462817.0],
                 "min": [0.58, 0.56],

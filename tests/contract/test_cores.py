@@ -129,7 +129,7 @@ class Cores(RuleBasedStateMachine):
         data = connection.up.popleft()
         for action in connection.session.receive(decode_client(data), len(data), 0):
             if isinstance(action, Register):
-                row = StreamRow("r", "w", 0, 1, max(self.store, default=0))
+                row = StreamRow("r", "w", 0, 1, max(self.store, default=0), 0)
                 answers, older = connection.session.registered(row)
                 if older is not None:
                     self.answer(older, older.end("superseded", "again", retry=True))

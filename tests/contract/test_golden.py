@@ -33,6 +33,7 @@ GOLDEN: dict[str, msgspec.Struct] = {
         client="recis/0.1.0",
         time_ns=T,
     ),
+    "hello-late": m.Hello(run="r", writer="w", attempt="a", time_ns=T + 3_600_000_000_000, started_ns=T),
     "hello-least": m.Hello(run="r", writer="w", attempt="a"),
     "frame-points": m.Frame(
         n=3,

@@ -23,9 +23,12 @@ _SAMPLES = 16
 
 @dataclass(slots=True)
 class _Rank:
-    """A connected rank; `samples` are pairs of trainer's time (ns) and step, newest last."""
+    """A connected rank; `order` is its attempt's place in time.
 
-    attempt: int
+    `samples` are pairs of trainer's time (ns) and step, newest last.
+    """
+
+    order: tuple[int, int]
     last_seen_ns: int
     connections: int = 1
     final: bool = False
@@ -99,12 +102,13 @@ class Presence:
         """A writer was greeted; the first one of a later attempt makes an event."""
         ranks = self._runs.setdefault(stream.run, {})
         known = ranks.get(stream.rank)
-        if known is not None and known.attempt == stream.attempt:
+        if known is not None and known.order >= stream.order:
+            # The same process again, or an older attempt's spool: it says nothing about the one that runs.
             known.connections += 1
         else:
             # A rank of an older attempt may still hang in a dead connection: the newer one takes its place.
             connections = 1 if known is None else known.connections + 1
-            ranks[stream.rank] = _Rank(stream.attempt, self._clock(), connections)
+            ranks[stream.rank] = _Rank(stream.order, self._clock(), connections)
         self._bus.publish(Hint("run", stream.run))
         if stream.attempt > max(1, self._announced.get(stream.run, 1)):
             self._announced[stream.run] = stream.attempt  # before the first await: other ranks join meanwhile
@@ -135,20 +139,28 @@ class Presence:
     def _on_commit(self, commit: Commit) -> None:
         for stored in commit.frames:
             rank = self._rank(stored.stream.run, stored.stream.rank)
-            if rank is not None and rank.attempt == stored.stream.attempt:
+            if rank is not None and rank.order == stored.stream.order:
                 _note(rank, stored)
 
     async def _announce_attempt(self, stream: StreamRow) -> None:
         known = await self._store.events(stream.run)
         if any(event.kind == "attempt" and event.data.get("attempt") == stream.attempt for event in known):
             return
-        await self._add(stream, "attempt", f"attempt {stream.attempt} began")
+        await self._add(stream, "attempt", f"attempt {stream.attempt} began", time_ns=stream.started_ns)
 
     async def _add(
-        self, stream: StreamRow, kind: str, text: str, *, level: str = "info", step: int | None = None
+        self,
+        stream: StreamRow,
+        kind: str,
+        text: str,
+        *,
+        level: str = "info",
+        step: int | None = None,
+        time_ns: int | None = None,
     ) -> None:
         rank = stream.rank if kind == "disconnected" else None
-        event = EventRow(0, kind, level, self._clock(), step, rank, text, {"attempt": stream.attempt})
+        moment = self._clock() if time_ns is None else time_ns
+        event = EventRow(0, kind, level, moment, step, rank, text, {"attempt": stream.attempt})
         await self._store.add_event(stream.run, event)
         self._bus.publish(Hint("events", stream.run))
 

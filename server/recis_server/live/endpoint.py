@@ -86,4 +86,5 @@ def _watch(request: WatchSeries) -> Watch:
         start=request.start,
         stop=request.stop,
         points=request.points,
+        superseded=request.superseded,
     )

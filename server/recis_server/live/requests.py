@@ -43,6 +43,7 @@ class WatchSeries(Struct, frozen=True, tag_field="type", tag="watch"):
     start: _Step | None = None
     stop: _Step | None = None
     points: Annotated[int, Meta(ge=1, le=MAX_POINTS)] = 340
+    superseded: bool = False
 
 
 class Unwatch(Struct, frozen=True, tag_field="type", tag="unwatch"):

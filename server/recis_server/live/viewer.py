@@ -105,7 +105,10 @@ class Viewer:
     async def _read(self, watch: Watch) -> bytes | None:
         watch.begin()
         ranks = None if watch.rank is None else (watch.rank,)
-        read = {key: await self._store.points(watch.run, key, ranks, watch.start, watch.stop) for key in watch.keys}
+        read = {
+            key: await self._store.points(watch.run, key, ranks, watch.start, watch.stop, superseded=watch.superseded)
+            for key in watch.keys
+        }
         return watch.snapshot(read)
 
     async def _send(self, sending: Awaitable[None]) -> None:

@@ -55,7 +55,6 @@ class _Series:
         self.num_rows += len(rows.steps)
         self.count += len(rows.steps)
         self.last = int(rows.steps[-1])
-        self.attempt = max(self.attempt, rows.attempt)
         if self.num_rows > MAX_ROWS:
             self.fold(width)
 
@@ -69,6 +68,7 @@ class _Series:
             np.concatenate([rows.times for rows in self.rows]),
             np.concatenate([rows.values for rows in self.rows]),
             np.full(len(steps), self.attempt, dtype=np.int32),
+            self.attempt,
         )
         self.buckets = merge(self.buckets, bucketize(points, width))
         self.rows = []
@@ -86,6 +86,7 @@ class Watch:
         start: first step of the view, None for open.
         stop: the step after the last, None to follow the end.
         points: how many buckets the view has at most.
+        superseded: whether snapshots also hold what newer attempts have replaced; deltas never do.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Watch:
         start: int | None,
         stop: int | None,
         points: int,
+        superseded: bool = False,
     ) -> None:
         self.id = watch_id
         self.run = run
@@ -105,6 +107,7 @@ class Watch:
         self.rank = rank
         self.start = start
         self.stop = stop
+        self.superseded = superseded
         self.stale = True
         self._points = points
         self._width = 1
@@ -147,8 +150,10 @@ class Watch:
                 one.key, one.rank, shown.attempt, int(one.steps[0]), int(one.steps[-1]), len(one.steps), shown.buckets
             )
             for one, shown in zip(slices, chart.series, strict=True)
+            if not one.superseded
         }
-        message = self._message("snapshot", list(self._series.values()))
+        lost = [shown for shown in chart.series if shown.superseded]
+        message = self._message("snapshot", list(self._series.values()), lost)
         for rows in buffer:
             self._take(rows)
         return message
@@ -159,7 +164,7 @@ class Watch:
         for series in changed:
             if series.rows:
                 series.fold(self._width)
-        return self._message("delta", changed) if changed else None
+        return self._message("delta", changed, []) if changed else None
 
     def _hold(self, rows: Rows) -> None:
         assert self._buffer is not None
@@ -177,8 +182,9 @@ class Watch:
         if not len(rows.steps):
             return
         series = self._series.get((rows.key, rows.rank))
-        if (series is not None and rows.steps[0] <= series.last) or not bool((np.diff(rows.steps) > 0).all()):
-            # A step written again changes buckets that are not kept here.
+        rising = bool((np.diff(rows.steps) > 0).all())
+        if not rising or (series is not None and (rows.steps[0] <= series.last or rows.attempt != series.attempt)):
+            # A step written again changes buckets that are not kept here; which attempt is newer only the store knows.
             self.stale = True
             return
         if series is None:
@@ -212,9 +218,9 @@ class Watch:
             return 1
         return choose_width(min(one.first for one in every), max(one.last for one in every) + 1, self._points)
 
-    def _message(self, kind: str, series: list[_Series]) -> bytes:
+    def _message(self, kind: str, series: list[_Series], lost: list[SeriesBuckets]) -> bytes:
         assert kind in ("snapshot", "delta")
-        shown = [SeriesBuckets(one.key, one.rank, one.attempt, one.buckets) for one in series]
+        shown = [*(SeriesBuckets(one.key, one.rank, one.attempt, one.buckets) for one in series), *lost]
         for one in series:
             one.buckets = one.buckets.since(one.buckets.x[-1])
             one.changed = False

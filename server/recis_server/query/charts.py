@@ -37,13 +37,21 @@ class Chart:
 
 
 async def read_slices(
-    store: Store, run: str, keys: Sequence[str], rank: Ranks, start: int | None, stop: int | None
+    store: Store,
+    run: str,
+    keys: Sequence[str],
+    rank: Ranks,
+    start: int | None,
+    stop: int | None,
+    *,
+    superseded: bool = False,
 ) -> list[PointsSlice]:
     """The points of the keys; without a rank those of the lowest rank that has the key."""
     slices: list[PointsSlice] = []
+    ranks = [rank] if isinstance(rank, int) else None
     for key in keys:
-        _, found = await store.points(run, key, [rank] if isinstance(rank, int) else None, start, stop)
-        slices.extend(found[:1] if rank is None else found)
+        _, found = await store.points(run, key, ranks, start, stop, superseded=superseded)
+        slices.extend(one for one in found if rank is not None or one.rank == found[0].rank)
     return slices
 
 
@@ -63,19 +71,18 @@ def read_chart(
         low = min(int(one.steps[0]) for one in slices)
         high = max(int(one.steps[-1]) for one in slices)
         width = choose_width(low, high + 1, points)
-    series = [
-        SeriesBuckets(one.key, one.rank, int(one.attempts.max(initial=0)), bucketize(one, width)) for one in slices
-    ]
+    series = [SeriesBuckets(one.key, one.rank, one.attempt, bucketize(one, width), one.superseded) for one in slices]
     return Chart(run, width, start, stop, tuple(_bands(series) if rank == "band" else series))
 
 
 def _bands(series: Sequence[SeriesBuckets]) -> Iterator[SeriesBuckets]:
-    by_key: dict[str, list[SeriesBuckets]] = {}
+    """One band over the ranks of each key, and one over what each older attempt has lost of it."""
+    bands: dict[tuple[str, int | None], list[SeriesBuckets]] = {}
     for one in series:
-        by_key.setdefault(one.key, []).append(one)
-    for key, ranks in by_key.items():
+        bands.setdefault((one.key, one.attempt if one.superseded else None), []).append(one)
+    for (key, lost), ranks in bands.items():
         attempt = max(one.attempt for one in ranks)
-        yield SeriesBuckets(key, None, attempt, envelope([one.buckets for one in ranks]))
+        yield SeriesBuckets(key, None, attempt, envelope([one.buckets for one in ranks]), lost is not None)
 
 
 def chart_bytes(chart: Chart) -> bytes:
@@ -88,6 +95,7 @@ def chart_json(chart: Chart) -> bytes:
     series = []
     for one in chart.series:
         columns: dict[str, Any] = {"key": one.key, "rank": one.rank, "attempt": one.attempt}
+        columns["superseded"] = one.superseded
         for name in ("x", "time", "min", "max", "mean", "last", "count", "nan"):
             column = getattr(one.buckets, name)
             columns[name] = (column.astype(np.int64) if name in ("x", "count", "nan") else column).tolist()
@@ -100,9 +108,9 @@ def chart_json(chart: Chart) -> bytes:
 async def export_rows(
     store: Store, run: str, keys: Sequence[str] | None, form: Literal["csv", "jsonl"]
 ) -> AsyncIterator[bytes]:
-    """All points of a run, one line each, a few thousand lines at a time."""
+    """All points of a run, superseded ones marked, one line each, a few thousand lines at a time."""
     if form == "csv":
-        yield b"key,rank,attempt,step,time,value\n"
+        yield b"key,rank,attempt,step,time,value,superseded\n"
     async for one in store.export(run, keys):
         for first in range(0, len(one.steps), _EXPORT_ROWS):
             rows = slice(first, first + _EXPORT_ROWS)
@@ -118,11 +126,15 @@ async def export_rows(
 
 def _csv(one: PointsSlice, lines: Iterator[tuple[Any, ...]]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows((one.key, one.rank, *line) for line in lines)
+    mark = int(one.superseded)
+    csv.writer(text, lineterminator="\n").writerows((one.key, one.rank, *line, mark) for line in lines)
     return text.getvalue().encode()
 
 
 def _jsonl(one: PointsSlice, lines: Iterator[tuple[Any, ...]]) -> bytes:
     names = ("attempt", "step", "time", "value")
     head = {"key": one.key, "rank": one.rank}
-    return b"".join(msgspec.json.encode({**head, **dict(zip(names, line, strict=True))}) + b"\n" for line in lines)
+    tail = {"superseded": one.superseded}
+    return b"".join(
+        msgspec.json.encode({**head, **dict(zip(names, line, strict=True)), **tail}) + b"\n" for line in lines
+    )

@@ -63,12 +63,16 @@ class Buckets:
 
 @dataclass(frozen=True, slots=True)
 class SeriesBuckets:
-    """The buckets of one series; `rank` is None for an envelope over ranks, `attempt` the newest that they hold."""
+    """The buckets of one series; `rank` is None for an envelope over ranks, `attempt` the newest that they hold.
+
+    With `superseded` they hold what a newer attempt has replaced.
+    """
 
     key: str
     rank: int | None
     attempt: int
     buckets: Buckets
+    superseded: bool = False
 
 
 def choose_width(start: int, stop: int, points: int) -> int:
@@ -189,8 +193,8 @@ def encode_binary(
     offset = 0
     for one in series:
         body = np.concatenate(one.buckets.columns()).astype("<f8", copy=False).tobytes()
-        head = {"key": one.key, "rank": one.rank, "attempt": one.attempt, "n": len(one.buckets), "offset": offset}
-        heads.append(head)
+        head = {"key": one.key, "rank": one.rank, "attempt": one.attempt, "superseded": one.superseded}
+        heads.append({**head, "n": len(one.buckets), "offset": offset})
         columns.append(body)
         offset += len(body)
     about = {"v": 1, "type": kind, "id": watch_id, "run": run, "width": width, "start": start, "stop": stop}

@@ -40,11 +40,12 @@ async def read_series(
     stop: Annotated[int | None, Query(description="step after the last")] = None,
     points: Annotated[int, Query(ge=0, le=20_000, description="most buckets a series, 0 for every point")] = 1000,
     x: Annotated[Literal["step"], Query(description="what the buckets run over")] = "step",
+    superseded: Annotated[bool, Query(description="also what newer attempts have replaced")] = False,
     accept: Annotated[str, Header()] = "",
 ) -> Response:
     """Series in buckets on a grid that does not move as data arrives."""
     ranks = _rank(rank)
-    slices = await read_slices(store, row.id, list(dict.fromkeys(key)), ranks, start, stop)
+    slices = await read_slices(store, row.id, list(dict.fromkeys(key)), ranks, start, stop, superseded=superseded)
     chart = await asyncio.to_thread(read_chart, row.id, slices, ranks, start, stop, points)
     if _BINARY in accept:
         return Response(await asyncio.to_thread(chart_bytes, chart), media_type=_BINARY)

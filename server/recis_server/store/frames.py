@@ -17,6 +17,7 @@ from recis.wire.codec import points_columns
 from recis.wire.messages import MAX_TEXT_CHARS, Declare, Event, Line, Pass, Points, Result, Status
 from recis_server.errors import InvalidValue, StoreUnavailable
 from recis_server.store import ledger
+from recis_server.store.attempts import attempt_places
 from recis_server.store.codec import dump, shorten
 from recis_server.store.interface import Commit, StoredFrame, StreamRow
 
@@ -47,8 +48,9 @@ class _Series:
 
 @dataclass(slots=True)
 class _Run:
-    """What is known of one run's rows."""
+    """What is known of one run's rows; `places` is the order of its attempts."""
 
+    places: dict[int, int]
     series: dict[tuple[int, str], _Series] = field(default_factory=dict)
     keysets: OrderedDict[tuple[int, tuple[str, ...]], int] = field(default_factory=OrderedDict)
     num_keysets: int = 0
@@ -138,7 +140,9 @@ class FrameBatch:
             case Event():
                 _add_event(connection, stream, record)
             case Declare():
-                ledger.declare(connection, stream, record)
+                # What an attempt offered, and nobody offers any more, says nothing about the processes that run now.
+                if run.places[stream.attempt] == len(run.places):
+                    ledger.declare(connection, stream, record)
             case Result():
                 ledger.answer(connection, stream, record)
             case Status():
@@ -153,6 +157,7 @@ class FrameBatch:
     def _add_points(self, connection: sqlite3.Connection, run: _Run, stream: StreamRow, points: Points) -> None:
         steps, _, values = points_columns(points)
         keyset = self._keyset(connection, run, stream, points.keys)
+        place = run.places[stream.attempt]
         low, high = int(steps.min()), int(steps.max())
         connection.execute(
             "INSERT INTO frame (run_id, keyset, attempt, lo, hi, num_rows, steps, times, data)"
@@ -167,11 +172,11 @@ class FrameBatch:
             series.first_step = low if series.count == 0 else min(series.first_step, low)
             series.count += len(steps)
             series.nan_count += num_nans
-            if (stream.attempt, high) >= (series.last_attempt, series.last_step):
+            if (place, high) >= (run.places.get(series.last_attempt, 0), series.last_step):
                 series.last_attempt, series.last_step, series.last_value = stream.attempt, high, value
             run.changed[series.number] = series
         run.points += values.size
-        if run.last_step is None or (stream.attempt, high) > (run.last_attempt, run.last_step):
+        if run.last_step is None or (place, high) > (run.places[run.last_attempt], run.last_step):
             run.last_attempt, run.last_step = stream.attempt, high
 
     def _keyset(self, connection: sqlite3.Connection, run: _Run, stream: StreamRow, keys: tuple[str, ...]) -> int:
@@ -235,8 +240,8 @@ def settle_run_state(connection: sqlite3.Connection, run_id: str) -> None:
     """The run's state from its ranks' last words in the newest attempt; of a rank's writers the newest speaks."""
     said: dict[int, tuple[str, str]] = {}
     for rank, state, message in connection.execute(
-        "SELECT rank, state, message FROM stream WHERE run_id = ? AND attempt ="
-        " (SELECT max(attempt) FROM stream WHERE run_id = ?) ORDER BY created_ns",
+        "SELECT rank, state, message FROM stream WHERE run_id = ? AND attempt = (SELECT ordinal FROM attempt"
+        " WHERE run_id = ? ORDER BY started_ns DESC, ordinal DESC LIMIT 1) ORDER BY created_ns",
         (run_id, run_id),
     ):
         said[rank] = (state, message)
@@ -247,7 +252,7 @@ def settle_run_state(connection: sqlite3.Connection, run_id: str) -> None:
 
 
 def _read_run(connection: sqlite3.Connection, run_id: str) -> _Run:
-    run = _Run()
+    run = _Run(attempt_places(connection, run_id))
     (run.last_step, run.last_attempt, run.points, run.missing, run.updated_ns) = connection.execute(
         "SELECT last_step, last_attempt, points, missing, updated_ns FROM run WHERE run_id = ?", (run_id,)
     ).fetchone()

@@ -38,13 +38,23 @@ TraceState = Literal["uploading", "ready", "lost"]
 
 @dataclass(frozen=True, slots=True)
 class StreamRow:
-    """One writer as the store knows it; `acked` is its highest committed frame number, `attempt` counts from 1."""
+    """One writer as the store knows it; `acked` is its highest committed frame number.
+
+    `attempt` counts from 1 in the order of first greetings, `started_ns` is when that attempt began: of two attempts
+    the one with the greater `order` is the newer.
+    """
 
     run: str
     writer: str
     rank: int
     attempt: int
     acked: int
+    started_ns: int
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """The attempt's place in time."""
+        return self.started_ns, self.attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +124,8 @@ class PointsSlice:
     """Points of one series on one rank, after newer values have replaced older ones of the same step; steps rise.
 
     Arrays have length n: `steps` int64, `times` int64 ns, `values` float64, `attempts` int32 (which attempt won).
+    `attempt` is the newest of `attempts`. With `superseded` these are the points of one attempt that a newer attempt
+    has replaced.
     """
 
     key: str
@@ -122,6 +134,8 @@ class PointsSlice:
     times: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
     attempts: npt.NDArray[np.int32]
+    attempt: int
+    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,12 +293,22 @@ class Store(Protocol):
         """The run's series names, in order of their first appearance."""
 
     async def points(
-        self, run: str, key: str, ranks: Sequence[int] | None, start: int | None, stop: int | None
+        self,
+        run: str,
+        key: str,
+        ranks: Sequence[int] | None,
+        start: int | None,
+        stop: int | None,
+        *,
+        superseded: bool = False,
     ) -> tuple[int, tuple[PointsSlice, ...]]:
-        """The points of `start <= step < stop` for each of the ranks (None: all), and the commit number they are of."""
+        """The points of `start <= step < stop` for each of the ranks (None: all), and the commit number they are of.
+
+        With `superseded` those that newer attempts have replaced follow after each rank's, attempt by attempt.
+        """
 
     def export(self, run: str, keys: Sequence[str] | None) -> AsyncIterator[PointsSlice]:
-        """All points of the run, series after series."""
+        """All points of the run, series after series, those that newer attempts have replaced too."""
 
     # --- hash tables, events, log lines
 

@@ -4,24 +4,50 @@ Functions on a read-only connection inside of a read transaction; must not know 
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from recis_server.store.codec import newest_rows
+from recis_server.store.attempts import attempt_places
+from recis_server.store.codec import newest_rows, superseded_rows
 from recis_server.store.interface import PointsSlice
 
 __all__ = ["read_points", "series_names"]
 
 _FIRST, _LAST = -(2**63), 2**63 - 1
 
-# The order of truth: a later attempt, then a later arrival, replaces what is there for a step.
 _FRAMES = """
 SELECT f.attempt, f.steps, f.times, substr(f.data, k.position * f.num_rows * 8 + 1, f.num_rows * 8)
 FROM keyset AS k JOIN frame AS f ON f.run_id = k.run_id AND f.keyset = k.keyset
 WHERE k.run_id = ? AND k.series = ? AND f.hi >= ? AND f.lo < ?
-ORDER BY f.attempt, f.id
+ORDER BY f.id
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Every row of one series in the order of truth: a later attempt, then a later arrival, replaces a step's value.
+
+    Arrays have length n; `places` is each row's attempt by its place in time and never falls.
+    """
+
+    key: str
+    rank: int
+    steps: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+    attempts: npt.NDArray[np.int32]
+    places: npt.NDArray[np.int32]
+
+    def pick(self, rows: npt.NDArray[np.int64], *, superseded: bool) -> PointsSlice:
+        """These rows, at least one, in their order."""
+        attempts = self.attempts[rows]
+        newest = int(attempts[np.argmax(self.places[rows])])
+        return PointsSlice(
+            self.key, self.rank, self.steps[rows], self.times[rows], self.values[rows], attempts, newest, superseded
+        )
 
 
 def series_names(connection: sqlite3.Connection, run_id: str) -> list[tuple[int, int, str]]:
@@ -38,37 +64,59 @@ def read_points(
     ranks: Sequence[int] | None,
     start: int | None,
     stop: int | None,
+    *,
+    superseded: bool,
 ) -> tuple[PointsSlice, ...]:
-    """The points of `start <= step < stop` of one key, rank after rank; ranks that have none are left out."""
+    """The points of `start <= step < stop` of one key, rank after rank; ranks that have none are left out.
+
+    With `superseded` each rank's points are followed by those that a newer attempt has replaced, attempt by attempt.
+    """
     found = connection.execute(
         "SELECT series, rank FROM series WHERE run_id = ? AND key = ? ORDER BY rank", (run_id, key)
     ).fetchall()
     # SQLite's integers end there too: what lies beyond holds no step.
     low = _FIRST if start is None else max(_FIRST, min(start, _LAST))
     high = _LAST if stop is None else max(_FIRST, min(stop, _LAST))
-    slices = (
-        _read_series(connection, run_id, series, key, rank, low, high)
-        for series, rank in found
-        if ranks is None or rank in ranks
-    )
-    return tuple(one for one in slices if len(one.steps))
+    places = attempt_places(connection, run_id)
+    slices: list[PointsSlice] = []
+    for series, rank in found:
+        if ranks is None or rank in ranks:
+            frames = connection.execute(_FRAMES, (run_id, series, low, high)).fetchall()
+            rows = _read_rows(key, rank, frames, places)
+            slices.extend(_current(rows, low, high))
+            if superseded:
+                slices.extend(_superseded(rows, low, high))
+    return tuple(slices)
 
 
-def _read_series(
-    connection: sqlite3.Connection, run_id: str, series: int, key: str, rank: int, start: int, stop: int
-) -> PointsSlice:
-    attempts: list[int] = []
-    columns: tuple[list[bytes], list[bytes], list[bytes]] = ([], [], [])
-    for attempt, *blobs in connection.execute(_FRAMES, (run_id, series, start, stop)):
-        attempts.append(attempt)
-        for column, blob in zip(columns, blobs, strict=True):
-            column.append(blob)
-    steps, times, values = (
-        np.frombuffer(b"".join(column), dtype) for column, dtype in zip(columns, ("<i8", "<i8", "<f8"), strict=True)
+def _read_rows(key: str, rank: int, frames: list[tuple[int, bytes, bytes, bytes]], places: dict[int, int]) -> _Rows:
+    """Rows of frames that are given in order of arrival."""
+    frames.sort(key=lambda frame: places[frame[0]])
+    lengths = [len(frame[1]) // 8 for frame in frames]
+    attempts = [frame[0] for frame in frames]
+    return _Rows(
+        key,
+        rank,
+        steps=np.frombuffer(b"".join(frame[1] for frame in frames), "<i8"),
+        times=np.frombuffer(b"".join(frame[2] for frame in frames), "<i8"),
+        values=np.frombuffer(b"".join(frame[3] for frame in frames), "<f8"),
+        attempts=np.repeat(np.asarray(attempts, np.int32), lengths),
+        places=np.repeat(np.asarray([places[attempt] for attempt in attempts], np.int32), lengths),
     )
-    lengths = [len(blob) // 8 for blob in columns[0]]
-    of_attempt = np.repeat(np.asarray(attempts, np.int32), lengths)
+
+
+def _current(every: _Rows, start: int, stop: int) -> Iterator[PointsSlice]:
+    steps = every.steps
     # Newest first is only needed where steps do not rise by themselves; most runs never go back.
     rows = newest_rows(steps) if len(steps) and not bool((steps[1:] > steps[:-1]).all()) else np.arange(len(steps))
     rows = rows[(steps[rows] >= start) & (steps[rows] < stop)]
-    return PointsSlice(key, rank, steps[rows], times[rows], values[rows], of_attempt[rows])
+    if len(rows):
+        yield every.pick(rows, superseded=False)
+
+
+def _superseded(every: _Rows, start: int, stop: int) -> Iterator[PointsSlice]:
+    steps = every.steps
+    rows = superseded_rows(steps, every.places)
+    rows = rows[(steps[rows] >= start) & (steps[rows] < stop)]
+    for place in np.unique(every.places[rows]):
+        yield every.pick(rows[every.places[rows] == place], superseded=True)

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from recis.wire.messages import MAX_TEXT_CHARS, Hello
+from recis_server.store.attempts import enter_attempt
 from recis_server.store.codec import dump, shorten
 from recis_server.store.frames import settle_run_state
 from recis_server.store.interface import StreamRow
@@ -38,13 +39,14 @@ RUN_TABLES = (
 def register(connection: sqlite3.Connection, hello: Hello, received_ns: int) -> StreamRow:
     """Makes run, attempt and writer known, and tells what of this writer is committed."""
     known = connection.execute(
-        "SELECT rank, attempt, acked FROM stream WHERE run_id = ? AND writer = ?", (hello.run, hello.writer)
+        "SELECT s.rank, s.attempt, s.acked, a.started_ns FROM stream AS s"
+        " JOIN attempt AS a ON a.run_id = s.run_id AND a.ordinal = s.attempt WHERE s.run_id = ? AND s.writer = ?",
+        (hello.run, hello.writer),
     ).fetchone()
     if known is not None:
-        rank, attempt, acked = known
-        return StreamRow(hello.run, hello.writer, rank, attempt, acked)
+        return StreamRow(hello.run, hello.writer, *known)
     _add_run(connection, hello, received_ns)
-    attempt = _attempt(connection, hello, received_ns)
+    attempt, started_ns = enter_attempt(connection, hello, received_ns)
     connection.execute(
         "INSERT INTO stream (run_id, writer, rank, attempt, acked, dropped, state, message, host, pid, client,"
         " created_ns) VALUES (?, ?, ?, ?, 0, 0, 'running', '', ?, ?, ?, ?)",
@@ -60,7 +62,7 @@ def register(connection: sqlite3.Connection, hello: Hello, received_ns: int) -> 
         ),
     )
     settle_run_state(connection, hello.run)
-    return StreamRow(hello.run, hello.writer, hello.rank, attempt, 0)
+    return StreamRow(hello.run, hello.writer, hello.rank, attempt, 0, started_ns)
 
 
 def _add_run(connection: sqlite3.Connection, hello: Hello, received_ns: int) -> None:
@@ -89,18 +91,6 @@ def _add_run(connection: sqlite3.Connection, hello: Hello, received_ns: int) -> 
         " config = CASE WHEN ? != '{}' AND (config = '{}' OR ? = 0) THEN ? ELSE config END WHERE run_id = ?",
         (hello.world_size, name, tags, config, hello.rank, config, hello.run),
     )
-
-
-def _attempt(connection: sqlite3.Connection, hello: Hello, received_ns: int) -> int:
-    connection.execute(
-        "INSERT INTO attempt (run_id, attempt_id, ordinal, started_ns)"
-        " SELECT ?, ?, count(*) + 1, ? FROM attempt WHERE run_id = ? ON CONFLICT DO NOTHING",
-        (hello.run, hello.attempt, received_ns, hello.run),
-    )
-    (ordinal,) = connection.execute(
-        "SELECT ordinal FROM attempt WHERE run_id = ? AND attempt_id = ?", (hello.run, hello.attempt)
-    ).fetchone()
-    return int(ordinal)
 
 
 def update_run(

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from recis_server.errors import InvalidValue
+from recis_server.store.attempts import attempt_places
 from recis_server.store.codec import dump, load
 from recis_server.store.interface import (
     ControlRow,
@@ -110,14 +111,13 @@ def _run(connection: sqlite3.Connection, row: tuple[Any, ...]) -> RunRow:
     (dropped,) = connection.execute(
         "SELECT coalesce(sum(dropped), 0) FROM stream WHERE run_id = ?", (run_id,)
     ).fetchone()
-    (attempts,) = connection.execute("SELECT count(*) FROM attempt WHERE run_id = ?", (run_id,)).fetchone()
+    places = attempt_places(connection, run_id)
+    last = connection.execute(
+        "SELECT key, last_value, last_attempt, last_step, rank FROM series WHERE run_id = ?", (run_id,)
+    ).fetchall()
     # The newest (attempt, step) of a key speaks for it; of ranks that are equally far, the lowest.
-    summary = {
-        key: _number(value)
-        for key, value in connection.execute(
-            "SELECT key, last_value FROM series WHERE run_id = ? ORDER BY last_attempt, last_step, rank DESC", (run_id,)
-        )
-    }
+    last.sort(key=lambda one: (places[one[2]], one[3], -one[4]))
+    summary = {key: _number(value) for key, value, *_ in last}
     return RunRow(
         id=run_id,
         project=project,
@@ -127,7 +127,7 @@ def _run(connection: sqlite3.Connection, row: tuple[Any, ...]) -> RunRow:
         updated_ns=updated_ns,
         ranks=tuple(sorted(ranks)),
         world_size=world_size,
-        attempts=attempts,
+        attempts=len(places),
         last_step=last_step,
         summary=dict(sorted(summary.items())),
         tags=tuple(load(tags)),
@@ -142,13 +142,15 @@ def _run(connection: sqlite3.Connection, row: tuple[Any, ...]) -> RunRow:
 
 def read_metrics(connection: sqlite3.Connection, run_id: str) -> tuple[MetricRow, ...]:
     """The run's series names over all ranks, in order of their first appearance."""
+    places = attempt_places(connection, run_id)
     groups: dict[str, list[Any]] = {}
     for row in connection.execute(
         "SELECT key, rank, count, nan_count, first_step, last_step, last_attempt, last_value FROM series"
         " WHERE run_id = ? ORDER BY series",
         (run_id,),
     ):
-        groups.setdefault(row[0], []).append(row[1:])
+        key, *rest, last_attempt, last_value = row
+        groups.setdefault(key, []).append((*rest, places[last_attempt], last_value))
     return tuple(_metric(key, rows) for key, rows in groups.items())
 
 
@@ -185,11 +187,12 @@ def read_passes(
         f" milliseconds, bytes FROM filter_pass WHERE {' AND '.join(where)} ORDER BY step DESC, id DESC LIMIT ?",
         (*values, MAX_PASSES),
     ).fetchall()
+    places = attempt_places(connection, run_id)
     newest: dict[tuple[int, int, str], int] = {}
     for step, _, of_rank, attempt, name, *_ in rows:
-        place = (step, of_rank, name)
-        newest[place] = max(attempt, newest.get(place, 0))
-    return tuple(_pass(row) for row in reversed(rows) if row[3] == newest[row[0], row[2], row[4]])
+        spot = (step, of_rank, name)
+        newest[spot] = max(places[attempt], newest.get(spot, 0))
+    return tuple(_pass(row) for row in reversed(rows) if places[row[3]] == newest[row[0], row[2], row[4]])
 
 
 def read_events(connection: sqlite3.Connection, run_id: str, limit: int) -> tuple[EventRow, ...]:

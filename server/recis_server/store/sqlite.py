@@ -181,13 +181,20 @@ class SqliteStore:
         return await self._read(lambda connection: rows.read_metrics(connection, run))
 
     async def points(
-        self, run: str, key: str, ranks: Sequence[int] | None, start: int | None, stop: int | None
+        self,
+        run: str,
+        key: str,
+        ranks: Sequence[int] | None,
+        start: int | None,
+        stop: int | None,
+        *,
+        superseded: bool = False,
     ) -> tuple[int, tuple[PointsSlice, ...]]:
         """See `Store.points`."""
 
         def action(connection: sqlite3.Connection) -> tuple[int, tuple[PointsSlice, ...]]:
             (number,) = connection.execute("SELECT value FROM meta WHERE name = 'commit_number'").fetchone()
-            return number, points.read_points(connection, run, key, ranks, start, stop)
+            return number, points.read_points(connection, run, key, ranks, start, stop, superseded=superseded)
 
         return await self._read(action)
 
@@ -196,7 +203,7 @@ class SqliteStore:
         names = await self._read(lambda connection: points.series_names(connection, run))
         for _, rank, key in names:
             if keys is None or key in keys:
-                _, found = await self.points(run, key, [rank], None, None)
+                _, found = await self.points(run, key, [rank], None, None, superseded=True)
                 for one in found:
                     yield one
 

@@ -118,6 +118,26 @@ def test_a_later_attempt_is_one_event_however_many_ranks_it_has(tmp_path: Path) 
     asyncio.run(scenario())
 
 
+def test_an_older_attempt_that_is_sent_late_does_not_take_the_place_of_the_one_that_runs(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            live = await join(server, server.presence, hello())
+            await commit(server, live, points([7], loss=[1.0]))
+            greeting = msgspec.structs.replace(hello(writer="w0", attempt="a0"), time_ns=10**12, started_ns=10**9)
+            late = await join(server, server.presence, greeting)
+            done = Status(state="finished", time_ns=1)
+            await commit(server, late, points([900], loss=[1.0]), done)
+            assert server.presence.latest_step("r1", 0) == 7
+            await server.presence.left(late, expected=False)
+            assert server.presence.ranks("r1") == (0,)
+            # The event lies where the attempt began, not where it was sent.
+            (event,) = await server.store.events("r1")
+            assert (event.kind, event.time_ns) == ("attempt", late.started_ns)
+            assert late.started_ns < live.started_ns
+
+    asyncio.run(scenario())
+
+
 def test_silence_is_judged_by_connection_and_by_the_runs_own_pace(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with parts(tmp_path) as server:

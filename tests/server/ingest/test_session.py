@@ -19,7 +19,7 @@ def frame(n: int) -> Frame:
 
 
 def row(acked: int = 0) -> StreamRow:
-    return StreamRow(run="r1", writer="w1", rank=0, attempt=1, acked=acked)
+    return StreamRow(run="r1", writer="w1", rank=0, attempt=1, acked=acked, started_ns=1)
 
 
 def greeted(streams: Streams, acked: int = 0) -> IngestSession:

@@ -171,7 +171,9 @@ def test_what_is_watched_comes_as_a_snapshot_and_then_as_changed_buckets(tmp_pat
             await until(lambda: page.charts)
             head, body = page.charts[0]
             assert (head["type"], head["id"], head["run"], head["width"]) == ("snapshot", 5, "r1", 2)
-            assert head["series"] == [{"key": "loss", "rank": 0, "attempt": 1, "n": 2, "offset": 0}]
+            assert head["series"] == [
+                {"key": "loss", "rank": 0, "attempt": 1, "superseded": False, "n": 2, "offset": 0}
+            ]
             assert np.frombuffer(body, "<f8").reshape(8, 2)[0].tolist() == [0.0, 2.0]
             await one.report(points([4], loss=[4.0]))
             await until(lambda: len(page.charts) == 2)

@@ -15,8 +15,11 @@ from recis_server.live.requests import Follow, Unfollow, Unwatch, WatchSeries, p
         ({"type": "unwatch", "id": 3}, Unwatch(id=3)),
         ({"type": "watch", "id": 3, "run": "r1", "keys": ["a"]}, WatchSeries(id=3, run="r1", keys=("a",))),
         (
-            {"type": "watch", "id": 0, "run": "r1", "keys": ["a"], "rank": "all", "start": -5, "stop": 9, "points": 1},
-            WatchSeries(id=0, run="r1", keys=("a",), rank="all", start=-5, stop=9, points=1),
+            {
+                **{"type": "watch", "id": 0, "run": "r1", "keys": ["a"], "rank": "all"},
+                **{"start": -5, "stop": 9, "points": 1, "superseded": True},
+            },
+            WatchSeries(id=0, run="r1", keys=("a",), rank="all", start=-5, stop=9, points=1, superseded=True),
         ),
     ],
 )

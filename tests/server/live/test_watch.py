@@ -1,6 +1,6 @@
 import asyncio
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,8 @@ def rows(commit: int, steps: list[int], values: list[float] | None = None, key: 
 
 
 def slice_of(one: Rows) -> PointsSlice:
-    return PointsSlice(one.key, one.rank, one.steps, one.times, one.values, np.ones(len(one.steps), dtype=np.int32))
+    attempts = np.full(len(one.steps), one.attempt, dtype=np.int32)
+    return PointsSlice(one.key, one.rank, one.steps, one.times, one.values, attempts, one.attempt)
 
 
 def watch(**options: Any) -> Watch:
@@ -72,6 +73,11 @@ def shown(one: Watch, *read: Rows, commit: int = 1) -> Page:
     assert message is not None
     page.apply(message)
     return page
+
+
+def head_of(message: bytes) -> dict[str, Any]:
+    head: dict[str, Any] = json.loads(message[4 : 4 + int.from_bytes(message[:4], "little")])
+    return head
 
 
 def send(one: Watch, page: Page) -> dict[str, Any]:
@@ -115,6 +121,28 @@ def test_a_step_that_is_written_again_asks_for_a_new_snapshot(steps: list[int]) 
     shown(one, rows(1, [1, 2, 3, 4]))
     assert one.feed(rows(2, steps))
     assert one.stale
+
+
+def test_points_of_another_attempt_ask_for_a_new_snapshot() -> None:
+    one = watch(points=100)
+    shown(one, rows(1, [1, 2, 3, 4]))
+    assert one.feed(replace(rows(2, [5]), attempt=2))
+    assert one.stale
+
+
+def test_a_snapshot_has_what_was_superseded_and_a_delta_has_not() -> None:
+    one = watch(points=4, superseded=True)
+    one.begin()
+    lost = replace(slice_of(rows(1, [2, 3, 4, 5], [9.0, 9.0, 9.0, 8.0])), superseded=True)
+    kept = slice_of(replace(rows(1, [1, 2, 3, 4, 5]), attempt=2))
+    message = one.snapshot({"loss": (1, (kept, lost))})
+    assert message is not None
+    heads = [(series["superseded"], series["attempt"], series["n"]) for series in head_of(message)["series"]]
+    assert heads == [(False, 2, 3), (True, 1, 2)]
+    assert one.feed(replace(rows(2, [6]), attempt=2))
+    message = one.delta()
+    assert message is not None
+    assert [series["superseded"] for series in head_of(message)["series"]] == [False]
 
 
 def test_a_view_that_is_outgrown_asks_for_a_new_snapshot() -> None:

@@ -33,7 +33,7 @@ def slice_of(points: list[Point]) -> PointsSlice:
     steps = np.array([step for step, _ in points], dtype=np.int64)
     times = np.arange(len(points), dtype=np.int64) * 10**9
     values = np.array([value for _, value in points], dtype=np.float64)
-    return PointsSlice("loss", 0, steps, times, values, np.ones(len(points), dtype=np.int32))
+    return PointsSlice("loss", 0, steps, times, values, np.ones(len(points), dtype=np.int32), 1)
 
 
 def by_hand(points: list[Point], width: int) -> dict[int, dict[str, float]]:

@@ -1,7 +1,9 @@
 from pathlib import Path
 
-from recis.wire.messages import Status
-from tests.server.store.streams import frame, greeting, opened, run
+from recis.wire.messages import Declare, Status
+from tests.server.store.streams import frame, greeting, opened, points, read, run
+
+HOUR = 3600 * 10**9
 
 
 def test_a_run_is_what_its_first_rank_said_and_gaps_are_filled(tmp_path: Path) -> None:
@@ -77,6 +79,37 @@ def test_the_state_is_what_the_ranks_of_the_newest_attempt_said(tmp_path: Path) 
             assert await state() == ("running", "")
             await store.append(frame(again, 1, Status(state="finished", time_ns=1)))
             assert await state() == ("finished", "")
+
+    run(scenario)
+
+
+def test_what_a_late_spool_says_of_an_older_attempt_does_not_speak_for_the_run(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            declared = Declare(control="lr_scale", type="float", value=2.0)
+            live = await store.register(greeting(attempt="b", time_ns=50 * HOUR, started_ns=50 * HOUR), 100 * HOUR)
+            await store.append(frame(live, 1, points([5, 6], loss=[50.0, 60.0]), declared))
+            # Its clock is wrong by years; what counts is that it began two hours before it greets.
+            late = await store.register(
+                greeting(attempt="a", writer="w2", time_ns=9000 * HOUR, started_ns=8998 * HOUR), 101 * HOUR
+            )
+            assert (live.attempt, live.started_ns, late.attempt, late.started_ns) == (1, 100 * HOUR, 2, 99 * HOUR)
+            assert live.order > late.order
+            stale = Declare(control="lr_scale", type="float", value=1.0)
+            old = Declare(control="old", type="float", value=1.0)
+            ended = Status(state="failed", time_ns=1, message="killed")
+            await store.append(frame(late, 1, points([6, 9], loss=[6.0, 9.0]), stale, old, ended))
+            assert await read(store, "loss") == [(5, 50.0), (6, 60.0), (9, 9.0)]
+            found = await store.run("r")
+            assert found is not None
+            assert (found.state, found.message, found.attempts) == ("running", "", 2)
+            assert (found.last_step, found.summary) == (6, {"loss": 60.0})
+            (metric,) = await store.metrics("r")
+            assert (metric.last_step, metric.last_value) == (6, 60.0)
+            assert [(one.control, one.value) for one in await store.controls("r")] == [("lr_scale", 2.0)]
+            # The same after a restart of the writer's connection.
+            again = await store.register(greeting(attempt="a", writer="w2"), 300 * HOUR)
+            assert (again.attempt, again.acked, again.started_ns) == (2, 1, 99 * HOUR)
 
     run(scenario)
 
