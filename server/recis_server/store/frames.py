@@ -25,8 +25,9 @@ __all__ = ["FrameBatch", "settle_run_state"]
 
 _logger = logging.getLogger(__name__)
 
-REMEMBERED_RUNS = 256
-"""Runs whose series are kept in memory; the one written longest ago is read again when it writes again."""
+REMEMBERED_RUNS = 4096
+REMEMBERED_SERIES = 1 << 18
+"""Runs, and series of all of them, that are kept in memory; what was written longest ago is read again when needed."""
 REMEMBERED_KEYSETS = 1024
 MAX_NAME_CHARS = 256
 
@@ -48,9 +49,10 @@ class _Series:
 
 @dataclass(slots=True)
 class _Run:
-    """What is known of one run's rows; `places` is the order of its attempts."""
+    """What is known of one run's rows; `places` is the order of its attempts, `acked` what its writers have."""
 
     places: dict[int, int]
+    acked: dict[str, int]
     series: dict[tuple[int, str], _Series] = field(default_factory=dict)
     keysets: OrderedDict[tuple[int, tuple[str, ...]], int] = field(default_factory=OrderedDict)
     num_keysets: int = 0
@@ -62,11 +64,24 @@ class _Run:
     updated_ns: int = 0
 
 
+@dataclass(slots=True)
+class _Pending:
+    """Rows that a transaction writes at its end, each kind with one call: a call per row would cost more than the row.
+
+    Lists are bound parameters in the order of arrival; of a writer and of a run only the newest state is written.
+    """
+
+    frames: list[tuple[Any, ...]] = field(default_factory=list)
+    streams: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    runs: dict[str, _Run] = field(default_factory=dict)
+
+
 class FrameBatch:
     """See the module; used by one thread."""
 
     def __init__(self) -> None:
         self._runs: OrderedDict[str, _Run] = OrderedDict()
+        self._pending = _Pending()
 
     def forget(self) -> None:
         """Nothing remembered is sure any more."""
@@ -83,50 +98,59 @@ class FrameBatch:
             sqlite3.Error: the engine could not write; the whole transaction has to go.
         """
         (number,) = connection.execute("SELECT value FROM meta WHERE name = 'commit_number'").fetchone()
-        applied: list[StoredFrame] = []
-        failures: list[Exception | None] = []
-        for stored in frames:
-            connection.execute("SAVEPOINT frame")
-            try:
-                if self._apply_one(connection, stored):
-                    applied.append(stored)
-                failures.append(None)
-            except sqlite3.Error:
-                raise
-            except Exception as error:  # noqa: BLE001 - border: one frame must not take the batch along
-                connection.execute("ROLLBACK TO frame")
-                self.forget_run(stored.stream.run)
-                failures.append(_as_failure(stored, error))
-            connection.execute("RELEASE frame")
+        outcomes = self._attempt(connection, frames)
+        if isinstance(outcomes, Exception):
+            # One of them is to blame: once more, each on its own.
+            outcomes = [self._attempt_one(connection, stored) for stored in frames]
+        applied = tuple(stored for stored, outcome in zip(frames, outcomes, strict=True) if outcome is True)
         if applied:
             number += 1
             connection.execute("UPDATE meta SET value = ? WHERE name = 'commit_number'", (number,))
-        while len(self._runs) > REMEMBERED_RUNS:
-            self._runs.popitem(last=False)
-        return Commit(number, tuple(applied)), failures
+        self._trim()
+        return Commit(number, applied), [outcome if isinstance(outcome, Exception) else None for outcome in outcomes]
+
+    def _attempt(
+        self, connection: sqlite3.Connection, frames: list[StoredFrame]
+    ) -> "list[bool | Exception] | Exception":
+        """For each frame whether it was new, or why nothing of them was written."""
+        outcomes: list[bool | Exception] | Exception
+        pending = self._pending = _Pending()
+        connection.execute("SAVEPOINT frames")
+        try:
+            outcomes = [self._apply_one(connection, stored) for stored in frames]
+            self._write(connection, pending)
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # noqa: BLE001 - border: one frame must not take the batch along
+            connection.execute("ROLLBACK TO frames")
+            for stored in frames:
+                self.forget_run(stored.stream.run)
+            outcomes = error
+        connection.execute("RELEASE frames")
+        return outcomes
+
+    def _attempt_one(self, connection: sqlite3.Connection, stored: StoredFrame) -> bool | Exception:
+        outcomes = self._attempt(connection, [stored])
+        return _as_failure(stored, outcomes) if isinstance(outcomes, Exception) else outcomes[0]
 
     def _apply_one(self, connection: sqlite3.Connection, stored: StoredFrame) -> bool:
         stream, frame = stored.stream, stored.frame
-        known = connection.execute(
-            "SELECT acked FROM stream WHERE run_id = ? AND writer = ?", (stream.run, stream.writer)
-        ).fetchone()
-        if known is None:
+        run = self._run(connection, stream.run)
+        acked = run.acked.get(stream.writer) if run is not None else None
+        if run is None or acked is None:
             raise StoreUnavailable(
                 f"run {stream.run} was deleted; writer {stream.writer} has to introduce itself again"
             )
-        (acked,) = known
         if frame.n <= acked:
             return False
-        run = self._run(connection, stream.run)
+        run.acked[stream.writer] = frame.n
         run.missing += frame.n - acked - 1
         run.updated_ns = max(run.updated_ns, stored.received_ns)
-        connection.execute(
-            "UPDATE stream SET acked = ?, dropped = max(dropped, ?) WHERE run_id = ? AND writer = ?",
-            (frame.n, frame.dropped, stream.run, stream.writer),
-        )
+        self._pending.runs[stream.run] = run
+        _, dropped = self._pending.streams.get((stream.run, stream.writer), (0, 0))
+        self._pending.streams[stream.run, stream.writer] = (frame.n, max(dropped, frame.dropped))
         for record in frame.records:
             self._apply_record(connection, run, stream, record)
-        self._write_changes(connection, stream.run, run)
         return True
 
     def _apply_record(self, connection: sqlite3.Connection, run: _Run, stream: StreamRow, record: Any) -> None:
@@ -159,10 +183,8 @@ class FrameBatch:
         keyset = self._keyset(connection, run, stream, points.keys)
         place = run.places[stream.attempt]
         low, high = int(steps.min()), int(steps.max())
-        connection.execute(
-            "INSERT INTO frame (run_id, keyset, attempt, lo, hi, num_rows, steps, times, data)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (stream.run, keyset, stream.attempt, low, high, len(steps), points.steps, points.times, points.values),
+        self._pending.frames.append(
+            (stream.run, keyset, stream.attempt, low, high, len(steps), points.steps, points.times, points.values)
         )
         # Of equal highest steps the last row counts.
         last = len(steps) - 1 - int(np.argmax(steps[::-1]))
@@ -202,17 +224,38 @@ class FrameBatch:
 
     # --- memory
 
-    def _run(self, connection: sqlite3.Connection, run_id: str) -> _Run:
+    def _run(self, connection: sqlite3.Connection, run_id: str) -> _Run | None:
         run = self._runs.get(run_id)
         if run is None:
-            run = self._runs[run_id] = _read_run(connection, run_id)
+            run = _read_run(connection, run_id)
+            if run is None:
+                return None
+            self._runs[run_id] = run
         self._runs.move_to_end(run_id)
         return run
 
-    def _write_changes(self, connection: sqlite3.Connection, run_id: str, run: _Run) -> None:
-        connection.execute(
+    def _trim(self) -> None:
+        num_series = sum(len(run.series) for run in self._runs.values())
+        while self._runs and (len(self._runs) > REMEMBERED_RUNS or num_series > REMEMBERED_SERIES):
+            _, run = self._runs.popitem(last=False)
+            num_series -= len(run.series)
+
+    def _write(self, connection: sqlite3.Connection, pending: _Pending) -> None:
+        connection.executemany(
+            "INSERT INTO frame (run_id, keyset, attempt, lo, hi, num_rows, steps, times, data)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            pending.frames,
+        )
+        connection.executemany(
+            "UPDATE stream SET acked = ?, dropped = max(dropped, ?) WHERE run_id = ? AND writer = ?",
+            [(*state, *stream) for stream, state in pending.streams.items()],
+        )
+        connection.executemany(
             "UPDATE run SET last_step = ?, last_attempt = ?, points = ?, missing = ?, updated_ns = ? WHERE run_id = ?",
-            (run.last_step, run.last_attempt, run.points, run.missing, run.updated_ns, run_id),
+            [
+                (run.last_step, run.last_attempt, run.points, run.missing, run.updated_ns, run_id)
+                for run_id, run in pending.runs.items()
+            ],
         )
         connection.executemany(
             "INSERT OR REPLACE INTO series (run_id, series, rank, key, count, nan_count, first_step, last_step,"
@@ -230,10 +273,12 @@ class FrameBatch:
                     one.last_attempt,
                     one.last_value,
                 )
+                for run_id, run in pending.runs.items()
                 for one in run.changed.values()
             ],
         )
-        run.changed.clear()
+        for run in pending.runs.values():
+            run.changed.clear()
 
 
 def settle_run_state(connection: sqlite3.Connection, run_id: str) -> None:
@@ -251,11 +296,15 @@ def settle_run_state(connection: sqlite3.Connection, run_id: str) -> None:
     connection.execute("UPDATE run SET state = ?, message = ? WHERE run_id = ?", (state, message, run_id))
 
 
-def _read_run(connection: sqlite3.Connection, run_id: str) -> _Run:
-    run = _Run(attempt_places(connection, run_id))
-    (run.last_step, run.last_attempt, run.points, run.missing, run.updated_ns) = connection.execute(
+def _read_run(connection: sqlite3.Connection, run_id: str) -> _Run | None:
+    found = connection.execute(
         "SELECT last_step, last_attempt, points, missing, updated_ns FROM run WHERE run_id = ?", (run_id,)
     ).fetchone()
+    if found is None:
+        return None
+    acked = dict(connection.execute("SELECT writer, acked FROM stream WHERE run_id = ?", (run_id,)))
+    run = _Run(attempt_places(connection, run_id), acked)
+    (run.last_step, run.last_attempt, run.points, run.missing, run.updated_ns) = found
     names: dict[int, tuple[int, str]] = {}
     for row in connection.execute(
         "SELECT series, rank, key, count, nan_count, first_step, last_step, last_attempt, last_value"
