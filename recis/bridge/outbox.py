@@ -115,6 +115,11 @@ class Outbox:
 
     # --- sender thread
 
+    def count_lost(self, points: int) -> None:
+        """Adds points that were lost before they came here; the next frame says so."""
+        with self._lock:
+            self.dropped += points
+
     def prepare(self) -> None:
         """Allocates the next segment ahead, so that the training thread need not."""
         with self._lock:
@@ -227,6 +232,9 @@ class Outbox:
 
     def _roll(self) -> None:
         """Starts the next segment; at the bound, or when the disk is full, the oldest goes first."""
+        # Before the cut: what is lost is then in the spool, also when this process is killed next.
+        while len(self._closed) + (self._segment is not None) >= self._max_segments:
+            self._drop_oldest()
         if self._segment is not None:
             self._cut()
             self.rolled = True
@@ -234,8 +242,6 @@ class Outbox:
             self._closed.append(self._segment)
             self._segment = None
         self._layouts.clear()
-        while len(self._closed) >= self._max_segments:
-            self._drop_oldest()
         self._segment, self._spare = self._spare, None
         while self._segment is None:
             try:

@@ -122,7 +122,7 @@ class Run:
     def dropped(self) -> int:
         """Points lost to a bound so far (spool full, too many device values waiting)."""
         parts = self._parts
-        return parts.outbox.dropped + parts.deferred.dropped if parts else 0
+        return parts.outbox.dropped if parts else 0
 
     def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Reports values of one step.

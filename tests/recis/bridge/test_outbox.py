@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import threading
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,19 @@ def test_the_bound_drops_the_oldest_and_counts_the_points(tmp_path: Path) -> Non
     assert sum(path.stat().st_size for path in tmp_path.glob("*.seg")) <= 3 * module.SEGMENT_BYTES
     newest = frames_of(outbox)[-1]
     assert newest.dropped == outbox.dropped
+
+
+def test_a_process_killed_after_a_drop_has_the_count_in_its_spool(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, max_bytes=2 * module.SEGMENT_BYTES)
+    steps = count()
+    while not outbox.dropped:
+        outbox.append_row(("a", "b", "c"), (1.0, 2.0, 3.0), next(steps), 0)
+    # As after a SIGKILL: only the files are left.
+    left = Outbox(tmp_path, segments=SpoolFolder(tmp_path).segments())
+    kept = sum(len(rows_of(frame)) for frame in frames_of(left))
+    assert left.dropped == outbox.dropped
+    assert frames_of(left)[-1].dropped == outbox.dropped
+    assert kept + left.dropped == 3 * next(steps)
 
 
 def test_no_room_on_disk_drops_and_counts_but_never_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
