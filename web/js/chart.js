@@ -137,7 +137,7 @@ export class Chart {
       },
       series: [{}, { paths: () => null, points: { show: false } }],
       axes: [
-        { ...shared, size: 24, gap: 4, space: 64, ...(axis === 'step' ? { incrs: STEP_INCREMENTS, values: (_, at) => ticks(at) } : { values: (_, at, __, ___, gap) => clockTicks(at, gap) }) },
+        { ...shared, size: 24, gap: 4, space: 48, ...(axis === 'step' ? { incrs: STEP_INCREMENTS, values: (_, at) => ticks(at) } : { values: (_, at, __, ___, gap) => clockTicks(at, gap) }) },
         {
           ...shared, size: 46, gap: 6, space: 32,
           ...(log ? { splits: (_, __, low, high) => logSplits(low, high), filter: (_, at) => at, values: (_, at) => logTicks(at) }

@@ -23,7 +23,7 @@ export function short(value) {
   const size = Math.abs(number);
   if (size === 0) return '0';
   if (size < 1e-4 || size >= 1e18) return minus(number.toExponential(2));
-  if (size < 1e-3) return minus(String(Number(number.toPrecision(3))));
+  if (size < 1e-2) return minus(String(Number(number.toPrecision(3))));
   if (size < 1) return minus(number.toPrecision(4));
   let power = Math.min(SUFFIXES.length - 1, Math.floor(Math.log10(size) / 3));
   if (Number((size / 1000 ** power).toPrecision(power ? 3 : 4)) >= 1000 && power < SUFFIXES.length - 1) power += 1;

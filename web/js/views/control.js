@@ -103,6 +103,7 @@ export function ControlCard({ control, page, effect = () => '' }) {
   };
   const ahead = touched.value ? read() : null;
   const values = Object.entries(control.ranks ?? {}).map(([rank, r]) => `rank ${rank}: ${setting(r.value, control.unit)}`);
+  const away = ['finished', 'failed', 'disconnected'].includes(state.run.value?.state ?? '') && 'The training is not connected: a value waits until it is back.';
   const differ = new Set(Object.values(control.ranks ?? {}).map((r) => JSON.stringify(r.value))).size > 1;
   return html`<form class="control" onSubmit=${submit} noValidate>
     <div class="line"><label for=${id} class="label">${control.name}</label>
@@ -111,7 +112,7 @@ export function ControlCard({ control, page, effect = () => '' }) {
       ${control.unit && html`<span class="muted">${control.unit}</span>`}
       ${control.nullable && html`<label class="check"><input type="checkbox" checked=${off} onChange=${() => { off.value = !off.value; changed(); }} /> off</label>`}
       <button class="primary" disabled=${!state.mayControl.value} title=${state.mayControl.value ? '' : 'This browser may look, not change: its token has no control scope'}>Apply</button></div>
-    <p class="hint">${(ahead?.ok && effect(ahead.value)) || control.description || `Takes ${expects(control)}.`}</p>
+    <p class="hint">${(ahead?.ok && effect(ahead.value)) || away || control.description || `Takes ${expects(control)}.`}</p>
     <${OutcomeLine} name=${control.name} unit=${control.unit} problem=${problem.value} page=${page} />
     <${History} control=${control} page=${page} />
   </form>`;

@@ -11,8 +11,10 @@ import { TracesTab } from './traces.js';
 
 const TABS = /** @type {const} */ ([['charts', 'Charts', ChartsTab], ['tables', 'Hash tables', TablesTab], ['traces', 'Traces', TracesTab]]);
 
-/** Sum of the newest values of `table/…/NAME`, or null without any. @param {Run} run @param {string} name */
+/** Rows or bytes of all tables on all ranks: from the newest passes, else from the newest values of `table/…`; null without any. @param {Run} run @param {'rows' | 'bytes'} name */
 function tableSum(run, name) {
+  const newest = new Map(state.passes.value.map((pass) => [`${pass.rank} ${pass.table}`, name === 'rows' ? pass.rows_after : pass.bytes]));
+  if (newest.size) return [...newest.values()].reduce((sum, value) => sum + value, 0);
   const values = Object.entries(run.summary).filter(([key]) => key.startsWith('table/') && key.endsWith(`/${name}`));
   return values.length ? values.reduce((sum, [, value]) => sum + Number(value), 0) : null;
 }

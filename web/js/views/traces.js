@@ -1,7 +1,7 @@
 // @ts-check
 /** Profiler traces: capture now, the list, download. */
 import { html, useSignal } from '../../vendor/ui.js';
-import { bytes, short, whole } from '../format.js';
+import { bytes, duration, plural, short, whole } from '../format.js';
 import { downloadHref } from '../links.js';
 import { state } from '../state.js';
 import { readValue } from '../value.js';
@@ -9,6 +9,7 @@ import { OutcomeLine } from './control.js';
 import { Ago, Empty, Icon, Name, Waiting, taking } from './parts.js';
 
 const MOST_STEPS = 100;
+const MOST_OPERATORS = 10;
 
 /** Asks the training for a capture at its next step. @param {{page: Page, run: Run, control: Control}} props */
 function Capture({ page, run, control }) {
@@ -32,11 +33,16 @@ function Capture({ page, run, control }) {
     <${OutcomeLine} name=${control.name} problem=${problem.value} page=${page} /></form>`;
 }
 
-/** The figures of a digest: what is a plain number or text at its top. @param {{summary: any}} props */
+/** What the server found in a trace: how long, and which operators took the time. @param {{summary: any}} props */
 function Digest({ summary }) {
-  const plain = Object.entries(summary ?? {}).filter(([, value]) => typeof value === 'number' || typeof value === 'string');
-  if (plain.length === 0) return null;
-  return html`<span class="digest">${plain.slice(0, 6).map(([name, value]) => html`<span key=${name}><em>${name.replaceAll('_', ' ')}</em> ${typeof value === 'number' ? short(value) : value}</span>`)}</span>`;
+  if (!summary) return null;
+  const operators = /** @type {{name: string, calls: number, self_ms: number, total_ms: number}[]} */ (summary.operators ?? []).slice(0, MOST_OPERATORS);
+  const most = Math.max(...operators.map((one) => one.self_ms), 1e-9);
+  const facts = `${plural(summary.steps ?? 0, 'step')} in ${duration(summary.wall_ms)}, ${short(summary.events)} events`;
+  if (operators.length === 0) return html`<span class="sub">${facts}</span>`;
+  return html`<details class="digest"><summary>${facts}, top operators</summary><table><thead><tr><th>Operator</th><th class="number">Calls</th><th class="number">Self</th><th class="number">Total</th></tr></thead>
+    <tbody>${operators.map((one) => html`<tr key=${one.name}><td class="bar-cell"><i style=${{ width: `${(100 * one.self_ms) / most}%` }} /><${Name} text=${one.name} /></td>
+      <td class="number">${whole(one.calls)}</td><td class="number">${duration(one.self_ms)}</td><td class="number">${duration(one.total_ms)}</td></tr>`)}</tbody></table></details>`;
 }
 
 /** @param {{trace: Trace}} props */
