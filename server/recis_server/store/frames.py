@@ -81,15 +81,19 @@ class FrameBatch:
 
     def __init__(self) -> None:
         self._runs: OrderedDict[str, _Run] = OrderedDict()
+        self._num_series = 0
         self._pending = _Pending()
 
     def forget(self) -> None:
         """Nothing remembered is sure any more."""
         self._runs.clear()
+        self._num_series = 0
 
     def forget_run(self, run: str) -> None:
         """The run's rows were changed by somebody else."""
-        self._runs.pop(run, None)
+        known = self._runs.pop(run, None)
+        if known is not None:
+            self._num_series -= len(known.series)
 
     def apply(self, connection: sqlite3.Connection, frames: list[StoredFrame]) -> tuple[Commit, list[Exception | None]]:
         """Writes what is new of the frames; a frame that cannot be written leaves the others alone.
@@ -212,6 +216,7 @@ class FrameBatch:
             if series is None:
                 series = _Series(len(run.series) + 1, stream.rank, key)
                 run.series[stream.rank, key] = series
+                self._num_series += 1
             connection.execute(
                 "INSERT INTO keyset (run_id, series, keyset, position) VALUES (?, ?, ?, ?)",
                 (stream.run, series.number, run.num_keysets, position),
@@ -231,14 +236,13 @@ class FrameBatch:
             if run is None:
                 return None
             self._runs[run_id] = run
+            self._num_series += len(run.series)
         self._runs.move_to_end(run_id)
         return run
 
     def _trim(self) -> None:
-        num_series = sum(len(run.series) for run in self._runs.values())
-        while self._runs and (len(self._runs) > REMEMBERED_RUNS or num_series > REMEMBERED_SERIES):
-            _, run = self._runs.popitem(last=False)
-            num_series -= len(run.series)
+        while len(self._runs) > REMEMBERED_RUNS or self._num_series > REMEMBERED_SERIES:
+            self.forget_run(next(iter(self._runs)))
 
     def _write(self, connection: sqlite3.Connection, pending: _Pending) -> None:
         connection.executemany(

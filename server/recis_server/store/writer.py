@@ -71,7 +71,8 @@ class Writer:
         self._connect = connect
         self._batch = batch
         self._committed = committed
-        self._jobs: queue.Queue[_Append | _Call | None] = queue.Queue(WAITING_JOBS + 1)
+        self._jobs: queue.SimpleQueue[_Append | _Call | None] = queue.SimpleQueue()  # bounded in _put
+        self._urgent = threading.Event()
         self._room = asyncio.Semaphore(WAITING_JOBS)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -87,7 +88,8 @@ class Writer:
         thread, self._thread = self._thread, None
         if thread is None:
             return
-        await asyncio.to_thread(self._jobs.put, None)
+        self._jobs.put(None)
+        self._urgent.set()
         await asyncio.to_thread(thread.join, CLOSE_S)
         if thread.is_alive():
             _logger.error("the store's write thread has not ended after %.0f s", CLOSE_S)
@@ -111,10 +113,12 @@ class Writer:
     def _put(self, job: _Append | _Call) -> None:
         if self._thread is None:
             raise StoreUnavailable("the store is closed")
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full as error:  # only when callers gave up: their jobs are still queued but hold no place
-            raise StoreUnavailable(f"more than {WAITING_JOBS} calls wait for the store") from error
+        if self._jobs.qsize() > WAITING_JOBS:  # only when callers gave up: their jobs are queued but hold no place
+            raise StoreUnavailable(f"more than {WAITING_JOBS} calls wait for the store")
+        self._jobs.put(job)
+        # A frame alone does not end the gathering: to wake the thread for each would cost more than to write it.
+        if isinstance(job, _Call) or self._jobs.qsize() >= BATCH_FRAMES:
+            self._urgent.set()
 
     # --- the thread
 
@@ -132,12 +136,13 @@ class Writer:
             connection.close()
 
     def _append_all(self, connection: sqlite3.Connection, first: _Append) -> _Append | _Call | None:
-        """Commits the frames that come within `GATHER_S`, and returns the job that ended the gathering."""
+        """Commits the frames that come within `GATHER_S`, and returns the next job."""
+        self._urgent.wait(GATHER_S)
+        self._urgent.clear()
         appends = [first]
-        until = time.monotonic() + GATHER_S
         while len(appends) < BATCH_FRAMES:
             try:
-                job = self._jobs.get(timeout=max(0.0, until - time.monotonic()))
+                job = self._jobs.get_nowait()
             except queue.Empty:
                 self._commit(connection, appends)
                 return self._jobs.get()
