@@ -27,6 +27,8 @@ __all__ = ["MAX_ROW_KEYS", "Outbox"]
 
 SEGMENT_BYTES = 2 << 20
 """Also the largest frame: a frame never spans two segments."""
+MEMORY_SEGMENTS = 16
+"""Most segments in memory while the folder takes none."""
 MAX_ROW_KEYS = 2048
 """Most values in one row; keys of 512 characters still fit a segment."""
 
@@ -46,7 +48,7 @@ class _Layout:
 
 
 class Outbox:
-    """See the module; `folder` None keeps everything in memory.
+    """See the module; `folder` None keeps everything in memory, as does a folder that takes nothing for a while.
 
     Args:
         folder: where the segments lie, an existing folder of this writer alone.
@@ -87,11 +89,7 @@ class Outbox:
             layout = self._layouts.get(keys)
             segment = self._segment
             if layout is None or segment is None or segment.end + layout.size > segment.size:
-                ready = self._make_room(keys)
-                if ready is None:
-                    self.dropped += len(keys)
-                    return
-                layout, segment = ready
+                layout, segment = self._make_room(keys)
             view, end = segment.view, segment.end
             start = end + 8
             stop = end + layout.size - CUT_BYTES
@@ -106,12 +104,10 @@ class Outbox:
         if len(payload) > SEGMENT_BYTES // 2:
             raise ValueError(f"expected a record of at most {SEGMENT_BYTES // 2} bytes, got {len(payload)}")
         with self._lock:
-            if self._segment is None or self._segment.room() < len(payload):
-                self._roll()
-            if self._segment is None:
-                self.dropped += 1
-                return
-            self._segment.append(payload)
+            segment = self._segment
+            if segment is None or segment.room() < len(payload):
+                segment = self._roll()
+            segment.append(payload)
 
     # --- sender thread
 
@@ -171,9 +167,9 @@ class Outbox:
                 if found is None:
                     return None
                 segment, span = found
-                data = segment.read() if segment is self._segment else None
+                data = segment.read() if segment is self._segment or segment.path is None else None
             try:
-                # A closed segment no longer changes: read it without holding up the training thread.
+                # A closed file no longer changes: read it without holding up the training thread.
                 return _frame(segment.read() if data is None else data, span)
             except FileNotFoundError:
                 continue  # dropped at the bound in between
@@ -197,7 +193,10 @@ class Outbox:
                 self._closed.append(self._segment)
                 self._segment = None
                 self._layouts.clear()
-            if any(segment.last_frame > self._acked for segment in self._closed):
+            left = [segment for segment in self._closed if segment.last_frame > self._acked]
+            if left:
+                if self._folder is not None and any(segment.path is None for segment in left):
+                    _logger.warning("what was reported while the spool had no room is lost")
                 return False
             while self._closed:
                 self._closed.popleft().remove()
@@ -214,24 +213,23 @@ class Outbox:
                 return segment, next(span for span in segment.frames if span.n > after)
         return None
 
-    def _make_room(self, keys: tuple[str, ...]) -> tuple[_Layout, Segment] | None:
-        """A layout for `keys` in a segment with room for one row of it; None when there is no room anywhere."""
+    def _make_room(self, keys: tuple[str, ...]) -> tuple[_Layout, Segment]:
+        """A layout for `keys` in a segment with room for one row of it."""
         names = _encoder.encode(keys)
         row = struct.Struct(f"<BxHqq{len(keys)}d")
         needed = row.size + _KEYS_HEAD.size + len(names) + 2 * RECORD_HEADER.size
-        if self._segment is None or self._segment.room() < needed or len(self._layouts) > 0xFFFE:
-            self._roll()
-        if self._segment is None:
-            return None
+        segment = self._segment
+        if segment is None or segment.room() < needed or len(self._layouts) > 0xFFFE:
+            segment = self._roll()
         number = len(self._layouts)
         # The size includes the record's header and the place kept for the cut: one comparison on the hot path.
         layout = _Layout(number, row.size + RECORD_HEADER.size + CUT_BYTES, len(keys), row.pack_into)
-        self._segment.append(_KEYS_HEAD.pack(KEYS, number, len(keys)) + names)
+        segment.append(_KEYS_HEAD.pack(KEYS, number, len(keys)) + names)
         self._layouts[keys] = layout
-        return layout, self._segment
+        return layout, segment
 
-    def _roll(self) -> None:
-        """Starts the next segment; at the bound, or when the disk is full, the oldest goes first."""
+    def _roll(self) -> Segment:
+        """Starts the next segment; at the bound the oldest goes first."""
         # Before the cut: what is lost is then in the spool, also when this process is killed next.
         while len(self._closed) + (self._segment is not None) >= self._max_segments:
             self._drop_oldest()
@@ -242,19 +240,29 @@ class Outbox:
             self._closed.append(self._segment)
             self._segment = None
         self._layouts.clear()
-        self._segment, self._spare = self._spare, None
-        while self._segment is None:
+        segment, self._spare = self._spare or self._new_segment(), None
+        segment.begin(max(self._last_frame, self._acked))
+        self._segment = segment
+        return segment
+
+    def _new_segment(self) -> Segment:
+        """In the folder; where that takes none, in memory, so that a server that is there still gets everything.
+
+        With `MEMORY_SEGMENTS` in memory the oldest goes, wherever it lies: on a full disk that makes room.
+        """
+        while True:
+            number = next(self._numbers)
             try:
-                self._segment = Segment.create(next(self._numbers), SEGMENT_BYTES, self._folder)
+                segment = Segment.create(number, SEGMENT_BYTES, self._folder)
+                self._full = False
+                return segment
             except OSError as error:
-                if not self._closed:
-                    if not self._full:
-                        _logger.warning("no room for a spool segment, dropping what is reported: %s", error)
-                    self._full = True
-                    return
-                self._drop_oldest()
-        self._full = False
-        self._segment.begin(max(self._last_frame, self._acked))
+                if not self._full:
+                    _logger.warning("no room in the spool, going on in memory: %s", error)
+                self._full = True
+            if sum(segment.path is None for segment in self._closed) < MEMORY_SEGMENTS:
+                return Segment.create(number, SEGMENT_BYTES, None)
+            self._drop_oldest()
 
     def _drop_oldest(self) -> None:
         segment = self._closed.popleft()

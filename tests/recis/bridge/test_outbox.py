@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -153,23 +154,48 @@ def test_a_process_killed_after_a_drop_has_the_count_in_its_spool(tmp_path: Path
     assert kept + left.dropped == 3 * next(steps)
 
 
-def test_no_room_on_disk_drops_and_counts_but_never_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    outbox = Outbox(tmp_path)
-    outbox.append_row(("a",), (1.0,), 0, 0)
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Takes all room from now on; undone by `monkeypatch.undo`."""
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    for step in range(1, 100_000):
+    return lambda: monkeypatch.setattr(os, "posix_fallocate", full)
+
+
+def test_without_room_on_disk_everything_goes_through_memory(
+    tmp_path: Path, full_disk: Callable[[], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = Outbox(tmp_path)
+    full_disk()
+    for step in range(200_000):
+        outbox.append_row(("a",), (1.0,), step, 0)
+    monkeypatch.undo()
+    for step in range(200_000, 300_000):
         outbox.append_row(("a",), (1.0,), step, 0)
     outbox.cut()
-    kept = sum(len(rows_of(frame)) for frame in frames_of(outbox))
-    assert kept + outbox.dropped == 100_000
-    monkeypatch.undo()
-    outbox.append_row(("a",), (7.0,), 100_000, 0)
+    assert [step for frame in frames_of(outbox) for step, _, _ in rows_of(frame)] == list(range(300_000))
+    assert outbox.dropped == 0
+    assert caplog.text.count("going on in memory") == 1
+    assert not outbox.close()
+    assert "is lost" in caplog.text
+
+
+def test_memory_is_bounded_too_when_the_disk_stays_full(tmp_path: Path, full_disk: Callable[[], None]) -> None:
+    outbox = Outbox(tmp_path)
+    outbox.append_row(("a", "b"), (1.0, 2.0), 0, 0)
+    full_disk()
+    total = (module.MEMORY_SEGMENTS + 3) * module.SEGMENT_BYTES // 40
+    for step in range(1, total):
+        outbox.append_row(("a", "b"), (1.0, 2.0), step, 0)
     outbox.cut()
-    assert rows_of(frames_of(outbox)[-1]) == [(100_000, "a", 7.0)]
+    frames = frames_of(outbox)
+    steps = [step for frame in frames for step, key, _ in rows_of(frame) if key == "a"]
+    assert outbox.dropped > 0
+    assert frames[-1].dropped == outbox.dropped
+    assert 2 * len(steps) + outbox.dropped == 2 * total
+    assert steps == list(range(steps[0], total)), "the oldest goes first"
 
 
 def test_rows_with_very_many_long_names_fit(outbox: Outbox) -> None:
