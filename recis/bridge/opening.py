@@ -124,6 +124,8 @@ def _send_left_over(root: Path, address: ServerAddress) -> None:
         for path in folders:
             try:
                 send_folder(path, address, timeout_s=LEFT_OVER_TIMEOUT_S)
+            except FileNotFoundError:
+                continue  # another process of this start has sent it
             except (OSError, ValueError) as error:
                 _logger.warning("cannot send what is left in %s: %s", path, error)
 

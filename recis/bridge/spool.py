@@ -17,6 +17,7 @@ import mmap
 import os
 import shutil
 import struct
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -241,6 +242,7 @@ class SpoolFolder:
     def create(self, identity: dict[str, Any]) -> None:
         """Makes and locks the folder; raises `OSError` where that cannot be done."""
         self.path.mkdir(parents=True, mode=0o700)
+        (self.path / "lock").touch(0o600)
         if not self.acquire():
             raise OSError(f"expected to be the only user of {self.path}, but another process holds its lock")
         # Last: a folder without this file has nothing to send.
@@ -249,14 +251,19 @@ class SpoolFolder:
         partial.rename(self.path / "writer.json")
 
     def acquire(self) -> bool:
-        """Takes the lock; False when a living process has it. The kernel frees it however that process ends."""
-        file = (self.path / "lock").open("ab")
+        """Takes the lock; False when a living process has it. The kernel frees it however that process ends.
+
+        Raises:
+            FileNotFoundError: the folder has gone: its owner, or another process that took it over, was done with it.
+        """
+        file = (self.path / "lock").open("r+b")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.close()
             return False
         self._lock = file
+        _locked.add(self)
         return True
 
     def identity(self) -> dict[str, Any]:
@@ -282,10 +289,20 @@ class SpoolFolder:
             self.path.parent.rmdir()
 
     def close(self) -> None:
-        """Frees the lock. Safe to call twice."""
+        """Frees the lock, or in a forked child only this process's hold on it. Safe to call twice."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def _let_go() -> None:
+    """A forked child that outlives its parent must not keep the parent's folder from being sent."""
+    for folder in list(_locked):
+        folder.close()
+
+
+_locked: "weakref.WeakSet[SpoolFolder]" = weakref.WeakSet()
+os.register_at_fork(after_in_child=_let_go)
 
 
 def find_left_over(root: Path) -> list[Path]:
