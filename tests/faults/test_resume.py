@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,15 @@ def train_until_killed(address: str, spool: Path, kill_at: int, on_server: bool 
         assert process.stdout is not None
         assert process.stdout.readline() == f"{kill_at}\n"
         if on_server:
-            until(lambda: count(address, "r", "loss") > 0, 60, "points of the first attempt")
+            until(lambda: has_points(address), 60, "points of the first attempt")
         process.send_signal(signal.SIGKILL)
+
+
+def has_points(address: str) -> bool:
+    try:
+        return count(address, "r", "loss") > 0
+    except urllib.error.HTTPError:
+        return False  # the run is not known yet
 
 
 def get_text(url: str) -> str:
