@@ -132,6 +132,9 @@ class Run:
                 flattened into them. Values on a device are copied later, without waiting for it.
             step: the training step; the one after the last call's when None.
         """
+        if self._outbox is None:
+            self._log_late()
+            return
         start = time.perf_counter_ns()
         self.record(metrics, step)
         self.cost.add(time.perf_counter_ns() - start)

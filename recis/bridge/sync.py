@@ -7,6 +7,7 @@ repeated: numbers that the server has are not sent again.
 import argparse
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -19,12 +20,18 @@ from recis.bridge.spool import SpoolFolder, find_left_over
 from recis.bridge.traces import TraceUploads
 from recis.wire.messages import Hello
 
-__all__ = ["main", "send_folder"]
+__all__ = ["Progress", "main", "send_folder"]
 
 DEFAULT_URL = "http://127.0.0.1:8765"
 
 
-def send_folder(path: Path, address: ServerAddress, *, timeout_s: float) -> bool | None:
+Progress = Callable[[int, int], None]
+"""Called some times a second with the points acknowledged and the points there are."""
+
+
+def send_folder(
+    path: Path, address: ServerAddress, *, timeout_s: float, progress: Progress = lambda *_: None
+) -> bool | None:
     """Sends one writer's folder and removes it when all of it is acknowledged.
 
     Returns:
@@ -39,12 +46,43 @@ def send_folder(path: Path, address: ServerAddress, *, timeout_s: float) -> bool
         hello = msgspec.convert(folder.identity(), Hello)
         outbox = Outbox(path, segments=folder.segments())
         uploads = TraceUploads(path, outbox.append)
-        sender = Sender(outbox, uploads, hello, address, on_command=lambda _: False, tick=lambda: None)
+        total = outbox.pending()[1]
+
+        def tick() -> None:
+            # The server may have had a part of it already: what is not pending is there.
+            progress(total - outbox.pending()[1], total)
+
+        sender = Sender(outbox, uploads, hello, address, on_command=lambda _: False, tick=tick)
         sender.run_until_drained(timeout_s)
+        tick()
         done = outbox.close() and not len(uploads)
         if done:
             folder.remove()
         return done
+
+
+class _Bar:
+    """One line that fills up, on a terminal only: a log file gets the outcome and nothing else."""
+
+    WIDTH = 30
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._shown = sys.stdout.isatty()
+
+    def show(self, done: int, total: int) -> None:
+        """Draws the line anew."""
+        if self._shown:
+            share = done / total if total else 0.0
+            filled = "#" * int(share * self.WIDTH)
+            line = f"[{filled:<{self.WIDTH}}] {share:4.0%} of {total:,} points"
+            sys.stdout.write(f"\r{self._title} {line}")
+            sys.stdout.flush()
+
+    def clear(self) -> None:
+        """Makes room for the outcome."""
+        if self._shown:
+            sys.stdout.write("\r\x1b[K")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -65,13 +103,15 @@ def main(argv: list[str] | None = None) -> int:
     left = 0
     folders = find_left_over(options.spool_dir)
     for position, path in enumerate(folders, 1):
+        bar = _Bar(f"{position}/{len(folders)} {path.name}")
         try:
-            done = send_folder(path, address, timeout_s=options.timeout)
+            done = send_folder(path, address, timeout_s=options.timeout, progress=bar.show)
         except (OSError, ValueError, msgspec.ValidationError) as error:
             done = False
             sys.stderr.write(f"cannot read {path}: {error}\n")
         words = {True: "sent", False: "NOT sent, kept", None: "still being written by a running training"}
         left += done is False
+        bar.clear()
         sys.stdout.write(f"{position}/{len(folders)} {path.name}: {words[done]}\n")
         sys.stdout.flush()
     if not folders:

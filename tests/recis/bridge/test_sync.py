@@ -1,0 +1,95 @@
+"""`recis.bridge.sync`: bad usage, folders that belong to somebody, and the bar on a terminal."""
+
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recis.bridge.address import ServerAddress
+from recis.bridge.spool import find_left_over
+from recis.bridge.sync import main, send_folder
+from recis.monitor import Run
+from tests.e2e.processes import RunningCommand
+from tests.recis.bridge.conftest import Spooled
+
+NOWHERE = "http://127.0.0.1:9"
+Opener = Callable[..., Run]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["/no/such/folder"], "expected a spool folder, got /no/such/folder"),
+        ([".", "--url", "ftp://x"], "expected an address like"),
+    ],
+)
+def test_bad_usage_is_one_line_and_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_an_empty_folder_is_nothing_to_send(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main([str(tmp_path), "--url", NOWHERE]) == 0
+    assert "nothing to send" in capsys.readouterr().out
+
+
+def test_what_a_living_process_writes_is_left_to_it(
+    open_offline: Opener, spooled: Spooled, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_offline(run_id="alive") as run:
+        run.log({"a": 1.0}, 1)
+        assert main([str(spooled.root), "--url", NOWHERE]) == 0
+    assert "still being written" in capsys.readouterr().out
+
+
+def test_without_a_server_everything_is_kept(open_offline: Opener, spooled: Spooled) -> None:
+    with open_offline(run_id="kept") as run:
+        run.log({"a": 1.0, "b": 2.0}, 1)
+    [folder] = find_left_over(spooled.root)
+    said: list[tuple[int, int]] = []
+    progress = lambda done, total: said.append((done, total))  # noqa: E731
+    assert send_folder(folder, ServerAddress.parse(NOWHERE), timeout_s=5, progress=progress) is False
+    assert said[-1] == (0, 2)
+    assert spooled.values() == {"a": [(1, 1.0)], "b": [(1, 2.0)]}
+
+
+def test_a_spool_that_is_damaged_is_named_and_the_others_are_sent(
+    open_offline: Opener, spooled: Spooled, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_offline(run_id="bad").finish()
+    [folder] = find_left_over(spooled.root)
+    (folder / "writer.json").write_text("{not json")
+    assert main([str(spooled.root), "--url", NOWHERE]) == 1
+    assert f"cannot read {folder}" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_terminal_sees_a_bar_that_fills_up(open_offline: Opener, spooled: Spooled, tmp_path: Path) -> None:
+    with open_offline(run_id="bar") as run:
+        for step in range(500):
+            run.log({"a": 1.0, "b": 2.0}, step)
+    with RunningCommand(tmp_path, "serve") as server:
+        address = server.wait_for(r"Listening on (http://\S+)")
+        terminal, end = pty.openpty()
+        command = [sys.executable, "-m", "recis.bridge.sync", str(spooled.root), "--url", address]
+        with subprocess.Popen(command, stdout=end, stderr=subprocess.STDOUT) as process:
+            os.close(end)
+            output = b""
+            try:
+                while piece := os.read(terminal, 4096):
+                    output += piece
+            except OSError:  # how a pseudo-terminal says that nobody writes any more
+                pass
+            assert process.wait(30) == 0
+        os.close(terminal)
+    text = output.decode()
+    assert "100% of 1,000 points" in text
+    assert ": sent" in text
