@@ -7,9 +7,10 @@ rollback); must not know threads, queues or sockets.
 import logging
 import math
 import sqlite3
+import struct
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -183,25 +184,22 @@ class FrameBatch:
     # --- points
 
     def _add_points(self, connection: sqlite3.Connection, run: _Run, stream: StreamRow, points: Points) -> None:
-        steps, _, values = points_columns(points)
+        rows = _summary(points)
         keyset = self._keyset(connection, run, stream, points.keys)
         place = run.places[stream.attempt]
-        low, high = int(steps.min()), int(steps.max())
+        low, high = rows.low, rows.high
         self._pending.frames.append(
-            (stream.run, keyset, stream.attempt, low, high, len(steps), points.steps, points.times, points.values)
+            (stream.run, keyset, stream.attempt, low, high, rows.num_rows, points.steps, points.times, points.values)
         )
-        # Of equal highest steps the last row counts.
-        last = len(steps) - 1 - int(np.argmax(steps[::-1]))
-        nans = (~np.isfinite(values)).sum(axis=1).tolist()
-        for key, num_nans, value in zip(points.keys, nans, values[:, last].tolist(), strict=True):
+        for key, num_nans, value in zip(points.keys, rows.nans, rows.last, strict=True):
             series = run.series[stream.rank, key]
             series.first_step = low if series.count == 0 else min(series.first_step, low)
-            series.count += len(steps)
+            series.count += rows.num_rows
             series.nan_count += num_nans
             if (place, high) >= (run.places.get(series.last_attempt, 0), series.last_step):
                 series.last_attempt, series.last_step, series.last_value = stream.attempt, high, value
             run.changed[series.number] = series
-        run.points += values.size
+        run.points += rows.num_rows * len(points.keys)
         if run.last_step is None or (place, high) > (run.places[run.last_attempt], run.last_step):
             run.last_attempt, run.last_step = stream.attempt, high
 
@@ -217,6 +215,11 @@ class FrameBatch:
                 series = _Series(len(run.series) + 1, stream.rank, key)
                 run.series[stream.rank, key] = series
                 self._num_series += 1
+                connection.execute(
+                    "INSERT INTO series (run_id, series, rank, key, count, nan_count, first_step, last_step,"
+                    " last_attempt, last_value) VALUES (?, ?, ?, ?, 0, 0, 0, 0, 0, NULL)",
+                    (stream.run, series.number, stream.rank, key),
+                )
             connection.execute(
                 "INSERT INTO keyset (run_id, series, keyset, position) VALUES (?, ?, ?, ?)",
                 (stream.run, series.number, run.num_keysets, position),
@@ -261,21 +264,20 @@ class FrameBatch:
                 for run_id, run in pending.runs.items()
             ],
         )
+        # A series' row is made with its first key set (`_keyset`).
         connection.executemany(
-            "INSERT OR REPLACE INTO series (run_id, series, rank, key, count, nan_count, first_step, last_step,"
-            " last_attempt, last_value) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "UPDATE series SET count = ?, nan_count = ?, first_step = ?, last_step = ?, last_attempt = ?,"
+            " last_value = ? WHERE run_id = ? AND series = ?",
             [
                 (
-                    run_id,
-                    one.number,
-                    one.rank,
-                    one.key,
                     one.count,
                     one.nan_count,
                     one.first_step,
                     one.last_step,
                     one.last_attempt,
                     one.last_value,
+                    run_id,
+                    one.number,
                 )
                 for run_id, run in pending.runs.items()
                 for one in run.changed.values()
@@ -283,6 +285,29 @@ class FrameBatch:
         )
         for run in pending.runs.values():
             run.changed.clear()
+
+
+class _Summary(NamedTuple):
+    """What the tables say of a record's rows: per key how many values are not finite, and the one of the last step."""
+
+    num_rows: int
+    low: int
+    high: int
+    nans: list[int]
+    last: list[float]
+
+
+def _summary(points: Points) -> _Summary:
+    if len(points.steps) == 8:
+        # A single row is what slow trainings send, and a call into numpy takes longer than all of this.
+        step = int.from_bytes(points.steps, "little", signed=True)
+        values = list(struct.unpack(f"<{len(points.keys)}d", points.values))
+        return _Summary(1, step, step, [not math.isfinite(value) for value in values], values)
+    steps, _, columns = points_columns(points)
+    # Of equal highest steps the last row counts.
+    last = len(steps) - 1 - int(np.argmax(steps[::-1]))
+    nans = (~np.isfinite(columns)).sum(axis=1).tolist()
+    return _Summary(len(steps), int(steps.min()), int(steps[last]), nans, columns[:, last].tolist())
 
 
 def settle_run_state(connection: sqlite3.Connection, run_id: str) -> None:

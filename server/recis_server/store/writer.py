@@ -25,6 +25,9 @@ T = TypeVar("T")
 
 GATHER_S = 0.02
 """How long a transaction waits for more frames: what a lone frame's acknowledgement is late by."""
+BUSY_GATHER_S = 0.05
+"""The same while many write: fewer and larger transactions."""
+BUSY_FRAMES = 16
 BATCH_FRAMES = 256
 WAITING_JOBS = 1024
 """Calls that may wait for the thread; more wait on the event loop, in order."""
@@ -73,6 +76,7 @@ class Writer:
         self._committed = committed
         self._jobs: queue.SimpleQueue[_Append | _Call | None] = queue.SimpleQueue()  # bounded in _put
         self._urgent = threading.Event()
+        self._last_batch = 0
         self._room = asyncio.Semaphore(WAITING_JOBS)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -137,7 +141,7 @@ class Writer:
 
     def _append_all(self, connection: sqlite3.Connection, first: _Append) -> _Append | _Call | None:
         """Commits the frames that come within `GATHER_S`, and returns the next job."""
-        self._urgent.wait(GATHER_S)
+        self._urgent.wait(BUSY_GATHER_S if self._last_batch >= BUSY_FRAMES else GATHER_S)
         self._urgent.clear()
         appends = [first]
         while len(appends) < BATCH_FRAMES:
@@ -155,6 +159,7 @@ class Writer:
 
     def _commit(self, connection: sqlite3.Connection, appends: list[_Append]) -> None:
         began = time.monotonic()
+        self._last_batch = len(appends)
         outcome = self._transaction(
             connection, lambda: self._batch.apply(connection, [append.frame for append in appends])
         )
