@@ -156,7 +156,7 @@ async def _serve_until_signal(settings: Settings) -> None:
     async with serving(settings) as server:
         # What is loaded stays: looking through it again and again for garbage costs more than taking frames in.
         gc.freeze()
-        gc.set_threshold(10_000, 20, 20)
+        gc.set_threshold(50_000, 20, 20)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, server.stop)

@@ -107,8 +107,8 @@ class _Pump:
     def __init__(self) -> None:
         self.keeps: deque[Keep] = deque()  # bounded in bytes by the stream's window
         self.task: asyncio.Task[None] | None = None
-        self.moved = asyncio.Event()
-        """Set whenever a commit has ended, well or not."""
+        self.moved: asyncio.Event | None = None
+        """Set whenever a commit has ended, well or not; there only while somebody waits for that."""
 
 
 class Intake:
@@ -262,7 +262,8 @@ class Intake:
                 actions = stream.on_failure(failure.code, failure.message, retry=failure.retry)
             if line is not None:
                 _put(line, actions)
-            pump.moved.set()
+            if pump.moved is not None:
+                pump.moved.set()
         pump.task = None
         del self._pumps[stream]
         self._streams.settle(stream)
@@ -285,7 +286,8 @@ class Intake:
 
     async def _room(self, stream: Stream) -> None:
         while stream.pending_bytes >= self._window_bytes and (pump := self._pumps.get(stream)) is not None:
-            pump.moved.clear()
+            if pump.moved is None or pump.moved.is_set():
+                pump.moved = asyncio.Event()
             await pump.moved.wait()
 
 

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 GATHER_S = 0.02
 """How long a transaction waits for more frames: what a lone frame's acknowledgement is late by."""
-BUSY_GATHER_S = 0.05
+BUSY_GATHER_S = 0.08
 """The same while many write: fewer and larger transactions."""
 BUSY_FRAMES = 16
 BATCH_FRAMES = 256
@@ -103,7 +103,8 @@ class Writer:
     async def append(self, frame: StoredFrame) -> Commit:
         """Queues a frame and waits for its commit."""
         async with self._room:
-            done: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
+            assert self._loop is not None
+            done: asyncio.Future[Commit] = self._loop.create_future()
             self._put(_Append(frame, done))
             return await done
 
