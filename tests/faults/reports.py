@@ -6,6 +6,7 @@ Owns starting a server on a folder and asking it; must not know how connections 
 import re
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +55,14 @@ def stored(address: str, run: str, key: str) -> list[tuple[int, float]]:
 
 
 def counts(address: str, run: str) -> dict[str, int]:
-    """How many points of each key the server counts."""
-    return {each["key"]: each["count"] for each in get_json(f"{address}/api/v1/runs/{run}/metrics")["metrics"]}
+    """How many points of each key the server counts; nothing of a run that it does not know yet."""
+    try:
+        metrics: list[dict[str, Any]] = get_json(f"{address}/api/v1/runs/{run}/metrics")["metrics"]
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return {}
+        raise
+    return {each["key"]: each["count"] for each in metrics}
 
 
 def count(address: str, run: str, key: str) -> int:

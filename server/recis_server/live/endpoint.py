@@ -26,7 +26,7 @@ async def live(websocket: WebSocket) -> None:
     hub: Hub = websocket.app.state.hub
     store: Store = websocket.app.state.store
     await websocket.accept()
-    viewer = Viewer(websocket, store)
+    viewer = Viewer(websocket, store, hub.reads)
     viewer.push("hello", {"type": "hello", "version": __version__, "scope": _scope(websocket)})
     reader = asyncio.create_task(_read(websocket, hub, viewer), name="live-read")
     sender = asyncio.create_task(viewer.run(), name="live-send")

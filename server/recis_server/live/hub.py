@@ -43,6 +43,7 @@ LIST_PACE_S = 2.0
 LOOK_S = 10.0
 """How often a followed run is told although nothing came: silence changes its state."""
 TICK_S = 0.05
+READS_AT_ONCE = 2
 MAX_FOLLOWS = 64
 MAX_WATCHES = 256
 _EVENTS_AT_ONCE = 200
@@ -88,6 +89,8 @@ class Hub:
         self._told_at: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.reads = asyncio.Semaphore(READS_AT_ONCE)
+        """Held by a viewer while it reads a snapshot: all points of a watch lie in memory then."""
         store.subscribe(self._on_commit)
         bus.subscribe(self._on_hint)
 
@@ -321,11 +324,13 @@ def _feed(commit: int, stored: StoredFrame, watched: dict[str, set[tuple[Viewer,
         if not isinstance(record, Points):
             continue
         steps, times, values = points_columns(record)
-        for place, key in enumerate(record.keys):
-            for viewer, watch in watched.get(key, ()):
-                # Copied: a view would keep the whole frame in memory for as long as a bucket is open.
-                row = values[place].copy()
-                rows = Rows(commit, key, stored.stream.rank, stored.stream.attempt, steps.copy(), times.copy(), row)
+        wanted = [(place, key) for place, key in enumerate(record.keys) if key in watched]
+        if wanted:
+            # Copied, once for all watches: a view would keep the whole frame for as long as a bucket is open.
+            steps, times = steps.copy(), times.copy()
+        for place, key in wanted:
+            rows = Rows(commit, key, stored.stream.rank, stored.stream.attempt, steps, times, values[place].copy())
+            for viewer, watch in watched[key]:
                 if watch.feed(rows):
                     viewer.wake()
 

@@ -32,12 +32,16 @@ class Viewer:
     Args:
         websocket: accepted.
         store: where snapshots are read.
+        reads: held while one is read.
         stall_s: how long one message may take to leave.
     """
 
-    def __init__(self, websocket: WebSocket, store: Store, *, stall_s: float = STALL_S) -> None:
+    def __init__(
+        self, websocket: WebSocket, store: Store, reads: asyncio.Semaphore, *, stall_s: float = STALL_S
+    ) -> None:
         self._websocket = websocket
         self._store = store
+        self._reads = reads
         self._stall_s = stall_s
         self._waiting: dict[Hashable, dict[str, Any]] = {}
         self._num_passes = 0
@@ -103,13 +107,16 @@ class Viewer:
                 self.wake()
 
     async def _read(self, watch: Watch) -> bytes | None:
-        watch.begin()
         ranks = None if watch.rank is None else (watch.rank,)
-        read = {
-            key: await self._store.points(watch.run, key, ranks, watch.start, watch.stop, superseded=watch.superseded)
-            for key in watch.keys
-        }
-        return watch.snapshot(read)
+        async with self._reads:
+            watch.begin()
+            read = {
+                key: await self._store.points(
+                    watch.run, key, ranks, watch.start, watch.stop, superseded=watch.superseded
+                )
+                for key in watch.keys
+            }
+            return watch.snapshot(read)
 
     async def _send(self, sending: Awaitable[None]) -> None:
         async with asyncio.timeout(self._stall_s):

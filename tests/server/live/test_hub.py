@@ -20,7 +20,7 @@ class Page(Viewer):
     """A viewer that keeps what it is given instead of sending it."""
 
     def __init__(self, server: Parts) -> None:
-        super().__init__(cast("WebSocket", None), server.store)
+        super().__init__(cast("WebSocket", None), server.store, server.hub.reads)
         self.given: list[dict[str, Any]] = []
         self.woken = 0
 

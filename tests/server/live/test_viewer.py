@@ -39,7 +39,7 @@ def run(folder: Path, scenario: Any, **options: Any) -> None:
     async def main() -> None:
         async with parts(folder) as server:
             socket = Socket()
-            viewer = Viewer(cast("WebSocket", socket), server.store, **options)
+            viewer = Viewer(cast("WebSocket", socket), server.store, server.hub.reads, **options)
             sending = asyncio.create_task(viewer.run())
             try:
                 await scenario(viewer, socket, sending)
@@ -111,7 +111,7 @@ def test_a_watch_that_cannot_be_read_is_one_error_and_is_given_up(tmp_path: Path
         async with parts(tmp_path) as server:
             await server.store.close()
             socket = Socket()
-            viewer = Viewer(cast("WebSocket", socket), server.store)
+            viewer = Viewer(cast("WebSocket", socket), server.store, server.hub.reads)
             viewer.watches[4] = Watch(4, "r1", ("loss",), rank=0, start=None, stop=None, points=10)
             viewer.wake()
             sending = asyncio.create_task(viewer.run())

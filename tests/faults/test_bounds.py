@@ -1,0 +1,176 @@
+"""Memory that stays bounded: of a training without a server, of a server with slow or very many clients."""
+
+import asyncio
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import connect as connect_async
+from websockets.sync.client import connect
+
+import recis.monitor
+from recis.wire.codec import decode_server, encode
+from recis.wire.messages import Hello, Welcome
+from tests.e2e.processes import RunningCommand, until
+from tests.faults.reports import address_of, count, received, serve, stored
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+MIB = 1 << 20
+
+LOGGING = """
+import json, sys
+import recis.bridge.opening
+import recis.monitor
+address, spool, calls, bound = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+if bound:
+    recis.bridge.opening.SPOOL_BYTES = bound
+
+
+def resident():
+    for line in open("/proc/self/status"):
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) << 10
+
+
+run = recis.monitor.init(address, run_id="bound", spool_dir=spool)
+names = [f"metric/{number}" for number in range(10)]
+for step in range(1000):
+    run.log(dict.fromkeys(names, float(step)), step)
+before = most = resident()
+for step in range(1000, calls):
+    run.log(dict.fromkeys(names, float(step)), step)
+    if step % 10_000 == 0:
+        most = max(most, resident())
+print(json.dumps({"grown": max(most, resident()) - before, "dropped": run.dropped}), flush=True)
+sys.stdin.readline()
+print(json.dumps({"done": run.finish(timeout_s=90), "dropped": run.dropped}), flush=True)
+"""
+
+
+def resident_bytes(pid: int) -> int:
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in text.splitlines() if line.startswith("VmRSS:")).split()[1]) << 10
+
+
+def logging_process(address: str, spool: Path, calls: int, bound: int = 0) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", LOGGING, address, str(spool), str(calls), str(bound)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_ten_million_points_without_a_server_take_at_most_64_mib(tmp_path: Path) -> None:
+    with logging_process("http://127.0.0.1:9", tmp_path / "spool", 1_000_000) as process:
+        assert process.stdout is not None
+        said = json.loads(process.stdout.readline())
+        process.kill()
+    assert said["grown"] <= 64 * MIB, said
+    assert said["dropped"] == 0, "the spool on disk has room for them"
+
+
+def test_a_spool_at_its_bound_drops_the_oldest_and_the_server_hears_how_many(tmp_path: Path) -> None:
+    calls, bound, spool = 300_000, 8 * MIB, tmp_path / "spool"
+    with serve(tmp_path / "server") as server:
+        port = address_of(server).rpartition(":")[2]
+    with logging_process(f"http://127.0.0.1:{port}", spool, calls, bound) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        said = json.loads(process.stdout.readline())
+        assert said["dropped"] > 0
+        assert said["grown"] <= 64 * MIB, said
+        # One segment more than the bound: the spare one that is made ahead.
+        assert sum(path.stat().st_size for path in spool.rglob("*.seg")) <= bound + 2 * MIB
+        with serve(tmp_path / "server", port) as server:
+            address = address_of(server)
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["done"]
+            steps = [step for step, _ in stored(address, "bound", "metric/9")]
+            known = received(address, "bound")
+    assert steps == list(range(steps[0], calls)), "the newest, without a hole"
+    assert known["points"] == 10 * len(steps)
+    assert known["points"] + known["dropped"] == 10 * calls, "a lost point that was not counted"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RunningCommand]:
+    with serve(tmp_path / "server") as running:
+        address_of(running)
+        yield running
+
+
+@contextmanager
+def silent_browsers(address: str, names: list[str]) -> Iterator[None]:
+    """Ten sockets that ask for everything and never read: the library stops reading when one message waits."""
+    url = f"ws{address.removeprefix('http')}/ws/live"
+    with ExitStack() as stack:
+        for _ in range(10):
+            made = connect(url, max_queue=1, ping_interval=None, close_timeout=0.1, compression=None)
+            socket = stack.enter_context(made)
+            socket.send(json.dumps({"type": "follow", "run": "fast"}))
+            for place, name in enumerate(names):
+                watch = {"type": "watch", "id": place, "run": "fast", "keys": [name], "points": 2000}
+                socket.send(json.dumps(watch))
+        yield
+
+
+def test_browsers_that_never_read_cost_the_server_little(server: RunningCommand, tmp_path: Path) -> None:
+    """A fast run of 10 metrics; first nobody looks, then ten browsers with a chart of each that read nothing."""
+    address = address_of(server)
+    names = [f"metric/{number}" for number in range(10)]
+    with recis.monitor.init(address, run_id="fast", spool_dir=str(tmp_path / "spool")) as run:
+        step = 0
+
+        def log_and_wait(steps: int) -> None:
+            nonlocal step
+            for _ in range(steps):
+                run.log(dict.fromkeys(names, float(step)), step)
+                step += 1
+            until(lambda: count(address, "fast", "metric/9") == step, 60, "all of it on the server")
+
+        log_and_wait(1000)
+        for _ in range(10):
+            log_and_wait(15_000)
+        unwatched = resident_bytes(server.process.pid)
+        with silent_browsers(address, names):
+            most = 0
+            for _ in range(20):
+                log_and_wait(15_000)
+                most = max(most, resident_bytes(server.process.pid))
+        assert most - unwatched <= 128 * MIB, f"{(most - unwatched) / MIB:.0f} MiB"
+
+
+def test_a_thousand_idle_trainings_cost_the_server_at_most_64_kib_each(server: RunningCommand) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    try:
+        asyncio.run(asyncio.wait_for(_stay_idle(server, 1000), 120))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+async def _stay_idle(server: RunningCommand, number: int) -> None:
+    url = f"ws{address_of(server).removeprefix('http')}/ws/ingest"
+    async with AsyncExitStack() as stack:
+        await _greet(stack, url, "first")
+        before = resident_bytes(server.process.pid)
+        for first in range(0, number, 50):
+            await asyncio.gather(*[_greet(stack, url, f"idle-{first + one}") for one in range(50)])
+        grown = resident_bytes(server.process.pid) - before
+    assert grown <= number * (64 << 10), f"{grown / number / 1024:.0f} KiB each"
+
+
+async def _greet(stack: AsyncExitStack, url: str, run: str) -> None:
+    socket = await stack.enter_async_context(connect_async(url, compression=None, ping_interval=None, open_timeout=60))
+    await socket.send(encode(Hello(run=run, writer="w", attempt="a")))
+    data = await socket.recv(decode=False)
+    assert isinstance(decode_server(data), Welcome)
