@@ -24,6 +24,10 @@ from recis_server.settings import Settings
 
 __all__ = ["Serving", "serving"]
 
+PING_S = 20.0
+SILENCE_S = 60.0
+"""How long a pong may be awaited: it stands behind whatever a slow line still has to carry. A client that has gone
+without a word is let go after `PING_S` + `SILENCE_S`."""
 _STOP_S = 5
 """How long open connections may take to end before they are cut."""
 _SLACK_BYTES = 64 << 10
@@ -105,6 +109,8 @@ def _config(app: FastAPI) -> uvicorn.Config:
         ws="websockets-sansio",
         ws_max_size=MAX_FRAME_BYTES + _SLACK_BYTES,
         ws_per_message_deflate=False,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=SILENCE_S,
         log_config=None,
         access_log=False,
         server_header=False,
