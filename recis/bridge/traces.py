@@ -54,7 +54,10 @@ class TraceUploads:
         self._waiting: deque[TraceFileJob] = deque()  # bounded in `add`
         if folder is not None:
             for note in sorted(folder.glob("trace-*.json")):
-                self._waiting.append(msgspec.json.decode(note.read_bytes(), type=TraceFileJob))
+                try:
+                    self._waiting.append(msgspec.json.decode(note.read_bytes(), type=TraceFileJob))
+                except msgspec.DecodeError as error:
+                    _logger.warning("a trace is not sent, its note %s is not whole: %s", note, error)
 
     def __len__(self) -> int:
         """How many files still wait."""

@@ -1,21 +1,28 @@
 """Kill the server, kill the trainer, start again: every value for which `log` returned is stored exactly once."""
 
+import json
+import random
 import re
 import signal
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import recis.monitor
-from tests.e2e.processes import get_json, until
-from tests.faults.reports import address_of, count, received, serve, stored, sync
+from tests.e2e.processes import RunningCommand, get_json, until
+from tests.faults.proxy import Proxy
+from tests.faults.reports import Reported, address_of, count, received, serve, stored, sync
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 TIGHT_LOOP = """
 import sys
+import urllib.request
+from collections.abc import Callable
 import recis.monitor
 run = recis.monitor.init(sys.argv[1], run_id="killed", spool_dir=sys.argv[2])
 step = 0
@@ -25,6 +32,46 @@ while True:
         print(step, flush=True)
     step += 1
 """
+
+TRACES = """
+import sys, time
+import recis.monitor
+run = recis.monitor.init(sys.argv[1], run_id="traces", spool_dir=sys.argv[2])
+for number, path in enumerate(sys.argv[3:], 1):
+    run.log({"a": float(number)}, number)
+    run.upload_trace(path, number)
+print("there", flush=True)
+time.sleep(600)
+"""
+
+
+def kill_with_traces(address: str, spool: Path, traces: list[Path], enough: Callable[[], bool]) -> None:
+    """A training that has traces to send, killed as soon as `enough` of that is done."""
+    arguments = [address, str(spool), *map(str, traces)]
+    with subprocess.Popen([sys.executable, "-c", TRACES, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "there\n"
+        until(enough, 60, "enough for the kill")
+        process.send_signal(signal.SIGKILL)
+
+
+def make_traces(folder: Path, sizes: list[int]) -> list[Path]:
+    """Files that look like traces and cannot be compressed."""
+    paths = []
+    for number, size in enumerate(sizes):
+        paths.append(folder / f"local-rank0-timeline-{number}.json")
+        text = json.dumps({"traceEvents": [{"name": random.Random(number).randbytes(size // 2).hex(), "ph": "M"}]})
+        paths[-1].write_text(text)
+    return paths
+
+
+def check_traces(address: str, traces: list[Path]) -> None:
+    rows = get_json(f"{address}/api/v1/runs/traces/traces")["traces"]
+    assert sorted(row["name"] for row in rows) == sorted(path.name for path in traces)
+    for path in traces:
+        [row] = [row for row in rows if row["name"] == path.name]
+        with urllib.request.urlopen(f"{address}/api/v1/traces/{row['id']}/download", timeout=30) as answer:
+            assert answer.read() == path.read_bytes(), "not the bytes that the training wrote"
 
 
 def kill_trainer(address: str, spool: Path, at_least: int) -> int:
@@ -123,3 +170,71 @@ def test_an_offline_run_is_sent_by_sync_and_sync_can_be_repeated(tmp_path: Path)
     nothing = sync(spool, address)
     assert nothing.returncode == 2
     assert "expected a spool folder" in nothing.stderr
+
+
+def test_traces_that_waited_when_their_training_was_killed_are_sent_by_sync(tmp_path: Path) -> None:
+    traces = make_traces(tmp_path, [1000, 3_000_000, 10])
+    kill_with_traces("http://127.0.0.1:9", tmp_path / "spool", traces, lambda: True)
+    with serve(tmp_path / "server") as server:
+        address = address_of(server)
+        done = sync(tmp_path / "spool", address)
+        assert done.returncode == 0, done.stdout + done.stderr
+        check_traces(address, traces)
+        assert stored(address, "traces", "a") == [(number, float(number)) for number in (1, 2, 3)]
+    assert not (tmp_path / "spool").exists()
+
+
+def test_an_upload_cut_by_the_kill_of_its_training_goes_on_where_it_was(tmp_path: Path) -> None:
+    traces = make_traces(tmp_path, [8_000_000])
+    size = traces[0].stat().st_size
+    with serve(tmp_path / "server") as server:
+        address = address_of(server)
+        with Proxy(int(address.rpartition(":")[2])) as proxy:
+            proxy.bytes_per_s = 4_000_000.0
+
+            def half_way() -> bool:
+                return any(1_000_000 < link.moved["up"] < size // 2 for link in proxy.links)
+
+            kill_with_traces(proxy.address, tmp_path / "spool", traces, half_way)
+            until(lambda: not any(link.is_open for link in proxy.links), 30, "the connections of the killed process")
+            proxy.bytes_per_s = None
+            before = len(proxy.links)
+            assert sync(tmp_path / "spool", proxy.address).returncode == 0
+            check_traces(address, traces)
+            assert sum(link.moved["up"] for link in proxy.links[before:]) < size - 500_000, "sent from its start"
+
+
+def test_a_note_of_a_trace_that_was_torn_by_the_kill_holds_up_nothing(tmp_path: Path) -> None:
+    traces = make_traces(tmp_path, [1000, 2000])
+    kill_with_traces("http://127.0.0.1:9", tmp_path / "spool", traces, lambda: True)
+    torn, _ = sorted((tmp_path / "spool").rglob("trace-*.json"))
+    torn.write_bytes(torn.read_bytes()[:20])
+    with serve(tmp_path / "server") as server:
+        address = address_of(server)
+        done = sync(tmp_path / "spool", address)
+        assert (done.returncode, done.stderr.count("not whole")) == (0, 1)
+        check_traces(address, traces[1:])
+        assert stored(address, "traces", "a") == [(1, 1.0), (2, 2.0)]
+
+
+def test_a_second_server_is_refused_while_the_first_lives_and_takes_over_when_it_is_killed(tmp_path: Path) -> None:
+    folder = tmp_path / "server"
+    first = serve(folder)
+    address = address_of(first)
+    port = address.rpartition(":")[2]
+    reported = Reported(recis.monitor.init(address, run_id="two", spool_dir=str(tmp_path / "spool")))
+    reported.log(1000)
+    until(lambda: count(address, "two", "value") == 1000, 60, "points on the first")
+    second = RunningCommand(folder, "serve")
+    assert second.wait(60) == 2
+    assert f"in use by process {first.process.pid}" in second.output
+    reported.log(1000)
+    until(lambda: count(address, "two", "value") == 2000, 60, "points on the first, undisturbed")
+    first.process.kill()
+    first.process.wait()
+    reported.log(1000)
+    with serve(folder, port) as third:
+        assert address_of(third) == address
+        reported.log(1000)
+        assert reported.run.finish(timeout_s=60)
+        reported.check(address)
