@@ -71,20 +71,13 @@ def test_a_half_open_connection_is_given_up(
     run_id = f"half-{'-'.join(ways)}-{amount}"
     reported = opened(run_id)
     reported.log(10)
-    until(lambda: count_if_known(server_address, run_id) == 10, 20, "the first points on the server")
+    until(lambda: count(server_address, run_id, "value") == 10, 20, "the first points on the server")
     stalled = proxy.newest
     stalled.stall(*ways)
     reported.log(amount)
     until(lambda: greeted(proxy, 1), 15, "another connection within ping and silence")
     finished(reported)
     reported.check(server_address)
-
-
-def count_if_known(address: str, run: str) -> int:
-    try:
-        return count(address, run, "value")
-    except OSError:  # 404 before the greeting
-        return 0
 
 
 def test_a_slow_and_late_line_only_takes_longer(

@@ -144,7 +144,7 @@ def test_a_server_without_room_loses_nothing_and_goes_on_when_there_is_room(tmp_
         address = address_of(server)
         reported = Reported(recis.monitor.init(address, run_id="room", spool_dir=str(tmp_path / "spool")))
         reported.log(100)
-        until(lambda: count_if_known(address, "room") == 100, 30, "the first points")
+        until(lambda: count(address, "room", "value") == 100, 30, "the first points")
         disk = FullDisk(server)
         for _ in range(2):
             disk.begin()
@@ -165,7 +165,7 @@ def test_a_server_without_room_that_is_killed_has_everything_after_its_restart(t
     address = address_of(server)
     reported = Reported(recis.monitor.init(address, run_id="room", spool_dir=str(tmp_path / "spool")))
     reported.log(2000)
-    until(lambda: count_if_known(address, "room") == 2000, 30, "the first points")
+    until(lambda: count(address, "room", "value") == 2000, 30, "the first points")
     FullDisk(server).begin()
     log_until_full(reported, server)
     server.process.kill()
@@ -175,13 +175,6 @@ def test_a_server_without_room_that_is_killed_has_everything_after_its_restart(t
         assert address_of(again) == address
         assert reported.run.finish(timeout_s=30)
         reported.check(address)
-
-
-def count_if_known(address: str, run: str) -> int:
-    try:
-        return count(address, run, "value")
-    except OSError:  # 404 before the greeting
-        return 0
 
 
 @pytest.mark.usefixtures("quick_retries")
@@ -195,7 +188,7 @@ def test_a_trace_that_finds_no_room_on_the_server_is_sent_again(
         address = address_of(server)
         with recis.monitor.init(address, run_id="trace-room", spool_dir=str(tmp_path / "spool")) as run:
             run.log({"value": 1.0}, 1)
-            until(lambda: count_if_known(address, "trace-room") == 1, 30, "the run")
+            until(lambda: count(address, "trace-room", "value") == 1, 30, "the run")
             disk = FullDisk(server)
             disk.begin()
             run.upload_trace(trace, 7)

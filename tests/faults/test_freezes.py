@@ -84,7 +84,7 @@ def test_a_run_ends_in_time_though_the_server_is_frozen(
     threads = threading.active_count()
     connected = recis.monitor.init(address, run_id="connected", spool_dir=str(tmp_path / "spool"))
     connected.log(METRICS, 0)
-    until(lambda: known(address, "connected"), 30, "the run on the server")
+    until(lambda: count(address, "connected", "metric/0") == 1, 30, "the run on the server")
     server.process.send_signal(signal.SIGSTOP)
     # The second one does not get through its greeting: the kernel takes the connection, nobody answers.
     greeting = recis.monitor.init(address, run_id="greeting", spool_dir=str(tmp_path / "spool"))
@@ -97,19 +97,8 @@ def test_a_run_ends_in_time_though_the_server_is_frozen(
     server.process.send_signal(signal.SIGCONT)
     with recis.monitor.init(address, run_id="later", spool_dir=str(tmp_path / "spool")) as later:
         later.log(METRICS, 0)
-        until(lambda: count_if_known(address, "greeting") == 1, 30, "what was left over")
-        until(lambda: count_if_known(address, "connected") == 2, 30, "what was left over")
-
-
-def count_if_known(address: str, run: str) -> int:
-    return count(address, run, "metric/0") if known(address, run) else 0
-
-
-def known(address: str, run: str) -> bool:
-    try:
-        return bool(received(address, run))
-    except OSError:  # 404 before the greeting
-        return False
+        until(lambda: count(address, "greeting", "metric/0") == 1, 30, "what was left over")
+        until(lambda: count(address, "connected", "metric/0") == 2, 30, "what was left over")
 
 
 def test_points_keep_the_times_they_were_logged_with_when_the_clock_jumps(
