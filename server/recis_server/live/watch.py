@@ -5,8 +5,9 @@ or the store. Points come in commit by commit; a point is counted exactly once b
 commit it is. Bounded: per series the changed buckets and at most `MAX_ROWS` points that are not in buckets yet.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from recis_server.store.interface import PointsSlice
 
 __all__ = ["Rows", "Watch"]
 
-MAX_ROWS = 65_536
+MAX_ROWS = 4096
 MAX_BUFFERED_ROWS = 1 << 20
 
 
@@ -74,6 +75,11 @@ class _Series:
         self.rows = []
         self.num_rows = 0
 
+    def sent(self) -> None:
+        """Everything is out; only the bucket that may still grow is kept."""
+        self.buckets = self.buckets.since(self.buckets.x[-1])
+        self.changed = False
+
 
 class Watch:
     """One `watch` of a browser. `feed` at every commit; when `stale`, `begin`, read, `snapshot`; else `delta`.
@@ -86,7 +92,7 @@ class Watch:
         start: first step of the view, None for open.
         stop: the step after the last, None to follow the end.
         points: how many buckets the view has at most.
-        superseded: whether snapshots also hold what newer attempts have replaced; deltas never do.
+        superseded: whether snapshots hold apart what newer attempts have gone back behind; deltas never do.
     """
 
     def __init__(
@@ -112,6 +118,7 @@ class Watch:
         self._points = points
         self._width = 1
         self._series: dict[tuple[str, int], _Series] = {}
+        self._lost: list[_Series] = []
         self._commits: dict[str, int] = {}
         self._buffer: list[Rows] | None = None
         self._num_buffered = 0
@@ -145,15 +152,18 @@ class Watch:
         slices = [one for _, found in read.values() for one in found if len(one.steps)]
         chart = read_chart(self.run, slices, "all", self.start, self.stop, self._points)
         self._width = chart.width
-        self._series = {
-            (one.key, one.rank): _Series(
+        self._series, self._lost = {}, []
+        for one, shown in zip(slices, chart.series, strict=True):
+            series = _Series(
                 one.key, one.rank, shown.attempt, int(one.steps[0]), int(one.steps[-1]), len(one.steps), shown.buckets
             )
-            for one, shown in zip(slices, chart.series, strict=True)
-            if not one.superseded
-        }
-        lost = [shown for shown in chart.series if shown.superseded]
-        message = self._message("snapshot", list(self._series.values()), lost)
+            if one.superseded:
+                self._lost.append(series)
+            else:
+                self._series[one.key, one.rank] = series
+        message = self._encode("snapshot", chart.series)
+        for series in (*self._series.values(), *self._lost):
+            series.sent()
         for rows in buffer:
             self._take(rows)
         return message
@@ -164,7 +174,12 @@ class Watch:
         for series in changed:
             if series.rows:
                 series.fold(self._width)
-        return self._message("delta", changed, []) if changed else None
+        if not changed:
+            return None
+        message = self._encode("delta", [SeriesBuckets(one.key, one.rank, one.attempt, one.buckets) for one in changed])
+        for series in changed:
+            series.sent()
+        return message
 
     def _hold(self, rows: Rows) -> None:
         assert self._buffer is not None
@@ -213,26 +228,13 @@ class Watch:
 
     def _fitting(self) -> int:
         """The width that a read would choose now; as `recis_server.query.charts.read_chart`."""
-        every = self._series.values()
+        every = (*self._series.values(), *self._lost)
         if max(one.count for one in every) <= self._points:
             return 1
         return choose_width(min(one.first for one in every), max(one.last for one in every) + 1, self._points)
 
-    def _message(self, kind: str, series: list[_Series], lost: list[SeriesBuckets]) -> bytes:
-        assert kind in ("snapshot", "delta")
-        shown = [*(SeriesBuckets(one.key, one.rank, one.attempt, one.buckets) for one in series), *lost]
-        for one in series:
-            one.buckets = one.buckets.since(one.buckets.x[-1])
-            one.changed = False
-        return encode_binary(
-            "snapshot" if kind == "snapshot" else "delta",
-            self.id,
-            self.run,
-            self._width,
-            self.start,
-            self.stop,
-            shown,
-        )
+    def _encode(self, kind: Literal["snapshot", "delta"], series: Sequence[SeriesBuckets]) -> bytes:
+        return encode_binary(kind, self.id, self.run, self._width, self.start, self.stop, series)
 
 
 def _no_buckets() -> Buckets:

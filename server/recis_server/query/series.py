@@ -65,7 +65,7 @@ class Buckets:
 class SeriesBuckets:
     """The buckets of one series; `rank` is None for an envelope over ranks, `attempt` the newest that they hold.
 
-    With `superseded` they hold what a newer attempt has replaced.
+    With `superseded` they hold what a newer attempt has gone back behind.
     """
 
     key: str

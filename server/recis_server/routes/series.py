@@ -40,7 +40,7 @@ async def read_series(
     stop: Annotated[int | None, Query(description="step after the last")] = None,
     points: Annotated[int, Query(ge=0, le=20_000, description="most buckets a series, 0 for every point")] = 1000,
     x: Annotated[Literal["step"], Query(description="what the buckets run over")] = "step",
-    superseded: Annotated[bool, Query(description="also what newer attempts have replaced")] = False,
+    superseded: Annotated[bool, Query(description="put what newer attempts have gone back behind apart")] = False,
     accept: Annotated[str, Header()] = "",
 ) -> Response:
     """Series in buckets on a grid that does not move as data arrives."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["dump", "load", "newest_rows", "shorten", "superseded_rows"]
+__all__ = ["dump", "load", "newest_rows", "shorten"]
 
 
 def newest_rows(steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -26,23 +26,6 @@ def newest_rows(steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     last_of_step = np.ones(len(ordered), dtype=bool)
     last_of_step[:-1] = ordered[1:] != ordered[:-1]
     return order[last_of_step].astype(np.int64, copy=False)
-
-
-def superseded_rows(steps: npt.NDArray[np.int64], places: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """Which rows would count, in order of step, if no later attempt had replaced them.
-
-    Args:
-        steps: `[n]` int64.
-        places: `[n]` int32, the place in time of each row's attempt; never falls.
-
-    Returns:
-        `[m]` int64 row numbers: the last row of its step in its attempt, where a later attempt has the step too.
-    """
-    order = np.argsort(steps, kind="stable").astype(np.int64, copy=False)
-    of_step, of_attempt = steps[order], places[order]
-    lost = (of_step[1:] == of_step[:-1]) & (of_attempt[1:] != of_attempt[:-1])
-    rows: npt.NDArray[np.int64] = order[:-1][lost]
-    return rows
 
 
 def dump(value: Any) -> str:

@@ -124,8 +124,8 @@ class PointsSlice:
     """Points of one series on one rank, after newer values have replaced older ones of the same step; steps rise.
 
     Arrays have length n: `steps` int64, `times` int64 ns, `values` float64, `attempts` int32 (which attempt won).
-    `attempt` is the newest of `attempts`. With `superseded` these are the points of one attempt that a newer attempt
-    has replaced.
+    `attempt` is the newest of `attempts`. With `superseded` these are points of one attempt that a newer attempt has
+    gone back behind: it has reported this series at their step or before.
     """
 
     key: str
@@ -304,11 +304,12 @@ class Store(Protocol):
     ) -> tuple[int, tuple[PointsSlice, ...]]:
         """The points of `start <= step < stop` for each of the ranks (None: all), and the commit number they are of.
 
-        With `superseded` those that newer attempts have replaced follow after each rank's, attempt by attempt.
+        With `superseded` those that a newer attempt has gone back behind are apart, after each rank's, attempt by
+        attempt; without, they stand wherever nothing newer does.
         """
 
     def export(self, run: str, keys: Sequence[str] | None) -> AsyncIterator[PointsSlice]:
-        """All points of the run, series after series, those that newer attempts have replaced too."""
+        """All points of the run, series after series, the superseded ones of each attempt apart."""
 
     # --- hash tables, events, log lines
 

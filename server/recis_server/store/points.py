@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recis_server.store.attempts import attempt_places
-from recis_server.store.codec import newest_rows, superseded_rows
+from recis_server.store.codec import newest_rows
 from recis_server.store.interface import PointsSlice
 
 __all__ = ["read_points", "series_names"]
@@ -23,6 +23,14 @@ SELECT f.attempt, f.steps, f.times, substr(f.data, k.position * f.num_rows * 8 +
 FROM keyset AS k JOIN frame AS f ON f.run_id = k.run_id AND f.keyset = k.keyset
 WHERE k.run_id = ? AND k.series = ? AND f.hi >= ? AND f.lo < ?
 ORDER BY f.id
+"""
+
+
+_FIRSTS = """
+SELECT f.attempt, min(f.lo)
+FROM keyset AS k JOIN frame AS f ON f.run_id = k.run_id AND f.keyset = k.keyset
+WHERE k.run_id = ? AND k.series = ?
+GROUP BY f.attempt
 """
 
 
@@ -69,7 +77,7 @@ def read_points(
 ) -> tuple[PointsSlice, ...]:
     """The points of `start <= step < stop` of one key, rank after rank; ranks that have none are left out.
 
-    With `superseded` each rank's points are followed by those that a newer attempt has replaced, attempt by attempt.
+    With `superseded` those that a newer attempt has gone back behind are apart, after the others, attempt by attempt.
     """
     found = connection.execute(
         "SELECT series, rank FROM series WHERE run_id = ? AND key = ? ORDER BY rank", (run_id, key)
@@ -80,12 +88,15 @@ def read_points(
     places = attempt_places(connection, run_id)
     slices: list[PointsSlice] = []
     for series, rank in found:
-        if ranks is None or rank in ranks:
-            frames = connection.execute(_FRAMES, (run_id, series, low, high)).fetchall()
-            rows = _read_rows(key, rank, frames, places)
-            slices.extend(_current(rows, low, high))
-            if superseded:
-                slices.extend(_superseded(rows, low, high))
+        if ranks is not None and rank not in ranks:
+            continue
+        rows = _read_rows(key, rank, connection.execute(_FRAMES, (run_id, series, low, high)).fetchall(), places)
+        inside = (rows.steps >= low) & (rows.steps < high)
+        firsts = _read_firsts(connection, run_id, series, places) if superseded and len(places) > 1 else {}
+        lost = _lost(rows, firsts)
+        slices.extend(_pick(rows, inside & ~lost, superseded=False))
+        for place in sorted(firsts):
+            slices.extend(_pick(rows, inside & lost & (rows.places == place), superseded=True))
     return tuple(slices)
 
 
@@ -105,18 +116,27 @@ def _read_rows(key: str, rank: int, frames: list[tuple[int, bytes, bytes, bytes]
     )
 
 
-def _current(every: _Rows, start: int, stop: int) -> Iterator[PointsSlice]:
-    steps = every.steps
-    # Newest first is only needed where steps do not rise by themselves; most runs never go back.
-    rows = newest_rows(steps) if len(steps) and not bool((steps[1:] > steps[:-1]).all()) else np.arange(len(steps))
-    rows = rows[(steps[rows] >= start) & (steps[rows] < stop)]
+def _read_firsts(connection: sqlite3.Connection, run_id: str, series: int, places: dict[int, int]) -> dict[int, int]:
+    """Place of each attempt that has reported the series, with the first step that it has reported."""
+    return {places[attempt]: first for attempt, first in connection.execute(_FIRSTS, (run_id, series))}
+
+
+def _lost(every: _Rows, firsts: dict[int, int]) -> npt.NDArray[np.bool_]:
+    """Which rows a newer attempt has gone back behind."""
+    lost = np.zeros(len(every.steps), dtype=bool)
+    for place in firsts:
+        newer = [first for later, first in firsts.items() if later > place]
+        if newer:
+            lost |= (every.places == place) & (every.steps >= min(newer))
+    return lost
+
+
+def _pick(every: _Rows, mask: npt.NDArray[np.bool_], *, superseded: bool) -> Iterator[PointsSlice]:
+    """The newest of the rows in `mask` for each step; nothing when there is none."""
+    rows = np.flatnonzero(mask)
+    steps = every.steps[rows]
+    # Most runs never go back: then rows are in order of step as they are.
+    if not bool((steps[1:] > steps[:-1]).all()):
+        rows = rows[newest_rows(steps)]
     if len(rows):
-        yield every.pick(rows, superseded=False)
-
-
-def _superseded(every: _Rows, start: int, stop: int) -> Iterator[PointsSlice]:
-    steps = every.steps
-    rows = superseded_rows(steps, every.places)
-    rows = rows[(steps[rows] >= start) & (steps[rows] < stop)]
-    for place in np.unique(every.places[rows]):
-        yield every.pick(rows[every.places[rows] == place], superseded=True)
+        yield every.pick(rows, superseded=superseded)

@@ -16,8 +16,15 @@ from recis_server.live.requests import Follow, Unfollow, Unwatch, WatchSeries, p
         ({"type": "watch", "id": 3, "run": "r1", "keys": ["a"]}, WatchSeries(id=3, run="r1", keys=("a",))),
         (
             {
-                **{"type": "watch", "id": 0, "run": "r1", "keys": ["a"], "rank": "all"},
-                **{"start": -5, "stop": 9, "points": 1, "superseded": True},
+                "type": "watch",
+                "id": 0,
+                "run": "r1",
+                "keys": ["a"],
+                "rank": "all",
+                "start": -5,
+                "stop": 9,
+                "points": 1,
+                "superseded": True,
             },
             WatchSeries(id=0, run="r1", keys=("a",), rank="all", start=-5, stop=9, points=1, superseded=True),
         ),

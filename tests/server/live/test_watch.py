@@ -133,13 +133,14 @@ def test_points_of_another_attempt_ask_for_a_new_snapshot() -> None:
 def test_a_snapshot_has_what_was_superseded_and_a_delta_has_not() -> None:
     one = watch(points=4, superseded=True)
     one.begin()
-    lost = replace(slice_of(rows(1, [2, 3, 4, 5], [9.0, 9.0, 9.0, 8.0])), superseded=True)
+    lost = replace(slice_of(rows(1, [2, 3, 4, 5, 6, 7])), superseded=True)
     kept = slice_of(replace(rows(1, [1, 2, 3, 4, 5]), attempt=2))
     message = one.snapshot({"loss": (1, (kept, lost))})
     assert message is not None
     heads = [(series["superseded"], series["attempt"], series["n"]) for series in head_of(message)["series"]]
-    assert heads == [(False, 2, 3), (True, 1, 2)]
+    assert heads == [(False, 2, 3), (True, 1, 3)]
     assert one.feed(replace(rows(2, [6]), attempt=2))
+    assert not one.stale
     message = one.delta()
     assert message is not None
     assert [series["superseded"] for series in head_of(message)["series"]] == [False]

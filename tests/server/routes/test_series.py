@@ -105,9 +105,12 @@ def test_exports_have_every_point(tmp_path: Path) -> None:
 
 
 async def resumed(site: Site) -> None:
-    """Two ranks; a second attempt of rank 0 trains steps 2 and 3 again, one of rank 1 only step 3."""
+    """Two ranks; a second attempt of rank 0 trains steps 2 and 3 of 4 again, one of rank 1 step 3."""
     store = site.app.state.store
-    attempts = {"a": [([1, 2, 3], [1.0, 2.0, 3.0]), ([3], [300.0])], "b": [([2, 3], [20.0, 30.0]), ([3], [330.0])]}
+    attempts = {
+        "a": [([1, 2, 3, 4], [1.0, 2.0, 3.0, 4.0]), ([3], [300.0])],
+        "b": [([2, 3], [20.0, 30.0]), ([3], [330.0])],
+    }
     for attempt, ranks in attempts.items():
         for rank, (steps, values) in enumerate(ranks):
             hello = Hello(run="r", writer=f"{attempt}{rank}", attempt=attempt, rank=rank, world_size=2)
@@ -124,19 +127,20 @@ def test_what_a_newer_attempt_has_replaced_can_be_asked_for(tmp_path: Path) -> N
             (one["rank"], one["attempt"], one["superseded"], one["x"], one["last"]) for one in answer["series"]
         ] == [
             (0, 2, False, [1, 2, 3], [1.0, 20.0, 30.0]),
-            (0, 1, True, [2, 3], [2.0, 3.0]),
+            (0, 1, True, [2, 3, 4], [2.0, 3.0, 4.0]),
             (1, 2, False, [3], [330.0]),
             (1, 1, True, [3], [300.0]),
         ]
         answer = (await site.client.get(f"{url}&rank=band")).json()
         assert [(one["rank"], one["attempt"], one["superseded"], one["x"], one["max"]) for one in answer["series"]] == [
             (None, 2, False, [1, 2, 3], [1.0, 20.0, 330.0]),
-            (None, 1, True, [2, 3], [2.0, 300.0]),
+            (None, 1, True, [2, 3, 4], [2.0, 300.0, 4.0]),
         ]
         answer = (await site.client.get(url)).json()
         assert [(one["rank"], one["superseded"]) for one in answer["series"]] == [(0, False), (0, True)]
         answer = (await site.client.get("/api/v1/runs/r/series?key=loss&rank=all")).json()
         assert [(one["rank"], one["superseded"]) for one in answer["series"]] == [(0, False), (1, False)]
+        assert answer["series"][0]["last"] == [1.0, 20.0, 30.0, 4.0]
         assert (await site.client.get(f"{url}&start=2&stop=3")).json()["series"][1]["x"] == [2]
 
     ask(tmp_path, scenario)
@@ -153,12 +157,13 @@ def test_exports_have_what_a_newer_attempt_has_replaced_and_mark_it(tmp_path: Pa
             ("0", "2", "3", "30.0", "0"),
             ("0", "1", "2", "2.0", "1"),
             ("0", "1", "3", "3.0", "1"),
+            ("0", "1", "4", "4.0", "1"),
             ("1", "2", "3", "330.0", "0"),
             ("1", "1", "3", "300.0", "1"),
         ]
         text = (await site.client.get("/api/v1/runs/r/export?format=jsonl")).text
         lines = [json.loads(line) for line in text.splitlines()]
-        assert [line["superseded"] for line in lines] == [False, False, False, True, True, False, True]
+        assert [line["superseded"] for line in lines] == [False, False, False, True, True, True, False, True]
         assert [str(line["value"]) for line in lines] == [row[5] for row in rows]
 
     ask(tmp_path, scenario)

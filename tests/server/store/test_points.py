@@ -25,6 +25,8 @@ REPORTS: st.SearchStrategy[Reports] = st.lists(
     max_size=10,
 )
 
+AGES = st.lists(st.integers(0, 3), min_size=NUM_ATTEMPTS, max_size=NUM_ATTEMPTS)
+
 
 @contextmanager
 def tables() -> Iterator[sqlite3.Connection]:
@@ -65,56 +67,72 @@ def pairs(one: PointsSlice) -> dict[int, float]:
     return dict(zip(one.steps.tolist(), one.values.tolist(), strict=True))
 
 
+def by_start(ages_h: list[int]) -> list[int]:
+    """The attempts, the one that began first first."""
+    return sorted(range(NUM_ATTEMPTS), key=lambda attempt: (-ages_h[attempt], attempt))
+
+
+def is_behind(written: dict[tuple[int, int, int], float], order: list[int], attempt: int, rank: int, step: int) -> bool:
+    """Whether a newer attempt has reported this rank at the step or before it."""
+    newer = order[order.index(attempt) + 1 :]
+    return any(of in newer and of_rank == rank and first <= step for of, of_rank, first in written)
+
+
 @settings(deadline=None, max_examples=200)
-@given(REPORTS, st.lists(st.integers(0, 3), min_size=NUM_ATTEMPTS, max_size=NUM_ATTEMPTS))
-def test_each_step_shows_the_newest_attempt_and_every_older_value_is_kept_and_marked(
-    reports: Reports, ages_h: list[int]
+@given(REPORTS, AGES)
+def test_each_step_shows_the_newest_attempt(reports: Reports, ages_h: list[int]) -> None:
+    with tables() as connection:
+        written = fill(connection, reports, ages_h)
+        found = read_points(connection, "r", "loss", None, None, None, superseded=False)
+    order = by_start(ages_h)
+    expected: dict[int, dict[int, tuple[int, float]]] = defaultdict(dict)
+    for attempt in order:
+        for (of, rank, step), value in written.items():
+            if of == attempt:
+                expected[rank][step] = (attempt, value)
+    assert [one.rank for one in found] == sorted(expected)
+    for one in found:
+        wanted = expected[one.rank]
+        assert pairs(one) == {step: value for step, (_, value) in wanted.items()}
+        assert [attempt - 1 for attempt in one.attempts.tolist()] == [wanted[step][0] for step in one.steps.tolist()]
+        assert one.attempt == max((attempt for attempt, _ in wanted.values()), key=order.index) + 1
+        assert not one.superseded
+
+
+@settings(deadline=None, max_examples=200)
+@given(REPORTS, AGES, st.integers(-3, 12), st.integers(0, 15))
+def test_what_a_newer_attempt_has_gone_back_behind_is_kept_apart(
+    reports: Reports, ages_h: list[int], start: int, length: int
 ) -> None:
     with tables() as connection:
         written = fill(connection, reports, ages_h)
-        found = read_points(connection, "r", "loss", None, None, None, superseded=True)
-    by_age = sorted(range(NUM_ATTEMPTS), key=lambda attempt: (-ages_h[attempt], attempt))
-    winners: dict[int, dict[int, int]] = {0: {}, 1: {}}
-    for attempt in by_age:
-        for of_attempt, rank, step in written:
-            if of_attempt == attempt:
-                winners[rank][step] = attempt
-    expected: dict[tuple[int, bool, int], dict[int, float]] = defaultdict(dict)
+        found = read_points(connection, "r", "loss", None, start, start + length, superseded=True)
+    order = by_start(ages_h)
+    expected: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
     for (attempt, rank, step), value in written.items():
-        winner = winners[rank][step]
-        place = (rank, False, -1) if winner == attempt else (rank, True, attempt + 1)
-        expected[place][step] = value
-    assert {(one.rank, one.superseded, one.attempt if one.superseded else -1): pairs(one) for one in found} == expected
+        if start <= step < start + length:
+            behind = is_behind(written, order, attempt, rank, step)
+            expected[rank, attempt + 1 if behind else 0][step] = value
+    assert {(one.rank, one.attempt if one.superseded else 0): pairs(one) for one in found} == expected
     for one in found:
         if one.superseded:
             assert set(one.attempts.tolist()) == {one.attempt}
-        else:
-            held = {winners[one.rank][step] for step in one.steps.tolist()}
-            assert one.attempt == max(held, key=by_age.index) + 1
-            assert [attempt - 1 for attempt in one.attempts.tolist()] == [
-                winners[one.rank][s] for s in one.steps.tolist()
-            ]
+    # Each rank's own points first, then attempt by attempt as they began.
+    places = [(one.rank, order.index(one.attempt - 1) if one.superseded else -1) for one in found]
+    assert places == sorted(places)
 
 
 @settings(deadline=None, max_examples=100)
-@given(REPORTS, st.integers(-3, 12), st.integers(0, 8), st.integers(1, 6))
-def test_buckets_of_what_was_superseded_lie_on_the_same_grid_and_change_nothing_else(
-    reports: Reports, start: int, length: int, most: int
-) -> None:
+@given(REPORTS, st.integers(1, 6))
+def test_buckets_of_what_is_superseded_lie_on_the_grid_of_the_others(reports: Reports, most: int) -> None:
     with tables() as connection:
         fill(connection, reports, [0] * NUM_ATTEMPTS)
-        plain = read_points(connection, "r", "loss", None, start, start + length, superseded=False)
-        both = read_points(connection, "r", "loss", None, start, start + length, superseded=True)
-    without = read_chart("r", plain, "all", start, start + length, most)
-    chart = read_chart("r", both, "all", start, start + length, most)
-    assert chart.width == without.width
-    kept = [one for one in chart.series if not one.superseded]
-    assert [(one.rank, one.attempt) for one in kept] == [(one.rank, one.attempt) for one in without.series]
-    for left, right in zip(kept, without.series, strict=True):
-        assert [column.tolist() for column in left.buckets.columns()] == [
-            column.tolist() for column in right.buckets.columns()
-        ]
-    for one, source in zip(chart.series, both, strict=True):
+        found = read_points(connection, "r", "loss", None, None, None, superseded=True)
+    chart = read_chart("r", found, "all", None, None, most)
+    assert [(one.rank, one.attempt, one.superseded) for one in chart.series] == [
+        (one.rank, one.attempt, one.superseded) for one in found
+    ]
+    for one, source in zip(chart.series, found, strict=True):
         assert sum(one.buckets.count) == len(source.steps)
         cells: dict[int, list[float]] = defaultdict(list)
         for step, value in pairs(source).items():
