@@ -1,7 +1,7 @@
 // Text for numbers, sizes, ages, ticks and commands.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { age, bytes, clockTicks, duration, logSplits, logTicks, measure, seconds, setting, short, ticks, whole } from '../../web/js/format.js';
+import { age, bytes, clockTicks, duration, logSplits, logTicks, measure, percent, seconds, setting, short, ticks, whole } from '../../web/js/format.js';
 import { ledgerText, outcome } from '../../web/js/outcome.js';
 
 const plain = (text) => text.replaceAll('\u202f', ' ');
@@ -15,6 +15,10 @@ test('what is not a finite number has its own word', () => {
   assert.deepEqual([NaN, 'NaN', Infinity, '-Infinity', null, undefined].map(short), ['NaN', 'NaN', '∞', '−∞', '–', '–']);
   assert.equal(bytes(null), '–');
   assert.equal(whole('NaN'), 'NaN');
+});
+
+test('a share is a percentage of two digits', () => {
+  assert.deepEqual([0, 0.0003, 0.00034567, 1e-7, 0.5, 1.5, NaN, null].map(percent), ['0 %', '0.03 %', '0.035 %', '< 0.001 %', '50 %', '150 %', 'NaN', '–']);
 });
 
 test('whole numbers are grouped', () => {

@@ -1,15 +1,16 @@
 // Decoding, merging and reading of chart data.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { COLUMNS, SeriesStore, decodeFrame, extent, lastValue, mergeDelta, nearest, nonFinite, smooth, total, valueRange } from '../../web/js/series.js';
+import { rankLines, summary } from '../../web/js/picture.js';
+import { COLUMNS, SeriesStore, current, decodeFrame, extent, lastValue, mergeDelta, nearest, nonFinite, smooth, supersededPoints, total, valueRange } from '../../web/js/series.js';
 
 /** A frame as docs/protocol.md lays it out. */
 function encode(head, series) {
   const data = [];
-  const parts = series.map(({ key, rank = 0, attempt = 1, rows }) => {
+  const parts = series.map(({ key, rank = 0, attempt = 1, superseded = false, rows }) => {
     const offset = data.length * 8;
     for (let column = 0; column < COLUMNS.length; column++) for (const row of rows) data.push(row[column]);
-    return { key, rank, attempt, n: rows.length, offset };
+    return { key, rank, attempt, superseded, n: rows.length, offset };
   });
   let text = JSON.stringify({ v: 1, id: 1, run: 'r', width: 1, start: null, stop: null, ...head, series: parts });
   while ((4 + new TextEncoder().encode(text).length) % 8) text += ' ';
@@ -66,11 +67,37 @@ test('a snapshot replaces, and an empty one empties, what is held of its keys', 
   assert.equal(lastValue(store.get('r', 'a')), null);
 });
 
-test('a delta with another rank or attempt is another line', () => {
+test('a delta with another rank is another line', () => {
   const store = new SeriesStore();
   store.apply(decodeFrame(encode({ type: 'snapshot' }, [{ key: 'a', rows: [row(0, 1)] }])), ['a']);
-  store.apply(decodeFrame(encode({ type: 'delta' }, [{ key: 'a', rank: 1, rows: [row(0, 5)] }, { key: 'a', attempt: 2, rows: [row(0, 6)] }])), ['a']);
-  assert.deepEqual(store.get('r', 'a').map((s) => [s.rank, s.attempt]), [[0, 1], [1, 1], [0, 2]]);
+  store.apply(decodeFrame(encode({ type: 'delta' }, [{ key: 'a', rank: 1, rows: [row(0, 5)] }])), ['a']);
+  assert.deepEqual(store.get('r', 'a').map((s) => [s.rank, s.n]), [[0, 1], [1, 1]]);
+});
+
+test('what was superseded lies before what counts, is left alone by deltas, and counts nowhere', () => {
+  const store = new SeriesStore();
+  const lost = { key: 'a', attempt: 2, superseded: true, rows: [row(1, 90), row(2, 91, { nan: 1, count: 2 })] };
+  store.apply(decodeFrame(encode({ type: 'snapshot' }, [{ key: 'a', attempt: 1, rows: [row(0, 1), row(2, 3)] }, lost])), ['a']);
+  store.apply(decodeFrame(encode({ type: 'delta' }, [{ key: 'a', attempt: 1, rows: [row(4, 5)] }])), ['a']);
+  const held = store.get('r', 'a');
+  assert.deepEqual(held.map((s) => [s.superseded, s.attempt, [...s.x.subarray(0, s.n)]]), [[true, 2, [1, 2]], [false, 1, [0, 2, 4]]]);
+  assert.deepEqual(current(held).map((s) => s.attempt), [1]);
+  assert.equal(supersededPoints(held), 3);
+  assert.equal(nonFinite(held), 0);
+  assert.equal(lastValue(held), 5);
+  assert.deepEqual([...total(held).mean], [1, 3, 5]);
+  assert.equal(total([held[0]]), null);
+});
+
+test('a ghost is drawn first, dashed, and told of in words', () => {
+  const lost = decodeFrame(encode({ type: 'snapshot' }, [{ key: 'loss', superseded: true, rows: [row(1, 900)] }])).series[0];
+  const list = [lost, series([row(0, 1), row(1, 2)])];
+  const colors = { series: ['red'], wash: ['pink'] };
+  const [ghost, line] = rankLines(list, colors);
+  assert.deepEqual([ghost.ghost, ghost.color, line.ghost, line.color, line.dash], [true, 'red', false, 'red', []]);
+  assert.ok(ghost.dash.length);
+  assert.match(summary('loss', list, null), /lowest 1, highest 2, .*, 1 superseded point behind it$/);
+  assert.doesNotMatch(summary('loss', [list[1]], null), /superseded/);
 });
 
 test('smoothing starts at the first value, keeps a constant and invents nothing for NaN', () => {

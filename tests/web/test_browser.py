@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.processes import RunningCommand, get_json, until
-from tests.web.training import NOT_TODAY, Console, Training
+from tests.web.training import NOT_TODAY, Console, Training, report_dropped, train_twice
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -216,6 +216,55 @@ def test_a_trace_appears_and_downloads_byte_for_byte(
         link.click()
     assert waiting.value.suggested_filename == file.name
     assert waiting.value.path().read_bytes() == file.read_bytes()
+
+
+def test_a_run_that_was_started_again_shows_what_it_replaced_as_a_ghost(
+    page: Page, console: Console, server: str, tmp_path: Path
+) -> None:
+    train_twice(server, tmp_path / "spool", "twice")
+    opened(page, f"{server}/run/twice")
+    plot = chart(page, "loss").get_by_role("img")
+    expect(plot).to_have_attribute("aria-label", re.compile(r"at step 179.*, 100 superseded points behind it$"))
+    expect(chart(page, "loss").locator(".value")).to_have_text("0.5525")
+    # The value is that of the newer attempt, the older one's is no second line under the crosshair.
+    plot.focus()
+    page.keyboard.press("ArrowLeft")
+    for _ in range(3):
+        page.keyboard.press("Shift+ArrowLeft")
+    expect(page.get_by_role("status").filter(has_text=re.compile(r"^step 1\d\d: 0\.\d+$"))).to_have_count(1)
+    with_ghost = plot.locator("canvas").screenshot()
+    page.goto(f"{server}/compare?runs=twice")
+    expect(chart(page, "loss").get_by_role("img")).to_have_attribute("aria-label", re.compile(r"at step 199"))
+    expect(chart(page, "loss").get_by_role("img")).not_to_have_attribute("aria-label", re.compile("superseded"))
+    assert chart(page, "loss").locator("canvas").screenshot() != with_ghost
+
+
+def test_what_the_monitor_costs_is_in_the_header_and_its_charts_are_folded(
+    page: Page, console: Console, server: str, live: Training, tmp_path: Path
+) -> None:
+    opened(page, f"{server}/run/live")
+    cost = page.locator(".figure").filter(has_text="Monitor")
+    expect(cost).to_have_text(re.compile(r"^Monitor(< )?[\d.]+ % of step time$"), timeout=20_000)
+    expect(cost).to_have_attribute(
+        "title", re.compile(r"^[\d.]+ µs a step, p99 [\d.]+ µs; \d+ values wait to be sent; .+B per second$")
+    )
+    expect(chart(page, "loss")).to_be_visible()
+    section = page.get_by_role("heading", name="monitor")
+    expect(chart(page, "monitor/time_share")).to_have_count(0)
+    section.click()
+    expect(chart(page, "monitor/time_share")).to_be_visible()
+    train_twice(server, tmp_path / "spool", "short")
+    page.goto(f"{server}/run/short")
+    expect(page.get_by_text("of step time")).to_have_count(0)
+
+
+def test_dropped_points_are_a_warning_in_words(page: Page, console: Console, server: str, live: Training) -> None:
+    report_dropped(server, "lossy", 1204)
+    opened(page, f"{server}/run/lossy")
+    expect(page.get_by_role("status").filter(has_text=re.compile(r"1\s204 dropped.*no room left"))).to_be_visible()
+    page.goto(f"{server}/run/live")
+    expect(chart(page, "loss")).to_be_visible()
+    expect(page.get_by_text(re.compile("dropped"))).to_have_count(0)
 
 
 def test_an_unknown_run_has_a_page_with_a_way_back(page: Page, console: Console, server: str) -> None:

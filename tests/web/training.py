@@ -4,10 +4,13 @@ import re
 import threading
 from pathlib import Path
 
-import recis.monitor
-from recis.wire.messages import Pass
+from websockets.sync.client import connect
 
-__all__ = ["NOT_TODAY", "Console", "Training"]
+import recis.monitor
+from recis.wire.codec import encode
+from recis.wire.messages import Frame, Hello, Pass, Status
+
+__all__ = ["NOT_TODAY", "Console", "Training", "report_dropped", "train_twice"]
 
 STEP_S = 0.02
 NOT_TODAY = 13
@@ -86,3 +89,21 @@ def filter_pass(step: int, interval: int) -> Pass:
         table="user", step=step, time_ns=0, interval=interval, rows_before=1000, evicted=40, rows_after=960,
         admitted=40, milliseconds=1.5, bytes=61_440,
     )  # fmt: skip
+
+
+def train_twice(url: str, folder: Path, run_id: str) -> None:
+    """A run of 200 steps that is started again from step 100, with a loss that explodes only the first time."""
+    for first, last in ((0, 200), (100, 180)):
+        with recis.monitor.init(url, project="films", run_id=run_id, spool_dir=str(folder)) as run:
+            for step in range(first, last):
+                exploded = 0.002 * (step - 100) if first == 0 and step > 100 else 0.0
+                run.log({"loss": 1.0 - step / 400 + exploded}, step)
+
+
+def report_dropped(url: str, run_id: str, dropped: int) -> None:
+    """A writer that says how many points it has lost."""
+    with connect(f"{url.replace('http', 'ws', 1)}/ws/ingest") as socket:
+        socket.send(encode(Hello(run=run_id, writer="w", attempt="a")))
+        socket.recv()
+        socket.send(encode(Frame(n=1, records=(Status(state="finished", time_ns=1),), dropped=dropped)))
+        socket.recv()

@@ -183,7 +183,8 @@ export class Chart {
     const { kind, lines, log } = this.picture;
     const [from, to] = this.span();
     if (kind === 'bars') return this.barRange();
-    const found = valueRange(lines.map((l) => l.series), from, to, log);
+    // What was superseded must not squeeze what counts: an attempt is often given up because its values had exploded.
+    const found = valueRange(lines.filter((l) => !l.ghost).map((l) => l.series), from, to, log);
     if (!found) return log ? [0.1, 10] : [0, 1];
     const [low, high] = found;
     if (log) return low === high ? [low / 2, high * 2] : [low / 1.15, high * 1.15];
@@ -255,11 +256,15 @@ export class Chart {
       const xs = this.xs(s);
       const shift = axis === 'step' ? (s.width - 1) / 2 : 0;
       // A bucket has its first step, but the time of its last point: on a time axis it begins where the one before ended.
-      if (single && !ghost) band(frame, s, axis === 'step' ? (i) => [xs[i], xs[i] + s.width] : (i) => [xs[Math.max(0, i - 1)], xs[i]], wash);
-      const pen = { color, dash, shift, width: ghost ? 1 : 1.5, alpha: ghost ? 0.35 : weight ? 0.3 : 1 };
+      if (single) band(frame, s, axis === 'step' ? (i) => [xs[i], xs[i] + s.width] : (i) => [xs[Math.max(0, i - 1)], xs[i]], wash);
+      if (ghost) {
+        line(frame, xs, weight ? smooth(s.mean, s.n, weight) : s.mean, s.n, { color, dash, shift, width: 1.25, alpha: 0.6 });
+        continue;
+      }
+      const pen = { color, dash, shift, width: 1.5, alpha: weight ? 0.3 : 1 };
       line(frame, xs, s.mean, s.n, weight ? { ...pen, width: 1 } : pen);
-      if (weight && !ghost) line(frame, xs, smooth(s.mean, s.n, weight), s.n, { ...pen, alpha: 1, width: 1.75 });
-      if (s.n && !ghost && !weight) endDot(frame, xs[s.n - 1] + shift, s.mean[s.n - 1], color);
+      if (weight) line(frame, xs, smooth(s.mean, s.n, weight), s.n, { ...pen, alpha: 1, width: 1.75 });
+      if (s.n && !weight) endDot(frame, xs[s.n - 1] + shift, s.mean[s.n - 1], color);
       nonFiniteMarks(frame, s, xs, this.colors.bad);
     }
     passTicks(frame, passes, this.colors.pass);

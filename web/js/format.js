@@ -61,6 +61,15 @@ export function bytes(value) {
   return `${unit === 0 || size >= 100 ? Math.round(size) : size.toFixed(1)} ${units[unit]}`;
 }
 
+/** A share as a percentage with two digits: 0.031 %. @param {unknown} value */
+export function percent(value) {
+  const word = special(value);
+  if (word !== null) return word;
+  const share = Number(value) * 100;
+  if (share > 0 && share < 0.001) return '< 0.001 %';
+  return `${minus(String(Number(share.toPrecision(2))))} %`;
+}
+
 /** A series' value in the unit that its name tells. @param {string} key @param {unknown} value */
 export function measure(key, value) {
   if (/(^|[/_])bytes$/.test(key)) return bytes(value);

@@ -121,7 +121,8 @@ effect(() => {
   const { rank, from, to } = state.view.value;
   const list = state.route.value.page === 'runs';
   const points = list ? SPARK_POINTS : Math.min(2000, Math.ceil(Math.min(innerWidth, 900) * devicePixelRatio));
-  watches.setScope({ rank: state.route.value.page === 'run' ? rank : 0, start: from, stop: to === null ? null : to + 1, points });
+  const single = state.route.value.page === 'run';
+  watches.setScope({ rank: single ? rank : 0, start: from, stop: to === null ? null : to + 1, points, superseded: single });
   untracked(() => {
     remember();
     wall.redraw();

@@ -1,9 +1,10 @@
 // @ts-check
 /** Turns what is held of a chart into what is drawn: lines, marks and a sentence. Pure. */
-import { measure } from './format.js';
-import { lastValue, total, valueRange } from './series.js';
+import { measure, plural } from './format.js';
+import { current, lastValue, supersededPoints, total, valueRange } from './series.js';
 
 const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
+const GHOST_DASH = [4, 3];
 
 /** The look of the line number `i`: colours first, then dashes, so that no two are alike for long. @param {Colors} colors @param {number} i */
 export function look(colors, i) {
@@ -12,19 +13,16 @@ export function look(colors, i) {
 }
 
 /**
- * One line a rank; an earlier attempt of the same rank is a faint ghost behind the newest.
+ * One line a rank; what was superseded is a faint, dashed ghost behind it.
  * @param {SeriesList} list @param {Colors} colors @param {string | null} label of the run, null to name the rank
  * @param {number} first number of the first line's look @returns {Line[]}
  */
 export function rankLines(list, colors, label = null, first = 0) {
   const ranks = [...new Set(list.map((s) => s.rank))].sort((a, b) => a - b);
-  const newest = new Map(list.map((s) => [s.rank, s]));
-  const lines = list.map((series) => ({
-    series,
-    label: label ?? `rank ${series.rank}`,
-    ghost: newest.get(series.rank) !== series,
-    ...look(colors, first + ranks.indexOf(series.rank)),
-  }));
+  const lines = list.map((series) => {
+    const line = { series, label: label ?? `rank ${series.rank}`, ghost: series.superseded, ...look(colors, first + ranks.indexOf(series.rank)) };
+    return series.superseded ? { ...line, dash: GHOST_DASH } : line;
+  });
   return lines.sort((a, b) => Number(b.ghost) - Number(a.ghost));
 }
 
@@ -55,11 +53,13 @@ export function marksOf(events, axis, colors, seconds) {
 export function summary(title, list, range) {
   const last = lastValue(list);
   if (last === null) return `${title}: no data yet`;
-  const found = valueRange(list, range?.[0] ?? -Infinity, range?.[1] ?? Infinity, false);
+  const found = valueRange(current(list), range?.[0] ?? -Infinity, range?.[1] ?? Infinity, false);
   const s = list[list.length - 1];
   const early = s.mean[Math.floor(s.n / 2)];
   const change = (s.mean[s.n - 1] - early) / (found && found[1] > found[0] ? found[1] - found[0] : 1);
   const trend = change > 0.1 ? 'rising' : change < -0.1 ? 'falling' : 'steady';
   const ends = found ? `, lowest ${measure(title, found[0])}, highest ${measure(title, found[1])}` : '';
-  return `${title}: last ${measure(title, last)} at step ${s.x[s.n - 1]}${ends}, ${trend}`;
+  const lost = supersededPoints(list);
+  const ghosts = lost ? `, ${plural(lost, 'superseded point')} behind it` : '';
+  return `${title}: last ${measure(title, last)} at step ${s.x[s.n - 1]}${ends}, ${trend}${ghosts}`;
 }

@@ -21,7 +21,7 @@ export function decodeFrame(buffer) {
   if (head.v !== 1) throw new RangeError(`frame: expected version 1, got ${head.v}`);
   const series = head.series.map((/** @type {any} */ part) => {
     /** @type {any} */
-    const one = { key: part.key, rank: part.rank, attempt: part.attempt ?? 1, n: part.n, width: head.width };
+    const one = { key: part.key, rank: part.rank, attempt: part.attempt ?? 1, superseded: part.superseded === true, n: part.n, width: head.width };
     COLUMNS.forEach((name, i) => {
       one[name] = new Float64Array(buffer, base + part.offset + i * part.n * 8, part.n);
     });
@@ -77,9 +77,20 @@ export function mergeDelta(held, delta) {
   }
 }
 
-const same = (/** @type {Series} */ a, /** @type {Series} */ b) => a.rank === b.rank && a.attempt === b.attempt;
+/** Rank by rank, what was superseded before what counts. @param {Series} a @param {Series} b */
+const inOrder = (a, b) => a.rank - b.rank || Number(b.superseded) - Number(a.superseded) || a.attempt - b.attempt;
 
-/** What the page holds of all charts: run and key to the series of that key, newest attempt last. */
+/** What counts: without what a newer attempt has gone back behind. @param {SeriesList} list */
+export const current = (list) => list.filter((s) => !s.superseded);
+
+/** How many points of these series a newer attempt has gone back behind. @param {SeriesList} list */
+export function supersededPoints(list) {
+  let total = 0;
+  for (const s of list) if (s.superseded) for (let i = 0; i < s.n; i++) total += s.count[i];
+  return total;
+}
+
+/** What the page holds of all charts: run and key to the series of that key; the last one counts. */
 export class SeriesStore {
   constructor() {
     /** @type {Map<string, Map<string, Series[]>>} */
@@ -108,7 +119,7 @@ export class SeriesStore {
     const changed = new Set(frame.series.map((s) => s.key));
     if (frame.type === 'snapshot') {
       for (const key of keys) {
-        held.set(key, frame.series.filter((s) => s.key === key).sort((a, b) => a.rank - b.rank || a.attempt - b.attempt));
+        held.set(key, frame.series.filter((s) => s.key === key).sort(inOrder));
         changed.add(key);
       }
       return changed;
@@ -116,7 +127,7 @@ export class SeriesStore {
     for (const delta of frame.series) {
       const list = held.get(delta.key) ?? [];
       held.set(delta.key, list);
-      const target = list.find((/** @type {Series} */ s) => same(s, delta));
+      const target = list.find((/** @type {Series} */ s) => s.rank === delta.rank && !s.superseded);
       if (target) mergeDelta(target, delta);
       else list.push(delta);
     }
@@ -178,10 +189,11 @@ export function extent(list, axis) {
 
 /** One series with the bucket sums of several added up; `count` 1 and `nan` 0, so that sum and mean are the same. @param {SeriesList} list @returns {Series | null} */
 export function total(list) {
-  if (list.length === 0) return null;
+  const counted = current(list);
+  if (counted.length === 0) return null;
   /** @type {Map<number, {time: number, sum: number}>} */
   const sums = new Map();
-  for (const s of list) {
+  for (const s of counted) {
     for (let i = 0; i < s.n; i++) {
       const at = sums.get(s.x[i]) ?? { time: s.time[i], sum: 0 };
       at.sum += s.mean[i] * (s.count[i] - s.nan[i]) || 0;
@@ -192,16 +204,16 @@ export function total(list) {
   const column = (/** @type {(row: [number, {time: number, sum: number}]) => number} */ pick) => Float64Array.from(rows, pick);
   const sum = column(([, at]) => at.sum);
   return {
-    key: list[0].key, rank: -1, attempt: list[0].attempt, n: rows.length, width: list[0].width,
+    key: counted[0].key, rank: -1, attempt: counted[0].attempt, superseded: false, n: rows.length, width: counted[0].width,
     x: column(([x]) => x), time: column(([, at]) => at.time), min: sum, max: sum, mean: sum, last: sum,
     count: column(() => 1), nan: column(() => 0),
   };
 }
 
-/** How many points of these series are NaN or infinite. @param {SeriesList} list */
+/** How many points of these series that count are NaN or infinite. @param {SeriesList} list */
 export function nonFinite(list) {
   let total = 0;
-  for (const s of list) for (let i = 0; i < s.n; i++) total += s.nan[i];
+  for (const s of current(list)) for (let i = 0; i < s.n; i++) total += s.nan[i];
   return total;
 }
 

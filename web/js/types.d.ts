@@ -147,8 +147,8 @@ interface Outcome {
 
 type Column = 'x' | 'time' | 'min' | 'max' | 'mean' | 'last' | 'count' | 'nan';
 
-/** Buckets of one series on one rank; the first `n` entries of every column are in use. */
-type Series = { key: string; rank: number; attempt: number; n: number; width: number } & Record<Column, Float64Array>;
+/** Buckets of one series on one rank; the first `n` entries of every column are in use. With `superseded`: what a newer attempt has gone back behind. */
+type Series = { key: string; rank: number; attempt: number; superseded: boolean; n: number; width: number } & Record<Column, Float64Array>;
 type SeriesList = readonly Series[];
 
 interface Frame {
@@ -167,6 +167,7 @@ interface Scope {
   start: number | null;
   stop: number | null;
   points: number;
+  superseded: boolean;
 }
 
 interface Colors {
@@ -186,7 +187,7 @@ interface Line {
   color: string;
   wash: string;
   dash: number[];
-  /** An earlier attempt, drawn faintly. */
+  /** What a newer attempt has gone back behind, drawn faintly. */
   ghost: boolean;
 }
 

@@ -13,7 +13,7 @@ export class Watches {
     this.send = send;
     this.forget = forget;
     /** @type {Scope} */
-    this.scope = { rank: 0, start: null, stop: null, points: 400 };
+    this.scope = { rank: 0, start: null, stop: null, points: 400, superseded: false };
     /** @type {Map<number, {run: string, keys: Set<string>}>} */
     this.batches = new Map();
     /** @type {Map<string, Map<string, number>>} how many charts want a series */

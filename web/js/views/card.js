@@ -40,6 +40,15 @@ export function ChartCard({ page, title, label, sources, height, kind = 'line', 
     if (!element) return undefined;
     const lists = () => sources.map((s) => page.store.get(s.run, s.key));
     let spoke = -Infinity;
+    let timer = 0;
+    /** @type {[number, number] | null} */
+    let inView = null;
+    /** Says what the chart shows, the last state of a burst too. */
+    const speak = () => {
+      timer = 0;
+      spoke = performance.now();
+      element.setAttribute('aria-label', summary(label, lists().find((l) => l.length) ?? [], inView));
+    };
     const last = () => {
       const all = lists();
       const newest = lastValue(all[0]);
@@ -72,9 +81,8 @@ export function ChartCard({ page, title, label, sources, height, kind = 'line', 
         many.value = drawn.filter((l) => !l.ghost).length > 1;
         bad.value = nonFinite(lists().flat());
         if (page.wall.x === null) last();
-        if (performance.now() - spoke < SPEAK_EVERY_MS) return;
-        spoke = performance.now();
-        element.setAttribute('aria-label', summary(label, lists().find((l) => l.length) ?? [], view.x === 'step' ? range : null));
+        inView = view.x === 'step' ? range : null;
+        if (!timer) timer = setTimeout(speak, spoke + SPEAK_EVERY_MS - performance.now());
       },
       point(x, own) {
         if (!own || x === null) chart.point(x);
@@ -111,6 +119,7 @@ export function ChartCard({ page, title, label, sources, height, kind = 'line', 
     const recolor = page.onColors((colors) => chart.recolor(colors));
     const remove = page.wall.add(item);
     return () => {
+      clearTimeout(timer);
       element.removeEventListener('keydown', keys);
       element.removeEventListener('blur', blur);
       recolor();

@@ -56,7 +56,7 @@ export function search(keys, q) {
 
 /** @param {{page: Page, name: string, keys: string[], sources: (key: string) => Source[], lines: (lists: (SeriesList)[]) => Line[]}} props */
 export function Section({ page, name, keys, sources, lines }) {
-  const open = useSignal(!name.startsWith('monitor'));
+  const open = useSignal(name !== 'monitor' && !name.startsWith('monitor/'));
   const cards = html`<div class="cards">${keys.map((key) => html`<${ChartCard} key=${key} page=${page} label=${key} title=${name ? key.slice(name.length + 1) : key}
     sources=${sources(key)} height=${name ? 150 : 190} lines=${lines} />`)}</div>`;
   if (!name) return html`<h2 class="unseen">Metrics</h2>${cards}`;

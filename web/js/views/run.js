@@ -1,7 +1,7 @@
 // @ts-check
 /** One run: its header with the figures that matter, its tabs, and the open tab. */
 import { html, useEffect } from '../../vendor/ui.js';
-import { age, bytes, full, plural, seconds, short, whole } from '../format.js';
+import { age, bytes, full, percent, plural, seconds, short, whole } from '../format.js';
 import { href } from '../links.js';
 import { state } from '../state.js';
 import { ChartsTab } from './charts.js';
@@ -28,10 +28,26 @@ function Freshness({ run }) {
 
 /** What arrived and what did not. @param {{run: Run}} props */
 function Received({ run }) {
-  const { points, missing, dropped } = run.received;
-  const lost = missing + dropped;
-  return html`<${Figure} label="Received" tone=${lost ? 'bad' : ''} title="Points that arrived; frames of a writer that never came; points that the training dropped at its own limits"
-    value=${html`${whole(points)} <small>points, ${whole(missing)} missing${dropped ? `, ${whole(dropped)} dropped` : ''}</small>`} />`;
+  const { points, missing } = run.received;
+  return html`<${Figure} label="Received" tone=${missing ? 'bad' : ''} title="Points that arrived; frames of a writer that never came"
+    value=${html`${whole(points)} <small>points, ${whole(missing)} missing</small>`} />`;
+}
+
+/** Points that will never come. @param {{run: Run}} props */
+function Dropped({ run }) {
+  const { dropped } = run.received;
+  if (!dropped) return null;
+  return html`<p class="alert" role="status"><${Icon} shape="stalled" solid /> <strong>${whole(dropped)} dropped</strong>
+    <span>The training had no room left for points that were not on the server yet, and gave up the oldest.</span></p>`;
+}
+
+/** What the monitor costs the training, by its own measurement. @param {{run: Run}} props */
+function Cost({ run }) {
+  const own = (/** @type {string} */ name) => run.summary[`monitor/${name}`];
+  const share = own('time_share');
+  if (share === undefined) return null;
+  const title = `${short(own('step_cost_us_p50'))} µs a step, p99 ${short(own('step_cost_us_p99'))} µs; ${whole(own('queue_depth'))} values wait to be sent; ${bytes(own('bytes_per_s'))} per second`;
+  return html`<${Figure} label="Monitor" title=${title} value=${html`${percent(share)} <small>of step time</small>`} />`;
 }
 
 /** The last warnings and errors. */
@@ -63,10 +79,10 @@ function Head({ run, tab }) {
       <${Figure} label="Loss" value=${short(run.summary.loss)} title=${full(run.summary.loss)} />
       ${rows !== null && html`<${Figure} label="Table rows" title=${full(rows)} value=${html`${short(rows)}${held !== null && html` <small>${bytes(held)}</small>`}`} />`}
       <${Figure} label="Ranks" value=${html`${run.ranks.length}${run.world_size > run.ranks.length && html` <small>of ${run.world_size}</small>`}`} />
-      ${run.attempts > 1 && html`<${Figure} label="Attempts" value=${run.attempts} />`}
-      <${Received} run=${run} />
+      ${run.attempts > 1 && html`<${Figure} label="Attempts" value=${run.attempts} title="Dashed lines are what an earlier attempt had from where a later one began again" />`}
+      <${Received} run=${run} /><${Cost} run=${run} />
     </dl>
-    <${Failure} run=${run} /><${Alerts} />
+    <${Failure} run=${run} /><${Dropped} run=${run} /><${Alerts} />
     <nav class="tabs" aria-label="Run">${TABS.map(([name, label]) => html`<a key=${name} href=${href({ page: 'run', run: run.id, tab: name })} aria-current=${name === tab ? 'page' : undefined}>${label}</a>`)}</nav>
   </div>`;
 }

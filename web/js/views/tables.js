@@ -3,6 +3,7 @@
 import { html, useSignal } from '../../vendor/ui.js';
 import { bytes, duration, full, setting, short, whole } from '../format.js';
 import { barLines, rankLines } from '../picture.js';
+import { current } from '../series.js';
 import { state, tables } from '../state.js';
 import { ChartCard } from './card.js';
 import { RankSelect, Toolbar } from './charts.js';
@@ -73,7 +74,7 @@ function TableCharts({ page, run, name, at }) {
 
 /** Newest admitted and evicted, as signed numbers. @param {(SeriesList)[]} lists */
 function flow(lists) {
-  const last = lists.map((list) => list.reduce((sum, s) => sum + (s.n ? s.last[s.n - 1] : 0), 0));
+  const last = lists.map((list) => current(list).reduce((sum, s) => sum + (s.n ? s.last[s.n - 1] : 0), 0));
   return lists.some((list) => list.length) ? `+${short(last[0])}  −${short(last[1])}` : '–';
 }
 
