@@ -1,0 +1,217 @@
+"""One class per way of reporting a step; each runs in a process of its own, started by `benchmarks.step_cost`.
+
+    python -m benchmarks.contestants NAME FOLDER STEPS PACE_MS      # prints one JSON line
+
+Owns the loop that is timed and how each peer is meant to be called; must not know tables. A peer is called as its own
+introduction says, offline and without telemetry. Every step reports ten numbers that change.
+"""
+
+import gc
+import json
+import logging
+import mmap
+import os
+import struct
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from benchmarks.measuring import spread
+
+__all__ = ["CONTESTANTS", "Contestant"]
+
+KEYS = tuple(f"train/metric_{number}" for number in range(10))
+WARM_UP = 100
+SETTLE_S = 1.0
+"""Threads have started and connections stand before the first step, as in a training that goes on for hours."""
+
+
+class Contestant(Protocol):
+    """What is timed is `log` alone."""
+
+    def open(self, folder: Path) -> None:
+        """Starts a run that keeps everything below `folder`."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Reports one step."""
+
+    def close(self) -> None:
+        """Ends the run; what is left goes out."""
+
+
+class Nothing:
+    """The harness itself: what an empty call costs."""
+
+    def open(self, folder: Path) -> None:
+        pass
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class Floor(Nothing):
+    """The least that survives a killed process: the packed numbers in a mapped file, nothing else."""
+
+    def open(self, folder: Path) -> None:
+        size = 128 << 20
+        with (folder / "floor").open("w+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+            self._map = mmap.mmap(file.fileno(), size)
+        self._row = struct.Struct("<qq10d")
+        self._end = 0
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._row.pack_into(self._map, self._end, step, time.time_ns(), *metrics.values())
+        self._end += self._row.size
+
+
+class Monitor(Nothing):
+    """This project: `run.log`; the server is the one in `RECIS_MONITOR_URL`."""
+
+    def open(self, folder: Path) -> None:
+        from recis import monitor
+
+        self._run = monitor.init(spool_dir=str(folder / "spool"), mode="online")
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._run.log(metrics, step)
+
+    def close(self) -> None:
+        self._run.finish(timeout_s=2.0)
+
+
+class MonitorHookStep(Nothing):
+    """This project as a hook: `after_step` with the step's metrics, in a loop of one's own."""
+
+    def open(self, folder: Path) -> None:
+        from recis.hooks import MonitorHook
+
+        self._hook = MonitorHook(spool_dir=str(folder / "spool"))
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._hook.after_step(metrics, step)
+
+    def close(self) -> None:
+        self._hook.end()
+
+
+class TensorBoard(Nothing):
+    """`add_scalar` for each number."""
+
+    def open(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder))
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        add = self._writer.add_scalar
+        for key, value in metrics.items():
+            add(key, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Wandb(Nothing):
+    """`run.log` in offline mode."""
+
+    def open(self, folder: Path) -> None:
+        os.environ["WANDB_SILENT"] = "true"
+        import wandb
+
+        self._run = wandb.init(project="benchmark", mode="offline", dir=str(folder))
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._run.log(metrics, step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class Trackio(Nothing):
+    """`trackio.log`, kept locally."""
+
+    def open(self, folder: Path) -> None:
+        os.environ["TRACKIO_DIR"] = str(folder)
+        import trackio
+
+        self._trackio = trackio
+        trackio.init(project="benchmark", name="run")
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._trackio.log(metrics)
+
+    def close(self) -> None:
+        self._trackio.finish()
+
+
+class Mlflow(Nothing):
+    """`log_metrics` into its own SQLite file; with `synchronous` False a thread of mlflow's writes."""
+
+    def __init__(self, *, synchronous: bool) -> None:
+        self._synchronous = synchronous
+
+    def open(self, folder: Path) -> None:
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        import mlflow
+
+        self._mlflow = mlflow
+        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+        mlflow.set_experiment("benchmark")
+        mlflow.start_run()
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._mlflow.log_metrics(metrics, step=step, synchronous=self._synchronous)
+
+    def close(self) -> None:
+        if not self._synchronous:
+            self._mlflow.flush_async_logging()
+        self._mlflow.end_run()
+
+
+CONTESTANTS: dict[str, Callable[[], Contestant]] = {
+    "nothing": Nothing,
+    "floor": Floor,
+    "recis": Monitor,
+    "recis-hook": MonitorHookStep,
+    "tensorboard": TensorBoard,
+    "wandb": Wandb,
+    "trackio": Trackio,
+    "mlflow": lambda: Mlflow(synchronous=True),
+    "mlflow-async": lambda: Mlflow(synchronous=False),
+}
+
+
+def measure(contestant: Contestant, steps: int, pace_s: float) -> list[float]:
+    """Microseconds of each call; the metrics are made outside of what is timed."""
+    clock = time.perf_counter_ns
+    cost = []
+    for step in range(-WARM_UP, steps):
+        metrics = {key: step + place / 16 for place, key in enumerate(KEYS)}
+        if pace_s:
+            time.sleep(pace_s)
+        start = clock()
+        contestant.log(step + WARM_UP, metrics)
+        cost.append(clock() - start)
+    return [one / 1e3 for one in cost[WARM_UP:]]
+
+
+def main() -> None:
+    name, folder, steps, pace_ms = sys.argv[1:]
+    logging.disable(logging.CRITICAL)
+    contestant = CONTESTANTS[name]()
+    contestant.open(Path(folder))
+    time.sleep(SETTLE_S)
+    gc.collect()
+    cost = measure(contestant, int(steps), float(pace_ms) / 1e3)
+    contestant.close()
+    print("RESULT " + json.dumps({"steps": len(cost), **spread(cost)}))
+
+
+if __name__ == "__main__":
+    main()

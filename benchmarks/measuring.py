@@ -1,0 +1,148 @@
+"""What all benchmarks share: a real server process, what a process uses, and how results are shown and kept.
+
+Owns processes, percentiles, tables and the result files; must not know what is measured.
+"""
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+__all__ = ["ROOT", "ServerProcess", "machine", "percentile", "show", "spread", "write_results"]
+
+ROOT = Path(__file__).parents[1]
+START_S = 30.0
+STOP_S = 60.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class ServerProcess:
+    """`recis-monitor serve` on a free port, in a folder of its own; its log lies in `server.txt` there.
+
+    Args:
+        folder: an existing folder.
+        core: the only core it may use, any when None.
+    """
+
+    def __init__(self, folder: Path, *, core: int | None = None) -> None:
+        self._log = folder / "server.txt"
+        arguments = [sys.executable, "-m", "recis_server", "serve", "--port", "0", "--data", str(folder / "data")]
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(arguments, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        if core is not None:
+            os.sched_setaffinity(self.process.pid, {core})
+        self.url = self._wait_for_url()
+
+    def _wait_for_url(self) -> str:
+        end = time.monotonic() + START_S
+        while time.monotonic() < end and self.process.poll() is None:
+            text = self.log
+            if "Listening on " in text and text.partition("Listening on ")[2].count("\n"):
+                return text.partition("Listening on ")[2].split()[0]
+            time.sleep(0.02)
+        raise RuntimeError(f"the server did not start:\n{self.log}")
+
+    @property
+    def log(self) -> str:
+        """What it has written so far."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rpartition(":")[2])
+
+    def cpu_s(self) -> float:
+        """Processor seconds used so far, by all its threads, in user and kernel mode."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def peak_mb(self) -> float:
+        """Most memory that it has used at a time, in MB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+
+    def meter(self, name: str) -> float:
+        """One of the numbers under `/metrics`."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as answer:
+            lines: list[str] = answer.read().decode().splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
+    def freeze(self) -> None:
+        """Stops it where it stands, sockets open, until `thaw`."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """The end of `freeze`."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.thaw()
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def percentile(samples: Sequence[float], part: float) -> float:
+    """The value that `part` of the samples do not exceed."""
+    ordered = sorted(samples)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
+
+
+def spread(samples: Sequence[float]) -> dict[str, float]:
+    """Median, p95, p99 and worst of some samples, in their unit."""
+    return {
+        "median": percentile(samples, 0.5),
+        "p95": percentile(samples, 0.95),
+        "p99": percentile(samples, 0.99),
+        "max": max(samples),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What the results were taken on, and how busy it was when they began."""
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "architecture": platform.machine(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "load_average": os.getloadavg()[0],
+        "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+    }
+
+
+def show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table; the first column is text, the others are numbers."""
+    widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head))]
+    print(f"\n{title}")
+    for row in (head, ["-" * width for width in widths], *rows):
+        first, *rest = (
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        print("  ".join((first, *rest)).rstrip())
+    sys.stdout.flush()
+
+
+def write_results(folder: Path, name: str, results: dict[str, Any]) -> None:
+    """Keeps results as `NAME.json`, with the machine that they were taken on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(f"\nwritten: {path}")

@@ -1,0 +1,207 @@
+"""What a step pays for being reported: this project beside its peers, on the same machine, in the same run.
+
+    python3 -m venv benchmarks/.venv
+    benchmarks/.venv/bin/pip install -r benchmarks/requirements.txt --editable '.[server]'
+    benchmarks/.venv/bin/python -m benchmarks.step_cost             # about five minutes
+    .venv/bin/python -m benchmarks.step_cost --quick                # tiny, and without peers that are not installed
+
+Each line is a process of its own that reports ten numbers a step; only the call is timed. *Tight* has nothing between
+two calls, *paced* sleeps 5 ms, as a fast training step would last. Slow peers do fewer steps. Of several repeats the
+table has the median of each figure, and the worst call of all.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import ROOT, ServerProcess, machine, show, write_results
+
+ABSENT_URL = "http://127.0.0.1:9"
+PACE_MS = 5.0
+SLOW_RUN_S, SLOW_STOP_S = 0.05, 0.45
+PEERS = {"tensorboard": "torch", "wandb": "wandb", "trackio": "trackio", "mlflow": "mlflow", "mlflow-async": "mlflow"}
+"""What must be importable for each."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A contestant, its steps, the pause before each, and the state of the server, if it has one."""
+
+    contestant: str
+    steps: int
+    pace_ms: float = 0.0
+    server: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.contestant}, server {self.server}" if self.server else self.contestant
+
+
+def cases(*, quick: bool) -> list[Case]:
+    """All lines of the table; peers that are not installed are left out."""
+    tight = [
+        Case("nothing", 20_000),
+        Case("floor", 20_000),
+        Case("recis", 20_000, server="up"),
+        Case("recis", 20_000, server="frozen"),
+        Case("recis", 20_000, server="absent"),
+        Case("recis", 20_000, server="slow"),
+        Case("recis", 1_000_000, server="up"),
+        Case("recis-hook", 20_000, server="up"),
+        Case("trackio", 20_000),
+        Case("wandb", 20_000),
+        Case("tensorboard", 5_000),
+        Case("mlflow", 300),
+        Case("mlflow-async", 300),
+    ]
+    paced = [
+        Case("nothing", 2000, PACE_MS),
+        Case("floor", 2000, PACE_MS),
+        Case("recis", 2000, PACE_MS, "up"),
+        Case("recis", 2000, PACE_MS, "frozen"),
+        Case("recis", 2000, PACE_MS, "absent"),
+        Case("recis", 2000, PACE_MS, "slow"),
+        Case("recis-hook", 2000, PACE_MS, "up"),
+        Case("trackio", 1000, PACE_MS),
+        Case("wandb", 1000, PACE_MS),
+        Case("tensorboard", 1000, PACE_MS),
+        Case("mlflow", 200, PACE_MS),
+        Case("mlflow-async", 200, PACE_MS),
+    ]
+    every = [
+        one
+        for one in tight + paced
+        if one.contestant not in PEERS or importlib.util.find_spec(PEERS[one.contestant]) is not None
+    ]
+    if quick:
+        kept = [one for one in every if one.contestant not in PEERS and one.server != "slow"]
+        return [Case(one.contestant, 100, one.pace_ms, one.server) for one in kept]
+    return every
+
+
+@contextmanager
+def server_in(state: str, folder: Path) -> Iterator[str]:
+    """The address of a server in this state."""
+    if state in ("", "absent"):
+        yield ABSENT_URL
+        return
+    with ServerProcess(folder) as server, ExitStack() as stack:
+        if state == "frozen":
+            # The kernel still takes connections, as that of a hung server does.
+            server.freeze()
+        elif state == "slow":
+            stack.enter_context(_slowed(server))
+        yield server.url
+
+
+@contextmanager
+def _slowed(server: ServerProcess) -> Iterator[None]:
+    """A server that is only there a tenth of the time."""
+    over = threading.Event()
+
+    def toggle() -> None:
+        while not over.wait(SLOW_RUN_S):
+            server.freeze()
+            over.wait(SLOW_STOP_S)
+            server.thaw()
+
+    thread = threading.Thread(target=toggle, name="slow-server")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def run(case: Case) -> dict[str, float]:
+    """One process, one line."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "work").mkdir()
+        with server_in(case.server, folder) as url:
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "RECIS_MONITOR_URL": url, "HOME": place}
+            command = [sys.executable, "-m", "benchmarks.contestants", case.contestant, str(folder / "work")]
+            done = subprocess.run(
+                [*command, str(case.steps), str(case.pace_ms)],
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if done.returncode or not lines:
+        raise RuntimeError(f"{case.label} failed:\n{done.stderr[-3000:]}")
+    result: dict[str, float] = json.loads(lines[-1].removeprefix("RESULT "))
+    return result
+
+
+def summarise(repeats: list[dict[str, float]]) -> dict[str, float]:
+    """The median of the repeats for each figure, and the worst of all calls."""
+    figures = {name: statistics.median(one[name] for one in repeats) for name in ("median", "p95", "p99")}
+    return {
+        **figures,
+        "max_median": statistics.median(one["max"] for one in repeats),
+        "max": max(o["max"] for o in repeats),
+    }
+
+
+def report(title: str, results: list[dict[str, Any]]) -> None:
+    """A table with the ratio to the cheapest peer's median."""
+    peers = [one["us"]["median"] for one in results if one["contestant"] in PEERS]
+    cheapest = min(peers) if peers else None
+    rows = []
+    for one in results:
+        us = one["us"]
+        ratio = f"{us['median'] / cheapest:.3f}" if cheapest else "-"
+        figures = [f"{us[name]:,.1f}" for name in ("median", "p99", "max_median", "max")]
+        rows.append([one["label"], f"{one['steps']:,}", *figures, ratio])
+    show(title, ["", "steps", "median", "p99", "max", "worst max", "to cheapest peer"], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", help="only contestants whose name has this in it")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
+    options = parser.parse_args()
+    repeats = 1 if options.quick else options.repeats
+
+    host = machine()
+    wanted = [one for one in cases(quick=options.quick) if not options.only or options.only in one.contestant]
+    found: dict[Case, list[dict[str, float]]] = {case: [] for case in wanted}
+    for _ in range(repeats):
+        for case in wanted:
+            found[case].append(run(case))
+    results = [
+        {
+            "label": case.label,
+            "contestant": case.contestant,
+            "server": case.server,
+            "pace_ms": case.pace_ms,
+            "steps": case.steps,
+            "us": summarise(ones),
+            "repeats": ones,
+        }
+        for case, ones in found.items()
+    ]
+    report("A step of ten numbers, tight loop, µs a call", [one for one in results if not one["pace_ms"]])
+    report("A step of ten numbers, 5 ms between steps, µs a call", [one for one in results if one["pace_ms"]])
+    write_results(options.output, "step_cost", {"machine": host, "results": results})
+
+
+if __name__ == "__main__":
+    main()
