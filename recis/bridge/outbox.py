@@ -61,6 +61,7 @@ class Outbox:
         self._max_segments = max(2, max_bytes // SEGMENT_BYTES)
         self._lock = threading.Lock()
         self._layouts: dict[tuple[str, ...], _Layout] = {}
+        self._names: list[tuple[str, ...]] = []  # of the layouts, by number
         self._closed: deque[Segment] = deque(segments)  # bounded by _max_segments in _roll
         self._segment: Segment | None = None
         self._spare: Segment | None = None
@@ -167,12 +168,16 @@ class Outbox:
                 if found is None:
                     return None
                 segment, span = found
-                data = segment.read() if segment is self._segment or segment.path is None else None
+                is_newest = segment is self._segment
+                # Of the newest its own bytes and the names that are known: a frame costs what is in it, however many
+                # are before it. A file that no longer changes is read without holding up the training thread.
+                start, names = (span.start, self._names) if is_newest else (0, None)
+                data = segment.read(start, span.stop) if is_newest or segment.path is None else None
             try:
-                # A closed file no longer changes: read it without holding up the training thread.
-                return _frame(segment.read() if data is None else data, span)
+                data = segment.read(start, span.stop) if data is None else data
             except FileNotFoundError:
                 continue  # dropped at the bound in between
+            return _whole_frame(data, span) if names is None else _frame(data, 0, span, names)
 
     def pending(self) -> tuple[int, int]:
         """Frames not acknowledged, what is not cut yet counted as one; and the points in them."""
@@ -192,7 +197,7 @@ class Outbox:
                 self._segment.unmap()
                 self._closed.append(self._segment)
                 self._segment = None
-                self._layouts.clear()
+                self._forget_layouts()
             left = [segment for segment in self._closed if segment.last_frame > self._acked]
             if left:
                 if self._folder is not None and any(segment.path is None for segment in left):
@@ -226,7 +231,12 @@ class Outbox:
         layout = _Layout(number, row.size + RECORD_HEADER.size + CUT_BYTES, len(keys), row.pack_into)
         segment.append(_KEYS_HEAD.pack(KEYS, number, len(keys)) + names)
         self._layouts[keys] = layout
+        self._names.append(keys)
         return layout, segment
+
+    def _forget_layouts(self) -> None:
+        self._layouts.clear()
+        self._names = []  # a new one: the sender may still be reading frames by the old
 
     def _roll(self) -> Segment:
         """Starts the next segment; at the bound the oldest goes first."""
@@ -239,7 +249,7 @@ class Outbox:
             self._segment.unmap()
             self._closed.append(self._segment)
             self._segment = None
-        self._layouts.clear()
+        self._forget_layouts()
         segment, self._spare = self._spare or self._new_segment(), None
         segment.begin(max(self._last_frame, self._acked))
         self._segment = segment
@@ -288,26 +298,36 @@ class Outbox:
 
 
 def _tail(segment: Segment) -> tuple[FrameRecord, ...]:
-    return _frame(segment.read(), FrameSpan(1, segment.first_uncut, segment.end, 0, 0)).records
+    stop = segment.end
+    return _whole_frame(segment.read(0, stop), FrameSpan(1, segment.first_uncut, stop, 0, 0)).records
 
 
-def _frame(data: bytes, span: FrameSpan) -> Frame:
-    """The wire record of one span: rows of one layout become columns, other records stay as they are."""
-    keys: dict[int, tuple[str, ...]] = {}
+def _whole_frame(data: bytes, span: FrameSpan) -> Frame:
+    """The wire record of one span in the bytes of its segment from the first on."""
+    names: list[tuple[str, ...]] = []
+    for _, payload in records_of(memoryview(data), HEADER.size, span.stop):
+        if payload[0] == KEYS:
+            names.append(_key_lists.decode(payload[_KEYS_HEAD.size :]))
+    return _frame(data, span.start, span, names)
+
+
+def _frame(data: bytes, start: int, span: FrameSpan, names: Sequence[tuple[str, ...]]) -> Frame:
+    """The wire record of the span whose bytes begin at `start`: rows of one layout become columns.
+
+    Args:
+        data: bytes of a segment, to the end of the span.
+        start: where in `data` the span begins.
+        span: the frame.
+        names: of the segment's row layouts, by number.
+    """
     rows: dict[int, list[memoryview]] = {}
     records: list[FrameRecord] = []
-    for offset, payload in records_of(memoryview(data), HEADER.size, span.stop):
-        kind = payload[0]
-        if kind == KEYS:
-            _, number, _ = _KEYS_HEAD.unpack_from(payload)
-            keys[number] = _key_lists.decode(payload[_KEYS_HEAD.size :])
-        elif offset < span.start:
-            continue
-        elif kind == ROW:
+    for _, payload in records_of(memoryview(data), start, len(data)):
+        if payload[0] == ROW:
             rows.setdefault(int.from_bytes(payload[2:4], "little"), []).append(payload)
-        elif kind == RECORD:
+        elif payload[0] == RECORD:
             records.append(_records.decode(payload[1:]))
-    points = [_points(keys[number], b"".join(group)) for number, group in rows.items()]
+    points = [_points(names[number], b"".join(group)) for number, group in rows.items()]
     return Frame(n=span.n, records=(*points, *records), dropped=span.dropped)
 
 

@@ -187,13 +187,14 @@ class Segment:
         self.frames.append(FrameSpan(n, self.first_uncut, self.end, points, dropped))
         self.end += CUT_BYTES
 
-    def read(self) -> bytes:
-        """All bytes up to `end`."""
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes from `start` to `stop`, which is at most `end`."""
         if self.view is not None:
-            return bytes(self.view[: self.end])
+            return bytes(self.view[start:stop])
         assert self.path is not None
         with self.path.open("rb") as file:
-            return file.read(self.end)
+            file.seek(start)
+            return file.read(stop - start)
 
     def unmap(self) -> None:
         """Gives the memory back; a segment with a file can still be read. Safe to call twice."""

@@ -6,7 +6,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from recis.bridge import outbox as module
 from recis.bridge.outbox import Outbox
-from recis.bridge.spool import SpoolFolder
+from recis.bridge.spool import SpoolFolder, records_of
 from recis.wire.codec import decode_client, encode, points_columns
 from recis.wire.messages import Event, Frame, Line, Points
 
@@ -294,3 +294,24 @@ def test_many_threads_lose_nothing(outbox: Outbox) -> None:
     outbox.cut()
     rows = [row for frame in frames_of(outbox) for row in rows_of(frame)]
     assert len(rows) == len(set(rows)) == 2000
+
+
+def test_a_frame_costs_what_is_in_it_however_many_are_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = Outbox(tmp_path)
+    looked_at = 0
+
+    def counting(data: memoryview, start: int, stop: int) -> Iterator[tuple[int, memoryview]]:
+        nonlocal looked_at
+        for item in records_of(data, start, stop):
+            looked_at += 1
+            yield item
+
+    monkeypatch.setattr(module, "records_of", counting)
+    for step in range(500):
+        outbox.append_row(("a", "b"), (step, -step), step, 0)
+        frame = outbox.frame(outbox.cut() - 1)
+        assert frame is not None
+        assert rows_of(frame) == [(step, "a", step), (step, "b", -step)]
+    assert looked_at <= 3 * 500, "rows and names of earlier frames were read again"
