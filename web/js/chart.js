@@ -255,12 +255,12 @@ export class Chart {
     for (const { series: s, color, wash, dash, ghost } of lines) {
       const xs = this.xs(s);
       const shift = axis === 'step' ? (s.width - 1) / 2 : 0;
-      // A bucket has its first step, but the time of its last point: on a time axis it begins where the one before ended.
-      if (single) band(frame, s, axis === 'step' ? (i) => [xs[i], xs[i] + s.width] : (i) => [xs[Math.max(0, i - 1)], xs[i]], wash);
       if (ghost) {
         line(frame, xs, weight ? smooth(s.mean, s.n, weight) : s.mean, s.n, { color, dash, shift, width: 1.25, alpha: 0.6 });
         continue;
       }
+      // A bucket has its first step, but the time of its last point: on a time axis it begins where the one before ended.
+      if (single) band(frame, s, axis === 'step' ? (i) => [xs[i], xs[i] + s.width] : (i) => [xs[Math.max(0, i - 1)], xs[i]], wash);
       const pen = { color, dash, shift, width: 1.5, alpha: weight ? 0.3 : 1 };
       line(frame, xs, s.mean, s.n, weight ? { ...pen, width: 1 } : pen);
       if (weight) line(frame, xs, smooth(s.mean, s.n, weight), s.n, { ...pen, alpha: 1, width: 1.75 });
