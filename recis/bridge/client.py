@@ -65,6 +65,7 @@ class Sender:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._deadline: float | None = None
+        self._flush_due = False
         self._closing = asyncio.Event()
         self._limit = asyncio.timeout_at(None)
         self._refusal: Closed | None = None
@@ -128,6 +129,7 @@ class Sender:
     async def _tick_regularly(self) -> None:
         while True:
             self._work()
+            self._flush_due = True
             self._wake.set()
             await asyncio.sleep(FLUSH_S)
 
@@ -179,7 +181,9 @@ class Sender:
         try:
             while not self._finished() and not reader.done():
                 self._wake.clear()
-                if self._session.may_send:
+                # An acknowledgement wakes this loop too, but makes no frame: one per answer is too many.
+                if self._session.may_send and (self._flush_due or self._deadline is not None):
+                    self._flush_due = False
                     self._outbox.cut()
                 while self._session.may_send and (frame := self._outbox.frame(self._session.newest_sent)) is not None:
                     data = encode(frame)

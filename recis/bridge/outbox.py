@@ -19,7 +19,7 @@ from zlib import crc32
 import msgspec
 import numpy as np
 
-from recis.bridge.spool import CUT_BYTES, HEADER, KEYS, RECORD, RECORD_HEADER, ROW, FrameSpan, Segment, records_of
+from recis.bridge.spool import CUT_BYTES, HEADER, KEYS, RECORD, RECORD_HEADER, ROW, FrameSpan, Segment, runs_of
 from recis.wire.codec import encode
 from recis.wire.messages import Frame, FrameRecord, Points
 
@@ -305,7 +305,7 @@ def _tail(segment: Segment) -> tuple[FrameRecord, ...]:
 def _whole_frame(data: bytes, span: FrameSpan) -> Frame:
     """The wire record of one span in the bytes of its segment from the first on."""
     names: list[tuple[str, ...]] = []
-    for _, payload in records_of(memoryview(data), HEADER.size, span.stop):
+    for payload, _ in runs_of(memoryview(data), HEADER.size, span.stop):
         if payload[0] == KEYS:
             names.append(_key_lists.decode(payload[_KEYS_HEAD.size :]))
     return _frame(data, span.start, span, names)
@@ -322,9 +322,9 @@ def _frame(data: bytes, start: int, span: FrameSpan, names: Sequence[tuple[str, 
     """
     rows: dict[int, list[memoryview]] = {}
     records: list[FrameRecord] = []
-    for _, payload in records_of(memoryview(data), start, len(data)):
+    for payload, block in runs_of(memoryview(data), start, len(data)):
         if payload[0] == ROW:
-            rows.setdefault(int.from_bytes(payload[2:4], "little"), []).append(payload)
+            rows.setdefault(int.from_bytes(payload[2:4], "little"), []).append(block)
         elif payload[0] == RECORD:
             records.append(_records.decode(payload[1:]))
     points = [_points(names[number], b"".join(group)) for number, group in rows.items()]
@@ -332,7 +332,7 @@ def _frame(data: bytes, start: int, span: FrameSpan, names: Sequence[tuple[str, 
 
 
 def _points(keys: tuple[str, ...], rows: bytes) -> Points:
-    dtype = np.dtype([("head", "V4"), ("step", "<i8"), ("time", "<i8"), ("values", "<f8", (len(keys),))])
+    dtype = np.dtype([("head", "V12"), ("step", "<i8"), ("time", "<i8"), ("values", "<f8", (len(keys),))])
     table = np.frombuffer(rows, dtype)
     return Points(
         keys=keys,

@@ -11,6 +11,7 @@ pages of a mapped file outlive the process. A length of zero, or a wrong checksu
 
 import contextlib
 import fcntl
+import functools
 import json
 import logging
 import mmap
@@ -25,6 +26,8 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 from zlib import crc32
 
+import numpy as np
+
 __all__ = [
     "CUT",
     "KEYS",
@@ -36,6 +39,7 @@ __all__ = [
     "find_left_over",
     "is_local",
     "records_of",
+    "runs_of",
 ]
 
 MAGIC = b"RECISSPL"
@@ -223,6 +227,44 @@ def records_of(data: memoryview, start: int, stop: int) -> Iterator[tuple[int, m
             return
         yield offset, payload
         offset += RECORD_HEADER.size + length
+
+
+def runs_of(data: memoryview, start: int, stop: int) -> Iterator[tuple[memoryview, memoryview]]:
+    """The records in `data[start:stop]`, which are known to be whole, with neighbouring rows of one layout as one item.
+
+    A loop over every row would keep the interpreter from the training thread for as long as it takes.
+
+    Yields:
+        The first record's payload, and all bytes of the item, headers included.
+    """
+    offset = start
+    while offset < stop:
+        length, _ = RECORD_HEADER.unpack_from(data, offset)
+        size = RECORD_HEADER.size + length
+        count = _count_alike(data, offset, stop, size) if data[offset + RECORD_HEADER.size] == ROW else 1
+        yield data[offset + RECORD_HEADER.size : offset + size], data[offset : offset + count * size]
+        offset += count * size
+
+
+def _count_alike(data: memoryview, offset: int, stop: int, size: int) -> int:
+    """How many rows from `offset` on have the size and the layout of the first."""
+    most = (stop - offset) // size
+    first = np.frombuffer(data, _heads(size), 1, offset)
+    count, window = 1, 1
+    while count < most:
+        rows = np.frombuffer(data, _heads(size), min(window, most - count), offset + count * size)
+        others = (rows["length"] != first["length"]) | (rows["layout"] != first["layout"])
+        if others.any():
+            return count + int(others.argmax())
+        count += len(rows)
+        window *= 8
+    return count
+
+
+@functools.lru_cache(maxsize=64)
+def _heads(size: int) -> np.dtype[np.void]:
+    """Length, and the first four bytes of the payload, of rows that take `size` bytes each."""
+    return np.dtype({"names": ["length", "layout"], "formats": ["<u4", "<u4"], "offsets": [0, 8], "itemsize": size})
 
 
 class SpoolFolder:
