@@ -16,7 +16,7 @@ from urllib.parse import quote
 from recis.monitor import Run
 from tests.e2e.processes import COMMAND, RunningCommand, get_json
 
-__all__ = ["Reported", "address_of", "count", "counts", "events", "received", "serve", "stored", "sync", "total_points"]
+__all__ = ["Reported", "address_of", "count", "counts", "events", "meter", "received", "serve", "stored", "sync"]
 
 KEYS = ("value", "other/value")
 
@@ -83,11 +83,11 @@ def events(address: str, run: str, kind: str) -> list[dict[str, Any]]:
     return [event for event in found if event["kind"] == kind]
 
 
-def total_points(address: str) -> int:
-    """The points that this server process has committed, over all runs."""
+def meter(address: str, name: str) -> int:
+    """A number of the server process, as `/metrics` has it."""
     with urllib.request.urlopen(f"{address}/metrics", timeout=10) as answer:
         text = answer.read().decode()
-    match = re.search(r"^recis_points_total (\S+)$", text, re.MULTILINE)
+    match = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
     assert match is not None, text
     return int(float(match[1]))
 

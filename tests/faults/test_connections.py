@@ -1,15 +1,22 @@
 """Connections that are cut, stalled, slow, late or refused: what was logged arrives once, as it was logged."""
 
+import asyncio
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 import pytest
+from recis_server import serving
+from recis_server.settings import Settings
+from websockets.asyncio.client import connect
 
 from recis.bridge import sockets
+from recis.wire.codec import encode
+from recis.wire.messages import Hello
 from tests.e2e.processes import until
 from tests.faults.proxy import Direction, Proxy
-from tests.faults.reports import Reported, count
+from tests.faults.reports import Reported, count, events, meter
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -129,6 +136,7 @@ def test_a_greeting_that_arrives_after_a_newer_one_does_not_keep_the_writer_out(
     until(lambda: greeted(proxy, 1), 30, "a second try")
     reported.log(100)
     assert old.deliver() > 0
+    until(lambda: greeted(proxy, 2), 20, "a third one: the late greeting has superseded the second")
     reported.log(100)
     finished(reported)
     reported.check(server_address)
@@ -156,3 +164,32 @@ def test_a_stalled_server_does_not_hold_up_the_end(proxy: Proxy, opened: Open) -
     sender = next(each for each in threading.enumerate() if each.name == "recis-sender")
     assert not reported.run.finish(timeout_s=1.0)
     assert not sender.is_alive(), "the sender outlived the run"
+
+
+def test_the_server_lets_go_of_clients_that_have_gone_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "PING_S", 0.3)
+    monkeypatch.setattr(serving, "SILENCE_S", 0.5)
+
+    async def connected_ranks(url: str) -> int:
+        return await asyncio.to_thread(meter, url, "recis_connected_ranks")
+
+    async def main() -> None:
+        async with serving.serving(Settings(data=tmp_path / "server", port=0)) as server:
+            with Proxy(int(server.url.rpartition(":")[2])) as proxy:
+                url = f"ws{proxy.address.removeprefix('http')}/ws/ingest"
+                async with connect(url, ping_interval=None, close_timeout=0.1) as training:
+                    await training.send(encode(Hello(run="gone", writer="w", attempt="a")))
+                    await training.recv()
+                    assert await connected_ranks(server.url) == 1
+                    proxy.newest.stall("up", "down")
+                    async with asyncio.timeout(20):
+                        while await connected_ranks(server.url):  # noqa: ASYNC110 - the server's state has no event
+                            await asyncio.sleep(0.05)
+            told = await asyncio.to_thread(events, server.url, "gone", "disconnected")
+            assert len(told) == 1
+            server.stop()
+            await server.stopped()
+
+    asyncio.run(main())

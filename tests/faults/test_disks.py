@@ -17,7 +17,7 @@ import pytest
 import recis.monitor
 from recis.bridge import client
 from tests.e2e.processes import RunningCommand, get_json, until
-from tests.faults.reports import Reported, address_of, count, received, serve, stored
+from tests.faults.reports import Reported, address_of, count, counts, meter, received, serve, stored
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -156,6 +156,7 @@ def test_a_server_without_room_loses_nothing_and_goes_on_when_there_is_room(tmp_
             until(lambda before=before: count(address, "room", "value") > before, 30, "new points")  # type: ignore[misc]
         assert reported.run.finish(timeout_s=30)
         reported.check(address)
+        assert meter(address, "recis_points_total") == sum(counts(address, "room").values()), "committed twice"
 
 
 @pytest.mark.usefixtures("quick_retries")
