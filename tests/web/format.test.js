@@ -64,7 +64,9 @@ test('a time axis says seconds only where they differ', () => {
 });
 
 test('settings read as people say them', () => {
-  assert.deepEqual([null, true, 100, { active: 3 }].map((v) => setting(v)), ['off', 'on', '100', '{"active":3}']);
+  assert.deepEqual([null, true, 100, { other: 3 }].map((v) => setting(v)), ['off', 'on', '100', '{"other":3}']);
+  assert.equal(setting({ active: 3, ranks: [0, 2] }), '3 steps on rank 0, 2');
+  assert.equal(setting({ active: 1 }), '1 step');
   assert.equal(setting(100, 'steps'), '100 steps');
 });
 

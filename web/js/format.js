@@ -167,6 +167,10 @@ export function clockTicks(at, gap) {
 export function setting(value, unit = '') {
   if (value === null || value === undefined) return 'off';
   if (typeof value === 'boolean') return value ? 'on' : 'off';
+  if (typeof value === 'object' && 'active' in value) {
+    const ranks = /** @type {number[] | undefined} */ ('ranks' in value ? value.ranks : undefined);
+    return `${plural(Number(value.active), 'step')}${ranks ? ` on rank ${ranks.join(', ')}` : ''}`;
+  }
   if (typeof value === 'object') return JSON.stringify(value);
   return unit ? `${value} ${unit}` : String(value);
 }
