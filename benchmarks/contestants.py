@@ -92,6 +92,7 @@ class MonitorHookStep(Nothing):
         from recis.hooks import MonitorHook
 
         self._hook = MonitorHook(spool_dir=str(folder / "spool"))
+        self._hook.after_step(None, 0)  # opens the run
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self._hook.after_step(metrics, step)
