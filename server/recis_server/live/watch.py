@@ -119,6 +119,7 @@ class Watch:
         self._width = 1
         self._series: dict[tuple[str, int], _Series] = {}
         self._lost: list[_Series] = []
+        self._firsts: dict[tuple[str, int, int], int] = {}
         self._commits: dict[str, int] = {}
         self._buffer: list[Rows] | None = None
         self._num_buffered = 0
@@ -161,6 +162,8 @@ class Watch:
                 self._lost.append(series)
             else:
                 self._series[one.key, one.rank] = series
+            for attempt in np.unique(one.attempts).tolist():
+                self._begins(one.key, one.rank, attempt, int(one.steps[one.attempts == attempt][0]))
         message = self._encode("snapshot", chart.series)
         for series in (*self._series.values(), *self._lost):
             series.sent()
@@ -193,6 +196,10 @@ class Watch:
     def _take(self, rows: Rows) -> None:
         if self.stale or rows.commit <= self._commits[rows.key]:
             return
+        if self._begins(rows.key, rows.rank, rows.attempt, int(rows.steps.min())) and self.superseded:
+            # What lies behind this step is now superseded, also where the step itself is out of view.
+            self.stale = True
+            return
         rows = self._in_view(rows)
         if not len(rows.steps):
             return
@@ -203,10 +210,22 @@ class Watch:
             self.stale = True
             return
         if series is None:
+            if any((one.key, one.rank) == (rows.key, rows.rank) for one in self._lost):
+                # All that is in view of this series was superseded; whether this is too only the store knows.
+                self.stale = True
+                return
             series = _Series(rows.key, rows.rank, rows.attempt, int(rows.steps[0]), 0, 0, _no_buckets())
             self._series[rows.key, rows.rank] = series
         series.add(rows, self._width)
         self.stale = self._fitting() != self._width
+
+    def _begins(self, key: str, rank: int, attempt: int, first: int) -> bool:
+        """Notes a step of an attempt; returns whether it is the first that is known of it."""
+        known = self._firsts.get((key, rank, attempt))
+        if known is not None and known <= first:
+            return False
+        self._firsts[key, rank, attempt] = first
+        return True
 
     def _in_view(self, rows: Rows) -> Rows:
         inside = np.ones(len(rows.steps), dtype=bool)

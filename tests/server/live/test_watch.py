@@ -25,7 +25,7 @@ class Page:
 
     width: int = 0
     num_snapshots: int = 0
-    series: dict[tuple[str, int], dict[float, tuple[float, ...]]] = field(default_factory=dict)
+    series: dict[tuple[str | int, ...], dict[float, tuple[float, ...]]] = field(default_factory=dict)
 
     def apply(self, message: bytes) -> dict[str, Any]:
         length = int.from_bytes(message[:4], "little")
@@ -39,7 +39,8 @@ class Page:
         for one in head["series"]:
             start = 4 + length + one["offset"]
             columns = np.frombuffer(message, "<f8", one["n"] * 8, start).reshape(8, one["n"])
-            buckets = self.series.setdefault((one["key"], one["rank"]), {})
+            name = (one["key"], one["rank"], *([one["attempt"]] if one["superseded"] else []))
+            buckets = self.series.setdefault(name, {})
             buckets.update({bucket[0]: tuple(bucket) for bucket in columns.T.tolist()})
         return head
 
@@ -233,7 +234,9 @@ class Viewing:
                 self.watch.begin()
                 ranks = None if self.watch.rank is None else [self.watch.rank]
                 read = {
-                    key: await self.server.store.points("r1", key, ranks, self.watch.start, self.watch.stop)
+                    key: await self.server.store.points(
+                        "r1", key, ranks, self.watch.start, self.watch.stop, superseded=self.watch.superseded
+                    )
                     for key in self.watch.keys
                 }
                 message = self.watch.snapshot(read)
@@ -244,14 +247,18 @@ class Viewing:
         raise AssertionError("a watch without new commits comes to rest")
 
 
-async def expected(server: Parts, one: Watch, num_points: int) -> dict[tuple[str, int | None], Buckets]:
+async def expected(server: Parts, one: Watch, num_points: int) -> dict[tuple[str | int | None, ...], Buckets]:
     rank: Any = "all" if one.rank is None else one.rank
-    slices = await read_slices(server.store, "r1", one.keys, rank, one.start, one.stop)
+    slices = await read_slices(server.store, "r1", one.keys, rank, one.start, one.stop, superseded=one.superseded)
     chart = read_chart("r1", slices, rank, one.start, one.stop, num_points)
-    return {(series.key, series.rank): series.buckets for series in chart.series if len(series.buckets)}
+    return {
+        (series.key, series.rank, *([series.attempt] if series.superseded else [])): series.buckets
+        for series in chart.series
+        if len(series.buckets)
+    }
 
 
-def assert_same(page: Page, wanted: dict[tuple[str, int | None], Buckets]) -> None:
+def assert_same(page: Page, wanted: dict[tuple[str | int | None, ...], Buckets]) -> None:
     assert set(page.series) == set(wanted)
     for name, buckets in wanted.items():
         found = page.series[name]  # type: ignore[index]
@@ -266,6 +273,7 @@ VALUES = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([float("nan"), float("i
 FRAMES = st.lists(
     st.tuples(
         st.integers(0, 1),  # rank
+        st.sampled_from([0, 0, 1]),  # attempt
         st.sampled_from([1, 1, 1, 2, 17, -3]),  # how far the next step lies
         st.integers(1, 6),  # rows
         st.lists(VALUES, min_size=6, max_size=6),
@@ -282,21 +290,32 @@ FRAMES = st.lists(
     rank=st.sampled_from([None, 0]),
     view=st.sampled_from([(None, None), (5, None), (None, 40), (8, 30)]),
     num_points=st.sampled_from([1, 3, 8, 340]),
+    superseded=st.booleans(),
 )
 def test_what_a_browser_ends_up_with_is_what_http_answers(
     tmp_path_factory: pytest.TempPathFactory,
-    frames: list[tuple[int, int, int, list[float], bool]],
+    frames: list[tuple[int, int, int, int, list[float], bool]],
     rank: int | None,
     view: tuple[int | None, int | None],
     num_points: int,
+    superseded: bool,
 ) -> None:
     async def scenario(folder: Path) -> None:
         async with parts(folder) as server:
             streams: list[StreamRow] = []
-            for number in (0, 1):
-                greeting = hello(writer=f"w{number}", rank=number, world_size=2)
+            for number in range(4):
+                greeting = hello(writer=f"w{number}", attempt=f"a{number // 2}", rank=number % 2, world_size=2)
                 streams.append(await server.store.register(greeting, 1))
-            one = Watch(1, "r1", ("loss", "qps"), rank=rank, start=view[0], stop=view[1], points=num_points)
+            one = Watch(
+                1,
+                "r1",
+                ("loss", "qps"),
+                rank=rank,
+                start=view[0],
+                stop=view[1],
+                points=num_points,
+                superseded=superseded,
+            )
             viewing = Viewing(server, one)
 
             def feed(commit: Any) -> None:
@@ -305,11 +324,13 @@ def test_what_a_browser_ends_up_with_is_what_http_answers(
                         for place, key in enumerate(record.keys):
                             values = np.frombuffer(record.values, "<f8").reshape(len(record.keys), -1)[place]
                             steps, times = np.frombuffer(record.steps, "<i8"), np.frombuffer(record.times, "<i8")
-                            one.feed(Rows(commit.number, key, stored.stream.rank, 1, steps, times, values))
+                            stream = stored.stream
+                            one.feed(Rows(commit.number, key, stream.rank, stream.attempt, steps, times, values))
 
             server.store.subscribe(feed)
-            steps, numbers = [0, 0], [0, 0]
-            for number, distance, num_rows, values, told in frames:
+            steps, numbers = [0] * 4, [0] * 4
+            for of_rank, attempt, distance, num_rows, values, told in frames:
+                number = of_rank + 2 * attempt
                 steps[number] += distance
                 row = [steps[number] + place for place in range(num_rows)]
                 steps[number] = row[-1]
