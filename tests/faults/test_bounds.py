@@ -98,6 +98,7 @@ def test_a_spool_at_its_bound_drops_the_oldest_and_the_server_hears_how_many(tmp
     assert steps == list(range(steps[0], calls)), "the newest, without a hole"
     assert known["points"] == 10 * len(steps)
     assert known["points"] + known["dropped"] == 10 * calls, "a lost point that was not counted"
+    assert known["missing"] == 0, "what was dropped is said once"
 
 
 @pytest.fixture

@@ -50,10 +50,13 @@ class _Series:
 
 @dataclass(slots=True)
 class _Run:
-    """What is known of one run's rows; `places` is the order of its attempts, `acked` what its writers have."""
+    """What is known of one run's rows; `places` is the order of its attempts, `streams` where its writers are.
+
+    Of a writer: its acknowledged number, and the points that it has lost to its own bounds.
+    """
 
     places: dict[int, int]
-    acked: dict[str, int]
+    streams: dict[str, tuple[int, int]]
     series: dict[tuple[int, str], _Series] = field(default_factory=dict)
     keysets: OrderedDict[tuple[int, tuple[str, ...]], int] = field(default_factory=OrderedDict)
     num_keysets: int = 0
@@ -141,19 +144,21 @@ class FrameBatch:
     def _apply_one(self, connection: sqlite3.Connection, stored: StoredFrame) -> bool:
         stream, frame = stored.stream, stored.frame
         run = self._run(connection, stream.run)
-        acked = run.acked.get(stream.writer) if run is not None else None
-        if run is None or acked is None:
+        known = run.streams.get(stream.writer) if run is not None else None
+        if run is None or known is None:
             raise StoreUnavailable(
                 f"run {stream.run} was deleted; writer {stream.writer} has to introduce itself again"
             )
+        acked, dropped = known
         if frame.n <= acked:
             return False
-        run.acked[stream.writer] = frame.n
-        run.missing += frame.n - acked - 1
+        if frame.dropped <= dropped:
+            # Numbers that are skipped while the writer counts new drops are those drops.
+            run.missing += frame.n - acked - 1
+        run.streams[stream.writer] = (frame.n, max(dropped, frame.dropped))
         run.updated_ns = max(run.updated_ns, stored.received_ns)
         self._pending.runs[stream.run] = run
-        _, dropped = self._pending.streams.get((stream.run, stream.writer), (0, 0))
-        self._pending.streams[stream.run, stream.writer] = (frame.n, max(dropped, frame.dropped))
+        self._pending.streams[stream.run, stream.writer] = run.streams[stream.writer]
         for record in frame.records:
             self._apply_record(connection, run, stream, record)
         return True
@@ -254,7 +259,7 @@ class FrameBatch:
             pending.frames,
         )
         connection.executemany(
-            "UPDATE stream SET acked = ?, dropped = max(dropped, ?) WHERE run_id = ? AND writer = ?",
+            "UPDATE stream SET acked = ?, dropped = ? WHERE run_id = ? AND writer = ?",
             [(*state, *stream) for stream, state in pending.streams.items()],
         )
         connection.executemany(
@@ -331,8 +336,13 @@ def _read_run(connection: sqlite3.Connection, run_id: str) -> _Run | None:
     ).fetchone()
     if found is None:
         return None
-    acked = dict(connection.execute("SELECT writer, acked FROM stream WHERE run_id = ?", (run_id,)))
-    run = _Run(attempt_places(connection, run_id), acked)
+    streams = {
+        writer: (acked, dropped)
+        for writer, acked, dropped in connection.execute(
+            "SELECT writer, acked, dropped FROM stream WHERE run_id = ?", (run_id,)
+        )
+    }
+    run = _Run(attempt_places(connection, run_id), streams)
     (run.last_step, run.last_attempt, run.points, run.missing, run.updated_ns) = found
     names: dict[int, tuple[int, str]] = {}
     for row in connection.execute(

@@ -265,7 +265,8 @@ class Store(Protocol):
 
         The commit stores points, passes, lines and events, declares controls, sets results of commands (`command_rank`)
         and states of ranks, raises the writer's acknowledged number and the run's counters, in one transaction.
-        A frame whose number is already committed is a no-op. Numbers skipped are added to the run's `missing`.
+        A frame whose number is already committed is a no-op. Numbers skipped are added to the run's `missing`,
+        unless the writer counts new drops in the same frame: then they are known as those.
 
         Raises:
             StoreUnavailable: the engine could not commit (full disk, closing); nothing of the batch is stored.
