@@ -223,7 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--connections", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=20.0, help="how long each load lasts")
-    parser.add_argument("--points", type=int, default=1000, help="points in a frame of the two large loads")
+    parser.add_argument("--points", type=int, default=1200, help="points in a frame of the two large loads")
     parser.add_argument("--only", choices=("wide", "long", "trickle"), help="one load instead of all")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
@@ -232,11 +232,11 @@ def main() -> None:
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    results: dict[str, Any] = {"machine": machine(), "loads": []}
     cores = sorted(os.sched_getaffinity(0))
     pinned = len(cores) > 1 and cores[0] == 0
     if pinned:
         os.sched_setaffinity(0, {cores[1]})
-    results: dict[str, Any] = {"machine": machine(), "loads": []}
     rows = []
     for load in (
         Load("long", 10, options.points // 10, connections, seconds),
