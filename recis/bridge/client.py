@@ -79,10 +79,6 @@ class Sender:
         """Starts the thread."""
         self._thread.start()
 
-    def wake(self) -> None:
-        """Flushes now instead of at the next tick; any thread."""
-        self._call(self._wake.set)
-
     def close(self, timeout_s: float) -> bool:
         """Sends what is left, for at most `timeout_s`; a server that is away is tried once.
 

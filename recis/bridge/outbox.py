@@ -74,8 +74,6 @@ class Outbox:
         self._uncut_points = 0
         self.dropped = max((span.dropped for segment in segments for span in segment.frames), default=0)
         """Points lost to the bound so far."""
-        self.rolled = False
-        """Set when a segment fills up; who cuts clears it."""
         self._cut_recovered_tails()
 
     # --- training thread
@@ -138,7 +136,6 @@ class Outbox:
         """Makes a frame of what is not in one yet, if anything; returns the number of the newest frame."""
         with self._lock:
             self._cut()
-            self.rolled = False
             return self._last_frame
 
     def ack(self, n: int) -> None:
@@ -245,7 +242,6 @@ class Outbox:
             self._drop_oldest()
         if self._segment is not None:
             self._cut()
-            self.rolled = True
             self._segment.unmap()
             self._closed.append(self._segment)
             self._segment = None

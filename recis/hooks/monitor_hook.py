@@ -58,7 +58,8 @@ class MonitorHook(Hook):
 
     Attributes:
         run: the open run, None before the first event and when it could not be opened.
-        acknowledged: after `end`, whether the server has everything; None before.
+        acknowledged: after `end`, whether the server has everything (True as well where `mode` is `disabled`); None
+            before.
 
     Raises:
         ValueError: an argument that is wrong, at construction.
@@ -151,7 +152,7 @@ class MonitorHook(Hook):
 
     def end(self, trainer: _Trainer | None = None) -> None:  # noqa: D102 - as in Hook
         run, self._opened = self.run, False
-        if run is None or not run.is_open:
+        if run is None or self.acknowledged is not None:
             return
         if self._own_profiler is not None:
             self._own_profiler.end()
@@ -167,6 +168,7 @@ class MonitorHook(Hook):
     def _open(self) -> None:
         """Once per training: opens the run and connects what is to be carried."""
         self._opened = True
+        self.acknowledged = None
         self._filter = self._logger = self._profiler = None
         if self._reader is None:
             self._reader = current_registry().reader()

@@ -259,3 +259,15 @@ def test_wrong_arguments_are_refused_at_construction(options: dict[str, Any]) ->
 def no_other_tables() -> None:
     """Tables of earlier tests would take part in hand-driven passes until they are collected."""
     gc.collect()
+
+
+@pytest.mark.parametrize(("mode", "acknowledged"), [("disabled", True), ("offline", False)])
+def test_the_hook_says_whether_everything_was_acknowledged(
+    tmp_path: Path, spooled: Spooled, caplog: pytest.LogCaptureFixture, mode: Any, acknowledged: bool
+) -> None:
+    hook = MonitorHook(mode=mode, spool_dir=str(spooled.root))
+    assert hook.acknowledged is None
+    make_trainer(tmp_path, hook).train()
+    assert hook.acknowledged is acknowledged
+    hook.end()
+    assert "called twice" not in caplog.text
