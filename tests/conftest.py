@@ -1,6 +1,19 @@
-"""The order of the whole suite."""
+"""The order of the whole suite, and the one browser that its tests drive."""
+
+import shutil
+from typing import Any
 
 import pytest
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    """The system's Chromium where there is one, else Playwright's own."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    system = next((path for name in names if (path := shutil.which(name))), None)
+    # Containers and CI run as root, where Chromium's sandbox cannot be had.
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    return {**browser_type_launch_args, "args": arguments} | ({"executable_path": system} if system else {})
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,25 +1,12 @@
 """A real server, a small live training beside it, and a browser page that fails its test on any console error."""
 
-import shutil
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from playwright.sync_api import ConsoleMessage, Page
 
 from tests.e2e.processes import RunningCommand
 from tests.web.training import Console, Training
-
-
-@pytest.fixture(scope="session")
-def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
-    """The system's Chromium where there is one, else Playwright's own."""
-    system = next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-    )
-    # Containers and CI run as root, where Chromium's sandbox cannot be had.
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    return {**browser_type_launch_args, "args": arguments} | ({"executable_path": system} if system else {})
 
 
 @pytest.fixture
