@@ -19,7 +19,8 @@ from recis_server.ingest.endpoint import router as ingest_router
 from recis_server.ingest.presence import Presence
 from recis_server.live.endpoint import router as live_router
 from recis_server.live.hub import Hub
-from recis_server.store.sqlite import SqliteStore
+from recis_server.store.sql import SqlStore
+from recis_server.store.sqlite import SqliteEngine
 from recis_server.traces.endpoint import router as traces_router
 from recis_server.traces.receiver import TraceReceiver
 from websockets.asyncio.client import ClientConnection, connect
@@ -35,7 +36,7 @@ class Parts:
     """A running server and what it is made of."""
 
     url: str
-    store: SqliteStore
+    store: SqlStore
     bus: MemoryBus
     blobs: Blobs
     presence: Presence
@@ -49,7 +50,7 @@ class Parts:
 async def parts(folder: Path, *, window_bytes: int = 8 << 20, max_trace_bytes: int = 2 << 30) -> AsyncIterator[Parts]:
     """All parts, opened and closed in order, without a socket."""
     bus = MemoryBus()
-    store = SqliteStore(folder / "recis.db")
+    store = SqlStore(SqliteEngine(folder / "recis.db"))
     await store.open()
     blobs = open_blobs(f"file://{folder}/blobs")
     presence = Presence(store, bus)

@@ -110,12 +110,15 @@ class Viewer:
         ranks = None if watch.rank is None else (watch.rank,)
         async with self._reads:
             watch.begin()
-            read = {
-                key: await self._store.points(
-                    watch.run, key, ranks, watch.start, watch.stop, superseded=watch.superseded
-                )
-                for key in watch.keys
-            }
+            read = await self._store.chart(
+                watch.run,
+                watch.keys,
+                ranks,
+                watch.start,
+                watch.stop,
+                watch.points,
+                superseded=watch.superseded,
+            )
             return watch.snapshot(read)
 
     async def _send(self, sending: Awaitable[None]) -> None:

@@ -5,16 +5,16 @@ or the store. Points come in commit by commit; a point is counted exactly once b
 commit it is. Bounded: per series the changed buckets and at most `MAX_ROWS` points that are not in buckets yet.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from recis_server.query.charts import read_chart
-from recis_server.query.series import Buckets, SeriesBuckets, bucketize, choose_width, encode_binary, merge
-from recis_server.store.interface import PointsSlice
+from recis_server.query.series import encode_binary
+from recis_server.store.buckets import Buckets, bucketize, choose_width, merge
+from recis_server.store.interface import ChartRead, ChartSeries, PointsSlice
 
 __all__ = ["Rows", "Watch"]
 
@@ -115,12 +115,12 @@ class Watch:
         self.stop = stop
         self.superseded = superseded
         self.stale = True
-        self._points = points
+        self.points = points
         self._width = 1
         self._series: dict[tuple[str, int], _Series] = {}
         self._lost: list[_Series] = []
-        self._firsts: dict[tuple[str, int, int], int] = {}
-        self._commits: dict[str, int] = {}
+        self._firsts: dict[tuple[str, int], dict[int, int]] = {}
+        self._commit = 0
         self._buffer: list[Rows] | None = None
         self._num_buffered = 0
 
@@ -140,31 +140,22 @@ class Watch:
         self._num_buffered = 0
         self.stale = False
 
-    def snapshot(self, read: Mapping[str, tuple[int, tuple[PointsSlice, ...]]]) -> bytes | None:
-        """The message for what was read; None when more came meanwhile than is kept (`stale` again).
-
-        Args:
-            read: for every key the commit that the points are of, and the points of each rank.
-        """
+    def snapshot(self, read: ChartRead) -> bytes | None:
+        """The message for what was read; None when more came meanwhile than is kept (`stale` again)."""
         buffer, self._buffer = self._buffer or [], None
         if self.stale:
             return None
-        self._commits = {key: commit for key, (commit, _) in read.items()}
-        slices = [one for _, found in read.values() for one in found if len(one.steps)]
-        chart = read_chart(self.run, slices, "all", self.start, self.stop, self._points)
-        self._width = chart.width
+        self._commit, self._width = read.commit, read.width
         self._series, self._lost = {}, []
-        for one, shown in zip(slices, chart.series, strict=True):
-            series = _Series(
-                one.key, one.rank, shown.attempt, int(one.steps[0]), int(one.steps[-1]), len(one.steps), shown.buckets
-            )
+        self._firsts = {name: dict(firsts) for name, firsts in read.firsts.items()}
+        for one in read.series:
+            count = int(one.buckets.count.sum())
+            series = _Series(one.key, one.rank or 0, one.attempt, one.first, one.last, count, one.buckets)
             if one.superseded:
                 self._lost.append(series)
             else:
-                self._series[one.key, one.rank] = series
-            for attempt in np.unique(one.attempts).tolist():
-                self._begins(one.key, one.rank, attempt, int(one.steps[one.attempts == attempt][0]))
-        message = self._encode("snapshot", chart.series)
+                self._series[series.key, series.rank] = series
+        message = self._encode("snapshot", read.series)
         for series in (*self._series.values(), *self._lost):
             series.sent()
         for rows in buffer:
@@ -179,7 +170,7 @@ class Watch:
                 series.fold(self._width)
         if not changed:
             return None
-        message = self._encode("delta", [SeriesBuckets(one.key, one.rank, one.attempt, one.buckets) for one in changed])
+        message = self._encode("delta", [ChartSeries(one.key, one.rank, one.attempt, one.buckets) for one in changed])
         for series in changed:
             series.sent()
         return message
@@ -194,38 +185,30 @@ class Watch:
             self._buffer.append(rows)
 
     def _take(self, rows: Rows) -> None:
-        if self.stale or rows.commit <= self._commits[rows.key]:
+        if self.stale or rows.commit <= self._commit:
             return
-        if self._begins(rows.key, rows.rank, rows.attempt, int(rows.steps.min())) and self.superseded:
-            # What lies behind this step is now superseded, also where the step itself is out of view.
+        firsts = self._firsts.setdefault((rows.key, rows.rank), {})
+        first = int(rows.steps.min())
+        begins = first < firsts.setdefault(rows.attempt, first + 1)
+        firsts[rows.attempt] = min(first, firsts[rows.attempt])
+        series = self._series.get((rows.key, rows.rank))
+        if len(firsts) > 1 and (begins or series is None):
+            # Attempts supersede each other from their first steps on, in view or not: which one only the store knows.
             self.stale = True
             return
         rows = self._in_view(rows)
         if not len(rows.steps):
             return
-        series = self._series.get((rows.key, rows.rank))
         rising = bool((np.diff(rows.steps) > 0).all())
         if not rising or (series is not None and (rows.steps[0] <= series.last or rows.attempt != series.attempt)):
             # A step written again changes buckets that are not kept here; which attempt is newer only the store knows.
             self.stale = True
             return
         if series is None:
-            if any((one.key, one.rank) == (rows.key, rows.rank) for one in self._lost):
-                # All that is in view of this series was superseded; whether this is too only the store knows.
-                self.stale = True
-                return
-            series = _Series(rows.key, rows.rank, rows.attempt, int(rows.steps[0]), 0, 0, _no_buckets())
+            series = _Series(rows.key, rows.rank, rows.attempt, int(rows.steps[0]), 0, 0, _NO_BUCKETS)
             self._series[rows.key, rows.rank] = series
         series.add(rows, self._width)
         self.stale = self._fitting() != self._width
-
-    def _begins(self, key: str, rank: int, attempt: int, first: int) -> bool:
-        """Notes a step of an attempt; returns whether it is the first that is known of it."""
-        known = self._firsts.get((key, rank, attempt))
-        if known is not None and known <= first:
-            return False
-        self._firsts[key, rank, attempt] = first
-        return True
 
     def _in_view(self, rows: Rows) -> Rows:
         inside = np.ones(len(rows.steps), dtype=bool)
@@ -246,16 +229,14 @@ class Watch:
         )
 
     def _fitting(self) -> int:
-        """The width that a read would choose now; as `recis_server.query.charts.read_chart`."""
+        """The width that a read would choose now; as `recis_server.store.chart.read_chart`."""
         every = (*self._series.values(), *self._lost)
-        if max(one.count for one in every) <= self._points:
+        if max(one.count for one in every) <= self.points:
             return 1
-        return choose_width(min(one.first for one in every), max(one.last for one in every) + 1, self._points)
+        return choose_width(min(one.first for one in every), max(one.last for one in every) + 1, self.points)
 
-    def _encode(self, kind: Literal["snapshot", "delta"], series: Sequence[SeriesBuckets]) -> bytes:
+    def _encode(self, kind: Literal["snapshot", "delta"], series: Sequence[ChartSeries]) -> bytes:
         return encode_binary(kind, self.id, self.run, self._width, self.start, self.stop, series)
 
 
-def _no_buckets() -> Buckets:
-    nothing = np.empty(0)
-    return Buckets(*[nothing] * 8)
+_NO_BUCKETS = Buckets(*[np.empty(0)] * 8)

@@ -3,6 +3,7 @@
 Reads through the store's interface and calls `series` for the arithmetic; must not know HTTP.
 """
 
+import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -12,15 +13,13 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from recis_server.errors import InvalidValue
-from recis_server.query.series import SeriesBuckets, bucketize, choose_width, encode_binary, envelope
+from recis_server.query.series import encode_binary
 from recis_server.query.shapes import plain
-from recis_server.store.interface import PointsSlice, Store
+from recis_server.store.buckets import envelope
+from recis_server.store.interface import ChartSeries, PointsSlice, Store
 
 __all__ = ["Chart", "chart_bytes", "chart_json", "export_rows", "read_chart"]
 
-MAX_POINTS = 2_000_000
-"""The most points that one answer without buckets may hold."""
 _EXPORT_ROWS = 5000
 Ranks = int | Literal["all", "band"] | None
 
@@ -33,56 +32,44 @@ class Chart:
     width: int
     start: int | None
     stop: int | None
-    series: tuple[SeriesBuckets, ...]
+    series: tuple[ChartSeries, ...]
 
 
-async def read_slices(
+async def read_chart(
     store: Store,
     run: str,
     keys: Sequence[str],
     rank: Ranks,
     start: int | None,
     stop: int | None,
+    points: int,
     *,
     superseded: bool = False,
-) -> list[PointsSlice]:
-    """The points of the keys; without a rank those of the lowest rank that has the key."""
-    slices: list[PointsSlice] = []
-    ranks = [rank] if isinstance(rank, int) else None
-    for key in keys:
-        _, found = await store.points(run, key, ranks, start, stop, superseded=superseded)
-        slices.extend(one for one in found if rank is not None or one.rank == found[0].rank)
-    return slices
-
-
-def read_chart(
-    run: str, slices: Sequence[PointsSlice], rank: Ranks, start: int | None, stop: int | None, points: int
 ) -> Chart:
-    """Puts points on the grid: the narrowest with at most `points` buckets, each point for itself where all fit.
+    """The keys on the narrowest grid with at most `points` buckets, each point for itself where all fit.
+
+    Without a rank each key is that of the lowest rank that has it.
 
     Raises:
         InvalidValue: points without buckets were asked for, and they are too many for one answer.
     """
-    most = max((len(one.steps) for one in slices), default=0)
-    if points == 0 and sum(len(one.steps) for one in slices) > MAX_POINTS:
-        raise InvalidValue("points", f"expected at most {MAX_POINTS} raw points in one answer; use the export for more")
-    width = 1
-    if 0 < points < most:
-        low = min(int(one.steps[0]) for one in slices)
-        high = max(int(one.steps[-1]) for one in slices)
-        width = choose_width(low, high + 1, points)
-    series = [SeriesBuckets(one.key, one.rank, one.attempt, bucketize(one, width), one.superseded) for one in slices]
-    return Chart(run, width, start, stop, tuple(_bands(series) if rank == "band" else series))
+    one = [rank] if isinstance(rank, int) else None
+    ranks: Sequence[int] | Literal["lowest"] | None = "lowest" if rank is None else one
+    read = await store.chart(run, keys, ranks, start, stop, points, superseded=superseded)
+    series = read.series
+    if rank == "band":
+        series = await asyncio.to_thread(lambda: tuple(_bands(read.series)))
+    return Chart(run, read.width, start, stop, series)
 
 
-def _bands(series: Sequence[SeriesBuckets]) -> Iterator[SeriesBuckets]:
+def _bands(series: Sequence[ChartSeries]) -> Iterator[ChartSeries]:
     """One band over the ranks of each key, and one over what each older attempt has lost of it."""
-    bands: dict[tuple[str, int | None], list[SeriesBuckets]] = {}
+    bands: dict[tuple[str, int | None], list[ChartSeries]] = {}
     for one in series:
         bands.setdefault((one.key, one.attempt if one.superseded else None), []).append(one)
     for (key, lost), ranks in bands.items():
         attempt = max(one.attempt for one in ranks)
-        yield SeriesBuckets(key, None, attempt, envelope([one.buckets for one in ranks]), lost is not None)
+        yield ChartSeries(key, None, attempt, envelope([one.buckets for one in ranks]), lost is not None)
 
 
 def chart_bytes(chart: Chart) -> bytes:

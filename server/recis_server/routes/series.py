@@ -8,7 +8,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from recis_server.deps import KnownRun, StorePart
 from recis_server.errors import InvalidValue
-from recis_server.query.charts import chart_bytes, chart_json, export_rows, read_chart, read_slices
+from recis_server.query.charts import chart_bytes, chart_json, export_rows, read_chart
 from recis_server.query.shapes import pass_shape
 from recis_server.routes.answers import json_answer
 from recis_server.schemas import answers
@@ -45,8 +45,8 @@ async def read_series(
 ) -> Response:
     """Series in buckets on a grid that does not move as data arrives."""
     ranks = _rank(rank)
-    slices = await read_slices(store, row.id, list(dict.fromkeys(key)), ranks, start, stop, superseded=superseded)
-    chart = await asyncio.to_thread(read_chart, row.id, slices, ranks, start, stop, points)
+    keys = list(dict.fromkeys(key))
+    chart = await read_chart(store, row.id, keys, ranks, start, stop, points, superseded=superseded)
     if _BINARY in accept:
         return Response(await asyncio.to_thread(chart_bytes, chart), media_type=_BINARY)
     return json_answer(await asyncio.to_thread(chart_json, chart))

@@ -4,9 +4,8 @@ Owns the order of truth between attempts. A number is given at the first greetin
 days later, so numbers say nothing about time. Must not know frames, threads or sockets.
 """
 
-import sqlite3
-
 from recis.wire.messages import Hello
+from recis_server.store.engine import Connection
 
 __all__ = ["attempt_places", "enter_attempt", "started_ns"]
 
@@ -21,7 +20,7 @@ def started_ns(hello: Hello, received_ns: int) -> int:
     return max(0, received_ns - max(0, age_ns))
 
 
-def enter_attempt(connection: sqlite3.Connection, hello: Hello, received_ns: int) -> tuple[int, int]:
+def enter_attempt(connection: Connection, hello: Hello, received_ns: int) -> tuple[int, int]:
     """Number and start of the greeting's attempt; the first of its ranks to come decides both."""
     connection.execute(
         "INSERT INTO attempt (run_id, attempt_id, ordinal, started_ns)"
@@ -34,7 +33,7 @@ def enter_attempt(connection: sqlite3.Connection, hello: Hello, received_ns: int
     return int(ordinal), int(start_ns)
 
 
-def attempt_places(connection: sqlite3.Connection, run_id: str) -> dict[int, int]:
+def attempt_places(connection: Connection, run_id: str) -> dict[int, int]:
     """Number to place, 1 for the attempt that began first; of equal starts the one that was greeted first."""
     numbers = connection.execute(
         "SELECT ordinal FROM attempt WHERE run_id = ? ORDER BY started_ns, ordinal", (run_id,)

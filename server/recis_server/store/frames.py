@@ -6,7 +6,6 @@ rollback); must not know threads, queues or sockets.
 
 import logging
 import math
-import sqlite3
 import struct
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from recis_server.errors import InvalidValue, StoreUnavailable
 from recis_server.store import ledger
 from recis_server.store.attempts import attempt_places
 from recis_server.store.codec import dump, shorten
+from recis_server.store.engine import Connection
 from recis_server.store.interface import Commit, StoredFrame, StreamRow
 
 __all__ = ["FrameBatch", "settle_run_state"]
@@ -81,9 +81,14 @@ class _Pending:
 
 
 class FrameBatch:
-    """See the module; used by one thread."""
+    """See the module; used by one thread.
 
-    def __init__(self) -> None:
+    Args:
+        failures: the engine's exceptions, which take the whole transaction along.
+    """
+
+    def __init__(self, failures: tuple[type[Exception], ...]) -> None:
+        self._failures = failures
         self._runs: OrderedDict[str, _Run] = OrderedDict()
         self._num_series = 0
         self._pending = _Pending()
@@ -99,11 +104,11 @@ class FrameBatch:
         if known is not None:
             self._num_series -= len(known.series)
 
-    def apply(self, connection: sqlite3.Connection, frames: list[StoredFrame]) -> tuple[Commit, list[Exception | None]]:
+    def apply(self, connection: Connection, frames: list[StoredFrame]) -> tuple[Commit, list[Exception | None]]:
         """Writes what is new of the frames; a frame that cannot be written leaves the others alone.
 
         Raises:
-            sqlite3.Error: the engine could not write; the whole transaction has to go.
+            Exception: one of `failures`: the engine could not write; the whole transaction has to go.
         """
         (number,) = connection.execute("SELECT value FROM meta WHERE name = 'commit_number'").fetchone()
         outcomes = self._attempt(connection, frames)
@@ -117,9 +122,7 @@ class FrameBatch:
         self._trim()
         return Commit(number, applied), [outcome if isinstance(outcome, Exception) else None for outcome in outcomes]
 
-    def _attempt(
-        self, connection: sqlite3.Connection, frames: list[StoredFrame]
-    ) -> "list[bool | Exception] | Exception":
+    def _attempt(self, connection: Connection, frames: list[StoredFrame]) -> "list[bool | Exception] | Exception":
         """For each frame whether it was new, or why nothing of them was written."""
         outcomes: list[bool | Exception] | Exception
         pending = self._pending = _Pending()
@@ -127,7 +130,7 @@ class FrameBatch:
         try:
             outcomes = [self._apply_one(connection, stored) for stored in frames]
             self._write(connection, pending)
-        except sqlite3.Error:
+        except self._failures:
             raise
         except Exception as error:  # noqa: BLE001 - border: one frame must not take the batch along
             connection.execute("ROLLBACK TO frames")
@@ -137,11 +140,11 @@ class FrameBatch:
         connection.execute("RELEASE frames")
         return outcomes
 
-    def _attempt_one(self, connection: sqlite3.Connection, stored: StoredFrame) -> bool | Exception:
+    def _attempt_one(self, connection: Connection, stored: StoredFrame) -> bool | Exception:
         outcomes = self._attempt(connection, [stored])
         return _as_failure(stored, outcomes) if isinstance(outcomes, Exception) else outcomes[0]
 
-    def _apply_one(self, connection: sqlite3.Connection, stored: StoredFrame) -> bool:
+    def _apply_one(self, connection: Connection, stored: StoredFrame) -> bool:
         stream, frame = stored.stream, stored.frame
         run = self._run(connection, stream.run)
         known = run.streams.get(stream.writer) if run is not None else None
@@ -163,7 +166,7 @@ class FrameBatch:
             self._apply_record(connection, run, stream, record)
         return True
 
-    def _apply_record(self, connection: sqlite3.Connection, run: _Run, stream: StreamRow, record: Any) -> None:
+    def _apply_record(self, connection: Connection, run: _Run, stream: StreamRow, record: Any) -> None:
         match record:
             case Points():
                 self._add_points(connection, run, stream, record)
@@ -188,7 +191,7 @@ class FrameBatch:
 
     # --- points
 
-    def _add_points(self, connection: sqlite3.Connection, run: _Run, stream: StreamRow, points: Points) -> None:
+    def _add_points(self, connection: Connection, run: _Run, stream: StreamRow, points: Points) -> None:
         rows = _summary(points)
         keyset = self._keyset(connection, run, stream, points.keys)
         place = run.places[stream.attempt]
@@ -208,7 +211,7 @@ class FrameBatch:
         if run.last_step is None or (place, high) > (run.places[run.last_attempt], run.last_step):
             run.last_attempt, run.last_step = stream.attempt, high
 
-    def _keyset(self, connection: sqlite3.Connection, run: _Run, stream: StreamRow, keys: tuple[str, ...]) -> int:
+    def _keyset(self, connection: Connection, run: _Run, stream: StreamRow, keys: tuple[str, ...]) -> int:
         known = run.keysets.get((stream.rank, keys))
         if known is not None:
             run.keysets.move_to_end((stream.rank, keys))
@@ -237,7 +240,7 @@ class FrameBatch:
 
     # --- memory
 
-    def _run(self, connection: sqlite3.Connection, run_id: str) -> _Run | None:
+    def _run(self, connection: Connection, run_id: str) -> _Run | None:
         run = self._runs.get(run_id)
         if run is None:
             run = _read_run(connection, run_id)
@@ -252,7 +255,7 @@ class FrameBatch:
         while len(self._runs) > REMEMBERED_RUNS or self._num_series > REMEMBERED_SERIES:
             self.forget_run(next(iter(self._runs)))
 
-    def _write(self, connection: sqlite3.Connection, pending: _Pending) -> None:
+    def _write(self, connection: Connection, pending: _Pending) -> None:
         connection.executemany(
             "INSERT INTO frame (run_id, keyset, attempt, lo, hi, num_rows, steps, times, data)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -315,7 +318,7 @@ def _summary(points: Points) -> _Summary:
     return _Summary(len(steps), int(steps.min()), int(steps[last]), nans, columns[:, last].tolist())
 
 
-def settle_run_state(connection: sqlite3.Connection, run_id: str) -> None:
+def settle_run_state(connection: Connection, run_id: str) -> None:
     """The run's state from its ranks' last words in the newest attempt; of a rank's writers the newest speaks."""
     said: dict[int, tuple[str, str]] = {}
     for rank, state, message in connection.execute(
@@ -330,7 +333,7 @@ def settle_run_state(connection: sqlite3.Connection, run_id: str) -> None:
     connection.execute("UPDATE run SET state = ?, message = ? WHERE run_id = ?", (state, message, run_id))
 
 
-def _read_run(connection: sqlite3.Connection, run_id: str) -> _Run | None:
+def _read_run(connection: Connection, run_id: str) -> _Run | None:
     found = connection.execute(
         "SELECT last_step, last_attempt, points, missing, updated_ns FROM run WHERE run_id = ?", (run_id,)
     ).fetchone()
@@ -375,7 +378,7 @@ def _as_failure(stored: StoredFrame, error: Exception) -> Exception:
 # --- one row a record
 
 
-def _add_pass(connection: sqlite3.Connection, stream: StreamRow, record: Pass) -> None:
+def _add_pass(connection: Connection, stream: StreamRow, record: Pass) -> None:
     connection.execute(
         "INSERT INTO filter_pass (run_id, step, time_ns, rank, attempt, table_name, interval, rows_before, evicted,"
         " rows_after, admitted, milliseconds, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -397,7 +400,7 @@ def _add_pass(connection: sqlite3.Connection, stream: StreamRow, record: Pass) -
     )
 
 
-def _add_line(connection: sqlite3.Connection, stream: StreamRow, record: Line) -> None:
+def _add_line(connection: Connection, stream: StreamRow, record: Line) -> None:
     connection.execute(
         "INSERT INTO line (run_id, rank, time_ns, step, level, text) VALUES (?, ?, ?, ?, ?, ?)",
         (
@@ -411,7 +414,7 @@ def _add_line(connection: sqlite3.Connection, stream: StreamRow, record: Line) -
     )
 
 
-def _add_event(connection: sqlite3.Connection, stream: StreamRow, record: Event) -> None:
+def _add_event(connection: Connection, stream: StreamRow, record: Event) -> None:
     connection.execute(
         "INSERT INTO event (run_id, kind, level, time_ns, step, rank, text, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (

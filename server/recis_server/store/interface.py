@@ -4,7 +4,7 @@ Two engines stand behind it (SQLite, PostgreSQL); nobody above this file may kno
 All methods are coroutines on the server's event loop and never block it. Times are nanoseconds since the Unix epoch.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -12,8 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from recis.wire.messages import Frame, Hello
+from recis_server.store.buckets import Buckets
 
 __all__ = [
+    "ChartRead",
+    "ChartSeries",
     "CommandRow",
     "Commit",
     "ControlRow",
@@ -136,6 +139,37 @@ class PointsSlice:
     attempts: npt.NDArray[np.int32]
     attempt: int
     superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChartSeries:
+    """One series of a chart; `rank` is None for an envelope over ranks, `attempt` the newest that its points are of.
+
+    With `superseded` these are points of one attempt that a newer attempt has gone back behind. `first` and `last` are
+    the first and the last step of its points in the range.
+    """
+
+    key: str
+    rank: int | None
+    attempt: int
+    buckets: Buckets
+    superseded: bool = False
+    first: int = 0
+    last: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChartRead:
+    """Series on one grid of `width` steps per bucket, as of one commit; series without points are left out.
+
+    `firsts` tells of every key and rank that was asked for, with points in the range or not, the first step that each
+    attempt has ever reported.
+    """
+
+    commit: int
+    width: int
+    series: tuple[ChartSeries, ...]
+    firsts: Mapping[tuple[str, int], Mapping[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +341,37 @@ class Store(Protocol):
 
         With `superseded` those that a newer attempt has gone back behind are apart, after each rank's, attempt by
         attempt; without, they stand wherever nothing newer does.
+        """
+
+    async def chart(
+        self,
+        run: str,
+        keys: Sequence[str],
+        ranks: Sequence[int] | Literal["lowest"] | None,
+        start: int | None,
+        stop: int | None,
+        points: int,
+        *,
+        superseded: bool = False,
+    ) -> ChartRead:
+        """The points of `start <= step < stop` in buckets, key after key in the order given, each rank by rank.
+
+        Each point is a bucket of its own where no series has more than `points`, or `points` is 0; else the width is
+        `choose_width` over the range that they cover. It is wider where the store no longer has single points. Points
+        that a newer attempt has gone back behind are left out; with `superseded` they stand apart, after each rank's,
+        attempt by attempt.
+
+        Args:
+            run: the run.
+            keys: series names, each once.
+            ranks: these, None for all, "lowest" for the lowest that has points, key by key.
+            start: the first step.
+            stop: the step after the last.
+            points: the most buckets that a series may have, 0 for every point.
+            superseded: whether to give what newer attempts have gone back behind.
+
+        Raises:
+            InvalidValue: every point was asked for, and they are too many for one answer.
         """
 
     def export(self, run: str, keys: Sequence[str] | None) -> AsyncIterator[PointsSlice]:

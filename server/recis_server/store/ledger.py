@@ -6,13 +6,13 @@ Functions for the write thread, each inside of a transaction that its caller has
 # Names of columns and tables below are constants of this package; every value is bound.
 # ruff: noqa: S608
 
-import sqlite3
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from recis.wire.messages import MAX_TEXT_CHARS, Declare, Result
 from recis_server.store.codec import dump, load, shorten
+from recis_server.store.engine import Connection
 from recis_server.store.interface import CommandRow, RankResult, StreamRow
 
 __all__ = ["add", "answer", "declare", "delivered", "expire", "read", "read_many"]
@@ -20,11 +20,14 @@ __all__ = ["add", "answer", "declare", "delivered", "expire", "read", "read_many
 _FIELDS = "command_id, run_id, control, value, state, requested_by, requested_ns, reason, apply_at_step"
 
 
-def declare(connection: sqlite3.Connection, stream: StreamRow, record: Declare) -> None:
+def declare(connection: Connection, stream: StreamRow, record: Declare) -> None:
     """A rank offers a control, or says its value anew."""
     connection.execute(
-        "INSERT OR REPLACE INTO control (run_id, control, rank, type, value, step, minimum, maximum, nullable, unit,"
-        " description) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO control (run_id, control, rank, type, value, step, minimum, maximum, nullable, unit, description)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, control, rank) DO UPDATE SET"
+        " type = excluded.type, value = excluded.value, step = excluded.step, minimum = excluded.minimum,"
+        " maximum = excluded.maximum, nullable = excluded.nullable, unit = excluded.unit,"
+        " description = excluded.description",
         (
             stream.run,
             shorten(record.control, 256),
@@ -34,14 +37,14 @@ def declare(connection: sqlite3.Connection, stream: StreamRow, record: Declare) 
             record.step,
             record.minimum,
             record.maximum,
-            record.nullable,
+            int(record.nullable),
             shorten(record.unit, 256),
             shorten(record.description, MAX_TEXT_CHARS),
         ),
     )
 
 
-def add(connection: sqlite3.Connection, command: CommandRow, actor: str) -> CommandRow:
+def add(connection: Connection, command: CommandRow, actor: str) -> CommandRow:
     """Writes a command; one whose id is known is returned as it is."""
     known = read(connection, command.id)
     if known is not None:
@@ -68,7 +71,7 @@ def add(connection: sqlite3.Connection, command: CommandRow, actor: str) -> Comm
     return command
 
 
-def delivered(connection: sqlite3.Connection, command_id: str, rank: int) -> CommandRow | None:
+def delivered(connection: Connection, command_id: str, rank: int) -> CommandRow | None:
     """A rank has seen the command."""
     command = read(connection, command_id)
     if command is None or command.ranks.get(rank, RankResult("applied")).state != "pending":
@@ -77,7 +80,7 @@ def delivered(connection: sqlite3.Connection, command_id: str, rank: int) -> Com
     return _settle(connection, command_id, f"rank {rank}", "delivered", {})
 
 
-def answer(connection: sqlite3.Connection, stream: StreamRow, record: Result) -> None:
+def answer(connection: Connection, stream: StreamRow, record: Result) -> None:
     """A rank says how a command ended; the value of its control is known anew."""
     connection.execute(
         "UPDATE control SET value = ?, step = ? WHERE run_id = ? AND control = ? AND rank = ?",
@@ -99,7 +102,7 @@ def answer(connection: sqlite3.Connection, stream: StreamRow, record: Result) ->
     )
 
 
-def expire(connection: sqlite3.Connection, command_id: str) -> CommandRow | None:
+def expire(connection: Connection, command_id: str) -> CommandRow | None:
     """Ends a command that is still open; None when it is not."""
     command = read(connection, command_id)
     if command is None or command.state not in ("pending", "delivered"):
@@ -109,13 +112,13 @@ def expire(connection: sqlite3.Connection, command_id: str) -> CommandRow | None
     return read(connection, command_id)
 
 
-def read(connection: sqlite3.Connection, command_id: str) -> CommandRow | None:
+def read(connection: Connection, command_id: str) -> CommandRow | None:
     """One command with its ranks."""
     row = connection.execute(f"SELECT {_FIELDS} FROM command WHERE command_id = ?", (command_id,)).fetchone()
     return None if row is None else _command(connection, row)
 
 
-def read_many(connection: sqlite3.Connection, run_id: str, limit: int) -> tuple[CommandRow, ...]:
+def read_many(connection: Connection, run_id: str, limit: int) -> tuple[CommandRow, ...]:
     """The newest commands of a run, oldest first."""
     rows = connection.execute(
         f"SELECT {_FIELDS} FROM command WHERE run_id = ? ORDER BY seq DESC LIMIT ?",
@@ -124,7 +127,7 @@ def read_many(connection: sqlite3.Connection, run_id: str, limit: int) -> tuple[
     return tuple(_command(connection, row) for row in reversed(rows))
 
 
-def _command(connection: sqlite3.Connection, row: tuple[Any, ...]) -> CommandRow:
+def _command(connection: Connection, row: tuple[Any, ...]) -> CommandRow:
     command_id, run, control, value, state, requested_by, requested_ns, reason, apply_at_step = row
     ranks = {
         rank: RankResult(rank_state, load(old), load(new), step, time_ns, message)
@@ -140,7 +143,7 @@ def _command(connection: sqlite3.Connection, row: tuple[Any, ...]) -> CommandRow
 
 
 def _settle(
-    connection: sqlite3.Connection, command_id: str, actor: str, action: str, after: Mapping[str, Any]
+    connection: Connection, command_id: str, actor: str, action: str, after: Mapping[str, Any]
 ) -> CommandRow | None:
     """The command's state from its ranks': ended when all have, delivered when the first has it."""
     command = read(connection, command_id)
@@ -157,10 +160,12 @@ def _settle(
     return read(connection, command_id)
 
 
-def _put_rank(connection: sqlite3.Connection, run_id: str, command_id: str, rank: int, result: RankResult) -> None:
+def _put_rank(connection: Connection, run_id: str, command_id: str, rank: int, result: RankResult) -> None:
     connection.execute(
-        "INSERT OR REPLACE INTO command_rank (run_id, command_id, rank, state, old, new, step, time_ns, message)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO command_rank (run_id, command_id, rank, state, old, new, step, time_ns, message)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, command_id, rank) DO UPDATE SET"
+        " state = excluded.state, old = excluded.old, new = excluded.new, step = excluded.step,"
+        " time_ns = excluded.time_ns, message = excluded.message",
         (
             run_id,
             command_id,
@@ -175,16 +180,14 @@ def _put_rank(connection: sqlite3.Connection, run_id: str, command_id: str, rank
     )
 
 
-def _values(connection: sqlite3.Connection, run_id: str, control: str) -> dict[str, Any]:
+def _values(connection: Connection, run_id: str, control: str) -> dict[str, Any]:
     rows = connection.execute(
         "SELECT rank, value FROM control WHERE run_id = ? AND control = ?", (run_id, control)
     ).fetchall()
     return {str(rank): load(value) for rank, value in rows}
 
 
-def _audit(
-    connection: sqlite3.Connection, actor: str, command: CommandRow, action: str, *, before: Any, after: Any
-) -> None:
+def _audit(connection: Connection, actor: str, command: CommandRow, action: str, *, before: Any, after: Any) -> None:
     connection.execute(
         "INSERT INTO audit (at_ns, actor, run_id, command_id, action, before, after) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (time.time_ns(), actor, command.run, command.id, action, dump(before), dump(after)),

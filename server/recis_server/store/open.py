@@ -5,7 +5,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from recis_server.store.interface import Commit, Store
-from recis_server.store.sqlite import SqliteStore
+from recis_server.store.sql import SqlStore
+from recis_server.store.sqlite import SqliteEngine
 
 __all__ = ["open_store"]
 
@@ -26,4 +27,4 @@ def open_store(
     path = unquote(url.removeprefix(_PREFIX))
     if not url.startswith(_PREFIX) or not path:
         raise ValueError(f"--store: expected sqlite:///PATH, got {url!r}")
-    return SqliteStore(Path(path), exclusive=exclusive, observe=observe)
+    return SqlStore(SqliteEngine(Path(path)), exclusive=exclusive, observe=observe)

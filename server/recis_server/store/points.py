@@ -1,72 +1,212 @@
-"""Frames back into series: which frames hold a key, and which value counts for each step.
+"""Series out of the tables: hot frames and cold chunks together, each step once, attempts told apart.
 
-Functions on a read-only connection inside of a read transaction; must not know threads or who asks.
+Owns the order of truth between frames, chunks and attempts. Functions on a connection inside of a read transaction;
+must not know threads, buckets or who asks.
 """
 
-import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from recis_server.store.attempts import attempt_places
+from recis_server.store.chunks import FIRST_LEVEL, LEVEL_STEP, decode_steps, decode_values
 from recis_server.store.codec import newest_rows
+from recis_server.store.engine import Connection
 from recis_server.store.interface import PointsSlice
 
-__all__ = ["read_points", "series_names"]
+__all__ = ["ChunkPlace", "Rows", "Segment", "read_chunk", "read_points", "read_segments", "series_names", "windows"]
 
-_FIRST, _LAST = -(2**63), 2**63 - 1
+WINDOW_ROWS = 65_536
+FIRST_STEP, LAST_STEP = -(2**63), 2**63 - 1
 
-_FRAMES = """
+_HOT = """
 SELECT f.attempt, f.steps, f.times, substr(f.data, k.position * f.num_rows * 8 + 1, f.num_rows * 8)
 FROM keyset AS k JOIN frame AS f ON f.run_id = k.run_id AND f.keyset = k.keyset
 WHERE k.run_id = ? AND k.series = ? AND f.hi >= ? AND f.lo < ?
 ORDER BY f.id
 """
-
-
-_FIRSTS = """
+_HOT_FIRSTS = """
 SELECT f.attempt, min(f.lo)
 FROM keyset AS k JOIN frame AS f ON f.run_id = k.run_id AND f.keyset = k.keyset
 WHERE k.run_id = ? AND k.series = ?
 GROUP BY f.attempt
 """
+_COLD_FIRSTS = "SELECT attempt, min(lo) FROM chunk WHERE run_id = ? AND series = ? GROUP BY attempt"
+_COLD = """
+SELECT lo, hi, num_rows, levels, axis FROM chunk
+WHERE run_id = ? AND series = ? AND attempt = ? AND lo < ? AND hi >= ?
+ORDER BY lo
+"""
+_CHUNK = """
+SELECT a.steps, a.times, c.data FROM chunk AS c JOIN axis AS a ON a.run_id = c.run_id AND a.axis = c.axis
+WHERE c.run_id = ? AND c.series = ? AND c.attempt = ? AND c.lo = ?
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
-    """Every row of one series in the order of truth: a later attempt, then a later arrival, replaces a step's value.
+class Rows:
+    """Points of one series in one attempt in order of step, each step once; arrays of equal length n.
 
-    Arrays have length n; `places` is each row's attempt by its place in time and never falls.
+    `steps` int64, `times` int64 ns, `values` float64.
     """
 
-    key: str
-    rank: int
     steps: npt.NDArray[np.int64]
     times: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
-    attempts: npt.NDArray[np.int32]
-    places: npt.NDArray[np.int32]
 
-    def pick(self, rows: npt.NDArray[np.int64], *, superseded: bool) -> PointsSlice:
-        """These rows, at least one, in their order."""
-        attempts = self.attempts[rows]
-        newest = int(attempts[np.argmax(self.places[rows])])
-        return PointsSlice(
-            self.key, self.rank, self.steps[rows], self.times[rows], self.values[rows], attempts, newest, superseded
-        )
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def between(self, low: int, high: int) -> "Rows":
+        """Those of `low <= step < high`."""
+        first, stop = np.searchsorted(self.steps, (low, high))
+        return Rows(self.steps[first:stop], self.times[first:stop], self.values[first:stop])
+
+    @staticmethod
+    def join(parts: Sequence["Rows"]) -> "Rows":
+        """All of them; where two have the same step, the later part counts."""
+        steps = np.concatenate([_NO_STEPS, *(part.steps for part in parts)])
+        times = np.concatenate([_NO_STEPS, *(part.times for part in parts)])
+        values = np.concatenate([_NO_VALUES, *(part.values for part in parts)])
+        # Most runs never go back: then rows are in order of step as they are.
+        if not bool((steps[1:] > steps[:-1]).all()):
+            rows = newest_rows(steps)
+            steps, times, values = steps[rows], times[rows], values[rows]
+        return Rows(steps, times, values)
 
 
-def series_names(connection: sqlite3.Connection, run_id: str) -> list[tuple[int, int, str]]:
+_NO_STEPS = np.empty(0, np.int64)
+_NO_VALUES = np.empty(0, np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlace:
+    """What the directory says of a chunk: its steps `lo` to `hi`, how many rows, and which pyramid levels it has.
+
+    Without `axis` retention has dropped its rows; its levels are what is left.
+    """
+
+    lo: int
+    hi: int
+    num_rows: int
+    levels: int
+    axis: int | None
+
+    @property
+    def finest(self) -> int:
+        """The lowest of its levels; it has at least one."""
+        return FIRST_LEVEL + LEVEL_STEP * ((self.levels & -self.levels).bit_length() - 1)
+
+    def coarsest(self, most: int) -> int | None:
+        """The highest of its levels up to `most`, None when all are higher."""
+        bits = self.levels & ((1 << max(0, (most - FIRST_LEVEL) // LEVEL_STEP + 1)) - 1)
+        return FIRST_LEVEL + LEVEL_STEP * (bits.bit_length() - 1) if bits else None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One attempt's part of a series, `low <= step < high`: the chunks that reach into it and its hot rows.
+
+    Hot rows came after all chunks of the attempt: their values count. With `superseded` a newer attempt has gone back
+    behind all of it.
+    """
+
+    run: str
+    series: int
+    attempt: int
+    low: int
+    high: int
+    superseded: bool
+    chunks: tuple[ChunkPlace, ...]
+    hot: Rows
+
+    def rows(self, connection: Connection, chunks: Sequence[ChunkPlace] | None = None) -> Rows:
+        """All rows of the segment, or those of some of its chunks and the hot ones; decodes the chunks."""
+        cold = [
+            read_chunk(connection, self.run, self.series, self.attempt, chunk.lo)
+            for chunk in (self.chunks if chunks is None else chunks)
+        ]
+        return Rows.join([Rows.join(cold).between(self.low, self.high), self.hot])
+
+
+def series_names(connection: Connection, run_id: str) -> list[tuple[int, int, str]]:
     """Number, rank and key of all series of a run, in order of their first appearance."""
     return connection.execute(
         "SELECT series, rank, key FROM series WHERE run_id = ? ORDER BY series", (run_id,)
     ).fetchall()
 
 
+def read_segments(
+    connection: Connection,
+    run_id: str,
+    series: int,
+    places: Mapping[int, int],
+    start: int | None,
+    stop: int | None,
+    *,
+    superseded: bool,
+) -> tuple[list[Segment], dict[int, int]]:
+    """The attempts of a series in order of time, what is superseded apart and last, and each attempt's first step.
+
+    Args:
+        connection: in a read transaction.
+        run_id: the run.
+        series: number of the series.
+        places: the run's attempts, `attempts.attempt_places`.
+        start: first step, None for open.
+        stop: the step after the last, None for open.
+        superseded: whether to tell what newer attempts have gone back behind too.
+    """
+    # The engines' integers end there too: what lies beyond holds no step.
+    low = FIRST_STEP if start is None else max(FIRST_STEP, min(start, LAST_STEP))
+    high = LAST_STEP if stop is None else max(FIRST_STEP, min(stop, LAST_STEP))
+    firsts = dict(connection.execute(_COLD_FIRSTS, (run_id, series)).fetchall())
+    for attempt, first in connection.execute(_HOT_FIRSTS, (run_id, series)).fetchall():
+        firsts[attempt] = min(first, firsts.get(attempt, first))
+    hot = _read_hot(connection, run_id, series, low, high)
+    living: list[Segment] = []
+    lost: list[Segment] = []
+    limit = high
+    for attempt in sorted(firsts, key=lambda attempt: places[attempt], reverse=True):
+        for into, begin, end in ((living, low, limit), (lost, max(low, limit), high)):
+            if begin < end and (into is living or superseded):
+                chunks = connection.execute(_COLD, (run_id, series, attempt, end, begin)).fetchall()
+                rows = hot.get(attempt, _NO_ROWS).between(begin, end)
+                if chunks or len(rows):
+                    cold = tuple(ChunkPlace(*chunk) for chunk in chunks)
+                    into.append(Segment(run_id, series, attempt, begin, end, into is lost, cold, rows))
+        limit = min(limit, firsts[attempt])
+    return [*reversed(living), *reversed(lost)], firsts
+
+
+_NO_ROWS = Rows(_NO_STEPS, _NO_STEPS, _NO_VALUES)
+
+
+def _read_hot(connection: Connection, run_id: str, series: int, low: int, high: int) -> dict[int, Rows]:
+    frames: dict[int, list[tuple[bytes, bytes, bytes]]] = {}
+    for attempt, *columns in connection.execute(_HOT, (run_id, series, low, high)).fetchall():
+        frames.setdefault(attempt, []).append(columns)
+    hot: dict[int, Rows] = {}
+    for attempt, found in frames.items():
+        steps, times, values = (b"".join(column) for column in zip(*found, strict=True))
+        rows = Rows(np.frombuffer(steps, "<i8"), np.frombuffer(times, "<i8"), np.frombuffer(values, "<f8"))
+        hot[attempt] = Rows.join([rows])
+    return hot
+
+
+def read_chunk(connection: Connection, run_id: str, series: int, attempt: int, lo: int) -> Rows:
+    """The rows of one chunk; none when retention has dropped them."""
+    found = connection.execute(_CHUNK, (run_id, series, attempt, lo)).fetchone()
+    if found is None:
+        return _NO_ROWS
+    steps, times, data = found
+    return Rows(decode_steps(steps), decode_steps(times), decode_values(data))
+
+
 def read_points(
-    connection: sqlite3.Connection,
+    connection: Connection,
     run_id: str,
     key: str,
     ranks: Sequence[int] | None,
@@ -82,61 +222,37 @@ def read_points(
     found = connection.execute(
         "SELECT series, rank FROM series WHERE run_id = ? AND key = ? ORDER BY rank", (run_id, key)
     ).fetchall()
-    # SQLite's integers end there too: what lies beyond holds no step.
-    low = _FIRST if start is None else max(_FIRST, min(start, _LAST))
-    high = _LAST if stop is None else max(_FIRST, min(stop, _LAST))
     places = attempt_places(connection, run_id)
     slices: list[PointsSlice] = []
     for series, rank in found:
-        if ranks is not None and rank not in ranks:
-            continue
-        rows = _read_rows(key, rank, connection.execute(_FRAMES, (run_id, series, low, high)).fetchall(), places)
-        inside = (rows.steps >= low) & (rows.steps < high)
-        firsts = _read_firsts(connection, run_id, series, places) if superseded and len(places) > 1 else {}
-        lost = _lost(rows, firsts)
-        slices.extend(_pick(rows, inside & ~lost, superseded=False))
-        for place in sorted(firsts):
-            slices.extend(_pick(rows, inside & lost & (rows.places == place), superseded=True))
+        if ranks is None or rank in ranks:
+            segments, _ = read_segments(connection, run_id, series, places, start, stop, superseded=superseded)
+            slices.extend(_slices(connection, key, rank, segments))
     return tuple(slices)
 
 
-def _read_rows(key: str, rank: int, frames: list[tuple[int, bytes, bytes, bytes]], places: dict[int, int]) -> _Rows:
-    """Rows of frames that are given in order of arrival."""
-    frames.sort(key=lambda frame: places[frame[0]])
-    lengths = [len(frame[1]) // 8 for frame in frames]
-    attempts = [frame[0] for frame in frames]
-    return _Rows(
-        key,
-        rank,
-        steps=np.frombuffer(b"".join(frame[1] for frame in frames), "<i8"),
-        times=np.frombuffer(b"".join(frame[2] for frame in frames), "<i8"),
-        values=np.frombuffer(b"".join(frame[3] for frame in frames), "<f8"),
-        attempts=np.repeat(np.asarray(attempts, np.int32), lengths),
-        places=np.repeat(np.asarray([places[attempt] for attempt in attempts], np.int32), lengths),
-    )
+def _slices(connection: Connection, key: str, rank: int, segments: Sequence[Segment]) -> Iterator[PointsSlice]:
+    living = [segment for segment in segments if not segment.superseded]
+    lost = [segment for segment in segments if segment.superseded]
+    for group in ([living] if living else []) + [[segment] for segment in lost]:
+        parts = [segment.rows(connection) for segment in group]
+        attempts = np.repeat(np.asarray([one.attempt for one in group], np.int32), [len(part) for part in parts])
+        # Older attempts' parts are empty or lie before: in the order of time the steps rise.
+        rows = Rows.join(parts)
+        if len(rows):
+            newest = [one.attempt for one, part in zip(group, parts, strict=True) if len(part)][-1]
+            yield PointsSlice(key, rank, rows.steps, rows.times, rows.values, attempts, newest, group[0].superseded)
 
 
-def _read_firsts(connection: sqlite3.Connection, run_id: str, series: int, places: dict[int, int]) -> dict[int, int]:
-    """Place of each attempt that has reported the series, with the first step that it has reported."""
-    return {places[attempt]: first for attempt, first in connection.execute(_FIRSTS, (run_id, series))}
-
-
-def _lost(every: _Rows, firsts: dict[int, int]) -> npt.NDArray[np.bool_]:
-    """Which rows a newer attempt has gone back behind."""
-    lost = np.zeros(len(every.steps), dtype=bool)
-    for place in firsts:
-        newer = [first for later, first in firsts.items() if later > place]
-        if newer:
-            lost |= (every.places == place) & (every.steps >= min(newer))
-    return lost
-
-
-def _pick(every: _Rows, mask: npt.NDArray[np.bool_], *, superseded: bool) -> Iterator[PointsSlice]:
-    """The newest of the rows in `mask` for each step; nothing when there is none."""
-    rows = np.flatnonzero(mask)
-    steps = every.steps[rows]
-    # Most runs never go back: then rows are in order of step as they are.
-    if not bool((steps[1:] > steps[:-1]).all()):
-        rows = rows[newest_rows(steps)]
-    if len(rows):
-        yield every.pick(rows, superseded=superseded)
+def windows(connection: Connection, run_id: str, series: int) -> list[tuple[int | None, int | None]]:
+    """Step ranges that together cover a series, each with about `WINDOW_ROWS` cold rows; the ends are open."""
+    edges: list[int] = []
+    waiting = 0
+    for lo, rows in connection.execute(
+        "SELECT lo, num_rows FROM chunk WHERE run_id = ? AND series = ? ORDER BY lo", (run_id, series)
+    ).fetchall():
+        if waiting + rows > WINDOW_ROWS and waiting:
+            edges.append(lo)
+            waiting = 0
+        waiting += rows
+    return list(zip([None, *edges], [*edges, None], strict=True))

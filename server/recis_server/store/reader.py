@@ -5,12 +5,12 @@ Owns the threads, the connections and the read transaction; must not know tables
 
 import asyncio
 import queue
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from recis_server.errors import StoreUnavailable
+from recis_server.store.engine import Connection, Engine
 
 __all__ = ["Reader"]
 
@@ -21,20 +21,20 @@ class Reader:
     """See the module.
 
     Args:
-        connect: opens a read-only connection.
+        engine: opens read-only connections.
         num_threads: how many reads run at once; more wait in order.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], *, num_threads: int = 4) -> None:
-        self._connect = connect
+    def __init__(self, engine: Engine, *, num_threads: int = 4) -> None:
+        self._engine = engine
         self._num_threads = num_threads
-        self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()  # at most `num_threads`
+        self._idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()  # at most `num_threads`
         self._threads: ThreadPoolExecutor | None = None
 
     def open(self) -> None:
         """Opens the connections."""
         for _ in range(self._num_threads):
-            self._idle.put(self._connect())
+            self._idle.put(self._engine.connect_reader())
         self._threads = ThreadPoolExecutor(self._num_threads, thread_name_prefix="store-reader")
 
     async def close(self) -> None:
@@ -46,7 +46,7 @@ class Reader:
         while not self._idle.empty():
             self._idle.get().close()
 
-    async def call(self, action: Callable[[sqlite3.Connection], T]) -> T:
+    async def call(self, action: Callable[[Connection], T]) -> T:
         """Runs `action` on one state of the database and returns its result.
 
         Raises:
@@ -56,15 +56,15 @@ class Reader:
             raise StoreUnavailable("the store is closed")
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, action)
 
-    def _run(self, action: Callable[[sqlite3.Connection], T]) -> T:
+    def _run(self, action: Callable[[Connection], T]) -> T:
         connection = self._idle.get()
         try:
-            connection.execute("BEGIN")
+            self._engine.begin_read(connection)
             try:
                 return action(connection)
             finally:
-                connection.execute("ROLLBACK")
-        except sqlite3.Error as error:
+                self._engine.rollback(connection)
+        except self._engine.failures as error:
             raise StoreUnavailable(f"the store could not be read: {error}") from error
         finally:
             self._idle.put(connection)

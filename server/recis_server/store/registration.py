@@ -6,12 +6,12 @@ Functions for the write thread, each inside of a transaction that its caller has
 # Names of columns and tables below are constants of this package; every value is bound.
 # ruff: noqa: S608
 
-import sqlite3
 from collections.abc import Sequence
 
 from recis.wire.messages import MAX_TEXT_CHARS, Hello
 from recis_server.store.attempts import enter_attempt
 from recis_server.store.codec import dump, shorten
+from recis_server.store.engine import Connection
 from recis_server.store.frames import settle_run_state
 from recis_server.store.interface import StreamRow
 
@@ -36,7 +36,7 @@ RUN_TABLES = (
 )
 
 
-def register(connection: sqlite3.Connection, hello: Hello, received_ns: int) -> StreamRow:
+def register(connection: Connection, hello: Hello, received_ns: int) -> StreamRow:
     """Makes run, attempt and writer known, and tells what of this writer is committed."""
     known = connection.execute(
         "SELECT s.rank, s.attempt, s.acked, a.started_ns FROM stream AS s"
@@ -65,7 +65,7 @@ def register(connection: sqlite3.Connection, hello: Hello, received_ns: int) -> 
     return StreamRow(hello.run, hello.writer, hello.rank, attempt, 0, started_ns)
 
 
-def _add_run(connection: sqlite3.Connection, hello: Hello, received_ns: int) -> None:
+def _add_run(connection: Connection, hello: Hello, received_ns: int) -> None:
     name = shorten(hello.name, MAX_NAME_CHARS) or hello.run
     tags = dump([shorten(tag, MAX_NAME_CHARS) for tag in hello.tags[:MAX_TAGS]])
     config = dump(hello.config)
@@ -94,7 +94,7 @@ def _add_run(connection: sqlite3.Connection, hello: Hello, received_ns: int) -> 
 
 
 def update_run(
-    connection: sqlite3.Connection, run_id: str, name: str | None, tags: Sequence[str] | None, notes: str | None
+    connection: Connection, run_id: str, name: str | None, tags: Sequence[str] | None, notes: str | None
 ) -> None:
     """Changes what is not None."""
     connection.execute(
@@ -109,7 +109,7 @@ def update_run(
     )
 
 
-def delete_run(connection: sqlite3.Connection, run_id: str) -> list[str]:
+def delete_run(connection: Connection, run_id: str) -> list[str]:
     """Removes all rows of a run but its audit, and returns the blobs that it had."""
     blobs = [blob for (blob,) in connection.execute("SELECT blob FROM trace WHERE run_id = ?", (run_id,))]
     for table in RUN_TABLES:

@@ -9,7 +9,7 @@ Functions on a connection inside of a transaction; must not know threads or who 
 import base64
 import json
 import math
-import sqlite3
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from recis_server.errors import InvalidValue
 from recis_server.store.attempts import attempt_places
 from recis_server.store.codec import dump, load
+from recis_server.store.engine import Connection
 from recis_server.store.interface import (
     ControlRow,
     EventRow,
@@ -40,6 +41,7 @@ __all__ = [
     "read_trace",
     "read_traces",
     "write_event",
+    "write_trace",
 ]
 
 SORT_FIELDS = {
@@ -57,27 +59,28 @@ _RUN = (
 _TRACE = "trace_id, run_id, name, rank, attempt, step, size, sha256, state, created_ns, blob, summary"
 
 
-def read_run(connection: sqlite3.Connection, run_id: str) -> RunRow | None:
+def read_run(connection: Connection, run_id: str) -> RunRow | None:
     """One run."""
     row = connection.execute(f"SELECT {_RUN} FROM run WHERE run_id = ?", (run_id,)).fetchone()
     return None if row is None else _run(connection, row)
 
 
 def read_runs(
-    connection: sqlite3.Connection, *, project: str | None, text: str | None, sort: str, limit: int, cursor: str | None
+    connection: Connection, *, project: str | None, text: str | None, sort: str, limit: int, cursor: str | None
 ) -> RunPage:
     """A page of runs; ties are ordered by id, so that the cursor is exact."""
     field = SORT_FIELDS.get(sort.removeprefix("-"))
     if field is None:
         raise InvalidValue("sort", f"expected one of {sorted(SORT_FIELDS)}, with or without '-', got {sort[:80]!r}")
     order, after = ("DESC", "<") if sort.startswith("-") else ("ASC", ">")
-    where, values = ["1"], []
+    where, values = ["1 = 1"], []
     if project is not None:
         where.append("project = ?")
         values.append(project)
     if text:
-        where.append("instr(lower(run_id || ' ' || name || ' ' || tags), lower(?)) > 0")
-        values.append(text)
+        where.append("lower(run_id || ' ' || name || ' ' || tags) LIKE ? ESCAPE '!'")
+        pattern = re.sub("[!%_]", r"!\g<0>", text.lower())
+        values.append(f"%{pattern}%")
     if cursor is not None:
         where.append(f"({field}, run_id) {after} (?, ?)")
         values.extend(_read_cursor(cursor))
@@ -104,7 +107,7 @@ def _read_cursor(cursor: str) -> tuple[Any, str]:
     return place, run_id
 
 
-def _run(connection: sqlite3.Connection, row: tuple[Any, ...]) -> RunRow:
+def _run(connection: Connection, row: tuple[Any, ...]) -> RunRow:
     (run_id, project, name, state, message, created_ns, updated_ns, world_size) = row[:8]
     (last_step, tags, notes, config, points, missing) = row[8:]
     ranks = [rank for (rank,) in connection.execute("SELECT DISTINCT rank FROM stream WHERE run_id = ?", (run_id,))]
@@ -140,7 +143,7 @@ def _run(connection: sqlite3.Connection, row: tuple[Any, ...]) -> RunRow:
     )
 
 
-def read_metrics(connection: sqlite3.Connection, run_id: str) -> tuple[MetricRow, ...]:
+def read_metrics(connection: Connection, run_id: str) -> tuple[MetricRow, ...]:
     """The run's series names over all ranks, in order of their first appearance."""
     places = attempt_places(connection, run_id)
     groups: dict[str, list[Any]] = {}
@@ -168,7 +171,7 @@ def _metric(key: str, rows: Sequence[tuple[Any, ...]]) -> MetricRow:
 
 
 def read_passes(
-    connection: sqlite3.Connection,
+    connection: Connection,
     run_id: str,
     table: str | None,
     rank: int | None,
@@ -195,7 +198,7 @@ def read_passes(
     return tuple(_pass(row) for row in reversed(rows) if places[row[3]] == newest[row[0], row[2], row[4]])
 
 
-def read_events(connection: sqlite3.Connection, run_id: str, limit: int) -> tuple[EventRow, ...]:
+def read_events(connection: Connection, run_id: str, limit: int) -> tuple[EventRow, ...]:
     """The newest events, oldest first."""
     rows = connection.execute(
         "SELECT id, kind, level, time_ns, step, rank, text, data FROM event WHERE run_id = ? ORDER BY id DESC LIMIT ?",
@@ -204,17 +207,17 @@ def read_events(connection: sqlite3.Connection, run_id: str, limit: int) -> tupl
     return tuple(_event(row) for row in reversed(rows))
 
 
-def write_event(connection: sqlite3.Connection, run_id: str, event: EventRow) -> EventRow:
+def write_event(connection: Connection, run_id: str, event: EventRow) -> EventRow:
     """Adds an event and returns it with its id."""
-    number = connection.execute(
-        "INSERT INTO event (run_id, kind, level, time_ns, step, rank, text, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    (number,) = connection.execute(
+        "INSERT INTO event (run_id, kind, level, time_ns, step, rank, text, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        " RETURNING id",
         (run_id, event.kind, event.level, event.time_ns, event.step, event.rank, event.text, dump(event.data)),
-    ).lastrowid
-    assert number is not None
+    ).fetchone()
     return replace(event, id=number)
 
 
-def read_controls(connection: sqlite3.Connection, run_id: str) -> tuple[ControlRow, ...]:
+def read_controls(connection: Connection, run_id: str) -> tuple[ControlRow, ...]:
     """What the ranks declared, by control and rank."""
     return tuple(
         ControlRow(control, rank, kind, load(value), step, minimum, maximum, bool(nullable), unit, description)
@@ -226,13 +229,37 @@ def read_controls(connection: sqlite3.Connection, run_id: str) -> tuple[ControlR
     )
 
 
-def read_trace(connection: sqlite3.Connection, trace_id: str) -> TraceRow | None:
+def read_trace(connection: Connection, trace_id: str) -> TraceRow | None:
     """One trace."""
     row = connection.execute(f"SELECT {_TRACE} FROM trace WHERE trace_id = ?", (trace_id,)).fetchone()
     return None if row is None else _trace(row)
 
 
-def read_traces(connection: sqlite3.Connection, run_id: str) -> tuple[TraceRow, ...]:
+def write_trace(connection: Connection, trace: TraceRow) -> None:
+    """Adds a trace, or says all of it anew."""
+    connection.execute(
+        f"INSERT INTO trace ({_TRACE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (trace_id) DO UPDATE SET"
+        " run_id = excluded.run_id, name = excluded.name, rank = excluded.rank, attempt = excluded.attempt,"
+        " step = excluded.step, size = excluded.size, sha256 = excluded.sha256, state = excluded.state,"
+        " created_ns = excluded.created_ns, blob = excluded.blob, summary = excluded.summary",
+        (
+            trace.id,
+            trace.run,
+            trace.name,
+            trace.rank,
+            trace.attempt,
+            trace.step,
+            trace.size,
+            trace.sha256,
+            trace.state,
+            trace.created_ns,
+            trace.blob,
+            dump(trace.summary),
+        ),
+    )
+
+
+def read_traces(connection: Connection, run_id: str) -> tuple[TraceRow, ...]:
     """A run's traces, newest first."""
     rows = connection.execute(
         f"SELECT {_TRACE} FROM trace WHERE run_id = ? ORDER BY created_ns DESC, trace_id",
@@ -241,7 +268,7 @@ def read_traces(connection: sqlite3.Connection, run_id: str) -> tuple[TraceRow, 
     return tuple(_trace(row) for row in rows)
 
 
-def read_tokens(connection: sqlite3.Connection) -> tuple[TokenRow, ...]:
+def read_tokens(connection: Connection) -> tuple[TokenRow, ...]:
     """All tokens, oldest first."""
     rows = connection.execute(
         "SELECT token_id, name, scope, digest, created_ns FROM token ORDER BY created_ns, token_id"

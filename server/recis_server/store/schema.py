@@ -101,7 +101,35 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES ('commit_number', 0);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_SECOND = """
+-- Cold points: at most `chunks.CHUNK_ROWS` of one series in one attempt, each step once, rising; chunks of one attempt
+-- do not overlap. Bit i of `levels`: level 6 + 3 i is in `pyramid`. Without `axis` the points are gone and the pyramid
+-- is what is left.
+CREATE TABLE chunk (
+    run_id TEXT NOT NULL, series INTEGER NOT NULL, attempt INTEGER NOT NULL, lo INTEGER NOT NULL, hi INTEGER NOT NULL,
+    num_rows INTEGER NOT NULL, levels INTEGER NOT NULL, axis INTEGER, data BLOB
+);
+-- Covering: the directory of a series is read without touching its data.
+CREATE UNIQUE INDEX chunk_place ON chunk (run_id, series, attempt, lo, hi, num_rows, levels, axis);
+-- Steps and times of the chunks that were reported together; goes with the last of them.
+CREATE TABLE axis (
+    run_id TEXT NOT NULL, axis INTEGER NOT NULL, num_chunks INTEGER NOT NULL, last_ns INTEGER NOT NULL,
+    steps BLOB NOT NULL, times BLOB NOT NULL
+);
+CREATE UNIQUE INDEX axis_place ON axis (run_id, axis, num_chunks, last_ns);
+-- One level of one chunk's buckets (`chunks.encode_cells`); `lo` is the chunk's.
+CREATE TABLE pyramid (
+    run_id TEXT NOT NULL, series INTEGER NOT NULL, attempt INTEGER NOT NULL, level INTEGER NOT NULL,
+    lo INTEGER NOT NULL, cells BLOB NOT NULL
+);
+CREATE UNIQUE INDEX pyramid_place ON pyramid (run_id, series, attempt, level, lo);
+-- Runs that are gone for everybody and whose rows are still being removed.
+CREATE TABLE deletion (run_id TEXT PRIMARY KEY, asked_ns INTEGER NOT NULL) WITHOUT ROWID;
+DROP INDEX frame_range;
+CREATE INDEX frame_range ON frame (run_id, keyset, hi, lo, attempt, num_rows);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 
@@ -116,5 +144,8 @@ def migrate(connection: sqlite3.Connection, place: str) -> None:
         raise StoreError(
             f"{place} was written by a newer version: expected schema version {SCHEMA_VERSION} or older, got {version}"
         )
+    if 0 < version < 2:
+        # `auto_vacuum` of a file that has tables only changes with all of it written anew.
+        connection.execute("VACUUM")
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")

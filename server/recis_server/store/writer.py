@@ -7,7 +7,6 @@ frames does.
 import asyncio
 import logging
 import queue
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from recis_server.errors import ServerError, StoreUnavailable
+from recis_server.store.engine import Connection, Engine
 from recis_server.store.interface import Commit, StoredFrame
 
 __all__ = ["Batch", "Writer"]
@@ -37,7 +37,7 @@ CLOSE_S = 30.0
 class Batch(Protocol):
     """What happens to frames inside of a transaction; used by the write thread only."""
 
-    def apply(self, connection: sqlite3.Connection, frames: list[StoredFrame]) -> tuple[Commit, list[Exception | None]]:
+    def apply(self, connection: Connection, frames: list[StoredFrame]) -> tuple[Commit, list[Exception | None]]:
         """Writes the frames; returns what is new of them, and for each frame why it was left out, if it was."""
 
     def forget(self) -> None:
@@ -52,7 +52,7 @@ class _Append:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    action: Callable[[sqlite3.Connection], Any]
+    action: Callable[[Connection], Any]
     done: "asyncio.Future[Any]"
 
 
@@ -60,18 +60,18 @@ class Writer:
     """See the module.
 
     Args:
-        connect: opens the writing connection, in autocommit mode.
+        engine: opens the writing connection.
         batch: what to do with frames.
         committed: called on the event loop after every commit that holds something new.
     """
 
     def __init__(
         self,
-        connect: Callable[[], sqlite3.Connection],
+        engine: Engine,
         batch: Batch,
         committed: Callable[[Commit, float], None],
     ) -> None:
-        self._connect = connect
+        self._engine = engine
         self._batch = batch
         self._committed = committed
         self._jobs: queue.SimpleQueue[_Append | _Call | None] = queue.SimpleQueue()  # bounded in _put
@@ -108,7 +108,7 @@ class Writer:
             self._put(_Append(frame, done))
             return await done
 
-    async def call(self, action: Callable[[sqlite3.Connection], T]) -> T:
+    async def call(self, action: Callable[[Connection], T]) -> T:
         """Runs `action` in a transaction of its own and returns its result."""
         async with self._room:
             done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -128,7 +128,7 @@ class Writer:
     # --- the thread
 
     def _run(self) -> None:
-        connection = self._connect()
+        connection = self._engine.connect_writer()
         try:
             job = self._jobs.get()
             while job is not None:
@@ -140,7 +140,7 @@ class Writer:
         finally:
             connection.close()
 
-    def _append_all(self, connection: sqlite3.Connection, first: _Append) -> _Append | _Call | None:
+    def _append_all(self, connection: Connection, first: _Append) -> _Append | _Call | None:
         """Commits the frames that come within `GATHER_S`, and returns the next job."""
         self._urgent.wait(BUSY_GATHER_S if self._last_batch >= BUSY_FRAMES else GATHER_S)
         self._urgent.clear()
@@ -158,7 +158,7 @@ class Writer:
         self._commit(connection, appends)
         return self._jobs.get()
 
-    def _commit(self, connection: sqlite3.Connection, appends: list[_Append]) -> None:
+    def _commit(self, connection: Connection, appends: list[_Append]) -> None:
         began = time.monotonic()
         self._last_batch = len(appends)
         outcome = self._transaction(
@@ -182,23 +182,23 @@ class Writer:
 
         self._post(answer)
 
-    def _call_one(self, connection: sqlite3.Connection, job: _Call) -> None:
+    def _call_one(self, connection: Connection, job: _Call) -> None:
         outcome = self._transaction(connection, lambda: job.action(connection))
         if isinstance(outcome, Exception):
             self._batch.forget()
         self._post(partial(_settle, job.done, outcome))
 
-    def _transaction(self, connection: sqlite3.Connection, action: Callable[[], T]) -> T | Exception:
+    def _transaction(self, connection: Connection, action: Callable[[], T]) -> T | Exception:
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            self._engine.begin_write(connection)
             result = action()
             connection.execute("COMMIT")
             return result
-        except sqlite3.Error as error:
-            _rollback(connection)
+        except self._engine.failures as error:
+            self._engine.rollback(connection)
             return StoreUnavailable(f"the store could not commit: {error}")
         except Exception as error:
-            _rollback(connection)
+            self._engine.rollback(connection)
             if not isinstance(error, ServerError):
                 _logger.exception("a transaction was rolled back")
             return error
@@ -206,15 +206,6 @@ class Writer:
     def _post(self, answer: Callable[[], Any]) -> None:
         assert self._loop is not None
         self._loop.call_soon_threadsafe(answer)
-
-
-def _rollback(connection: sqlite3.Connection) -> None:
-    # A full disk ends the transaction by itself; what is left of it must go in any case.
-    if connection.in_transaction:
-        try:
-            connection.execute("ROLLBACK")
-        except sqlite3.Error:
-            _logger.exception("the store could not roll back")
 
 
 def _settle(done: "asyncio.Future[Any]", outcome: Any) -> None:

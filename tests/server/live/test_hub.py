@@ -10,7 +10,7 @@ from recis_server.live import hub as module
 from recis_server.live.hub import MAX_FOLLOWS, MAX_WATCHES
 from recis_server.live.viewer import Viewer
 from recis_server.live.watch import Watch
-from recis_server.store.interface import EventRow, StoredFrame
+from recis_server.store.interface import ChartRead, EventRow, StoredFrame
 
 from recis.wire.messages import Frame
 from tests.server.realserver import Parts, hello, parts, points, until
@@ -47,7 +47,7 @@ def test_points_wake_only_those_who_watch_them(tmp_path: Path) -> None:
             for page in (loss, qps, other):
                 (one,) = page.watches.values()
                 one.begin()
-                one.snapshot({one.keys[0]: (0, ())})
+                one.snapshot(ChartRead(0, 1, ()))
                 page.woken = 0
             await server.store.append(StoredFrame(row, Frame(n=1, records=(points([1], loss=[1.0], x=[2.0]),)), 1))
             assert [page.woken for page in (loss, qps, other)] == [1, 0, 0]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recis_server.live.watch import Rows, Watch
-from recis_server.query.charts import read_chart, read_slices
-from recis_server.query.series import Buckets
-from recis_server.store.interface import PointsSlice, StoredFrame, StreamRow
+from recis_server.query.charts import read_chart
+from recis_server.store.buckets import Buckets, bucketize, choose_width
+from recis_server.store.interface import ChartRead, ChartSeries, PointsSlice, StoredFrame, StreamRow
 
 from recis.wire.messages import Frame
 from tests.server.realserver import Parts, hello, parts, points
@@ -62,6 +62,34 @@ def slice_of(one: Rows) -> PointsSlice:
     return PointsSlice(one.key, one.rank, one.steps, one.times, one.values, attempts, one.attempt)
 
 
+def read_of(commit: int, *slices: PointsSlice, points: int = 4) -> ChartRead:
+    """What the store would say of these points, each slice a series."""
+    width = 1
+    if max((len(one.steps) for one in slices), default=0) > points:
+        low, high = min(one.steps[0] for one in slices), max(one.steps[-1] for one in slices)
+        width = choose_width(int(low), int(high) + 1, points)
+    firsts: dict[tuple[str, int], dict[int, int]] = {}
+    for one in reversed(slices):
+        firsts.setdefault((one.key, one.rank), {})[one.attempt] = int(one.steps[0])
+    return ChartRead(
+        commit,
+        width,
+        tuple(
+            ChartSeries(
+                one.key,
+                one.rank,
+                one.attempt,
+                bucketize(one, width),
+                one.superseded,
+                first=int(one.steps[0]),
+                last=int(one.steps[-1]),
+            )
+            for one in slices
+        ),
+        firsts,
+    )
+
+
 def watch(**options: Any) -> Watch:
     return Watch(7, "r1", ("loss",), **{"rank": 0, "start": None, "stop": None, "points": 4, **options})
 
@@ -70,7 +98,7 @@ def shown(one: Watch, *read: Rows, commit: int = 1) -> Page:
     """The watch after a snapshot of `read` as of `commit`."""
     page = Page()
     one.begin()
-    message = one.snapshot({"loss": (commit, tuple(slice_of(item) for item in read))})
+    message = one.snapshot(read_of(commit, *map(slice_of, read), points=one.points))
     assert message is not None
     page.apply(message)
     return page
@@ -105,7 +133,7 @@ def test_what_the_snapshot_holds_already_is_not_counted_again() -> None:
     one.feed(rows(5, [2]))
     one.feed(rows(6, [3]))
     page = Page()
-    message = one.snapshot({"loss": (5, (slice_of(rows(5, [1, 2])),))})
+    message = one.snapshot(read_of(5, slice_of(rows(5, [1, 2]))))
     assert message is not None
     page.apply(message)
     assert list(page.series["loss", 0]) == [1.0, 2.0]
@@ -136,7 +164,7 @@ def test_a_snapshot_has_what_was_superseded_and_a_delta_has_not() -> None:
     one.begin()
     lost = replace(slice_of(rows(1, [2, 3, 4, 5, 6, 7])), superseded=True)
     kept = slice_of(replace(rows(1, [1, 2, 3, 4, 5]), attempt=2))
-    message = one.snapshot({"loss": (1, (kept, lost))})
+    message = one.snapshot(read_of(1, kept, lost))
     assert message is not None
     heads = [(series["superseded"], series["attempt"], series["n"]) for series in head_of(message)["series"]]
     assert heads == [(False, 2, 3), (True, 1, 3)]
@@ -187,7 +215,7 @@ def test_more_than_is_kept_during_a_read_means_reading_again(monkeypatch: pytest
     one = watch()
     one.begin()
     one.feed(rows(2, list(range(11))))
-    assert one.snapshot({"loss": (1, ())}) is None
+    assert one.snapshot(read_of(1)) is None
     assert one.stale
 
 
@@ -232,14 +260,12 @@ class Viewing:
                 message = self.watch.delta()
             else:
                 self.watch.begin()
-                ranks = None if self.watch.rank is None else [self.watch.rank]
-                read = {
-                    key: await self.server.store.points(
-                        "r1", key, ranks, self.watch.start, self.watch.stop, superseded=self.watch.superseded
-                    )
-                    for key in self.watch.keys
-                }
-                message = self.watch.snapshot(read)
+                one = self.watch
+                ranks = None if one.rank is None else [one.rank]
+                read = await self.server.store.chart(
+                    "r1", one.keys, ranks, one.start, one.stop, one.points, superseded=one.superseded
+                )
+                message = one.snapshot(read)
             if message is not None:
                 self.page.apply(message)
             if not self.watch.stale:
@@ -249,8 +275,9 @@ class Viewing:
 
 async def expected(server: Parts, one: Watch, num_points: int) -> dict[tuple[str | int | None, ...], Buckets]:
     rank: Any = "all" if one.rank is None else one.rank
-    slices = await read_slices(server.store, "r1", one.keys, rank, one.start, one.stop, superseded=one.superseded)
-    chart = read_chart("r1", slices, rank, one.start, one.stop, num_points)
+    chart = await read_chart(
+        server.store, "r1", one.keys, rank, one.start, one.stop, num_points, superseded=one.superseded
+    )
     return {
         (series.key, series.rank, *([series.attempt] if series.superseded else [])): series.buckets
         for series in chart.series

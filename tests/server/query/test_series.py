@@ -5,18 +5,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recis_server.query.series import (
+from recis_server.query.series import encode_binary
+from recis_server.store.buckets import (
     Buckets,
-    SeriesBuckets,
     bucketize,
     choose_width,
     coarsen,
-    encode_binary,
     envelope,
     merge,
     unfold,
 )
-from recis_server.store.interface import PointsSlice
+from recis_server.store.interface import ChartSeries, PointsSlice
 
 Point = tuple[int, float]
 STEPS = st.one_of(st.integers(0, 300), st.integers(2**40, 2**40 + 300))
@@ -146,8 +145,8 @@ def test_buckets_since_a_step() -> None:
 
 @given(POINTS, st.text(max_size=20))
 def test_the_binary_form_can_be_read_back(points: list[Point], key: str) -> None:
-    one = SeriesBuckets(key, None, 2, bucketize(slice_of(points), 4))
-    two = SeriesBuckets("qps", 1, 1, bucketize(slice_of([(1, 2.0)]), 4))
+    one = ChartSeries(key, None, 2, bucketize(slice_of(points), 4))
+    two = ChartSeries("qps", 1, 1, bucketize(slice_of([(1, 2.0)]), 4))
     data = encode_binary("delta", 7, "r", 4, 0, None, [one, two])
     length = int.from_bytes(data[:4], "little")
     assert (4 + length) % 8 == 0

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from recis_server.store.interface import StoredFrame, StreamRow
-from recis_server.store.sqlite import SqliteStore
+from recis_server.store.sql import SqlStore
+from recis_server.store.sqlite import SqliteEngine
 
 from recis.wire.codec import column
 from recis.wire.messages import Frame, FrameRecord, Hello, Points
@@ -22,9 +23,9 @@ def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[SqliteStore]:
+async def opened(folder: Path) -> AsyncIterator[SqlStore]:
     """The store of `folder`, open."""
-    store = SqliteStore(folder / "recis.db")
+    store = SqlStore(SqliteEngine(folder / "recis.db"))
     await store.open()
     try:
         yield store
@@ -52,7 +53,7 @@ def frame(stream: StreamRow, n: int, *records: FrameRecord, dropped: int = 0) ->
     return StoredFrame(stream, Frame(n=n, records=records, dropped=dropped), n * SECOND)
 
 
-async def read(store: SqliteStore, key: str, run: str = "r", rank: int = 0) -> list[tuple[int, float]]:
+async def read(store: SqlStore, key: str, run: str = "r", rank: int = 0) -> list[tuple[int, float]]:
     """One series as pairs."""
     _, found = await store.points(run, key, [rank], None, None)
     return [pair for one in found for pair in zip(one.steps.tolist(), one.values.tolist(), strict=True)]

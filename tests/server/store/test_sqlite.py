@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from recis_server.errors import InvalidValue, StoreError, StoreUnavailable
 from recis_server.store.interface import Commit, EventRow, TokenRow, TraceRow
-from recis_server.store.sqlite import SqliteStore
+from recis_server.store.sql import SqlStore
+from recis_server.store.sqlite import SqliteEngine
 
 from recis.wire.messages import Event, Line, Pass
 from tests.server.store.streams import frame, greeting, opened, points, read, run
@@ -83,7 +84,7 @@ def test_a_newer_attempt_wins_for_a_step(tmp_path: Path) -> None:
             await store.append(frame(second, 1, points([2, 3], loss=[20.0, 30.0])))
             # The older attempt's values come late, from its spool.
             await store.append(frame(first, 1, points([1, 2, 2, 9], loss=[1.0, 1.5, 2.0, 9.0])))
-            assert await read(store, "loss") == [(1, 1.0), (2, 20.0), (3, 30.0), (9, 9.0)]
+            assert await read(store, "loss") == [(1, 1.0), (2, 20.0), (3, 30.0)]
             found = await store.run("r")
             assert found is not None
             assert (found.last_step, found.summary, found.attempts) == (3, {"loss": 30.0}, 2)
@@ -214,8 +215,8 @@ def test_a_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened(tmp_path):
             with pytest.raises(StoreError, match=f"in use by process {os.getpid()}"):
-                await SqliteStore(tmp_path / "recis.db").open()
-            tool = SqliteStore(tmp_path / "recis.db", exclusive=False)
+                await SqlStore(SqliteEngine(tmp_path / "recis.db")).open()
+            tool = SqlStore(SqliteEngine(tmp_path / "recis.db"), exclusive=False)
             await tool.open()
             assert (await tool.runs(project=None, text=None, sort="name", limit=5, cursor=None)).runs == ()
             await tool.close()
@@ -232,8 +233,8 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         with sqlite3.connect(tmp_path / "recis.db") as db:
             db.execute("PRAGMA user_version = 99")
         db.close()
-        with pytest.raises(StoreError, match=r"expected schema version 1 or older, got 99"):
-            await SqliteStore(tmp_path / "recis.db").open()
+        with pytest.raises(StoreError, match=r"expected schema version 2 or older, got 99"):
+            await SqlStore(SqliteEngine(tmp_path / "recis.db")).open()
 
     run(scenario)
 
@@ -242,10 +243,10 @@ def test_a_place_that_cannot_hold_the_data_is_refused(tmp_path: Path) -> None:
     async def scenario() -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(StoreError, match="expected a data folder that can be written"):
-            await SqliteStore(tmp_path / "file" / "recis.db").open()
+            await SqlStore(SqliteEngine(tmp_path / "file" / "recis.db")).open()
         (tmp_path / "recis.db").write_bytes(b"this is no database" * 100)
         with pytest.raises(StoreError, match="not a database"):
-            await SqliteStore(tmp_path / "recis.db").open()
+            await SqlStore(SqliteEngine(tmp_path / "recis.db")).open()
 
     run(scenario)
 

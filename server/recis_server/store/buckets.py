@@ -1,0 +1,177 @@
+"""Points to buckets on a grid that never moves: pure functions on arrays.
+
+Must not know where points come from or who asks. A bucket of width w covers the steps `[i * w, (i + 1) * w)`;
+w is a power of two, so a bucket of one width is exactly two of the next narrower width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from recis_server.store.codec import newest_rows
+
+__all__ = [
+    "Buckets",
+    "Points",
+    "bucketize",
+    "choose_width",
+    "coarsen",
+    "envelope",
+    "merge",
+    "unfold",
+]
+
+Floats = npt.NDArray[np.float64]
+NANOS = 1e-9
+
+
+class Points(Protocol):
+    """Points of one series in order of arrival; arrays of length n, `times` in nanoseconds."""
+
+    @property
+    def steps(self) -> npt.NDArray[np.int64]:
+        """Of any order, and more than once."""
+
+    @property
+    def times(self) -> npt.NDArray[np.int64]:
+        """When each was measured."""
+
+    @property
+    def values(self) -> npt.NDArray[np.float64]:
+        """What was measured, finite or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Eight float64 columns of equal length, in order of `x`; empty buckets are left out.
+
+    `x` is the bucket's first step, `time` (seconds) and `last` belong to its last point, finite or not; `min`, `max`
+    and `mean` are over finite values, NaN where there is none; `count` counts all points, `nan` those not finite.
+    """
+
+    x: Floats
+    time: Floats
+    min: Floats
+    max: Floats
+    mean: Floats
+    last: Floats
+    count: Floats
+    nan: Floats
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def columns(self) -> tuple[Floats, ...]:
+        """The columns in the order of the wire."""
+        return tuple(getattr(self, column.name) for column in fields(self))
+
+    def since(self, x: float) -> "Buckets":
+        """The buckets from `x` on."""
+        first = int(np.searchsorted(self.x, x))
+        return Buckets(*(column[first:] for column in self.columns()))
+
+
+def choose_width(start: int, stop: int, points: int) -> int:
+    """The smallest power of two whose grid covers `start <= step < stop` with at most `points` buckets; 0 gives 1.
+
+    Every grid has an edge at step 0: a range that reaches across it has at least two buckets, even for one point.
+    """
+    width = 1
+    if points <= 0 or stop <= start:
+        return width
+    if start < 0 < stop:
+        points = max(2, points)
+    while (stop - 1) // width - start // width + 1 > points:
+        width *= 2
+    return width
+
+
+def unfold(points: Points) -> Buckets:
+    """Every point as a bucket of its own, in order of step; of equal steps the last one given stays."""
+    steps, times, values = points.steps, points.times, points.values
+    if len(steps) > 1 and not bool((steps[1:] > steps[:-1]).all()):
+        rows = newest_rows(steps)
+        steps, times, values = steps[rows], times[rows], values[rows]
+    finite = np.where(np.isfinite(values), values, np.nan)
+    return Buckets(
+        x=steps.astype(np.float64),
+        time=times.astype(np.float64) * NANOS,
+        min=finite,
+        max=finite,
+        mean=finite,
+        last=values.astype(np.float64),
+        count=np.ones(len(steps)),
+        nan=np.isnan(finite).astype(np.float64),
+    )
+
+
+def bucketize(points: Points, width: int) -> Buckets:
+    """The points in buckets of `width` steps."""
+    return coarsen(unfold(points), width)
+
+
+def coarsen(buckets: Buckets, width: int) -> Buckets:
+    """The same points in buckets of `width` steps, `width` being a multiple of what they have now."""
+    if len(buckets) == 0:
+        return buckets
+    grid = np.floor(buckets.x / width) * width
+    return _combine(buckets, grid)
+
+
+def merge(older: Buckets, newer: Buckets) -> Buckets:
+    """Both together, of equal width; where both have a bucket, every point of `newer` came after those of `older`.
+
+    Only for points of different steps: a step that is written again needs a fresh read.
+    """
+    both = Buckets(*(np.concatenate(pair) for pair in zip(older.columns(), newer.columns(), strict=True)))
+    order = np.argsort(both.x, kind="stable")
+    ordered = Buckets(*(column[order] for column in both.columns()))
+    return _combine(ordered, ordered.x)
+
+
+def envelope(series: Sequence[Buckets]) -> Buckets:
+    """One band over several ranks of equal width: the extremes, the mean over all points, the last in time."""
+    both = Buckets(*(np.concatenate(column) for column in zip(*(one.columns() for one in series), strict=True)))
+    order = np.lexsort((both.time, both.x))
+    ordered = Buckets(*(column[order] for column in both.columns()))
+    return _combine(ordered, ordered.x)
+
+
+def _combine(buckets: Buckets, grid: Floats) -> Buckets:
+    """Rows with the same place on the grid become one; the grid must rise."""
+    if len(grid) == 0:
+        return buckets
+    first = np.flatnonzero(np.concatenate(([True], grid[1:] != grid[:-1])))
+    if len(first) == len(grid):
+        return Buckets(grid, *buckets.columns()[1:])
+    last = np.append(first[1:], len(grid)) - 1
+    count, nan = np.add.reduceat(buckets.count, first), np.add.reduceat(buckets.nan, first)
+    low, high = np.fmin.reduceat(buckets.min, first), np.fmax.reduceat(buckets.max, first)
+    return Buckets(
+        x=grid[first],
+        time=buckets.time[last],
+        min=low,
+        max=high,
+        mean=_mean(buckets, first, count - nan, low, high),
+        last=buckets.last[last],
+        count=count,
+        nan=nan,
+    )
+
+
+def _mean(buckets: Buckets, first: npt.NDArray[np.intp], finite: Floats, low: Floats, high: Floats) -> Floats:
+    weight = buckets.count - buckets.nan
+    mean = np.where(weight > 0, buckets.mean, 0.0)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        result = np.add.reduceat(mean * weight, first) / finite
+        # Sums of values near the largest float overflow although their mean does not: add shares instead.
+        wide = ~np.isfinite(result) & (finite > 0)
+        if wide.any():
+            rows = np.diff(np.append(first, len(weight)))
+            shares = np.add.reduceat(mean * (weight / np.repeat(np.maximum(finite, 1.0), rows)), first)
+            result = np.where(wide, shares, result)
+    # Rounding must not put a mean outside of its bucket's extremes.
+    return np.clip(result, low, high)

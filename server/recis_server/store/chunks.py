@@ -1,0 +1,99 @@
+"""Cold columns as bytes: what a chunk, its axis and its pyramid hold.
+
+Owns the codecs, each told by the first byte of a column, so that old chunks stay readable; must not know SQL.
+Columns are byte-shuffled (bytes of equal significance together, as HDF5's shuffle filter does) and then Zstandard.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+from recis_server.store.buckets import Buckets, Points, coarsen, unfold
+
+__all__ = [
+    "CHUNK_ROWS",
+    "FIRST_LEVEL",
+    "LEVEL_STEP",
+    "decode_cells",
+    "decode_steps",
+    "decode_values",
+    "encode_cells",
+    "encode_steps",
+    "encode_values",
+    "make_cells",
+]
+
+CHUNK_ROWS = 16_384
+FIRST_LEVEL, LEVEL_STEP, LAST_LEVEL = 6, 3, 60
+"""Cells of a pyramid cover 2^6, 2^9, … steps; bit i of a chunk's `levels` says that level 6 + 3 i is there."""
+_WORTH = 8
+"""A level is kept when it has at most an eighth as many cells as the chunk has rows."""
+_DELTAS, _FLOAT64, _FLOAT32 = b"\1", b"\2", b"\3"
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+def encode_steps(column: Ints) -> bytes:
+    """Steps, or times in ns: differences, which wrap around where they do not fit."""
+    return _DELTAS + _squeeze(np.diff(column, prepend=np.int64(0)))
+
+
+def decode_steps(data: bytes) -> Ints:
+    """What `encode_steps` was given; raises `ValueError` for a codec that this version does not know."""
+    if data[:1] != _DELTAS:
+        raise ValueError(f"expected a column of codec {_DELTAS!r}, got {data[:1]!r}")
+    return np.cumsum(_expand(data, "<i8"), dtype=np.int64)
+
+
+def encode_values(column: Floats) -> bytes:
+    """Values, in half the bytes where single precision holds all of them bit by bit."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        single = column.astype("<f4")
+        exact = bool((single.astype("<f8").view("<i8") == column.view("<i8")).all())
+    return _FLOAT32 + _squeeze(single) if exact else _FLOAT64 + _squeeze(column)
+
+
+def decode_values(data: bytes) -> Floats:
+    """What `encode_values` was given, NaN payloads included; raises `ValueError` as `decode_steps`."""
+    if data[:1] == _FLOAT32:
+        return _expand(data, "<f4").astype(np.float64)
+    if data[:1] == _FLOAT64:
+        return _expand(data, "<f8")
+    raise ValueError(f"expected a column of codec {_FLOAT64!r} or {_FLOAT32!r}, got {data[:1]!r}")
+
+
+def encode_cells(cells: Buckets) -> bytes:
+    """Cells row after row, so that the bytes of several chunks in a row are one table."""
+    return np.stack(cells.columns(), axis=1).astype("<f8", copy=False).tobytes()
+
+
+def decode_cells(data: bytes) -> Buckets:
+    """The cells of one or more encoded pieces, one behind the other."""
+    return Buckets(*np.ascontiguousarray(np.frombuffer(data, "<f8").reshape(-1, 8).T))
+
+
+def make_cells(points: Points) -> dict[int, Buckets]:
+    """The pyramid of one chunk: level to cells, only levels that are worth it, none above the first single cell."""
+    levels: dict[int, Buckets] = {}
+    finer = unfold(points)
+    for level in range(FIRST_LEVEL, LAST_LEVEL + 1, LEVEL_STEP):
+        finer = coarsen(finer, 1 << level)
+        if len(finer) * _WORTH <= len(points.steps):
+            levels[level] = finer
+            if len(finer) == 1:
+                break
+    return levels
+
+
+def _squeeze(column: npt.NDArray[np.int64] | Floats | npt.NDArray[np.float32]) -> bytes:
+    rows = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), column.dtype.itemsize)
+    return zstandard.compress(np.ascontiguousarray(rows.T).tobytes(), 1)
+
+
+def _expand(data: bytes, dtype: str) -> npt.NDArray[Any]:
+    width = np.dtype(dtype).itemsize
+    planes = np.frombuffer(zstandard.decompress(memoryview(data)[1:]), np.uint8).reshape(width, -1)
+    return np.ascontiguousarray(planes.T).view(dtype).ravel()

@@ -1,0 +1,269 @@
+"""The store on a database that speaks SQL: one write thread, a few readers, the same calls for every engine.
+
+Owns which thread runs what. What the calls promise is said in `interface`, what an engine is in `engine`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from typing import Literal, TypeVar
+
+from recis.wire.messages import Hello
+from recis_server.store import chart, ledger, points, registration, rows
+from recis_server.store.engine import Connection, Engine
+from recis_server.store.frames import FrameBatch
+from recis_server.store.interface import (
+    ChartRead,
+    CommandRow,
+    Commit,
+    ControlRow,
+    EventRow,
+    MetricRow,
+    PassRow,
+    PointsSlice,
+    RunPage,
+    RunRow,
+    StoredFrame,
+    StreamRow,
+    TokenRow,
+    TraceRow,
+)
+from recis_server.store.reader import Reader
+from recis_server.store.writer import Writer
+
+__all__ = ["SqlStore"]
+
+T = TypeVar("T")
+
+
+class SqlStore:
+    """See the module and `interface.Store`.
+
+    Args:
+        engine: the database.
+        exclusive: whether this process is the server of this database. Tools beside a running server say no; they may
+            read and write single rows but must not append frames.
+        observe: called with the seconds and the number of frames of each commit.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        exclusive: bool = True,
+        observe: Callable[[float, Commit], None] = lambda seconds, commit: None,
+    ) -> None:
+        self._engine = engine
+        self._exclusive = exclusive
+        self._observe = observe
+        self._listeners: list[Callable[[Commit], None]] = []
+        self._batch = FrameBatch(engine.failures)
+        self._writer = Writer(engine, self._batch, self._on_commit)
+        self._reader = Reader(engine)
+
+    def subscribe(self, listener: Callable[[Commit], None]) -> None:
+        """See `Store.subscribe`."""
+        self._listeners.append(listener)
+
+    def _on_commit(self, commit: Commit, seconds: float) -> None:
+        self._observe(seconds, commit)
+        for listener in self._listeners:
+            listener(commit)
+
+    # --- open and close
+
+    async def open(self) -> None:
+        """See `Store.open`."""
+        try:
+            await asyncio.to_thread(self._engine.open, exclusive=self._exclusive)
+            await self._writer.open()
+            self._reader.open()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        await self._writer.close()
+        await self._reader.close()
+        self._engine.close()
+
+    async def _read(self, action: Callable[[Connection], T]) -> T:
+        return await self._reader.call(action)
+
+    # --- ingest
+
+    async def register(self, hello: Hello, received_ns: int) -> StreamRow:
+        """See `Store.register`."""
+
+        def action(connection: Connection) -> StreamRow:
+            row = registration.register(connection, hello, received_ns)
+            self._batch.forget_run(hello.run)
+            return row
+
+        return await self._writer.call(action)
+
+    async def append(self, frame: StoredFrame) -> Commit:
+        """See `Store.append`.
+
+        Raises:
+            InvalidValue: a value of the frame fits in no column (a count beyond 64 bits); nothing of it is stored.
+        """
+        return await self._writer.append(frame)
+
+    # --- runs and series
+
+    async def runs(
+        self, *, project: str | None, text: str | None, sort: str, limit: int, cursor: str | None
+    ) -> RunPage:
+        """See `Store.runs`."""
+        return await self._read(
+            lambda connection: rows.read_runs(
+                connection, project=project, text=text, sort=sort, limit=limit, cursor=cursor
+            )
+        )
+
+    async def run(self, run: str) -> RunRow | None:
+        """See `Store.run`."""
+        return await self._read(lambda connection: rows.read_run(connection, run))
+
+    async def update_run(
+        self, run: str, *, name: str | None, tags: Sequence[str] | None, notes: str | None
+    ) -> RunRow | None:
+        """See `Store.update_run`."""
+        await self._writer.call(lambda connection: registration.update_run(connection, run, name, tags, notes))
+        return await self.run(run)
+
+    async def delete_run(self, run: str) -> list[str]:
+        """See `Store.delete_run`."""
+
+        def action(connection: Connection) -> list[str]:
+            blobs = registration.delete_run(connection, run)
+            self._batch.forget_run(run)
+            return blobs
+
+        return await self._writer.call(action)
+
+    async def metrics(self, run: str) -> tuple[MetricRow, ...]:
+        """See `Store.metrics`."""
+        return await self._read(lambda connection: rows.read_metrics(connection, run))
+
+    async def points(
+        self,
+        run: str,
+        key: str,
+        ranks: Sequence[int] | None,
+        start: int | None,
+        stop: int | None,
+        *,
+        superseded: bool = False,
+    ) -> tuple[int, tuple[PointsSlice, ...]]:
+        """See `Store.points`."""
+
+        def action(connection: Connection) -> tuple[int, tuple[PointsSlice, ...]]:
+            (number,) = connection.execute("SELECT value FROM meta WHERE name = 'commit_number'").fetchone()
+            return number, points.read_points(connection, run, key, ranks, start, stop, superseded=superseded)
+
+        return await self._read(action)
+
+    async def chart(
+        self,
+        run: str,
+        keys: Sequence[str],
+        ranks: Sequence[int] | Literal["lowest"] | None,
+        start: int | None,
+        stop: int | None,
+        points: int,
+        *,
+        superseded: bool = False,
+    ) -> ChartRead:
+        """See `Store.chart`."""
+
+        return await self._read(
+            lambda connection: chart.read_chart(
+                connection, run, keys, ranks, start, stop, points, superseded=superseded
+            )
+        )
+
+    async def export(self, run: str, keys: Sequence[str] | None) -> AsyncIterator[PointsSlice]:
+        """See `Store.export`."""
+        names = await self._read(lambda connection: points.series_names(connection, run))
+        for series, rank, key in names:
+            if keys is None or key in keys:
+                for start, stop in await self._read(partial(points.windows, run_id=run, series=series)):
+                    for one in (await self.points(run, key, [rank], start, stop, superseded=True))[1]:
+                        yield one
+
+    # --- hash tables, events, log lines
+
+    async def passes(
+        self, run: str, table: str | None, rank: int | None, start: int | None, stop: int | None
+    ) -> tuple[PassRow, ...]:
+        """See `Store.passes`."""
+        return await self._read(lambda connection: rows.read_passes(connection, run, table, rank, start, stop))
+
+    async def events(self, run: str, limit: int = 1000) -> tuple[EventRow, ...]:
+        """See `Store.events`."""
+        return await self._read(lambda connection: rows.read_events(connection, run, limit))
+
+    async def add_event(self, run: str, event: EventRow) -> EventRow:
+        """See `Store.add_event`."""
+        return await self._writer.call(lambda connection: rows.write_event(connection, run, event))
+
+    # --- control
+
+    async def controls(self, run: str) -> tuple[ControlRow, ...]:
+        """See `Store.controls`."""
+        return await self._read(lambda connection: rows.read_controls(connection, run))
+
+    async def add_command(self, command: CommandRow, actor: str) -> CommandRow:
+        """See `Store.add_command`."""
+        return await self._writer.call(lambda connection: ledger.add(connection, command, actor))
+
+    async def command_delivered(self, command: str, rank: int) -> CommandRow | None:
+        """See `Store.command_delivered`."""
+        return await self._writer.call(lambda connection: ledger.delivered(connection, command, rank))
+
+    async def expire_command(self, command: str) -> CommandRow | None:
+        """See `Store.expire_command`."""
+        return await self._writer.call(lambda connection: ledger.expire(connection, command))
+
+    async def commands(self, run: str, limit: int = 200) -> tuple[CommandRow, ...]:
+        """See `Store.commands`."""
+        return await self._read(lambda connection: ledger.read_many(connection, run, limit))
+
+    async def command(self, run: str, command: str) -> CommandRow | None:
+        """See `Store.command`."""
+        row = await self._read(lambda connection: ledger.read(connection, command))
+        return row if row is not None and row.run == run else None
+
+    # --- traces, tokens
+
+    async def put_trace(self, trace: TraceRow) -> None:
+        """See `Store.put_trace`."""
+        await self._writer.call(lambda connection: rows.write_trace(connection, trace))
+
+    async def traces(self, run: str) -> tuple[TraceRow, ...]:
+        """See `Store.traces`."""
+        return await self._read(lambda connection: rows.read_traces(connection, run))
+
+    async def trace(self, trace: str) -> TraceRow | None:
+        """See `Store.trace`."""
+        return await self._read(lambda connection: rows.read_trace(connection, trace))
+
+    async def add_token(self, token: TokenRow) -> None:
+        """See `Store.add_token`."""
+        values = (token.id, token.name, token.scope, token.digest, token.created_ns)
+        await self._writer.call(
+            lambda connection: connection.execute("INSERT INTO token VALUES (?, ?, ?, ?, ?)", values).rowcount
+        )
+
+    async def tokens(self) -> tuple[TokenRow, ...]:
+        """See `Store.tokens`."""
+        return await self._read(rows.read_tokens)
+
+    async def delete_token(self, token: str) -> bool:
+        """See `Store.delete_token`."""
+        return await self._writer.call(
+            lambda connection: connection.execute("DELETE FROM token WHERE token_id = ?", (token,)).rowcount > 0
+        )
