@@ -155,7 +155,7 @@ def _end(connection: Connection, segment: Segment, place: Literal[0, -1]) -> int
 
 def _finest(segment: Segment) -> int:
     """The level below which something of the segment is gone; 0 when all of it is there."""
-    return max((chunk.finest for chunk in segment.chunks if chunk.axis is None), default=0)
+    return max((chunk.every_level()[0] for chunk in segment.chunks if chunk.axis is None), default=0)
 
 
 def _least(line: _Line) -> int:

@@ -1,14 +1,17 @@
-"""Which store a `--store` URL names."""
+"""Which engine, and so which store, a `--store` URL names."""
 
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
+from recis_server.store.engine import Engine
 from recis_server.store.interface import Commit, Store
+from recis_server.store.retention import Retention
 from recis_server.store.sql import SqlStore
 from recis_server.store.sqlite import SqliteEngine
+from recis_server.store.upkeep import Upkeep
 
-__all__ = ["open_store"]
+__all__ = ["open_engine", "open_store"]
 
 _PREFIX = "sqlite:///"
 
@@ -18,8 +21,25 @@ def open_store(
     *,
     exclusive: bool = True,
     observe: Callable[[float, Commit], None] = lambda seconds, commit: None,
+    retention: Retention | None = None,
 ) -> Store:
-    """The store of `sqlite:///PATH` (four slashes for an absolute path); it still has to be opened.
+    """The store of a URL; it still has to be opened.
+
+    Args:
+        url: see `open_engine`.
+        exclusive: whether this process is its server. Only then is it kept: compacted and cleaned by a process beside.
+        observe: called with the seconds and the number of frames of each commit.
+        retention: how long raw points are kept; None for ever.
+
+    Raises:
+        ValueError: see `open_engine`.
+    """
+    upkeep = Upkeep(url, retention or Retention()) if exclusive else None
+    return SqlStore(open_engine(url), exclusive=exclusive, observe=observe, upkeep=upkeep)
+
+
+def open_engine(url: str) -> Engine:
+    """The engine of `sqlite:///PATH` (four slashes for an absolute path); it still has to be opened.
 
     Raises:
         ValueError: a scheme that no store of this version serves, or no path.
@@ -27,4 +47,4 @@ def open_store(
     path = unquote(url.removeprefix(_PREFIX))
     if not url.startswith(_PREFIX) or not path:
         raise ValueError(f"--store: expected sqlite:///PATH, got {url!r}")
-    return SqlStore(SqliteEngine(Path(path)), exclusive=exclusive, observe=observe)
+    return SqliteEngine(Path(path))

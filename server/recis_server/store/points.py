@@ -94,10 +94,9 @@ class ChunkPlace:
     levels: int
     axis: int | None
 
-    @property
-    def finest(self) -> int:
-        """The lowest of its levels; it has at least one."""
-        return FIRST_LEVEL + LEVEL_STEP * ((self.levels & -self.levels).bit_length() - 1)
+    def every_level(self) -> list[int]:
+        """Its levels, the finest first."""
+        return [FIRST_LEVEL + LEVEL_STEP * bit for bit in range(self.levels.bit_length()) if self.levels >> bit & 1]
 
     def coarsest(self, most: int) -> int | None:
         """The highest of its levels up to `most`, None when all are higher."""

@@ -9,35 +9,43 @@ Functions for the write thread, each inside of a transaction that its caller has
 from collections.abc import Sequence
 
 from recis.wire.messages import MAX_TEXT_CHARS, Hello
+from recis_server.errors import StoreUnavailable
 from recis_server.store.attempts import enter_attempt
 from recis_server.store.codec import dump, shorten
 from recis_server.store.engine import Connection
 from recis_server.store.frames import settle_run_state
 from recis_server.store.interface import StreamRow
 
-__all__ = ["RUN_TABLES", "delete_run", "register", "update_run"]
+__all__ = ["delete_run", "delete_slice", "register", "update_run"]
 
 MAX_NAME_CHARS = 256
 MAX_TAGS = 64
-RUN_TABLES = (
-    "attempt",
-    "stream",
-    "series",
-    "keyset",
-    "frame",
-    "filter_pass",
-    "line",
-    "event",
-    "control",
-    "command",
-    "command_rank",
-    "trace",
-    "run",
+SLICE_ROWS = 256
+"""Rows of one table that one transaction of a deletion takes: a few MB at most."""
+_AT_ONCE = ("attempt", "stream", "control", "command", "command_rank", "trace", "run")
+"""Tables of a run that never have many rows of it: they go with the request, and the run is gone for everybody."""
+_IN_SLICES = (
+    ("frame", "id"),
+    ("chunk", "series, attempt, lo"),
+    ("pyramid", "series, attempt, level, lo"),
+    ("axis", "axis"),
+    ("keyset", "series, keyset"),
+    ("series", "series"),
+    ("filter_pass", "id"),
+    ("line", "id"),
+    ("event", "id"),
 )
+"""The others, with what tells the rows of a run apart."""
 
 
 def register(connection: Connection, hello: Hello, received_ns: int) -> StreamRow:
-    """Makes run, attempt and writer known, and tells what of this writer is committed."""
+    """Makes run, attempt and writer known, and tells what of this writer is committed.
+
+    Raises:
+        StoreUnavailable: a run of this name is still being deleted.
+    """
+    if connection.execute("SELECT run_id FROM deletion WHERE run_id = ?", (hello.run,)).fetchone() is not None:
+        raise StoreUnavailable(f"run {hello.run} is still being deleted; try again in a moment")
     known = connection.execute(
         "SELECT s.rank, s.attempt, s.acked, a.started_ns FROM stream AS s"
         " JOIN attempt AS a ON a.run_id = s.run_id AND a.ordinal = s.attempt WHERE s.run_id = ? AND s.writer = ?",
@@ -109,9 +117,26 @@ def update_run(
     )
 
 
-def delete_run(connection: Connection, run_id: str) -> list[str]:
-    """Removes all rows of a run but its audit, and returns the blobs that it had."""
-    blobs = [blob for (blob,) in connection.execute("SELECT blob FROM trace WHERE run_id = ?", (run_id,))]
-    for table in RUN_TABLES:
+def delete_run(connection: Connection, run_id: str, asked_ns: int) -> list[str]:
+    """Makes a run unknown but for its audit, and returns the blobs that it had; its points go with `delete_slice`."""
+    blobs = [blob for (blob,) in connection.execute("SELECT blob FROM trace WHERE run_id = ?", (run_id,)).fetchall()]
+    for table in _AT_ONCE:
         connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
+    connection.execute(
+        "INSERT INTO deletion (run_id, asked_ns) VALUES (?, ?) ON CONFLICT (run_id) DO NOTHING", (run_id, asked_ns)
+    )
     return [blob for blob in blobs if blob]
+
+
+def delete_slice(connection: Connection, run_id: str) -> bool:
+    """Removes a bounded number of a deleted run's rows; whether there may be more."""
+    for table, place in _IN_SLICES:
+        gone = connection.execute(
+            f"DELETE FROM {table} WHERE run_id = ? AND ({place}) IN"
+            f" (SELECT {place} FROM {table} WHERE run_id = ? LIMIT {SLICE_ROWS})",
+            (run_id, run_id),
+        ).rowcount
+        if gone:
+            return True
+    connection.execute("DELETE FROM deletion WHERE run_id = ?", (run_id,))
+    return False

@@ -126,6 +126,7 @@ CREATE UNIQUE INDEX pyramid_place ON pyramid (run_id, series, attempt, level, lo
 -- Runs that are gone for everybody and whose rows are still being removed.
 CREATE TABLE deletion (run_id TEXT PRIMARY KEY, asked_ns INTEGER NOT NULL) WITHOUT ROWID;
 DROP INDEX frame_range;
+CREATE INDEX frame_order ON frame (run_id, id);
 CREATE INDEX frame_range ON frame (run_id, keyset, hi, lo, attempt, num_rows);
 """
 

@@ -4,6 +4,7 @@ Owns which thread runs what. What the calls promise is said in `interface`, what
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Literal, TypeVar
@@ -29,6 +30,7 @@ from recis_server.store.interface import (
     TraceRow,
 )
 from recis_server.store.reader import Reader
+from recis_server.store.upkeep import Upkeep
 from recis_server.store.writer import Writer
 
 __all__ = ["SqlStore"]
@@ -44,6 +46,7 @@ class SqlStore:
         exclusive: whether this process is the server of this database. Tools beside a running server say no; they may
             read and write single rows but must not append frames.
         observe: called with the seconds and the number of frames of each commit.
+        upkeep: compacts and cleans while the store is open; None leaves frames as they are.
     """
 
     def __init__(
@@ -52,7 +55,9 @@ class SqlStore:
         *,
         exclusive: bool = True,
         observe: Callable[[float, Commit], None] = lambda seconds, commit: None,
+        upkeep: Upkeep | None = None,
     ) -> None:
+        self._upkeep = upkeep
         self._engine = engine
         self._exclusive = exclusive
         self._observe = observe
@@ -78,12 +83,16 @@ class SqlStore:
             await asyncio.to_thread(self._engine.open, exclusive=self._exclusive)
             await self._writer.open()
             self._reader.open()
+            if self._upkeep is not None:
+                self._upkeep.open()
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
         """See `Store.close`."""
+        if self._upkeep is not None:
+            await self._upkeep.close()
         await self._writer.close()
         await self._reader.close()
         self._engine.close()
@@ -138,11 +147,15 @@ class SqlStore:
         """See `Store.delete_run`."""
 
         def action(connection: Connection) -> list[str]:
-            blobs = registration.delete_run(connection, run)
+            blobs = registration.delete_run(connection, run, time.time_ns())
             self._batch.forget_run(run)
             return blobs
 
-        return await self._writer.call(action)
+        blobs = await self._writer.call(action)
+        # Slice by slice: frames of other runs are committed in between. Upkeep does what a kill leaves undone.
+        while await self._writer.call(lambda connection: registration.delete_slice(connection, run)):
+            pass
+        return blobs
 
     async def metrics(self, run: str) -> tuple[MetricRow, ...]:
         """See `Store.metrics`."""

@@ -92,9 +92,15 @@ class SqliteEngine:
 
     def give_back(self, connection: Connection) -> bool:
         """See `Engine.give_back`."""
+        (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+        if not free:
+            return False
         connection.execute(f"PRAGMA incremental_vacuum({_FREED_PAGES})").fetchall()
-        (left,) = connection.execute("PRAGMA freelist_count").fetchone()
-        return bool(left)
+        if free > _FREED_PAGES:
+            return True
+        # The file itself shrinks when its log is copied into it.
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        return False
 
 
 def _take_lock(path: Path) -> int:

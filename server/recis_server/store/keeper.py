@@ -1,0 +1,144 @@
+"""What the store's upkeep does: `python -m recis_server.store.keeper`, told what through its standard input.
+
+Owns the order and the pace of the work: finish deletions, compact, drop what retention lets go of, give space back.
+Ends when its input ends: with the server, however that ends. All that it changes, it changes in transactions that check
+what they are based on: it may be killed at any moment, and there may be two of it.
+"""
+
+import json
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+from recis_server.store.compact import compact, find_work
+from recis_server.store.engine import Connection, Engine
+from recis_server.store.open import open_engine
+from recis_server.store.registration import delete_slice
+from recis_server.store.retention import Retention, drop_slice, find_due
+
+__all__ = ["Keeper", "main"]
+
+Stop = Callable[[], bool]
+"""Whether to end; asked between any two transactions."""
+
+_logger = logging.getLogger(__name__)
+BUSY_S, IDLE_S = 0.05, 2.0
+"""Pauses after a round that found work, and at most after rounds that found none."""
+RETENTION_S = 60.0
+PIECES = 64
+"""Pieces of space that one round gives back at most."""
+
+
+class Keeper:
+    """See the module; used by one thread.
+
+    Args:
+        engine: open.
+        retention: how long raw points are kept.
+    """
+
+    def __init__(self, engine: Engine, retention: Retention) -> None:
+        self._engine = engine
+        self._retention = retention
+        self._reader = engine.connect_reader()
+        self._writer = engine.connect_writer()
+        self._next_retention = 0.0
+
+    def close(self) -> None:
+        """Ends both connections."""
+        self._reader.close()
+        self._writer.close()
+
+    def round(self, stop: Stop) -> bool:
+        """One turn at everything that is due; whether there was any.
+
+        Raises:
+            Exception: one of the engine's failures; what was not finished is done in a later round.
+        """
+        worked = self._delete(stop) | self._compact(stop)
+        if time.monotonic() >= self._next_retention and not stop():
+            worked |= self._retain(stop)
+            self._next_retention = time.monotonic() + RETENTION_S
+        if not worked:
+            for _ in range(PIECES):
+                if stop() or not self._engine.give_back(self._writer):
+                    break
+        return worked
+
+    def _delete(self, stop: Stop) -> bool:
+        runs = [run for (run,) in self._reader.execute("SELECT run_id FROM deletion").fetchall()]
+        for run in runs:
+            while not stop() and self._write(partial(delete_slice, run_id=run)):
+                pass
+        return bool(runs)
+
+    def _compact(self, stop: Stop) -> bool:
+        self._engine.begin_read(self._reader)
+        try:
+            runs = find_work(self._reader, time.time_ns())
+        finally:
+            self._engine.rollback(self._reader)
+        worked = False
+        for run in runs:
+            if stop():
+                break
+            worked |= compact(self._engine, self._reader, self._writer, run)
+        return worked
+
+    def _retain(self, stop: Stop) -> bool:
+        self._engine.begin_read(self._reader)
+        try:
+            due = find_due(self._reader, self._retention, time.time_ns())
+        finally:
+            self._engine.rollback(self._reader)
+        worked = False
+        for run, before_ns in due.items():
+            while not stop() and self._write(partial(drop_slice, run_id=run, before_ns=before_ns)):
+                worked = True
+        return worked
+
+    def _write(self, action: Callable[[Connection], bool]) -> bool:
+        self._engine.begin_write(self._writer)
+        try:
+            result = action(self._writer)
+            self._writer.execute("COMMIT")
+        except BaseException:
+            self._engine.rollback(self._writer)
+            raise
+        return result
+
+
+def main() -> None:
+    """Keeps the store that the first line of standard input names until the input ends."""
+    # Ctrl-C reaches the whole group: the server decides when this ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    os.nice(10)
+    order = json.loads(sys.stdin.readline())
+    engine = open_engine(order["url"])
+    engine.open(exclusive=False)
+    keeper = Keeper(engine, Retention(**order["retention"]))
+    pause_s = BUSY_S
+    while not _ended(pause_s):
+        try:
+            worked = keeper.round(partial(_ended, 0.0))
+        except engine.failures as error:
+            # A full disk or a lock that was held for long: what was begun is undone and done again later.
+            _logger.warning("the store's upkeep waits: %s", error)
+            worked = False
+        pause_s = BUSY_S if worked else min(2 * pause_s, IDLE_S)
+    keeper.close()
+    engine.close()
+
+
+def _ended(wait_s: float) -> bool:
+    return bool(select.select([sys.stdin], [], [], wait_s)[0])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""What a reader sees is the same before, between and after compactions: against brute force on small chunks."""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from recis_server.store import compact as compacting
+from recis_server.store.buckets import bucketize, choose_width
+from recis_server.store.chart import read_chart
+from recis_server.store.compact import compact, find_work
+from recis_server.store.engine import Connection
+from recis_server.store.frames import FrameBatch
+from recis_server.store.interface import PointsSlice
+from recis_server.store.points import read_points
+from recis_server.store.registration import delete_run, delete_slice, register
+from recis_server.store.sqlite import SqliteEngine
+
+from recis.wire.codec import column
+from recis.wire.messages import Hello, Points
+from tests.server.store.streams import frame, greeting
+
+HOUR = 3600 * 10**9
+FAR = 2**40
+VALUES = st.sampled_from([0.0, 1.5, -2.0, 1e300, float("nan"), float("inf"), float("-inf"), 0.1])
+# (attempt, rank, keys, first step, stride, rows)
+REPORTS = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.integers(0, 1),
+        st.sampled_from([("loss",), ("loss", "qps"), ("qps",)]),
+        st.one_of(st.integers(-100, 400), st.integers(FAR, FAR + 200)),
+        st.sampled_from([1, 1, 2, 7, -1]),
+        st.integers(1, 120),
+        VALUES,
+    ),
+    max_size=12,
+)
+Truth = dict[tuple[str, int], dict[int, dict[int, float]]]
+
+
+def hello_of(attempt: int, rank: int) -> Hello:
+    began = HOUR * (1 + attempt)
+    return greeting(writer=f"w{attempt}-{rank}", attempt=f"a{attempt}", rank=rank, time_ns=100 * HOUR, started_ns=began)
+
+
+class Store:
+    """The tables of one file with the functions of the write thread and the keeper, called by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.engine = SqliteEngine(folder / "recis.db")
+        self.engine.open(exclusive=True)
+        self.writer = self.engine.connect_writer()
+        self.writer.execute("PRAGMA synchronous=OFF")
+        self.reader = self.engine.connect_reader()
+        self.compactor = self.engine.connect_writer()
+        self.compactor.execute("PRAGMA synchronous=OFF")
+        self.batch = FrameBatch(self.engine.failures)
+        self.numbers: dict[tuple[int, int], int] = defaultdict(int)
+        self.truth: Truth = defaultdict(lambda: defaultdict(dict))
+        self.arrivals = 0
+        for attempt in range(3):
+            register(self.writer, hello_of(attempt, 0), 1000 * HOUR)
+
+    def report(
+        self, attempt: int, rank: int, keys: tuple[str, ...], first: int, stride: int, rows: int, odd: float
+    ) -> None:
+        steps = [first + stride * place for place in range(rows)]
+        self.arrivals += 1
+        columns = {
+            key: [odd if place % 5 == 3 else float(self.arrivals * 1000 + place + len(key)) for place in range(rows)]
+            for key in keys
+        }
+        flat = [value for one in columns.values() for value in one]
+        record = Points(keys, column(steps, "<i8"), column(steps, "<i8"), column(flat, "<f8"))
+        self.writer.execute("BEGIN IMMEDIATE")
+        row = register(self.writer, hello_of(attempt, rank), 1000 * HOUR)
+        self.batch.forget_run("r")
+        self.numbers[attempt, rank] += 1
+        self.batch.apply(self.writer, [frame(row, self.numbers[attempt, rank], record)])
+        self.writer.execute("COMMIT")
+        for key, one in columns.items():
+            self.truth[key, rank][attempt].update(zip(steps, one, strict=True))
+
+    def compact(self) -> bool:
+        return compact(self.engine, self.reader, self.compactor, "r")
+
+    def count(self, table: str) -> int:
+        (number,) = self.writer.execute(f"SELECT count(*) FROM {table}").fetchone()
+        return int(number)
+
+    def close(self) -> None:
+        self.writer.close()
+        self.reader.close()
+        self.compactor.close()
+        self.engine.close()
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Store]:
+    store = Store(folder)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def wanted(truth: Truth, start: int | None, stop: int | None) -> dict[tuple[str, int, int], dict[int, float]]:
+    """Key, rank and 0 for what counts or the attempt that lost it, to steps and values."""
+    found: dict[tuple[str, int, int], dict[int, float]] = defaultdict(dict)
+    for (key, rank), attempts in truth.items():
+        for attempt, rows in attempts.items():
+            limit = min((min(other) for of, other in attempts.items() if of > attempt), default=2**62)
+            for step, value in rows.items():
+                if (start is None or step >= start) and (stop is None or step < stop):
+                    found[key, rank, 0 if step < limit else attempt + 1][step] = value
+    return found
+
+
+def assert_right(connection: Connection, truth: Truth, start: int | None, stop: int | None, most: int) -> None:
+    expected = wanted(truth, start, stop)
+    for key in ("loss", "qps"):
+        found = read_points(connection, "r", key, None, start, stop, superseded=True)
+        got = {(one.key, one.rank, one.attempt if one.superseded else 0): one for one in found}
+        assert set(got) == {name for name in expected if name[0] == key}
+        for name, one in got.items():
+            steps = sorted(expected[name])
+            assert one.steps.tolist() == steps
+            np.testing.assert_array_equal(one.values, [expected[name][step] for step in steps])
+    chart = read_chart(connection, "r", ["loss", "qps"], None, start, stop, most, superseded=True)
+    assert {(one.key, one.rank, one.attempt if one.superseded else 0) for one in chart.series} == set(expected)
+    width = 1
+    if max((len(rows) for rows in expected.values()), default=0) > most:
+        width = choose_width(min(map(min, expected.values())), max(map(max, expected.values())) + 1, most)
+    assert chart.width == width
+    for one in chart.series:
+        rows = expected[one.key, one.rank or 0, one.attempt if one.superseded else 0]
+        assert (one.first, one.last) == (min(rows), max(rows))
+        assert_buckets(one.buckets, rows, width)
+
+
+def assert_buckets(buckets: Any, rows: dict[int, float], width: int) -> None:
+    steps = np.array(sorted(rows))
+    brute = bucketize(slice_of(steps, np.array([rows[step] for step in steps.tolist()])), width)
+    for name in ("x", "min", "max", "last", "count", "nan"):
+        np.testing.assert_array_equal(getattr(buckets, name), getattr(brute, name), err_msg=name)
+    np.testing.assert_allclose(buckets.mean, brute.mean, rtol=1e-9, err_msg="mean")
+
+
+def slice_of(steps: Any, values: Any) -> PointsSlice:
+    return PointsSlice("", 0, steps, steps, values, np.zeros(len(steps), np.int32), 0)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compacting, "CHUNK_ROWS", 96)
+    monkeypatch.setattr(compacting, "OPEN_ROWS", 72)
+    monkeypatch.setattr(compacting, "UNIT_POINTS", 150)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(REPORTS, st.data(), st.integers(-120, 300), st.integers(1, 300), st.integers(1, 40))
+def test_readers_see_the_same_before_during_and_after(
+    tmp_path_factory: pytest.TempPathFactory, reports: Any, data: st.DataObject, start: int, length: int, most: int
+) -> None:
+    with opened(tmp_path_factory.mktemp("store")) as store:
+        for report in reports:
+            store.report(*report)
+            for _ in range(data.draw(st.integers(0, 2))):
+                store.compact()
+            assert_right(store.reader, store.truth, None, None, most)
+        assert_right(store.reader, store.truth, start, start + length, most)
+        while store.compact():
+            assert_right(store.reader, store.truth, start, None, most)
+        assert store.count("frame") == 0
+        assert_right(store.reader, store.truth, None, None, most)
+        assert_right(store.reader, store.truth, start, start + length, most)
+        assert_whole(store.writer)
+        delete_run(store.writer, "r", 1)
+        while delete_slice(store.writer, "r"):
+            pass
+        assert [store.count(table) for table in ("chunk", "axis", "pyramid", "series", "keyset", "deletion")] == [0] * 6
+
+
+def assert_whole(connection: Connection) -> None:
+    """Chunks of one series do not overlap, every axis has as many chunks as it counts, no cells without a chunk."""
+    last: dict[tuple[int, int], int] = {}
+    axes: dict[int, int] = defaultdict(int)
+    cells = set()
+    for series, attempt, lo, hi, num_rows, levels, axis in connection.execute(
+        "SELECT series, attempt, lo, hi, num_rows, levels, axis FROM chunk ORDER BY series, attempt, lo"
+    ).fetchall():
+        assert lo > last.get((series, attempt), -(2**63))
+        assert num_rows <= 96
+        last[series, attempt] = hi
+        axes[axis] += 1
+        cells |= {(series, attempt, 6 + 3 * bit, lo) for bit in range(20) if levels >> bit & 1}
+    assert dict(connection.execute("SELECT axis, num_chunks FROM axis").fetchall()) == dict(axes)
+    assert set(connection.execute("SELECT series, attempt, level, lo FROM pyramid").fetchall()) == cells
+
+
+def test_series_that_are_reported_together_share_their_steps(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        for part in range(4):
+            store.report(0, 0, ("loss", "qps"), part * 60, 1, 60, 0.5)
+            while store.compact():
+                pass
+        (chunks,) = store.writer.execute("SELECT count(*) FROM chunk").fetchone()
+        assert (chunks, store.count("axis")) == (6, 3)
+
+
+def test_what_is_not_worth_it_is_left_alone(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        assert find_work(store.reader, 1000 * HOUR) == []
+        assert not store.compact()
+        store.report(0, 0, ("loss",), 0, 1, 10, 0.5)
+        (updated_ns,) = store.writer.execute("SELECT updated_ns FROM run").fetchone()
+        assert find_work(store.reader, updated_ns + HOUR // 3600) == []
+        assert find_work(store.reader, updated_ns + HOUR) == ["r"]
+        store.report(0, 0, ("loss",), 20, 1, 90, 0.5)
+        assert find_work(store.reader, updated_ns) == ["r"]
+
+
+def test_a_run_that_is_deleted_meanwhile_stays_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(tmp_path) as store:
+        store.report(0, 0, ("loss",), 0, 1, 10, 0.5)
+        apply = compacting._apply
+
+        def late(connection: Any, change: Any) -> bool:
+            # A rollback lets the deletion in that another connection would have made before.
+            connection.execute("ROLLBACK")
+            delete_run(connection, "r", 1)
+            while delete_slice(connection, "r"):
+                pass
+            connection.execute("BEGIN IMMEDIATE")
+            return apply(connection, change)
+
+        monkeypatch.setattr(compacting, "_apply", late)
+        assert not store.compact()
+        assert store.count("chunk") == 0
+
+
+def test_a_failure_changes_nothing(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        store.report(0, 0, ("loss",), 0, 1, 100, 0.5)
+        store.compactor.execute("PRAGMA query_only=1")
+        with pytest.raises(sqlite3.Error):
+            store.compact()
+        assert (store.count("frame"), store.count("chunk")) == (1, 0)
+        assert_right(store.reader, store.truth, None, None, 10)
