@@ -129,6 +129,13 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on, 0 for a free one (default: 8765)")
     _add_store_options(parser)
+    parser.add_argument(
+        "--retain-raw",
+        action="append",
+        metavar="DAYS",
+        help="days after which single points go and their buckets stay; PROJECT=DAYS for one project, may be repeated"
+        " (default: forever)",
+    )
     parser.add_argument("--bus", metavar="URL", help="memory:// (default)")
     parser.add_argument("--blobs", metavar="URL", help="file://FOLDER (default: blobs in the data folder)")
     parser.add_argument(

@@ -23,7 +23,7 @@ from recis_server.meters import Meters
 from recis_server.routes import control, health, pages, runs, series, traces
 from recis_server.routes.answers import install_error_answers
 from recis_server.settings import Settings
-from recis_server.store import open_store
+from recis_server.store import Retention, open_store
 from recis_server.traces import endpoint as trace_socket
 from recis_server.traces.receiver import TraceReceiver
 
@@ -76,7 +76,9 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
     state = app.state
     master = read_token_file(settings.token_file) if settings.token_file is not None else None
     state.meters = Meters()
-    state.store = open_store(settings.store_url, observe=state.meters.committed)
+    state.store = open_store(
+        settings.store_url, observe=state.meters.committed, retention=Retention.parse(settings.retain_raw)
+    )
     await _open(stack, state.store.open, state.store.close)
     state.access = Access(state.store, master)
     if not (settings.is_loopback or settings.insecure or await state.access.is_closed()):

@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8765, ge=0, le=65535)
     data: Path = Path("recis-data")
     store: str = ""
+    retain_raw: tuple[str, ...] = ()
     bus: str = "memory://"
     blobs: str = ""
     token_file: Path | None = None

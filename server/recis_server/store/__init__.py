@@ -2,5 +2,6 @@
 
 from recis_server.store.interface import Store
 from recis_server.store.open import open_store
+from recis_server.store.retention import Retention
 
-__all__ = ["Store", "open_store"]
+__all__ = ["Retention", "Store", "open_store"]

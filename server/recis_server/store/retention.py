@@ -3,8 +3,9 @@
 Owns which chunks are due; every slice is one short transaction. Must not know processes or the command line.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from recis_server.store.engine import Connection
@@ -21,6 +22,31 @@ class Retention:
 
     days: float | None = None
     projects: Mapping[str, float | None] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> "Retention":
+        """From `DAYS`, for all projects, and any number of `PROJECT=DAYS`; `forever` is a number of days too.
+
+        Raises:
+            ValueError: something else.
+        """
+        days: float | None = None
+        projects: dict[str, float | None] = {}
+        for text in texts:
+            project, equals, number = text.rpartition("=")
+            try:
+                kept = None if number == "forever" else float(number)
+            except ValueError:
+                kept = math.nan
+            if (equals and not project) or (kept is not None and not 0 <= kept < math.inf):
+                raise ValueError(
+                    f"--retain-raw: expected DAYS or PROJECT=DAYS, DAYS a number or 'forever', got {text!r}"
+                )
+            if equals:
+                projects[project] = kept
+            else:
+                days = kept
+        return cls(days, projects)
 
     def days_of(self, project: str) -> float | None:
         """How long this project's are kept."""
