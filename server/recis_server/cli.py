@@ -34,7 +34,19 @@ from recis_server.store.interface import TokenRow
 __all__ = ["main"]
 
 BAD_USAGE = 2
-_SERVE_FIELDS = ("host", "port", "data", "store", "bus", "blobs", "token_file", "root_path", "insecure", "allow_host")
+_SERVE_FIELDS = (
+    "host",
+    "port",
+    "data",
+    "store",
+    "retain_raw",
+    "bus",
+    "blobs",
+    "token_file",
+    "root_path",
+    "insecure",
+    "allow_host",
+)
 
 
 class _Parser(argparse.ArgumentParser):

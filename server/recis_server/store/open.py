@@ -39,12 +39,26 @@ def open_store(
 
 
 def open_engine(url: str) -> Engine:
-    """The engine of `sqlite:///PATH` (four slashes for an absolute path); it still has to be opened.
+    """The engine of `sqlite:///PATH` (four slashes for an absolute path) or `postgresql://…`; not open yet.
 
     Raises:
-        ValueError: a scheme that no store of this version serves, or no path.
+        ValueError: a scheme that no store of this version serves, no path, or a driver that is not installed.
     """
+    if url.startswith(("postgresql://", "postgres://")):
+        return _open_postgres(url)
     path = unquote(url.removeprefix(_PREFIX))
     if not url.startswith(_PREFIX) or not path:
-        raise ValueError(f"--store: expected sqlite:///PATH, got {url!r}")
+        # Whatever it is may hold a password.
+        raise ValueError(f"--store: expected sqlite:///PATH or postgresql://…, got {url.split('@')[-1][:80]!r}")
     return SqliteEngine(Path(path))
+
+
+def _open_postgres(url: str) -> Engine:
+    try:
+        # Its driver is an extra: most servers do without.
+        from recis_server.store.postgres import PostgresEngine
+    except ImportError as error:
+        raise ValueError(
+            f"--store: expected PostgreSQL's driver to be installed (pip install 'recis-monitor[postgres]'): {error}"
+        ) from error
+    return PostgresEngine(url)

@@ -5,7 +5,7 @@ must not know threads, buckets or who asks.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,8 @@ WINDOW_ROWS = 65_536
 FIRST_STEP, LAST_STEP = -(2**63), 2**63 - 1
 
 _HOT = """
-SELECT f.attempt, f.steps, f.times, substr(f.data, k.position * f.num_rows * 8 + 1, f.num_rows * 8)
+SELECT f.attempt, f.steps, f.times,
+    substr(f.data, CAST(k.position * f.num_rows * 8 + 1 AS INTEGER), CAST(f.num_rows * 8 AS INTEGER))
 FROM keyset AS k JOIN frame AS f ON f.run_id = k.run_id AND f.keyset = k.keyset
 WHERE k.run_id = ? AND k.series = ? AND f.hi >= ? AND f.lo < ?
 ORDER BY f.id
@@ -120,14 +121,20 @@ class Segment:
     superseded: bool
     chunks: tuple[ChunkPlace, ...]
     hot: Rows
+    decoded: dict[int, Rows] = field(default_factory=dict, compare=False)
 
     def rows(self, connection: Connection, chunks: Sequence[ChunkPlace] | None = None) -> Rows:
         """All rows of the segment, or those of some of its chunks and the hot ones; decodes the chunks."""
-        cold = [
-            read_chunk(connection, self.run, self.series, self.attempt, chunk.lo)
-            for chunk in (self.chunks if chunks is None else chunks)
-        ]
+        cold = [self._cold(connection, chunk) for chunk in (self.chunks if chunks is None else chunks)]
         return Rows.join([Rows.join(cold).between(self.low, self.high), self.hot])
+
+    def _cold(self, connection: Connection, chunk: ChunkPlace) -> Rows:
+        # Chunks at the edges are read twice: for where the range ends, and for their rows.
+        if self.low <= chunk.lo and chunk.hi < self.high:
+            return read_chunk(connection, self.run, self.series, self.attempt, chunk.lo)
+        if chunk.lo not in self.decoded:
+            self.decoded[chunk.lo] = read_chunk(connection, self.run, self.series, self.attempt, chunk.lo)
+        return self.decoded[chunk.lo]
 
 
 def series_names(connection: Connection, run_id: str) -> list[tuple[int, int, str]]:

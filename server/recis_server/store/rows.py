@@ -112,7 +112,7 @@ def _run(connection: Connection, row: tuple[Any, ...]) -> RunRow:
     (last_step, tags, notes, config, points, missing) = row[8:]
     ranks = [rank for (rank,) in connection.execute("SELECT DISTINCT rank FROM stream WHERE run_id = ?", (run_id,))]
     (dropped,) = connection.execute(
-        "SELECT coalesce(sum(dropped), 0) FROM stream WHERE run_id = ?", (run_id,)
+        "SELECT CAST(coalesce(sum(dropped), 0) AS BIGINT) FROM stream WHERE run_id = ?", (run_id,)
     ).fetchone()
     places = attempt_places(connection, run_id)
     last = connection.execute(

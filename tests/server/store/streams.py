@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from recis_server.store.interface import StoredFrame, StreamRow
 from recis_server.store.sql import SqlStore
-from recis_server.store.sqlite import SqliteEngine
 
 from recis.wire.codec import column
 from recis.wire.messages import Frame, FrameRecord, Hello, Points
+from tests.server.store.engines import engine_of
 
 SECOND = 1_000_000_000
 
@@ -25,7 +25,7 @@ def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[SqlStore]:
     """The store of `folder`, open."""
-    store = SqlStore(SqliteEngine(folder / "recis.db"))
+    store = SqlStore(engine_of(folder))
     await store.open()
     try:
         yield store

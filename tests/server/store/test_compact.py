@@ -20,10 +20,10 @@ from recis_server.store.frames import FrameBatch
 from recis_server.store.interface import PointsSlice
 from recis_server.store.points import read_points
 from recis_server.store.registration import delete_run, delete_slice, register
-from recis_server.store.sqlite import SqliteEngine
 
 from recis.wire.codec import column
 from recis.wire.messages import Hello, Points
+from tests.server.store.engines import engine_of
 from tests.server.store.streams import frame, greeting
 
 HOUR = 3600 * 10**9
@@ -54,17 +54,19 @@ class Store:
     """The tables of one file with the functions of the write thread and the keeper, called by hand."""
 
     def __init__(self, folder: Path) -> None:
-        self.engine = SqliteEngine(folder / "recis.db")
+        self.engine = engine_of(folder)
         self.engine.open(exclusive=True)
         self.writer = self.engine.connect_writer()
-        self.writer.execute("PRAGMA synchronous=OFF")
         self.reader = self.engine.connect_reader()
         self.compactor = self.engine.connect_writer()
-        self.compactor.execute("PRAGMA synchronous=OFF")
         self.batch = FrameBatch(self.engine.failures)
         self.numbers: dict[tuple[int, int], int] = defaultdict(int)
         self.truth: Truth = defaultdict(lambda: defaultdict(dict))
         self.arrivals = 0
+        # What a failed example has left.
+        delete_run(self.writer, "r", 1)
+        while delete_slice(self.writer, "r"):
+            pass
         for attempt in range(3):
             register(self.writer, hello_of(attempt, 0), 1000 * HOUR)
 
@@ -79,7 +81,7 @@ class Store:
         }
         flat = [value for one in columns.values() for value in one]
         record = Points(keys, column(steps, "<i8"), column(steps, "<i8"), column(flat, "<f8"))
-        self.writer.execute("BEGIN IMMEDIATE")
+        self.engine.begin_write(self.writer)
         row = register(self.writer, hello_of(attempt, rank), 1000 * HOUR)
         self.batch.forget_run("r")
         self.numbers[attempt, rank] += 1
@@ -167,9 +169,17 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(REPORTS, st.data(), st.integers(-120, 300), st.integers(1, 300), st.integers(1, 40))
 def test_readers_see_the_same_before_during_and_after(
-    tmp_path_factory: pytest.TempPathFactory, reports: Any, data: st.DataObject, start: int, length: int, most: int
+    every_engine: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    reports: Any,
+    data: st.DataObject,
+    start: int,
+    length: int,
+    most: int,
 ) -> None:
-    with opened(tmp_path_factory.mktemp("store")) as store:
+    # One database for all examples, each of which leaves it empty, where making one takes long.
+    folder = tmp_path_factory.mktemp("store") if every_engine == "sqlite" else Path(every_engine)
+    with opened(folder) as store:
         for report in reports:
             store.report(*report)
             for _ in range(data.draw(st.integers(0, 2))):
@@ -205,6 +215,7 @@ def assert_whole(connection: Connection) -> None:
     assert set(connection.execute("SELECT series, attempt, level, lo FROM pyramid").fetchall()) == cells
 
 
+@pytest.mark.usefixtures("every_engine")
 def test_series_that_are_reported_together_share_their_steps(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         for part in range(4):
@@ -215,6 +226,7 @@ def test_series_that_are_reported_together_share_their_steps(tmp_path: Path) -> 
         assert (chunks, store.count("axis")) == (6, 3)
 
 
+@pytest.mark.usefixtures("every_engine")
 def test_what_is_not_worth_it_is_left_alone(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         assert find_work(store.reader, 1000 * HOUR) == []
@@ -227,6 +239,7 @@ def test_what_is_not_worth_it_is_left_alone(tmp_path: Path) -> None:
         assert find_work(store.reader, updated_ns) == ["r"]
 
 
+@pytest.mark.usefixtures("every_engine")
 def test_a_run_that_is_deleted_meanwhile_stays_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(tmp_path) as store:
         store.report(0, 0, ("loss",), 0, 1, 10, 0.5)
@@ -238,7 +251,7 @@ def test_a_run_that_is_deleted_meanwhile_stays_deleted(tmp_path: Path, monkeypat
             delete_run(connection, "r", 1)
             while delete_slice(connection, "r"):
                 pass
-            connection.execute("BEGIN IMMEDIATE")
+            store.engine.begin_write(connection)
             return apply(connection, change)
 
         monkeypatch.setattr(compacting, "_apply", late)

@@ -1,9 +1,12 @@
 from pathlib import Path
 
+import pytest
 from recis_server.store.interface import CommandRow, RankResult
 
 from recis.wire.messages import Declare, Result
 from tests.server.store.streams import frame, greeting, opened, run
+
+pytestmark = pytest.mark.usefixtures("every_engine")
 
 
 def command(name: str = "c1", value: int = 200) -> CommandRow:

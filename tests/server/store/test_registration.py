@@ -1,7 +1,12 @@
 from pathlib import Path
 
+import pytest
+
 from recis.wire.messages import Declare, Status
 from tests.server.store.streams import frame, greeting, opened, points, read, run
+
+pytestmark = pytest.mark.usefixtures("every_engine")
+
 
 HOUR = 3600 * 10**9
 

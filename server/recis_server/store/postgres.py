@@ -1,0 +1,227 @@
+"""PostgreSQL as an engine: the tables of `schema` in its dialect, one lock, connections that come back.
+
+Owns the driver, the dialect and the partitions; must not know rows. A URL is libpq's, and may say `partitions=N`: then
+the large tables are hash-partitioned by run when they are made.
+"""
+
+import contextlib
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import psycopg
+
+from recis_server.errors import StoreError
+from recis_server.store.engine import Connection, Cursor
+from recis_server.store.schema import MIGRATIONS, SCHEMA_VERSION
+
+__all__ = ["PostgresEngine"]
+
+CONNECT_S = 10
+MAX_PARTITIONS = 1024
+_SERVER_LOCK, _WRITE_LOCK = 0x7265636973_01, 0x7265636973_02
+"""Advisory locks of a database: for as long as a server lives, and for as long as a transaction writes."""
+_PARTITIONED = ("frame", "chunk", "axis", "pyramid", "series", "keyset")
+
+
+class PostgresEngine:
+    """See the module and `engine.Engine`.
+
+    Args:
+        url: `postgresql://USER:PASSWORD@HOST:PORT/NAME`, the database exists.
+
+    Raises:
+        ValueError: `partitions` is not a number from 1 to 1024.
+    """
+
+    failures: tuple[type[Exception], ...] = (psycopg.Error,)
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        number = options.pop("partitions", "0")
+        if not (number.isascii() and number.isdigit() and len(number) < 5 and int(number) <= MAX_PARTITIONS):
+            raise ValueError(f"--store: expected partitions=N with N up to {MAX_PARTITIONS}, got {number[:80]!r}")
+        self._num_partitions = int(number)
+        self._url = urlunsplit(parts._replace(query=urlencode(options)))
+        # What messages call it; the whole URL may hold a password.
+        self._place = f"PostgreSQL at {parts.hostname or 'the local socket'}, database {parts.path.lstrip('/') or '?'}"
+        self._guard: _Connection | None = None
+
+    def open(self, *, exclusive: bool) -> None:
+        """See `Engine.open`."""
+        try:
+            if exclusive:
+                self._guard = self._connect()
+                self._take_lock(self._guard)
+            connection = self._connect()
+            try:
+                self._migrate(connection)
+            finally:
+                connection.close()
+        except psycopg.Error as error:
+            self.close()
+            raise StoreError(f"expected a database that can be written, got {self._place}: {error}") from error
+        except StoreError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.close()
+
+    def connect_writer(self) -> Connection:
+        """See `Engine.connect_writer`."""
+        return self._connect()
+
+    def connect_reader(self) -> Connection:
+        """See `Engine.connect_reader`."""
+        return self._connect()
+
+    def begin_write(self, connection: Connection) -> None:
+        """See `Engine.begin_write`."""
+        assert isinstance(connection, _Connection)
+        if self._guard is not None and self._guard.restore():
+            # The database was away, and with it the lock: perhaps another server has it now.
+            self._take_lock(self._guard)
+        connection.restore()
+        connection.execute("BEGIN")
+        connection.execute("SELECT pg_advisory_xact_lock(?)", (_WRITE_LOCK,))
+
+    def begin_read(self, connection: Connection) -> None:
+        """See `Engine.begin_read`."""
+        assert isinstance(connection, _Connection)
+        connection.restore()
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def rollback(self, connection: Connection) -> None:
+        """See `Engine.rollback`."""
+        with contextlib.suppress(psycopg.Error):
+            connection.execute("ROLLBACK")
+
+    def give_back(self, connection: Connection) -> bool:
+        """See `Engine.give_back`; the database's own vacuum does it."""
+        del connection
+        return False
+
+    def _connect(self) -> "_Connection":
+        return _Connection(self._url)
+
+    def _take_lock(self, connection: "_Connection") -> None:
+        (taken,) = connection.execute("SELECT pg_try_advisory_lock(?)", (_SERVER_LOCK,)).fetchone()
+        if not taken:
+            connection.close()
+            raise StoreError(f"expected a store for this server alone, {self._place} has another server")
+
+    def _migrate(self, connection: "_Connection") -> None:
+        connection.execute("BEGIN")
+        connection.execute("SELECT pg_advisory_xact_lock(?)", (_WRITE_LOCK,))
+        connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
+        (version,) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self._place} was written by a newer version: expected schema version {SCHEMA_VERSION} or older,"
+                f" got {version}"
+            )
+        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+            connection.script(_speak(script, self._num_partitions))
+            connection.execute("INSERT INTO schema_version (version) VALUES (?)", (number,))
+        connection.execute("COMMIT")
+
+
+class _Connection:
+    """`engine.Connection` on psycopg; binary, because columns of points are."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._raw = self._open()
+
+    def _open(self) -> "psycopg.Connection[tuple[Any, ...]]":
+        return psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_S)
+
+    def restore(self) -> bool:
+        """Connects again when the connection has broken, outside of transactions only; whether it had."""
+        if not self._raw.closed:
+            return False
+        self._raw = self._open()
+        return True
+
+    def execute(self, sql: str, values: Sequence[Any] = (), /) -> Cursor:
+        cursor = self._raw.cursor(binary=True)
+        try:
+            return cursor.execute(_translate(sql), [_storable(value) for value in values])
+        except psycopg.DataError as error:
+            # A value that fits in no column is its sender's fault, not the engine's.
+            raise ValueError(str(error)) from error
+
+    def executemany(self, sql: str, rows: Sequence[Sequence[Any]], /) -> None:
+        if not rows:
+            return
+        with self._raw.cursor(binary=True) as cursor:
+            try:
+                cursor.executemany(_translate(sql), [[_storable(value) for value in row] for row in rows])
+            except psycopg.DataError as error:
+                raise ValueError(str(error)) from error
+
+    def script(self, sql: str) -> None:
+        """Several statements without parameters."""
+        self._raw.execute(sql.encode())
+
+    def close(self) -> None:
+        self._raw.close()
+
+
+def _storable(value: Any) -> Any:
+    # Its text holds any character but this one, which says nothing.
+    return value.replace("\0", "") if isinstance(value, str) and "\0" in value else value
+
+
+@lru_cache(maxsize=512)
+def _translate(sql: str) -> bytes:
+    """`?` outside of quotes as the driver's placeholder."""
+    pieces = re.split(r"('[^']*')", sql.replace("%", "%%"))
+    return "".join(piece if piece.startswith("'") else piece.replace("?", "%s") for piece in pieces).encode()
+
+
+def _speak(script: str, num_partitions: int) -> str:
+    """A migration in the dialect of this engine."""
+    script = re.sub(r"--.*", "", script)
+    return "\n".join(_speak_one(statement.strip(), num_partitions) for statement in script.split(";"))
+
+
+def _speak_one(statement: str, num_partitions: int) -> str:
+    found = re.match(r"CREATE TABLE (\w+)", statement)
+    if found is None:
+        return f"{statement};"
+    table = found[1]
+    statement = statement.removesuffix(" WITHOUT ROWID")
+    before = after = ""
+    numbered = re.search(r"(\w+) INTEGER PRIMARY KEY", statement)
+    if numbered:
+        # A sequence, not an identity: partitions have none.
+        before = f"CREATE SEQUENCE {table}_{numbered[1]};\n"
+        default = f"{numbered[1]} BIGINT NOT NULL DEFAULT nextval('{table}_{numbered[1]}')"
+        statement = statement.replace(numbered[0], default)
+    for ours, theirs in (
+        (r"\bINTEGER\b", "BIGINT"),
+        (r"\bREAL\b", "DOUBLE PRECISION"),
+        (r"\bBLOB\b", "BYTEA"),
+        # Text in the order of its bytes, as the other engine has it.
+        (r"\bTEXT\b", 'TEXT COLLATE "C"'),
+    ):
+        statement = re.sub(ours, theirs, statement)
+    for column in re.findall(r"(\w+) BYTEA", statement):
+        # Columns of points are packed already, and parts of them are read.
+        after += f"ALTER TABLE {table} ALTER COLUMN {column} SET STORAGE EXTERNAL;\n"
+    if num_partitions and table in _PARTITIONED:
+        statement += " PARTITION BY HASH (run_id)"
+        for number in range(num_partitions):
+            after += (
+                f"CREATE TABLE {table}_{number} PARTITION OF {table}"
+                f" FOR VALUES WITH (MODULUS {num_partitions}, REMAINDER {number});\n"
+            )
+    return f"{before}{statement};\n{after}"

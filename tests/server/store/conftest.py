@@ -1,0 +1,45 @@
+"""Every engine for the tests that ask for it with `every_engine`: SQLite, PostgreSQL, PostgreSQL in partitions."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.postgres import PostgresServer, postgres_server
+from tests.server.store import engines
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the whole session."""
+    with postgres_server(tmp_path_factory.mktemp("postgres") / "server") as server:
+        yield server
+
+
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("postgres", marks=pytest.mark.slow),
+        pytest.param("postgres-partitioned", marks=pytest.mark.slow),
+    ]
+)
+def every_engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs the test on each engine."""
+    name: str = request.param
+    if name == "sqlite":
+        yield name
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    suffix = "?partitions=3" if name == "postgres-partitioned" else ""
+    urls: dict[Path, str] = {}
+
+    def place(folder: Path) -> str:
+        if folder not in urls:
+            urls[folder] = server.make_database() + suffix
+        return urls[folder]
+
+    engines.current.append(place)
+    try:
+        yield name
+    finally:
+        engines.current.pop()
