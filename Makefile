@@ -12,7 +12,7 @@ help: ## list the commands
 demo: $(STAMPS)/install $(STAMPS)/data ## train a recommender on real data and watch it; ARGS="--rate 20 --ranks 2"
 	$(BIN)/recis-monitor demo $(ARGS)
 
-test: lint $(STAMPS)/browser $(STAMPS)/data ## everything: checks, all tests, a real browser
+test: lint $(STAMPS)/browser $(STAMPS)/postgres $(STAMPS)/data ## everything: checks, all tests, a real browser
 	$(BIN)/python -m pytest $(ARGS)
 
 check: lint ## format, lint, types, rules and the fast tests
@@ -51,6 +51,10 @@ $(STAMPS)/data: $(STAMPS)/install
 
 $(STAMPS)/browser: $(STAMPS)/install
 	sh scripts/install_browser.sh $(BIN)/playwright
+	touch $@
+
+$(STAMPS)/postgres: $(STAMPS)/venv
+	sh scripts/install_postgres.sh
 	touch $@
 
 $(STAMPS)/node: $(STAMPS)/venv tests/web/package-lock.json

@@ -124,7 +124,7 @@ def test_three_attempts_sent_in_the_wrong_order_end_in_the_right_one(tmp_path: P
         address = address_of(server)
         for number in (2, 0, 1):
             assert sync(tmp_path / f"spool{number}", address).returncode == 0
-        newest = [0] * 40 + [1] * 20 + [2] * 10 + [1] * 10 + [0] * 10
+        newest = [0] * 40 + [1] * 20 + [2] * 10
         assert stored(address, "r", "loss") == [(step, number + step / 1000) for step, number in enumerate(newest)]
         assert [(one["attempt"], one["x"]) for one in ghosts(address)] == [
             (2, list(range(40, 90))),  # the first one

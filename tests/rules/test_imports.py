@@ -130,7 +130,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recis_server.__main__": {"recis_server.cli"},
 }
 
-LAZY: dict[str, str] = {}
+LAZY: dict[str, str] = {
+    "recis_server.store.open -> recis_server.store.postgres": "its driver is an extra that most servers do without",
+}
 """Imports of own modules inside functions, `importer -> imported`, with the reason beside it."""
 
 

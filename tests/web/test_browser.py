@@ -234,7 +234,7 @@ def test_a_run_that_was_started_again_shows_what_it_replaced_as_a_ghost(
     expect(page.get_by_role("status").filter(has_text=re.compile(r"^step 1\d\d: 0\.\d+$"))).to_have_count(1)
     with_ghost = plot.locator("canvas").screenshot()
     page.goto(f"{server}/compare?runs=twice")
-    expect(chart(page, "loss").get_by_role("img")).to_have_attribute("aria-label", re.compile(r"at step 199"))
+    expect(chart(page, "loss").get_by_role("img")).to_have_attribute("aria-label", re.compile(r"at step 179"))
     expect(chart(page, "loss").get_by_role("img")).not_to_have_attribute("aria-label", re.compile("superseded"))
     assert chart(page, "loss").locator("canvas").screenshot() != with_ghost
 
