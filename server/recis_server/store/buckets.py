@@ -15,6 +15,7 @@ from recis_server.store.codec import newest_rows
 
 __all__ = [
     "Buckets",
+    "Floats",
     "Points",
     "bucketize",
     "choose_width",

@@ -7,18 +7,18 @@ read transaction; must not know threads or who asks.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Literal
 
 import numpy as np
 
 from recis_server.errors import InvalidValue
 from recis_server.store.attempts import attempt_places
-from recis_server.store.buckets import Buckets, choose_width, coarsen, unfold
-from recis_server.store.chunks import decode_cells
+from recis_server.store.buckets import Buckets, Floats, choose_width, coarsen, unfold
+from recis_server.store.chunks import CELL_BYTES, decode_cells
 from recis_server.store.engine import Connection
 from recis_server.store.interface import ChartRead, ChartSeries
-from recis_server.store.points import ChunkPlace, Rows, Segment, read_segments
+from recis_server.store.points import ChunkPlaces, Rows, Segment, read_segments
 
 __all__ = ["MAX_POINTS", "read_chart"]
 
@@ -69,7 +69,7 @@ def read_chart(
     (commit,) = connection.execute("SELECT value FROM meta WHERE name = 'commit_number'").fetchone()
     firsts: dict[tuple[str, int], Mapping[int, int]] = {}
     lines = list(_read_lines(connection, run_id, keys, ranks, start, stop, firsts, superseded=superseded))
-    finest = max((_finest(segment) for line in lines for segment in line.segments), default=0)
+    finest = max((segment.chunks.finest() for line in lines for segment in line.segments), default=0)
     if finest == 0 and all(_least(line) <= (points or MAX_POINTS) for line in lines):
         rows = [Rows.join([segment.rows(connection) for segment in line.segments]) for line in lines]
         if points == 0 or all(len(one) <= points for one in rows):
@@ -138,14 +138,15 @@ def _end(connection: Connection, segment: Segment, place: Literal[0, -1]) -> int
     """The first (`place` 0) or last (-1) step of the segment, None when it has none."""
     hot = [int(segment.hot.steps[place])] if len(segment.hot) else []
     nearest: Callable[..., int] = min if place == 0 else max
-    for chunk in segment.chunks if place == 0 else reversed(segment.chunks):
-        end = chunk.lo if place == 0 else chunk.hi
+    ends = segment.chunks.lo if place == 0 else segment.chunks.hi
+    for number in range(len(ends)) if place == 0 else reversed(range(len(ends))):
+        end = int(ends[number])
         if not segment.low <= end < segment.high:
-            if chunk.axis is None:
+            if not segment.chunks.has_rows[number]:
                 # Single steps are gone: as far as the chunk reaches into the range.
                 end = min(max(end, segment.low), segment.high - 1)
             else:
-                steps = segment.rows(connection, [chunk]).steps
+                steps = segment.rows(connection, segment.chunks[number : number + 1]).steps
                 if len(steps) == 0:
                     continue
                 end = int(steps[place])
@@ -153,73 +154,63 @@ def _end(connection: Connection, segment: Segment, place: Literal[0, -1]) -> int
     return hot[0] if hot else None
 
 
-def _finest(segment: Segment) -> int:
-    """The level below which something of the segment is gone; 0 when all of it is there."""
-    return max((chunk.every_level()[0] for chunk in segment.chunks if chunk.axis is None), default=0)
-
-
 def _least(line: _Line) -> int:
     """Rows of chunks that lie inside, and hot ones: a hot row may only take the place of one of a chunk."""
-    return sum(
-        max(sum(chunk.num_rows for chunk in one.chunks if _inside(one, chunk)), len(one.hot)) for one in line.segments
-    )
-
-
-def _inside(segment: Segment, chunk: ChunkPlace) -> bool:
-    return segment.low <= chunk.lo and chunk.hi < segment.high
+    return sum(max(int(one.chunks.num_rows[one.inside()].sum()), len(one.hot)) for one in line.segments)
 
 
 def _read_buckets(connection: Connection, segments: Sequence[Segment], width: int) -> Buckets:
     most = width.bit_length() - 1
     pieces: list[Buckets] = []
-    order: list[np.ndarray[tuple[int], np.dtype[np.float64]]] = []
+    order: list[Floats] = []
     for segment in segments:
         for level, chunks in _by_level(segment, most):
-            for piece, places in _read_cells(connection, segment, level, chunks):
+            for piece, places in _read_pieces(connection, segment, level, chunks, width):
                 pieces.append(piece)
                 order.append(places)
     if not pieces:
         return unfold(Rows.join([]))
     columns = [np.concatenate(column) for column in zip(*(piece.columns() for piece in pieces), strict=True)]
-    # A cell stands where its chunk begins at the earliest: rows between two chunks come between their cells.
     rows = np.argsort(np.concatenate(order), kind="stable")
     return coarsen(Buckets(*(column[rows] for column in columns)), width)
 
 
-def _by_level(segment: Segment, most: int) -> Iterator[tuple[int | None, list[ChunkPlace]]]:
-    """The segment's chunks in order, those in a row that are read from one level together; None for raw ones."""
-    hot = segment.hot.steps
-    lows = np.searchsorted(hot, [chunk.lo for chunk in segment.chunks])
-    highs = np.searchsorted(hot, [chunk.hi for chunk in segment.chunks], side="right")
-    levels: list[int | None] = []
-    for chunk, below, above in zip(segment.chunks, lows.tolist(), highs.tolist(), strict=True):
-        clean = _inside(segment, chunk) and below == above
-        levels.append(chunk.coarsest(most) if clean or chunk.axis is None else None)
-    for level, group in groupby(zip(levels, segment.chunks, strict=True), lambda pair: pair[0]):
-        if level is not None:
-            yield level, [chunk for _, chunk in group]
+def _by_level(segment: Segment, most: int) -> Iterator[tuple[int, ChunkPlaces]]:
+    """The segment's chunks in order, those in a row that are read from one level together; level 0 is raw, and last."""
+    chunks, hot = segment.chunks, segment.hot.steps
+    is_clean = segment.inside() & (np.searchsorted(hot, chunks.lo) == np.searchsorted(hot, chunks.hi, side="right"))
+    levels = np.where(is_clean | ~chunks.has_rows, chunks.coarsest(most), 0)
+    edges = [0, *(np.flatnonzero(np.diff(levels)) + 1).tolist(), len(levels)]
+    for first, stop in pairwise(edges):
+        if first < stop and levels[first]:
+            yield int(levels[first]), chunks[first:stop]
     # Hot rows and raw chunks together: of equal steps the hot one counts.
-    yield None, [chunk for level, chunk in zip(levels, segment.chunks, strict=True) if level is None]
+    yield 0, chunks[levels == 0]
 
 
-def _read_cells(
-    connection: Connection, segment: Segment, level: int | None, chunks: Sequence[ChunkPlace]
-) -> Iterator[tuple[Buckets, np.ndarray[tuple[int], np.dtype[np.float64]]]]:
-    """Buckets, and the step that each stands at; None as level for the rows of the chunks and the hot ones."""
-    if level is None:
-        piece = unfold(segment.rows(connection, chunks))
-        if len(piece):
-            yield piece, piece.x
+def _read_pieces(
+    connection: Connection, segment: Segment, level: int, chunks: ChunkPlaces, width: int
+) -> Iterator[tuple[Buckets, Floats]]:
+    """Buckets of at most `width`, and the step that each stands at among others of the same bucket of `width`."""
+    if level == 0:
+        rows = unfold(segment.rows(connection, chunks))
+        if len(rows):
+            piece = coarsen(rows, width)
+            # Where cells come between rows of one bucket, its last row says whether it ends with a row or a cell.
+            yield piece, rows.x[np.searchsorted(rows.x, piece.x + width) - 1]
         return
-    found = connection.execute(
-        _CELLS, (segment.run, segment.series, segment.attempt, level, chunks[0].lo, chunks[-1].lo)
-    ).fetchall()
-    if found:
-        data = [cells for (cells,) in found]
-        cells = decode_cells(b"".join(data))
-        lows = np.repeat([float(chunk.lo) for chunk in chunks], [len(one) // 64 for one in data])
-        places = np.maximum(cells.x, lows)
-        inside = (cells.x + (1 << level) > segment.low) & (places < segment.high)
-        if not inside.all():
-            cells, places = Buckets(*(column[inside] for column in cells.columns())), places[inside]
-        yield cells, places
+    data = [
+        cells
+        for (cells,) in connection.execute(
+            _CELLS,
+            (segment.run, segment.series, segment.attempt, level, int(chunks.lo[0]), int(chunks.lo[-1])),
+        ).fetchall()
+    ]
+    cells = decode_cells(b"".join(data))
+    lows = np.repeat(chunks.lo.astype(np.float64), np.fromiter(map(len, data), np.int64, len(data)) // CELL_BYTES)
+    # A cell stands where its chunk begins at the earliest: rows between two chunks come between their cells.
+    places = np.maximum(cells.x, lows)
+    inside = (cells.x + (1 << level) > segment.low) & (places < segment.high)
+    if not inside.all():
+        cells, places = Buckets(*(column[inside] for column in cells.columns())), places[inside]
+    yield cells, places

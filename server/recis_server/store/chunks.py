@@ -13,6 +13,7 @@ import zstandard
 from recis_server.store.buckets import Buckets, Points, coarsen, unfold
 
 __all__ = [
+    "CELL_BYTES",
     "CHUNK_ROWS",
     "FIRST_LEVEL",
     "LEVEL_STEP",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 CHUNK_ROWS = 16_384
+CELL_BYTES = 64
 FIRST_LEVEL, LEVEL_STEP, LAST_LEVEL = 6, 3, 60
 """Cells of a pyramid cover 2^6, 2^9, … steps; bit i of a chunk's `levels` says that level 6 + 3 i is there."""
 _WORTH = 8

@@ -6,6 +6,7 @@ must not know threads, buckets or who asks.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,17 @@ from recis_server.store.codec import newest_rows
 from recis_server.store.engine import Connection
 from recis_server.store.interface import PointsSlice
 
-__all__ = ["ChunkPlace", "Rows", "Segment", "read_chunk", "read_points", "read_segments", "series_names", "windows"]
+__all__ = [
+    "ChunkPlace",
+    "ChunkPlaces",
+    "Rows",
+    "Segment",
+    "read_chunk",
+    "read_points",
+    "read_segments",
+    "series_names",
+    "windows",
+]
 
 WINDOW_ROWS = 65_536
 FIRST_STEP, LAST_STEP = -(2**63), 2**63 - 1
@@ -36,7 +47,7 @@ GROUP BY f.attempt
 """
 _COLD_FIRSTS = "SELECT attempt, min(lo) FROM chunk WHERE run_id = ? AND series = ? GROUP BY attempt"
 _COLD = """
-SELECT lo, hi, num_rows, levels, axis FROM chunk
+SELECT lo, hi, num_rows, levels, CASE WHEN axis IS NULL THEN 0 ELSE 1 END FROM chunk
 WHERE run_id = ? AND series = ? AND attempt = ? AND lo < ? AND hi >= ?
 ORDER BY lo
 """
@@ -99,10 +110,46 @@ class ChunkPlace:
         """Its levels, the finest first."""
         return [FIRST_LEVEL + LEVEL_STEP * bit for bit in range(self.levels.bit_length()) if self.levels >> bit & 1]
 
-    def coarsest(self, most: int) -> int | None:
-        """The highest of its levels up to `most`, None when all are higher."""
-        bits = self.levels & ((1 << max(0, (most - FIRST_LEVEL) // LEVEL_STEP + 1)) - 1)
-        return FIRST_LEVEL + LEVEL_STEP * (bits.bit_length() - 1) if bits else None
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlaces:
+    """The directory of some chunks in order of step, as int64 columns of equal length; see `ChunkPlace`.
+
+    Columns, because a long series has thousands of chunks and a chart looks at all of them. `has_rows` is bool.
+    """
+
+    lo: npt.NDArray[np.int64]
+    hi: npt.NDArray[np.int64]
+    num_rows: npt.NDArray[np.int64]
+    levels: npt.NDArray[np.int64]
+    has_rows: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.lo)
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[int, int, int, int, int]]) -> "ChunkPlaces":
+        """From the columns of `_COLD`."""
+        table = np.fromiter(chain.from_iterable(rows), np.int64, 5 * len(rows)).reshape(-1, 5)
+        lo, hi, num_rows, levels, has_rows = np.ascontiguousarray(table.T)
+        return cls(lo, hi, num_rows, levels, has_rows.astype(np.bool_))
+
+    def __getitem__(self, which: slice | npt.NDArray[np.bool_]) -> "ChunkPlaces":
+        return ChunkPlaces(
+            self.lo[which], self.hi[which], self.num_rows[which], self.levels[which], self.has_rows[which]
+        )
+
+    def coarsest(self, most: int) -> npt.NDArray[np.int64]:
+        """Of each the highest level up to `most`, 0 where all are higher."""
+        kinds, kind = np.unique(self.levels, return_inverse=True)
+        allowed = (1 << max(0, (most - FIRST_LEVEL) // LEVEL_STEP + 1)) - 1
+        bits = [(levels & allowed).bit_length() for levels in kinds.tolist()]
+        return np.asarray([FIRST_LEVEL + LEVEL_STEP * (n - 1) if n else 0 for n in bits], np.int64)[kind]
+
+    def finest(self) -> int:
+        """The level below which something is gone; 0 when all rows are there."""
+        gone = set(self.levels[~self.has_rows].tolist())
+        return max((FIRST_LEVEL + LEVEL_STEP * ((levels & -levels).bit_length() - 1) for levels in gone), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,22 +166,27 @@ class Segment:
     low: int
     high: int
     superseded: bool
-    chunks: tuple[ChunkPlace, ...]
+    chunks: ChunkPlaces
     hot: Rows
-    decoded: dict[int, Rows] = field(default_factory=dict, compare=False)
+    edges: dict[int, Rows] = field(default_factory=dict, compare=False)
 
-    def rows(self, connection: Connection, chunks: Sequence[ChunkPlace] | None = None) -> Rows:
+    def inside(self) -> npt.NDArray[np.bool_]:
+        """Which chunks have all of their steps in the segment."""
+        return (self.low <= self.chunks.lo) & (self.chunks.hi < self.high)
+
+    def rows(self, connection: Connection, chunks: ChunkPlaces | None = None) -> Rows:
         """All rows of the segment, or those of some of its chunks and the hot ones; decodes the chunks."""
-        cold = [self._cold(connection, chunk) for chunk in (self.chunks if chunks is None else chunks)]
+        chosen = self.chunks if chunks is None else chunks
+        cold = [self._cold(connection, lo, hi) for lo, hi in zip(chosen.lo.tolist(), chosen.hi.tolist(), strict=True)]
         return Rows.join([Rows.join(cold).between(self.low, self.high), self.hot])
 
-    def _cold(self, connection: Connection, chunk: ChunkPlace) -> Rows:
+    def _cold(self, connection: Connection, lo: int, hi: int) -> Rows:
         # Chunks at the edges are read twice: for where the range ends, and for their rows.
-        if self.low <= chunk.lo and chunk.hi < self.high:
-            return read_chunk(connection, self.run, self.series, self.attempt, chunk.lo)
-        if chunk.lo not in self.decoded:
-            self.decoded[chunk.lo] = read_chunk(connection, self.run, self.series, self.attempt, chunk.lo)
-        return self.decoded[chunk.lo]
+        if self.low <= lo and hi < self.high:
+            return read_chunk(connection, self.run, self.series, self.attempt, lo)
+        if lo not in self.edges:
+            self.edges[lo] = read_chunk(connection, self.run, self.series, self.attempt, lo)
+        return self.edges[lo]
 
 
 def series_names(connection: Connection, run_id: str) -> list[tuple[int, int, str]]:
@@ -181,7 +233,7 @@ def read_segments(
                 chunks = connection.execute(_COLD, (run_id, series, attempt, end, begin)).fetchall()
                 rows = hot.get(attempt, _NO_ROWS).between(begin, end)
                 if chunks or len(rows):
-                    cold = tuple(ChunkPlace(*chunk) for chunk in chunks)
+                    cold = ChunkPlaces.of(chunks)
                     into.append(Segment(run_id, series, attempt, begin, end, into is lost, cold, rows))
         limit = min(limit, firsts[attempt])
     return [*reversed(living), *reversed(lost)], firsts

@@ -117,12 +117,13 @@ CREATE TABLE axis (
     steps BLOB NOT NULL, times BLOB NOT NULL
 );
 CREATE UNIQUE INDEX axis_place ON axis (run_id, axis, num_chunks, last_ns);
--- One level of one chunk's buckets (`chunks.encode_cells`); `lo` is the chunk's.
+-- One level of one chunk's buckets (`chunks.encode_cells`); `lo` is the chunk's. Within its key: the cells of a level
+-- lie side by side, and a chart of thousands of chunks reads a few pages.
 CREATE TABLE pyramid (
     run_id TEXT NOT NULL, series INTEGER NOT NULL, attempt INTEGER NOT NULL, level INTEGER NOT NULL,
-    lo INTEGER NOT NULL, cells BLOB NOT NULL
-);
-CREATE UNIQUE INDEX pyramid_place ON pyramid (run_id, series, attempt, level, lo);
+    lo INTEGER NOT NULL, cells BLOB NOT NULL,
+    PRIMARY KEY (run_id, series, attempt, level, lo)
+) WITHOUT ROWID;
 -- Runs that are gone for everybody and whose rows are still being removed.
 CREATE TABLE deletion (run_id TEXT PRIMARY KEY, asked_ns INTEGER NOT NULL) WITHOUT ROWID;
 DROP INDEX frame_range;

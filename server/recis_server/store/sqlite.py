@@ -15,6 +15,8 @@ from recis_server.store.schema import migrate
 
 __all__ = ["SqliteEngine"]
 
+_READER_KIB = 8192
+"""Pages that a reading connection keeps: the cells and the directory of a series of a hundred million points."""
 _FREED_PAGES = 256
 """Pages (4 KiB) that one piece of freed space has at most."""
 
@@ -74,7 +76,9 @@ class SqliteEngine:
     def connect_reader(self) -> sqlite3.Connection:
         """See `Engine.connect_reader`."""
         uri = f"{self._path.absolute().as_uri()}?mode=ro"
-        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
+        connection.execute(f"PRAGMA cache_size=-{_READER_KIB}")
+        return connection
 
     def begin_write(self, connection: Connection) -> None:
         """See `Engine.begin_write`."""
