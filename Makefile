@@ -42,7 +42,7 @@ $(STAMPS)/torch: $(STAMPS)/venv
 	touch $@
 
 $(STAMPS)/install: $(STAMPS)/torch pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[server,postgres,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[server,scale,dev]'
 	touch $@
 
 $(STAMPS)/data: $(STAMPS)/install

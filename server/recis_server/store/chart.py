@@ -13,12 +13,12 @@ from typing import Literal
 import numpy as np
 
 from recis_server.errors import InvalidValue
-from recis_server.store.attempts import attempt_places
 from recis_server.store.buckets import Buckets, Floats, choose_width, coarsen, unfold
 from recis_server.store.chunks import CELL_BYTES, decode_cells
+from recis_server.store.codec import NO_ROWS, Rows
 from recis_server.store.engine import Connection
 from recis_server.store.interface import ChartRead, ChartSeries
-from recis_server.store.points import ChunkPlaces, Rows, Segment, read_segments
+from recis_server.store.points import ChunkPlaces, Segment, read_segments
 
 __all__ = ["MAX_POINTS", "read_chart"]
 
@@ -103,21 +103,25 @@ def _read_lines(
     superseded: bool,
 ) -> Iterator[_Line]:
     """The lines in the order of the chart; notes in `firsts` what `ChartRead` says of every series."""
-    places = attempt_places(connection, run_id)
+    candidates: dict[str, list[tuple[int, int]]] = {}
     for key in keys:
-        rows = connection.execute(
+        found = connection.execute(
             "SELECT series, rank FROM series WHERE run_id = ? AND key = ? ORDER BY rank", (run_id, key)
         ).fetchall()
-        for series, rank in rows:
-            if ranks is not None and ranks != "lowest" and rank not in ranks:
-                continue
-            segments, firsts[key, rank] = read_segments(
-                connection, run_id, series, places, start, stop, superseded=superseded
-            )
-            lines = [_Line(key, rank, group, first, last) for group, first, last in _apart(connection, segments)]
-            yield from lines
-            if lines and ranks == "lowest":
-                break
+        candidates[key] = [one for one in found if ranks is None or ranks == "lowest" or one[1] in ranks]
+    lines: dict[str, list[_Line]] = {key: [] for key in keys}
+    while any(candidates.values()):
+        # All at once; or one rank after the other of the keys that have nothing in the range yet.
+        most = 1 if ranks == "lowest" else None
+        turn = {one: key for key, found in candidates.items() for one in found[:most]}
+        wanted = [series for series, _ in turn]
+        read = read_segments(connection, run_id, wanted, start, stop, superseded=superseded)
+        for (series, rank), key in turn.items():
+            segments, firsts[key, rank] = read[series]
+            lines[key] += [_Line(key, rank, group, first, last) for group, first, last in _apart(connection, segments)]
+        candidates = {key: found[1:] for key, found in candidates.items() if most and not lines[key]}
+    for key in keys:
+        yield from lines[key]
 
 
 def _apart(connection: Connection, segments: Sequence[Segment]) -> Iterator[tuple[Sequence[Segment], int, int]]:
@@ -169,7 +173,7 @@ def _read_buckets(connection: Connection, segments: Sequence[Segment], width: in
                 pieces.append(piece)
                 order.append(places)
     if not pieces:
-        return unfold(Rows.join([]))
+        return unfold(NO_ROWS)
     columns = [np.concatenate(column) for column in zip(*(piece.columns() for piece in pieces), strict=True)]
     rows = np.argsort(np.concatenate(order), kind="stable")
     return coarsen(Buckets(*(column[rows] for column in columns)), width)

@@ -4,12 +4,49 @@ Owns the order of truth for a step and what a JSON column holds; must not know S
 """
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["dump", "load", "newest_rows", "shorten"]
+__all__ = ["NO_ROWS", "Rows", "dump", "load", "newest_rows", "shorten"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Points of one series in one attempt in order of step, each step once; arrays of equal length n.
+
+    `steps` int64, `times` int64 ns, `values` float64.
+    """
+
+    steps: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def between(self, low: int, high: int) -> "Rows":
+        """Those of `low <= step < high`."""
+        first, stop = np.searchsorted(self.steps, (low, high))
+        return Rows(self.steps[first:stop], self.times[first:stop], self.values[first:stop])
+
+    @staticmethod
+    def join(parts: Sequence["Rows"]) -> "Rows":
+        """All of them; where two have the same step, the later part counts."""
+        whole = (NO_ROWS, *parts)
+        steps, times = np.concatenate([one.steps for one in whole]), np.concatenate([one.times for one in whole])
+        values = np.concatenate([one.values for one in whole])
+        # Most runs never go back: then rows are in order of step as they are.
+        if not bool((steps[1:] > steps[:-1]).all()):
+            rows = newest_rows(steps)
+            steps, times, values = steps[rows], times[rows], values[rows]
+        return Rows(steps, times, values)
+
+
+NO_ROWS = Rows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
 
 
 def newest_rows(steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

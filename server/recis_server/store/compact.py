@@ -25,9 +25,9 @@ from recis_server.store.chunks import (
     encode_values,
     make_cells,
 )
-from recis_server.store.codec import newest_rows
+from recis_server.store.codec import Rows, newest_rows
 from recis_server.store.engine import Connection, Engine
-from recis_server.store.points import ChunkPlace, Rows, read_chunk
+from recis_server.store.points import ChunkPlace, read_chunk
 
 __all__ = ["compact", "find_work"]
 

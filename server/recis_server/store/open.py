@@ -59,6 +59,6 @@ def _open_postgres(url: str) -> Engine:
         from recis_server.store.postgres import PostgresEngine
     except ImportError as error:
         raise ValueError(
-            f"--store: expected PostgreSQL's driver to be installed (pip install 'recis-monitor[postgres]'): {error}"
+            f"--store: expected PostgreSQL's driver to be installed (pip install 'recis-monitor[scale]'): {error}"
         ) from error
     return PostgresEngine(url)

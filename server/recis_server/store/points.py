@@ -13,14 +13,14 @@ import numpy.typing as npt
 
 from recis_server.store.attempts import attempt_places
 from recis_server.store.chunks import FIRST_LEVEL, LEVEL_STEP, decode_steps, decode_values
-from recis_server.store.codec import newest_rows
+from recis_server.store.codec import NO_ROWS, Rows
 from recis_server.store.engine import Connection
 from recis_server.store.interface import PointsSlice
+from recis_server.store.tail import Tail, read_tails
 
 __all__ = [
     "ChunkPlace",
     "ChunkPlaces",
-    "Rows",
     "Segment",
     "read_chunk",
     "read_points",
@@ -32,19 +32,6 @@ __all__ = [
 WINDOW_ROWS = 65_536
 FIRST_STEP, LAST_STEP = -(2**63), 2**63 - 1
 
-_HOT = """
-SELECT f.attempt, f.steps, f.times,
-    substr(f.data, CAST(k.position * f.num_rows * 8 + 1 AS INTEGER), CAST(f.num_rows * 8 AS INTEGER))
-FROM keyset AS k JOIN frame AS f ON f.run_id = k.run_id AND f.keyset = k.keyset
-WHERE k.run_id = ? AND k.series = ? AND f.hi >= ? AND f.lo < ?
-ORDER BY f.id
-"""
-_HOT_FIRSTS = """
-SELECT f.attempt, min(f.lo)
-FROM keyset AS k JOIN frame AS f ON f.run_id = k.run_id AND f.keyset = k.keyset
-WHERE k.run_id = ? AND k.series = ?
-GROUP BY f.attempt
-"""
 _COLD_FIRSTS = "SELECT attempt, min(lo) FROM chunk WHERE run_id = ? AND series = ? GROUP BY attempt"
 _COLD = """
 SELECT lo, hi, num_rows, levels, CASE WHEN axis IS NULL THEN 0 ELSE 1 END FROM chunk
@@ -55,42 +42,6 @@ _CHUNK = """
 SELECT a.steps, a.times, c.data FROM chunk AS c JOIN axis AS a ON a.run_id = c.run_id AND a.axis = c.axis
 WHERE c.run_id = ? AND c.series = ? AND c.attempt = ? AND c.lo = ?
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Points of one series in one attempt in order of step, each step once; arrays of equal length n.
-
-    `steps` int64, `times` int64 ns, `values` float64.
-    """
-
-    steps: npt.NDArray[np.int64]
-    times: npt.NDArray[np.int64]
-    values: npt.NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def between(self, low: int, high: int) -> "Rows":
-        """Those of `low <= step < high`."""
-        first, stop = np.searchsorted(self.steps, (low, high))
-        return Rows(self.steps[first:stop], self.times[first:stop], self.values[first:stop])
-
-    @staticmethod
-    def join(parts: Sequence["Rows"]) -> "Rows":
-        """All of them; where two have the same step, the later part counts."""
-        steps = np.concatenate([_NO_STEPS, *(part.steps for part in parts)])
-        times = np.concatenate([_NO_STEPS, *(part.times for part in parts)])
-        values = np.concatenate([_NO_VALUES, *(part.values for part in parts)])
-        # Most runs never go back: then rows are in order of step as they are.
-        if not bool((steps[1:] > steps[:-1]).all()):
-            rows = newest_rows(steps)
-            steps, times, values = steps[rows], times[rows], values[rows]
-        return Rows(steps, times, values)
-
-
-_NO_STEPS = np.empty(0, np.int64)
-_NO_VALUES = np.empty(0, np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,20 +150,18 @@ def series_names(connection: Connection, run_id: str) -> list[tuple[int, int, st
 def read_segments(
     connection: Connection,
     run_id: str,
-    series: int,
-    places: Mapping[int, int],
+    wanted: Sequence[int],
     start: int | None,
     stop: int | None,
     *,
     superseded: bool,
-) -> tuple[list[Segment], dict[int, int]]:
-    """The attempts of a series in order of time, what is superseded apart and last, and each attempt's first step.
+) -> dict[int, tuple[list[Segment], dict[int, int]]]:
+    """The attempts of some series in order of time, what is superseded apart and last, and each attempt's first step.
 
     Args:
         connection: in a read transaction.
         run_id: the run.
-        series: number of the series.
-        places: the run's attempts, `attempts.attempt_places`.
+        wanted: numbers of series; their hot frames are read together.
         start: first step, None for open.
         stop: the step after the last, None for open.
         superseded: whether to tell what newer attempts have gone back behind too.
@@ -220,10 +169,28 @@ def read_segments(
     # The engines' integers end there too: what lies beyond holds no step.
     low = FIRST_STEP if start is None else max(FIRST_STEP, min(start, LAST_STEP))
     high = LAST_STEP if stop is None else max(FIRST_STEP, min(stop, LAST_STEP))
+    places = attempt_places(connection, run_id)
+    tails = read_tails(connection, run_id, wanted, low, high)
+    return {
+        series: _segments(connection, run_id, series, places, low, high, tails[series], superseded=superseded)
+        for series in wanted
+    }
+
+
+def _segments(
+    connection: Connection,
+    run_id: str,
+    series: int,
+    places: Mapping[int, int],
+    low: int,
+    high: int,
+    tail: Tail,
+    *,
+    superseded: bool,
+) -> tuple[list[Segment], dict[int, int]]:
     firsts = dict(connection.execute(_COLD_FIRSTS, (run_id, series)).fetchall())
-    for attempt, first in connection.execute(_HOT_FIRSTS, (run_id, series)).fetchall():
+    for attempt, first in tail.firsts.items():
         firsts[attempt] = min(first, firsts.get(attempt, first))
-    hot = _read_hot(connection, run_id, series, low, high)
     living: list[Segment] = []
     lost: list[Segment] = []
     limit = high
@@ -231,7 +198,7 @@ def read_segments(
         for into, begin, end in ((living, low, limit), (lost, max(low, limit), high)):
             if begin < end and (into is living or superseded):
                 chunks = connection.execute(_COLD, (run_id, series, attempt, end, begin)).fetchall()
-                rows = hot.get(attempt, _NO_ROWS).between(begin, end)
+                rows = tail.rows.get(attempt, NO_ROWS).between(begin, end)
                 if chunks or len(rows):
                     cold = ChunkPlaces.of(chunks)
                     into.append(Segment(run_id, series, attempt, begin, end, into is lost, cold, rows))
@@ -239,26 +206,11 @@ def read_segments(
     return [*reversed(living), *reversed(lost)], firsts
 
 
-_NO_ROWS = Rows(_NO_STEPS, _NO_STEPS, _NO_VALUES)
-
-
-def _read_hot(connection: Connection, run_id: str, series: int, low: int, high: int) -> dict[int, Rows]:
-    frames: dict[int, list[tuple[bytes, bytes, bytes]]] = {}
-    for attempt, *columns in connection.execute(_HOT, (run_id, series, low, high)).fetchall():
-        frames.setdefault(attempt, []).append(columns)
-    hot: dict[int, Rows] = {}
-    for attempt, found in frames.items():
-        steps, times, values = (b"".join(column) for column in zip(*found, strict=True))
-        rows = Rows(np.frombuffer(steps, "<i8"), np.frombuffer(times, "<i8"), np.frombuffer(values, "<f8"))
-        hot[attempt] = Rows.join([rows])
-    return hot
-
-
 def read_chunk(connection: Connection, run_id: str, series: int, attempt: int, lo: int) -> Rows:
     """The rows of one chunk; none when retention has dropped them."""
     found = connection.execute(_CHUNK, (run_id, series, attempt, lo)).fetchone()
     if found is None:
-        return _NO_ROWS
+        return NO_ROWS
     steps, times, data = found
     return Rows(decode_steps(steps), decode_steps(times), decode_values(data))
 
@@ -280,13 +232,11 @@ def read_points(
     found = connection.execute(
         "SELECT series, rank FROM series WHERE run_id = ? AND key = ? ORDER BY rank", (run_id, key)
     ).fetchall()
-    places = attempt_places(connection, run_id)
-    slices: list[PointsSlice] = []
-    for series, rank in found:
-        if ranks is None or rank in ranks:
-            segments, _ = read_segments(connection, run_id, series, places, start, stop, superseded=superseded)
-            slices.extend(_slices(connection, key, rank, segments))
-    return tuple(slices)
+    wanted = {series: rank for series, rank in found if ranks is None or rank in ranks}
+    read = read_segments(connection, run_id, list(wanted), start, stop, superseded=superseded)
+    return tuple(
+        one for series, (segments, _) in read.items() for one in _slices(connection, key, wanted[series], segments)
+    )
 
 
 def _slices(connection: Connection, key: str, rank: int, segments: Sequence[Segment]) -> Iterator[PointsSlice]:
