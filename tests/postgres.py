@@ -3,8 +3,10 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,22 +33,31 @@ class PostgresServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._log = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
         self._num_databases = 0
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
-        # It refuses to run as root; another user must reach the folder.
-        self._as_user = ["runuser", "-u", USER, "--"] if os.getuid() == 0 else []
-        if self._as_user:
-            shutil.chown(folder, USER)
-            for parent in folder.parents:
-                if parent.stat().st_uid == os.getuid() and parent != Path("/"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
-        self._run(binary("initdb"), "--auth=trust", f"--username={USER}", "--no-instructions", "-D", "data")
+        # It refuses to run as root.
+        self._user = USER if os.getuid() == 0 else None
+        if self._user:
+            shutil.chown(folder, self._user)
+        options = ["--auth=trust", f"--username={USER}", "--no-instructions", "-D", "data"]
+        with self._run("initdb", *options) as process:
+            assert process.wait(60) == 0, self._log.read_text()
 
-    def _run(self, *command: str) -> None:
-        subprocess.run([*self._as_user, *command], cwd=self._folder, check=True, stdout=subprocess.DEVNULL)
+    def _run(self, program: str, *options: str) -> "subprocess.Popen[bytes]":
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                [binary(program), *options],
+                cwd=self._folder,
+                stdout=log,
+                stderr=log,
+                user=self._user,
+                group=self._user,
+                extra_groups=[] if self._user else None,
+            )
 
     def start(self) -> None:
         """Starts it and waits until it answers."""
@@ -57,23 +68,20 @@ class PostgresServer:
             "max_connections": 50,
         }
         options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
-        with (self._folder.parent / "postgres.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self._as_user, binary("postgres"), "-D", "data", *options], cwd=self._folder, stdout=log, stderr=log
-            )
+        self._process = self._run("postgres", "-D", "data", *options)
         for _ in range(600):
-            assert self._process.poll() is None, (self._folder.parent / "postgres.log").read_text()
+            assert self._process.poll() is None, self._log.read_text()
             with contextlib.suppress(psycopg.OperationalError):
                 psycopg.connect(self.url("postgres"), connect_timeout=2).close()
                 return
             time.sleep(0.05)
         raise AssertionError("PostgreSQL does not answer")
 
-    def stop(self, mode: str = "fast") -> None:
-        """Ends it, `fast` as an operator would, `immediate` as a crash would."""
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Ends it: SIGINT as an operator would, SIGQUIT as a crash would."""
         process, self._process = self._process, None
         if process is not None:
-            self._run(binary("pg_ctl"), "stop", "-m", mode, "-D", "data")
+            process.send_signal(how)
             process.wait(30)
 
     def url(self, database: str) -> str:
@@ -90,12 +98,13 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def postgres_server(folder: Path) -> Iterator[PostgresServer]:
+def postgres_server() -> Iterator[PostgresServer]:
     """A server that runs until the block ends."""
-    folder.mkdir()
-    server = PostgresServer(folder)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+    # Not below pytest's own folder, which only its owner may enter.
+    with tempfile.TemporaryDirectory(prefix="recis-postgres-") as folder:
+        server = PostgresServer(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()

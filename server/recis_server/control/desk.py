@@ -214,7 +214,7 @@ class Desk:
         """A rank has the command and will answer."""
         if command not in self._open.get(run, {}):
             return
-        row = await self._store.command_delivered(command, rank)
+        row = await self._store.command_delivered(run, command, rank)
         if row is not None:
             self._note(row)
             self._tell(row)
@@ -315,7 +315,7 @@ class Desk:
         return now_ns - row.requested_ns > (self._answer_ns if here else self._wait_ns)
 
     async def _expire(self, row: CommandRow) -> None:
-        expired = await self._store.expire_command(row.id)
+        expired = await self._store.expire_command(row.run, row.id)
         if expired is None:  # answered a moment ago
             self._open.get(row.run, {}).pop(row.id, None)
             return

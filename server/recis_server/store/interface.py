@@ -398,10 +398,10 @@ class Store(Protocol):
     async def add_command(self, command: CommandRow, actor: str) -> CommandRow:
         """Writes the command and its audit row in one transaction; with a known `id` returns what is there."""
 
-    async def command_delivered(self, command: str, rank: int) -> CommandRow | None:
+    async def command_delivered(self, run: str, command: str, rank: int) -> CommandRow | None:
         """Notes that the rank has seen the command; None when there is no such command."""
 
-    async def expire_command(self, command: str) -> CommandRow | None:
+    async def expire_command(self, run: str, command: str) -> CommandRow | None:
         """Ends a command that nobody answered; None when it has ended already."""
 
     async def commands(self, run: str, limit: int = 200) -> tuple[CommandRow, ...]:

@@ -46,7 +46,7 @@ def declare(connection: Connection, stream: StreamRow, record: Declare) -> None:
 
 def add(connection: Connection, command: CommandRow, actor: str) -> CommandRow:
     """Writes a command; one whose id is known is returned as it is."""
-    known = read(connection, command.id)
+    known = read(connection, command.run, command.id)
     if known is not None:
         return known
     connection.execute(
@@ -71,13 +71,13 @@ def add(connection: Connection, command: CommandRow, actor: str) -> CommandRow:
     return command
 
 
-def delivered(connection: Connection, command_id: str, rank: int) -> CommandRow | None:
+def delivered(connection: Connection, run_id: str, command_id: str, rank: int) -> CommandRow | None:
     """A rank has seen the command."""
-    command = read(connection, command_id)
+    command = read(connection, run_id, command_id)
     if command is None or command.ranks.get(rank, RankResult("applied")).state != "pending":
         return command
     _put_rank(connection, command.run, command_id, rank, RankResult("delivered"))
-    return _settle(connection, command_id, f"rank {rank}", "delivered", {})
+    return _settle(connection, run_id, command_id, f"rank {rank}", "delivered", {})
 
 
 def answer(connection: Connection, stream: StreamRow, record: Result) -> None:
@@ -86,8 +86,8 @@ def answer(connection: Connection, stream: StreamRow, record: Result) -> None:
         "UPDATE control SET value = ?, step = ? WHERE run_id = ? AND control = ? AND rank = ?",
         (dump(record.new), record.step, stream.run, record.control, stream.rank),
     )
-    command = read(connection, record.command)
-    if command is None or command.run != stream.run:
+    command = read(connection, stream.run, record.command)
+    if command is None:
         return
     result = RankResult(
         record.state, record.old, record.new, record.step, record.time_ns, shorten(record.message, MAX_TEXT_CHARS)
@@ -95,6 +95,7 @@ def answer(connection: Connection, stream: StreamRow, record: Result) -> None:
     _put_rank(connection, stream.run, record.command, stream.rank, result)
     _settle(
         connection,
+        stream.run,
         record.command,
         f"rank {stream.rank}",
         record.state,
@@ -102,19 +103,21 @@ def answer(connection: Connection, stream: StreamRow, record: Result) -> None:
     )
 
 
-def expire(connection: Connection, command_id: str) -> CommandRow | None:
+def expire(connection: Connection, run_id: str, command_id: str) -> CommandRow | None:
     """Ends a command that is still open; None when it is not."""
-    command = read(connection, command_id)
+    command = read(connection, run_id, command_id)
     if command is None or command.state not in ("pending", "delivered"):
         return None
-    connection.execute("UPDATE command SET state = 'expired' WHERE command_id = ?", (command_id,))
+    connection.execute("UPDATE command SET state = 'expired' WHERE run_id = ? AND command_id = ?", (run_id, command_id))
     _audit(connection, "server", command, "expired", before=command.state, after="expired")
-    return read(connection, command_id)
+    return read(connection, run_id, command_id)
 
 
-def read(connection: Connection, command_id: str) -> CommandRow | None:
+def read(connection: Connection, run_id: str, command_id: str) -> CommandRow | None:
     """One command with its ranks."""
-    row = connection.execute(f"SELECT {_FIELDS} FROM command WHERE command_id = ?", (command_id,)).fetchone()
+    row = connection.execute(
+        f"SELECT {_FIELDS} FROM command WHERE run_id = ? AND command_id = ?", (run_id, command_id)
+    ).fetchone()
     return None if row is None else _command(connection, row)
 
 
@@ -143,10 +146,10 @@ def _command(connection: Connection, row: tuple[Any, ...]) -> CommandRow:
 
 
 def _settle(
-    connection: Connection, command_id: str, actor: str, action: str, after: Mapping[str, Any]
+    connection: Connection, run_id: str, command_id: str, actor: str, action: str, after: Mapping[str, Any]
 ) -> CommandRow | None:
     """The command's state from its ranks': ended when all have, delivered when the first has it."""
-    command = read(connection, command_id)
+    command = read(connection, run_id, command_id)
     assert command is not None
     states = {result.state for result in command.ranks.values()}
     if states <= {"applied", "rejected"}:
@@ -155,9 +158,9 @@ def _settle(
         state = "expired"
     else:
         state = "pending" if states == {"pending"} else "delivered"
-    connection.execute("UPDATE command SET state = ? WHERE command_id = ?", (state, command_id))
+    connection.execute("UPDATE command SET state = ? WHERE run_id = ? AND command_id = ?", (state, run_id, command_id))
     _audit(connection, actor, command, action, before=command.state, after={"state": state, **after})
-    return read(connection, command_id)
+    return read(connection, run_id, command_id)
 
 
 def _put_rank(connection: Connection, run_id: str, command_id: str, rank: int, result: RankResult) -> None:

@@ -203,7 +203,7 @@ def _speak_one(statement: str, num_partitions: int) -> str:
     numbered = re.search(r"(\w+) INTEGER PRIMARY KEY", statement)
     if numbered:
         # A sequence, not an identity: partitions have none.
-        before = f"CREATE SEQUENCE {table}_{numbered[1]};\n"
+        before = f"CREATE SEQUENCE IF NOT EXISTS {table}_{numbered[1]};\n"
         default = f"{numbered[1]} BIGINT NOT NULL DEFAULT nextval('{table}_{numbered[1]}')"
         statement = statement.replace(numbered[0], default)
     for ours, theirs in (

@@ -238,8 +238,9 @@ def read_trace(connection: Connection, trace_id: str) -> TraceRow | None:
 def write_trace(connection: Connection, trace: TraceRow) -> None:
     """Adds a trace, or says all of it anew."""
     connection.execute(
-        f"INSERT INTO trace ({_TRACE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (trace_id) DO UPDATE SET"
-        " run_id = excluded.run_id, name = excluded.name, rank = excluded.rank, attempt = excluded.attempt,"
+        f"INSERT INTO trace ({_TRACE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (run_id, trace_id) DO UPDATE SET"
+        " name = excluded.name, rank = excluded.rank, attempt = excluded.attempt,"
         " step = excluded.step, size = excluded.size, sha256 = excluded.sha256, state = excluded.state,"
         " created_ns = excluded.created_ns, blob = excluded.blob, summary = excluded.summary",
         (

@@ -124,6 +124,31 @@ CREATE TABLE pyramid (
     lo INTEGER NOT NULL, cells BLOB NOT NULL,
     PRIMARY KEY (run_id, series, attempt, level, lo)
 ) WITHOUT ROWID;
+-- A command's id is its run's, and so is a trace's: no key spans runs.
+ALTER TABLE command RENAME TO command_1;
+DROP INDEX command_run;
+CREATE TABLE command (
+    seq INTEGER PRIMARY KEY, command_id TEXT NOT NULL, run_id TEXT NOT NULL, control TEXT NOT NULL,
+    value TEXT NOT NULL, state TEXT NOT NULL, requested_by TEXT NOT NULL, requested_ns INTEGER NOT NULL,
+    reason TEXT NOT NULL, apply_at_step INTEGER
+);
+INSERT INTO command SELECT * FROM command_1;
+DROP TABLE command_1;
+CREATE UNIQUE INDEX command_place ON command (run_id, command_id);
+CREATE INDEX command_run ON command (run_id, seq);
+ALTER TABLE trace RENAME TO trace_1;
+DROP INDEX trace_run;
+CREATE TABLE trace (
+    trace_id TEXT NOT NULL, run_id TEXT NOT NULL, name TEXT NOT NULL, rank INTEGER NOT NULL,
+    attempt INTEGER NOT NULL, step INTEGER NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL, state TEXT NOT NULL,
+    created_ns INTEGER NOT NULL, blob TEXT NOT NULL, summary TEXT NOT NULL,
+    PRIMARY KEY (run_id, trace_id)
+) WITHOUT ROWID;
+INSERT INTO trace SELECT * FROM trace_1;
+DROP TABLE trace_1;
+CREATE INDEX trace_run ON trace (run_id, created_ns);
+-- A download is asked for by the trace's id alone.
+CREATE INDEX trace_name ON trace (trace_id);
 -- Runs that are gone for everybody and whose rows are still being removed.
 CREATE TABLE deletion (run_id TEXT PRIMARY KEY, asked_ns INTEGER NOT NULL) WITHOUT ROWID;
 DROP INDEX frame_range;

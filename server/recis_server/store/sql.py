@@ -233,13 +233,13 @@ class SqlStore:
         """See `Store.add_command`."""
         return await self._writer.call(lambda connection: ledger.add(connection, command, actor))
 
-    async def command_delivered(self, command: str, rank: int) -> CommandRow | None:
+    async def command_delivered(self, run: str, command: str, rank: int) -> CommandRow | None:
         """See `Store.command_delivered`."""
-        return await self._writer.call(lambda connection: ledger.delivered(connection, command, rank))
+        return await self._writer.call(lambda connection: ledger.delivered(connection, run, command, rank))
 
-    async def expire_command(self, command: str) -> CommandRow | None:
+    async def expire_command(self, run: str, command: str) -> CommandRow | None:
         """See `Store.expire_command`."""
-        return await self._writer.call(lambda connection: ledger.expire(connection, command))
+        return await self._writer.call(lambda connection: ledger.expire(connection, run, command))
 
     async def commands(self, run: str, limit: int = 200) -> tuple[CommandRow, ...]:
         """See `Store.commands`."""
@@ -247,8 +247,7 @@ class SqlStore:
 
     async def command(self, run: str, command: str) -> CommandRow | None:
         """See `Store.command`."""
-        row = await self._read(lambda connection: ledger.read(connection, command))
-        return row if row is not None and row.run == run else None
+        return await self._read(lambda connection: ledger.read(connection, run, command))
 
     # --- traces, tokens
 

@@ -10,9 +10,9 @@ from tests.server.store import engines
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server for the whole session."""
-    with postgres_server(tmp_path_factory.mktemp("postgres") / "server") as server:
+    with postgres_server() as server:
         yield server
 
 

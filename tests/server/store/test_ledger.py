@@ -39,7 +39,7 @@ def test_a_command_goes_from_pending_to_applied(tmp_path: Path) -> None:
             await store.append(frame(zero, 1, declared(100)))
             await store.append(frame(one, 1, declared(100)))
             assert await store.add_command(command(), "control") == command()
-            delivered = await store.command_delivered("c1", 0)
+            delivered = await store.command_delivered("r", "c1", 0)
             assert delivered is not None
             assert (delivered.state, delivered.ranks[0].state, delivered.ranks[1].state) == (
                 "delivered",
@@ -95,12 +95,12 @@ def test_an_open_command_can_expire_once(tmp_path: Path) -> None:
         async with opened(tmp_path) as store:
             await store.register(greeting(), 1)
             await store.add_command(command(), "control")
-            expired = await store.expire_command("c1")
+            expired = await store.expire_command("r", "c1")
             assert expired is not None
             assert expired.state == "expired"
-            assert await store.expire_command("c1") is None
-            assert await store.expire_command("nobody") is None
-            assert await store.command_delivered("nobody", 0) is None
+            assert await store.expire_command("r", "c1") is None
+            assert await store.expire_command("r", "nobody") is None
+            assert await store.command_delivered("r", "nobody", 0) is None
 
     run(scenario)
 
@@ -111,9 +111,9 @@ def test_every_change_has_its_audit_row(tmp_path: Path) -> None:
             zero = await store.register(greeting(), 1)
             await store.append(frame(zero, 1, declared(100)))
             await store.add_command(command(), "anna")
-            await store.command_delivered("c1", 0)
+            await store.command_delivered("r", "c1", 0)
             await store.append(frame(zero, 2, result("applied", 200, 12)))
-            await store.expire_command("c1")
+            await store.expire_command("r", "c1")
             rows = await store._read(
                 lambda db: db.execute("SELECT actor, action, before FROM audit ORDER BY id").fetchall()
             )
