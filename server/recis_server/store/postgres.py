@@ -6,6 +6,7 @@ the large tables are hash-partitioned by run when they are made.
 
 import contextlib
 import re
+import time
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -13,13 +14,23 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import psycopg
 
-from recis_server.errors import StoreError
+from recis_server.errors import StoreError, StoreUnavailable
 from recis_server.store.engine import Connection, Cursor
 from recis_server.store.schema import MIGRATIONS, SCHEMA_VERSION
 
 __all__ = ["PostgresEngine"]
 
 CONNECT_S = 10
+TAKE_OVER_S = 5.0
+"""For how long the lock of a server that has just ended, or was killed, may still be held: its backend ends later."""
+_SESSION = (
+    # As the other engine: who waits for the write lock for longer fails, and tries again.
+    "SET lock_timeout = '10s'",
+    # A server whose machine or network is gone holds its locks no longer than this.
+    "SET tcp_keepalives_idle = 10",
+    "SET tcp_keepalives_interval = 5",
+    "SET tcp_keepalives_count = 4",
+)
 MAX_PARTITIONS = 1024
 _SERVER_LOCK, _WRITE_LOCK = 0x7265636973_01, 0x7265636973_02
 """Advisory locks of a database: for as long as a server lives, and for as long as a transaction writes."""
@@ -48,47 +59,57 @@ class PostgresEngine:
         self._url = urlunsplit(parts._replace(query=urlencode(options)))
         # What messages call it; the whole URL may hold a password.
         self._place = f"PostgreSQL at {parts.hostname or 'the local socket'}, database {parts.path.lstrip('/') or '?'}"
-        self._guard: _Connection | None = None
+        self._owner: _Connection | None = None
 
     def open(self, *, exclusive: bool) -> None:
         """See `Engine.open`."""
         try:
-            if exclusive:
-                self._guard = self._connect()
-                self._take_lock(self._guard)
-            connection = self._connect()
+            connection = _Connection(self._url, is_owner=exclusive)
             try:
+                if exclusive:
+                    self._take_lock(connection)
                 self._migrate(connection)
-            finally:
+            except BaseException:
                 connection.close()
+                raise
         except psycopg.Error as error:
-            self.close()
             raise StoreError(f"expected a database that can be written, got {self._place}: {error}") from error
-        except StoreError:
-            self.close()
-            raise
+        if exclusive:
+            self._owner = connection
+        else:
+            connection.close()
 
     def close(self) -> None:
         """See `Engine.close`."""
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            guard.close()
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.close()
 
     def connect_writer(self) -> Connection:
-        """See `Engine.connect_writer`."""
-        return self._connect()
+        """See `Engine.connect_writer`; of a server's engine the first one holds the lock.
+
+        Who holds the lock and who writes is one session: a server that has lost it cannot write with what it has left.
+        """
+        owner, self._owner = self._owner, None
+        return owner or _Connection(self._url)
 
     def connect_reader(self) -> Connection:
         """See `Engine.connect_reader`."""
-        return self._connect()
+        return _Connection(self._url)
 
     def begin_write(self, connection: Connection) -> None:
-        """See `Engine.begin_write`."""
+        """See `Engine.begin_write`.
+
+        Raises:
+            StoreUnavailable: the connection was lost, and another server has taken over.
+        """
         assert isinstance(connection, _Connection)
-        if self._guard is not None and self._guard.restore():
-            # The database was away, and with it the lock: perhaps another server has it now.
-            self._take_lock(self._guard)
-        connection.restore()
+        if connection.restore() and connection.is_owner:
+            try:
+                self._take_lock(connection)
+            except StoreError as error:
+                # Not lost for good: the other may end, and nothing that clients keep has been acknowledged.
+                raise StoreUnavailable(error.message) from error
         connection.execute("BEGIN")
         connection.execute("SELECT pg_advisory_xact_lock(?)", (_WRITE_LOCK,))
 
@@ -108,14 +129,13 @@ class PostgresEngine:
         del connection
         return False
 
-    def _connect(self) -> "_Connection":
-        return _Connection(self._url)
-
     def _take_lock(self, connection: "_Connection") -> None:
-        (taken,) = connection.execute("SELECT pg_try_advisory_lock(?)", (_SERVER_LOCK,)).fetchone()
-        if not taken:
-            connection.close()
-            raise StoreError(f"expected a store for this server alone, {self._place} has another server")
+        deadline = time.monotonic() + TAKE_OVER_S
+        while not connection.execute("SELECT pg_try_advisory_lock(?)", (_SERVER_LOCK,)).fetchone()[0]:
+            if time.monotonic() > deadline:
+                connection.close()
+                raise StoreError(f"expected a store for this server alone, {self._place} has another server")
+            time.sleep(0.05)
 
     def _migrate(self, connection: "_Connection") -> None:
         connection.execute("BEGIN")
@@ -136,12 +156,19 @@ class PostgresEngine:
 class _Connection:
     """`engine.Connection` on psycopg; binary, because columns of points are."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, is_owner: bool = False) -> None:
+        self.is_owner = is_owner
         self._url = url
         self._raw = self._open()
 
     def _open(self) -> "psycopg.Connection[tuple[Any, ...]]":
-        return psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_S)
+        raw = psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_S)
+        try:
+            raw.execute("; ".join(_SESSION))
+        except BaseException:
+            raw.close()
+            raise
+        return raw
 
     def restore(self) -> bool:
         """Connects again when the connection has broken, outside of transactions only; whether it had."""
