@@ -66,6 +66,9 @@ class PostgresServer:
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": str(self._folder),
             "max_connections": 50,
+            # Processes are killed here, never the machine.
+            "fsync": "off",
+            "full_page_writes": "off",
         }
         options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
         self._process = self._run("postgres", "-D", "data", *options)

@@ -76,7 +76,8 @@ def load(text: str) -> Any:
 
 
 def shorten(text: str, limit: int) -> str:
-    """At most `limit` characters, with an ellipsis where some were cut."""
+    """At most `limit` characters, an ellipsis where some were cut, a mark for U+0000, which not every engine holds."""
+    text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
