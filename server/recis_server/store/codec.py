@@ -76,7 +76,8 @@ def load(text: str) -> Any:
 
 
 def shorten(text: str, limit: int) -> str:
-    """At most `limit` characters, with an ellipsis where some were cut."""
+    """At most `limit` characters, an ellipsis where some were cut; without NUL, which not every engine can hold."""
+    text = text.replace("\0", "")
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

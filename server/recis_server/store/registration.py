@@ -109,7 +109,7 @@ def update_run(
         "UPDATE run SET name = coalesce(?, name), tags = coalesce(?, tags), notes = coalesce(?, notes)"
         " WHERE run_id = ?",
         (
-            name,
+            None if name is None else shorten(name, MAX_NAME_CHARS),
             None if tags is None else dump(list(tags)),
             None if notes is None else shorten(notes, MAX_TEXT_CHARS),
             run_id,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from recis_server.store import compact as compacting
 from recis_server.store.buckets import bucketize, choose_width
@@ -166,36 +166,34 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compacting, "UNIT_POINTS", 150)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(REPORTS, st.data(), st.integers(-120, 300), st.integers(1, 300), st.integers(1, 40))
 def test_readers_see_the_same_before_during_and_after(
-    every_engine: str,
-    tmp_path_factory: pytest.TempPathFactory,
-    reports: Any,
-    data: st.DataObject,
-    start: int,
-    length: int,
-    most: int,
+    every_engine: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    # One database for all examples, each of which leaves it empty, where making one takes long.
-    folder = tmp_path_factory.mktemp("store") if every_engine == "sqlite" else Path(every_engine)
-    with opened(folder) as store:
-        for report in reports:
-            store.report(*report)
-            for _ in range(data.draw(st.integers(0, 2))):
-                store.compact()
+    @settings(deadline=None, max_examples=150 if every_engine == "sqlite" else 50)
+    @given(REPORTS, st.data(), st.integers(-120, 300), st.integers(1, 300), st.integers(1, 40))
+    def check(reports: Any, data: st.DataObject, start: int, length: int, most: int) -> None:
+        # One database for all examples, each of which leaves it empty, where making one takes long.
+        folder = tmp_path_factory.mktemp("store") if every_engine == "sqlite" else Path(every_engine)
+        with opened(folder) as store:
+            for report in reports:
+                store.report(*report)
+                for _ in range(data.draw(st.integers(0, 2))):
+                    store.compact()
+                assert_right(store.reader, store.truth, None, None, most)
+            assert_right(store.reader, store.truth, start, start + length, most)
+            while store.compact():
+                assert_right(store.reader, store.truth, start, None, most)
+            assert store.count("frame") == 0
             assert_right(store.reader, store.truth, None, None, most)
-        assert_right(store.reader, store.truth, start, start + length, most)
-        while store.compact():
-            assert_right(store.reader, store.truth, start, None, most)
-        assert store.count("frame") == 0
-        assert_right(store.reader, store.truth, None, None, most)
-        assert_right(store.reader, store.truth, start, start + length, most)
-        assert_whole(store.writer)
-        delete_run(store.writer, "r", 1)
-        while delete_slice(store.writer, "r"):
-            pass
-        assert [store.count(table) for table in ("chunk", "axis", "pyramid", "series", "keyset", "deletion")] == [0] * 6
+            assert_right(store.reader, store.truth, start, start + length, most)
+            assert_whole(store.writer)
+            delete_run(store.writer, "r", 1)
+            while delete_slice(store.writer, "r"):
+                pass
+            left = [store.count(table) for table in ("chunk", "axis", "pyramid", "series", "keyset", "deletion")]
+            assert left == [0] * 6
+
+    check()
 
 
 def assert_whole(connection: Connection) -> None:
