@@ -36,9 +36,12 @@ class Rows:
     @staticmethod
     def join(parts: Sequence["Rows"]) -> "Rows":
         """All of them; where two have the same step, the later part counts."""
-        whole = (NO_ROWS, *parts)
-        steps, times = np.concatenate([one.steps for one in whole]), np.concatenate([one.times for one in whole])
-        values = np.concatenate([one.values for one in whole])
+        filled = [part for part in parts if len(part)] or [NO_ROWS]
+        steps, times, values = filled[0].steps, filled[0].times, filled[0].values
+        if len(filled) > 1:
+            steps = np.concatenate([part.steps for part in filled])
+            times = np.concatenate([part.times for part in filled])
+            values = np.concatenate([part.values for part in filled])
         # Most runs never go back: then rows are in order of step as they are.
         if not bool((steps[1:] > steps[:-1]).all()):
             rows = newest_rows(steps)
