@@ -117,6 +117,7 @@ CREATE TABLE axis (
     steps BLOB NOT NULL, times BLOB NOT NULL
 );
 CREATE UNIQUE INDEX axis_place ON axis (run_id, axis, num_chunks, last_ns);
+CREATE INDEX axis_age ON axis (run_id, last_ns);
 -- One level of one chunk's buckets (`chunks.encode_cells`); `lo` is the chunk's. Within its key: the cells of a level
 -- lie side by side, and a chart of thousands of chunks reads a few pages.
 CREATE TABLE pyramid (
