@@ -74,6 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis_server.store",
     },
     "recis_server.deps": {
+        "recis_server.traces",
         "recis_server.blobs",
         "recis_server.bus",
         "recis_server.control",

@@ -1,6 +1,7 @@
 """What the store's upkeep does: `python -m recis_server.store.keeper`, told what through its standard input.
 
-Owns the order and the pace of the work: finish deletions, compact, drop what retention lets go of, give space back.
+Owns the order and the pace of the work: finish deletions, compact, drop what retention lets go of and what is over the
+bounds of a run, give space back.
 Ends when its input ends: with the server, however that ends. All that it changes, it changes in transactions that check
 what they are based on: it may be killed at any moment, and there may be two of it.
 """
@@ -22,6 +23,7 @@ from recis_server.store.engine import Connection, Engine
 from recis_server.store.open import open_engine
 from recis_server.store.registration import delete_slice
 from recis_server.store.retention import FIRST_PLACE, Place, Retention, drop_slice, find_due
+from recis_server.store.trim import find_excess, trim_slice
 
 __all__ = ["Keeper", "main"]
 
@@ -33,6 +35,7 @@ _logger = logging.getLogger(__name__)
 BUSY_S, IDLE_S = 0.05, 2.0
 """Pauses after a round that found work, and at most after rounds that found none."""
 RETENTION_S = 60.0
+TRIM_S = 600.0
 PIECES = 64
 """Pieces of space that one round gives back at most."""
 
@@ -55,6 +58,8 @@ class Keeper:
             self._reader.close()
             raise
         self._next_retention = 0.0
+        self._next_trim = 0.0
+        self._trimmed_ns = 0
 
     def close(self) -> None:
         """Ends both connections."""
@@ -71,6 +76,9 @@ class Keeper:
         if time.monotonic() >= self._next_retention and not stop():
             worked |= self._retain(stop)
             self._next_retention = time.monotonic() + RETENTION_S
+        if time.monotonic() >= self._next_trim and not stop():
+            worked |= self._trim(stop)
+            self._next_trim = time.monotonic() + TRIM_S
         if not worked:
             for _ in range(PIECES):
                 if stop() or not self._engine.give_back(self._writer):
@@ -102,6 +110,16 @@ class Keeper:
                 place = self._write(partial(drop_slice, run_id=run, before_ns=before_ns, after=place))
                 worked = True
         return worked
+
+    def _trim(self, stop: Stop) -> bool:
+        now_ns = time.time_ns()
+        found = self._read(partial(find_excess, retention=self._retention, since_ns=self._trimmed_ns, now_ns=now_ns))
+        for excess in found:
+            while not stop() and self._write(partial(trim_slice, excess=excess)):
+                pass
+        # A frame may say that it came a little before it was committed.
+        self._trimmed_ns = now_ns - int(TRIM_S * 1e9)
+        return bool(found)
 
     def _read(self, action: Callable[[Connection], T]) -> T:
         self._engine.begin_read(self._reader)
