@@ -94,8 +94,9 @@ class SqlStore:
         """See `Store.close`."""
         if self._upkeep is not None:
             await self._upkeep.close()
-        await self._writer.close()
+        # The writer last: it leaves a file without a log beside it.
         await self._reader.close()
+        await self._writer.close()
         self._engine.close()
 
     async def _read(self, action: Callable[[Connection], T]) -> T:
