@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import Iterator
 
+import numpy as np
 import psycopg
 import pytest
 from recis_server.errors import StoreError, StoreUnavailable
 from recis_server.store import postgres as module
+from recis_server.store.keeper import Keeper
 from recis_server.store.postgres import PostgresEngine
+from recis_server.store.retention import Retention
 from recis_server.store.sql import SqlStore
 
 from tests.postgres import PostgresServer
@@ -153,3 +156,40 @@ def test_commits_are_durable_whatever_is_usual_on_the_server(url: str) -> None:
         writer = engine.connect_writer()
         assert writer.execute("SELECT current_setting('synchronous_commit')").fetchone() == (wanted,)
         writer.close()
+
+
+def test_what_a_deletion_frees_can_be_used_again(url: str) -> None:
+    """With the server running: none of its connections holds a view of the past that would keep dead rows."""
+    tables = ("frame", "chunk", "axis", "pyramid")
+
+    def size() -> int:
+        with psycopg.connect(url, autocommit=True) as other:
+            other.execute(f"VACUUM {', '.join(tables)}".encode())
+            rows = [other.execute("SELECT pg_total_relation_size(%s)", (table,)).fetchone() for table in tables]
+            return sum(row[0] for row in rows if row)
+
+    async def scenario() -> None:
+        store = SqlStore(PostgresEngine(url))
+        await store.open()
+        keeper = Keeper(PostgresEngine(url), Retention())
+        try:
+            empty = size()
+            row = await store.register(greeting(), 1)
+            noise = np.random.default_rng(7)
+            for n in range(20):
+                steps = list(range(n * 20_000, n * 20_000 + 20_000))
+                await store.append(frame(row, n + 1, points(steps, loss=noise.normal(size=len(steps)).tolist())))
+            while keeper.round(lambda: False):
+                pass
+            await read(store, "loss")
+            full = size()
+            assert full > empty + 3_000_000
+            await store.delete_run("r")
+            assert not keeper.round(lambda: False)
+            # Each table and index keeps a few pages.
+            assert size() < empty + 500_000
+        finally:
+            keeper.close()
+            await store.close()
+
+    run(scenario)
