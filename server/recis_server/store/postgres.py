@@ -75,7 +75,8 @@ class PostgresEngine:
                 connection.close()
                 raise
         except psycopg.Error as error:
-            raise StoreError(f"expected a database that can be written, got {self._place}: {error}") from error
+            reason = " ".join(str(error).split())  # libpq's take several lines
+            raise StoreError(f"expected a database that can be written, got {self._place}: {reason}") from error
         if exclusive:
             self._owner = connection
         else:
