@@ -13,7 +13,7 @@ from recis_server.errors import StoreError
 from recis_server.store.engine import Connection
 from recis_server.store.schema import MIGRATIONS, SCHEMA_VERSION
 
-__all__ = ["SqliteEngine"]
+__all__ = ["SqliteEngine", "migrate"]
 
 _READER_KIB = 8192
 """Pages that a reading connection keeps: the cells and the directory of a series of a hundred million points."""
@@ -42,7 +42,7 @@ class SqliteEngine:
                 self._lock = _take_lock(self._path)
             connection = self.connect_writer()
             try:
-                _migrate(connection, str(self._path))
+                migrate(connection, str(self._path))
             finally:
                 connection.close()
         except (OSError, sqlite3.Error) as error:
@@ -129,7 +129,7 @@ def _take_lock(path: Path) -> int:
     return lock
 
 
-def _migrate(connection: sqlite3.Connection, place: str) -> None:
+def migrate(connection: sqlite3.Connection, place: str) -> None:
     """Brings the tables to `SCHEMA_VERSION`, one transaction per migration; their number is `PRAGMA user_version`.
 
     Raises:
