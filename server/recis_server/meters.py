@@ -3,6 +3,8 @@
 Owns names and the registry of one app; must not know what happens, only how often and how long.
 """
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from recis.wire.messages import Points
@@ -21,6 +23,15 @@ class Meters:
         self._seconds = Histogram("recis_commit_seconds", "Duration of one commit of frames", registry=self._registry)
         self.ranks = Gauge("recis_connected_ranks", "Training processes that are connected", registry=self._registry)
         self.watches = Gauge("recis_live_watches", "Charts that browsers watch", registry=self._registry)
+
+        self._trimmed = Gauge(
+            "recis_trimmed_rows", "Rows that were more than a run keeps", ["table"], registry=self._registry
+        )
+
+    def trimmed(self, rows: Mapping[str, int]) -> None:
+        """Takes note of what the store has removed so far, by table."""
+        for table, number in rows.items():
+            self._trimmed.labels(table).set(number)
 
     def committed(self, seconds: float, commit: Commit) -> None:
         """Takes note of one commit."""

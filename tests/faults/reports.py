@@ -16,15 +16,33 @@ from urllib.parse import quote
 from recis.monitor import Run
 from tests.e2e.processes import COMMAND, RunningCommand, get_json
 
-__all__ = ["Reported", "address_of", "count", "counts", "events", "meter", "received", "serve", "stored", "sync"]
+__all__ = [
+    "Reported",
+    "address_of",
+    "count",
+    "counts",
+    "events",
+    "keepers",
+    "meter",
+    "received",
+    "serve",
+    "stored",
+    "sync",
+]
 
 KEYS = ("value", "other/value")
 
 
-def serve(folder: Path, port: str = "0") -> RunningCommand:
+def serve(folder: Path, port: str = "0", *options: str) -> RunningCommand:
     """A real server on the data of this folder."""
     folder.mkdir(exist_ok=True)
-    return RunningCommand(folder, "serve", "--port", port)
+    return RunningCommand(folder, "serve", "--port", port, *options)
+
+
+def keepers(server: RunningCommand) -> list[int]:
+    """The process that keeps its store, if it has been started."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    return [int(pid) for pid in children.read_text().split()] if children.exists() else []
 
 
 def address_of(server: RunningCommand) -> str:

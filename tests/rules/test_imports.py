@@ -1,5 +1,6 @@
 """Who may import whom. A new row or a new name in a row is a decision: make it in the same commit as the import."""
 
+import ast
 import subprocess
 import sys
 
@@ -74,6 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis_server.store",
     },
     "recis_server.deps": {
+        "recis_server.traces",
         "recis_server.blobs",
         "recis_server.bus",
         "recis_server.control",
@@ -167,6 +169,31 @@ def test_the_training_side_never_imports_the_server() -> None:
     for source in sources():
         if not source.name.startswith("recis_server"):
             assert not any(name.startswith("recis_server") for name in source.imports()), source.where
+
+
+SEAM = {"recis_server.store", "recis_server.store.interface", "recis_server.store.buckets"}
+"""What the rest of the server may see of the store; everything else there knows that there are engines."""
+DRIVERS = {"sqlite3": "recis_server.store.sqlite", "psycopg": "recis_server.store.postgres"}
+
+
+def test_only_the_store_knows_that_there_are_engines() -> None:
+    for source in sources():
+        if source.room != "recis_server.store":
+            seen = {name for name in source.imports() if name.startswith("recis_server.store")}
+            assert seen <= SEAM, source.where
+
+
+@pytest.mark.parametrize(("driver", "owner"), DRIVERS.items())
+def test_a_driver_is_imported_by_its_engine_alone(driver: str, owner: str) -> None:
+    found = {
+        source.name
+        for source in sources()
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+        if name.split(".")[0] == driver
+    }
+    assert found == {owner}
 
 
 def test_modules_do_not_import_each_other_in_a_circle() -> None:

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from recis.wire.messages import PROTOCOL_VERSION
 from recis_server import __version__
 from recis_server.bus import Hint
-from recis_server.deps import BlobsPart, BusPart, KnownRun, PresencePart, StorePart
+from recis_server.deps import BlobsPart, BusPart, KnownRun, PresencePart, StorePart, TracesPart
 from recis_server.errors import Conflict, NotFound
 from recis_server.query.runs import Wanted, list_runs, shown_state
 from recis_server.query.shapes import event_shape, metric_shape, run_shape
@@ -65,13 +65,18 @@ async def change_run(
 
 @router.delete("/runs/{run}", responses=answers("health", errors=(404, 409)))
 async def delete_run(
-    row: KnownRun, store: StorePart, presence: PresencePart, bus: BusPart, blobs: BlobsPart
+    row: KnownRun, store: StorePart, presence: PresencePart, bus: BusPart, blobs: BlobsPart, traces: TracesPart
 ) -> Response:
     """Removes a run with all that belongs to it; a run that is connected stays."""
     if presence.connected(row.id):
         raise Conflict(f"run {row.id} is connected; expected one whose training has ended")
+    # The files first: a server that is killed in between still knows the run, and can be asked again.
+    for trace in await store.traces(row.id):
+        if trace.blob:
+            await blobs.delete(trace.blob)
     for blob in await store.delete_run(row.id):
         await blobs.delete(blob)
+    await traces.discard(row.id)
     bus.publish(Hint("deleted", row.id))
     return json_answer({"deleted": row.id})
 

@@ -388,7 +388,13 @@ class Store(Protocol):
         """The newest events, oldest first."""
 
     async def add_event(self, run: str, event: EventRow) -> EventRow:
-        """Stores an event of the server's own (a connection lost, an attempt begun); its `id` is given here."""
+        """Stores an event of the server's own (a connection lost, an attempt begun); its `id` is given here.
+
+        The event of a run that is gone is dropped; its `id` stays 0.
+        """
+
+    async def trimmed(self) -> dict[str, int]:
+        """How many log lines, events and filter passes were more than a run keeps, by table, since the store began."""
 
     # --- control
 
@@ -413,7 +419,11 @@ class Store(Protocol):
     # --- traces, tokens
 
     async def put_trace(self, trace: TraceRow) -> None:
-        """Inserts or replaces a trace's row."""
+        """Inserts or replaces a trace's row.
+
+        Raises:
+            StoreUnavailable: its run is gone.
+        """
 
     async def traces(self, run: str) -> tuple[TraceRow, ...]:
         """The run's traces, newest first."""

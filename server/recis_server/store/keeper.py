@@ -1,6 +1,7 @@
 """What the store's upkeep does: `python -m recis_server.store.keeper`, told what through its standard input.
 
-Owns the order and the pace of the work: finish deletions, compact, drop what retention lets go of, give space back.
+Owns the order and the pace of the work: finish deletions, compact, drop what retention lets go of and what is over the
+bounds of a run, give space back.
 Ends when its input ends: with the server, however that ends. All that it changes, it changes in transactions that check
 what they are based on: it may be killed at any moment, and there may be two of it.
 """
@@ -14,15 +15,19 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
+from recis_server.errors import StoreError
 from recis_server.store.compact import compact, find_work
 from recis_server.store.engine import Connection, Engine
 from recis_server.store.open import open_engine
 from recis_server.store.registration import delete_slice
-from recis_server.store.retention import Retention, drop_slice, find_due
+from recis_server.store.retention import FIRST_PLACE, Place, Retention, drop_slice, find_due
+from recis_server.store.trim import find_excess, trim_slice
 
 __all__ = ["Keeper", "main"]
 
+T = TypeVar("T")
 Stop = Callable[[], bool]
 """Whether to end; asked between any two transactions."""
 
@@ -30,6 +35,7 @@ _logger = logging.getLogger(__name__)
 BUSY_S, IDLE_S = 0.05, 2.0
 """Pauses after a round that found work, and at most after rounds that found none."""
 RETENTION_S = 60.0
+TRIM_S = 600.0
 PIECES = 64
 """Pieces of space that one round gives back at most."""
 
@@ -46,8 +52,14 @@ class Keeper:
         self._engine = engine
         self._retention = retention
         self._reader = engine.connect_reader()
-        self._writer = engine.connect_writer()
+        try:
+            self._writer = engine.connect_writer()
+        except BaseException:
+            self._reader.close()
+            raise
         self._next_retention = 0.0
+        self._next_trim = 0.0
+        self._trimmed_ns = 0
 
     def close(self) -> None:
         """Ends both connections."""
@@ -64,6 +76,9 @@ class Keeper:
         if time.monotonic() >= self._next_retention and not stop():
             worked |= self._retain(stop)
             self._next_retention = time.monotonic() + RETENTION_S
+        if time.monotonic() >= self._next_trim and not stop():
+            worked |= self._trim(stop)
+            self._next_trim = time.monotonic() + TRIM_S
         if not worked:
             for _ in range(PIECES):
                 if stop() or not self._engine.give_back(self._writer):
@@ -71,18 +86,14 @@ class Keeper:
         return worked
 
     def _delete(self, stop: Stop) -> bool:
-        runs = [run for (run,) in self._reader.execute("SELECT run_id FROM deletion").fetchall()]
-        for run in runs:
+        runs = self._read(lambda connection: connection.execute("SELECT run_id FROM deletion").fetchall())
+        for (run,) in runs:
             while not stop() and self._write(partial(delete_slice, run_id=run)):
                 pass
         return bool(runs)
 
     def _compact(self, stop: Stop) -> bool:
-        self._engine.begin_read(self._reader)
-        try:
-            runs = find_work(self._reader, time.time_ns())
-        finally:
-            self._engine.rollback(self._reader)
+        runs = self._read(partial(find_work, now_ns=time.time_ns()))
         worked = False
         for run in runs:
             if stop():
@@ -91,18 +102,33 @@ class Keeper:
         return worked
 
     def _retain(self, stop: Stop) -> bool:
-        self._engine.begin_read(self._reader)
-        try:
-            due = find_due(self._reader, self._retention, time.time_ns())
-        finally:
-            self._engine.rollback(self._reader)
+        due = self._read(partial(find_due, retention=self._retention, now_ns=time.time_ns()))
         worked = False
         for run, before_ns in due.items():
-            while not stop() and self._write(partial(drop_slice, run_id=run, before_ns=before_ns)):
+            place: Place | None = FIRST_PLACE
+            while place is not None and not stop():
+                place = self._write(partial(drop_slice, run_id=run, before_ns=before_ns, after=place))
                 worked = True
         return worked
 
-    def _write(self, action: Callable[[Connection], bool]) -> bool:
+    def _trim(self, stop: Stop) -> bool:
+        now_ns = time.time_ns()
+        found = self._read(partial(find_excess, retention=self._retention, since_ns=self._trimmed_ns, now_ns=now_ns))
+        for excess in found:
+            while not stop() and self._write(partial(trim_slice, excess=excess)):
+                pass
+        # A frame may say that it came a little before it was committed.
+        self._trimmed_ns = now_ns - int(TRIM_S * 1e9)
+        return bool(found)
+
+    def _read(self, action: Callable[[Connection], T]) -> T:
+        self._engine.begin_read(self._reader)
+        try:
+            return action(self._reader)
+        finally:
+            self._engine.rollback(self._reader)
+
+    def _write(self, action: Callable[[Connection], T]) -> T:
         self._engine.begin_write(self._writer)
         try:
             result = action(self._writer)
@@ -121,19 +147,30 @@ def main() -> None:
     os.nice(10)
     order = json.loads(sys.stdin.readline())
     engine = open_engine(order["url"])
-    engine.open(exclusive=False)
-    keeper = Keeper(engine, Retention(**order["retention"]))
+    failures: tuple[type[Exception], ...] = (StoreError, *engine.failures)
+    keeper: Keeper | None = None
     pause_s = BUSY_S
+    waits = False
     while not _ended(pause_s):
+        worked = False
         try:
+            keeper = keeper or _open(engine, Retention(**order["retention"]))
             worked = keeper.round(partial(_ended, 0.0))
-        except engine.failures as error:
-            # A full disk or a lock that was held for long: what was begun is undone and done again later.
-            _logger.warning("the store's upkeep waits: %s", error)
-            worked = False
+            waits = False
+        except failures as error:
+            # A full disk, a lock that was held for long, a database that is away: what was begun is undone and done
+            # again later.
+            _logger.log(logging.DEBUG if waits else logging.WARNING, "the store's upkeep waits: %s", error)
+            waits = True
         pause_s = BUSY_S if worked else min(2 * pause_s, IDLE_S)
-    keeper.close()
+    if keeper is not None:
+        keeper.close()
     engine.close()
+
+
+def _open(engine: Engine, retention: Retention) -> Keeper:
+    engine.open(exclusive=False)
+    return Keeper(engine, retention)
 
 
 def _ended(wait_s: float) -> bool:

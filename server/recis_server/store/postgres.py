@@ -26,6 +26,8 @@ TAKE_OVER_S = 5.0
 _SESSION = (
     # As the other engine: who waits for the write lock for longer fails, and tries again.
     "SET lock_timeout = '10s'",
+    # An acknowledged frame is on the disk, whatever is usual on this server; what is stricter stays.
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
     # A server whose machine or network is gone holds its locks no longer than this.
     "SET tcp_keepalives_idle = 10",
     "SET tcp_keepalives_interval = 5",
@@ -73,7 +75,8 @@ class PostgresEngine:
                 connection.close()
                 raise
         except psycopg.Error as error:
-            raise StoreError(f"expected a database that can be written, got {self._place}: {error}") from error
+            reason = " ".join(str(error).split())  # libpq's take several lines
+            raise StoreError(f"expected a database that can be written, got {self._place}: {reason}") from error
         if exclusive:
             self._owner = connection
         else:
@@ -116,8 +119,15 @@ class PostgresEngine:
     def begin_read(self, connection: Connection) -> None:
         """See `Engine.begin_read`."""
         assert isinstance(connection, _Connection)
+        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
         connection.restore()
-        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            connection.execute(begin)
+        except psycopg.OperationalError:
+            # A connection that broke while nobody used it says so now, and nothing was read yet.
+            if not connection.restore():
+                raise
+            connection.execute(begin)
 
     def rollback(self, connection: Connection) -> None:
         """See `Engine.rollback`."""

@@ -20,22 +20,22 @@ __all__ = ["delete_run", "delete_slice", "register", "update_run"]
 
 MAX_NAME_CHARS = 256
 MAX_TAGS = 64
-SLICE_ROWS = 256
-"""Rows of one table that one transaction of a deletion takes: a few MB at most."""
+SLICE_ROWS, SLICE_BYTES = 256, 4 << 20
+"""Rows of one table that one transaction of a deletion takes, and fewer once they have this many bytes."""
 _AT_ONCE = ("attempt", "stream", "control", "command", "command_rank", "trace", "run")
 """Tables of a run that never have many rows of it: they go with the request, and the run is gone for everybody."""
 _IN_SLICES = (
-    ("frame", "id"),
-    ("chunk", "series, attempt, lo"),
-    ("pyramid", "series, attempt, level, lo"),
-    ("axis", "axis"),
-    ("keyset", "series, keyset"),
-    ("series", "series"),
-    ("filter_pass", "id"),
-    ("line", "id"),
-    ("event", "id"),
+    ("frame", ("id",), "length(steps) + length(times) + length(data)"),
+    ("chunk", ("series", "attempt", "lo"), "coalesce(length(data), 0)"),
+    ("pyramid", ("series", "attempt", "level", "lo"), "length(cells)"),
+    ("axis", ("axis",), "length(steps) + length(times)"),
+    ("keyset", ("series", "keyset"), "0"),
+    ("series", ("series",), "0"),
+    ("filter_pass", ("id",), "0"),
+    ("line", ("id",), "0"),
+    ("event", ("id",), "0"),
 )
-"""The others, with what tells the rows of a run apart."""
+"""The others, with what tells the rows of a run apart, and their bytes where they may have many."""
 
 
 def register(connection: Connection, hello: Hello, received_ns: int) -> StreamRow:
@@ -130,13 +130,19 @@ def delete_run(connection: Connection, run_id: str, asked_ns: int) -> list[str]:
 
 def delete_slice(connection: Connection, run_id: str) -> bool:
     """Removes a bounded number of a deleted run's rows; whether there may be more."""
-    for table, place in _IN_SLICES:
-        gone = connection.execute(
-            f"DELETE FROM {table} WHERE run_id = ? AND ({place}) IN"
-            f" (SELECT {place} FROM {table} WHERE run_id = ? LIMIT {SLICE_ROWS})",
-            (run_id, run_id),
-        ).rowcount
-        if gone:
+    for table, place, size in _IN_SLICES:
+        rows: list[tuple[str | int, ...]] = []
+        num_bytes = 0
+        for *row, row_bytes in connection.execute(
+            f"SELECT {', '.join(place)}, {size} FROM {table} WHERE run_id = ? LIMIT {SLICE_ROWS}", (run_id,)
+        ).fetchall():
+            rows.append((run_id, *row))
+            num_bytes += row_bytes
+            if num_bytes >= SLICE_BYTES:
+                break
+        if rows:
+            where = " AND ".join(f"{column} = ?" for column in ("run_id", *place))
+            connection.executemany(f"DELETE FROM {table} WHERE {where}", rows)
             return True
     connection.execute("DELETE FROM deletion WHERE run_id = ?", (run_id,))
     return False

@@ -10,10 +10,14 @@ from dataclasses import dataclass, field
 
 from recis_server.store.engine import Connection
 
-__all__ = ["DAY_NS", "Retention", "drop_slice", "find_due"]
+__all__ = ["DAY_NS", "FIRST_PLACE", "Place", "Retention", "drop_slice", "find_due"]
 
 DAY_NS = 86_400 * 10**9
 SLICE_CHUNKS = 256
+"""Chunks that one transaction looks at: it holds the write lock for a few milliseconds, whatever the run's size."""
+Place = tuple[int, int, int]
+"""Series, attempt and first step: a chunk's place in its run."""
+FIRST_PLACE: Place = (-1, -1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,41 +52,63 @@ class Retention:
                 days = kept
         return cls(days, projects)
 
+    @property
+    def drops(self) -> bool:
+        """Whether any project's points ever go."""
+        return any(days is not None for days in (self.days, *self.projects.values()))
+
     def days_of(self, project: str) -> float | None:
         """How long this project's are kept."""
         return self.projects.get(project, self.days)
 
 
 def find_due(connection: Connection, retention: Retention, now_ns: int) -> dict[str, int]:
-    """Runs that may have points that are due, each with the time before which they are; in a read transaction."""
+    """Runs with points that are due, each with the time before which they are; in a read transaction."""
+    if not retention.drops:
+        return {}
     due: dict[str, int] = {}
     for run_id, project, oldest_ns in connection.execute(
-        "SELECT r.run_id, r.project, min(a.last_ns) FROM run AS r JOIN axis AS a ON a.run_id = r.run_id"
-        " GROUP BY r.run_id, r.project"
+        "SELECT r.run_id, r.project, (SELECT min(a.last_ns) FROM axis AS a WHERE a.run_id = r.run_id) FROM run AS r"
     ).fetchall():
         days = retention.days_of(project)
-        if days is not None and oldest_ns < now_ns - int(days * DAY_NS):
-            due[run_id] = now_ns - int(days * DAY_NS)
+        before_ns = None if days is None else now_ns - int(days * DAY_NS)
+        if oldest_ns is not None and before_ns is not None and oldest_ns < before_ns:
+            # What has no pyramid stays, and is old for ever.
+            found = connection.execute(
+                "SELECT 1 FROM chunk AS c JOIN axis AS a ON a.run_id = c.run_id AND a.axis = c.axis"
+                " WHERE c.run_id = ? AND c.levels != 0 AND a.last_ns < ? LIMIT 1",
+                (run_id, before_ns),
+            ).fetchone()
+            if found is not None:
+                due[run_id] = before_ns
     return due
 
 
-def drop_slice(connection: Connection, run_id: str, before_ns: int) -> bool:
-    """Drops the points of some chunks of a run; whether there may be more. In a transaction that writes.
+def drop_slice(connection: Connection, run_id: str, before_ns: int, after: Place) -> Place | None:
+    """Looks at the next `SLICE_CHUNKS` chunks of a run and drops the points of those that are due.
 
-    A chunk that has no pyramid keeps its points: it has a few rows, or hardly two of them in reach of each other.
+    In a transaction that writes. A chunk that has no pyramid keeps its points: it has a few rows, or hardly two of them
+    in reach of each other.
+
+    Returns:
+        Where to go on, None at the end.
     """
-    found = connection.execute(
-        "SELECT c.series, c.attempt, c.lo, c.axis FROM chunk AS c JOIN axis AS a"
+    looked = connection.execute(
+        "SELECT c.series, c.attempt, c.lo, c.levels, a.axis, a.last_ns FROM chunk AS c LEFT JOIN axis AS a"
         " ON a.run_id = c.run_id AND a.axis = c.axis"
-        " WHERE c.run_id = ? AND c.levels != 0 AND a.last_ns < ? LIMIT ?",
-        (run_id, before_ns, SLICE_CHUNKS),
+        " WHERE c.run_id = ? AND (c.series, c.attempt, c.lo) > (?, ?, ?)"
+        " ORDER BY c.series, c.attempt, c.lo LIMIT ?",
+        (run_id, *after, SLICE_CHUNKS),
     ).fetchall()
+    places: list[Place] = []
     axes: dict[int, int] = defaultdict(int)
-    for _, _, _, axis in found:
-        axes[axis] += 1
+    for *place, levels, axis, last_ns in looked:
+        if levels and axis is not None and last_ns < before_ns:
+            places.append((place[0], place[1], place[2]))
+            axes[axis] += 1
     connection.executemany(
         "UPDATE chunk SET axis = NULL, data = NULL WHERE run_id = ? AND series = ? AND attempt = ? AND lo = ?",
-        [(run_id, *place) for *place, _ in found],
+        [(run_id, *place) for place in places],
     )
     connection.executemany(
         "UPDATE axis SET num_chunks = num_chunks - ? WHERE run_id = ? AND axis = ?",
@@ -91,4 +117,4 @@ def drop_slice(connection: Connection, run_id: str, before_ns: int) -> bool:
     connection.executemany(
         "DELETE FROM axis WHERE run_id = ? AND axis = ? AND num_chunks <= 0", [(run_id, axis) for axis in axes]
     )
-    return len(found) == SLICE_CHUNKS
+    return tuple(looked[-1][:3]) if len(looked) == SLICE_CHUNKS else None

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from recis_server.errors import InvalidValue
+from recis_server.errors import InvalidValue, StoreUnavailable
 from recis_server.store.attempts import attempt_places
 from recis_server.store.codec import dump, load
 from recis_server.store.engine import Connection
@@ -208,7 +208,9 @@ def read_events(connection: Connection, run_id: str, limit: int) -> tuple[EventR
 
 
 def write_event(connection: Connection, run_id: str, event: EventRow) -> EventRow:
-    """Adds an event and returns it with its id."""
+    """Adds an event and returns it with its id; 0 when the run is gone, and the event with it."""
+    if connection.execute("SELECT 1 FROM run WHERE run_id = ?", (run_id,)).fetchone() is None:
+        return replace(event, id=0)
     (number,) = connection.execute(
         "INSERT INTO event (run_id, kind, level, time_ns, step, rank, text, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         " RETURNING id",
@@ -236,7 +238,13 @@ def read_trace(connection: Connection, trace_id: str) -> TraceRow | None:
 
 
 def write_trace(connection: Connection, trace: TraceRow) -> None:
-    """Adds a trace, or says all of it anew."""
+    """Adds a trace, or says all of it anew.
+
+    Raises:
+        StoreUnavailable: its run is gone.
+    """
+    if connection.execute("SELECT 1 FROM run WHERE run_id = ?", (trace.run,)).fetchone() is None:
+        raise StoreUnavailable(f"run {trace.run} was deleted while its trace arrived")
     connection.execute(
         f"INSERT INTO trace ({_TRACE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (run_id, trace_id) DO UPDATE SET"

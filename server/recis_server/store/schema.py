@@ -4,11 +4,7 @@ Owns SQL that creates and changes tables; must not know rows. Every key leads wi
 the same tables can be distributed by run.
 """
 
-import sqlite3
-
-from recis_server.errors import StoreError
-
-__all__ = ["MIGRATIONS", "SCHEMA_VERSION", "migrate"]
+__all__ = ["MIGRATIONS", "SCHEMA_VERSION"]
 
 _FIRST = """
 CREATE TABLE run (
@@ -117,6 +113,7 @@ CREATE TABLE axis (
     steps BLOB NOT NULL, times BLOB NOT NULL
 );
 CREATE UNIQUE INDEX axis_place ON axis (run_id, axis, num_chunks, last_ns);
+CREATE INDEX axis_age ON axis (run_id, last_ns);
 -- One level of one chunk's buckets (`chunks.encode_cells`); `lo` is the chunk's. Within its key: the cells of a level
 -- lie side by side, and a chart of thousands of chunks reads a few pages.
 CREATE TABLE pyramid (
@@ -158,21 +155,3 @@ CREATE INDEX frame_range ON frame (run_id, keyset, hi, lo, attempt, num_rows);
 
 MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
 SCHEMA_VERSION = len(MIGRATIONS)
-
-
-def migrate(connection: sqlite3.Connection, place: str) -> None:
-    """Brings the tables to `SCHEMA_VERSION`, one transaction per migration; their number is `PRAGMA user_version`.
-
-    Raises:
-        StoreError: the store was written by a newer version of this program.
-    """
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA_VERSION:
-        raise StoreError(
-            f"{place} was written by a newer version: expected schema version {SCHEMA_VERSION} or older, got {version}"
-        )
-    if 0 < version < 2:
-        # `auto_vacuum` of a file that has tables only changes with all of it written anew.
-        connection.execute("VACUUM")
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")

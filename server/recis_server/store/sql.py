@@ -30,6 +30,7 @@ from recis_server.store.interface import (
     TraceRow,
 )
 from recis_server.store.reader import Reader
+from recis_server.store.trim import read_trimmed
 from recis_server.store.upkeep import Upkeep
 from recis_server.store.writer import Writer
 
@@ -93,8 +94,9 @@ class SqlStore:
         """See `Store.close`."""
         if self._upkeep is not None:
             await self._upkeep.close()
-        await self._writer.close()
+        # The writer last: it leaves a file without a log beside it.
         await self._reader.close()
+        await self._writer.close()
         self._engine.close()
 
     async def _read(self, action: Callable[[Connection], T]) -> T:
@@ -222,6 +224,10 @@ class SqlStore:
     async def add_event(self, run: str, event: EventRow) -> EventRow:
         """See `Store.add_event`."""
         return await self._writer.call(lambda connection: rows.write_event(connection, run, event))
+
+    async def trimmed(self) -> dict[str, int]:
+        """See `Store.trimmed`."""
+        return await self._read(read_trimmed)
 
     # --- control
 

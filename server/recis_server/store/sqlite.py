@@ -11,9 +11,9 @@ from pathlib import Path
 
 from recis_server.errors import StoreError
 from recis_server.store.engine import Connection
-from recis_server.store.schema import migrate
+from recis_server.store.schema import MIGRATIONS, SCHEMA_VERSION
 
-__all__ = ["SqliteEngine"]
+__all__ = ["SqliteEngine", "migrate"]
 
 _READER_KIB = 8192
 """Pages that a reading connection keeps: the cells and the directory of a series of a hundred million points."""
@@ -63,14 +63,18 @@ class SqliteEngine:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10.0)
         # FULL: an acknowledged frame has passed an fsync. A larger checkpoint interval keeps commits even.
         # Freed pages stay in the file until `give_back`, so that no commit has to move pages.
-        for pragma in (
-            "auto_vacuum=INCREMENTAL",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "wal_autocheckpoint=4000",
-            "journal_size_limit=67108864",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
+        try:
+            for pragma in (
+                "auto_vacuum=INCREMENTAL",
+                "journal_mode=WAL",
+                "synchronous=FULL",
+                "wal_autocheckpoint=4000",
+                "journal_size_limit=67108864",
+            ):
+                connection.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def connect_reader(self) -> sqlite3.Connection:
@@ -123,3 +127,21 @@ def _take_lock(path: Path) -> int:
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return lock
+
+
+def migrate(connection: sqlite3.Connection, place: str) -> None:
+    """Brings the tables to `SCHEMA_VERSION`, one transaction per migration; their number is `PRAGMA user_version`.
+
+    Raises:
+        StoreError: the store was written by a newer version of this program.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{place} was written by a newer version: expected schema version {SCHEMA_VERSION} or older, got {version}"
+        )
+    if 0 < version < 2:
+        # `auto_vacuum` of a file that has tables only changes with all of it written anew.
+        connection.execute("VACUUM")
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")

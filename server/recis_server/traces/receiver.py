@@ -222,6 +222,14 @@ class TraceReceiver:
         if self._active.get(upload.path) is upload:
             del self._active[upload.path]
 
+    async def discard(self, run: str) -> None:
+        """Removes what has arrived of the run's unfinished traces."""
+        paths = await asyncio.to_thread(lambda: list(self._folder.glob(f"{_digest(run)}-*.part")))
+        for path in paths:
+            async with self._lock(path):
+                self._active.pop(path, None)
+                path.unlink(missing_ok=True)
+
     async def _keep(self, upload: Upload) -> TraceRow:
         opening = upload.opening
         run = await self._store.run(opening.run)
@@ -242,7 +250,11 @@ class TraceReceiver:
             blob=f"traces/{trace_id}",
         )
         await self._blobs.put(row.blob, upload.path)
-        await self._store.put_trace(row)
+        try:
+            await self._store.put_trace(row)
+        except ServerError:
+            await self._blobs.delete(row.blob)
+            raise
         return row
 
     async def _digest_all(self) -> None:
@@ -289,6 +301,10 @@ class TraceReceiver:
 
 def _identity(opening: TraceOpen) -> str:
     text = "\n".join((opening.run, str(opening.rank), opening.sha256, str(opening.size), opening.name))
+    return f"{_digest(opening.run)}-{_digest(text)}"
+
+
+def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -1,6 +1,5 @@
 """What a reader sees is the same before, between and after compactions: against brute force on small chunks."""
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -196,21 +195,25 @@ def test_readers_see_the_same_before_during_and_after(
     check()
 
 
-def assert_whole(connection: Connection) -> None:
+def assert_whole(connection: Connection, run_id: str = "r", most: int = 96) -> None:
     """Chunks of one series do not overlap, every axis has as many chunks as it counts, no cells without a chunk."""
     last: dict[tuple[int, int], int] = {}
     axes: dict[int, int] = defaultdict(int)
     cells = set()
     for series, attempt, lo, hi, num_rows, levels, axis in connection.execute(
-        "SELECT series, attempt, lo, hi, num_rows, levels, axis FROM chunk ORDER BY series, attempt, lo"
+        "SELECT series, attempt, lo, hi, num_rows, levels, axis FROM chunk WHERE run_id = ?"
+        " ORDER BY series, attempt, lo",
+        (run_id,),
     ).fetchall():
         assert lo > last.get((series, attempt), -(2**63))
-        assert num_rows <= 96
+        assert num_rows <= most
         last[series, attempt] = hi
         axes[axis] += 1
         cells |= {(series, attempt, 6 + 3 * bit, lo) for bit in range(20) if levels >> bit & 1}
-    assert dict(connection.execute("SELECT axis, num_chunks FROM axis").fetchall()) == dict(axes)
-    assert set(connection.execute("SELECT series, attempt, level, lo FROM pyramid").fetchall()) == cells
+    rows = connection.execute("SELECT axis, num_chunks FROM axis WHERE run_id = ?", (run_id,)).fetchall()
+    assert dict(rows) == dict(axes)
+    found = connection.execute("SELECT series, attempt, level, lo FROM pyramid WHERE run_id = ?", (run_id,)).fetchall()
+    assert set(found) == cells
 
 
 @pytest.mark.usefixtures("every_engine")
@@ -257,11 +260,67 @@ def test_a_run_that_is_deleted_meanwhile_stays_deleted(tmp_path: Path, monkeypat
         assert store.count("chunk") == 0
 
 
-def test_a_failure_changes_nothing(tmp_path: Path) -> None:
+class CutError(Exception):
+    """What a kill does to a connection, without ending the process of the test."""
+
+
+class Fragile:
+    """A connection that breaks before its n-th statement, so that its transaction is gone."""
+
+    def __init__(self, inner: Connection, left: int) -> None:
+        self.inner = inner
+        self.left = left
+
+    def _count(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.inner.close()
+            raise CutError
+
+    def execute(self, sql: str, values: Any = ()) -> Any:
+        self._count()
+        return self.inner.execute(sql, values)
+
+    def executemany(self, sql: str, rows: Any) -> None:
+        # Row by row: it may break between any two.
+        for row in rows:
+            self._count()
+            self.inner.execute(sql, row)
+
+
+@pytest.mark.usefixtures("every_engine")
+def test_a_compaction_that_breaks_anywhere_has_done_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply = compacting._apply
     with opened(tmp_path) as store:
-        store.report(0, 0, ("loss",), 0, 1, 100, 0.5)
-        store.compactor.execute("PRAGMA query_only=1")
-        with pytest.raises(sqlite3.Error):
-            store.compact()
-        assert (store.count("frame"), store.count("chunk")) == (1, 0)
+        # Something to join with: a chunk that is open, one that a rewind goes back into.
+        store.report(0, 0, ("loss", "qps"), 0, 1, 70, 0.5)
+        assert store.compact()
+        store.report(0, 0, ("loss", "qps"), 60, 1, 40, 0.5)
+        store.report(1, 0, ("loss",), 20, 2, 30, 1.5)
+        before = everything(store)
+        for number in range(1, 1000):
+            monkeypatch.setattr(
+                compacting,
+                "_apply",
+                lambda connection, change, number=number: apply(Fragile(connection, number), change),
+            )
+            try:
+                assert store.compact()
+            except (CutError, *store.engine.failures):
+                store.compactor = store.engine.connect_writer()
+                assert everything(store) == before
+                assert_right(store.reader, store.truth, None, None, 10)
+            else:
+                break
+        assert number > 20
+        assert store.count("frame") == 0
+        assert_whole(store.writer)
         assert_right(store.reader, store.truth, None, None, 10)
+
+
+def everything(store: Store) -> list[Any]:
+    """All rows of points."""
+    return [
+        sorted(store.reader.execute(f"SELECT * FROM {table}").fetchall(), key=str)
+        for table in ("frame", "chunk", "axis", "pyramid", "keyset")
+    ]

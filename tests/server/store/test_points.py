@@ -11,7 +11,7 @@ from recis_server.store.frames import FrameBatch
 from recis_server.store.interface import PointsSlice
 from recis_server.store.points import read_points
 from recis_server.store.registration import register
-from recis_server.store.schema import migrate
+from recis_server.store.sqlite import migrate
 
 from tests.server.store.streams import frame, greeting, points
 

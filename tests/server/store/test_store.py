@@ -247,3 +247,19 @@ def test_an_export_gives_every_series_once(tmp_path: Path) -> None:
             assert [one.values.tolist() async for one in store.export("r", ["lr"])] == [[3.0, 4.0]]
 
     run(scenario)
+
+
+def test_nothing_is_added_to_a_run_that_is_gone(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            stream = await store.register(greeting(), 1)
+            await store.append(frame(stream, 1, points([1], loss=[1.0])))
+            await store.delete_run("r")
+            late = TraceRow("t", "r", "n", 0, 1, 1, 1, "0" * 64, "ready", 1, "traces/t")
+            with pytest.raises(StoreUnavailable, match="was deleted"):
+                await store.put_trace(late)
+            assert (await store.add_event("r", EventRow(0, "disconnected", "info", 1, None, 0, "", {}))).id == 0
+            assert await store.events("r") == ()
+            assert await store.traces("r") == ()
+
+    run(scenario)

@@ -268,3 +268,27 @@ def test_an_announced_size_below_what_lies_here_starts_again(tmp_path: Path) -> 
         assert (await begun(server.traces, msgspec.structs.replace(opening()))).offset == 0
 
     run(tmp_path, scenario)
+
+
+def test_what_has_arrived_of_a_deleted_run_goes_and_nothing_comes_after_it(tmp_path: Path) -> None:
+    async def scenario(server: Parts) -> None:
+        await server.store.register(hello("other", "w2"), 1)
+        half = await begun(server.traces, opening())
+        whole = await begun(server.traces, opening(name="whole"))
+        kept = await begun(server.traces, opening(run="other"))
+        await send(server.traces, half, CONTENT, 0, 50_000)
+        await send(server.traces, whole, CONTENT, 0, len(CONTENT))
+        await send(server.traces, kept, CONTENT, 0, 50_000)
+        await server.store.delete_run("r1")
+        with pytest.raises(StoreUnavailable, match="was deleted"):
+            await server.traces.finish(whole)
+        await server.traces.discard("r1")
+        assert [file.name for file in (tmp_path / "incoming").iterdir()] == [kept.path.name]
+        assert [file for file in (tmp_path / "blobs").rglob("*") if file.is_file()] == []
+        with pytest.raises(WireError, match="another connection"):
+            await server.traces.write(half, TraceChunk(offset=50_000, data=b"x"))
+        with pytest.raises(StoreUnavailable, match="no run r1"):
+            await server.traces.begin(opening())
+        assert await server.traces.write(kept, TraceChunk(offset=50_000, data=CONTENT[50_000:])) == len(CONTENT)
+
+    run(tmp_path, scenario)

@@ -1,0 +1,217 @@
+"""A server whose data lies on a disk that is really full: a small file system of memory, in a mount namespace."""
+
+import contextlib
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from recis_server.store.chunks import CHUNK_ROWS
+
+import recis.monitor
+from tests.e2e.processes import COMMAND, RunningCommand, get_json, until
+from tests.faults.reports import Reported, address_of, count, keepers
+from tests.server.store.test_compact import assert_whole
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+SIZE = 48 << 20
+
+
+class SmallDisk:
+    """A file system of `SIZE` bytes under `folder`, seen by the processes that are started with `command`."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self._rights = [] if os.getuid() == 0 else ["--user", "--map-root-user"]
+        script = f'mount -t tmpfs -o size={SIZE} none "$1" && echo ready && cat'
+        self.holder = subprocess.Popen(
+            ["unshare", *self._rights, "--mount", "sh", "-c", script, "sh", str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self.holder.stdout is not None
+        assert self.holder.stdout.readline() == b"ready\n", "expected to be allowed to mount (unshare --mount)"
+        self.filler = self.path / "filler"
+
+    @property
+    def path(self) -> Path:
+        """The folder, as this process reaches it."""
+        return Path(f"/proc/{self.holder.pid}/root{self.folder}")
+
+    def enter(self) -> list[str]:
+        """What a command is started with, to see it."""
+        rights = ["--user", "--preserve-credentials"] if self._rights else []
+        return ["nsenter", f"--target={self.holder.pid}", *rights, "--mount", "--"]
+
+    @property
+    def free(self) -> int:
+        found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize
+
+    def fill(self, left: int = 0) -> None:
+        """Takes all room but `left` bytes; what others free meanwhile is not taken."""
+        with self.filler.open("ab") as file, contextlib.suppress(OSError):
+            while self.free > left:
+                file.write(b"\0" * min(1 << 16, self.free - left))
+                file.flush()
+
+    def empty(self) -> None:
+        self.filler.unlink()
+
+    def close(self) -> None:
+        with self.holder:
+            self.holder.kill()
+
+
+class Served(RunningCommand):
+    """`recis-monitor serve` with its data on a small disk."""
+
+    def __init__(self, disk: SmallDisk, folder: Path, port: str = "0") -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder = folder
+        self.data = disk.folder / "data"
+        self._log = folder / "output.txt"
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*disk.enter(), COMMAND, "serve", "--port", port, "--data", str(self.data)],
+                cwd=folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    made = SmallDisk(tmp_path / "disk")
+    yield made
+    made.close()
+
+
+def check(disk: SmallDisk, folder: Path, *runs: str) -> None:
+    """The file is sound, and chunks, axes and pyramid are consistent; with the server gone."""
+    copy = folder / "copy.db"
+    shutil.copyfile(disk.path / "data" / "recis.db", copy)
+    assert not (disk.path / "data" / "recis.db-wal").exists()
+    with sqlite3.connect(copy) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        for run in runs:
+            assert_whole(db, run, CHUNK_ROWS)
+    db.close()
+
+
+def frames(disk: SmallDisk) -> int:
+    """How many are still hot; asked from inside, because SQLite goes by the names of files."""
+    code = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1], uri=True).execute(sys.argv[2]).fetchone())"
+    where = f"file:{disk.folder}/data/recis.db?mode=ro"
+    command = [*disk.enter(), sys.executable, "-c", code, where, "SELECT count(*) FROM frame"]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_full_disk_keeps_what_is_there_and_all_comes_when_there_is_room(disk: SmallDisk, tmp_path: Path) -> None:
+    with Served(disk, tmp_path / "server") as server:
+        address = address_of(server)
+        reported = Reported(recis.monitor.init(address, run_id="full", spool_dir=str(tmp_path / "spool")))
+        reported.log(20_000)
+        until(lambda: count(address, "full", "value") == 20_000, 30, "the first points")
+        for number in range(4):
+            disk.fill(left=number * 200_000)
+
+            def refused() -> bool:
+                reported.log(2000)
+                return server.output.count("was not kept") > number  # noqa: B023
+
+            until(refused, 60, "a frame that could not be kept")
+            assert get_json(f"{address}/healthz")
+            known = count(address, "full", "value")
+            assert 20_000 <= known < reported.num_rows
+            if number == 2:
+                # Nothing is repaired, and nothing is written, by a start without room.
+                server.process.send_signal(signal.SIGKILL)
+                break
+            disk.empty()
+            until(lambda: count(address, "full", "value") == reported.num_rows, 60, "everything")
+        server.process.wait()
+        disk.empty()
+        with Served(disk, tmp_path / "server", address.rpartition(":")[2]) as again:
+            until(lambda: count_or_none(address, "full") == reported.num_rows, 60, "everything")
+            assert reported.run.finish(timeout_s=60)
+            reported.check(address)
+            # What is hot becomes cold, now that there is room.
+            until(lambda: keepers(again), 30, "its keeper")
+    check(disk, tmp_path, "full")
+
+
+def count_or_none(address: str, run: str) -> int | None:
+    try:
+        return count(address, run, "value")
+    except OSError:
+        return None
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_compaction_without_room_changes_nothing_and_is_made_later(disk: SmallDisk, tmp_path: Path) -> None:
+    with Served(disk, tmp_path / "server") as server:
+        address = address_of(server)
+        until(lambda: any(has_open(pid, "recis.db-wal") for pid in keepers(server)), 30, "the keeper at work")
+        [keeper] = keepers(server)
+        os.kill(keeper, signal.SIGSTOP)
+        reported = Reported(recis.monitor.init(address, run_id="cold", spool_dir=str(tmp_path / "spool")))
+        reported.log(200_000)
+        until(lambda: count(address, "cold", "value") == 200_000, 60, "all points, hot")
+        # The log of what is written has its final size: room for nothing but what it holds already.
+        disk.fill()
+        os.kill(keeper, signal.SIGCONT)
+        until(lambda: "upkeep waits: database or disk is full" in server.output, 60, "a compaction without room")
+        assert keepers(server) == [keeper], "it waits, and does not die"
+        assert frames(disk) > 0
+        assert len(raw(address, "cold")) == 200_000
+        os.kill(keeper, signal.SIGKILL)
+        disk.empty()
+        until(lambda: frames(disk) == 0, 60, "all points, cold")
+        assert reported.run.finish(timeout_s=60)
+        reported.check(address)
+    check(disk, tmp_path, "cold")
+
+
+def has_open(pid: int, name: str) -> bool:
+    """Whether a process has opened a file of this name."""
+    with contextlib.suppress(FileNotFoundError):
+        return any(link.readlink().name == name for link in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
+def raw(address: str, run: str) -> list[int]:
+    found: list[int] = get_json(f"{address}/api/v1/runs/{run}/series?key=value&points=0")["series"][0]["x"]
+    return found
+
+
+def log(address: str, spool: Path, run_id: str, num_rows: int) -> Reported:
+    """A whole run."""
+    reported = Reported(recis.monitor.init(address, run_id=run_id, spool_dir=str(spool)))
+    reported.log(num_rows)
+    assert reported.run.finish(timeout_s=60)
+    return reported
+
+
+@pytest.mark.usefixtures("impatient")
+def test_to_delete_takes_little_room_and_makes_much(disk: SmallDisk, tmp_path: Path) -> None:
+    with Served(disk, tmp_path / "server") as server:
+        address = address_of(server)
+        log(address, tmp_path / "spool", "old", 300_000)
+        disk.fill()
+        with disk.filler.open("ab") as file:
+            file.truncate(file.tell() - (2 << 20))
+        delete = urllib.request.Request(f"{address}/api/v1/runs/old", method="DELETE")
+        urllib.request.urlopen(delete, timeout=60).close()
+        log(address, tmp_path / "spool", "new", 100_000).check(address)
+    check(disk, tmp_path, "new")

@@ -1,0 +1,273 @@
+"""Kills without end: of the server, of the process that keeps its store, of the database, while several runs stream.
+
+What clients log they keep until it is acknowledged, and no longer: what is there in the end is what was acknowledged.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from recis_server.store import open_store
+from recis_server.store.chunks import CHUNK_ROWS
+from recis_server.store.interface import PointsSlice
+from recis_server.store.sql import SqlStore
+
+import recis.monitor
+from recis.monitor import Run
+from tests.e2e.processes import get_json, until
+from tests.faults.reports import address_of, keepers, received, serve, sync
+from tests.postgres import PostgresServer, postgres_server
+from tests.server.store.test_compact import assert_whole
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+NUM_KILLS = 24
+REWIND = 1500
+RANKS = {"one": (0,), "two": (0,), "wide": (0, 1)}
+"""The runs and their ranks."""
+
+Place = tuple[str, int]
+"""A run and a rank."""
+Rows = dict[int, tuple[float, int, int]]
+"""By step: the value, and the times before and after it was logged."""
+
+
+class Rank:
+    """One process of a training: logs without pause, and starts again a little behind where it was."""
+
+    def __init__(self, address: str, spool: Path, run_id: str, rank: int) -> None:
+        self._address = address
+        self._spool = spool
+        self.run_id = run_id
+        self.rank = rank
+        self._run: Run | None = None
+        self._step = 0
+        self.attempts: list[Rows] = []
+        self.start()
+
+    def start(self) -> None:
+        """A new attempt; what the last one has not sent is left in the spool."""
+        if self._run is not None:
+            self._run.finish(timeout_s=0.2)
+            self._step = max(0, self._step - REWIND)
+        os.environ.update(RANK=str(self.rank), WORLD_SIZE=str(len(RANKS[self.run_id])))
+        self._run = recis.monitor.init(self._address, run_id=self.run_id, spool_dir=str(self._spool))
+        self.attempts.append({})
+
+    def log(self, num_rows: int) -> None:
+        """Two values for each of the next steps."""
+        assert self._run is not None
+        rows = self.attempts[-1]
+        for _ in range(num_rows):
+            value = len(self.attempts) * 1e6 + self._step / 7
+            before = time.time_ns()
+            self._run.log({"a": value, "b": -value}, self._step)
+            rows[self._step] = (value, before, time.time_ns())
+            self._step += 1
+
+    def finish(self) -> None:
+        """The end; everything is acknowledged then, and what earlier attempts left as well."""
+        assert self._run is not None
+        assert self._run.finish(timeout_s=90)
+
+    def end(self) -> None:
+        """Whatever has become of the test."""
+        assert self._run is not None
+        if self._run.is_open:
+            self._run.finish(timeout_s=0.1)
+
+
+class Storm:
+    """A server on one store, and everything that can be killed of it."""
+
+    def __init__(self, folder: Path, options: tuple[str, ...], seed: int) -> None:
+        self.random = random.Random(seed)
+        self.kills: Counter[str] = Counter()
+        self._folder = folder
+        self._options = options
+        self.server = serve(folder, "0", *options)
+        self.address = address_of(self.server)
+        self._port = self.address.rpartition(":")[2]
+
+    def kill_server(self) -> None:
+        self.server.process.kill()
+        self.server.process.wait()
+        self.server = serve(self._folder, self._port, *self._options)
+
+    def kill_keeper(self) -> None:
+        for pid in keepers(self.server):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                self.kills["found keeper"] += 1
+
+    def kill_both(self) -> None:
+        # Frozen first, so that neither can do a thing about the end of the other.
+        pids = [self.server.process.pid, *keepers(self.server)]
+        for how in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, how)
+        self.kill_server()
+
+    def rage(self, ranks: list[Rank], ways: list[Callable[[], None]]) -> None:
+        """`NUM_KILLS` kills, with all ranks streaming before, during and after each."""
+        for number in range(NUM_KILLS):
+            end = time.monotonic() + self.random.uniform(0.1, 3.0)
+            while time.monotonic() < end:
+                for rank in ranks:
+                    rank.log(25)
+                time.sleep(0.005)  # leaves the processor to those who are killed
+            way = self.random.choice(ways)
+            way()
+            self.kills[way.__name__] += 1
+            if number % 5 == 4:
+                # Of one rank alone: another process of the same rank would be the same attempt, in a job of several.
+                self.random.choice([rank for rank in ranks if len(RANKS[rank.run_id]) == 1]).start()
+
+    def settle(self, ranks: list[Rank], spool: Path) -> None:
+        """All is sent, also what earlier attempts have left when nobody was there to take it."""
+        address_of(self.server)
+        for rank in ranks:
+            rank.finish()
+
+        def sent() -> bool:
+            return not spool.exists() or sync(spool, self.address).returncode == 0
+
+        until(sent, 90, "an empty spool")
+
+
+@pytest.fixture
+def storm(tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Storm]]:
+    """Makes one, and ends its server."""
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    made: list[Storm] = []
+
+    def make(*options: str) -> Storm:
+        made.append(Storm(tmp_path / "server", options, seed=20250))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.server.process.kill()
+        one.server.process.wait()
+
+
+@contextlib.contextmanager
+def streaming(address: str, spool: Path) -> Iterator[list[Rank]]:
+    """Every rank of every run."""
+    ranks = [Rank(address, spool, run_id, rank) for run_id, numbers in RANKS.items() for rank in numbers]
+    try:
+        yield ranks
+    finally:
+        for rank in ranks:
+            rank.end()
+
+
+def wanted(attempts: list[Rows]) -> list[Rows]:
+    """What speaks, then what each attempt has lost to newer ones, attempt by attempt."""
+    speaks: Rows = {}
+    lost: list[Rows] = []
+    for number, rows in enumerate(attempts):
+        limit = min((min(newer) for newer in attempts[number + 1 :] if newer), default=2**62)
+        speaks |= {step: row for step, row in rows.items() if step < limit}
+        lost.append({step: row for step, row in rows.items() if step >= limit})
+    return [speaks, *filter(None, lost)]
+
+
+def assert_same(found: PointsSlice, rows: Rows, sign: int) -> None:
+    assert found.steps.tolist() == sorted(rows), "lost, doubled or out of place"
+    values = [rows[step] for step in sorted(rows)]
+    assert found.values.tolist() == [sign * value for value, _, _ in values]
+    before, after = (np.array([row[column] for row in values]) for column in (1, 2))
+    # The clock of the client may be read a little before it is given its time.
+    assert bool(((found.times >= before - 10_000) & (found.times <= after + 10_000)).all())
+
+
+def check(url: str, ranks: list[Rank]) -> None:
+    """Every point once with value, step and time, in all attempts; chunks, axes and pyramid are consistent."""
+
+    async def scenario() -> None:
+        store = open_store(url, exclusive=False)
+        await store.open()
+        assert isinstance(store, SqlStore)
+        try:
+            for rank in ranks:
+                for key, sign in (("a", 1), ("b", -1)):
+                    _, slices = await store.points(rank.run_id, key, [rank.rank], None, None, superseded=True)
+                    expected = wanted(rank.attempts)
+                    assert len(slices) == len(expected)
+                    for one, rows in zip(slices, expected, strict=True):
+                        assert_same(one, rows, sign)
+            for run in RANKS:
+                await store._read(lambda db, run=run: assert_whole(db, run, CHUNK_ROWS))  # type: ignore[misc]
+                counts = {metric.key: metric.count for metric in await store.metrics(run)}
+                total = sum(len(rows) for rank in ranks if rank.run_id == run for rows in rank.attempts)
+                assert (counts["a"], counts["b"]) == (total, total)
+        finally:
+            await store.close()
+
+    asyncio.run(scenario())
+
+
+def check_all(storm: Storm, url: str, ranks: list[Rank]) -> None:
+    for run in RANKS:
+        known = received(storm.address, run)
+        assert (known["missing"], known["dropped"]) == (0, 0)
+        assert get_json(f"{storm.address}/api/v1/runs/{run}")["state"] == "finished"
+    check(url, ranks)
+
+
+def test_a_server_on_a_file_that_is_killed_again_and_again_has_everything_once(
+    tmp_path: Path, storm: Callable[..., Storm]
+) -> None:
+    one = storm()
+    path = tmp_path / "server" / "data" / "recis.db"
+    with streaming(one.address, tmp_path / "spool") as ranks:
+        one.rage(ranks, [one.kill_server, one.kill_keeper, one.kill_both])
+        one.settle(ranks, tmp_path / "spool")
+        check_all(one, f"sqlite:///{path}", ranks)
+    assert one.kills["found keeper"] >= 4, one.kills
+    assert one.server.interrupt() == 0
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert db.execute("SELECT count(*) FROM chunk").fetchone() > (20,)
+    db.close()
+
+
+@pytest.fixture
+def database() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of its own: it will crash."""
+    with postgres_server(durable=True) as server:
+        yield server
+
+
+def test_a_server_on_postgresql_and_its_database_are_killed_again_and_again(
+    tmp_path: Path, storm: Callable[..., Storm], database: PostgresServer
+) -> None:
+    url = database.make_database()
+    one = storm("--store", url + "?partitions=3")
+
+    def crash_database() -> None:
+        database.stop(signal.SIGQUIT)
+        database.start()
+
+    def stop_database() -> None:
+        database.stop()
+        database.start()
+
+    with streaming(one.address, tmp_path / "spool") as ranks:
+        one.rage(ranks, [one.kill_server, one.kill_keeper, one.kill_both, crash_database, stop_database])
+        one.settle(ranks, tmp_path / "spool")
+        check_all(one, url, ranks)
+    assert one.kills["crash_database"] >= 2, one.kills
+    assert one.server.interrupt() == 0

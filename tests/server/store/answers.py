@@ -1,0 +1,45 @@
+"""All that a store answers about its runs, as plain JSON: what a store of an older version must still say."""
+
+from dataclasses import asdict
+from typing import Any
+
+from recis_server.store.interface import Store
+
+__all__ = ["answers"]
+
+
+async def answers(store: Store) -> dict[str, Any]:
+    """Every run with its series, points, passes, events, controls, commands and traces; and the tokens."""
+    page = await store.runs(project=None, text=None, sort="name", limit=100, cursor=None)
+    found: dict[str, Any] = {run.id: await _of_run(store, run.id, _plain(asdict(run))) for run in page.runs}
+    return {"runs": found, "tokens": [_plain(asdict(row)) for row in await store.tokens()]}
+
+
+async def _of_run(store: Store, run: str, row: dict[str, Any]) -> dict[str, Any]:
+    metrics = await store.metrics(run)
+    points = {}
+    for metric in metrics:
+        _, slices = await store.points(run, metric.key, None, None, None)
+        points[metric.key] = [
+            [one.rank, one.steps.tolist(), one.times.tolist(), _plain(one.values.tolist()), one.attempts.tolist()]
+            for one in slices
+        ]
+    tables = {
+        "metrics": metrics,
+        "passes": await store.passes(run, None, None, None, None),
+        "events": await store.events(run),
+        "controls": await store.controls(run),
+        "commands": await store.commands(run),
+        "traces": await store.traces(run),
+    }
+    listed = {name: [_plain(asdict(one)) for one in rows] for name, rows in tables.items()}
+    return {"run": row, "points": points, **listed}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold, and compares as equal: NaN and infinities as text, keys as text, tuples as lists."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, float) and (value != value or abs(value) == float("inf")) else value

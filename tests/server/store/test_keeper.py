@@ -1,0 +1,127 @@
+"""The keeper beside another one, and its process while the database is away."""
+
+import asyncio
+import json
+import math
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from recis_server.errors import StoreUnavailable
+from recis_server.store import compact as compacting
+from recis_server.store.keeper import Keeper
+from recis_server.store.retention import Retention
+from recis_server.store.sql import SqlStore
+
+from tests.postgres import PostgresServer, postgres_server
+from tests.server.realserver import until, until_async
+from tests.server.store import engines
+from tests.server.store.engines import engine_of
+from tests.server.store.streams import frame, greeting, opened, points, read, run
+from tests.server.store.test_compact import assert_whole
+
+
+@pytest.mark.usefixtures("every_engine")
+def test_two_keepers_at_once_change_nothing_that_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compacting, "CHUNK_ROWS", 96)
+    monkeypatch.setattr(compacting, "OPEN_ROWS", 72)
+    monkeypatch.setattr(compacting, "UNIT_POINTS", 400)
+    ended = threading.Event()
+    failures: list[Exception] = []
+
+    def keep() -> None:
+        engine = engine_of(tmp_path)
+        engine.open(exclusive=False)
+        keeper = Keeper(engine, Retention())
+        try:
+            while keeper.round(lambda: False) or not ended.is_set():
+                pass
+        except Exception as error:  # noqa: BLE001 - handed to the test
+            failures.append(error)
+        finally:
+            keeper.close()
+            engine.close()
+
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            keepers = [asyncio.create_task(asyncio.to_thread(keep)) for _ in range(2)]
+            rows = [await store.register(greeting(f"run-{n}", f"w{n}"), 1) for n in range(3)]
+            for number in range(40):
+                for row in rows:
+                    steps = list(range(number * 50, number * 50 + 50))
+                    values = [math.sin(step) for step in steps]
+                    await store.append(frame(row, number + 1, points(steps, loss=values, qps=values)))
+                step = number * 50 + 49
+                assert (await read(store, "qps", "run-1"))[-1] == (step, math.sin(step))
+            ended.set()
+            await asyncio.gather(*keepers)
+            assert failures == []
+            for row in rows:
+                assert await read(store, "loss", row.run) == [(step, math.sin(step)) for step in range(2000)]
+                await store._read(lambda db, of=row.run: assert_whole(db, of))  # type: ignore[misc]
+            counts = await store._read(
+                lambda db: db.execute(
+                    "SELECT (SELECT count(*) FROM frame), (SELECT count(*) FROM chunk WHERE num_rows < 48)"
+                ).fetchone()
+            )
+            assert counts[0] < 30
+            assert counts[1] <= 6
+
+    run(scenario)
+
+
+async def compacted(store: SqlStore) -> bool:
+    """Whether no frame is left."""
+    return await store._read(lambda db: db.execute("SELECT count(*) FROM frame").fetchone()) == (0,)
+
+
+def start(log: Path) -> "subprocess.Popen[bytes]":
+    """The process, not told yet what to keep."""
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "recis_server.store.keeper"], stdin=subprocess.PIPE, stderr=output
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_the_process_waits_for_a_database_that_is_away(tmp_path: Path) -> None:
+    async def scenario(server: PostgresServer) -> None:
+        server.stop()
+        log = tmp_path / "log"
+        keeper = start(log)
+        assert keeper.stdin is not None
+        keeper.stdin.write(json.dumps({"url": url, "retention": {}}).encode() + b"\n")
+        keeper.stdin.flush()
+        await until(lambda: "upkeep waits" in log.read_text(), 30)
+        server.start()
+        async with opened(tmp_path) as store:
+            for n in range(3):
+                row = await store.register(greeting(), 1)
+                steps = list(range(n * 5000, n * 5000 + 5000))
+                await store.append(frame(row, n + 1, points(steps, loss=[0.0] * 5000)))
+                await until_async(lambda: compacted(store), 30)
+                # The connections of both are gone, and both come back.
+                server.stop()
+                server.start()
+                while True:
+                    try:
+                        row = await store.register(greeting(), 1)
+                        break
+                    except StoreUnavailable:
+                        pass
+            assert len(await read(store, "loss")) == 15_000
+        assert keeper.poll() is None
+        keeper.stdin.close()
+        assert await asyncio.to_thread(keeper.wait, 30) == 0
+        assert log.read_text().count("upkeep waits") <= 4, log.read_text()
+
+    with postgres_server() as server:
+        url = server.make_database()
+        engines.current.append(lambda folder: url)
+        try:
+            asyncio.run(scenario(server))
+        finally:
+            engines.current.pop()
