@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recis_server.meters": {"recis.wire", "recis_server.store"},
     "recis_server.access": {"recis_server.errors", "recis_server.settings", "recis_server.store"},
     "recis_server.gate": {"recis.wire", "recis_server.access", "recis_server.errors"},
-    "recis_server.query": {"recis_server.errors", "recis_server.store"},
+    "recis_server.query": {"recis.wire", "recis_server.errors", "recis_server.store"},
     "recis_server.traces": {
         "recis.wire",
         "recis_server.blobs",
@@ -117,11 +117,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis_server.settings",
     },
     "recis_server.demo": {"recis_server.settings"},
+    "recis_server.exporting": {"recis_server.query", "recis_server.store"},
     "recis_server.cli": {
         "recis_server",
         "recis_server.access",
         "recis_server.demo",
         "recis_server.errors",
+        "recis_server.exporting",
         "recis_server.query",
         "recis_server.serving",
         "recis_server.settings",
@@ -131,6 +133,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 LAZY: dict[str, str] = {
+    "recis_server.query.exports -> recis_server.query.parquet": "pyarrow is an extra: large, and needed for one format",
     "recis_server.store.open -> recis_server.store.postgres": "its driver is an extra that most servers do without",
 }
 """Imports of own modules inside functions, `importer -> imported`, with the reason beside it."""
