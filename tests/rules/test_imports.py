@@ -20,7 +20,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recis.hooks": {"recis.environment", "recis.errors", "recis.metrics", "recis.nn", "recis.state"},
     "recis.framework": {"recis.environment", "recis.errors", "recis.hooks", "recis.metrics", "recis.state"},
     "recis.bridge": {"recis", "recis.environment", "recis.metrics", "recis.wire"},
-    "recis.monitor": {"recis.bridge", "recis.environment"},
+    "recis.reading": {"recis.bridge", "recis.wire"},
+    "recis.monitor": {"recis.bridge", "recis.environment", "recis.reading"},
     "recis.hooks.monitor_hook": {
         "recis.bridge",
         "recis.hooks",
