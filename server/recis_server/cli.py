@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import uvloop
 from pydantic import ValidationError
 
-from recis_server import __version__, demo, exporting
+from recis_server import __version__, demo, exporting, importing
 from recis_server.access import SCOPES, digest_of, make_token
 from recis_server.errors import NotFound, ServerError
 from recis_server.query.shapes import run_shape
@@ -103,6 +103,12 @@ def _parser() -> argparse.ArgumentParser:
     one = _command(commands, "export", _export, "write every point of a run")
     _add_store_options(one)
     exporting.add_arguments(one)
+    sources = _command(commands, "import", None, "bring in what another tool has written").add_subparsers(
+        required=True, metavar="TOOL", parser_class=_Parser
+    )
+    one = _command(sources, "tensorboard", _import, "import TensorBoard's event files; again only what is new")
+    _add_store_options(one)
+    importing.add_arguments(one)
     _add_token_commands(_command(commands, "token", None, "make, list and revoke tokens"))
     return parser
 
@@ -155,8 +161,12 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
+    return Settings(**_given(options))
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
     given = {name: getattr(options, name, None) for name in _SERVE_FIELDS}
-    return Settings(**{name: value for name, value in given.items() if value is not None})
+    return {name: value for name, value in given.items() if value is not None}
 
 
 # --- serve
@@ -231,6 +241,10 @@ def _runs(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     return _with_store(options, lambda store: exporting.export_run(store, options))
+
+
+def _import(options: argparse.Namespace) -> int:
+    return importing.main(options, _given(options))
 
 
 def _create_token(options: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recis.framework": {"recis.environment", "recis.errors", "recis.hooks", "recis.metrics", "recis.state"},
     "recis.bridge": {"recis", "recis.environment", "recis.metrics", "recis.wire"},
     "recis.reading": {"recis.bridge", "recis.wire"},
+    "recis.importing": {"recis.bridge", "recis.environment", "recis.wire"},
     "recis.monitor": {"recis.bridge", "recis.environment", "recis.reading"},
     "recis.hooks.monitor_hook": {
         "recis.bridge",
@@ -118,6 +119,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis_server.settings",
     },
     "recis_server.demo": {"recis_server.settings"},
+    "recis_server.importing": {"recis_server.errors", "recis_server.serving", "recis_server.settings"},
     "recis_server.exporting": {"recis_server.query", "recis_server.store"},
     "recis_server.cli": {
         "recis_server",
@@ -125,6 +127,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis_server.demo",
         "recis_server.errors",
         "recis_server.exporting",
+        "recis_server.importing",
         "recis_server.query",
         "recis_server.serving",
         "recis_server.settings",
