@@ -1,11 +1,12 @@
-"""The bridge without a Trainer: `init`, and `log`, `alert`, `finish` for the run that was opened last.
+"""The bridge without a Trainer: `init`, and `log`, `alert`, `finish` for the run that was opened last; and `read`.
 
-Owns the choice between arguments and environment; the rest is `recis.bridge`. Imports and works with plain numbers
-where torch is not installed.
+Owns the choice between arguments and environment; the rest is `recis.bridge` and `recis.reading`. Imports and works
+with plain numbers where torch is not installed.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from recis import environment
@@ -14,8 +15,10 @@ from recis.bridge.identity import check_run_id, identify
 from recis.bridge.lifecycle import unwind_on_sigterm
 from recis.bridge.opening import make_hello, open_run
 from recis.bridge.run import Run
+from recis.reading.data import RunData, Series
+from recis.reading.source import read_run
 
-__all__ = ["Mode", "Run", "alert", "check_options", "finish", "init", "log"]
+__all__ = ["Mode", "Run", "RunData", "Series", "alert", "check_options", "finish", "init", "log", "read"]
 
 Mode = Literal["online", "offline", "disabled"]
 MODES = ("online", "offline", "disabled")
@@ -105,6 +108,34 @@ def finish() -> None:
     """`Run.finish` of the run opened last; a warning where there is none."""
     if (run := _known("finish")) is not None:
         run.finish()
+
+
+def read(
+    url_or_dir: str | Path,
+    run: str,
+    keys: Sequence[str] | None = None,
+    *,
+    superseded: bool = False,
+    token: str | None = None,
+) -> RunData:
+    """A run's points in full resolution, as numpy columns.
+
+    Args:
+        url_or_dir: a server, `http://HOST:PORT`; or its data folder, whether the server runs or not.
+        run: the run's identifier.
+        keys: series to read, None for all; those that the run does not have are left out.
+        superseded: whether to give what newer attempts have gone back behind too, marked.
+        token: with the scope `view`, where the server asks for one; default `RECIS_MONITOR_TOKEN`.
+
+    Raises:
+        LookupError: there is no such run.
+        ConnectionError: the server is not there, or went away in the middle.
+        PermissionError: the server wants another token.
+        FileNotFoundError: neither an address nor a data folder.
+        ImportError: a folder, where the server's packages are not installed.
+        TypeError, ValueError: an argument that is none.
+    """
+    return read_run(url_or_dir, run, keys, superseded=superseded, token=token or environment.monitor_setting("TOKEN"))
 
 
 def _known(what: str) -> Run | None:

@@ -6,7 +6,6 @@ know hooks or the Trainer. No method raises into training once the run is open: 
 
 import contextlib
 import functools
-import hashlib
 import logging
 import os
 import threading
@@ -25,6 +24,7 @@ from recis.bridge.outbox import MAX_ROW_KEYS, Outbox
 from recis.bridge.scalars import DeferredRows
 from recis.bridge.traces import TraceFileJob, TraceUploads
 from recis.metrics.scalars import to_value
+from recis.wire.codec import as_key
 from recis.wire.messages import (
     MAX_KEY_CHARS,
     MAX_TEXT_CHARS,
@@ -371,13 +371,7 @@ class Run:
 
     def _checked_name(self, key: object) -> str:
         """The name as the wire takes it: a bad one is mended rather than its values lost."""
-        name = key if isinstance(key, str) else repr(key)
-        if not name.isprintable():
-            name = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
-        if len(name) > MAX_KEY_CHARS:
-            digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-            name = f"{name[: MAX_KEY_CHARS - 9]}~{digest}"
-        name = name or "(empty)"
+        name = as_key(key if isinstance(key, str) else repr(key))
         if name != key:
             self._warn(
                 name,

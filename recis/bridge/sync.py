@@ -11,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from tqdm import tqdm
 
 from recis import environment
 from recis.bridge.address import ServerAddress
 from recis.bridge.client import Sender
 from recis.bridge.outbox import Outbox
+from recis.bridge.progress import progress_bar
 from recis.bridge.spool import SpoolFolder, find_left_over
 from recis.bridge.traces import TraceUploads
 from recis.wire.messages import Hello
@@ -61,30 +63,6 @@ def send_folder(
         return done
 
 
-class _Bar:
-    """One line that fills up, on a terminal only: a log file gets the outcome and nothing else."""
-
-    WIDTH = 30
-
-    def __init__(self, title: str) -> None:
-        self._title = title
-        self._shown = sys.stdout.isatty()
-
-    def show(self, done: int, total: int) -> None:
-        """Draws the line anew."""
-        if self._shown:
-            share = done / total if total else 0.0
-            filled = "#" * int(share * self.WIDTH)
-            line = f"[{filled:<{self.WIDTH}}] {share:4.0%} of {total:,} points"
-            sys.stdout.write(f"\r{self._title} {line}")
-            sys.stdout.flush()
-
-    def clear(self) -> None:
-        """Makes room for the outcome."""
-        if self._shown:
-            sys.stdout.write("\r\x1b[K")
-
-
 def main(argv: list[str] | None = None) -> int:
     """The command; returns 0 when all was sent, 1 when something is left, 2 for bad usage."""
     parser = argparse.ArgumentParser(prog="recis-monitor sync", description="Send what a training left in its spool.")
@@ -103,15 +81,19 @@ def main(argv: list[str] | None = None) -> int:
     left = 0
     folders = find_left_over(options.spool_dir)
     for position, path in enumerate(folders, 1):
-        bar = _Bar(f"{position}/{len(folders)} {path.name}")
         try:
-            done = send_folder(path, address, timeout_s=options.timeout, progress=bar.show)
+            with progress_bar(f"{position}/{len(folders)} {path.name}", "points") as bar:
+
+                def show(done: int, total: int, bar: "tqdm[None]" = bar) -> None:
+                    bar.total, bar.n = total, done
+                    bar.refresh()
+
+                done = send_folder(path, address, timeout_s=options.timeout, progress=show)
         except (OSError, ValueError, msgspec.ValidationError) as error:
             done = False
             sys.stderr.write(f"cannot read {path}: {error}\n")
         words = {True: "sent", False: "NOT sent, kept", None: "still being written by a running training"}
         left += done is False
-        bar.clear()
         sys.stdout.write(f"{position}/{len(folders)} {path.name}: {words[done]}\n")
         sys.stdout.flush()
     if not folders:

@@ -3,6 +3,7 @@
 Owns MessagePack, the shape checks that types cannot state, and error texts; must not know sockets or time.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -29,6 +30,7 @@ from recis.wire.messages import (
 
 __all__ = [
     "WireError",
+    "as_key",
     "column",
     "decode_client",
     "decode_server",
@@ -71,6 +73,15 @@ def is_id(text: str) -> bool:
     return _is_id(text) is not None
 
 
+def as_key(text: str) -> str:
+    """The name of a series as the wire takes it: itself, or what can be kept of it and, where it is long, a digest."""
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    if len(text) > MAX_KEY_CHARS:
+        text = f"{text[: MAX_KEY_CHARS - 9]}~{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return text or "(empty)"
+
+
 def column(values: Iterable[float] | npt.NDArray[Any], dtype: str) -> bytes:
     """Numbers as a little-endian column; `dtype` is `<i8` or `<f8`."""
     return np.asarray(values, dtype=dtype).tobytes()
@@ -104,6 +115,8 @@ def decode_client(data: bytes) -> ClientRecord:
     elif isinstance(record, Frame):
         if record.n < 1:
             raise WireError("malformed", f"expected a frame number of at least 1, got {record.n}", "$.n")
+        if not 1 <= record.span <= record.n:
+            raise WireError("malformed", f"expected a span of 1 to n ({record.n}), got {record.span}", "$.span")
         for position, item in enumerate(record.records):
             if isinstance(item, Points):
                 _check_points(item, f"$.records[{position}]")

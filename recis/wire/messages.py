@@ -184,12 +184,14 @@ class Frame(Record, frozen=True, tag="frame"):
     """A numbered batch of records: committed whole or not at all, acknowledged after the commit.
 
     `n` starts at 1 and rises by one per frame of the writer; the same number always carries the same records.
-    `dropped` is how many points this writer has lost to its own bounds so far.
+    `dropped` is how many points this writer has lost to its own bounds so far. `span` is for writers that count
+    something else than frames, as the bytes of a file: the frame stands for so many numbers, the last of them `n`.
     """
 
     n: int
     records: tuple[FrameRecord, ...]
     dropped: int = 0
+    span: int = 1
     v: int = PROTOCOL_VERSION
 
 

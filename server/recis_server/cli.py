@@ -20,11 +20,9 @@ from typing import Any, NoReturn
 import uvloop
 from pydantic import ValidationError
 
-from recis_server import __version__, demo
+from recis_server import __version__, demo, exporting, importing
 from recis_server.access import SCOPES, digest_of, make_token
 from recis_server.errors import NotFound, ServerError
-from recis_server.query.charts import export_rows
-from recis_server.query.runs import get_run
 from recis_server.query.shapes import run_shape
 from recis_server.serving import Serving, serving
 from recis_server.settings import Settings
@@ -104,9 +102,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="one JSON object")
     one = _command(commands, "export", _export, "write every point of a run")
     _add_store_options(one)
-    one.add_argument("run", metavar="RUN")
-    one.add_argument("--format", choices=("csv", "jsonl"), required=True)
-    one.add_argument("-o", "--output", type=Path, metavar="FILE", help="instead of the terminal")
+    exporting.add_arguments(one)
+    sources = _command(commands, "import", None, "bring in what another tool has written").add_subparsers(
+        required=True, metavar="TOOL", parser_class=_Parser
+    )
+    one = _command(sources, "tensorboard", _import, "import TensorBoard's event files; again only what is new")
+    _add_store_options(one)
+    importing.add_arguments(one)
     _add_token_commands(_command(commands, "token", None, "make, list and revoke tokens"))
     return parser
 
@@ -159,8 +161,12 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
+    return Settings(**_given(options))
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
     given = {name: getattr(options, name, None) for name in _SERVE_FIELDS}
-    return Settings(**{name: value for name, value in given.items() if value is not None})
+    return {name: value for name, value in given.items() if value is not None}
 
 
 # --- serve
@@ -234,19 +240,11 @@ def _runs(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    async def work(store: Store) -> None:
-        await get_run(store, options.run)
-        try:
-            out = sys.stdout.buffer if options.output is None else options.output.open("wb")
-        except OSError as error:
-            raise ValueError(f"--output: expected a file that can be written, got {options.output}: {error}") from error
-        async for lines in export_rows(store, options.run, None, options.format):
-            out.write(lines)
-        out.flush()
-        if options.output is not None:
-            out.close()
+    return _with_store(options, lambda store: exporting.export_run(store, options))
 
-    return _with_store(options, work)
+
+def _import(options: argparse.Namespace) -> int:
+    return importing.main(options, _given(options))
 
 
 def _create_token(options: argparse.Namespace) -> int:

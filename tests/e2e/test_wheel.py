@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.processes import until
+from tests.recis.importing.writing import scalar_event, write_events
 from tests.rules.sources import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -19,6 +20,7 @@ assert importlib.util.find_spec("torch") is None
 with recis.monitor.init(url=URL, run_id="numbers") as run:
     for step in range(10):
         run.log({"loss": 1.0 / (step + 1)}, step=step)
+assert recis.monitor.read(URL, "numbers")["loss"].values.tolist() == [1.0 / (step + 1) for step in range(10)]
 """
 
 
@@ -54,6 +56,31 @@ def test_the_installed_server_serves_the_page_and_takes_numbers(environment: Pat
     finally:
         server.terminate()
         assert server.wait(timeout=30) == 0
+
+
+def test_numbers_come_in_and_out_without_a_server(environment: Path, tmp_path: Path) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RECIS"))}
+
+    def run(*command: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [str(environment / "bin" / command[0]), *command[1:]],
+            cwd=tmp_path,
+            env=clean,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    write_events(tmp_path / "logs" / "x.tfevents", [scalar_event("loss", 0.5, step, 1.7e9) for step in range(10)])
+    assert run("recis-monitor", "import", "tensorboard", "logs").stdout == "1 run, 1 file: 10 new points\n"
+    name = run("recis-monitor", "runs").stdout.split("\t")[0]
+    assert run("recis-monitor", "export", name, "--format", "csv").stdout.count(",0.5,0\n") == 10
+    refused = run("recis-monitor", "export", name, "--format", "parquet", "-o", "out.parquet")
+    assert refused.returncode == 2
+    assert "pip install 'recis-monitor[parquet]'" in refused.stderr
+    script = f"import recis.monitor; assert len(recis.monitor.read('recis-data', {name!r})['loss']) == 10"
+    assert run("python", "-c", script).returncode == 0
 
 
 def test_the_demo_says_how_to_get_torch_where_it_is_missing(environment: Path, tmp_path: Path) -> None:

@@ -21,7 +21,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recis.hooks": {"recis.environment", "recis.errors", "recis.metrics", "recis.nn", "recis.state"},
     "recis.framework": {"recis.environment", "recis.errors", "recis.hooks", "recis.metrics", "recis.state"},
     "recis.bridge": {"recis", "recis.environment", "recis.metrics", "recis.wire"},
-    "recis.monitor": {"recis.bridge", "recis.environment"},
+    "recis.reading": {"recis.bridge", "recis.wire"},
+    "recis.importing": {"recis.bridge", "recis.environment", "recis.wire"},
+    "recis.monitor": {"recis.bridge", "recis.environment", "recis.reading"},
     "recis.hooks.monitor_hook": {
         "recis.bridge",
         "recis.hooks",
@@ -49,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recis_server.meters": {"recis.wire", "recis_server.store"},
     "recis_server.access": {"recis_server.errors", "recis_server.settings", "recis_server.store"},
     "recis_server.gate": {"recis.wire", "recis_server.access", "recis_server.errors"},
-    "recis_server.query": {"recis_server.errors", "recis_server.store"},
+    "recis_server.query": {"recis.wire", "recis_server.errors", "recis_server.store"},
     "recis_server.traces": {
         "recis.wire",
         "recis_server.blobs",
@@ -119,11 +121,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis_server.settings",
     },
     "recis_server.demo": {"recis_server.settings"},
+    "recis_server.importing": {"recis_server.errors", "recis_server.serving", "recis_server.settings"},
+    "recis_server.exporting": {"recis_server.query", "recis_server.store"},
     "recis_server.cli": {
         "recis_server",
         "recis_server.access",
         "recis_server.demo",
         "recis_server.errors",
+        "recis_server.exporting",
+        "recis_server.importing",
         "recis_server.query",
         "recis_server.serving",
         "recis_server.settings",
@@ -133,6 +139,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 
 LAZY: dict[str, str] = {
+    "recis_server.query.exports -> recis_server.query.parquet": "pyarrow is an extra: large, and needed for one format",
     "recis_server.store.open -> recis_server.store.postgres": "its driver is an extra that most servers do without",
 }
 """Imports of own modules inside functions, `importer -> imported`, with the reason beside it."""

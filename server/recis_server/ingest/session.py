@@ -106,7 +106,7 @@ class Stream:
     def on_commit(self, keep: Keep) -> list[Action]:
         """A frame is durable: what the present session sends."""
         n = keep.frame.frame.n
-        self.missing += n - self.committed - 1
+        self.missing += n - self.committed - keep.frame.frame.span
         self.committed = n
         self.pending_bytes -= keep.num_bytes
         self.row = replace(self.row, acked=n)
@@ -207,6 +207,10 @@ class IngestSession:
         if frame.n <= stream.received:
             stream.duplicates += 1
             return [Send(Ack(stream.committed))] if frame.n <= stream.committed else []
+        if frame.n - frame.span < stream.received:
+            raise WireError(
+                "malformed", f"expected numbers above {stream.received}, got {frame.span} up to {frame.n}", "$.span"
+            )
         stream.received = frame.n
         stream.pending_bytes += num_bytes
         return [Keep(StoredFrame(stream.row, frame, now_ns), num_bytes)]

@@ -1,12 +1,10 @@
-"""One chart's answer: the points of some series in as many buckets as fit, as JSON or as bytes; and exports.
+"""One chart's answer: the points of some series in as many buckets as fit, as JSON or as bytes.
 
 Reads through the store's interface and calls `series` for the arithmetic; must not know HTTP.
 """
 
 import asyncio
-import csv
-import io
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,11 +14,10 @@ import numpy as np
 from recis_server.query.series import encode_binary
 from recis_server.query.shapes import plain
 from recis_server.store.buckets import envelope
-from recis_server.store.interface import ChartSeries, PointsSlice, Store
+from recis_server.store.interface import ChartSeries, Store
 
-__all__ = ["Chart", "chart_bytes", "chart_json", "export_rows", "read_chart"]
+__all__ = ["Chart", "chart_bytes", "chart_json", "read_chart"]
 
-_EXPORT_ROWS = 5000
 Ranks = int | Literal["all", "band"] | None
 
 
@@ -90,38 +87,3 @@ def chart_json(chart: Chart) -> bytes:
             columns["last"] = plain(columns["last"])
         series.append(columns)
     return msgspec.json.encode({"series": series, "resolution": chart.width})
-
-
-async def export_rows(
-    store: Store, run: str, keys: Sequence[str] | None, form: Literal["csv", "jsonl"]
-) -> AsyncIterator[bytes]:
-    """All points of a run, superseded ones marked, one line each, a few thousand lines at a time."""
-    if form == "csv":
-        yield b"key,rank,attempt,step,time,value,superseded\n"
-    async for one in store.export(run, keys):
-        for first in range(0, len(one.steps), _EXPORT_ROWS):
-            rows = slice(first, first + _EXPORT_ROWS)
-            lines = zip(
-                one.attempts[rows].tolist(),
-                one.steps[rows].tolist(),
-                (one.times[rows] / 1e9).tolist(),
-                plain(one.values[rows].tolist()),
-                strict=True,
-            )
-            yield (_csv if form == "csv" else _jsonl)(one, lines)
-
-
-def _csv(one: PointsSlice, lines: Iterator[tuple[Any, ...]]) -> bytes:
-    text = io.StringIO()
-    mark = int(one.superseded)
-    csv.writer(text, lineterminator="\n").writerows((one.key, one.rank, *line, mark) for line in lines)
-    return text.getvalue().encode()
-
-
-def _jsonl(one: PointsSlice, lines: Iterator[tuple[Any, ...]]) -> bytes:
-    names = ("attempt", "step", "time", "value")
-    head = {"key": one.key, "rank": one.rank}
-    tail = {"superseded": one.superseded}
-    return b"".join(
-        msgspec.json.encode({**head, **dict(zip(names, line, strict=True)), **tail}) + b"\n" for line in lines
-    )

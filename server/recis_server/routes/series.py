@@ -8,7 +8,8 @@ from fastapi.responses import Response, StreamingResponse
 
 from recis_server.deps import KnownRun, StorePart
 from recis_server.errors import InvalidValue
-from recis_server.query.charts import chart_bytes, chart_json, export_rows, read_chart
+from recis_server.query.charts import chart_bytes, chart_json, read_chart
+from recis_server.query.exports import FORMS, Form, open_export
 from recis_server.query.shapes import pass_shape
 from recis_server.routes.answers import json_answer
 from recis_server.schemas import answers
@@ -56,14 +57,18 @@ async def read_series(
 async def export_run(
     row: KnownRun,
     store: StorePart,
-    form: Annotated[Literal["csv", "jsonl"], Query(alias="format")],
+    form: Annotated[Form, Query(alias="format")],
     key: Annotated[list[Key] | None, Query(max_length=1000)] = None,
+    superseded: Annotated[bool, Query(description="with what newer attempts have gone back behind")] = True,
 ) -> StreamingResponse:
-    """Every point of the run, one line each."""
-    media = "text/csv; charset=utf-8" if form == "csv" else "application/x-ndjson"
-    # The run's id is made of letters, digits, '.', '_' and '-' alone.
-    headers = {"Content-Disposition": f'attachment; filename="{row.id}.{form}"'}
-    return StreamingResponse(export_rows(store, row.id, key, form), media_type=media, headers=headers)
+    """Every point of the run in full resolution."""
+    export = await open_export(store, row.id, key, form, superseded=superseded)
+    headers = {
+        # The run's id is made of letters, digits, '.', '_' and '-' alone.
+        "Content-Disposition": f'attachment; filename="{row.id}.{form}"',
+        "Recis-Points-Expired": str(export.size.expired),
+    }
+    return StreamingResponse(export.pieces(), media_type=FORMS[form], headers=headers)
 
 
 @router.get("/filters", responses=answers("filters"))

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["NO_ROWS", "Rows", "dump", "load", "newest_rows", "shorten"]
+__all__ = ["LAST_STEP", "NO_ROWS", "Rows", "dump", "last_step", "load", "newest_rows", "shorten"]
+
+LAST_STEP = 2**63 - 1
+"""The last step that there is; as the end of a range it is in it, for nothing lies beyond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,10 @@ class Rows:
         return len(self.steps)
 
     def between(self, low: int, high: int) -> "Rows":
-        """Those of `low <= step < high`."""
+        """Those of `low <= step < high`; `LAST_STEP` as `high` is open."""
         first, stop = np.searchsorted(self.steps, (low, high))
+        if high >= LAST_STEP:
+            stop = len(self.steps)
         return Rows(self.steps[first:stop], self.times[first:stop], self.values[first:stop])
 
     @staticmethod
@@ -50,6 +55,11 @@ class Rows:
 
 
 NO_ROWS = Rows(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
+
+
+def last_step(high: int) -> int:
+    """The last step of a range that ends before `high`."""
+    return high if high == LAST_STEP else high - 1
 
 
 def newest_rows(steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -157,7 +157,7 @@ class FrameBatch:
             return False
         if frame.dropped <= dropped:
             # Numbers that are skipped while the writer counts new drops are those drops.
-            run.missing += frame.n - acked - 1
+            run.missing += max(0, frame.n - acked - frame.span)
         run.streams[stream.writer] = (frame.n, max(dropped, frame.dropped))
         run.updated_ns = max(run.updated_ns, stored.received_ns)
         self._pending.runs[stream.run] = run

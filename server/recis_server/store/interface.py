@@ -21,6 +21,7 @@ __all__ = [
     "Commit",
     "ControlRow",
     "EventRow",
+    "ExportSize",
     "MetricRow",
     "PassRow",
     "PointsSlice",
@@ -170,6 +171,17 @@ class ChartRead:
     width: int
     series: tuple[ChartSeries, ...]
     firsts: Mapping[tuple[str, int], Mapping[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSize:
+    """How much an export holds: `points` rows lie in the store, of a step that was reported again perhaps several.
+
+    Of `expired` further points only buckets are left: retention has dropped them.
+    """
+
+    points: int
+    expired: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,8 +386,15 @@ class Store(Protocol):
             InvalidValue: every point was asked for, and they are too many for one answer.
         """
 
-    def export(self, run: str, keys: Sequence[str] | None) -> AsyncIterator[PointsSlice]:
-        """All points of the run, series after series, the superseded ones of each attempt apart."""
+    def export(self, run: str, keys: Sequence[str] | None, *, superseded: bool = True) -> AsyncIterator[PointsSlice]:
+        """All points of the run, series after series, in ranges of steps that rise; memory does not grow with them.
+
+        Of each range those that count come first, then the superseded ones, each attempt apart; without `superseded`
+        these are left out.
+        """
+
+    async def export_size(self, run: str, keys: Sequence[str] | None) -> ExportSize:
+        """How much an export of these keys (None: all) holds, superseded points included."""
 
     # --- hash tables, events, log lines
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from recis_server.store.attempts import attempt_places
 from recis_server.store.chunks import FIRST_LEVEL, LEVEL_STEP, decode_steps, decode_values
-from recis_server.store.codec import NO_ROWS, Rows
+from recis_server.store.codec import LAST_STEP, NO_ROWS, Rows, last_step
 from recis_server.store.engine import Connection
 from recis_server.store.interface import PointsSlice
 from recis_server.store.tail import Tail, read_tails
@@ -26,16 +26,14 @@ __all__ = [
     "read_points",
     "read_segments",
     "series_names",
-    "windows",
 ]
 
-WINDOW_ROWS = 65_536
-FIRST_STEP, LAST_STEP = -(2**63), 2**63 - 1
+FIRST_STEP = -(2**63)
 
 _COLD_FIRSTS = "SELECT attempt, min(lo) FROM chunk WHERE run_id = ? AND series = ? GROUP BY attempt"
 _COLD = """
 SELECT lo, hi, num_rows, levels, CASE WHEN axis IS NULL THEN 0 ELSE 1 END FROM chunk
-WHERE run_id = ? AND series = ? AND attempt = ? AND lo < ? AND hi >= ?
+WHERE run_id = ? AND series = ? AND attempt = ? AND lo <= ? AND hi >= ?
 ORDER BY lo
 """
 _CHUNK = """
@@ -166,7 +164,6 @@ def read_segments(
         stop: the step after the last, None for open.
         superseded: whether to tell what newer attempts have gone back behind too.
     """
-    # The engines' integers end there too: what lies beyond holds no step.
     low = FIRST_STEP if start is None else max(FIRST_STEP, min(start, LAST_STEP))
     high = LAST_STEP if stop is None else max(FIRST_STEP, min(stop, LAST_STEP))
     places = attempt_places(connection, run_id)
@@ -197,7 +194,7 @@ def _segments(
     for attempt in sorted(firsts, key=lambda attempt: places[attempt], reverse=True):
         for into, begin, end in ((living, low, limit), (lost, max(low, limit), high)):
             if begin < end and (into is living or superseded):
-                chunks = connection.execute(_COLD, (run_id, series, attempt, end, begin)).fetchall()
+                chunks = connection.execute(_COLD, (run_id, series, attempt, last_step(end), begin)).fetchall()
                 rows = tail.rows.get(attempt, NO_ROWS).between(begin, end)
                 if chunks or len(rows):
                     cold = ChunkPlaces.of(chunks)
@@ -250,17 +247,3 @@ def _slices(connection: Connection, key: str, rank: int, segments: Sequence[Segm
         if len(rows):
             newest = [one.attempt for one, part in zip(group, parts, strict=True) if len(part)][-1]
             yield PointsSlice(key, rank, rows.steps, rows.times, rows.values, attempts, newest, group[0].superseded)
-
-
-def windows(connection: Connection, run_id: str, series: int) -> list[tuple[int | None, int | None]]:
-    """Step ranges that together cover a series, each with about `WINDOW_ROWS` cold rows; the ends are open."""
-    edges: list[int] = []
-    waiting = 0
-    for lo, rows in connection.execute(
-        "SELECT lo, num_rows FROM chunk WHERE run_id = ? AND series = ? ORDER BY lo", (run_id, series)
-    ).fetchall():
-        if waiting + rows > WINDOW_ROWS and waiting:
-            edges.append(lo)
-            waiting = 0
-        waiting += rows
-    return list(zip([None, *edges], [*edges, None], strict=True))

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Literal, TypeVar
 
 from recis.wire.messages import Hello
-from recis_server.store import chart, ledger, points, registration, rows
+from recis_server.store import chart, ledger, points, registration, rows, whole
 from recis_server.store.engine import Connection, Engine
 from recis_server.store.frames import FrameBatch
 from recis_server.store.interface import (
@@ -19,6 +19,7 @@ from recis_server.store.interface import (
     Commit,
     ControlRow,
     EventRow,
+    ExportSize,
     MetricRow,
     PassRow,
     PointsSlice,
@@ -200,14 +201,20 @@ class SqlStore:
             )
         )
 
-    async def export(self, run: str, keys: Sequence[str] | None) -> AsyncIterator[PointsSlice]:
+    async def export(
+        self, run: str, keys: Sequence[str] | None, *, superseded: bool = True
+    ) -> AsyncIterator[PointsSlice]:
         """See `Store.export`."""
         names = await self._read(lambda connection: points.series_names(connection, run))
         for series, rank, key in names:
             if keys is None or key in keys:
-                for start, stop in await self._read(partial(points.windows, run_id=run, series=series)):
-                    for one in (await self.points(run, key, [rank], start, stop, superseded=True))[1]:
+                for start, stop in await self._read(partial(whole.windows, run_id=run, series=series)):
+                    for one in (await self.points(run, key, [rank], start, stop, superseded=superseded))[1]:
                         yield one
+
+    async def export_size(self, run: str, keys: Sequence[str] | None) -> ExportSize:
+        """See `Store.export_size`."""
+        return await self._read(lambda connection: whole.export_size(connection, run, keys))
 
     # --- hash tables, events, log lines
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recis_server.store.codec import Rows
+from recis_server.store.codec import Rows, last_step
 from recis_server.store.engine import Connection
 
 __all__ = ["Tail", "read_tails"]
@@ -24,12 +24,12 @@ _MOST_NAMED = 512
 _FIRSTS = "SELECT attempt, min(lo) FROM frame WHERE run_id = ? AND keyset = ? GROUP BY attempt"
 _FRAMES = """
 SELECT id, attempt, num_rows, steps, times, data FROM frame
-WHERE run_id = ? AND keyset = ? AND hi >= ? AND lo < ? ORDER BY id
+WHERE run_id = ? AND keyset = ? AND hi >= ? AND lo <= ? ORDER BY id
 """
 _COLUMN = """
 SELECT id, attempt, num_rows, steps, times,
     substr(data, CAST(? * num_rows * 8 + 1 AS INTEGER), CAST(num_rows * 8 AS INTEGER))
-FROM frame WHERE run_id = ? AND keyset = ? AND hi >= ? AND lo < ? ORDER BY id
+FROM frame WHERE run_id = ? AND keyset = ? AND hi >= ? AND lo <= ? ORDER BY id
 """
 
 
@@ -53,6 +53,7 @@ def read_tails(connection: Connection, run_id: str, wanted: Sequence[int], low: 
     """The hot rows of `low <= step < high` of the wanted series; a frame is read once, however many it has of them."""
     tails = {series: Tail() for series in wanted}
     pieces: dict[int, list[_Piece]] = {series: [] for series in wanted}
+    last = last_step(high)
     for keyset, members in _keysets(connection, run_id, wanted).items():
         for attempt, first in connection.execute(_FIRSTS, (run_id, keyset)).fetchall():
             for series, _ in members:
@@ -61,10 +62,10 @@ def read_tails(connection: Connection, run_id: str, wanted: Sequence[int], low: 
         if len(members) == 1:
             # The others' columns stay in the database.
             ((series, position),) = members
-            for frame, attempt, _, *columns in connection.execute(_COLUMN, (position, run_id, keyset, low, high)):
+            for frame, attempt, _, *columns in connection.execute(_COLUMN, (position, run_id, keyset, low, last)):
                 pieces[series].append(_Piece(frame, attempt, *columns))
             continue
-        for frame, attempt, num_rows, steps, times, data in connection.execute(_FRAMES, (run_id, keyset, low, high)):
+        for frame, attempt, num_rows, steps, times, data in connection.execute(_FRAMES, (run_id, keyset, low, last)):
             size = num_rows * 8
             for series, position in members:
                 values = data[position * size : (position + 1) * size]

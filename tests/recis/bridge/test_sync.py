@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def test_a_terminal_sees_a_bar_that_fills_up(open_offline: Opener, spooled: Spoo
     with RunningCommand(tmp_path, "serve") as server:
         address = server.wait_for(r"Listening on (http://\S+)")
         terminal, end = pty.openpty()
+        termios.tcsetwinsize(end, (24, 100))
         command = [sys.executable, "-m", "recis.bridge.sync", str(spooled.root), "--url", address]
         with subprocess.Popen(command, stdout=end, stderr=subprocess.STDOUT) as process:
             os.close(end)
@@ -91,5 +93,6 @@ def test_a_terminal_sees_a_bar_that_fills_up(open_offline: Opener, spooled: Spoo
             assert process.wait(30) == 0
         os.close(terminal)
     text = output.decode()
-    assert "100% of 1,000 points" in text
+    assert "100%|" in text
+    assert "1.00k/1.00k" in text
     assert ": sent" in text

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from recis.wire import messages as m
 from recis.wire.codec import (
     WireError,
+    as_key,
     column,
     decode_client,
     decode_server,
@@ -211,3 +212,20 @@ def test_identifiers(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "-a", ".", "a/b", "a b", "ä", "a\n", "A" * 129])
 def test_what_is_no_identifier(text: str) -> None:
     assert not is_id(text)
+
+
+@pytest.mark.parametrize("span", [0, 6, -1])
+def test_a_frame_stands_for_numbers_from_one_on(span: int) -> None:
+    assert decode_client(encode(m.Frame(n=5, records=(), span=5))) == m.Frame(n=5, records=(), span=5)
+    with pytest.raises(WireError) as error:
+        decode_client(encode(m.Frame(n=5, records=(), span=span)))
+    assert error.value.path == "$.span"
+
+
+@given(st.text(max_size=1200))
+def test_any_text_becomes_the_name_of_a_series(text: str) -> None:
+    key = as_key(text)
+    assert 0 < len(key) <= m.MAX_KEY_CHARS
+    assert key.isprintable()
+    assert as_key(key) == key
+    assert key == text or not text.isprintable() or not 0 < len(text) <= m.MAX_KEY_CHARS

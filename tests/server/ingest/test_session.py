@@ -71,6 +71,18 @@ def test_numbers_that_were_skipped_are_counted_once_they_are_passed() -> None:
     assert session.stream.missing == 3
 
 
+def test_a_frame_that_stands_for_many_numbers_skips_none() -> None:
+    session = greeted(Streams(), acked=2)
+    assert session.stream is not None
+    wide = Frame(n=10, records=(), span=8)
+    keep = kept(session.receive(wide, 10, 0))
+    assert session.stream.on_commit(keep) == [Send(Ack(10))]
+    assert session.stream.missing == 0
+    assert session.receive(wide, 10, 0) == [Send(Ack(10))]
+    with pytest.raises(WireError, match=r"expected numbers above 10, got 5 up to 12 - at `\$\.span`"):
+        session.receive(Frame(n=12, records=(), span=5), 10, 0)
+
+
 def test_the_newest_connection_of_a_writer_supersedes_the_older_one_and_goes_on_with_its_numbers() -> None:
     streams = Streams()
     first = greeted(streams)

@@ -2,12 +2,15 @@ import csv
 import io
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from recis_server.store.interface import StoredFrame
 
+from recis.wire.exports import ExportHead, ExportPart, unpack
 from recis.wire.messages import Frame, Hello, Pass
 from tests.server.httpserver import Site, ask
 from tests.server.realserver import points
@@ -165,6 +168,54 @@ def test_exports_have_what_a_newer_attempt_has_replaced_and_mark_it(tmp_path: Pa
         lines = [json.loads(line) for line in text.splitlines()]
         assert [line["superseded"] for line in lines] == [False, False, False, True, True, True, False, True]
         assert [str(line["value"]) for line in lines] == [row[5] for row in rows]
+
+    ask(tmp_path, scenario)
+
+
+def test_exports_without_what_was_replaced(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await resumed(site)
+        text = (await site.client.get("/api/v1/runs/r/export?format=csv&superseded=false")).text
+        assert [row["superseded"] for row in csv.DictReader(io.StringIO(text))] == ["0"] * 4
+
+    ask(tmp_path, scenario)
+
+
+def test_exports_for_programs(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await resumed(site)
+        answer = await site.client.get("/api/v1/runs/r/export?format=parquet")
+        assert answer.headers["content-type"] == "application/vnd.apache.parquet"
+        assert answer.headers["content-disposition"] == 'attachment; filename="r.parquet"'
+        assert answer.headers["recis-points-expired"] == "0"
+        table = pq.read_table(io.BytesIO(answer.content)).to_pydict()
+        answer = await site.client.get("/api/v1/runs/r/export?format=columns&key=loss")
+        head, *parts = unpack(io.BytesIO(answer.content).read)
+        assert head == ExportHead(run="r")
+        found = [part for part in parts if isinstance(part, ExportPart)]
+        assert [(part.rank, part.attempts, part.superseded) for part in found] == [
+            (0, ((1, 1), (2, 2)), False),
+            (0, ((1, 3),), True),
+            (1, ((2, 1),), False),
+            (1, ((1, 1),), True),
+        ]
+        values = np.concatenate([np.frombuffer(part.values, "<f8") for part in found])
+        assert values.tolist() == table["value"] == [1.0, 20.0, 30.0, 2.0, 3.0, 4.0, 330.0, 300.0]
+        assert table["superseded"] == [False] * 3 + [True] * 3 + [False, True]
+
+    ask(tmp_path, scenario)
+
+
+def test_parquet_without_its_library_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "recis_server.query.parquet", raising=False)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    async def scenario(site: Site) -> None:
+        await site.filled()
+        answer = await site.client.get("/api/v1/runs/r/export?format=parquet")
+        assert answer.status_code == 422
+        assert answer.json()["error"]["field"] == "format"
+        assert "pip install 'recis-monitor[parquet]'" in answer.json()["error"]["message"]
 
     ask(tmp_path, scenario)
 

@@ -1,0 +1,1 @@
+"""What other tools have written, sent to a server: TensorBoard's event files."""

@@ -1,0 +1,201 @@
+"""One event file as a numbered stream of frames: its numbers are its bytes.
+
+Owns who writes (run, writer, attempt out of the path) and how records become rows; must not know sockets. A frame's `n`
+is the offset behind its last record: the server's acknowledged number is where to go on, however the file has grown and
+wherever an earlier import was cut.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from recis.importing.tfevents import Event, EventReader
+from recis.importing.tfrecord import DamagedError, read_records
+from recis.wire.codec import as_key, column, is_id
+from recis.wire.messages import Frame, Hello, Points, Status
+
+__all__ = ["EventFile", "find_files"]
+
+FRAME_POINTS = 16_384
+FRAME_BYTES = 2 << 20
+"""A frame is cut at either; a point counts with its columns, a name with what it may take."""
+_POINT_BYTES = 24
+_NAME_BYTES = 64
+_MARK = "tfevents"
+
+
+@dataclass(slots=True)
+class _Columns:
+    steps: list[int] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+
+def find_files(folder: Path) -> list[Path]:
+    """The event files below a folder, as TensorBoard finds them; a folder's in the order of their names."""
+    seen: set[Path] = set()
+    found: list[Path] = []
+
+    def look(place: Path) -> None:
+        real = place.resolve()
+        if real in seen:  # a link that leads back
+            return
+        seen.add(real)
+        entries = sorted(place.iterdir())
+        found.extend(path for path in entries if _MARK in path.name and path.is_file())
+        for path in entries:
+            if path.is_dir():
+                look(path)
+
+    look(folder)
+    return found
+
+
+class EventFile:
+    """See the module.
+
+    Args:
+        path: the file.
+        root: the folder that the import was asked for; what lies between is the run's name.
+        project: of the run.
+
+    Attributes:
+        hello: who writes; `first` and `time_ns` are the sender's.
+        ignored: values that are no scalars, by their kind, of what was read so far.
+        num_points: scalars read so far.
+        damage: why the rest of the file could not be read, None for a file that can be.
+        position: the offset behind the last record that was read.
+    """
+
+    def __init__(self, path: Path, root: Path, project: str) -> None:
+        self.path = path
+        self.num_points = 0
+        self.damage: DamagedError | None = None
+        self.position = 0
+        self._reader = EventReader()
+        self.ignored = self._reader.ignored
+        folder = path.parent.resolve()
+        relative = path.parent.relative_to(root).as_posix()
+        name = root.resolve().name if relative == "." else relative
+        writer = _digest(project, str(folder), path.name)[:24]
+        self.hello = Hello(
+            run=_run_id(name, _digest(project, str(folder))[:8]),
+            writer=writer,
+            attempt=writer,
+            project=project,
+            name=name,
+            config={"tensorboard": str(folder)},
+            client="recis-monitor import",
+        )
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file now."""
+        return self.path.stat().st_size
+
+    def first_scalar(self) -> int | None:
+        """When the file was begun, in ns since 1970; None when it has no scalar (yet)."""
+        began: float | None = None
+        reader = EventReader()
+        try:
+            with self.path.open("rb") as file:
+                for record, end in read_records(file):
+                    self.position = end
+                    event = reader.read(record)
+                    began = event.time_s if began is None else began
+                    if event.scalars:
+                        return max(1, _ns(began))
+        except DamagedError as error:
+            self.damage = error
+        self.ignored.update(reader.ignored)
+        return None
+
+    def frames(self, acked: int, progress: Callable[[int], None] = lambda position: None) -> Iterator[Frame]:
+        """What the server does not have: the records behind the byte `acked`, the last with the run's end.
+
+        Args:
+            acked: the highest number that the server has committed of this writer.
+            progress: called with the byte up to which the file is read.
+
+        Raises:
+            ValueError: the file is shorter than what was imported of it.
+        """
+        if acked > self.size:
+            raise ValueError(f"{self.path}: expected more than the {acked} bytes imported earlier, got {self.size}")
+        self.position, sent, last_ns = acked, acked, 0
+        rows: dict[str, _Columns] = {}
+        num_points = num_bytes = 0
+        with self.path.open("rb") as file:
+            for record, end in self._records(file, acked):
+                # Only when there is more: the last frame says that the run has ended.
+                if num_points >= FRAME_POINTS or num_bytes >= FRAME_BYTES:
+                    yield Frame(n=self.position, records=tuple(_records_of(rows)), span=self.position - sent)
+                    rows, sent, num_points, num_bytes = {}, self.position, 0, 0
+                event = self._reader.read(record)
+                last_ns = _ns(event.time_s)
+                num_bytes += _add(rows, event, last_ns)
+                num_points += len(event.scalars)
+                self.num_points += len(event.scalars)
+                self.position = end
+                progress(end)
+        if self.position > sent:
+            status = Status(state="finished", time_ns=last_ns)
+            yield Frame(n=self.position, records=(*_records_of(rows), status), span=self.position - sent)
+
+    def _records(self, file: BinaryIO, offset: int) -> Iterator[tuple[bytes, int]]:
+        try:
+            yield from read_records(file, offset)
+        except DamagedError as error:
+            self.damage = error
+
+
+def _add(rows: dict[str, _Columns], event: Event, time_ns: int) -> int:
+    """Adds an event's scalars to the rows of its names; returns what they take."""
+    added = 0
+    for tag, value in event.scalars:
+        key = as_key(tag)
+        columns = rows.get(key)
+        if columns is None:
+            columns = rows[key] = _Columns()
+            added += _NAME_BYTES + len(key.encode())
+        columns.steps.append(event.step)
+        columns.times.append(time_ns)
+        columns.values.append(value)
+        added += _POINT_BYTES
+    return added
+
+
+def _records_of(rows: dict[str, _Columns]) -> Iterator[Points]:
+    """Names that were reported together, as `Summary` writers do, share their steps and times."""
+    together: dict[tuple[bytes, bytes], list[str]] = {}
+    for key, columns in rows.items():
+        together.setdefault((column(columns.steps, "<i8"), column(columns.times, "<i8")), []).append(key)
+    for (steps, times), keys in together.items():
+        values = np.concatenate([np.asarray(rows[key].values, "<f8") for key in keys])
+        yield Points(tuple(keys), steps, times, values.tobytes())
+
+
+def _ns(time_s: float) -> int:
+    """Seconds as ns; what is no time is 0."""
+    if not (math.isfinite(time_s) and abs(time_s) < 9e9):
+        return 0
+    whole = math.floor(time_s)
+    return whole * 10**9 + round((time_s - whole) * 1e9)
+
+
+def _digest(*words: str) -> str:
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()
+
+
+def _run_id(name: str, digest: str) -> str:
+    """The name as far as an identifier allows, and what makes it this folder's."""
+    letters = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in name)
+    text = f"{letters.strip('._-')[:100]}-{digest}".lstrip("-")
+    assert is_id(text)
+    return text

@@ -1,0 +1,133 @@
+"""TensorBoard's event files into runs: `python -m recis.importing.tensorboard LOGDIR --url URL`.
+
+Owns the command: which files, in which order, what is said of them. Can be interrupted and repeated: what the server
+has of a file is not sent again, and what has been added to it is.
+"""
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from tqdm import tqdm
+
+from recis import environment
+from recis.bridge.address import ServerAddress
+from recis.bridge.progress import progress_bar
+from recis.importing.eventfile import EventFile, find_files
+from recis.importing.sending import SendingError, send_frames
+
+__all__ = ["Outcome", "import_folder", "main"]
+
+DEFAULT_URL = "http://127.0.0.1:8765"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an import came to; `torn` files end in the middle of a record, `failures` are lines about others."""
+
+    files: int = 0
+    runs: set[str] = field(default_factory=set)
+    points: int = 0
+    empty: int = 0
+    torn: int = 0
+    ignored: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """One line for people."""
+        parts = [f"{_count(len(self.runs), 'run')}, {_count(self.files, 'file')}: {_count(self.points, 'new point')}"]
+        if self.ignored:
+            kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(self.ignored.items()))
+            parts.append(f"not imported: {kinds}")
+        if self.empty:
+            parts.append(f"{_count(self.empty, 'file')} without scalars")
+        if self.torn:
+            parts.append(f"{_count(self.torn, 'file')} with a last record that is not all there (yet)")
+        return "; ".join(parts)
+
+
+def import_folder(folder: Path, address: ServerAddress, project: str) -> Outcome:
+    """Sends all event files below a folder, one after the other.
+
+    Raises:
+        SendingError: the server is not there or takes nothing; what was sent before is imported.
+    """
+    outcome = Outcome()
+    paths = find_files(folder)
+    sizes = {path: path.stat().st_size for path in paths}
+    with progress_bar(folder.name, "B", sum(sizes.values())) as bar:
+        done = 0
+        for path in paths:
+            _import_file(EventFile(path, folder, project), address, outcome, bar, done)
+            done += sizes[path]
+            bar.n = done
+            bar.refresh()
+    return outcome
+
+
+def _import_file(file: EventFile, address: ServerAddress, outcome: Outcome, bar: "tqdm[None]", done: int) -> None:
+    def show(position: int) -> None:
+        bar.update(done + position - bar.n)
+
+    outcome.files += 1
+    try:
+        began_ns = file.first_scalar()
+        if began_ns is None:
+            outcome.empty += 1
+        else:
+            hello = msgspec.structs.replace(file.hello, started_ns=began_ns)
+            asyncio.run(send_frames(address, hello, lambda acked: file.frames(acked, show)))
+            outcome.runs.add(hello.run)
+            outcome.points += file.num_points
+    except SendingError:
+        raise
+    except (OSError, ValueError) as error:
+        outcome.failures.append(str(error) if str(file.path) in str(error) else f"{file.path}: {error}")
+    outcome.ignored.update(file.ignored)
+    if file.damage is not None:
+        outcome.failures.append(f"{file.path}: damaged {file.damage}; what comes before is imported")
+    elif file.position < file.size:
+        outcome.torn += 1
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns 0 when all was imported, 1 when something was not, 2 for bad usage."""
+    parser = argparse.ArgumentParser(prog="recis-monitor import tensorboard", description="Import event files.")
+    parser.add_argument("folder", type=Path, help="the folder that TensorBoard is given as --logdir")
+    parser.add_argument("--url", default=environment.monitor_url() or DEFAULT_URL, help="the server; - reads a line")
+    parser.add_argument("--token", default=environment.monitor_setting("TOKEN"))
+    parser.add_argument("--project", default="default")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        url = sys.stdin.readline().strip() if options.url == "-" else options.url
+        address = ServerAddress.parse(url, options.token if options.url != "-" else None)
+        if not options.folder.is_dir() or not find_files(options.folder):
+            raise ValueError(f"expected a folder with event files (*tfevents*), got {options.folder}, which has none")
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"recis-monitor: {error}\n")
+        return 2
+    try:
+        outcome = import_folder(options.folder, address, options.project)
+    except SendingError as error:
+        sys.stderr.write(f"recis-monitor: {error}; the same command again goes on where this one was\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    for line in outcome.failures:
+        sys.stderr.write(f"recis-monitor: {line}\n")
+    sys.stdout.write(f"{outcome.line()}\n")
+    return 1 if outcome.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""A run from end to end: the windows in which an export reads a series, and how many points there are.
+
+Functions on a connection inside of a read transaction; must not know formats, threads or what a window holds.
+"""
+
+from collections.abc import Sequence
+
+from recis_server.store.engine import Connection
+from recis_server.store.interface import ExportSize
+
+__all__ = ["WINDOW_ROWS", "export_size", "windows"]
+
+WINDOW_ROWS = 65_536
+
+# Added up in the database: a series may have a million frames.
+_EDGES = """
+SELECT min(lo) FROM (
+    SELECT lo, CAST(sum(num_rows) OVER (ORDER BY lo) AS BIGINT) / ? AS bin FROM (
+        SELECT lo, num_rows FROM chunk WHERE run_id = ? AND series = ? AND axis IS NOT NULL
+        UNION ALL
+        SELECT f.lo, f.num_rows FROM keyset AS k JOIN frame AS f ON f.run_id = k.run_id AND f.keyset = k.keyset
+        WHERE k.run_id = ? AND k.series = ?
+    ) AS piece
+) AS place GROUP BY bin ORDER BY bin
+"""
+_COLD_SIZE = """
+SELECT s.key, CAST(sum(CASE WHEN c.axis IS NULL THEN 0 ELSE c.num_rows END) AS BIGINT),
+    CAST(sum(CASE WHEN c.axis IS NULL THEN c.num_rows ELSE 0 END) AS BIGINT)
+FROM series AS s JOIN chunk AS c ON c.run_id = s.run_id AND c.series = s.series
+WHERE s.run_id = ? GROUP BY s.key
+"""
+_HOT_SIZE = """
+SELECT s.key, CAST(sum(f.num_rows) AS BIGINT), 0
+FROM series AS s JOIN keyset AS k ON k.run_id = s.run_id AND k.series = s.series
+JOIN (
+    SELECT keyset, CAST(sum(num_rows) AS BIGINT) AS num_rows FROM frame WHERE run_id = ? GROUP BY keyset
+) AS f ON f.keyset = k.keyset
+WHERE s.run_id = ? GROUP BY s.key
+"""
+
+
+def windows(connection: Connection, run_id: str, series: int) -> list[tuple[int | None, int | None]]:
+    """Step ranges that together cover a series, each with about `WINDOW_ROWS` rows; the ends are open."""
+    found = connection.execute(_EDGES, (WINDOW_ROWS, run_id, series, run_id, series)).fetchall()
+    edges = [edge for (edge,) in found[1:]]
+    return list(zip([None, *edges], [*edges, None], strict=True))
+
+
+def export_size(connection: Connection, run_id: str, keys: Sequence[str] | None) -> ExportSize:
+    """How many points of these keys (None: all) there are, and how many retention has dropped."""
+    cold = connection.execute(_COLD_SIZE, (run_id,)).fetchall()
+    hot = connection.execute(_HOT_SIZE, (run_id, run_id)).fetchall()
+    wanted = [row for row in (*cold, *hot) if keys is None or row[0] in keys]
+    return ExportSize(sum(points for _, points, _ in wanted), sum(expired for _, _, expired in wanted))
