@@ -8,7 +8,7 @@ import pytest
 from recis_server.store import whole
 from recis_server.store.compact import compact
 from recis_server.store.interface import ExportSize, PointsSlice
-from recis_server.store.retention import drop_slice
+from recis_server.store.retention import FIRST_PLACE, drop_slice
 from recis_server.store.sql import SqlStore
 
 from recis.wire.codec import column
@@ -99,7 +99,7 @@ def test_what_retention_has_dropped_is_counted(tmp_path: Path, monkeypatch: pyte
             await fill(store)
             await asyncio.to_thread(compact_all, tmp_path)
             # Times are the steps here.
-            await store._writer.call(lambda connection: drop_slice(connection, "r", 2000))
+            await store._writer.call(lambda connection: drop_slice(connection, "r", 2000, FIRST_PLACE))
             assert await store.export_size("r", None) == ExportSize(19_000, 4000)
             assert await store.export_size("r", ["loss"]) == ExportSize(11_000, 2000)
             steps = np.concatenate([one.steps for one in await exported(store) if one.key == "qps"])
