@@ -116,7 +116,8 @@ def test_the_process_waits_for_a_database_that_is_away(tmp_path: Path) -> None:
         assert keeper.poll() is None
         keeper.stdin.close()
         assert await asyncio.to_thread(keeper.wait, 30) == 0
-        assert log.read_text().count("upkeep waits") <= 4, log.read_text()
+        # Of each of the four outages at most two lines: the connection that broke, and that there is no other.
+        assert log.read_text().count("upkeep waits") <= 8, log.read_text()
 
     with postgres_server() as server:
         url = server.make_database()
