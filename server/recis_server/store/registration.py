@@ -29,6 +29,7 @@ _IN_SLICES = (
     ("chunk", "series, attempt, lo"),
     ("pyramid", "series, attempt, level, lo"),
     ("axis", "axis"),
+    ("tally", "keyset"),
     ("keyset", "series, keyset"),
     ("series", "series"),
     ("filter_pass", "id"),

@@ -62,12 +62,14 @@ class SqliteEngine:
         """See `Engine.connect_writer`."""
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10.0)
         # FULL: an acknowledged frame has passed an fsync. A larger checkpoint interval keeps commits even.
-        # Freed pages stay in the file until `give_back`, so that no commit has to move pages.
+        # Freed pages stay in the file until `give_back`, so that no commit has to move pages. The cache holds the pages
+        # that a thousand runs write to, and a transaction of large frames.
         for pragma in (
             "auto_vacuum=INCREMENTAL",
             "journal_mode=WAL",
             "synchronous=FULL",
             "wal_autocheckpoint=4000",
+            "cache_size=-8192",
             "journal_size_limit=67108864",
         ):
             connection.execute(f"PRAGMA {pragma}")
