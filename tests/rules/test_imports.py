@@ -43,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recis_server.settings": set(),
     "recis_server.bus": set(),
     "recis_server.blobs": {"recis_server.errors"},
+    "recis_server.direct": set(),
     "recis_server.schemas": {"recis.wire"},
     "recis_server.store": {"recis.wire", "recis_server.errors"},
     "recis_server.meters": {"recis.wire", "recis_server.store"},
@@ -61,6 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis.wire",
         "recis_server.bus",
         "recis_server.control",
+        "recis_server.direct",
         "recis_server.errors",
         "recis_server.store",
     },
@@ -112,6 +114,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recis_server.serving": {
         "recis.wire",
         "recis_server.access",
+        "recis_server.direct",
         "recis_server.errors",
         "recis_server.main",
         "recis_server.settings",
