@@ -30,6 +30,8 @@ _logger = logging.getLogger(__name__)
 BUSY_S, IDLE_S = 0.05, 2.0
 """Pauses after a round that found work, and at most after rounds that found none."""
 RETENTION_S = 60.0
+LOOK_SHARE = 0.01
+"""How much of the time is spent on looking for runs to compact: where many frames are hot a look takes long."""
 PIECES = 64
 """Pieces of space that one round gives back at most."""
 
@@ -48,6 +50,7 @@ class Keeper:
         self._reader = engine.connect_reader()
         self._writer = engine.connect_writer()
         self._next_retention = 0.0
+        self._next_look = 0.0
 
     def close(self) -> None:
         """Ends both connections."""
@@ -78,11 +81,15 @@ class Keeper:
         return bool(runs)
 
     def _compact(self, stop: Stop) -> bool:
+        began = time.monotonic()
+        if began < self._next_look:
+            return False
         self._engine.begin_read(self._reader)
         try:
             runs = find_work(self._reader, time.time_ns())
         finally:
             self._engine.rollback(self._reader)
+        self._next_look = began + (time.monotonic() - began) / LOOK_SHARE
         worked = False
         for run in runs:
             if stop():

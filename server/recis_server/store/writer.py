@@ -104,7 +104,8 @@ class Writer:
 
     def append(self, frame: StoredFrame) -> "asyncio.Future[Commit]":
         """Queues a frame and returns its commit to be; not a coroutine, because a task for each frame would cost."""
-        done: asyncio.Future[Commit] = asyncio.get_running_loop().create_future()
+        assert self._loop is not None
+        done: asyncio.Future[Commit] = self._loop.create_future()
         try:
             self._put(_Append(frame, done))
         except StoreUnavailable as error:
