@@ -215,6 +215,7 @@ async def drive(server: ServerProcess, load: Load) -> dict[str, Any]:
         "server_peak_mb": server.peak_mb(),
         "pace_missed_s": late_s,
     }
+    print(server.log)
     for client in clients:
         client.close()
     await asyncio.sleep(0.2)

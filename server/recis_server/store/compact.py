@@ -104,10 +104,16 @@ def compact(engine: Engine, reader: Connection, writer: Connection, run_id: str)
         engine.rollback(reader)
     if change is None:
         return False
+    import time
+    t0=time.monotonic()
     engine.begin_write(writer)
     try:
+        t1=time.monotonic()
         done = _apply(writer, change)
+        t2=time.monotonic()
         writer.execute("COMMIT" if done else "ROLLBACK")
+        t3=time.monotonic()
+        if t3-t1>0.03: print(f"K {t0:.2f} begin {t1-t0:.3f} act {t2-t1:.3f} commit {t3-t2:.3f}",flush=True)
     except BaseException:
         engine.rollback(writer)
         raise

@@ -194,9 +194,14 @@ class Writer:
 
     def _transaction(self, connection: Connection, action: Callable[[], T]) -> T | Exception:
         try:
+            t0=time.monotonic()
             self._engine.begin_write(connection)
+            t1=time.monotonic()
             result = action()
+            t2=time.monotonic()
             connection.execute("COMMIT")
+            t3=time.monotonic()
+            if t3-t0>0.1: print(f"W {t0:.2f} begin {t1-t0:.3f} act {t2-t1:.3f} commit {t3-t2:.3f} n={self._last_batch}",flush=True)
             return result
         except self._engine.failures as error:
             self._engine.rollback(connection)
