@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from recis.wire.messages import MAX_FRAME_BYTES
 from recis_server.access import read_token_file
+from recis_server.direct import DirectProtocol
 from recis_server.errors import StoreError
 from recis_server.main import create_app
 from recis_server.settings import Settings
@@ -106,7 +107,7 @@ def _config(app: FastAPI) -> uvicorn.Config:
         cast("Any", app),  # Starlette and uvicorn name the same messages by different types
         lifespan="off",
         loop="uvloop",
-        ws="websockets-sansio",
+        ws=DirectProtocol,
         ws_max_size=MAX_FRAME_BYTES + _SLACK_BYTES,
         ws_per_message_deflate=False,
         ws_ping_interval=PING_S,

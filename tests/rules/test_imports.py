@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recis_server.settings": set(),
     "recis_server.bus": set(),
     "recis_server.blobs": {"recis_server.errors"},
+    "recis_server.direct": set(),
     "recis_server.schemas": {"recis.wire"},
     "recis_server.store": {"recis.wire", "recis_server.errors"},
     "recis_server.meters": {"recis.wire", "recis_server.store"},
@@ -64,6 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis.wire",
         "recis_server.bus",
         "recis_server.control",
+        "recis_server.direct",
         "recis_server.errors",
         "recis_server.store",
     },
@@ -116,6 +118,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recis_server.serving": {
         "recis.wire",
         "recis_server.access",
+        "recis_server.direct",
         "recis_server.errors",
         "recis_server.main",
         "recis_server.settings",

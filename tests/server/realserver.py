@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from recis_server.blobs import Blobs, open_blobs
 from recis_server.bus import MemoryBus
 from recis_server.control.desk import Desk
+from recis_server.direct import DirectProtocol
 from recis_server.ingest.endpoint import Intake
 from recis_server.ingest.endpoint import router as ingest_router
 from recis_server.ingest.presence import Presence
@@ -29,6 +30,9 @@ from recis.wire.codec import column, decode_server, encode
 from recis.wire.messages import Ack, ClientRecord, Frame, FrameRecord, Hello, Points, Refuse, ServerRecord, Welcome
 
 T = TypeVar("T")
+
+protocols: list[Any] = [DirectProtocol]
+"""The last one is what servers speak WebSocket with; fixtures put others there."""
 
 
 @dataclass
@@ -82,7 +86,7 @@ async def serving(folder: Path, *, window_bytes: int = 8 << 20, max_trace_bytes:
             app.include_router(router)
         listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
-            app, ws="websockets-sansio", lifespan="off", log_level="warning", ws_per_message_deflate=False
+            app, ws=protocols[-1], lifespan="off", log_level="warning", ws_per_message_deflate=False
         )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))

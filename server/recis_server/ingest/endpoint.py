@@ -11,13 +11,16 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from fastapi import APIRouter, WebSocket
-from starlette.websockets import WebSocketDisconnect
+from fastapi import APIRouter
+from starlette.types import Receive, Scope
+from starlette.types import Send as Sender
 
 from recis.wire.codec import WireError, decode_client, encode
-from recis.wire.messages import Ack, Command, Hello, Refuse, ServerRecord
+from recis.wire.messages import Ack, Command, Frame, Hello, Refuse, ServerRecord
 from recis_server.control.desk import Desk, Post
+from recis_server.direct import Direct, direct_of
 from recis_server.errors import InvalidValue, ServerError
 from recis_server.ingest.presence import Presence
 from recis_server.ingest.session import (
@@ -31,7 +34,7 @@ from recis_server.ingest.session import (
     Stream,
     Streams,
 )
-from recis_server.store.interface import Store, StreamRow
+from recis_server.store.interface import Commit, Store, StreamRow
 
 __all__ = ["Intake", "router"]
 
@@ -39,24 +42,33 @@ _logger = logging.getLogger(__name__)
 _FAREWELL_S = 5.0
 _GOING_AWAY = 1012
 
+
+class _Ingest:
+    """One training process, for as long as it stays; bare ASGI, because wrappers cost as much as a short message."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Sender) -> None:
+        intake: Intake = scope["app"].state.intake
+        await intake.serve(receive, send, direct_of(scope))
+
+
 router = APIRouter()
-
-
-@router.websocket("/ws/ingest")
-async def ingest(websocket: WebSocket) -> None:
-    """One training process, for as long as it stays."""
-    intake: Intake = websocket.app.state.intake
-    await intake.serve(websocket)
+router.add_websocket_route("/ws/ingest", _Ingest(), name="ingest")  # type: ignore[arg-type]  # an app serves as well
 
 
 class _Line:
     """The outgoing side of one connection: acknowledgements merge into the newest, the rest keeps its order.
 
     Bounded: one greeting, one refusal, and the commands that the desk lets be open at a time.
+
+    Attributes:
+        is_busy: whether the connection's reader has a message in hand.
     """
 
-    def __init__(self, websocket: WebSocket) -> None:
-        self._websocket = websocket
+    def __init__(self, send: Sender, direct: Direct | None) -> None:
+        self._send = send
+        self._direct = direct
+        self._is_sending = False
+        self.is_busy = False
         self._records: deque[ServerRecord] = deque()  # bounded: see the class
         self._ack: Ack | None = None
         self._end: Close | None = None
@@ -72,10 +84,19 @@ class _Line:
         if isinstance(action, Close):
             self._end = self._end or action
         elif isinstance(action.record, Ack):
+            # At once where there is room and nothing waits in front.
+            idle = self._direct is not None and not (self._records or self._is_sending)
+            if idle and self._direct is not None and self._direct.send(encode(action.record)):
+                return
             self._ack = action.record
         else:
             self._records.append(action.record)
         self._wake.set()
+
+    def divert(self, take: Callable[[bytes], bool]) -> None:
+        """Has messages handed to `take` as they are read, where that can be."""
+        if self._direct is not None:
+            self._direct.divert(take)
 
     def command(self, command: Command) -> None:
         """Takes a command of the desk."""
@@ -88,27 +109,47 @@ class _Line:
                 await self._wake.wait()
                 self._wake.clear()
                 await self._flush()
-            await self._websocket.send_bytes(encode(self._end.refuse))
-            await self._websocket.close(self._end.code, self._end.refuse.message[:100])
-        except WebSocketDisconnect:
+            await self._put_out(self._end.refuse)
+            reason = self._end.refuse.message[:100]
+            await self._send({"type": "websocket.close", "code": self._end.code, "reason": reason})
+        except OSError:  # how a server says that the client is gone
             return
 
     async def _flush(self) -> None:
+        self._is_sending = True
         while self._records:
-            await self._websocket.send_bytes(encode(self._records.popleft()))
+            await self._put_out(self._records.popleft())
         ack, self._ack = self._ack, None
         if ack is not None:
-            await self._websocket.send_bytes(encode(ack))
+            await self._put_out(ack)
+        self._is_sending = False
+
+    async def _put_out(self, record: ServerRecord) -> None:
+        await self._send({"type": "websocket.send", "bytes": encode(record)})
 
 
 class _Pump:
-    """Commits the frames of one stream one after the other; bounded by the window of the stream."""
+    """Frames of one stream on their way to the store, one commit after the other; there while it has any.
+
+    Bounded in bytes by the window of the stream.
+    """
 
     def __init__(self) -> None:
-        self.keeps: deque[Keep] = deque()  # bounded in bytes by the stream's window
-        self.task: asyncio.Task[None] | None = None
-        self.moved: asyncio.Event | None = None
-        """Set whenever a commit has ended, well or not; there only while somebody waits for that."""
+        self.keeps: deque[Keep] = deque()  # bounded: see the class
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def move(self) -> None:
+        """Waits until a commit has ended, well or not."""
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        await waiting
+
+    def moved(self) -> None:
+        """Tells those who wait."""
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+        self._waiting.clear()
 
 
 class Intake:
@@ -150,15 +191,17 @@ class Intake:
         """Refuses every connection for now and waits until all that was taken is committed."""
         for session, line in tuple(self._lines.items()):
             _put(line, session.end("unavailable", "the server is stopping", retry=True))
-        while pumps := [pump.task for pump in self._pumps.values() if pump.task is not None]:
-            await asyncio.wait(pumps)
+        while self._pumps:
+            await next(iter(self._pumps.values())).move()
 
-    async def serve(self, websocket: WebSocket) -> None:
+    async def serve(self, receive: Receive, send: Sender, direct: Direct | None) -> None:
         """One connection from upgrade to end."""
-        await websocket.accept()
+        await receive()
+        await send({"type": "websocket.accept"})
         session = IngestSession(self._streams, window_bytes=self._window_bytes)
-        line = self._lines[session] = _Line(websocket)
-        reader = asyncio.create_task(self._read(websocket, session, line), name="ingest-read")
+        line = self._lines[session] = _Line(send, direct)
+        line.divert(partial(self._take, session, line))
+        reader = asyncio.create_task(self._read(receive, session, line), name="ingest-read")
         sender = asyncio.create_task(line.run(), name="ingest-send")
         try:
             await asyncio.wait({reader, sender}, return_when=asyncio.FIRST_COMPLETED)
@@ -174,14 +217,17 @@ class Intake:
             if isinstance(end, Exception):
                 raise end
 
-    async def _read(self, websocket: WebSocket, session: IngestSession, line: _Line) -> int:
+    async def _read(self, receive: Receive, session: IngestSession, line: _Line) -> int:
         """Takes messages until the client goes or is refused; returns the close code, 0 after a refusal."""
         while not line.ending:
-            if session.stream is not None:
-                await self._room(session.stream)
-            message = await websocket.receive()
+            line.is_busy = False
+            message = await receive()
+            line.is_busy = True  # nothing overtakes this message while it waits
             if message["type"] == "websocket.disconnect":
                 return int(message.get("code") or 0)
+            if session.stream is not None:
+                # With one message in hand and one behind it, no more is read.
+                await self._room(session.stream)
             try:
                 data = _binary(message.get("bytes"), message.get("text"))
                 actions = session.receive(decode_client(data), len(data), self._clock())
@@ -194,6 +240,27 @@ class Intake:
                 _logger.exception("a connection to /ws/ingest failed")
                 _put(line, session.end("unavailable", "the server failed at this record", retry=True))
         return 0
+
+    def _take(self, session: IngestSession, line: _Line, data: bytes) -> bool:
+        """Takes a message if it is a frame and there is room for it; any other is for `_read`, which waits and refuses.
+
+        The same frame in both ways does the same; here it costs no turn of the task.
+        """
+        stream = session.stream
+        if stream is None or line.is_busy or line.ending or stream.pending_bytes >= self._window_bytes:
+            return False
+        try:
+            record = decode_client(data)
+        except WireError:
+            return False
+        if not isinstance(record, Frame):
+            return False
+        for action in session.receive(record, len(data), self._clock()):
+            if isinstance(action, Keep):
+                self._commit(stream, action)
+            elif isinstance(action, Send):
+                line.put(action)
+        return True
 
     async def _act(self, actions: Sequence[Action], session: IngestSession, line: _Line) -> None:
         for action in actions:
@@ -233,10 +300,9 @@ class Intake:
         post = self._posts.pop(session, None)
         if post is not None:
             self._desk.detach(post)
-        pump = self._pumps.get(stream)
-        if pump is not None and pump.task is not None:
+        while (pump := self._pumps.get(stream)) is not None:
             # The rank's last word may still be on its way to the store.
-            await asyncio.wait({pump.task})
+            await pump.move()
         try:
             await self._presence.left(stream.row, expected=expected)
         except ServerError as error:
@@ -245,50 +311,58 @@ class Intake:
     # --- commits
 
     def _commit(self, stream: Stream, keep: Keep) -> None:
-        pump = self._pumps.setdefault(stream, _Pump())
+        pump = self._pumps.get(stream)
+        if pump is None:
+            pump = self._pumps[stream] = _Pump()
         pump.keeps.append(keep)
-        if pump.task is None:
-            pump.task = asyncio.create_task(self._run_pump(stream, pump), name="ingest-commit")
+        if len(pump.keeps) == 1:
+            self._append(stream, pump)
 
-    async def _run_pump(self, stream: Stream, pump: _Pump) -> None:
-        while pump.keeps:
-            keep = pump.keeps.popleft()
-            failure = await self._append(keep)
-            line = self._lines.get(stream.session) if stream.session is not None else None
-            if failure is None:
-                actions = stream.on_commit(keep)
-            else:
-                pump.keeps.clear()
-                actions = stream.on_failure(failure.code, failure.message, retry=failure.retry)
-            if line is not None:
-                _put(line, actions)
-            if pump.moved is not None:
-                pump.moved.set()
-        pump.task = None
-        del self._pumps[stream]
-        self._streams.settle(stream)
+    def _append(self, stream: Stream, pump: _Pump) -> None:
+        # A future's callback, not a task: most frames are short, and a task costs more than one.
+        appended = asyncio.ensure_future(self._store.append(pump.keeps[0].frame))
+        appended.add_done_callback(partial(self._appended, stream, pump))
 
-    async def _append(self, keep: Keep) -> Refuse | None:
-        """Commits the frame; returns why that could not be done."""
-        n, writer = keep.frame.frame.n, keep.frame.stream.writer
-        try:
-            await self._store.append(keep.frame)
-        except InvalidValue as error:
-            # It would fail again: without this the writer would send it for ever.
-            return Refuse(code="malformed", message=error.message)
-        except ServerError as error:
-            _logger.warning("frame %d of %s was not kept: %s", n, writer, error)
-            return Refuse(code="unavailable", message=error.message, retry=True)
-        except Exception:  # border: a mistake of ours in one frame must not leave the writer without an answer
-            _logger.exception("frame %d of %s was not kept", n, writer)
-            return Refuse(code="unavailable", message="the frame could not be kept", retry=True)
-        return None
+    def _appended(self, stream: Stream, pump: _Pump, appended: "asyncio.Future[Commit]") -> None:
+        keep = pump.keeps.popleft()
+        line = self._lines.get(stream.session) if stream.session is not None else None
+        failure = _failure(keep, appended)
+        if failure is None:
+            actions = stream.on_commit(keep)
+        else:
+            pump.keeps.clear()
+            actions = stream.on_failure(failure.code, failure.message, retry=failure.retry)
+        if line is not None:
+            _put(line, actions)
+        if pump.keeps:
+            self._append(stream, pump)
+        else:
+            del self._pumps[stream]
+            self._streams.settle(stream)
+        pump.moved()
 
     async def _room(self, stream: Stream) -> None:
         while stream.pending_bytes >= self._window_bytes and (pump := self._pumps.get(stream)) is not None:
-            if pump.moved is None or pump.moved.is_set():
-                pump.moved = asyncio.Event()
-            await pump.moved.wait()
+            await pump.move()
+
+
+def _failure(keep: Keep, appended: "asyncio.Future[Commit]") -> Refuse | None:
+    """Why the frame was not kept; None when it was."""
+    n, writer = keep.frame.frame.n, keep.frame.stream.writer
+    try:
+        appended.result()
+    except asyncio.CancelledError:
+        return Refuse(code="unavailable", message="the frame could not be kept", retry=True)
+    except InvalidValue as error:
+        # It would fail again: without this the writer would send it for ever.
+        return Refuse(code="malformed", message=error.message)
+    except ServerError as error:
+        _logger.warning("frame %d of %s was not kept: %s", n, writer, error)
+        return Refuse(code="unavailable", message=error.message, retry=True)
+    except Exception:  # border: a mistake of ours in one frame must not leave the writer without an answer
+        _logger.exception("frame %d of %s was not kept", n, writer)
+        return Refuse(code="unavailable", message="the frame could not be kept", retry=True)
+    return None
 
 
 def _put(line: _Line, actions: Sequence[Action]) -> None:

@@ -8,7 +8,7 @@ after the other (the shell's promise), so a frame that could not be committed ne
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from recis.wire.codec import WireError
@@ -87,6 +87,7 @@ class Stream:
     """One writer: what was taken, what is committed, and which session speaks for it now.
 
     Attributes:
+        row: the writer as the store knew it at a greeting; its number is older than `committed`.
         received: highest frame number taken; everything up to it is committed or on its way.
         committed: highest frame number committed.
         pending_bytes: size of the frames between the two; the shell reads no further while it fills the window.
@@ -109,7 +110,6 @@ class Stream:
         self.missing += n - self.committed - keep.frame.frame.span
         self.committed = n
         self.pending_bytes -= keep.num_bytes
-        self.row = replace(self.row, acked=n)
         return [Send(Ack(n))] if self.session is not None else []
 
     def on_failure(self, code: str, reason: str, *, retry: bool) -> list[Action]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from recis_server.errors import InvalidValue
 from recis_server.store.buckets import Buckets, Floats, choose_width, coarsen, unfold
-from recis_server.store.chunks import CELL_BYTES, decode_cells
+from recis_server.store.chunks import CELL_BYTES, decode_cells, expand_cells
 from recis_server.store.codec import NO_ROWS, Rows
 from recis_server.store.engine import Connection
 from recis_server.store.interface import ChartRead, ChartSeries
@@ -204,7 +204,7 @@ def _read_pieces(
             yield piece, rows.x[np.searchsorted(rows.x, piece.x + width) - 1]
         return
     data = [
-        cells
+        expand_cells(cells)
         for (cells,) in connection.execute(
             _CELLS,
             (segment.run, segment.series, segment.attempt, level, int(chunks.lo[0]), int(chunks.lo[-1])),

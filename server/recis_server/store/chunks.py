@@ -23,6 +23,7 @@ __all__ = [
     "encode_cells",
     "encode_steps",
     "encode_values",
+    "expand_cells",
     "make_cells",
 ]
 
@@ -32,7 +33,9 @@ FIRST_LEVEL, LEVEL_STEP, LAST_LEVEL = 6, 3, 60
 """Cells of a pyramid cover 2^6, 2^9, … steps; bit i of a chunk's `levels` says that level 6 + 3 i is there."""
 _WORTH = 8
 """A level is kept when it has at most an eighth as many cells as the chunk has rows."""
-_DELTAS, _FLOAT64, _FLOAT32 = b"\1", b"\2", b"\3"
+_LOOSE_CELLS = 8
+"""So many cells of one chunk are not packed: charts of thousands of chunks read few of each, and fast."""
+_DELTAS, _FLOAT64, _FLOAT32, _CELLS = b"\1", b"\2", b"\3", b"\4"
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -68,12 +71,26 @@ def decode_values(data: bytes) -> Floats:
 
 
 def encode_cells(cells: Buckets) -> bytes:
-    """Cells row after row, so that the bytes of several chunks in a row are one table."""
-    return np.stack(cells.columns(), axis=1).astype("<f8", copy=False).tobytes()
+    """Cells row after row, so that the bytes of several chunks in a row are one table; many of one chunk are packed."""
+    table = np.stack(cells.columns(), axis=1).astype("<f8", copy=False)
+    if len(cells) <= _LOOSE_CELLS:
+        return table.tobytes()
+    packed = _CELLS + _squeeze(table.view(f"V{CELL_BYTES}").ravel())
+    # What is not packed is known by its length.
+    return packed + b"\0" if len(packed) % CELL_BYTES == 0 else packed
+
+
+def expand_cells(data: bytes) -> bytes:
+    """What `encode_cells` has made as a table, packed or not; raises `ValueError` as `decode_steps`."""
+    if len(data) % CELL_BYTES == 0:
+        return data
+    if data[:1] != _CELLS:
+        raise ValueError(f"expected cells of codec {_CELLS!r}, got {data[:1]!r}")
+    return _expand(data, f"V{CELL_BYTES}").tobytes()
 
 
 def decode_cells(data: bytes) -> Buckets:
-    """The cells of one or more encoded pieces, one behind the other."""
+    """The cells of one or more tables (`expand_cells`), one behind the other."""
     return Buckets(*np.ascontiguousarray(np.frombuffer(data, "<f8").reshape(-1, 8).T))
 
 
@@ -90,7 +107,7 @@ def make_cells(points: Points) -> dict[int, Buckets]:
     return levels
 
 
-def _squeeze(column: npt.NDArray[np.int64] | Floats | npt.NDArray[np.float32]) -> bytes:
+def _squeeze(column: npt.NDArray[Any]) -> bytes:
     rows = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), column.dtype.itemsize)
     return zstandard.compress(np.ascontiguousarray(rows.T).tobytes(), 1)
 

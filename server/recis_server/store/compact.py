@@ -23,6 +23,7 @@ from recis_server.store.chunks import (
     encode_cells,
     encode_steps,
     encode_values,
+    expand_cells,
     make_cells,
 )
 from recis_server.store.codec import Rows, newest_rows
@@ -303,7 +304,7 @@ class _Joint:
                     " WHERE run_id = ? AND series = ? AND attempt = ? AND level = ? AND lo = ?",
                     (self._change.run_id, series, self._attempt, level, place.lo),
                 ).fetchone()
-                cells = merge(decode_cells(data), coarsen(late, 1 << level))
+                cells = merge(decode_cells(expand_cells(data)), coarsen(late, 1 << level))
                 self._change.cells.append((series, self._attempt, level, place.lo, encode_cells(cells)))
             self._change.chunks.append(
                 (

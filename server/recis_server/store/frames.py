@@ -5,15 +5,10 @@ rollback); must not know threads, queues or sockets.
 """
 
 import logging
-import math
-import struct
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from recis.wire.codec import points_columns
 from recis.wire.messages import MAX_TEXT_CHARS, Declare, Event, Line, Pass, Points, Result, Status
 from recis_server.errors import InvalidValue, StoreUnavailable
 from recis_server.store import ledger
@@ -21,46 +16,43 @@ from recis_server.store.attempts import attempt_places
 from recis_server.store.codec import dump, shorten
 from recis_server.store.engine import Connection
 from recis_server.store.interface import Commit, StoredFrame, StreamRow
+from recis_server.store.tallies import Tally, read_tallies, summarise, write_tallies
 
 __all__ = ["FrameBatch", "settle_run_state"]
 
 _logger = logging.getLogger(__name__)
 
 REMEMBERED_RUNS = 4096
-REMEMBERED_SERIES = 1 << 18
-"""Runs, and series of all of them, that are kept in memory; what was written longest ago is read again when needed."""
+REMEMBERED_COLUMNS = 1 << 18
+"""Runs, and columns of all their key sets, that are kept in memory; what was written longest ago is read again when
+needed."""
 REMEMBERED_KEYSETS = 1024
 MAX_NAME_CHARS = 256
 
 
 @dataclass(slots=True)
-class _Series:
-    """A row of the table `series`."""
+class _Keyset:
+    """Series that were reported together, and what is known of their points."""
 
     number: int
-    rank: int
-    key: str
-    count: int = 0
-    nan_count: int = 0
-    first_step: int = 0
-    last_step: int = 0
-    last_attempt: int = 0
-    last_value: float = math.nan
+    num_columns: int
+    tally: Tally
 
 
 @dataclass(slots=True)
 class _Run:
     """What is known of one run's rows; `places` is the order of its attempts, `streams` where its writers are.
 
-    Of a writer: its acknowledged number, and the points that it has lost to its own bounds.
+    Of a writer: its acknowledged number, and the points that it has lost to its own bounds. `series` has the number of
+    each (rank, key), `num_columns` says how many there are in all of `keysets`.
     """
 
     places: dict[int, int]
     streams: dict[str, tuple[int, int]]
-    series: dict[tuple[int, str], _Series] = field(default_factory=dict)
-    keysets: OrderedDict[tuple[int, tuple[str, ...]], int] = field(default_factory=OrderedDict)
+    series: dict[tuple[int, str], int] = field(default_factory=dict)
+    keysets: OrderedDict[tuple[int, tuple[str, ...]], _Keyset] = field(default_factory=OrderedDict)
     num_keysets: int = 0
-    changed: dict[int, _Series] = field(default_factory=dict)
+    num_columns: int = 0
     last_step: int | None = None
     last_attempt: int = 0
     points: int = 0
@@ -72,12 +64,14 @@ class _Run:
 class _Pending:
     """Rows that a transaction writes at its end, each kind with one call: a call per row would cost more than the row.
 
-    Lists are bound parameters in the order of arrival; of a writer and of a run only the newest state is written.
+    Lists are bound parameters in the order of arrival. Of a writer, a run and a key set only the newest state is
+    written.
     """
 
     frames: list[tuple[Any, ...]] = field(default_factory=list)
     streams: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     runs: dict[str, _Run] = field(default_factory=dict)
+    tallies: dict[tuple[str, int], Tally] = field(default_factory=dict)
 
 
 class FrameBatch:
@@ -90,19 +84,19 @@ class FrameBatch:
     def __init__(self, failures: tuple[type[Exception], ...]) -> None:
         self._failures = failures
         self._runs: OrderedDict[str, _Run] = OrderedDict()
-        self._num_series = 0
+        self._num_columns = 0
         self._pending = _Pending()
 
     def forget(self) -> None:
         """Nothing remembered is sure any more."""
         self._runs.clear()
-        self._num_series = 0
+        self._num_columns = 0
 
     def forget_run(self, run: str) -> None:
         """The run's rows were changed by somebody else."""
         known = self._runs.pop(run, None)
         if known is not None:
-            self._num_series -= len(known.series)
+            self._num_columns -= known.num_columns
 
     def apply(self, connection: Connection, frames: list[StoredFrame]) -> tuple[Commit, list[Exception | None]]:
         """Writes what is new of the frames; a frame that cannot be written leaves the others alone.
@@ -192,26 +186,31 @@ class FrameBatch:
     # --- points
 
     def _add_points(self, connection: Connection, run: _Run, stream: StreamRow, points: Points) -> None:
-        rows = _summary(points)
+        rows = summarise(points)
         keyset = self._keyset(connection, run, stream, points.keys)
-        place = run.places[stream.attempt]
-        low, high = rows.low, rows.high
         self._pending.frames.append(
-            (stream.run, keyset, stream.attempt, low, high, rows.num_rows, points.steps, points.times, points.values)
+            (
+                stream.run,
+                keyset.number,
+                stream.attempt,
+                rows.low,
+                rows.high,
+                rows.num_rows,
+                points.steps,
+                points.times,
+                points.values,
+            )
         )
-        for key, num_nans, value in zip(points.keys, rows.nans, rows.last, strict=True):
-            series = run.series[stream.rank, key]
-            series.first_step = low if series.count == 0 else min(series.first_step, low)
-            series.count += rows.num_rows
-            series.nan_count += num_nans
-            if (place, high) >= (run.places.get(series.last_attempt, 0), series.last_step):
-                series.last_attempt, series.last_step, series.last_value = stream.attempt, high, value
-            run.changed[series.number] = series
         run.points += rows.num_rows * len(points.keys)
-        if run.last_step is None or (place, high) > (run.places[run.last_attempt], run.last_step):
-            run.last_attempt, run.last_step = stream.attempt, high
+        keyset.tally.add(rows, stream.attempt, run.points, run.places)
+        self._pending.tallies[stream.run, keyset.number] = keyset.tally
+        if run.last_step is None or (run.places[stream.attempt], rows.high) > (
+            run.places[run.last_attempt],
+            run.last_step,
+        ):
+            run.last_attempt, run.last_step = stream.attempt, rows.high
 
-    def _keyset(self, connection: Connection, run: _Run, stream: StreamRow, keys: tuple[str, ...]) -> int:
+    def _keyset(self, connection: Connection, run: _Run, stream: StreamRow, keys: tuple[str, ...]) -> _Keyset:
         known = run.keysets.get((stream.rank, keys))
         if known is not None:
             run.keysets.move_to_end((stream.rank, keys))
@@ -220,23 +219,23 @@ class FrameBatch:
         for position, key in enumerate(keys):
             series = run.series.get((stream.rank, key))
             if series is None:
-                series = _Series(len(run.series) + 1, stream.rank, key)
-                run.series[stream.rank, key] = series
-                self._num_series += 1
+                series = run.series[stream.rank, key] = len(run.series) + 1
                 connection.execute(
-                    "INSERT INTO series (run_id, series, rank, key, count, nan_count, first_step, last_step,"
-                    " last_attempt, last_value) VALUES (?, ?, ?, ?, 0, 0, 0, 0, 0, NULL)",
-                    (stream.run, series.number, stream.rank, key),
+                    "INSERT INTO series (run_id, series, rank, key) VALUES (?, ?, ?, ?)",
+                    (stream.run, series, stream.rank, key),
                 )
             connection.execute(
                 "INSERT INTO keyset (run_id, series, keyset, position) VALUES (?, ?, ?, ?)",
-                (stream.run, series.number, run.num_keysets, position),
+                (stream.run, series, run.num_keysets, position),
             )
-        run.keysets[stream.rank, keys] = run.num_keysets
+        keyset = run.keysets[stream.rank, keys] = _Keyset(run.num_keysets, len(keys), Tally())
+        forgotten = 0
         if len(run.keysets) > REMEMBERED_KEYSETS:
             # A forgotten set gets another number when it comes again: more rows, the same points.
-            run.keysets.popitem(last=False)
-        return run.num_keysets
+            forgotten = run.keysets.popitem(last=False)[1].num_columns
+        run.num_columns += len(keys) - forgotten
+        self._num_columns += len(keys) - forgotten
+        return keyset
 
     # --- memory
 
@@ -247,12 +246,12 @@ class FrameBatch:
             if run is None:
                 return None
             self._runs[run_id] = run
-            self._num_series += len(run.series)
+            self._num_columns += run.num_columns
         self._runs.move_to_end(run_id)
         return run
 
     def _trim(self) -> None:
-        while len(self._runs) > REMEMBERED_RUNS or self._num_series > REMEMBERED_SERIES:
+        while len(self._runs) > REMEMBERED_RUNS or self._num_columns > REMEMBERED_COLUMNS:
             self.forget_run(next(iter(self._runs)))
 
     def _write(self, connection: Connection, pending: _Pending) -> None:
@@ -272,50 +271,7 @@ class FrameBatch:
                 for run_id, run in pending.runs.items()
             ],
         )
-        # A series' row is made with its first key set (`_keyset`).
-        connection.executemany(
-            "UPDATE series SET count = ?, nan_count = ?, first_step = ?, last_step = ?, last_attempt = ?,"
-            " last_value = ? WHERE run_id = ? AND series = ?",
-            [
-                (
-                    one.count,
-                    one.nan_count,
-                    one.first_step,
-                    one.last_step,
-                    one.last_attempt,
-                    one.last_value,
-                    run_id,
-                    one.number,
-                )
-                for run_id, run in pending.runs.items()
-                for one in run.changed.values()
-            ],
-        )
-        for run in pending.runs.values():
-            run.changed.clear()
-
-
-class _Summary(NamedTuple):
-    """What the tables say of a record's rows: per key how many values are not finite, and the one of the last step."""
-
-    num_rows: int
-    low: int
-    high: int
-    nans: list[int]
-    last: list[float]
-
-
-def _summary(points: Points) -> _Summary:
-    if len(points.steps) == 8:
-        # A single row is what slow trainings send, and a call into numpy takes longer than all of this.
-        step = int.from_bytes(points.steps, "little", signed=True)
-        values = list(struct.unpack(f"<{len(points.keys)}d", points.values))
-        return _Summary(1, step, step, [not math.isfinite(value) for value in values], values)
-    steps, _, columns = points_columns(points)
-    # Of equal highest steps the last row counts.
-    last = len(steps) - 1 - int(np.argmax(steps[::-1]))
-    nans = (~np.isfinite(columns)).sum(axis=1).tolist()
-    return _Summary(len(steps), int(steps.min()), int(steps[last]), nans, columns[:, last].tolist())
+        write_tallies(connection, pending.tallies)
 
 
 def settle_run_state(connection: Connection, run_id: str) -> None:
@@ -347,23 +303,21 @@ def _read_run(connection: Connection, run_id: str) -> _Run | None:
     }
     run = _Run(attempt_places(connection, run_id), streams)
     (run.last_step, run.last_attempt, run.points, run.missing, run.updated_ns) = found
-    names: dict[int, tuple[int, str]] = {}
-    for row in connection.execute(
-        "SELECT series, rank, key, count, nan_count, first_step, last_step, last_attempt, last_value"
-        " FROM series WHERE run_id = ?",
+    tallies = read_tallies(connection, run_id)
+    sets: dict[int, list[str]] = {}
+    ranks: dict[int, int] = {}
+    for series, rank, key, keyset in connection.execute(
+        "SELECT s.series, s.rank, s.key, k.keyset FROM series AS s"
+        " JOIN keyset AS k ON k.run_id = s.run_id AND k.series = s.series WHERE s.run_id = ?"
+        " ORDER BY k.keyset, k.position",
         (run_id,),
     ):
-        series = _Series(*row)
-        series.last_value = math.nan if series.last_value is None else series.last_value
-        run.series[series.rank, series.key] = series
-        names[series.number] = (series.rank, series.key)
-    sets: dict[int, list[tuple[int, str]]] = {}
-    for number, keyset in connection.execute(
-        "SELECT series, keyset FROM keyset WHERE run_id = ? ORDER BY keyset, position", (run_id,)
-    ):
-        sets.setdefault(keyset, []).append(names[number])
-    for keyset, members in sets.items():
-        run.keysets[members[0][0], tuple(key for _, key in members)] = keyset
+        run.series[rank, key] = series
+        sets.setdefault(keyset, []).append(key)
+        ranks[keyset] = rank
+    for keyset, keys in sets.items():
+        run.keysets[ranks[keyset], tuple(keys)] = _Keyset(keyset, len(keys), tallies.get(keyset, Tally()))
+    run.num_columns = sum(keyset.num_columns for keyset in run.keysets.values())
     run.num_keysets = max(sets, default=0)
     return run
 

@@ -1,10 +1,10 @@
 """What a store is to everybody above it: the calls and the values that pass through them.
 
 Two engines stand behind it (SQLite, PostgreSQL); nobody above this file may know which. Knows no HTTP and no socket.
-All methods are coroutines on the server's event loop and never block it. Times are nanoseconds since the Unix epoch.
+All methods are awaited on the server's event loop and never block it. Times are nanoseconds since the Unix epoch.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -306,8 +306,8 @@ class Store(Protocol):
     async def register(self, hello: Hello, received_ns: int) -> StreamRow:
         """Makes run, attempt and writer known (idempotent) and tells what of this writer is committed."""
 
-    async def append(self, frame: StoredFrame) -> Commit:
-        """Returns once the frame is committed, together with others that came within the same few milliseconds.
+    def append(self, frame: StoredFrame) -> Awaitable[Commit]:
+        """Ends once the frame is committed, together with others that came within the same few milliseconds.
 
         The commit stores points, passes, lines and events, declares controls, sets results of commands (`command_rank`)
         and states of ranks, raises the writer's acknowledged number and the run's counters, in one transaction.

@@ -36,6 +36,8 @@ BUSY_S, IDLE_S = 0.05, 2.0
 """Pauses after a round that found work, and at most after rounds that found none."""
 RETENTION_S = 60.0
 TRIM_S = 600.0
+LOOK_SHARE = 0.01
+"""How much of the time is spent on looking for runs to compact: where many frames are hot a look takes long."""
 PIECES = 64
 """Pieces of space that one round gives back at most."""
 
@@ -60,6 +62,7 @@ class Keeper:
         self._next_retention = 0.0
         self._next_trim = 0.0
         self._trimmed_ns = 0
+        self._next_look = 0.0
 
     def close(self) -> None:
         """Ends both connections."""
@@ -93,7 +96,11 @@ class Keeper:
         return bool(runs)
 
     def _compact(self, stop: Stop) -> bool:
+        began = time.monotonic()
+        if began < self._next_look:
+            return False
         runs = self._read(partial(find_work, now_ns=time.time_ns()))
+        self._next_look = began + (time.monotonic() - began) / LOOK_SHARE
         worked = False
         for run in runs:
             if stop():

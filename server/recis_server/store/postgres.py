@@ -16,7 +16,7 @@ import psycopg
 
 from recis_server.errors import StoreError, StoreUnavailable
 from recis_server.store.engine import Connection, Cursor
-from recis_server.store.schema import MIGRATIONS, SCHEMA_VERSION
+from recis_server.store.schema import MIGRATIONS, SCHEMA_VERSION, statements
 
 __all__ = ["PostgresEngine"]
 
@@ -36,7 +36,7 @@ _SESSION = (
 MAX_PARTITIONS = 1024
 _SERVER_LOCK, _WRITE_LOCK = 0x7265636973_01, 0x7265636973_02
 """Advisory locks of a database: for as long as a server lives, and for as long as a transaction writes."""
-_PARTITIONED = ("frame", "chunk", "axis", "pyramid", "series", "keyset")
+_PARTITIONED = ("frame", "chunk", "axis", "pyramid", "series", "keyset", "tally")
 
 
 class PostgresEngine:
@@ -157,8 +157,12 @@ class PostgresEngine:
                 f"{self._place} was written by a newer version: expected schema version {SCHEMA_VERSION} or older,"
                 f" got {version}"
             )
-        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            connection.script(_speak(script, self._num_partitions))
+        for number, parts in enumerate(MIGRATIONS[version:], start=version + 1):
+            for part in parts:
+                if callable(part):
+                    part(connection)
+                else:
+                    connection.script(_speak(part, self._num_partitions))
             connection.execute("INSERT INTO schema_version (version) VALUES (?)", (number,))
         connection.execute("COMMIT")
 
@@ -226,8 +230,7 @@ def _translate(sql: str) -> bytes:
 
 def _speak(script: str, num_partitions: int) -> str:
     """A migration in the dialect of this engine."""
-    script = re.sub(r"--.*", "", script)
-    return "\n".join(_speak_one(statement.strip(), num_partitions) for statement in script.split(";"))
+    return "\n".join(_speak_one(statement, num_partitions) for statement in statements(script))
 
 
 def _speak_one(statement: str, num_partitions: int) -> str:

@@ -29,6 +29,7 @@ _IN_SLICES = (
     ("chunk", ("series", "attempt", "lo"), "coalesce(length(data), 0)"),
     ("pyramid", ("series", "attempt", "level", "lo"), "length(cells)"),
     ("axis", ("axis",), "length(steps) + length(times)"),
+    ("tally", ("keyset",), "length(nans) + length(lasts)"),
     ("keyset", ("series", "keyset"), "0"),
     ("series", ("series",), "0"),
     ("filter_pass", ("id",), "0"),

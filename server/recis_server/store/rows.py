@@ -10,7 +10,7 @@ import base64
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from recis_server.store.interface import (
     TokenRow,
     TraceRow,
 )
+from recis_server.store.tallies import SeriesTally, read_series
 
 __all__ = [
     "SORT_FIELDS",
@@ -115,12 +116,10 @@ def _run(connection: Connection, row: tuple[Any, ...]) -> RunRow:
         "SELECT CAST(coalesce(sum(dropped), 0) AS BIGINT) FROM stream WHERE run_id = ?", (run_id,)
     ).fetchone()
     places = attempt_places(connection, run_id)
-    last = connection.execute(
-        "SELECT key, last_value, last_attempt, last_step, rank FROM series WHERE run_id = ?", (run_id,)
-    ).fetchall()
+    series = read_series(connection, run_id, places)
     # The newest (attempt, step) of a key speaks for it; of ranks that are equally far, the lowest.
-    last.sort(key=lambda one: (places[one[2]], one[3], -one[4]))
-    summary = {key: _number(value) for key, value, *_ in last}
+    series.sort(key=lambda one: (places[one.last_attempt], one.last_step, -one.rank))
+    summary = {one.key: one.last_value for one in series}
     return RunRow(
         id=run_id,
         project=project,
@@ -146,27 +145,22 @@ def _run(connection: Connection, row: tuple[Any, ...]) -> RunRow:
 def read_metrics(connection: Connection, run_id: str) -> tuple[MetricRow, ...]:
     """The run's series names over all ranks, in order of their first appearance."""
     places = attempt_places(connection, run_id)
-    groups: dict[str, list[Any]] = {}
-    for row in connection.execute(
-        "SELECT key, rank, count, nan_count, first_step, last_step, last_attempt, last_value FROM series"
-        " WHERE run_id = ? ORDER BY series",
-        (run_id,),
-    ):
-        key, *rest, last_attempt, last_value = row
-        groups.setdefault(key, []).append((*rest, places[last_attempt], last_value))
-    return tuple(_metric(key, rows) for key, rows in groups.items())
+    groups: dict[str, list[SeriesTally]] = {}
+    for one in read_series(connection, run_id, places):
+        groups.setdefault(one.key, []).append(one)
+    return tuple(_metric(group, places) for group in groups.values())
 
 
-def _metric(key: str, rows: Sequence[tuple[Any, ...]]) -> MetricRow:
-    _rank, _, _, _, last_step, _, last_value = max(rows, key=lambda row: (row[5], row[4], -row[0]))
+def _metric(group: Sequence[SeriesTally], places: Mapping[int, int]) -> MetricRow:
+    newest = max(group, key=lambda one: (places[one.last_attempt], one.last_step, -one.rank))
     return MetricRow(
-        key=key,
-        ranks=tuple(sorted(row[0] for row in rows)),
-        count=sum(row[1] for row in rows),
-        first_step=min(row[3] for row in rows),
-        last_step=last_step,
-        last_value=_number(last_value),
-        nan_count=sum(row[2] for row in rows),
+        key=newest.key,
+        ranks=tuple(sorted(one.rank for one in group)),
+        count=sum(one.count for one in group),
+        first_step=min(one.first_step for one in group),
+        last_step=newest.last_step,
+        last_value=newest.last_value,
+        nan_count=sum(one.nan_count for one in group),
     )
 
 

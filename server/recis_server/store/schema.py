@@ -1,10 +1,17 @@
 """The tables, as numbered migrations that are applied in order and never edited.
 
-Owns SQL that creates and changes tables; must not know rows. Every key leads with `run_id` where there is one, so that
-the same tables can be distributed by run.
+Owns what creates and changes tables, and moves rows between them when they change. Every key leads with `run_id` where
+there is one, so that the same tables can be distributed by run.
 """
 
-__all__ = ["MIGRATIONS", "SCHEMA_VERSION"]
+import math
+import re
+import struct
+from collections.abc import Callable
+
+from recis_server.store.engine import Connection
+
+__all__ = ["MIGRATIONS", "SCHEMA_VERSION", "statements"]
 
 _FIRST = """
 CREATE TABLE run (
@@ -153,5 +160,68 @@ CREATE INDEX frame_order ON frame (run_id, id);
 CREATE INDEX frame_range ON frame (run_id, keyset, hi, lo, attempt, num_rows);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
+_THIRD = """
+-- What is known of a key set's points, whose columns share their steps. The newest (attempt, step) has the last values;
+-- `mark` is the run's number of points when they came, so that of two key sets with one series the later one speaks.
+-- `nans` counts what is not finite per column (int64), empty for none; `lasts` has the last values (float64).
+CREATE TABLE tally (
+    run_id TEXT NOT NULL, keyset INTEGER NOT NULL, num_rows INTEGER NOT NULL, first_step INTEGER NOT NULL,
+    last_step INTEGER NOT NULL, last_attempt INTEGER NOT NULL, mark INTEGER NOT NULL, nans BLOB NOT NULL,
+    lasts BLOB NOT NULL,
+    PRIMARY KEY (run_id, keyset)
+) WITHOUT ROWID;
+-- The other index on frames has all that is asked of this one.
+DROP INDEX frame_order;
+"""
+
+
+def _count_by_keyset(connection: Connection) -> None:
+    """What was kept per series goes into a tally of a key set of its own: of which set it was is not known."""
+    runs = connection.execute("SELECT run_id, max(keyset) FROM keyset GROUP BY run_id").fetchall()
+    for run_id, num_keysets in runs:
+        rows = connection.execute(
+            "SELECT series, count, nan_count, first_step, last_step, last_attempt, last_value FROM series"
+            " WHERE run_id = ? AND count > 0",
+            (run_id,),
+        ).fetchall()
+        connection.executemany(
+            "INSERT INTO keyset (run_id, series, keyset, position) VALUES (?, ?, ?, 0)",
+            [(run_id, series, num_keysets + series) for series, *_ in rows],
+        )
+        connection.executemany(
+            "INSERT INTO tally (run_id, keyset, num_rows, first_step, last_step, last_attempt, mark, nans, lasts)"
+            " VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?)",
+            [
+                (
+                    run_id,
+                    num_keysets + series,
+                    count,
+                    first_step,
+                    last_step,
+                    last_attempt,
+                    struct.pack("<q", num_nans),
+                    struct.pack("<d", math.nan if value is None else value),
+                )
+                for series, count, num_nans, first_step, last_step, last_attempt, value in rows
+            ],
+        )
+
+
+_THIRD_AFTER = """
+ALTER TABLE series DROP COLUMN count;
+ALTER TABLE series DROP COLUMN nan_count;
+ALTER TABLE series DROP COLUMN first_step;
+ALTER TABLE series DROP COLUMN last_step;
+ALTER TABLE series DROP COLUMN last_attempt;
+ALTER TABLE series DROP COLUMN last_value;
+"""
+
+Part = str | Callable[[Connection], None]
+"""SQL, or a function that moves rows inside of the migration's transaction."""
+MIGRATIONS: tuple[tuple[Part, ...], ...] = ((_FIRST,), (_SECOND,), (_THIRD, _count_by_keyset, _THIRD_AFTER))
 SCHEMA_VERSION = len(MIGRATIONS)
+
+
+def statements(script: str) -> list[str]:
+    """The statements of a script, without comments."""
+    return [found for statement in re.sub(r"--.*", "", script).split(";") if (found := statement.strip())]

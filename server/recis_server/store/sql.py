@@ -115,13 +115,13 @@ class SqlStore:
 
         return await self._writer.call(action)
 
-    async def append(self, frame: StoredFrame) -> Commit:
+    def append(self, frame: StoredFrame) -> "asyncio.Future[Commit]":
         """See `Store.append`.
 
         Raises:
             InvalidValue: a value of the frame fits in no column (a count beyond 64 bits); nothing of it is stored.
         """
-        return await self._writer.append(frame)
+        return self._writer.append(frame)
 
     # --- runs and series
 

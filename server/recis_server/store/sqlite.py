@@ -7,16 +7,20 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import time
 from pathlib import Path
 
 from recis_server.errors import StoreError
 from recis_server.store.engine import Connection
-from recis_server.store.schema import MIGRATIONS, SCHEMA_VERSION
+from recis_server.store.schema import MIGRATIONS, SCHEMA_VERSION, statements
 
 __all__ = ["SqliteEngine", "migrate"]
 
 _READER_KIB = 8192
 """Pages that a reading connection keeps: the cells and the directory of a series of a hundred million points."""
+_PATIENCE_S = 10.0
+_OWNER_PAUSE_S, _PAUSE_S = 0.001, 0.02
+"""How long a writer waits for another, and the pauses between two looks: of the server's and of everybody else's."""
 _FREED_PAGES = 256
 """Pages (4 KiB) that one piece of freed space has at most."""
 
@@ -60,15 +64,17 @@ class SqliteEngine:
 
     def connect_writer(self) -> sqlite3.Connection:
         """See `Engine.connect_writer`."""
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=10.0)
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=_PATIENCE_S)
         # FULL: an acknowledged frame has passed an fsync. A larger checkpoint interval keeps commits even.
-        # Freed pages stay in the file until `give_back`, so that no commit has to move pages.
+        # Freed pages stay in the file until `give_back`, so that no commit has to move pages. The cache holds the pages
+        # that a thousand runs write to, and a transaction of large frames.
         try:
             for pragma in (
                 "auto_vacuum=INCREMENTAL",
                 "journal_mode=WAL",
                 "synchronous=FULL",
                 "wal_autocheckpoint=4000",
+                "cache_size=-8192",
                 "journal_size_limit=67108864",
             ):
                 connection.execute(f"PRAGMA {pragma}")
@@ -80,13 +86,30 @@ class SqliteEngine:
     def connect_reader(self) -> sqlite3.Connection:
         """See `Engine.connect_reader`."""
         uri = f"{self._path.absolute().as_uri()}?mode=ro"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_PATIENCE_S)
         connection.execute(f"PRAGMA cache_size=-{_READER_KIB}")
         return connection
 
     def begin_write(self, connection: Connection) -> None:
-        """See `Engine.begin_write`."""
-        connection.execute("BEGIN IMMEDIATE")
+        """See `Engine.begin_write`.
+
+        Not the engine's own way to wait: it looks ever more rarely, and never once the upkeep is between two of its
+        transactions. The server looks often, the upkeep rarely: so the server waits for one transaction at most.
+        """
+        pause_s = _OWNER_PAUSE_S if self._lock is not None else _PAUSE_S
+        deadline = time.monotonic() + _PATIENCE_S
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                        raise
+                time.sleep(pause_s)
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {int(_PATIENCE_S * 1000)}")
 
     def begin_read(self, connection: Connection) -> None:
         """See `Engine.begin_read`."""
@@ -143,5 +166,14 @@ def migrate(connection: sqlite3.Connection, place: str) -> None:
     if 0 < version < 2:
         # `auto_vacuum` of a file that has tables only changes with all of it written anew.
         connection.execute("VACUUM")
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+    for number, parts in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        for part in parts:
+            if callable(part):
+                part(connection)
+                continue
+            # One by one: the driver's way to run a script ends the transaction before.
+            for statement in statements(part):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")

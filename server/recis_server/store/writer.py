@@ -29,8 +29,10 @@ BUSY_GATHER_S = 0.08
 """The same while many write: fewer and larger transactions."""
 BUSY_FRAMES = 16
 BATCH_FRAMES = 256
-WAITING_JOBS = 1024
+WAITING_CALLS = 1024
 """Calls that may wait for the thread; more wait on the event loop, in order."""
+WAITING_JOBS = 16_384
+"""Calls and frames that may wait; a further frame is not taken. The ingest has one frame of a writer wait at a time."""
 CLOSE_S = 30.0
 
 
@@ -77,7 +79,7 @@ class Writer:
         self._jobs: queue.SimpleQueue[_Append | _Call | None] = queue.SimpleQueue()  # bounded in _put
         self._urgent = threading.Event()
         self._last_batch = 0
-        self._room = asyncio.Semaphore(WAITING_JOBS)
+        self._room = asyncio.Semaphore(WAITING_CALLS)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -100,13 +102,15 @@ class Writer:
         # Let the answers that the thread has sent reach their callers before the loop may end.
         await asyncio.sleep(0)
 
-    async def append(self, frame: StoredFrame) -> Commit:
-        """Queues a frame and waits for its commit."""
-        async with self._room:
-            assert self._loop is not None
-            done: asyncio.Future[Commit] = self._loop.create_future()
+    def append(self, frame: StoredFrame) -> "asyncio.Future[Commit]":
+        """Queues a frame and returns its commit to be; not a coroutine, because a task for each frame would cost."""
+        assert self._loop is not None
+        done: asyncio.Future[Commit] = self._loop.create_future()
+        try:
             self._put(_Append(frame, done))
-            return await done
+        except StoreUnavailable as error:
+            done.set_exception(error)
+        return done
 
     async def call(self, action: Callable[[Connection], T]) -> T:
         """Runs `action` in a transaction of its own and returns its result."""
@@ -118,8 +122,8 @@ class Writer:
     def _put(self, job: _Append | _Call) -> None:
         if self._thread is None:
             raise StoreUnavailable("the store is closed")
-        if self._jobs.qsize() > WAITING_JOBS:  # only when callers gave up: their jobs are queued but hold no place
-            raise StoreUnavailable(f"more than {WAITING_JOBS} calls wait for the store")
+        if self._jobs.qsize() >= WAITING_JOBS:
+            raise StoreUnavailable(f"{WAITING_JOBS} frames wait for the store already")
         self._jobs.put(job)
         # A frame alone does not end the gathering: to wake the thread for each would cost more than to write it.
         if isinstance(job, _Call) or self._jobs.qsize() >= BATCH_FRAMES:

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,21 @@ from websockets.exceptions import ConnectionClosed
 
 from recis.wire.codec import decode_server, encode
 from recis.wire.messages import MAX_FRAME_BYTES, Ack, Frame, Line, Pass, Refuse, Status, Welcome
+from tests.server import realserver
 from tests.server.realserver import Parts, hello, points, raw, serving, trainer, until, until_async
+
+
+@pytest.fixture(params=["direct", "asgi"], autouse=True)
+def every_way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Runs each test with the way past ASGI and without."""
+    if request.param == "direct":
+        yield
+        return
+    realserver.protocols.append("websockets-sansio")
+    try:
+        yield
+    finally:
+        realserver.protocols.pop()
 
 
 async def stored(server: Parts, run: str, key: str) -> list[tuple[int, float]]:
@@ -240,6 +255,29 @@ def test_a_writer_that_fills_its_window_is_not_read_until_there_is_room(tmp_path
             gate.set()
             await one.acked(60)
             assert stream.pending_bytes == 0
+
+    asyncio.run(scenario())
+
+
+def test_frames_keep_their_order_around_a_full_window(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path, window_bytes=10_000) as server, trainer(server) as one:
+            append = server.store.append
+            taken: list[int] = []
+
+            async def uneven_append(frame: StoredFrame) -> Commit:
+                taken.append(frame.frame.n)
+                for _ in range(len(taken) % 7):
+                    await asyncio.sleep(0)
+                return await append(frame) if frame.frame.n % 50 == 0 else Commit(0, ())
+
+            server.store.append = uneven_append  # type: ignore[method-assign]
+            for first in range(0, 1000, 10):
+                for _ in range(first, first + 10):
+                    await one.frame(Line(time_ns=1, text="x" * 1500))
+                await asyncio.sleep(0)
+            await one.acked(1000)
+            assert taken == list(range(1, 1001))
 
     asyncio.run(scenario())
 

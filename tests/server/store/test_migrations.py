@@ -67,7 +67,7 @@ def golden_on(server: PostgresServer, folder: Path, options: str) -> str:
     with sqlite3.connect(folder / "recis.db") as old, psycopg.connect(url) as new:
         new.execute("CREATE TABLE schema_version (version BIGINT NOT NULL)")
         new.execute("INSERT INTO schema_version VALUES (1)")
-        new.execute(_speak(schema.MIGRATIONS[0], 3 if options else 0).encode())
+        new.execute(_speak(schema.MIGRATIONS[0][0], 3 if options else 0).encode())
         new.execute("DELETE FROM meta")
         for (table,) in old.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
             for row in old.execute(f"SELECT * FROM {table}"):

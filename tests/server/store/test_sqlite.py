@@ -79,7 +79,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         with sqlite3.connect(tmp_path / "recis.db") as db:
             db.execute("PRAGMA user_version = 99")
         db.close()
-        with pytest.raises(StoreError, match=r"expected schema version 2 or older, got 99"):
+        with pytest.raises(StoreError, match=r"expected schema version 3 or older, got 99"):
             await SqlStore(SqliteEngine(tmp_path / "recis.db")).open()
 
     run(scenario)

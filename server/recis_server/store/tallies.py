@@ -1,0 +1,167 @@
+"""What is known of series without reading their points: a tally per key set, renewed by every commit.
+
+Owns the table `tally` and what its columns mean. A key set's series share their steps, so one row does for all of them:
+a commit changes a row per report, not a row per series. Functions inside of a transaction; must not know frames' rows,
+threads or who asks.
+"""
+
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from recis.wire.codec import points_columns
+from recis.wire.messages import Points
+from recis_server.store.engine import Connection
+
+__all__ = ["SeriesTally", "Summary", "Tally", "read_series", "read_tallies", "summarise", "write_tallies"]
+
+
+class Summary(NamedTuple):
+    """What a tally takes from one record of points.
+
+    `nans` is how many values of each key are not finite (k int64), empty for none; `lasts` the values of the last row
+    with the highest step (k float64); both little-endian.
+    """
+
+    num_rows: int
+    low: int
+    high: int
+    nans: bytes
+    lasts: bytes
+
+
+@dataclass(slots=True)
+class Tally:
+    """A row of the table, see `schema`."""
+
+    num_rows: int = 0
+    first_step: int = 0
+    last_step: int = 0
+    last_attempt: int = 0
+    mark: int = 0
+    nans: bytes = b""
+    lasts: bytes = b""
+
+    def add(self, rows: Summary, attempt: int, mark: int, places: Mapping[int, int]) -> None:
+        """Takes rows of `attempt` in; `places` is the order of attempts, `mark` the run's points with these."""
+        self.first_step = min(self.first_step, rows.low) if self.num_rows else rows.low
+        self.num_rows += rows.num_rows
+        if rows.nans:
+            self.nans = _sum(self.nans, rows.nans) if self.nans else rows.nans
+        if (places[attempt], rows.high) >= (places.get(self.last_attempt, 0), self.last_step):
+            self.last_attempt, self.last_step, self.lasts, self.mark = attempt, rows.high, rows.lasts, mark
+
+
+@dataclass(slots=True)
+class SeriesTally:
+    """What is known of one series: over all its key sets, with the value of the newest (attempt, step)."""
+
+    series: int
+    rank: int
+    key: str
+    count: int = 0
+    nan_count: int = 0
+    first_step: int = 0
+    last_step: int = 0
+    last_attempt: int = 0
+    last_value: float = math.nan
+
+
+def summarise(points: Points) -> Summary:
+    """What a tally takes from a checked record."""
+    num_keys = len(points.keys)
+    if len(points.steps) == 8:
+        # A single row is what slow trainings send, and a call into numpy takes longer than all of this.
+        step = int.from_bytes(points.steps, "little", signed=True)
+        values = struct.unpack(f"<{num_keys}d", points.values)
+        nans = b"" if math.isfinite(sum(values)) else _pack([not math.isfinite(value) for value in values])
+        return Summary(1, step, step, nans, points.values)
+    steps, _, columns = points_columns(points)
+    # Of equal highest steps the last row counts.
+    last = len(steps) - 1 - int(np.argmax(steps[::-1]))
+    strange = ~np.isfinite(columns)
+    nans = _pack(strange.sum(axis=1).tolist()) if strange.any() else b""
+    return Summary(len(steps), int(steps.min()), int(steps[last]), nans, columns[:, last].tobytes())
+
+
+def write_tallies(connection: Connection, tallies: Mapping[tuple[str, int], Tally]) -> None:
+    """Writes the tallies of (run, key set)."""
+    connection.executemany(
+        "INSERT INTO tally (run_id, keyset, num_rows, first_step, last_step, last_attempt, mark, nans, lasts)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, keyset) DO UPDATE SET"
+        " num_rows = excluded.num_rows, first_step = excluded.first_step, last_step = excluded.last_step,"
+        " last_attempt = excluded.last_attempt, mark = excluded.mark, nans = excluded.nans, lasts = excluded.lasts",
+        [
+            (
+                *place,
+                one.num_rows,
+                one.first_step,
+                one.last_step,
+                one.last_attempt,
+                one.mark,
+                one.nans,
+                one.lasts,
+            )
+            for place, one in tallies.items()
+        ],
+    )
+
+
+def read_tallies(connection: Connection, run_id: str) -> dict[int, Tally]:
+    """The tallies of a run by key set; a set that has never had points has none."""
+    return {
+        keyset: Tally(*row)
+        for keyset, *row in connection.execute(
+            "SELECT keyset, num_rows, first_step, last_step, last_attempt, mark, nans, lasts FROM tally"
+            " WHERE run_id = ?",
+            (run_id,),
+        ).fetchall()
+    }
+
+
+def read_series(connection: Connection, run_id: str, places: Mapping[int, int]) -> list[SeriesTally]:
+    """All series of a run, in order of their first appearance.
+
+    Args:
+        connection: in a transaction.
+        run_id: the run.
+        places: the run's attempts, `attempts.attempt_places`.
+    """
+    tallies = read_tallies(connection, run_id)
+    found: dict[int, SeriesTally] = {}
+    newest: dict[int, tuple[int, int, int]] = {}
+    for series, rank, key, keyset, position in connection.execute(
+        "SELECT s.series, s.rank, s.key, k.keyset, k.position FROM series AS s"
+        " JOIN keyset AS k ON k.run_id = s.run_id AND k.series = s.series WHERE s.run_id = ? ORDER BY s.series",
+        (run_id,),
+    ).fetchall():
+        tally = tallies.get(keyset)
+        if tally is None:
+            continue
+        one = found.get(series)
+        if one is None:
+            one = found[series] = SeriesTally(series, rank, key, first_step=tally.first_step)
+        one.count += tally.num_rows
+        one.first_step = min(one.first_step, tally.first_step)
+        if tally.nans:
+            one.nan_count += struct.unpack_from("<q", tally.nans, position * 8)[0]
+        place = places[tally.last_attempt], tally.last_step, tally.mark
+        if series not in newest or place > newest[series]:
+            newest[series] = place
+            one.last_step, one.last_attempt = tally.last_step, tally.last_attempt
+            (one.last_value,) = struct.unpack_from("<d", tally.lasts, position * 8)
+    return list(found.values())
+
+
+def _pack(counts: list[int]) -> bytes:
+    return struct.pack(f"<{len(counts)}q", *counts)
+
+
+def _sum(one: bytes, other: bytes) -> bytes:
+    total: npt.NDArray[np.int64] = np.frombuffer(one, "<i8") + np.frombuffer(other, "<i8")
+    return total.tobytes()
