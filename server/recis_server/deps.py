@@ -13,10 +13,21 @@ from recis_server.control.desk import Desk
 from recis_server.ingest.presence import Presence
 from recis_server.live.hub import Hub
 from recis_server.meters import Meters
+from recis_server.query.runlist import RunList
 from recis_server.query.runs import get_run
 from recis_server.store.interface import RunRow, Store
 
-__all__ = ["BlobsPart", "BusPart", "DeskPart", "HubPart", "KnownRun", "MetersPart", "PresencePart", "StorePart"]
+__all__ = [
+    "BlobsPart",
+    "BusPart",
+    "DeskPart",
+    "HubPart",
+    "KnownRun",
+    "MetersPart",
+    "PresencePart",
+    "RunListPart",
+    "StorePart",
+]
 
 
 def _store(request: Request) -> Store:
@@ -54,6 +65,11 @@ def _meters(request: Request) -> Meters:
     return meters
 
 
+def _runs(request: Request) -> RunList:
+    runs: RunList = request.app.state.runs
+    return runs
+
+
 StorePart = Annotated[Store, Depends(_store)]
 BusPart = Annotated[Bus, Depends(_bus)]
 BlobsPart = Annotated[Blobs, Depends(_blobs)]
@@ -61,6 +77,7 @@ PresencePart = Annotated[Presence, Depends(_presence)]
 DeskPart = Annotated[Desk, Depends(_desk)]
 HubPart = Annotated[Hub, Depends(_hub)]
 MetersPart = Annotated[Meters, Depends(_meters)]
+RunListPart = Annotated[RunList, Depends(_runs)]
 
 
 async def _known_run(run: str, store: StorePart) -> RunRow:

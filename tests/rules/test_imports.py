@@ -106,6 +106,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis_server.ingest",
         "recis_server.live",
         "recis_server.meters",
+        "recis_server.query",
         "recis_server.routes",
         "recis_server.settings",
         "recis_server.store",

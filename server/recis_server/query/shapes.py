@@ -20,6 +20,7 @@ from recis_server.store.interface import (
 )
 
 __all__ = [
+    "RUN_FIELDS",
     "command_shape",
     "controls_shape",
     "event_shape",
@@ -31,6 +32,25 @@ __all__ = [
 ]
 
 Shape = dict[str, Any]
+RUN_FIELDS = (
+    "id",
+    "project",
+    "name",
+    "state",
+    "message",
+    "created_at",
+    "updated_at",
+    "ranks",
+    "world_size",
+    "attempts",
+    "last_step",
+    "summary",
+    "tags",
+    "notes",
+    "config",
+    "received",
+)
+"""The members of a run's shape."""
 
 
 def plain(value: Any) -> Any:

@@ -265,9 +265,11 @@ class FrameBatch:
             [(*state, *stream) for stream, state in pending.streams.items()],
         )
         connection.executemany(
-            "UPDATE run SET last_step = ?, last_attempt = ?, points = ?, missing = ?, updated_ns = ? WHERE run_id = ?",
+            # The time is a version too: it rises with every change, whatever the clock does.
+            "UPDATE run SET last_step = ?, last_attempt = ?, points = ?, missing = ?,"
+            " updated_ns = CASE WHEN updated_ns < ? THEN ? ELSE updated_ns + 1 END WHERE run_id = ?",
             [
-                (run.last_step, run.last_attempt, run.points, run.missing, run.updated_ns, run_id)
+                (run.last_step, run.last_attempt, run.points, run.missing, run.updated_ns, run.updated_ns, run_id)
                 for run_id, run in pending.runs.items()
             ],
         )

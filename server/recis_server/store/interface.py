@@ -6,7 +6,7 @@ All methods are awaited on the server's event loop and never block it. Times are
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +25,16 @@ __all__ = [
     "PassRow",
     "PointsSlice",
     "RankResult",
+    "RunMark",
     "RunPage",
     "RunRow",
+    "RunsWanted",
     "Store",
     "StoredFrame",
     "StreamRow",
     "TokenRow",
     "TraceRow",
+    "Versioned",
 ]
 
 CommandState = Literal["pending", "delivered", "applied", "rejected", "expired"]
@@ -79,7 +82,10 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run; `state` is what its ranks said (`running`, `finished`, `failed`), silence is judged above the store."""
+    """A run; `state` is what its ranks said (`running`, `finished`, `failed`), silence is judged above the store.
+
+    Whatever changes anything of it raises `updated_ns`.
+    """
 
     id: str
     project: str
@@ -101,11 +107,53 @@ class RunRow:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RunPage:
-    """Runs in the asked order, and the cursor of the next page, None on the last."""
+class Versioned(Protocol):
+    """What somebody keeps of a run; it is still right while the run's `updated_ns` is this one."""
 
-    runs: tuple[RunRow, ...]
+    @property
+    def updated_ns(self) -> int:
+        """Of the row that it was made of."""
+
+
+S_co = TypeVar("S_co", covariant=True)
+S = TypeVar("S", bound=Versioned)
+
+
+class RunMark(NamedTuple):
+    """What decides whether a run is shown: `state` is what its ranks said."""
+
+    id: str
+    state: str
+    updated_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunsWanted:
+    """Which runs, and what of them; None is all.
+
+    `text` has words, all of which are looked for in id, project, name and tags. `said` is a state as ranks say it.
+    `accept` decides further; it is called on another thread. `sort` is a field, `-` in front for descending; `cursor`
+    is that of the page before, with the same `sort`. `keys` are the metrics in the summaries.
+    """
+
+    project: str | None = None
+    text: str | None = None
+    said: str | None = None
+    accept: Callable[[RunMark], bool] | None = None
+    sort: str = "-created_at"
+    limit: int = 500
+    cursor: str | None = None
+    keys: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage(Generic[S_co]):
+    """Runs in the asked order, and the cursor of the next page, None on the last.
+
+    All of them as they were after one commit. There may be fewer than asked for although more follow.
+    """
+
+    runs: tuple[S_co, ...]
     next_cursor: str | None
 
 
@@ -308,10 +356,14 @@ class Store(Protocol):
 
     # --- runs and series
 
-    async def runs(
-        self, *, project: str | None, text: str | None, sort: str, limit: int, cursor: str | None
-    ) -> RunPage:
-        """A page of runs; `text` is looked for in id, name and tags; `sort` is a field, `-` in front for descending."""
+    async def runs(self, wanted: RunsWanted) -> RunPage[RunRow]:
+        """A page of runs; raises `InvalidValue` for a sort or a cursor that is none."""
+
+    async def runs_anew(self, wanted: RunsWanted, known: Mapping[str, S], show: Callable[[RunRow], S]) -> RunPage[S]:
+        """The same page as what `show` makes of each row, or has made: a run is read only where `known` is too old.
+
+        Both are used on another thread. `known` has what was shown before, by id, made with the same `wanted.keys`.
+        """
 
     async def run(self, run: str) -> RunRow | None:
         """One run."""

@@ -5,12 +5,12 @@ Owns which thread runs what. What the calls promise is said in `interface`, what
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal, TypeVar
 
 from recis.wire.messages import Hello
-from recis_server.store import chart, ledger, points, registration, rows
+from recis_server.store import chart, ledger, points, registration, rows, runs
 from recis_server.store.engine import Connection, Engine
 from recis_server.store.frames import FrameBatch
 from recis_server.store.interface import (
@@ -24,10 +24,12 @@ from recis_server.store.interface import (
     PointsSlice,
     RunPage,
     RunRow,
+    RunsWanted,
     StoredFrame,
     StreamRow,
     TokenRow,
     TraceRow,
+    Versioned,
 )
 from recis_server.store.reader import Reader
 from recis_server.store.upkeep import Upkeep
@@ -36,6 +38,7 @@ from recis_server.store.writer import Writer
 __all__ = ["SqlStore"]
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Versioned)
 
 
 class SqlStore:
@@ -122,19 +125,17 @@ class SqlStore:
 
     # --- runs and series
 
-    async def runs(
-        self, *, project: str | None, text: str | None, sort: str, limit: int, cursor: str | None
-    ) -> RunPage:
+    async def runs(self, wanted: RunsWanted) -> RunPage[RunRow]:
         """See `Store.runs`."""
-        return await self._read(
-            lambda connection: rows.read_runs(
-                connection, project=project, text=text, sort=sort, limit=limit, cursor=cursor
-            )
-        )
+        return await self.runs_anew(wanted, {}, lambda row: row)
+
+    async def runs_anew(self, wanted: RunsWanted, known: Mapping[str, S], show: Callable[[RunRow], S]) -> RunPage[S]:
+        """See `Store.runs_anew`."""
+        return await self._read(lambda connection: runs.read_page(connection, wanted, known, show))
 
     async def run(self, run: str) -> RunRow | None:
         """See `Store.run`."""
-        return await self._read(lambda connection: rows.read_run(connection, run))
+        return await self._read(lambda connection: runs.read_run(connection, run))
 
     async def update_run(
         self, run: str, *, name: str | None, tags: Sequence[str] | None, notes: str | None

@@ -5,9 +5,13 @@ a commit changes a row per report, not a row per series. Functions inside of a t
 threads or who asks.
 """
 
+# Only the number of placeholders is put into statements; every value is bound.
+# ruff: noqa: S608
+
 import math
 import struct
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +22,7 @@ from recis.wire.codec import points_columns
 from recis.wire.messages import Points
 from recis_server.store.engine import Connection
 
-__all__ = ["SeriesTally", "Summary", "Tally", "read_series", "read_tallies", "summarise", "write_tallies"]
+__all__ = ["SeriesTally", "Summary", "Tally", "read_lasts", "read_series", "read_tallies", "summarise", "write_tallies"]
 
 
 class Summary(NamedTuple):
@@ -156,6 +160,45 @@ def read_series(connection: Connection, run_id: str, places: Mapping[int, int]) 
             one.last_step, one.last_attempt = tally.last_step, tally.last_attempt
             (one.last_value,) = struct.unpack_from("<d", tally.lasts, position * 8)
     return list(found.values())
+
+
+def read_lasts(
+    connection: Connection,
+    run_ids: Sequence[str],
+    keys: Sequence[str] | None,
+    places: Mapping[str, Mapping[int, int]],
+) -> dict[str, dict[str, float]]:
+    """The newest value of each key of some runs, in order of the keys.
+
+    The newest (attempt, step) of a key speaks for it; of ranks that are equally far, the lowest.
+
+    Args:
+        connection: in a transaction.
+        run_ids: the runs; one may be there twice.
+        keys: these, None for all.
+        places: of each run the order of its attempts.
+    """
+    runs = ", ".join("?" * len(run_ids))
+    which = "" if keys is None else f" AND s.key IN ({', '.join('?' * len(keys))})"
+    columns: dict[tuple[str, int], list[tuple[int, int, str]]] = defaultdict(list)
+    for run_id, keyset, *column in connection.execute(
+        "SELECT k.run_id, k.keyset, k.position, s.rank, s.key FROM keyset AS k"
+        f" JOIN series AS s ON s.run_id = k.run_id AND s.series = k.series WHERE k.run_id IN ({runs}){which}",
+        (*run_ids, *(keys or ())),
+    ).fetchall():
+        columns[run_id, keyset].append(tuple(column))
+    newest: dict[str, dict[str, tuple[int, int, int, int, float]]] = defaultdict(dict)
+    for run_id, keyset, attempt, step, mark, lasts in connection.execute(
+        f"SELECT run_id, keyset, last_attempt, last_step, mark, lasts FROM tally WHERE run_id IN ({runs})", run_ids
+    ).fetchall():
+        place = places[run_id][attempt]
+        of_run = newest[run_id]
+        values = struct.unpack(f"<{len(lasts) // 8}d", lasts)
+        for position, rank, key in columns.get((run_id, keyset), ()):
+            known = of_run.get(key)
+            if known is None or (place, step, -rank, mark) > known[:4]:
+                of_run[key] = (place, step, -rank, mark, values[position])
+    return {run_id: {key: of_run[key][4] for key in sorted(of_run)} for run_id, of_run in newest.items()}
 
 
 def _pack(counts: list[int]) -> bytes:

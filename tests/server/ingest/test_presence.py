@@ -4,6 +4,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from recis_server.ingest.presence import Presence
+from recis_server.query.runs import shown_state
 from recis_server.store.interface import StoredFrame, StreamRow
 
 from recis.wire.messages import Frame, FrameRecord, Hello, Status
@@ -148,7 +149,7 @@ def test_silence_is_judged_by_connection_and_by_the_runs_own_pace(tmp_path: Path
             async def state() -> str:
                 run = await server.store.run("r1")
                 assert run is not None
-                return presence.state(run)
+                return shown_state(run, presence)
 
             assert await state() == "running"
             clock.now_s += 61
