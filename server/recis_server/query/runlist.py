@@ -13,7 +13,7 @@ import msgspec
 
 from recis_server.errors import InvalidValue
 from recis_server.query.runs import STATES, Liveness, judged
-from recis_server.query.shapes import RUN_FIELDS, run_shape
+from recis_server.query.shapes import RUN_FIELDS, listed_run
 from recis_server.store.interface import RunMark, RunRow, RunsWanted, Store
 
 __all__ = ["RunList", "View", "Wanted"]
@@ -95,7 +95,7 @@ class RunList:
                 sort=wanted.sort,
                 limit=wanted.limit,
                 cursor=wanted.cursor,
-                keys=view.keys,
+                keys=view.keys if view.fields is None or "summary" in view.fields else (),
             ),
             self._views.get(view, {}),
             lambda row: _show(row, view),
@@ -105,7 +105,9 @@ class RunList:
         tails = {state: f',"state":"{state}"}}'.encode() if has_state else b"}" for state in STATES}
         pieces: list[bytes] = []
         for one in page.runs:
-            pieces += one.json, tails[judged(one.said, live.get(one.id), one.updated_ns, now_ns)]
+            said = one.said
+            state = said if said != "running" else judged(said, live.get(one.id), one.updated_ns, now_ns)
+            pieces += one.json, tails[state]
         cursor = msgspec.json.encode(page.next_cursor)
         return b"".join((b'{"runs":[', b"".join(pieces)[1:], b'],"next_cursor":', cursor, b"}"))
 
@@ -124,8 +126,7 @@ class RunList:
 
 
 def _show(row: RunRow, view: View) -> _Shown:
-    shape = run_shape(row, row.state)
-    del shape["state"]
+    shape = listed_run(row)
     if view.fields is not None:
         shape = {name: value for name, value in shape.items() if name == "id" or name in view.fields}
     return _Shown(row.id, row.state, row.updated_ns, b"," + msgspec.json.encode(shape)[:-1])

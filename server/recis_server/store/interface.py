@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from recis.wire.messages import Frame, Hello
 from recis_server.store.buckets import Buckets
+from recis_server.store.codec import load
 
 __all__ = [
     "ChartRead",
@@ -100,11 +101,16 @@ class RunRow:
     summary: dict[str, float]
     tags: tuple[str, ...]
     notes: str
-    config: dict[str, Any]
+    config_json: str
     points: int
     missing: int
     dropped: int
     message: str = ""
+
+    @property
+    def config(self) -> Any:
+        """The configuration as values; read from JSON each time, because lists of runs have no use for it."""
+        return load(self.config_json)
 
 
 class Versioned(Protocol):

@@ -11,13 +11,14 @@ by a nanosecond at least (`frames`, `registration`).
 import base64
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from recis_server.errors import InvalidValue
 from recis_server.store.codec import load
 from recis_server.store.engine import Connection
 from recis_server.store.interface import RunMark, RunPage, RunRow, RunsWanted, Versioned
+from recis_server.store.layouts import Layouts
 from recis_server.store.tallies import read_lasts
 
 __all__ = ["read_page", "read_rows", "read_run"]
@@ -32,7 +33,7 @@ _FIELDS: dict[str, tuple[str, type]] = {
     "last_step": ("coalesce(last_step, -1)", int),
 }
 """What runs are sorted by: where it is in the table, and the type of its values."""
-_CHUNKS = (1, 16, 128)
+_CHUNKS = (1, 16, 512)
 """How many runs one statement reads: few sizes, so that few statements are prepared."""
 MAX_PAGE_CHARS = 32 << 20
 """Configurations that one page reads; it ends early where there are more."""
@@ -42,13 +43,17 @@ _RUN = (
 )
 
 
-def read_run(connection: Connection, run_id: str) -> RunRow | None:
+def read_run(connection: Connection, layouts: Layouts, run_id: str) -> RunRow | None:
     """One run."""
-    return next(read_rows(connection, [run_id], None), None)
+    return next(read_rows(connection, layouts, [run_id], None), None)
 
 
 def read_page(
-    connection: Connection, wanted: RunsWanted, known: Mapping[str, S], show: Callable[[RunRow], S]
+    connection: Connection,
+    layouts: Layouts,
+    wanted: RunsWanted,
+    known: Mapping[str, S],
+    show: Callable[[RunRow], S],
 ) -> RunPage[S]:
     """A page of runs; ties are ordered by id, so that the cursor is exact. See `Store.runs_anew`."""
     marks = _read_marks(connection, wanted)
@@ -58,7 +63,7 @@ def read_page(
     shown = [_same(known.get(mark[0]), mark[1]) for mark in marks]
     unknown = (place for place, one in enumerate(shown) if one is None)
     missing = [marks[place][0] for place, one in enumerate(shown) if one is None]
-    for place, row in zip(unknown, read_rows(connection, missing, wanted.keys), strict=False):
+    for place, row in zip(unknown, read_rows(connection, layouts, missing, wanted.keys), strict=False):
         shown[place] = show(row)
     whole = next((place for place, one in enumerate(shown) if one is None), len(shown))
     runs = tuple(one for one in shown[:whole] if one is not None)
@@ -66,11 +71,14 @@ def read_page(
     return RunPage(runs, _write_cursor(wanted.sort, marks[whole - 1]) if more else None)
 
 
-def read_rows(connection: Connection, run_ids: Sequence[str], keys: Sequence[str] | None) -> Iterator[RunRow]:
+def read_rows(
+    connection: Connection, layouts: Layouts, run_ids: Sequence[str], keys: Collection[str] | None
+) -> Iterator[RunRow]:
     """Runs in the order of `run_ids`, those that do not exist left out; ends early after `MAX_PAGE_CHARS`.
 
     Args:
         connection: in a transaction.
+        layouts: of the store.
         run_ids: each once.
         keys: the metrics of the summaries, None for all.
     """
@@ -84,7 +92,7 @@ def read_rows(connection: Connection, run_ids: Sequence[str], keys: Sequence[str
         rows = _select(connection, f"SELECT {_RUN} FROM run", values)
         num_chars += sum(len(row[11]) for row in rows)
         found = {row[0]: row for row in rows}
-        more = _read_more(connection, values, keys)
+        more = _read_more(connection, layouts, values, {run_id: row[5] for run_id, row in found.items()}, keys)
         yield from (_run(found[run_id], *more(run_id)) for run_id in chunk if run_id in found)
 
 
@@ -96,7 +104,7 @@ def _same(one: S | None, updated_ns: int) -> S | None:
 
 
 def _read_marks(connection: Connection, wanted: RunsWanted) -> list[tuple[Any, ...]]:
-    """Of each run on the page, and of one more where there is one: id, version, state as said, place in the order."""
+    """Of each run on the page, and of one more where there is one: id, version, place in the order."""
     field, kind = _FIELDS.get(wanted.sort.removeprefix("-"), ("", str))
     if not field:
         raise InvalidValue("sort", f"expected one of {sorted(_FIELDS)}, with or without '-', got {wanted.sort[:80]!r}")
@@ -112,22 +120,23 @@ def _read_marks(connection: Connection, wanted: RunsWanted) -> list[tuple[Any, .
         values.extend(_read_cursor(wanted.cursor, wanted.sort, kind))
     words = (wanted.text or "").casefold().split()
     accept = wanted.accept
-    text = ", project, name, tags" if words else ""
     limit = wanted.limit + 1
-    bound = "" if words or accept is not None else f" LIMIT {limit}"
+    is_judged = bool(words) or accept is not None
+    # What is only there to judge by costs as much as all the rest.
+    more, bound = (", state, project, name, tags", "") if is_judged else ("", f" LIMIT {limit}")
     cursor = connection.execute(
-        f"SELECT run_id, updated_ns, state, {field}{text} FROM run WHERE {' AND '.join(where)}"
+        f"SELECT run_id, updated_ns, {field}{more} FROM run WHERE {' AND '.join(where)}"
         f" ORDER BY {field} {order}, run_id {order}{bound}",
         values,
     )
-    if bound:
+    if not is_judged:
         return cursor.fetchall()
     marks: list[tuple[Any, ...]] = []
     for row in cursor:
         if words and not _has(row, words):
             continue
-        if accept is None or accept(RunMark(row[0], row[2], row[1])):
-            marks.append(row[:4])
+        if accept is None or accept(RunMark(row[0], row[3], row[1])):
+            marks.append(row[:3])
             if len(marks) == limit:
                 break
     return marks
@@ -141,7 +150,7 @@ def _has(row: tuple[Any, ...], words: Sequence[str]) -> bool:
 
 
 def _write_cursor(sort: str, mark: tuple[Any, ...]) -> str:
-    return base64.urlsafe_b64encode(json.dumps([sort, mark[3], mark[0]]).encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(json.dumps([sort, mark[2], mark[0]]).encode()).decode().rstrip("=")
 
 
 def _read_cursor(cursor: str, sort: str, kind: type) -> tuple[Any, str]:
@@ -170,7 +179,11 @@ def _places(number: int) -> str:
 
 
 def _read_more(
-    connection: Connection, run_ids: Sequence[str], keys: Sequence[str] | None
+    connection: Connection,
+    layouts: Layouts,
+    run_ids: Sequence[str],
+    created_ns: Mapping[str, int],
+    keys: Collection[str] | None,
 ) -> Callable[[str], tuple[int, tuple[int, ...], int, dict[str, float]]]:
     """What other tables say of some runs: attempts, ranks, points dropped, last values."""
     places: dict[str, dict[int, int]] = defaultdict(dict)
@@ -188,7 +201,7 @@ def _read_more(
     ):
         ranks[run_id].append(rank)
         dropped[run_id] += number
-    lasts = read_lasts(connection, run_ids, keys, places)
+    lasts = read_lasts(connection, layouts, run_ids, created_ns, places, keys)
     return lambda run_id: (
         len(places[run_id]),
         tuple(ranks[run_id]),
@@ -214,9 +227,9 @@ def _run(
         attempts=attempts,
         last_step=last_step,
         summary=summary,
-        tags=tuple(load(tags)),
+        tags=tuple(load(tags)) if tags != "[]" else (),
         notes=notes,
-        config=load(config),
+        config_json=config,
         points=points,
         missing=missing,
         dropped=dropped,

@@ -31,6 +31,7 @@ from recis_server.store.interface import (
     TraceRow,
     Versioned,
 )
+from recis_server.store.layouts import Layouts
 from recis_server.store.reader import Reader
 from recis_server.store.upkeep import Upkeep
 from recis_server.store.writer import Writer
@@ -68,6 +69,7 @@ class SqlStore:
         self._batch = FrameBatch(engine.failures)
         self._writer = Writer(engine, self._batch, self._on_commit)
         self._reader = Reader(engine)
+        self._layouts = Layouts()
 
     def subscribe(self, listener: Callable[[Commit], None]) -> None:
         """See `Store.subscribe`."""
@@ -131,11 +133,11 @@ class SqlStore:
 
     async def runs_anew(self, wanted: RunsWanted, known: Mapping[str, S], show: Callable[[RunRow], S]) -> RunPage[S]:
         """See `Store.runs_anew`."""
-        return await self._read(lambda connection: runs.read_page(connection, wanted, known, show))
+        return await self._read(lambda connection: runs.read_page(connection, self._layouts, wanted, known, show))
 
     async def run(self, run: str) -> RunRow | None:
         """See `Store.run`."""
-        return await self._read(lambda connection: runs.read_run(connection, run))
+        return await self._read(lambda connection: runs.read_run(connection, self._layouts, run))
 
     async def update_run(
         self, run: str, *, name: str | None, tags: Sequence[str] | None, notes: str | None

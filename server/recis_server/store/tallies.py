@@ -11,7 +11,7 @@ threads or who asks.
 import math
 import struct
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from recis.wire.codec import points_columns
 from recis.wire.messages import Points
 from recis_server.store.engine import Connection
+from recis_server.store.layouts import Layouts
 
 __all__ = ["SeriesTally", "Summary", "Tally", "read_lasts", "read_series", "read_tallies", "summarise", "write_tallies"]
 
@@ -164,9 +165,11 @@ def read_series(connection: Connection, run_id: str, places: Mapping[int, int]) 
 
 def read_lasts(
     connection: Connection,
+    layouts: Layouts,
     run_ids: Sequence[str],
-    keys: Sequence[str] | None,
+    created_ns: Mapping[str, int],
     places: Mapping[str, Mapping[int, int]],
+    keys: Collection[str] | None,
 ) -> dict[str, dict[str, float]]:
     """The newest value of each key of some runs, in order of the keys.
 
@@ -174,30 +177,30 @@ def read_lasts(
 
     Args:
         connection: in a transaction.
-        run_ids: the runs; one may be there twice.
-        keys: these, None for all.
+        layouts: of the store.
+        run_ids: the runs; one may be there several times.
+        created_ns: of each run when it was created.
         places: of each run the order of its attempts.
+        keys: these, None for all.
     """
-    runs = ", ".join("?" * len(run_ids))
-    which = "" if keys is None else f" AND s.key IN ({', '.join('?' * len(keys))})"
-    columns: dict[tuple[str, int], list[tuple[int, int, str]]] = defaultdict(list)
-    for run_id, keyset, *column in connection.execute(
-        "SELECT k.run_id, k.keyset, k.position, s.rank, s.key FROM keyset AS k"
-        f" JOIN series AS s ON s.run_id = k.run_id AND s.series = k.series WHERE k.run_id IN ({runs}){which}",
-        (*run_ids, *(keys or ())),
-    ).fetchall():
-        columns[run_id, keyset].append(tuple(column))
+    if keys is not None and not keys:
+        return {}
+    rows = connection.execute(
+        "SELECT run_id, keyset, last_attempt, last_step, mark, lasts FROM tally"
+        f" WHERE run_id IN ({', '.join('?' * len(run_ids))})",
+        run_ids,
+    ).fetchall()
+    columns = layouts.read(connection, (row[:2] for row in rows), created_ns)
     newest: dict[str, dict[str, tuple[int, int, int, int, float]]] = defaultdict(dict)
-    for run_id, keyset, attempt, step, mark, lasts in connection.execute(
-        f"SELECT run_id, keyset, last_attempt, last_step, mark, lasts FROM tally WHERE run_id IN ({runs})", run_ids
-    ).fetchall():
-        place = places[run_id][attempt]
+    for run_id, keyset, attempt, step, mark, lasts in rows:
+        _, rank, names = columns[run_id, keyset]
+        place = places[run_id][attempt], step, -rank, mark
         of_run = newest[run_id]
-        values = struct.unpack(f"<{len(lasts) // 8}d", lasts)
-        for position, rank, key in columns.get((run_id, keyset), ()):
-            known = of_run.get(key)
-            if known is None or (place, step, -rank, mark) > known[:4]:
-                of_run[key] = (place, step, -rank, mark, values[position])
+        for key, value in zip(names, struct.unpack(f"<{len(names)}d", lasts), strict=True):
+            if keys is None or key in keys:
+                known = of_run.get(key)
+                if known is None or place > known[:4]:
+                    of_run[key] = (*place, value)
     return {run_id: {key: of_run[key][4] for key in sorted(of_run)} for run_id, of_run in newest.items()}
 
 

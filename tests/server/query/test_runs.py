@@ -5,7 +5,7 @@ import pytest
 from recis_server.query.runs import shown_state
 from recis_server.store.interface import RunRow
 
-ROW = RunRow("r", "p", "n", "running", 1, 1, (0,), 1, 1, 5, {}, (), "", {}, 0, 0, 0)
+ROW = RunRow("r", "p", "n", "running", 1, 1, (0,), 1, 1, 5, {}, (), "", "{}", 0, 0, 0)
 
 
 @dataclass
