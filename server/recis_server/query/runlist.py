@@ -44,13 +44,13 @@ class Wanted:
     cursor: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Shown:
-    """A run's JSON after a comma, without its state and the closing brace."""
+    """A run's JSON after a comma; of a run that has not ended without its state and the closing brace."""
 
     id: str
-    said: str
     updated_ns: int
+    has_ended: bool
     json: bytes
 
     @property
@@ -84,6 +84,12 @@ class RunList:
         def accept(mark: RunMark) -> bool:
             return judged(mark.state, live.get(mark.id), mark.updated_ns, now_ns) == wanted.state
 
+        fresh: list[_Shown] = []
+
+        def show(row: RunRow) -> _Shown:
+            fresh.append(_show(row, view))
+            return fresh[-1]
+
         # What ranks have said ends the question; only runs that have not ended have to be judged one by one.
         is_judged = wanted.state not in (None, "finished", "failed")
         page = await self._store.runs_anew(
@@ -98,27 +104,25 @@ class RunList:
                 keys=view.keys if view.fields is None or "summary" in view.fields else (),
             ),
             self._views.get(view, {}),
-            lambda row: _show(row, view),
+            show,
         )
-        self._keep(view, page.runs)
-        has_state = view.fields is None or "state" in view.fields
-        tails = {state: f',"state":"{state}"}}'.encode() if has_state else b"}" for state in STATES}
-        pieces: list[bytes] = []
-        for one in page.runs:
-            said = one.said
-            state = said if said != "running" else judged(said, live.get(one.id), one.updated_ns, now_ns)
-            pieces += one.json, tails[state]
-        cursor = msgspec.json.encode(page.next_cursor)
-        return b"".join((b'{"runs":[', b"".join(pieces)[1:], b'],"next_cursor":', cursor, b"}"))
+        self._keep(view, fresh)
+        tails = {state: _tail(state, view) for state in STATES}
+        pieces = [
+            one.json if one.has_ended else one.json + tails[judged("running", live.get(one.id), one.updated_ns, now_ns)]
+            for one in page.runs
+        ]
+        if pieces:
+            pieces[0] = pieces[0][1:]
+        return b"".join((b'{"runs":[', *pieces, b'],"next_cursor":', msgspec.json.encode(page.next_cursor), b"}"))
 
-    def _keep(self, view: View, runs: tuple[_Shown, ...]) -> None:
+    def _keep(self, view: View, fresh: list[_Shown]) -> None:
         kept = self._views.setdefault(view, {})
         self._views.move_to_end(view)
-        for one in runs:
+        for one in fresh:
             known = kept.get(one.id)
-            if known is not one:
-                self.num_bytes += one.num_bytes - (known.num_bytes if known is not None else 0)
-                kept[one.id] = one
+            self.num_bytes += one.num_bytes - (known.num_bytes if known is not None else 0)
+            kept[one.id] = one
         while len(self._views) > KEPT_VIEWS or (self.num_bytes > KEPT_BYTES and self._views):
             # The view that was asked for longest ago; this one, the newest, only when it is too large by itself.
             _, gone = self._views.popitem(last=False)
@@ -129,4 +133,10 @@ def _show(row: RunRow, view: View) -> _Shown:
     shape = listed_run(row)
     if view.fields is not None:
         shape = {name: value for name, value in shape.items() if name == "id" or name in view.fields}
-    return _Shown(row.id, row.state, row.updated_ns, b"," + msgspec.json.encode(shape)[:-1])
+    json = b"," + msgspec.json.encode(shape)[:-1]
+    has_ended = row.state != "running"
+    return _Shown(row.id, row.updated_ns, has_ended, json + _tail(row.state, view) if has_ended else json)
+
+
+def _tail(state: str, view: View) -> bytes:
+    return f',"state":"{state}"}}'.encode() if view.fields is None or "state" in view.fields else b"}"

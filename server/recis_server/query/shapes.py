@@ -7,6 +7,7 @@ JSON has no NaN and no infinities: a single value that is none of the finite one
 import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -217,5 +218,11 @@ def trace_shape(row: TraceRow) -> Shape:
 
 def _moment(time_ns: int) -> str:
     # A trainer's clock may be anywhere; the calendar ends with the year 9999.
-    milliseconds = min(max(time_ns // 1_000_000, 0), 253_402_300_799_999)
-    return f"{(_EPOCH + timedelta(milliseconds=milliseconds)).isoformat(timespec='milliseconds')}Z"
+    seconds, rest_ns = divmod(min(max(time_ns, 0), 253_402_300_800 * 10**9 - 1), 10**9)
+    return f"{_second(seconds)}.{rest_ns // 10**6:03d}Z"
+
+
+@lru_cache(4096)
+def _second(seconds: int) -> str:
+    # Runs that are listed have mostly changed in the same few seconds.
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()

@@ -59,16 +59,24 @@ def read_page(
     marks = _read_marks(connection, wanted)
     more = len(marks) > wanted.limit
     del marks[wanted.limit :]
-    # What is taken from `known` is taken here, once: others may put newer versions there meanwhile.
-    shown = [_same(known.get(mark[0]), mark[1]) for mark in marks]
-    unknown = (place for place, one in enumerate(shown) if one is None)
-    missing = [marks[place][0] for place, one in enumerate(shown) if one is None]
-    for place, row in zip(unknown, read_rows(connection, layouts, missing, wanted.keys), strict=False):
-        shown[place] = show(row)
-    whole = next((place for place, one in enumerate(shown) if one is None), len(shown))
-    runs = tuple(one for one in shown[:whole] if one is not None)
-    more = more or whole < len(shown)
-    return RunPage(runs, _write_cursor(wanted.sort, marks[whole - 1]) if more else None)
+    shown: list[S | None] = []
+    unknown: list[int] = []
+    for place, (run_id, updated_ns, _) in enumerate(marks):
+        # What is taken from `known` is taken here, once: others may put newer versions there meanwhile.
+        one = known.get(run_id)
+        if one is None or one.updated_ns != updated_ns:
+            one = None
+            unknown.append(place)
+        shown.append(one)
+    place = 0
+    for place, row in enumerate(read_rows(connection, layouts, [marks[one][0] for one in unknown], wanted.keys), 1):
+        shown[unknown[place - 1]] = show(row)
+    if place < len(unknown):
+        # There was too much to read: the page ends before the first run that was not.
+        del shown[unknown[place] :]
+        more = True
+    runs = tuple(one for one in shown if one is not None)
+    return RunPage(runs, _write_cursor(wanted.sort, marks[len(runs) - 1]) if more else None)
 
 
 def read_rows(
@@ -94,10 +102,6 @@ def read_rows(
         found = {row[0]: row for row in rows}
         more = _read_more(connection, layouts, values, {run_id: row[5] for run_id, row in found.items()}, keys)
         yield from (_run(found[run_id], *more(run_id)) for run_id in chunk if run_id in found)
-
-
-def _same(one: S | None, updated_ns: int) -> S | None:
-    return one if one is not None and one.updated_ns == updated_ns else None
 
 
 # --- which runs
