@@ -13,6 +13,7 @@ import struct
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -191,17 +192,22 @@ def read_lasts(
         run_ids,
     ).fetchall()
     columns = layouts.read(connection, (row[:2] for row in rows), created_ns)
-    newest: dict[str, dict[str, tuple[int, int, int, int, float]]] = defaultdict(dict)
+    sets: dict[str, list[tuple[tuple[int, int, int, int], tuple[str, ...], bytes]]] = defaultdict(list)
     for run_id, keyset, attempt, step, mark, lasts in rows:
         _, rank, names = columns[run_id, keyset]
-        place = places[run_id][attempt], step, -rank, mark
-        of_run = newest[run_id]
-        for key, value in zip(names, struct.unpack(f"<{len(names)}d", lasts), strict=True):
-            if keys is None or key in keys:
-                known = of_run.get(key)
-                if known is None or place > known[:4]:
-                    of_run[key] = (*place, value)
-    return {run_id: {key: of_run[key][4] for key in sorted(of_run)} for run_id, of_run in newest.items()}
+        sets[run_id].append(((places[run_id][attempt], step, -rank, mark), names, lasts))
+    return {run_id: _newest(of_run, keys) for run_id, of_run in sets.items()}
+
+
+def _newest(
+    sets: list[tuple[tuple[int, int, int, int], tuple[str, ...], bytes]], keys: Collection[str] | None
+) -> dict[str, float]:
+    """Values by key; of those that several key sets have, the one of the greatest place."""
+    values: dict[str, float] = {}
+    sets.sort(key=itemgetter(0))
+    for _, names, lasts in sets:
+        values.update(zip(names, struct.unpack(f"<{len(names)}d", lasts), strict=True))
+    return {key: values[key] for key in sorted(values) if keys is None or key in keys}
 
 
 def _pack(counts: list[int]) -> bytes:
