@@ -59,14 +59,21 @@ class _Shown:
 
 
 class RunList:
-    """See the module; used on the event loop."""
+    """See the module; used on the event loop.
 
-    def __init__(self, store: Store, liveness: Liveness) -> None:
+    Args:
+        store: where runs are read.
+        liveness: who is connected.
+        kept_bytes: how much is kept of all views together.
+    """
+
+    def __init__(self, store: Store, liveness: Liveness, *, kept_bytes: int = KEPT_BYTES) -> None:
         self._store = store
         self._liveness = liveness
+        self._kept_bytes = kept_bytes
         self._views: OrderedDict[View, dict[str, _Shown]] = OrderedDict()
         self.num_bytes = 0
-        """Bytes that are kept."""
+        """Bytes that are kept now."""
 
     async def page(self, wanted: Wanted, view: View) -> bytes:
         """A page of runs and the cursor of the next, as JSON.
@@ -123,7 +130,7 @@ class RunList:
             known = kept.get(one.id)
             self.num_bytes += one.num_bytes - (known.num_bytes if known is not None else 0)
             kept[one.id] = one
-        while len(self._views) > KEPT_VIEWS or (self.num_bytes > KEPT_BYTES and self._views):
+        while len(self._views) > KEPT_VIEWS or (self.num_bytes > self._kept_bytes and self._views):
             # The view that was asked for longest ago; this one, the newest, only when it is too large by itself.
             _, gone = self._views.popitem(last=False)
             self.num_bytes -= sum(one.num_bytes for one in gone.values())

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from recis_server.deps import HubPart, MetersPart, PresencePart, StorePart
+from recis_server.deps import HubPart, MetersPart, PresencePart, RunListPart, StorePart
 from recis_server.routes.answers import json_answer
 from recis_server.schemas import answers
 
@@ -27,8 +27,9 @@ async def read_readiness(store: StorePart) -> Response:
 
 
 @router.get("/metrics")
-async def read_meters(meters: MetersPart, presence: PresencePart, hub: HubPart) -> Response:
+async def read_meters(meters: MetersPart, presence: PresencePart, hub: HubPart, runs: RunListPart) -> Response:
     """The server's own numbers as Prometheus text."""
     meters.ranks.set(presence.num_ranks())
     meters.watches.set(hub.num_watches)
+    meters.listed.set(runs.num_bytes)
     return Response(meters.text(), media_type=CONTENT_TYPE_LATEST)

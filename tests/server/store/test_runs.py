@@ -1,6 +1,7 @@
 """The list of runs against one that is counted by hand, while runs come, report, are edited and go."""
 
 import asyncio
+import base64
 import math
 import random
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from recis_server.errors import InvalidValue
 from recis_server.store.interface import RunRow, RunsWanted, StreamRow
+from recis_server.store.runs import MAX_PAGE_CHARS
 from recis_server.store.sql import SqlStore
 
 from recis.wire.messages import Hello, Status
@@ -235,5 +237,108 @@ def test_lists_are_what_is_counted_by_hand(tmp_path: Path, seed: int) -> None:
                     await change()
                 for _ in range(3):
                     await world.check()
+
+    run(scenario)
+
+
+def test_only_what_has_changed_is_read_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            streams = [await store.register(greeting(f"r{number}", f"w{number}"), number + 1) for number in range(9)]
+            shown: list[str] = []
+
+            def show(row: RunRow) -> RunRow:
+                shown.append(row.id)
+                return row
+
+            known: dict[str, RunRow] = {}
+            for turn, changed in enumerate((range(9), (), (3,), (4, 8)), 1):
+                for number in changed:
+                    await store.append(frame(streams[number], turn, points([turn], loss=[0.5])))
+                shown.clear()
+                page = await store.runs_anew(RunsWanted(sort="name"), known, show)
+                assert shown == [f"r{number}" for number in changed]
+                assert repr(page) == repr(await store.runs(RunsWanted(sort="name")))
+                known.update({row.id: row for row in page.runs})
+
+    run(scenario)
+
+
+def test_a_page_is_the_state_after_one_commit_whatever_others_read_meanwhile(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            first, second = [await store.register(greeting(name, name), 1) for name in ("first", "second")]
+            known: dict[str, RunRow] = {}
+            ended = asyncio.Event()
+            acknowledged = 0
+
+            async def read() -> int:
+                pages = 0
+                while not ended.is_set():
+                    least = acknowledged
+                    page = await store.runs_anew(RunsWanted(sort="name"), known, same)
+                    one, other = (row.last_step or 0 for row in page.runs)
+                    assert one in (other, other + 1)
+                    assert other >= least, "older than what was acknowledged before"
+                    known.update({row.id: row for row in page.runs})
+                    pages += 1
+                return pages
+
+            readers = [asyncio.create_task(read()) for _ in range(3)]
+            for step in range(1, 41):
+                for stream in (first, second):
+                    await store.append(frame(stream, step, points([step], loss=[0.5])))
+                acknowledged = step
+            ended.set()
+            assert all(await asyncio.gather(*readers))
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "x",
+        "",
+        "bm90IGpzb24",
+        base64.urlsafe_b64encode(b'["name", "a"]').decode(),
+        base64.urlsafe_b64encode(b'["name", 1, "a"]').decode(),
+        base64.urlsafe_b64encode(b'["-name", "a", "a"]').decode(),
+        base64.urlsafe_b64encode(b"[" * 100_000).decode(),
+    ],
+)
+def test_a_cursor_of_something_else_is_refused(tmp_path: Path, cursor: str) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            with pytest.raises(InvalidValue):
+                await store.runs(RunsWanted(sort="name", cursor=cursor))
+
+    run(scenario)
+
+
+def test_a_cursor_beyond_what_is_stored_is_refused(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            for place in ("true", str(2**63), "1.5", "null"):
+                cursor = base64.urlsafe_b64encode(f'["last_step", {place}, "a"]'.encode()).decode()
+                with pytest.raises(InvalidValue):
+                    await store.runs(RunsWanted(sort="last_step", cursor=cursor))
+
+    run(scenario)
+
+
+def test_what_is_too_much_for_one_page_comes_with_the_next(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            # Read in pieces of 512 at most: the second piece is more than a page may read.
+            config = {"notes": "x" * (MAX_PAGE_CHARS // 512)}
+            for number in range(520):
+                await store.register(greeting(f"r{number:03d}", "w", config=config), 1)
+            page = await store.runs(RunsWanted(sort="name", limit=1000))
+            assert page.next_cursor is not None
+            rest = await store.runs(RunsWanted(sort="name", limit=1000, cursor=page.next_cursor))
+            assert rest.next_cursor is None
+            assert [row.id for row in page.runs + rest.runs] == [f"r{number:03d}" for number in range(520)]
+            assert len(page.runs) == 512
 
     run(scenario)
