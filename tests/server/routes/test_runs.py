@@ -90,7 +90,8 @@ def test_a_run_takes_names_of_any_kind(tmp_path: Path, name: str) -> None:
         answer = await site.client.patch("/api/v1/runs/r", json={"name": name, "tags": ["a"], "notes": name})
         assert answer.status_code == 200
         run = (await site.client.get("/api/v1/runs/r")).json()
-        assert (run["name"], run["tags"], run["notes"]) == (name, ["a"], name)
+        shown = name.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        assert (run["name"], run["tags"], run["notes"]) == (shown, ["a"], shown)
         assert (await site.client.get("/api/v1/runs", params={"q": name})).status_code == 200
 
     ask(tmp_path, scenario)
