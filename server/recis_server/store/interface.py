@@ -374,6 +374,9 @@ class Store(Protocol):
     async def run(self, run: str) -> RunRow | None:
         """One run."""
 
+    async def runs_named(self, runs: Sequence[str]) -> tuple[RunRow, ...]:
+        """Those of some runs that there are, each named once."""
+
     async def update_run(
         self, run: str, *, name: str | None, tags: Sequence[str] | None, notes: str | None
     ) -> RunRow | None:

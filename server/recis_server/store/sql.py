@@ -10,7 +10,7 @@ from functools import partial
 from typing import Literal, TypeVar
 
 from recis.wire.messages import Hello
-from recis_server.store import chart, ledger, points, registration, rows, runs
+from recis_server.store import chart, ledger, points, registration, rows
 from recis_server.store.engine import Connection, Engine
 from recis_server.store.frames import FrameBatch
 from recis_server.store.interface import (
@@ -33,6 +33,7 @@ from recis_server.store.interface import (
 )
 from recis_server.store.layouts import Layouts
 from recis_server.store.reader import Reader
+from recis_server.store.runs import read_page, read_rows, read_run
 from recis_server.store.upkeep import Upkeep
 from recis_server.store.writer import Writer
 
@@ -133,11 +134,15 @@ class SqlStore:
 
     async def runs_anew(self, wanted: RunsWanted, known: Mapping[str, S], show: Callable[[RunRow], S]) -> RunPage[S]:
         """See `Store.runs_anew`."""
-        return await self._read(lambda connection: runs.read_page(connection, self._layouts, wanted, known, show))
+        return await self._read(lambda connection: read_page(connection, self._layouts, wanted, known, show))
 
     async def run(self, run: str) -> RunRow | None:
         """See `Store.run`."""
-        return await self._read(lambda connection: runs.read_run(connection, self._layouts, run))
+        return await self._read(lambda connection: read_run(connection, self._layouts, run))
+
+    async def runs_named(self, runs: Sequence[str]) -> tuple[RunRow, ...]:
+        """See `Store.runs_named`."""
+        return await self._read(lambda connection: tuple(read_rows(connection, self._layouts, runs, None)))
 
     async def update_run(
         self, run: str, *, name: str | None, tags: Sequence[str] | None, notes: str | None
