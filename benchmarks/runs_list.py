@@ -2,25 +2,22 @@
 
     python -m benchmarks.runs_list                           # a table, benchmarks/results/runs_list.json
     python -m benchmarks.runs_list --postgres URL            # the same on an empty PostgreSQL database, too
-    python -m benchmarks.runs_list --peers                   # and MLflow and trackio, where they are installed
     python -m benchmarks.runs_list --quick                   # the same, tiny: does it still run
 
 Three readings of the whole list: the first one after the start of the server; again and again while nothing happens;
 and once a second while a tenth of the runs train and report ten metrics a second each, so that a tenth of the list has
 changed since it was read before. One process asks, another plays the training processes; an answer is timed to its last
-byte and not parsed.
+byte and not parsed. What peers take for the same is measured by `benchmarks.runs_list_peers`.
 """
 
 import argparse
 import asyncio
 import http.client
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +28,6 @@ from recis_server.store.sql import SqlStore
 
 from benchmarks.ingest import Load, connect_all, send_all
 from benchmarks.measuring import ROOT, ServerProcess, machine, show, spread, write_results
-from benchmarks.runs_list_peers import PEERS, NotInstalledError
 from recis.wire.codec import column
 from recis.wire.messages import Frame, Hello, Points, Status
 
@@ -149,29 +145,18 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=MOST_RUNS, help=f"at most {MOST_RUNS}")
     parser.add_argument("--seconds", type=int, default=22, help="how long runs report")
     parser.add_argument("--postgres", metavar="URL", help="an empty database")
-    parser.add_argument("--peers", action="store_true", help="MLflow and trackio as well")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     num_runs, seconds = (100, 4) if options.quick else (options.runs, options.seconds)
 
     results: dict[str, Any] = {"machine": machine(), "runs": num_runs, "metrics": NUM_KEYS, "readings": []}
-    contestants: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        "this project, SQLite": lambda: measure(None, num_runs, seconds)
-    }
-    if options.postgres:
-        contestants["this project, PostgreSQL"] = lambda: measure(options.postgres, num_runs, seconds)
-    if options.peers:
-        for name, peer in PEERS.items():
-            contestants[name] = lambda peer=peer: peer(num_runs, NUM_KEYS)  # type: ignore[misc]
-    for name, contestant in contestants.items():
-        try:
-            results["readings"] += [{"contestant": name, **one} for one in contestant()]
-        except NotInstalledError as error:
-            print(f"{name} is left out: {error}")
+    for engine, url in (("SQLite", None), ("PostgreSQL", options.postgres)):
+        if engine == "SQLite" or url:
+            results["readings"] += [{"engine": engine, **one} for one in measure(url, num_runs, seconds)]
     rows = [
         [
-            f"{one['contestant']}: {one['reading']}",
+            f"{one['engine']}: {one['reading']}",
             f"{one['runs']:,}",
             f"{one['bytes'] / 1e6:.1f}",
             f"{one['median']:.1f}",
@@ -184,5 +169,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     main()

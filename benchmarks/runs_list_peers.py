@@ -1,9 +1,12 @@
-"""The list of runs with their newest values as peers give it; each fills a store of its own and asks over HTTP.
+"""The same list of runs with their newest values as peers give it; each fills a store of its own.
 
-Owns how each peer is filled quickly (by its tables or its own bulk call: to log ten thousand runs one by one would take
-hours) and how it is asked; must not know tables of results. Needs the peers of `requirements.txt`.
+    python -m benchmarks.runs_list_peers            # a table, benchmarks/results/runs_list_peers.json
+
+They are filled by their tables or their own bulk call: to log ten thousand runs one by one would take hours. Needs the
+peers of `requirements.txt`; what is not installed is left out.
 """
 
+import argparse
 import importlib.util
 import json
 import os
@@ -19,23 +22,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import spread
+from benchmarks.measuring import ROOT, machine, show, spread, write_results
 
-__all__ = ["PEERS", "NotInstalledError"]
-
-NUM_ASKED = 5
+NUM_RUNS = 10_000
+NUM_KEYS = 10
+NUM_ASKED = 4
 START_S = 90.0
 TRACKIO_RUNS = 1000
 """It takes about a minute for these."""
 
 
-class NotInstalledError(Exception):
-    """A peer is not there."""
-
-
 def mlflow(num_runs: int, num_keys: int) -> list[dict[str, Any]]:
     """`runs/search` of `mlflow server` on SQLite."""
-    _expect("mlflow")
     with tempfile.TemporaryDirectory() as name:
         database = Path(name) / "mlflow.db"
         # Its own first run makes the tables; what is copied is a run as it wrote it.
@@ -60,7 +58,6 @@ def mlflow(num_runs: int, num_keys: int) -> list[dict[str, Any]]:
 
 def trackio(num_runs: int, num_keys: int) -> list[dict[str, Any]]:
     """Its runs, and of each the newest values from its summary; the functions that its HTTP interface calls."""
-    _expect("trackio")
     num_runs = min(num_runs, TRACKIO_RUNS)
     with tempfile.TemporaryDirectory() as name:
         work = (
@@ -85,14 +82,6 @@ def trackio(num_runs: int, num_keys: int) -> list[dict[str, Any]]:
         )
         answer = json.loads(done.stdout.decode().rpartition("RESULT ")[2])
         return _readings(answer["ms"], answer["bytes"], answer["runs"])
-
-
-PEERS: dict[str, Callable[[int, int], list[dict[str, Any]]]] = {"MLflow": mlflow, "trackio": trackio}
-
-
-def _expect(package: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise NotInstalledError(f"pip install -r benchmarks/requirements.txt has {package}")
 
 
 def _quiet() -> dict[str, str]:
@@ -166,3 +155,29 @@ def _readings(took: list[float], num_bytes: int, num_runs: int) -> list[dict[str
         {"reading": name, "bytes": num_bytes, "runs": num_runs, **spread(ms)}
         for name, ms in (("first after the start", took[:1]), ("nothing happens", took[1:]))
     ]
+
+
+PEERS: dict[str, Callable[[int, int], list[dict[str, Any]]]] = {"mlflow": mlflow, "trackio": trackio}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=NUM_RUNS)
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
+    options = parser.parse_args()
+    results: dict[str, Any] = {"machine": machine(), "metrics": NUM_KEYS, "readings": []}
+    for name, peer in PEERS.items():
+        if importlib.util.find_spec(name) is None:
+            print(f"{name} is left out: it is not installed")
+            continue
+        results["readings"] += [{"peer": name, **one} for one in peer(options.runs, NUM_KEYS)]
+    rows = [
+        [f"{one['peer']}: {one['reading']}", f"{one['runs']:,}", f"{one['bytes'] / 1e6:.1f}", f"{one['median']:.0f}"]
+        for one in results["readings"]
+    ]
+    show("The list of runs with the newest values", ["", "runs", "MB", "median ms"], rows)
+    write_results(options.output, "runs_list_peers", results)
+
+
+if __name__ == "__main__":
+    main()
