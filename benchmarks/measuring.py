@@ -30,11 +30,13 @@ class ServerProcess:
     Args:
         folder: an existing folder.
         core: the only core it may use, any when None.
+        options: more of its command line.
     """
 
-    def __init__(self, folder: Path, *, core: int | None = None) -> None:
+    def __init__(self, folder: Path, *, core: int | None = None, options: Sequence[str] = ()) -> None:
         self._log = folder / "server.txt"
         arguments = [sys.executable, "-m", "recis_server", "serve", "--port", "0", "--data", str(folder / "data")]
+        arguments += options
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(arguments, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
         if core is not None:

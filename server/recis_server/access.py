@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 from recis_server.errors import Forbidden, StoreError, Unauthorised
 from recis_server.settings import LOOPBACK_NAMES, Settings
-from recis_server.store.interface import Store, TokenRow
+from recis_server.store.interface import Store
+from recis_server.store.values import TokenRow
 
 __all__ = ["SCOPES", "Access", "Hosts", "Scope", "digest_of", "make_token", "read_token_file", "strongest"]
 

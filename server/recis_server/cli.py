@@ -27,7 +27,7 @@ from recis_server.query.shapes import run_shape
 from recis_server.serving import Serving, serving
 from recis_server.settings import Settings
 from recis_server.store import Store, open_store
-from recis_server.store.interface import TokenRow
+from recis_server.store.values import RunsWanted, TokenRow
 
 __all__ = ["main"]
 
@@ -224,7 +224,7 @@ def _runs(options: argparse.Namespace) -> int:
         runs = []
         cursor = None
         while True:
-            page = await store.runs(project=None, text=None, sort="-created_at", limit=500, cursor=cursor)
+            page = await store.runs(RunsWanted(cursor=cursor))
             runs += [run_shape(row, row.state) for row in page.runs]
             cursor = page.next_cursor
             if cursor is None:

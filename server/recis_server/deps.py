@@ -13,8 +13,10 @@ from recis_server.control.desk import Desk
 from recis_server.ingest.presence import Presence
 from recis_server.live.hub import Hub
 from recis_server.meters import Meters
+from recis_server.query.runlist import RunList
 from recis_server.query.runs import get_run
-from recis_server.store.interface import RunRow, Store
+from recis_server.store.interface import Store
+from recis_server.store.values import RunRow
 from recis_server.traces.receiver import TraceReceiver
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "KnownRun",
     "MetersPart",
     "PresencePart",
+    "RunListPart",
     "StorePart",
     "TracesPart",
 ]
@@ -70,6 +73,11 @@ def _traces(request: Request) -> TraceReceiver:
     return traces
 
 
+def _runs(request: Request) -> RunList:
+    runs: RunList = request.app.state.runs
+    return runs
+
+
 StorePart = Annotated[Store, Depends(_store)]
 BusPart = Annotated[Bus, Depends(_bus)]
 BlobsPart = Annotated[Blobs, Depends(_blobs)]
@@ -78,6 +86,7 @@ DeskPart = Annotated[Desk, Depends(_desk)]
 HubPart = Annotated[Hub, Depends(_hub)]
 MetersPart = Annotated[Meters, Depends(_meters)]
 TracesPart = Annotated[TraceReceiver, Depends(_traces)]
+RunListPart = Annotated[RunList, Depends(_runs)]
 
 
 async def _known_run(run: str, store: StorePart) -> RunRow:

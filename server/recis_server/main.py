@@ -20,6 +20,7 @@ from recis_server.ingest.presence import Presence
 from recis_server.live import endpoint as live
 from recis_server.live.hub import Hub
 from recis_server.meters import Meters
+from recis_server.query.runlist import RunList
 from recis_server.routes import control, health, pages, runs, series, traces
 from recis_server.routes.answers import install_error_answers
 from recis_server.settings import Settings
@@ -90,6 +91,7 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
     state.bus = open_bus(settings.bus)
     await _open(stack, state.bus.open, state.bus.close)
     state.presence = Presence(state.store, state.bus)
+    state.runs = RunList(state.store, state.presence)
     state.desk = Desk(state.store, state.presence, state.bus)
     await _open(stack, state.desk.open, state.desk.close)
     state.hub = Hub(state.store, state.presence, state.bus)

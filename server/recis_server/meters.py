@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from recis.wire.messages import Points
-from recis_server.store.interface import Commit
+from recis_server.store.values import Commit
 
 __all__ = ["Meters"]
 
@@ -22,6 +22,7 @@ class Meters:
         self._frames = Counter("recis_frames", "Frames that were committed", registry=self._registry)
         self._seconds = Histogram("recis_commit_seconds", "Duration of one commit of frames", registry=self._registry)
         self.ranks = Gauge("recis_connected_ranks", "Training processes that are connected", registry=self._registry)
+        self.listed = Gauge("recis_run_list_bytes", "Memory of the lists of runs", registry=self._registry)
         self.watches = Gauge("recis_live_watches", "Charts that browsers watch", registry=self._registry)
 
         self._trimmed = Gauge(

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from recis_server.ingest.session import Close, IngestSession, Keep, Register, Send, Streams
-from recis_server.store.interface import StreamRow
+from recis_server.store.values import StreamRow
 
 from recis.wire.codec import decode_client, decode_server, encode
 from recis.wire.messages import Frame, Hello, Line, ServerRecord

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recis_server.store.interface import StoredFrame
 from recis_server.store.sql import SqlStore
 from recis_server.store.sqlite import SqliteEngine
+from recis_server.store.values import StoredFrame
 
 import recis.monitor
 from recis.wire.codec import column

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from recis_server.store import open_store
 from recis_server.store.chunks import CHUNK_ROWS
-from recis_server.store.interface import PointsSlice
 from recis_server.store.sql import SqlStore
+from recis_server.store.values import PointsSlice
 
 import recis.monitor
 from recis.monitor import Run

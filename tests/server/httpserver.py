@@ -15,7 +15,7 @@ import httpx
 from fastapi import FastAPI
 from recis_server.main import create_app
 from recis_server.settings import Settings
-from recis_server.store.interface import StoredFrame, StreamRow
+from recis_server.store.values import StoredFrame, StreamRow
 
 from recis.wire.messages import Declare, Event, Frame, FrameRecord, Hello
 from tests.server.realserver import points

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from recis_server.access import Access, Hosts, digest_of, make_token, read_token_file, strongest
 from recis_server.errors import Forbidden, StoreError, Unauthorised
-from recis_server.store.interface import TokenRow
+from recis_server.store.values import TokenRow
 
 from tests.server.httpserver import settings
 from tests.server.store.streams import opened

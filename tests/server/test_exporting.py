@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from recis_server.cli import main
-from recis_server.store.interface import StoredFrame
 from recis_server.store.sql import SqlStore
 from recis_server.store.sqlite import SqliteEngine
+from recis_server.store.values import StoredFrame
 
 from recis.wire.codec import column
 from recis.wire.messages import Frame, Hello, Points

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from recis_server.access import digest_of
 from recis_server.serving import serving
-from recis_server.store.interface import TokenRow
+from recis_server.store.values import TokenRow
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 

@@ -1,15 +1,19 @@
 """The page in a real Chromium, served by the real server, fed by the real bridge."""
 
+import asyncio
 import gzip
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
+from recis_server.store import open_store
 
+from recis.wire.messages import Hello
 from tests.e2e.processes import RunningCommand, get_json, until
 from tests.web.training import NOT_TODAY, Console, Training, report_dropped, train_twice
 
@@ -71,6 +75,33 @@ def test_runs_are_found_by_name_and_state(page: Page, console: Console, server: 
     expect(page.get_by_text("No run matches")).to_be_visible()
     page.get_by_role("button", name="Show all runs").click()
     expect(page.get_by_role("link", name="deepfm", exact=True)).to_be_visible()
+
+
+def test_a_long_list_is_whole_and_only_what_is_on_screen_is_made(page: Page, console: Console, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as threads:  # this one has the event loop of the browser's driver
+        threads.submit(asyncio.run, fill(tmp_path / "data", 3000)).result()
+    with RunningCommand(tmp_path, "serve") as command:
+        opened(page, command.wait_for(r"Listening on (http://\S+)"))
+        expect(page.get_by_text("3 000 runs")).to_be_visible()
+        expect(page.get_by_role("link", name="number 2999", exact=True)).to_be_visible()
+        assert page.get_by_role("row").count() < 100
+        page.keyboard.press("End")
+        expect(page.get_by_role("link", name="number 0", exact=True)).to_be_visible()
+        assert page.get_by_role("row").count() < 100
+        page.get_by_label("Search runs").fill("1234 NUMBER")
+        expect(page.get_by_role("link", name="number 1234", exact=True)).to_be_visible()
+        expect(page.get_by_text("1 run", exact=True)).to_be_visible()
+        page.get_by_label("Search runs").fill("")
+        expect(page.get_by_role("link", name="number 2999", exact=True)).to_be_visible()
+
+
+async def fill(folder: Path, num_runs: int) -> None:
+    """A store with runs that have only greeted."""
+    store = open_store(f"sqlite:///{folder / 'recis.db'}")
+    await store.open()
+    for number in range(num_runs):
+        await store.register(Hello(run=f"r{number}", writer="w", attempt="a", name=f"number {number}"), number * 10**9)
+    await store.close()
 
 
 def test_charts_are_pushed_and_never_asked_for(page: Page, console: Console, server: str, live: Training) -> None:

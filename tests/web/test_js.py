@@ -14,8 +14,8 @@ HERE = Path(__file__).parent
 WEB = HERE.parents[1] / "web"
 SOURCES = sorted((WEB / "js").rglob("*.js"))
 MAX_LINES = 300
-MAX_RAW_BYTES = 240_000
-MAX_GZIP_BYTES = 80_000
+MAX_RAW_BYTES = 242_000
+MAX_GZIP_BYTES = 81_500
 
 
 def run(*command: str, cwd: Path = HERE) -> None:

@@ -8,7 +8,12 @@ import { Live, RequestError, api, clockSkew } from './wire.js';
 import { decodeFrame } from './series.js';
 import { addEvent, addPasses, clearRun, dropRun, putCommand, putRuns, putTrace, setAttempt, state } from './state.js';
 
-const PAGE_SIZE = 200;
+const LIST = {
+  limit: 10_000,
+  fields: 'project,name,state,created_at,updated_at,ranks,last_step,summary,tags',
+  metric: ['loss', 'qps'],
+};
+const LIST_PACE_MS = 500;
 const HIDDEN_REST_MS = 20_000;
 
 /** An id for a command, so that sending it twice is harmless. Works on plain http too, unlike `randomUUID`. */
@@ -27,6 +32,9 @@ export class Session {
     this.watches = null;
     this.loading = new AbortController();
     this.resting = 0;
+    /** @type {Map<string, Run>} changed runs of the list that are not shown yet */
+    this.changedRuns = new Map();
+    this.pacing = 0;
     this.live = new Live({
       opened: () => this.opened(),
       closed: () => this.closed(),
@@ -128,10 +136,25 @@ export class Session {
 
   /** @param {string | null} cursor where the page of the list starts, null for the beginning */
   async loadRuns(cursor) {
-    const { q, state: only } = state.view.value;
-    const answer = await api.runs({ q, state: only, cursor, limit: PAGE_SIZE }, this.loading.signal);
-    putRuns(answer.runs, cursor === null && !q && !only);
+    const answer = await api.runs({ ...LIST, cursor }, this.loading.signal);
+    putRuns(answer.runs, cursor === null);
     state.runsNext.value = answer.next_cursor;
+  }
+
+  /** Looks for what the view asks for among the runs that are not loaded. */
+  async findRuns() {
+    const { q, state: only } = state.view.value;
+    putRuns((await api.runs({ ...LIST, q, state: only }, this.loading.signal)).runs);
+  }
+
+  /** Shows changes of the list together: a thousand runs change in a second. @param {Run} run */
+  listed(run) {
+    this.changedRuns.set(run.id, run);
+    this.pacing ||= setTimeout(() => {
+      this.pacing = 0;
+      if (state.route.value.page !== 'run') putRuns([...this.changedRuns.values()]);
+      this.changedRuns.clear();
+    }, LIST_PACE_MS);
   }
 
   /** @param {any} message one text message of the socket */
@@ -140,10 +163,10 @@ export class Session {
     const own = route.page === 'run' && (message.run?.id ?? message.run) === route.run;
     switch (message.type) {
       case 'hello': state.mayControl.value = message.scope !== 'view'; return;
-      case 'deleted': dropRun(message.run); return;
+      case 'deleted': this.changedRuns.delete(message.run); dropRun(message.run); return;
       case 'run':
         if (own) state.run.value = message.run;
-        else if (route.page !== 'run') putRuns([message.run]);
+        else if (route.page !== 'run') this.listed(message.run);
         return;
       case 'error':
         // An unknown run has its own page already, from the request beside this message.

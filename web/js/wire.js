@@ -57,8 +57,9 @@ async function request(path, { method = 'GET', body, signal } = {}) {
 
 const id = encodeURIComponent;
 const query = (/** @type {Record<string, unknown>} */ values) => {
-  const set = Object.entries(values).filter(([, value]) => value !== '' && value !== null && value !== undefined);
-  return set.length ? `?${new URLSearchParams(set.map(([name, value]) => [name, String(value)]))}` : '';
+  const set = new URLSearchParams();
+  for (const [name, value] of Object.entries(values)) for (const one of [value].flat()) if (one !== '' && one !== null) set.append(name, String(one));
+  return `?${set}`;
 };
 
 export const api = {

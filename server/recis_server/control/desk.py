@@ -23,7 +23,8 @@ from recis.wire.controls import check_control_value
 from recis.wire.messages import Command, Declare, Result
 from recis_server.bus import Bus, Hint
 from recis_server.errors import Conflict, InvalidValue, NotConnected, NotFound, ServerError
-from recis_server.store.interface import CommandRow, Commit, ControlRow, EventRow, RankResult, Store, StreamRow
+from recis_server.store.interface import Store
+from recis_server.store.values import CommandRow, Commit, ControlRow, EventRow, RankResult, StreamRow
 
 __all__ = ["Desk", "Pace", "Post", "desired_command"]
 

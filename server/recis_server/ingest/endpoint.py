@@ -34,7 +34,8 @@ from recis_server.ingest.session import (
     Stream,
     Streams,
 )
-from recis_server.store.interface import Commit, Store, StreamRow
+from recis_server.store.interface import Store
+from recis_server.store.values import Commit, StreamRow
 
 __all__ = ["Intake", "router"]
 

@@ -1,4 +1,4 @@
-"""Which ranks are connected, how far they are and how fast they go; what silence means for a run's state.
+"""Which ranks are connected, how far they are and how fast they go; which of them are silent.
 
 Owns the memory of the present connections and the events `attempt` and `disconnected`; must not know sockets. Forgets
 a rank when its connection is gone: what lasts is in the store.
@@ -6,13 +6,14 @@ a rank when its connection is gone: what lasts is in the store.
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from recis.wire.codec import points_columns
 from recis.wire.messages import Points, Status
 from recis_server.bus import Bus, Hint
-from recis_server.store.interface import Commit, EventRow, RunRow, Store, StoredFrame, StreamRow
+from recis_server.store.interface import Store
+from recis_server.store.values import Commit, EventRow, StoredFrame, StreamRow
 
 __all__ = ["Presence"]
 
@@ -82,19 +83,18 @@ class Presence:
         ranks = self._runs.get(run)
         return max(rank.last_seen_ns for rank in ranks.values()) if ranks else None
 
-    def state(self, row: RunRow) -> str:
-        """The run's state as users see it.
+    def live_state(self, run: str) -> str | None:
+        """`running` or `stalled` for a run that is connected, None for others.
 
-        What the ranks said last (`finished`, `failed`) counts. Else `disconnected` without a connection, `stalled` when
-        no connected rank has sent anything for 60 s or for 50 of its own steps, whichever is longer, else `running`.
+        It is stalled when no connected rank has sent anything for 60 s or for 50 of its own steps, whichever is longer.
         """
-        if row.state != "running":
-            return row.state
-        ranks = self._runs.get(row.id)
-        if not ranks:
-            return "disconnected"
+        ranks = self._runs.get(run)
+        return _live_state(ranks, self._clock()) if ranks else None
+
+    def live_states(self) -> dict[str, str]:
+        """The same for all that are connected."""
         now_ns = self._clock()
-        return "stalled" if all(_is_silent(rank, now_ns) for rank in ranks.values()) else "running"
+        return {run: _live_state(ranks, now_ns) for run, ranks in self._runs.items()}
 
     # --- what happens
 
@@ -186,6 +186,10 @@ def _newest(points: Points) -> tuple[int, int]:
     steps, times, _ = points_columns(points)
     newest = int(steps.argmax())
     return int(times[newest]), int(steps[newest])
+
+
+def _live_state(ranks: Mapping[int, _Rank], now_ns: int) -> str:
+    return "stalled" if all(_is_silent(rank, now_ns) for rank in ranks.values()) else "running"
 
 
 def _is_silent(rank: _Rank, now_ns: int) -> bool:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from recis.wire.codec import WireError
 from recis.wire.messages import Ack, ClientRecord, Frame, Hello, Refuse, Seen, ServerRecord, Welcome
-from recis_server.store.interface import StoredFrame, StreamRow
+from recis_server.store.values import StoredFrame, StreamRow
 
 __all__ = [
     "Action",

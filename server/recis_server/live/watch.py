@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from recis_server.query.series import encode_binary
 from recis_server.store.buckets import Buckets, bucketize, choose_width, merge
-from recis_server.store.interface import ChartRead, ChartSeries, PointsSlice
+from recis_server.store.values import ChartRead, ChartSeries, PointsSlice
 
 __all__ = ["Rows", "Watch"]
 

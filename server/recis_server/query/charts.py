@@ -14,7 +14,8 @@ import numpy as np
 from recis_server.query.series import encode_binary
 from recis_server.query.shapes import plain
 from recis_server.store.buckets import envelope
-from recis_server.store.interface import ChartSeries, Store
+from recis_server.store.interface import Store
+from recis_server.store.values import ChartSeries
 
 __all__ = ["Chart", "chart_bytes", "chart_json", "read_chart"]
 

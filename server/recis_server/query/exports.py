@@ -19,7 +19,8 @@ import numpy as np
 from recis.wire.exports import ExportEnd, ExportHead, ExportPart, pack
 from recis_server.errors import InvalidValue
 from recis_server.query.shapes import plain
-from recis_server.store.interface import ExportSize, PointsSlice, Store
+from recis_server.store.interface import Store
+from recis_server.store.values import ExportSize, PointsSlice
 
 __all__ = ["FORMS", "Encoder", "Export", "Form", "open_export"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recis_server.store.interface import ExportSize, PointsSlice
+from recis_server.store.values import ExportSize, PointsSlice
 
 __all__ = ["ParquetEncoder"]
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from recis_server.store.interface import ChartSeries
+from recis_server.store.values import ChartSeries
 
 __all__ = ["encode_binary"]
 

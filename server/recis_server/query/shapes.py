@@ -6,23 +6,20 @@ JSON has no NaN and no infinities: a single value that is none of the finite one
 
 import math
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
-from recis_server.store.interface import (
-    CommandRow,
-    ControlRow,
-    EventRow,
-    MetricRow,
-    PassRow,
-    RunRow,
-    TraceRow,
-)
+import msgspec
+
+from recis_server.store.values import CommandRow, ControlRow, EventRow, MetricRow, PassRow, RunRow, TraceRow
 
 __all__ = [
+    "RUN_FIELDS",
     "command_shape",
     "controls_shape",
     "event_shape",
+    "listed_run",
     "metric_shape",
     "pass_shape",
     "plain",
@@ -31,6 +28,26 @@ __all__ = [
 ]
 
 Shape = dict[str, Any]
+_EPOCH = datetime(1970, 1, 1)
+RUN_FIELDS = (
+    "id",
+    "project",
+    "name",
+    "state",
+    "message",
+    "created_at",
+    "updated_at",
+    "ranks",
+    "world_size",
+    "attempts",
+    "last_step",
+    "summary",
+    "tags",
+    "notes",
+    "config",
+    "received",
+)
+"""The members of a run's shape."""
 
 
 def plain(value: Any) -> Any:
@@ -46,22 +63,32 @@ def plain(value: Any) -> Any:
 
 def run_shape(row: RunRow, state: str) -> Shape:
     """One run; `state` is the one that users see."""
+    return {**_run(row), "state": state, "config": plain(row.config)}
+
+
+def listed_run(row: RunRow) -> Shape:
+    """The same without its state, for msgspec's encoder only: the configuration goes in as it is stored."""
+    text = row.config_json
+    # What JSON has no words for is written with these: then it has to be read and shaped.
+    is_plain = "NaN" not in text and "Infinity" not in text
+    return {**_run(row), "config": msgspec.Raw(text.encode()) if is_plain else plain(row.config)}
+
+
+def _run(row: RunRow) -> Shape:
     return {
         "id": row.id,
         "project": row.project,
         "name": row.name,
-        "state": state,
         "message": row.message,
         "created_at": _moment(row.created_ns),
         "updated_at": _moment(row.updated_ns),
-        "ranks": list(row.ranks),
+        "ranks": row.ranks,
         "world_size": row.world_size,
         "attempts": row.attempts,
         "last_step": row.last_step,
-        "summary": plain(row.summary),
-        "tags": list(row.tags),
+        "summary": {key: value if math.isfinite(value) else plain(value) for key, value in row.summary.items()},
+        "tags": row.tags,
         "notes": row.notes,
-        "config": plain(row.config),
         "received": {"points": row.points, "missing": row.missing, "dropped": row.dropped},
     }
 
@@ -183,8 +210,11 @@ def trace_shape(row: TraceRow) -> Shape:
 
 def _moment(time_ns: int) -> str:
     # A trainer's clock may be anywhere; the calendar ends with the year 9999.
-    return (
-        datetime.fromtimestamp(min(max(time_ns / 1e9, 0.0), 253_402_300_799.0), UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )
+    seconds, rest_ns = divmod(min(max(time_ns, 0), 253_402_300_800 * 10**9 - 1), 10**9)
+    return f"{_second(seconds)}.{rest_ns // 10**6:03d}Z"
+
+
+@lru_cache(4096)
+def _second(seconds: int) -> str:
+    # Runs that are listed have mostly changed in the same few seconds.
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()

@@ -1,6 +1,6 @@
 """`/api/v1/runs`: runs, their metrics and events, and this server's own description."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
@@ -8,9 +8,10 @@ from fastapi.responses import Response
 from recis.wire.messages import PROTOCOL_VERSION
 from recis_server import __version__
 from recis_server.bus import Hint
-from recis_server.deps import BlobsPart, BusPart, KnownRun, PresencePart, StorePart, TracesPart
+from recis_server.deps import BlobsPart, BusPart, KnownRun, PresencePart, RunListPart, StorePart, TracesPart
 from recis_server.errors import Conflict, NotFound
-from recis_server.query.runs import Wanted, list_runs, shown_state
+from recis_server.query.runlist import View, Wanted
+from recis_server.query.runs import State, shown_state
 from recis_server.query.shapes import event_shape, metric_shape, run_shape
 from recis_server.routes.answers import json_answer
 from recis_server.schemas import RunPatch, answers
@@ -18,7 +19,11 @@ from recis_server.schemas import RunPatch, answers
 __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1", tags=["runs"])
-State = Literal["running", "stalled", "disconnected", "finished", "failed"]
+
+
+def _set(names: list[str]) -> tuple[str, ...]:
+    """The same tuple for the same names."""
+    return tuple(sorted(set(names)))
 
 
 @router.get("/meta", responses=answers("meta", errors=()))
@@ -31,18 +36,20 @@ async def read_meta(request: Request) -> Response:
 
 @router.get("/runs", responses=answers("runs", errors=(422,)))
 async def read_runs(
-    store: StorePart,
-    presence: PresencePart,
+    runs: RunListPart,
     project: str | None = None,
     state: State | None = None,
-    q: Annotated[str | None, Query(description="text in the id, the name or a tag")] = None,
+    q: Annotated[str | None, Query(description="words in the id, project, name or tags")] = None,
     sort: Annotated[str, Query(description="a field, with - in front for descending")] = "-created_at",
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 50,
     cursor: str | None = None,
+    fields: Annotated[str | None, Query(description="which members of each run, with commas between")] = None,
+    metric: Annotated[list[str] | None, Query(max_length=100, description="a metric of the summaries")] = None,
 ) -> Response:
     """The runs, a page at a time."""
-    wanted = Wanted(project, state, q, sort)
-    return json_answer(await list_runs(store, presence, wanted, limit=limit, cursor=cursor))
+    wanted = Wanted(project, state, q, sort, limit, cursor)
+    view = View(None if fields is None else _set(fields.split(",")), None if metric is None else _set(metric))
+    return json_answer(await runs.page(wanted, view))
 
 
 @router.get("/runs/{run}", responses=answers("run"))

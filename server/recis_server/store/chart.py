@@ -17,8 +17,8 @@ from recis_server.store.buckets import Buckets, Floats, choose_width, coarsen, u
 from recis_server.store.chunks import CELL_BYTES, decode_cells, expand_cells
 from recis_server.store.codec import NO_ROWS, Rows
 from recis_server.store.engine import Connection
-from recis_server.store.interface import ChartRead, ChartSeries
 from recis_server.store.points import ChunkPlaces, Segment, read_segments
+from recis_server.store.values import ChartRead, ChartSeries
 
 __all__ = ["MAX_POINTS", "read_chart"]
 

@@ -15,8 +15,8 @@ from recis_server.store import ledger
 from recis_server.store.attempts import attempt_places
 from recis_server.store.codec import dump, shorten
 from recis_server.store.engine import Connection
-from recis_server.store.interface import Commit, StoredFrame, StreamRow
 from recis_server.store.tallies import Tally, read_tallies, summarise, write_tallies
+from recis_server.store.values import Commit, StoredFrame, StreamRow
 
 __all__ = ["FrameBatch", "settle_run_state"]
 
@@ -265,9 +265,11 @@ class FrameBatch:
             [(*state, *stream) for stream, state in pending.streams.items()],
         )
         connection.executemany(
-            "UPDATE run SET last_step = ?, last_attempt = ?, points = ?, missing = ?, updated_ns = ? WHERE run_id = ?",
+            # The time is a version too: it rises with every change, whatever the clock does.
+            "UPDATE run SET last_step = ?, last_attempt = ?, points = ?, missing = ?,"
+            " updated_ns = CASE WHEN updated_ns < ? THEN ? ELSE updated_ns + 1 END WHERE run_id = ?",
             [
-                (run.last_step, run.last_attempt, run.points, run.missing, run.updated_ns, run_id)
+                (run.last_step, run.last_attempt, run.points, run.missing, run.updated_ns, run.updated_ns, run_id)
                 for run_id, run in pending.runs.items()
             ],
         )

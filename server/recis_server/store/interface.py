@@ -5,288 +5,30 @@ All methods are awaited on the server's event loop and never block it. Times are
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
+from recis.wire.messages import Hello
+from recis_server.store.values import (
+    ChartRead,
+    CommandRow,
+    Commit,
+    ControlRow,
+    EventRow,
+    ExportSize,
+    MetricRow,
+    PassRow,
+    PointsSlice,
+    RunPage,
+    RunRow,
+    RunsWanted,
+    S,
+    StoredFrame,
+    StreamRow,
+    TokenRow,
+    TraceRow,
+)
 
-from recis.wire.messages import Frame, Hello
-from recis_server.store.buckets import Buckets
-
-__all__ = [
-    "ChartRead",
-    "ChartSeries",
-    "CommandRow",
-    "Commit",
-    "ControlRow",
-    "EventRow",
-    "ExportSize",
-    "MetricRow",
-    "PassRow",
-    "PointsSlice",
-    "RankResult",
-    "RunPage",
-    "RunRow",
-    "Store",
-    "StoredFrame",
-    "StreamRow",
-    "TokenRow",
-    "TraceRow",
-]
-
-CommandState = Literal["pending", "delivered", "applied", "rejected", "expired"]
-RankState = Literal["pending", "delivered", "applied", "rejected"]
-TraceState = Literal["uploading", "ready", "lost"]
-
-
-@dataclass(frozen=True, slots=True)
-class StreamRow:
-    """One writer as the store knows it; `acked` is its highest committed frame number.
-
-    `attempt` counts from 1 in the order of first greetings, `started_ns` is when that attempt began: of two attempts
-    the one with the greater `order` is the newer.
-    """
-
-    run: str
-    writer: str
-    rank: int
-    attempt: int
-    acked: int
-    started_ns: int
-
-    @property
-    def order(self) -> tuple[int, int]:
-        """The attempt's place in time."""
-        return self.started_ns, self.attempt
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFrame:
-    """A frame on its way into the store, with the writer that it came from."""
-
-    stream: StreamRow
-    frame: Frame
-    received_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """One durable transaction of frames; `number` rises by one per commit for the life of the data folder."""
-
-    number: int
-    frames: tuple[StoredFrame, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RunRow:
-    """A run; `state` is what its ranks said (`running`, `finished`, `failed`), silence is judged above the store."""
-
-    id: str
-    project: str
-    name: str
-    state: str
-    created_ns: int
-    updated_ns: int
-    ranks: tuple[int, ...]
-    world_size: int
-    attempts: int
-    last_step: int | None
-    summary: dict[str, float]
-    tags: tuple[str, ...]
-    notes: str
-    config: dict[str, Any]
-    points: int
-    missing: int
-    dropped: int
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RunPage:
-    """Runs in the asked order, and the cursor of the next page, None on the last."""
-
-    runs: tuple[RunRow, ...]
-    next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class MetricRow:
-    """One series name of a run over all its ranks."""
-
-    key: str
-    ranks: tuple[int, ...]
-    count: int
-    first_step: int
-    last_step: int
-    last_value: float
-    nan_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class PointsSlice:
-    """Points of one series on one rank, after newer values have replaced older ones of the same step; steps rise.
-
-    Arrays have length n: `steps` int64, `times` int64 ns, `values` float64, `attempts` int32 (which attempt won).
-    `attempt` is the newest of `attempts`. With `superseded` these are points of one attempt that a newer attempt has
-    gone back behind: it has reported this series at their step or before.
-    """
-
-    key: str
-    rank: int
-    steps: npt.NDArray[np.int64]
-    times: npt.NDArray[np.int64]
-    values: npt.NDArray[np.float64]
-    attempts: npt.NDArray[np.int32]
-    attempt: int
-    superseded: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ChartSeries:
-    """One series of a chart; `rank` is None for an envelope over ranks, `attempt` the newest that its points are of.
-
-    With `superseded` these are points of one attempt that a newer attempt has gone back behind. `first` and `last` are
-    the first and the last step of its points in the range.
-    """
-
-    key: str
-    rank: int | None
-    attempt: int
-    buckets: Buckets
-    superseded: bool = False
-    first: int = 0
-    last: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ChartRead:
-    """Series on one grid of `width` steps per bucket, as of one commit; series without points are left out.
-
-    `firsts` tells of every key and rank that was asked for, with points in the range or not, the first step that each
-    attempt has ever reported.
-    """
-
-    commit: int
-    width: int
-    series: tuple[ChartSeries, ...]
-    firsts: Mapping[tuple[str, int], Mapping[int, int]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ExportSize:
-    """How much an export holds: `points` rows lie in the store, of a step that was reported again perhaps several.
-
-    Of `expired` further points only buckets are left: retention has dropped them.
-    """
-
-    points: int
-    expired: int
-
-
-@dataclass(frozen=True, slots=True)
-class PassRow:
-    """One filter pass over one table on one rank; fields as in the wire record `pass`."""
-
-    step: int
-    time_ns: int
-    rank: int
-    attempt: int
-    table: str
-    interval: int | None
-    rows_before: int
-    evicted: int
-    rows_after: int
-    admitted: int
-    milliseconds: float
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class EventRow:
-    """Something that happened to a run and is drawn on its charts; `id` rises in order of arrival."""
-
-    id: int
-    kind: str
-    level: str
-    time_ns: int
-    step: int | None
-    rank: int | None
-    text: str
-    data: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ControlRow:
-    """A control as one rank declared it last."""
-
-    control: str
-    rank: int
-    type: str
-    value: Any
-    step: int | None
-    minimum: float | None
-    maximum: float | None
-    nullable: bool
-    unit: str
-    description: str
-
-
-@dataclass(frozen=True, slots=True)
-class RankResult:
-    """How a command stands on one rank."""
-
-    state: RankState
-    old: Any = None
-    new: Any = None
-    step: int | None = None
-    time_ns: int | None = None
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class CommandRow:
-    """One line of the ledger; `ranks` has the ranks that it is meant for."""
-
-    id: str
-    run: str
-    control: str
-    value: Any
-    state: CommandState
-    requested_by: str
-    requested_ns: int
-    reason: str
-    apply_at_step: int | None
-    ranks: dict[int, RankResult] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class TraceRow:
-    """One profiler trace; the bytes lie in the blobs under `blob`."""
-
-    id: str
-    run: str
-    name: str
-    rank: int
-    attempt: int
-    step: int
-    size: int
-    sha256: str
-    state: TraceState
-    created_ns: int
-    blob: str
-    summary: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TokenRow:
-    """An access token, kept as the hex SHA-256 of its text."""
-
-    id: str
-    name: str
-    scope: str
-    digest: str
-    created_ns: int
+__all__ = ["Store"]
 
 
 class Store(Protocol):
@@ -320,13 +62,20 @@ class Store(Protocol):
 
     # --- runs and series
 
-    async def runs(
-        self, *, project: str | None, text: str | None, sort: str, limit: int, cursor: str | None
-    ) -> RunPage:
-        """A page of runs; `text` is looked for in id, name and tags; `sort` is a field, `-` in front for descending."""
+    async def runs(self, wanted: RunsWanted) -> RunPage[RunRow]:
+        """A page of runs; raises `InvalidValue` for a sort or a cursor that is none."""
+
+    async def runs_anew(self, wanted: RunsWanted, known: Mapping[str, S], show: Callable[[RunRow], S]) -> RunPage[S]:
+        """The same page as what `show` makes of each row, or has made: a run is read only where `known` is too old.
+
+        Both are used on another thread. `known` has what was shown before, by id, made with the same `wanted.keys`.
+        """
 
     async def run(self, run: str) -> RunRow | None:
         """One run."""
+
+    async def runs_named(self, runs: Sequence[str]) -> tuple[RunRow, ...]:
+        """Those of some runs that there are, each named once."""
 
     async def update_run(
         self, run: str, *, name: str | None, tags: Sequence[str] | None, notes: str | None

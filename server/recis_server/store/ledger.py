@@ -13,7 +13,7 @@ from typing import Any
 from recis.wire.messages import MAX_TEXT_CHARS, Declare, Result
 from recis_server.store.codec import dump, load, shorten
 from recis_server.store.engine import Connection
-from recis_server.store.interface import CommandRow, RankResult, StreamRow
+from recis_server.store.values import CommandRow, RankResult, StreamRow
 
 __all__ = ["add", "answer", "declare", "delivered", "expire", "read", "read_many"]
 

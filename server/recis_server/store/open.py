@@ -5,11 +5,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from recis_server.store.engine import Engine
-from recis_server.store.interface import Commit, Store
+from recis_server.store.interface import Store
 from recis_server.store.retention import Retention
 from recis_server.store.sql import SqlStore
 from recis_server.store.sqlite import SqliteEngine
 from recis_server.store.upkeep import Upkeep
+from recis_server.store.values import Commit
 
 __all__ = ["open_engine", "open_store"]
 

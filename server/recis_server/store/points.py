@@ -15,8 +15,8 @@ from recis_server.store.attempts import attempt_places
 from recis_server.store.chunks import FIRST_LEVEL, LEVEL_STEP, decode_steps, decode_values
 from recis_server.store.codec import LAST_STEP, NO_ROWS, Rows, last_step
 from recis_server.store.engine import Connection
-from recis_server.store.interface import PointsSlice
 from recis_server.store.tail import Tail, read_tails
+from recis_server.store.values import PointsSlice
 
 __all__ = [
     "ChunkPlace",

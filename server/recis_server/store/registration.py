@@ -14,7 +14,7 @@ from recis_server.store.attempts import enter_attempt
 from recis_server.store.codec import dump, shorten
 from recis_server.store.engine import Connection
 from recis_server.store.frames import settle_run_state
-from recis_server.store.interface import StreamRow
+from recis_server.store.values import StreamRow
 
 __all__ = ["delete_run", "delete_slice", "register", "update_run"]
 
@@ -95,7 +95,8 @@ def _add_run(connection: Connection, hello: Hello, received_ns: int) -> None:
     )
     # Ranks may know different things and come in any order: what is still empty is filled in, what users changed stays.
     connection.execute(
-        "UPDATE run SET world_size = ?, name = CASE WHEN name = run_id THEN ? ELSE name END,"
+        "UPDATE run SET world_size = ?, updated_ns = updated_ns + 1,"
+        " name = CASE WHEN name = run_id THEN ? ELSE name END,"
         " tags = CASE WHEN tags = '[]' THEN ? ELSE tags END,"
         " config = CASE WHEN ? != '{}' AND (config = '{}' OR ? = 0) THEN ? ELSE config END WHERE run_id = ?",
         (hello.world_size, name, tags, config, hello.rank, config, hello.run),
@@ -107,8 +108,8 @@ def update_run(
 ) -> None:
     """Changes what is not None."""
     connection.execute(
-        "UPDATE run SET name = coalesce(?, name), tags = coalesce(?, tags), notes = coalesce(?, notes)"
-        " WHERE run_id = ?",
+        "UPDATE run SET name = coalesce(?, name), tags = coalesce(?, tags), notes = coalesce(?, notes),"
+        " updated_ns = updated_ns + 1 WHERE run_id = ?",
         (
             None if name is None else shorten(name, MAX_NAME_CHARS),
             None if tags is None else dump(list(tags)),

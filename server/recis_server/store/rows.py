@@ -1,4 +1,4 @@
-"""Rows of the tables as the values of the interface: runs, metrics, passes, events, controls, traces, tokens.
+"""Rows of the tables as the values of the interface: metrics, passes, events, controls, traces, tokens.
 
 Functions on a connection inside of a transaction; must not know threads or who asks.
 """
@@ -6,38 +6,23 @@ Functions on a connection inside of a transaction; must not know threads or who 
 # Names of columns and tables below are constants of this package; every value is bound.
 # ruff: noqa: S608
 
-import base64
-import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from recis_server.errors import InvalidValue, StoreUnavailable
+from recis_server.errors import StoreUnavailable
 from recis_server.store.attempts import attempt_places
 from recis_server.store.codec import dump, load
 from recis_server.store.engine import Connection
-from recis_server.store.interface import (
-    ControlRow,
-    EventRow,
-    MetricRow,
-    PassRow,
-    RunPage,
-    RunRow,
-    TokenRow,
-    TraceRow,
-)
 from recis_server.store.tallies import SeriesTally, read_series
+from recis_server.store.values import ControlRow, EventRow, MetricRow, PassRow, TokenRow, TraceRow
 
 __all__ = [
-    "SORT_FIELDS",
     "read_controls",
     "read_events",
     "read_metrics",
     "read_passes",
-    "read_run",
-    "read_runs",
     "read_tokens",
     "read_trace",
     "read_traces",
@@ -45,101 +30,8 @@ __all__ = [
     "write_trace",
 ]
 
-SORT_FIELDS = {
-    "created_at": "created_ns",
-    "updated_at": "updated_ns",
-    "name": "name",
-    "project": "project",
-    "last_step": "coalesce(last_step, -1)",
-}
 MAX_PASSES = 10_000
-_RUN = (
-    "run_id, project, name, state, message, created_ns, updated_ns, world_size, last_step, tags, notes, config,"
-    " points, missing"
-)
 _TRACE = "trace_id, run_id, name, rank, attempt, step, size, sha256, state, created_ns, blob, summary"
-
-
-def read_run(connection: Connection, run_id: str) -> RunRow | None:
-    """One run."""
-    row = connection.execute(f"SELECT {_RUN} FROM run WHERE run_id = ?", (run_id,)).fetchone()
-    return None if row is None else _run(connection, row)
-
-
-def read_runs(
-    connection: Connection, *, project: str | None, text: str | None, sort: str, limit: int, cursor: str | None
-) -> RunPage:
-    """A page of runs; ties are ordered by id, so that the cursor is exact."""
-    field = SORT_FIELDS.get(sort.removeprefix("-"))
-    if field is None:
-        raise InvalidValue("sort", f"expected one of {sorted(SORT_FIELDS)}, with or without '-', got {sort[:80]!r}")
-    order, after = ("DESC", "<") if sort.startswith("-") else ("ASC", ">")
-    where, values = ["1 = 1"], []
-    if project is not None:
-        where.append("project = ?")
-        values.append(project)
-    if text:
-        where.append("lower(run_id || ' ' || name || ' ' || tags) LIKE ? ESCAPE '!'")
-        pattern = re.sub("[!%_]", r"!\g<0>", text.lower())
-        values.append(f"%{pattern}%")
-    if cursor is not None:
-        where.append(f"({field}, run_id) {after} (?, ?)")
-        values.extend(_read_cursor(cursor))
-    rows = connection.execute(
-        f"SELECT {_RUN}, {field} FROM run WHERE {' AND '.join(where)} ORDER BY {field} {order}, run_id {order} LIMIT ?",
-        (*values, limit + 1),
-    ).fetchall()
-    more = rows[limit - 1] if len(rows) > limit else None
-    runs = tuple(_run(connection, row[:-1]) for row in rows[:limit])
-    return RunPage(runs, None if more is None else _write_cursor(more[-1], more[0]))
-
-
-def _write_cursor(place: Any, run_id: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([place, run_id]).encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> tuple[Any, str]:
-    try:
-        place, run_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if not isinstance(run_id, str) or not isinstance(place, str | int | float):
-            raise TypeError("wrong types")
-    except (ValueError, TypeError) as error:
-        raise InvalidValue("cursor", f"expected the next_cursor of an earlier answer, got {cursor[:80]!r}") from error
-    return place, run_id
-
-
-def _run(connection: Connection, row: tuple[Any, ...]) -> RunRow:
-    (run_id, project, name, state, message, created_ns, updated_ns, world_size) = row[:8]
-    (last_step, tags, notes, config, points, missing) = row[8:]
-    ranks = [rank for (rank,) in connection.execute("SELECT DISTINCT rank FROM stream WHERE run_id = ?", (run_id,))]
-    (dropped,) = connection.execute(
-        "SELECT CAST(coalesce(sum(dropped), 0) AS BIGINT) FROM stream WHERE run_id = ?", (run_id,)
-    ).fetchone()
-    places = attempt_places(connection, run_id)
-    series = read_series(connection, run_id, places)
-    # The newest (attempt, step) of a key speaks for it; of ranks that are equally far, the lowest.
-    series.sort(key=lambda one: (places[one.last_attempt], one.last_step, -one.rank))
-    summary = {one.key: one.last_value for one in series}
-    return RunRow(
-        id=run_id,
-        project=project,
-        name=name,
-        state=state,
-        created_ns=created_ns,
-        updated_ns=updated_ns,
-        ranks=tuple(sorted(ranks)),
-        world_size=world_size,
-        attempts=len(places),
-        last_step=last_step,
-        summary=dict(sorted(summary.items())),
-        tags=tuple(load(tags)),
-        notes=notes,
-        config=load(config),
-        points=points,
-        missing=missing,
-        dropped=dropped,
-        message=message,
-    )
 
 
 def read_metrics(connection: Connection, run_id: str) -> tuple[MetricRow, ...]:

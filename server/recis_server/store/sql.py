@@ -1,11 +1,11 @@
 """The store on a database that speaks SQL: one write thread, a few readers, the same calls for every engine.
 
-Owns which thread runs what. What the calls promise is said in `interface`, what an engine is in `engine`.
+Owns which thread runs what. What the calls promise is said in `interface.Store`, what an engine is in `engine`.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal, TypeVar
 
@@ -13,7 +13,12 @@ from recis.wire.messages import Hello
 from recis_server.store import chart, ledger, points, registration, rows, whole
 from recis_server.store.engine import Connection, Engine
 from recis_server.store.frames import FrameBatch
-from recis_server.store.interface import (
+from recis_server.store.layouts import Layouts
+from recis_server.store.reader import Reader
+from recis_server.store.runs import read_page, read_rows, read_run
+from recis_server.store.trim import read_trimmed
+from recis_server.store.upkeep import Upkeep
+from recis_server.store.values import (
     ChartRead,
     CommandRow,
     Commit,
@@ -25,19 +30,19 @@ from recis_server.store.interface import (
     PointsSlice,
     RunPage,
     RunRow,
+    RunsWanted,
     StoredFrame,
     StreamRow,
     TokenRow,
     TraceRow,
+    Versioned,
 )
-from recis_server.store.reader import Reader
-from recis_server.store.trim import read_trimmed
-from recis_server.store.upkeep import Upkeep
 from recis_server.store.writer import Writer
 
 __all__ = ["SqlStore"]
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Versioned)
 
 
 class SqlStore:
@@ -67,6 +72,7 @@ class SqlStore:
         self._batch = FrameBatch(engine.failures)
         self._writer = Writer(engine, self._batch, self._on_commit)
         self._reader = Reader(engine)
+        self._layouts = Layouts()
 
     def subscribe(self, listener: Callable[[Commit], None]) -> None:
         """See `Store.subscribe`."""
@@ -125,19 +131,21 @@ class SqlStore:
 
     # --- runs and series
 
-    async def runs(
-        self, *, project: str | None, text: str | None, sort: str, limit: int, cursor: str | None
-    ) -> RunPage:
+    async def runs(self, wanted: RunsWanted) -> RunPage[RunRow]:
         """See `Store.runs`."""
-        return await self._read(
-            lambda connection: rows.read_runs(
-                connection, project=project, text=text, sort=sort, limit=limit, cursor=cursor
-            )
-        )
+        return await self.runs_anew(wanted, {}, lambda row: row)
+
+    async def runs_anew(self, wanted: RunsWanted, known: Mapping[str, S], show: Callable[[RunRow], S]) -> RunPage[S]:
+        """See `Store.runs_anew`."""
+        return await self._read(lambda connection: read_page(connection, self._layouts, wanted, known, show))
 
     async def run(self, run: str) -> RunRow | None:
         """See `Store.run`."""
-        return await self._read(lambda connection: rows.read_run(connection, run))
+        return await self._read(lambda connection: read_run(connection, self._layouts, run))
+
+    async def runs_named(self, runs: Sequence[str]) -> tuple[RunRow, ...]:
+        """See `Store.runs_named`."""
+        return await self._read(lambda connection: tuple(read_rows(connection, self._layouts, runs, None)))
 
     async def update_run(
         self, run: str, *, name: str | None, tags: Sequence[str] | None, notes: str | None

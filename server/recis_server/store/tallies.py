@@ -5,10 +5,15 @@ a commit changes a row per report, not a row per series. Functions inside of a t
 threads or who asks.
 """
 
+# Only the number of placeholders is put into statements; every value is bound.
+# ruff: noqa: S608
+
 import math
 import struct
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +22,9 @@ import numpy.typing as npt
 from recis.wire.codec import points_columns
 from recis.wire.messages import Points
 from recis_server.store.engine import Connection
+from recis_server.store.layouts import Layouts
 
-__all__ = ["SeriesTally", "Summary", "Tally", "read_series", "read_tallies", "summarise", "write_tallies"]
+__all__ = ["SeriesTally", "Summary", "Tally", "read_lasts", "read_series", "read_tallies", "summarise", "write_tallies"]
 
 
 class Summary(NamedTuple):
@@ -156,6 +162,52 @@ def read_series(connection: Connection, run_id: str, places: Mapping[int, int]) 
             one.last_step, one.last_attempt = tally.last_step, tally.last_attempt
             (one.last_value,) = struct.unpack_from("<d", tally.lasts, position * 8)
     return list(found.values())
+
+
+def read_lasts(
+    connection: Connection,
+    layouts: Layouts,
+    run_ids: Sequence[str],
+    created_ns: Mapping[str, int],
+    places: Mapping[str, Mapping[int, int]],
+    keys: Collection[str] | None,
+) -> dict[str, dict[str, float]]:
+    """The newest value of each key of some runs, in order of the keys.
+
+    The newest (attempt, step) of a key speaks for it; of ranks that are equally far, the lowest.
+
+    Args:
+        connection: in a transaction.
+        layouts: of the store.
+        run_ids: the runs; one may be there several times.
+        created_ns: of each run when it was created.
+        places: of each run the order of its attempts.
+        keys: these, None for all.
+    """
+    if keys is not None and not keys:
+        return {}
+    rows = connection.execute(
+        "SELECT run_id, keyset, last_attempt, last_step, mark, lasts FROM tally"
+        f" WHERE run_id IN ({', '.join('?' * len(run_ids))})",
+        run_ids,
+    ).fetchall()
+    columns = layouts.read(connection, (row[:2] for row in rows), created_ns)
+    sets: dict[str, list[tuple[tuple[int, int, int, int], tuple[str, ...], bytes]]] = defaultdict(list)
+    for run_id, keyset, attempt, step, mark, lasts in rows:
+        _, rank, names = columns[run_id, keyset]
+        sets[run_id].append(((places[run_id][attempt], step, -rank, mark), names, lasts))
+    return {run_id: _newest(of_run, keys) for run_id, of_run in sets.items()}
+
+
+def _newest(
+    sets: list[tuple[tuple[int, int, int, int], tuple[str, ...], bytes]], keys: Collection[str] | None
+) -> dict[str, float]:
+    """Values by key; of those that several key sets have, the one of the greatest place."""
+    values: dict[str, float] = {}
+    sets.sort(key=itemgetter(0))
+    for _, names, lasts in sets:
+        values.update(zip(names, struct.unpack(f"<{len(names)}d", lasts), strict=True))
+    return {key: values[key] for key in sorted(values) if keys is None or key in keys}
 
 
 def _pack(counts: list[int]) -> bytes:

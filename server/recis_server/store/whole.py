@@ -6,7 +6,7 @@ Functions on a connection inside of a read transaction; must not know formats, t
 from collections.abc import Sequence
 
 from recis_server.store.engine import Connection
-from recis_server.store.interface import ExportSize
+from recis_server.store.values import ExportSize
 
 __all__ = ["WINDOW_ROWS", "export_size", "windows"]
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from recis_server.errors import ServerError, StoreUnavailable
 from recis_server.store.engine import Connection, Engine
-from recis_server.store.interface import Commit, StoredFrame
+from recis_server.store.values import Commit, StoredFrame
 
 __all__ = ["Batch", "Writer"]
 

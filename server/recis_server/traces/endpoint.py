@@ -10,7 +10,7 @@ from starlette.websockets import WebSocketDisconnect
 from recis.wire.codec import WireError, decode_trace, encode
 from recis.wire.messages import Refuse, TraceAck, TraceChunk, TraceOpen, TraceReply
 from recis_server.errors import ServerError
-from recis_server.store.interface import TraceRow
+from recis_server.store.values import TraceRow
 from recis_server.traces.receiver import HashMismatchError, TraceReceiver, Upload
 
 __all__ = ["router"]

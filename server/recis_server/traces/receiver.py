@@ -24,7 +24,8 @@ from recis.wire.messages import TraceChunk, TraceOpen
 from recis_server.blobs import Blobs
 from recis_server.bus import Bus, Hint
 from recis_server.errors import ServerError, StoreUnavailable
-from recis_server.store.interface import Store, TraceRow
+from recis_server.store.interface import Store
+from recis_server.store.values import TraceRow
 from recis_server.traces.digest import DigestError, digest
 
 __all__ = ["HashMismatchError", "TraceReceiver", "Upload"]

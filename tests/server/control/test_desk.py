@@ -10,7 +10,7 @@ import pytest
 from recis_server.bus import Hint
 from recis_server.control.desk import MAX_OPEN, Desk, Post, desired_command
 from recis_server.errors import Conflict, InvalidValue, NotConnected, NotFound
-from recis_server.store.interface import CommandRow, StoredFrame, StreamRow
+from recis_server.store.values import CommandRow, StoredFrame, StreamRow
 
 from recis.wire.messages import Command, Declare, Frame, FrameRecord, Result, Seen
 from tests.server.realserver import Parts, hello, parts, points, serving, trainer, until_async

@@ -5,7 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from recis_server.errors import StoreUnavailable
-from recis_server.store.interface import Commit, StoredFrame
+from recis_server.query.runs import shown_state
+from recis_server.store.values import Commit, StoredFrame
 from websockets.exceptions import ConnectionClosed
 
 from recis.wire.codec import decode_server, encode
@@ -303,7 +304,7 @@ def test_the_last_word_is_heard_before_a_connection_counts_as_lost(tmp_path: Pat
                 await one.frame(Status(state="finished", time_ns=1))
             await until(lambda: not server.presence.connected("r1"))
             row = await until_async(lambda: server.store.run("r1"))
-            assert server.presence.state(row) == "finished"
+            assert shown_state(row, server.presence) == "finished"
             assert await server.store.events("r1") == ()
 
     asyncio.run(scenario())

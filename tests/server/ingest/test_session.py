@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recis_server.ingest.session import Action, Close, Delivered, IngestSession, Keep, Register, Send, Streams
-from recis_server.store.interface import StreamRow
+from recis_server.store.values import StreamRow
 
 from recis.wire.codec import WireError
 from recis.wire.messages import Ack, Frame, Hello, Line, Refuse, Seen, ServerRecord, Welcome

@@ -10,7 +10,7 @@ from recis_server.live import hub as module
 from recis_server.live.hub import MAX_FOLLOWS, MAX_WATCHES
 from recis_server.live.viewer import Viewer
 from recis_server.live.watch import Watch
-from recis_server.store.interface import ChartRead, EventRow, StoredFrame
+from recis_server.store.values import ChartRead, EventRow, StoredFrame
 
 from recis.wire.messages import Frame
 from tests.server.realserver import Parts, hello, parts, points, until
@@ -123,5 +123,29 @@ def test_an_event_is_told_once_and_older_ones_not_at_all(tmp_path: Path) -> None
             await until(lambda: sum(message["type"] == "event" for message in page.given) >= 2)
             texts = [message["event"]["text"] for message in page.given if message["type"] == "event"]
             assert texts == ["new", "newer"]
+
+    asyncio.run(scenario())
+
+
+def test_the_list_is_told_of_more_runs_than_are_read_at_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            lister, follower = Page(server), Page(server)
+            names = [f"run{number:03d}" for number in range(module._RUNS_AT_ONCE + 20)]
+            streams = [await server.store.register(hello(name, name), 1) for name in names]
+            server.hub.follow_list(lister)
+            await server.hub.follow(follower, names[0])
+            await server.store.register(hello("gone", "gone"), 1)
+            await server.store.delete_run("gone")
+            server.bus.publish(Hint("run", "gone"))
+            for stream in streams:
+                await server.store.append(StoredFrame(stream, Frame(n=1, records=(points([7], loss=[0.5]),)), 1))
+
+            def told(page: Page) -> set[str]:
+                runs = [message["run"] for message in page.given if message["type"] == "run"]
+                return {run["id"] for run in runs if run["last_step"] == 7 and run["summary"] == {"loss": 0.5}}
+
+            await until(lambda: told(lister) == set(names))
+            await until(lambda: told(follower) == {names[0]})
 
     asyncio.run(scenario())

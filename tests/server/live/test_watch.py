@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recis_server.live.watch import Rows, Watch
 from recis_server.query.charts import read_chart
 from recis_server.store.buckets import Buckets, bucketize, choose_width
-from recis_server.store.interface import ChartRead, ChartSeries, PointsSlice, StoredFrame, StreamRow
+from recis_server.store.values import ChartRead, ChartSeries, PointsSlice, StoredFrame, StreamRow
 
 from recis.wire.messages import Frame
 from tests.server.realserver import Parts, hello, parts, points

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recis_server.query.exports import ColumnsEncoder, CsvEncoder, Encoder, JsonLinesEncoder
 from recis_server.query.parquet import GROUP_ROWS, ParquetEncoder
-from recis_server.store.interface import ExportSize, PointsSlice
+from recis_server.store.values import ExportSize, PointsSlice
 
 from recis.wire.exports import ExportPart, unpack
 

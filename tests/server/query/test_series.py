@@ -15,7 +15,7 @@ from recis_server.store.buckets import (
     merge,
     unfold,
 )
-from recis_server.store.interface import ChartSeries, PointsSlice
+from recis_server.store.values import ChartSeries, PointsSlice
 
 Point = tuple[int, float]
 STEPS = st.one_of(st.integers(0, 300), st.integers(2**40, 2**40 + 300))

@@ -2,7 +2,7 @@ import json
 import math
 
 from recis_server.query.shapes import command_shape, controls_shape, plain, run_shape
-from recis_server.store.interface import CommandRow, ControlRow, RankResult, RunRow
+from recis_server.store.values import CommandRow, ControlRow, RankResult, RunRow
 
 
 def control(rank: int, value: object) -> ControlRow:
@@ -37,5 +37,5 @@ def test_a_command_tells_how_it_stands_on_every_rank() -> None:
 
 def test_times_outside_of_the_calendar_do_not_break_a_list() -> None:
     for time_ns in (-(2**63), 0, 2**63 - 1, 10**30):
-        row = RunRow("r", "p", "n", "running", time_ns, time_ns, (0,), 1, 1, 5, {}, (), "", {}, 0, 0, 0)
+        row = RunRow("r", "p", "n", "running", time_ns, time_ns, (0,), 1, 1, 5, {}, (), "", "{}", 0, 0, 0)
         assert run_shape(row, "running")["created_at"].endswith("Z")

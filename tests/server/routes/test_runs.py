@@ -1,10 +1,13 @@
 import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
+from websockets.asyncio.client import connect
 
-from tests.server.httpserver import Site, ask, site
-from tests.server.realserver import points
+from recis.wire.messages import Welcome
+from tests.server.httpserver import Site, ask, serve, site
+from tests.server.realserver import Trainer, hello, points
 
 NAMES = ["../../etc/passwd", "a\0b", "🦊", "<script>alert(1)</script>", "x" * 256]
 
@@ -40,6 +43,46 @@ def test_runs_are_filtered_and_paged(tmp_path: Path) -> None:
     ask(tmp_path, scenario)
 
 
+def test_a_list_has_what_was_asked_for_of_each_run(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await site.filled()
+        address = "/api/v1/runs?fields=name,summary&metric=lr&metric=none"
+        (run,) = (await site.client.get(address)).json()["runs"]
+        assert run == {"id": "r", "name": "r", "summary": {"lr": 0.1}}
+        for wrong in ("fields=name,colour", "limit=10001", "limit=0", "sort=colour", "cursor=x"):
+            answer = await site.client.get(f"/api/v1/runs?{wrong}")
+            assert (answer.status_code, answer.json()["error"]["field"]) == (422, wrong.partition("=")[0])
+        many = "&".join(f"metric=m{number}" for number in range(101))
+        assert (await site.client.get(f"/api/v1/runs?{many}")).json()["error"]["field"] == "metric"
+        assert "recis_run_list_bytes 0.0" not in (await site.client.get("/metrics")).text
+
+    ask(tmp_path, scenario)
+
+
+@pytest.mark.slow
+def test_an_acknowledged_frame_is_in_every_later_list(tmp_path: Path) -> None:
+    async def scenario(url: str) -> None:
+        names = [f"r{number}" for number in range(4)]
+
+        async def train(name: str, client: httpx.AsyncClient) -> None:
+            async with connect(url.replace("http", "ws") + "/ws/ingest", compression=None) as socket:
+                trainer = Trainer(socket)
+                await trainer.send(hello(name, name))
+                assert isinstance(await trainer.receive(), Welcome)
+                for step in range(1, 31):
+                    await trainer.acked(await trainer.frame(points([step], loss=[step / 2])))
+                    for query in ("", "&sort=name&q=r&state=running", "&fields=last_step,summary&metric=loss"):
+                        listed = (await client.get(f"{url}/api/v1/runs?limit=10000{query}")).json()["runs"]
+                        one = next(one for one in listed if one["id"] == name)
+                        assert (one["last_step"], one["summary"]) == (step, {"loss": step / 2})
+
+        async with httpx.AsyncClient() as client:
+            await asyncio.gather(*(train(name, client) for name in names))
+
+    with serve(tmp_path / "data") as process:
+        asyncio.run(asyncio.wait_for(scenario(process.url), 60))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_takes_names_of_any_kind(tmp_path: Path, name: str) -> None:
     async def scenario(site: Site) -> None:
@@ -47,8 +90,8 @@ def test_a_run_takes_names_of_any_kind(tmp_path: Path, name: str) -> None:
         answer = await site.client.patch("/api/v1/runs/r", json={"name": name, "tags": ["a"], "notes": name})
         assert answer.status_code == 200
         run = (await site.client.get("/api/v1/runs/r")).json()
-        kept = name.replace("\0", "\ufffd")
-        assert (run["name"], run["tags"], run["notes"]) == (kept, ["a"], kept)
+        shown = name.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        assert (run["name"], run["tags"], run["notes"]) == (shown, ["a"], shown)
         assert (await site.client.get("/api/v1/runs", params={"q": name})).status_code == 200
 
     ask(tmp_path, scenario)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from recis_server.store.interface import StoredFrame
+from recis_server.store.values import StoredFrame
 
 from recis.wire.exports import ExportHead, ExportPart, unpack
 from recis.wire.messages import Frame, Hello, Pass

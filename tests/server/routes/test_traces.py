@@ -4,7 +4,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from recis_server.store.interface import TraceRow
+from recis_server.store.values import TraceRow
 
 from tests.server.httpserver import Site, ask
 

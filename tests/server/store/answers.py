@@ -4,15 +4,24 @@ from dataclasses import asdict
 from typing import Any
 
 from recis_server.store.interface import Store
+from recis_server.store.values import RunRow, RunsWanted
 
 __all__ = ["answers"]
 
 
 async def answers(store: Store) -> dict[str, Any]:
     """Every run with its series, points, passes, events, controls, commands and traces; and the tokens."""
-    page = await store.runs(project=None, text=None, sort="name", limit=100, cursor=None)
-    found: dict[str, Any] = {run.id: await _of_run(store, run.id, _plain(asdict(run))) for run in page.runs}
+    page = await store.runs(RunsWanted(sort="name", limit=100))
+    found: dict[str, Any] = {run.id: await _of_run(store, run.id, _run(run)) for run in page.runs}
     return {"runs": found, "tokens": [_plain(asdict(row)) for row in await store.tokens()]}
+
+
+def _run(run: RunRow) -> dict[str, Any]:
+    # As text it may be spelled in other ways.
+    row = {**asdict(run), "config": run.config}
+    del row["config_json"]
+    found: dict[str, Any] = _plain(row)
+    return found
 
 
 async def _of_run(store: Store, run: str, row: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from recis_server.store.interface import StoredFrame, StreamRow
 from recis_server.store.sql import SqlStore
+from recis_server.store.values import StoredFrame, StreamRow
 
 from recis.wire.codec import column
 from recis.wire.messages import Frame, FrameRecord, Hello, Points

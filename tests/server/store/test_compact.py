@@ -16,9 +16,9 @@ from recis_server.store.chart import read_chart
 from recis_server.store.compact import compact, find_work
 from recis_server.store.engine import Connection
 from recis_server.store.frames import FrameBatch
-from recis_server.store.interface import PointsSlice
 from recis_server.store.points import read_points
 from recis_server.store.registration import delete_run, delete_slice, register
+from recis_server.store.values import PointsSlice
 
 from recis.wire.codec import column
 from recis.wire.messages import Hello, Points

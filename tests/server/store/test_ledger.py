@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from recis_server.store.interface import CommandRow, RankResult
+from recis_server.store.values import CommandRow, RankResult
 
 from recis.wire.messages import Declare, Result
 from tests.server.store.streams import frame, greeting, opened, run

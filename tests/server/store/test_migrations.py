@@ -18,6 +18,7 @@ import pytest
 from recis_server.errors import StoreError
 from recis_server.store import open_store, schema
 from recis_server.store.postgres import _speak
+from recis_server.store.values import RunsWanted
 
 from tests.postgres import PostgresServer
 from tests.server.store.answers import answers
@@ -124,9 +125,7 @@ def test_writers_go_on_where_they_were_in_an_old_store(old_store: str) -> None:
             assert series.steps.tolist() == list(range(20, 61))
             assert series.values.tolist() == [-float(step) for step in range(20, 61)]
             assert await store.delete_run("first") == ["traces/t1"]
-            assert [
-                run.id for run in (await store.runs(project=None, text=None, sort="name", limit=9, cursor=None)).runs
-            ]
+            assert [run.id for run in (await store.runs(RunsWanted(sort="name", limit=9))).runs]
         finally:
             await store.close()
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recis_server.store.chart import read_chart
 from recis_server.store.frames import FrameBatch
-from recis_server.store.interface import PointsSlice
 from recis_server.store.points import read_points
 from recis_server.store.registration import register
 from recis_server.store.sqlite import migrate
+from recis_server.store.values import PointsSlice
 
 from tests.server.store.streams import frame, greeting, points
 

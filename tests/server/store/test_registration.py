@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from recis_server.store.values import RunsWanted
 
 from recis.wire.messages import Declare, Status
 from tests.server.store.streams import frame, greeting, opened, points, read, run
@@ -129,13 +130,13 @@ def test_runs_are_paged_sorted_and_searched(tmp_path: Path) -> None:
             seen: list[str] = []
             cursor: str | None = None
             while True:
-                page = await store.runs(project=None, text=None, sort="name", limit=3, cursor=cursor)
+                page = await store.runs(RunsWanted(sort="name", limit=3, cursor=cursor))
                 seen += [row.id for row in page.runs]
                 cursor = page.next_cursor
                 if cursor is None:
                     break
             assert seen == [f"r{number}" for number in range(7)]
-            page = await store.runs(project="even", text="name1", sort="-created_at", limit=10, cursor=None)
+            page = await store.runs(RunsWanted(project="even", text="name1"))
             assert [row.id for row in page.runs] == ["r6", "r4"]
             assert page.next_cursor is None
 

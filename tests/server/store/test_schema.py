@@ -7,6 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from recis_server.store.postgres import _PARTITIONED
+from recis_server.store.values import RunsWanted
 
 from tests.postgres import PostgresServer
 from tests.server.store import engines
@@ -75,7 +76,7 @@ def test_runs_lie_in_all_partitions(postgres: PostgresServer, tmp_path: Path) ->
             for number in range(40):
                 row = await store.register(greeting(f"run-{number}"), 1)
                 await store.append(frame(row, 1, points([1, 2], loss=[1.0, 2.0])))
-            assert len((await store.runs(project=None, text=None, sort="name", limit=99, cursor=None)).runs) == 40
+            assert len((await store.runs(RunsWanted(sort="name", limit=99))).runs) == 40
 
     try:
         run(scenario)

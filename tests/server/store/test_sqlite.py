@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from recis_server.errors import StoreError, StoreUnavailable
-from recis_server.store.interface import TraceRow
 from recis_server.store.sql import SqlStore
 from recis_server.store.sqlite import SqliteEngine
+from recis_server.store.values import RunsWanted, TraceRow
 
 from recis.wire.messages import Line, Pass
 from tests.server.store.streams import frame, greeting, opened, points, read, run
@@ -64,7 +64,7 @@ def test_a_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
                 await SqlStore(SqliteEngine(tmp_path / "recis.db")).open()
             tool = SqlStore(SqliteEngine(tmp_path / "recis.db"), exclusive=False)
             await tool.open()
-            assert (await tool.runs(project=None, text=None, sort="name", limit=5, cursor=None)).runs == ()
+            assert (await tool.runs(RunsWanted())).runs == ()
             await tool.close()
         async with opened(tmp_path):
             pass
@@ -100,7 +100,7 @@ def test_a_place_that_cannot_hold_the_data_is_refused(tmp_path: Path) -> None:
 def test_opening_and_closing_leaves_no_file_and_no_thread_behind(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened(tmp_path) as store:
-            await store.runs(project=None, text=None, sort="name", limit=5, cursor=None)
+            await store.runs(RunsWanted())
         before = len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))  # noqa: PTH208
         for _ in range(20):
             async with opened(tmp_path) as store:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from recis_server.errors import InvalidValue, StoreUnavailable
-from recis_server.store.interface import Commit, EventRow, TokenRow, TraceRow
+from recis_server.store.values import Commit, EventRow, TokenRow, TraceRow
 
 from recis.wire.messages import Event, Pass
 from tests.server.store.streams import frame, greeting, opened, points, read, run

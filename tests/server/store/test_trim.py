@@ -11,11 +11,11 @@ from recis_server.store import compact as compacting
 from recis_server.store import keeper as keeping
 from recis_server.store import trim
 from recis_server.store.engine import Connection, Cursor
-from recis_server.store.interface import EventRow
 from recis_server.store.keeper import Keeper
 from recis_server.store.registration import SLICE_BYTES, SLICE_ROWS, delete_run, delete_slice
 from recis_server.store.retention import DAY_NS, SLICE_CHUNKS, Retention
 from recis_server.store.sql import SqlStore
+from recis_server.store.values import EventRow
 
 from recis.wire.messages import Line, Pass
 from tests.server.store.engines import engine_of

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from recis_server.store import whole
 from recis_server.store.compact import compact
-from recis_server.store.interface import ExportSize, PointsSlice
 from recis_server.store.retention import FIRST_PLACE, drop_slice
 from recis_server.store.sql import SqlStore
+from recis_server.store.values import ExportSize, PointsSlice
 
 from recis.wire.codec import column
 from recis.wire.messages import Points

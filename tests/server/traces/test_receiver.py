@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from recis_server.bus import Hint
 from recis_server.errors import StoreUnavailable
-from recis_server.store.interface import TraceRow
+from recis_server.store.values import TraceRow
 from recis_server.traces.receiver import HashMismatchError, TraceReceiver, Upload
 
 from recis.wire.codec import WireError

@@ -1,23 +1,25 @@
 // @ts-check
 /** All runs: a table that fills itself. */
-import { html, useEffect, useRef } from '../../vendor/ui.js';
+import { html, useEffect, useMemo, useRef } from '../../vendor/ui.js';
 import { sparkline } from '../draw.js';
 import { full, plural, short, whole } from '../format.js';
 import { href, root } from '../links.js';
 import { setView, state } from '../state.js';
+import { Rows } from './rows.js';
 import { Ago, Copyable, Empty, Icon, Name, StateMark, Waiting, taking } from './parts.js';
 
 const STATES = ['running', 'stalled', 'disconnected', 'finished', 'failed'];
 const SPARK_KEYS = ['qps', 'loss'];
 
-/** @param {Run} run @param {string} q */
-function matches(run, q) {
+/** @param {Run} run @param {readonly string[]} words */
+function matches(run, words) {
+  if (words.length === 0) return true;
   const text = [run.name, run.project, run.id, ...run.tags].join('\n').toLowerCase();
-  return q.toLowerCase().split(/\s+/).every((word) => text.includes(word));
+  return words.every((word) => text.includes(word));
 }
 
 /** Newest first, those that run before those that ended. @param {Run} a @param {Run} b */
-const order = (a, b) => Number(b.state === 'running') - Number(a.state === 'running') || (a.created_at < b.created_at ? 1 : -1);
+const order = (a, b) => Number(b.state === 'running') - Number(a.state === 'running') || Number(a.created_at < b.created_at) - Number(a.created_at > b.created_at);
 
 /** @param {{page: Page, run: string, name: string}} props */
 function Spark({ page, run, name }) {
@@ -34,12 +36,12 @@ function Spark({ page, run, name }) {
   return html`<canvas ref=${canvas} class="spark" aria-hidden="true" />`;
 }
 
-/** @param {{page: Page, run: Run}} props */
-function Row({ page, run }) {
+/** @param {{page: Page, run: Run, place: number}} props */
+function Row({ page, run, place }) {
   const picked = page.picked.value.has(run.id);
   const loss = run.summary.loss;
   const qps = run.summary.qps;
-  return html`<tr>
+  return html`<tr aria-rowindex=${place + 2}>
     <td class="pick"><input type="checkbox" checked=${picked} onChange=${() => page.pick(run.id)} aria-label=${`Compare ${run.name.slice(0, 80)}`} /></td>
     <td class="fit wide-only"><${StateMark} name=${run.state} /></td>
     <td class="main"><a class="name" href=${href({ page: 'run', run: run.id, tab: 'charts' })} title=${run.name}>${run.name || run.id}</a>
@@ -70,7 +72,8 @@ function Teaching() {
 /** @param {{runs: Run[]}} props */
 function StateFilter({ runs }) {
   const chosen = state.view.value.state;
-  const counts = new Map(STATES.map((name) => [name, runs.filter((r) => r.state === name).length]));
+  const counts = new Map(STATES.map((name) => [name, 0]));
+  for (const run of runs) counts.set(run.state, (counts.get(run.state) ?? 0) + 1);
   return html`<label class="field"><span class="unseen">State</span>
     <select value=${chosen} onChange=${taking((state) => setView({ state }))}>
       <option value="">All states (${runs.length})</option>
@@ -84,14 +87,20 @@ export function RunsPage({ page }) {
   useEffect(() => {
     document.title = 'Runs · ReCIS Monitor';
   }, []);
+  const more = state.runsNext.value;
   useEffect(() => {
-    if (!q && !only) return undefined;
-    const timer = setTimeout(() => page.session.refresh(), 250);
+    // Only what is not here yet has to be asked for.
+    if (!more || (!q && !only)) return undefined;
+    const timer = setTimeout(() => page.session.findRuns(), 250);
     return () => clearTimeout(timer);
-  }, [q, only]);
-  const all = [...state.runs.value.values()];
+  }, [q, only, !more]);
+  const known = state.runs.value;
+  const all = useMemo(() => [...known.values()].sort(order), [known]);
+  const shown = useMemo(() => {
+    const words = q.toLowerCase().split(/\s+/).filter(Boolean);
+    return all.filter((run) => (!only || run.state === only) && matches(run, words));
+  }, [all, q, only]);
   if (all.length === 0 && !q && !only) return state.load.value === 'ready' ? html`<h1 class="unseen">Runs</h1><${Teaching} />` : html`<${Waiting} rows=${6} />`;
-  const shown = all.filter((run) => (!only || run.state === only) && matches(run, q)).sort(order);
   const picked = [...page.picked.value];
   return html`<div class="bar"><h1>Runs</h1><span class="muted">${plural(shown.length, 'run')}</span><span class="grow" />
       ${picked.length > 1 && html`<a class="button primary" href=${href({ page: 'compare', runs: picked })}>Compare ${picked.length}</a>`}
@@ -100,9 +109,9 @@ export function RunsPage({ page }) {
         <input type="search" value=${q} placeholder="Search runs" data-search onInput=${taking((q) => setView({ q }))} /><kbd class="wide-only">/</kbd></label></div>
     ${shown.length === 0
       ? html`<${Empty} title="No run matches"><p>Nothing among ${whole(all.length)} runs has “${q || only}” in its name, project, id or tags.</p><p><button onClick=${() => setView({ q: '', state: '' })}>Show all runs</button></p><//>`
-      : html`<div class="panel flush"><table class="grid runs"><thead><tr>
+      : html`<div class="panel flush"><table class="grid runs" aria-rowcount=${shown.length + 1}><thead><tr>
           <th class="pick"><span class="unseen">Compare</span></th><th class="wide-only">State</th><th>Run</th><th class="wide-only">Project</th><th class="number wide-only">Step</th>
           <th class="number wide-only">QPS</th><td class="wide-only" /><th class="number wide-only">Loss</th><td class="wide-only" /><th class="number wide-only">Ranks</th><th class="number wide-only">Age</th></tr></thead>
-        <tbody>${shown.map((run) => html`<${Row} key=${run.id} page=${page} run=${run} />`)}</tbody></table></div>`}
-    ${state.runsNext.value && html`<p class="more"><button onClick=${() => page.session.loadRuns(state.runsNext.value)}>Show more runs</button></p>`}`;
+        <${Rows} items=${shown} row=${(/** @type {Run} */ run, /** @type {number} */ place) => html`<${Row} key=${run.id} page=${page} run=${run} place=${place} />`} /></table></div>`}
+    ${more && html`<p class="more"><button onClick=${() => page.session.loadRuns(more)}>Show more runs</button></p>`}`;
 }

@@ -1,0 +1,150 @@
+"""The list of runs as JSON, with what was encoded before kept as bytes: of ten thousand runs few change in a second.
+
+Owns that memory, by what of the runs was asked for; the store decides what of it is still right. A run's state is put
+in when the list is made, because silence changes it without a commit. Must not know HTTP or engines.
+"""
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from recis_server.errors import InvalidValue
+from recis_server.query.runs import STATES, Liveness, judged
+from recis_server.query.shapes import RUN_FIELDS, listed_run
+from recis_server.store.interface import Store
+from recis_server.store.values import RunMark, RunRow, RunsWanted
+
+__all__ = ["RunList", "View", "Wanted"]
+
+KEPT_BYTES = 64 << 20
+"""Encoded runs in memory, of all views."""
+KEPT_VIEWS = 16
+_OVERHEAD_BYTES = 300
+"""What a run takes beside its JSON."""
+
+
+class View(NamedTuple):
+    """What of each run is listed: members of its JSON beside `id`, and metrics of its summary; None is all."""
+
+    fields: tuple[str, ...] | None = None
+    keys: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which runs a list is for."""
+
+    project: str | None = None
+    state: str | None = None
+    text: str | None = None
+    sort: str = "-created_at"
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(slots=True)
+class _Shown:
+    """A run's JSON after a comma; of a run that has not ended without its state and the closing brace."""
+
+    id: str
+    updated_ns: int
+    has_ended: bool
+    json: bytes
+
+    @property
+    def num_bytes(self) -> int:
+        return len(self.json) + _OVERHEAD_BYTES
+
+
+class RunList:
+    """See the module; used on the event loop.
+
+    Args:
+        store: where runs are read.
+        liveness: who is connected.
+        kept_bytes: how much is kept of all views together.
+    """
+
+    def __init__(self, store: Store, liveness: Liveness, *, kept_bytes: int = KEPT_BYTES) -> None:
+        self._store = store
+        self._liveness = liveness
+        self._kept_bytes = kept_bytes
+        self._views: OrderedDict[View, dict[str, _Shown]] = OrderedDict()
+        self.num_bytes = 0
+        """Bytes that are kept now."""
+
+    async def page(self, wanted: Wanted, view: View) -> bytes:
+        """A page of runs and the cursor of the next, as JSON.
+
+        Raises:
+            InvalidValue: a sort, a cursor or a field that is none.
+        """
+        for name in view.fields or ():
+            if name not in RUN_FIELDS:
+                raise InvalidValue("fields", f"expected some of {', '.join(RUN_FIELDS)}, got {name[:80]!r}")
+        # Who is connected is asked once: a run is filtered and shown by the same state.
+        live = self._liveness.live_states()
+        now_ns = time.time_ns()
+
+        def accept(mark: RunMark) -> bool:
+            return judged(mark.state, live.get(mark.id), mark.updated_ns, now_ns) == wanted.state
+
+        fresh: list[_Shown] = []
+
+        def show(row: RunRow) -> _Shown:
+            fresh.append(_show(row, view))
+            return fresh[-1]
+
+        # What ranks have said ends the question; only runs that have not ended have to be judged one by one.
+        is_judged = wanted.state not in (None, "finished", "failed")
+        page = await self._store.runs_anew(
+            RunsWanted(
+                project=wanted.project,
+                text=wanted.text,
+                said="running" if is_judged else wanted.state,
+                accept=accept if is_judged else None,
+                sort=wanted.sort,
+                limit=wanted.limit,
+                cursor=wanted.cursor,
+                keys=view.keys if view.fields is None or "summary" in view.fields else (),
+            ),
+            self._views.get(view, {}),
+            show,
+        )
+        self._keep(view, fresh)
+        tails = {state: _tail(state, view) for state in STATES}
+        pieces = [
+            one.json if one.has_ended else one.json + tails[judged("running", live.get(one.id), one.updated_ns, now_ns)]
+            for one in page.runs
+        ]
+        if pieces:
+            pieces[0] = pieces[0][1:]
+        return b"".join((b'{"runs":[', *pieces, b'],"next_cursor":', msgspec.json.encode(page.next_cursor), b"}"))
+
+    def _keep(self, view: View, fresh: list[_Shown]) -> None:
+        kept = self._views.setdefault(view, {})
+        self._views.move_to_end(view)
+        for one in fresh:
+            known = kept.get(one.id)
+            self.num_bytes += one.num_bytes - (known.num_bytes if known is not None else 0)
+            kept[one.id] = one
+        while len(self._views) > KEPT_VIEWS or (self.num_bytes > self._kept_bytes and self._views):
+            # The view that was asked for longest ago; this one, the newest, only when it is too large by itself.
+            _, gone = self._views.popitem(last=False)
+            self.num_bytes -= sum(one.num_bytes for one in gone.values())
+
+
+def _show(row: RunRow, view: View) -> _Shown:
+    shape = listed_run(row)
+    if view.fields is not None:
+        shape = {name: value for name, value in shape.items() if name == "id" or name in view.fields}
+    json = b"," + msgspec.json.encode(shape)[:-1]
+    has_ended = row.state != "running"
+    return _Shown(row.id, row.updated_ns, has_ended, json + _tail(row.state, view) if has_ended else json)
+
+
+def _tail(state: str, view: View) -> bytes:
+    return f',"state":"{state}"}}'.encode() if view.fields is None or "state" in view.fields else b"}"

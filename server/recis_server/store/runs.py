@@ -1,0 +1,241 @@
+"""Runs as rows of the interface: one, many, and pages of the list that read only what has changed.
+
+Functions on a connection inside of a transaction, so that a page is the state after one commit; must not know threads
+or who asks. `run.updated_ns` is a run's version too: every transaction that changes anything of a `RunRow` raises it,
+by a nanosecond at least (`frames`, `registration`).
+"""
+
+# Names of columns and tables below are constants of this package; every value is bound.
+# ruff: noqa: S608
+
+import base64
+import json
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from recis_server.errors import InvalidValue
+from recis_server.store.codec import load
+from recis_server.store.engine import Connection
+from recis_server.store.layouts import Layouts
+from recis_server.store.tallies import read_lasts
+from recis_server.store.values import RunMark, RunPage, RunRow, RunsWanted, Versioned
+
+__all__ = ["read_page", "read_rows", "read_run"]
+
+S = TypeVar("S", bound=Versioned)
+
+_FIELDS: dict[str, tuple[str, type]] = {
+    "created_at": ("created_ns", int),
+    "updated_at": ("updated_ns", int),
+    "name": ("name", str),
+    "project": ("project", str),
+    "last_step": ("coalesce(last_step, -1)", int),
+}
+"""What runs are sorted by: where it is in the table, and the type of its values."""
+_CHUNKS = (1, 16, 512)
+"""How many runs one statement reads: few sizes, so that few statements are prepared."""
+MAX_PAGE_CHARS = 32 << 20
+"""Configurations that one page reads; it ends early where there are more."""
+_RUN = (
+    "run_id, project, name, state, message, created_ns, updated_ns, world_size, last_step, tags, notes, config,"
+    " points, missing"
+)
+
+
+def read_run(connection: Connection, layouts: Layouts, run_id: str) -> RunRow | None:
+    """One run."""
+    return next(read_rows(connection, layouts, [run_id], None), None)
+
+
+def read_page(
+    connection: Connection,
+    layouts: Layouts,
+    wanted: RunsWanted,
+    known: Mapping[str, S],
+    show: Callable[[RunRow], S],
+) -> RunPage[S]:
+    """A page of runs; ties are ordered by id, so that the cursor is exact. See `Store.runs_anew`."""
+    marks = _read_marks(connection, wanted)
+    more = len(marks) > wanted.limit
+    del marks[wanted.limit :]
+    shown: list[S | None] = []
+    unknown: list[int] = []
+    for place, (run_id, updated_ns, _) in enumerate(marks):
+        # What is taken from `known` is taken here, once: others may put newer versions there meanwhile.
+        one = known.get(run_id)
+        if one is None or one.updated_ns != updated_ns:
+            one = None
+            unknown.append(place)
+        shown.append(one)
+    place = 0
+    for place, row in enumerate(read_rows(connection, layouts, [marks[one][0] for one in unknown], wanted.keys), 1):
+        shown[unknown[place - 1]] = show(row)
+    if place < len(unknown):
+        # There was too much to read: the page ends before the first run that was not.
+        del shown[unknown[place] :]
+        more = True
+    runs = tuple(one for one in shown if one is not None)
+    return RunPage(runs, _write_cursor(wanted.sort, marks[len(runs) - 1]) if more else None)
+
+
+def read_rows(
+    connection: Connection, layouts: Layouts, run_ids: Sequence[str], keys: Collection[str] | None
+) -> Iterator[RunRow]:
+    """Runs in the order of `run_ids`, those that do not exist left out; ends early after `MAX_PAGE_CHARS`.
+
+    Args:
+        connection: in a transaction.
+        layouts: of the store.
+        run_ids: each once.
+        keys: the metrics of the summaries, None for all.
+    """
+    place = num_chars = 0
+    while place < len(run_ids) and num_chars < MAX_PAGE_CHARS:
+        size = next((size for size in _CHUNKS if size >= len(run_ids) - place), _CHUNKS[-1])
+        chunk = run_ids[place : place + size]
+        place += size
+        # The last one again and again fills what is left of the statement.
+        values = (*chunk, *[chunk[-1]] * (size - len(chunk)))
+        rows = _select(connection, f"SELECT {_RUN} FROM run", values)
+        num_chars += sum(len(row[11]) for row in rows)
+        found = {row[0]: row for row in rows}
+        more = _read_more(connection, layouts, values, {run_id: row[5] for run_id, row in found.items()}, keys)
+        yield from (_run(found[run_id], *more(run_id)) for run_id in chunk if run_id in found)
+
+
+# --- which runs
+
+
+def _read_marks(connection: Connection, wanted: RunsWanted) -> list[tuple[Any, ...]]:
+    """Of each run on the page, and of one more where there is one: id, version, place in the order."""
+    field, kind = _FIELDS.get(wanted.sort.removeprefix("-"), ("", str))
+    if not field:
+        raise InvalidValue("sort", f"expected one of {sorted(_FIELDS)}, with or without '-', got {wanted.sort[:80]!r}")
+    order, after = ("DESC", "<") if wanted.sort.startswith("-") else ("ASC", ">")
+    where: list[str] = ["1 = 1"]
+    values: list[Any] = []
+    for column, value in (("project", wanted.project), ("state", wanted.said)):
+        if value is not None:
+            where.append(f"{column} = ?")
+            values.append(value)
+    if wanted.cursor is not None:
+        where.append(f"({field}, run_id) {after} (?, ?)")
+        values.extend(_read_cursor(wanted.cursor, wanted.sort, kind))
+    words = (wanted.text or "").casefold().split()
+    accept = wanted.accept
+    limit = wanted.limit + 1
+    is_judged = bool(words) or accept is not None
+    # What is only there to judge by costs as much as all the rest.
+    more, bound = (", state, project, name, tags", "") if is_judged else ("", f" LIMIT {limit}")
+    cursor = connection.execute(
+        f"SELECT run_id, updated_ns, {field}{more} FROM run WHERE {' AND '.join(where)}"
+        f" ORDER BY {field} {order}, run_id {order}{bound}",
+        values,
+    )
+    if not is_judged:
+        return cursor.fetchall()
+    marks: list[tuple[Any, ...]] = []
+    for row in cursor:
+        if words and not _has(row, words):
+            continue
+        if accept is None or accept(RunMark(row[0], row[3], row[1])):
+            marks.append(row[:3])
+            if len(marks) == limit:
+                break
+    return marks
+
+
+def _has(row: tuple[Any, ...], words: Sequence[str]) -> bool:
+    """Whether all words are in the id, the project, the name or the tags; by letters of any script, in any case."""
+    run_id, _, _, _, project, name, tags = row
+    text = "\n".join((run_id, project, name, *(load(tags) if tags != "[]" else ()))).casefold()
+    return all(word in text for word in words)
+
+
+def _write_cursor(sort: str, mark: tuple[Any, ...]) -> str:
+    return base64.urlsafe_b64encode(json.dumps([sort, mark[2], mark[0]]).encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str, sort: str, kind: type) -> tuple[Any, str]:
+    try:
+        of_sort, place, run_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if of_sort != sort or type(place) is not kind or not isinstance(run_id, str):
+            raise TypeError("wrong types")
+        if isinstance(place, int) and not -(2**63) <= place < 2**63:
+            raise TypeError("beyond what is stored")
+    except (ValueError, TypeError, RecursionError) as error:
+        message = f"expected the next_cursor of an earlier answer with sort={sort[:80]}, got {cursor[:80]!r}"
+        raise InvalidValue("cursor", message) from error
+    return place, run_id
+
+
+# --- what of them
+
+
+def _select(connection: Connection, sql: str, values: Sequence[Any], after: str = "") -> list[Any]:
+    """The rows of some runs; `after` is the rest of the statement, its values at the end."""
+    return connection.execute(f"{sql} WHERE run_id IN ({_places(len(values))}){after}", values).fetchall()
+
+
+def _places(number: int) -> str:
+    return ", ".join("?" * number)
+
+
+def _read_more(
+    connection: Connection,
+    layouts: Layouts,
+    run_ids: Sequence[str],
+    created_ns: Mapping[str, int],
+    keys: Collection[str] | None,
+) -> Callable[[str], tuple[int, tuple[int, ...], int, dict[str, float]]]:
+    """What other tables say of some runs: attempts, ranks, points dropped, last values."""
+    places: dict[str, dict[int, int]] = defaultdict(dict)
+    for run_id, number in _select(
+        connection, "SELECT run_id, ordinal FROM attempt", run_ids, " ORDER BY run_id, started_ns, ordinal"
+    ):
+        places[run_id][number] = len(places[run_id]) + 1
+    ranks: dict[str, list[int]] = defaultdict(list)
+    dropped: dict[str, int] = defaultdict(int)
+    for run_id, rank, number in _select(
+        connection,
+        "SELECT run_id, rank, CAST(sum(dropped) AS BIGINT) FROM stream",
+        run_ids,
+        " GROUP BY run_id, rank ORDER BY run_id, rank",
+    ):
+        ranks[run_id].append(rank)
+        dropped[run_id] += number
+    lasts = read_lasts(connection, layouts, run_ids, created_ns, places, keys)
+    return lambda run_id: (
+        len(places[run_id]),
+        tuple(ranks[run_id]),
+        dropped[run_id],
+        lasts.get(run_id, {}),
+    )
+
+
+def _run(
+    row: tuple[Any, ...], attempts: int, ranks: tuple[int, ...], dropped: int, summary: dict[str, float]
+) -> RunRow:
+    (run_id, project, name, state, message, created_ns, updated_ns, world_size) = row[:8]
+    (last_step, tags, notes, config, points, missing) = row[8:]
+    return RunRow(
+        id=run_id,
+        project=project,
+        name=name,
+        state=state,
+        created_ns=created_ns,
+        updated_ns=updated_ns,
+        ranks=ranks,
+        world_size=world_size,
+        attempts=attempts,
+        last_step=last_step,
+        summary=summary,
+        tags=tuple(load(tags)) if tags != "[]" else (),
+        notes=notes,
+        config_json=config,
+        points=points,
+        missing=missing,
+        dropped=dropped,
+        message=message,
+    )
