@@ -141,8 +141,10 @@ class Streams:
 
     def settle(self, stream: Stream) -> None:
         """Forgets the stream unless it is in use."""
-        if stream.session is None and stream.pending_bytes == 0:
-            self._streams.pop((stream.row.run, stream.row.writer), None)
+        place = stream.row.run, stream.row.writer
+        # A session of long ago may end when its stream has been forgotten, and the writer is known anew.
+        if stream.session is None and stream.pending_bytes == 0 and self._streams.get(place) is stream:
+            del self._streams[place]
 
 
 class IngestSession:

@@ -62,6 +62,17 @@ def test_a_frame_that_comes_again_is_dropped_and_acknowledged_only_when_committe
     assert session.stream.duplicates == 2
 
 
+def test_a_session_that_ends_twice_does_not_forget_the_stream_of_a_later_one() -> None:
+    streams = Streams()
+    first = greeted(streams)
+    first.lost()
+    second = greeted(streams)
+    first.lost()
+    assert list(streams) == [second.stream]
+    third = greeted(streams, acked=0)
+    assert third.stream is second.stream
+
+
 def test_numbers_that_were_skipped_are_counted_once_they_are_passed() -> None:
     session = greeted(Streams(), acked=2)
     assert session.stream is not None
