@@ -23,9 +23,9 @@ from recis_server.store.values import PointsSlice
 
 import recis.monitor
 from recis.monitor import Run
+from scripts.postgres import PostgresServer, postgres_server
 from tests.e2e.processes import get_json, until
 from tests.faults.reports import address_of, keepers, received, serve, sync
-from tests.postgres import PostgresServer, postgres_server
 from tests.server.store.test_compact import assert_whole
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import PostgresServer, postgres_server
+from scripts.postgres import PostgresServer, postgres_server
 from tests.server.store import engines
 
 

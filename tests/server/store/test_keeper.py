@@ -15,7 +15,7 @@ from recis_server.store.keeper import Keeper
 from recis_server.store.retention import Retention
 from recis_server.store.sql import SqlStore
 
-from tests.postgres import PostgresServer, postgres_server
+from scripts.postgres import PostgresServer, postgres_server
 from tests.server.realserver import until, until_async
 from tests.server.store import engines
 from tests.server.store.engines import engine_of

@@ -20,7 +20,7 @@ from recis_server.store import open_store, schema
 from recis_server.store.postgres import _speak
 from recis_server.store.values import RunsWanted
 
-from tests.postgres import PostgresServer
+from scripts.postgres import PostgresServer
 from tests.server.store.answers import answers
 from tests.server.store.streams import frame, greeting, points
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from recis_server.store import open_store
 
-from tests.postgres import PostgresServer
+from scripts.postgres import PostgresServer
 from tests.server.store.streams import run
 
 pytestmark = pytest.mark.slow

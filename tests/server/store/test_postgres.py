@@ -13,7 +13,7 @@ from recis_server.store.postgres import PostgresEngine
 from recis_server.store.retention import Retention
 from recis_server.store.sql import SqlStore
 
-from tests.postgres import PostgresServer
+from scripts.postgres import PostgresServer
 from tests.server.store.streams import frame, greeting, points, read, run
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from recis_server.store.postgres import _PARTITIONED
 from recis_server.store.values import RunsWanted
 
-from tests.postgres import PostgresServer
+from scripts.postgres import PostgresServer
 from tests.server.store import engines
 from tests.server.store.streams import frame, greeting, opened, points, run
 

@@ -115,6 +115,17 @@ def test_opening_and_closing_leaves_no_file_and_no_thread_behind(tmp_path: Path)
     run(scenario)
 
 
+def test_a_closed_store_is_one_file_without_a_log(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            stream = await store.register(greeting(), 1)
+            await store.append(frame(stream, 1, points([0, 1], loss=[1.0, 2.0])))
+            assert await read(store, "loss")
+
+    run(scenario)
+    assert {path.name for path in tmp_path.iterdir()} == {"recis.db", "recis.db.lock"}
+
+
 def test_a_deleted_run_leaves_nothing_but_its_audit(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened(tmp_path) as store:

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for tests: its own folder and port, started as another user where the tests run as root."""
+"""A real PostgreSQL server for tests and benchmarks: its own folder and port, as another user where root runs them."""
 
 import contextlib
 import os
@@ -13,26 +13,33 @@ from pathlib import Path
 
 import psycopg
 
-__all__ = ["PostgresServer", "postgres_server"]
+__all__ = ["PostgresServer", "is_installed", "postgres_server"]
 
 USER = "postgres"
 
 
+def is_installed() -> bool:
+    """Whether PostgreSQL's programs are on this machine."""
+    return _find("postgres") is not None
+
+
 def binary(name: str) -> str:
     """Where a program of PostgreSQL is."""
-    found = shutil.which(name)
-    if found is not None:
-        return found
+    found = _find(name)
+    assert found is not None, "expected PostgreSQL to be installed (sh scripts/install_postgres.sh)"
+    return found
+
+
+def _find(name: str) -> str | None:
     installed = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
-    assert installed, "expected PostgreSQL to be installed (sh scripts/install_postgres.sh)"
-    return str(installed[-1])
+    return shutil.which(name) or (str(installed[-1]) if installed else None)
 
 
 class PostgresServer:
     """See the module; stopped and started again at will, always on the same port and data.
 
     Args:
-        folder: empty, for its data.
+        folder: for its data; empty, or with what such a server has left there.
         durable: whether what it has committed survives a crash; without, tests that never crash it take half the time.
     """
 
@@ -49,6 +56,8 @@ class PostgresServer:
         self._user = USER if os.getuid() == 0 else None
         if self._user:
             shutil.chown(folder, self._user)
+        if (folder / "data").exists():
+            return
         options = ["--no-sync", "--auth=trust", f"--username={USER}", "--no-instructions", "-D", "data"]
         with self._run("initdb", *options) as process:
             assert process.wait(60) == 0, self._log.read_text()
