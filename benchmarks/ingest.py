@@ -52,12 +52,22 @@ class Load:
     warm_s: float = 0.0
 
 
+def load_run(number: int) -> str:
+    """The run of one connection."""
+    return f"load-{number:05d}"
+
+
+def load_key(place: int) -> str:
+    """The name of one metric."""
+    return f"loss/part_{place}"
+
+
 class TrainingProcess(asyncio.Protocol):
     """A writer's connection with as little work as possible: its frames are masked with zeros."""
 
     def __init__(self, number: int, load: Load) -> None:
         self._number = number
-        self._keys = tuple(f"loss/part_{place}" for place in range(load.keys))
+        self._keys = tuple(load_key(place) for place in range(load.keys))
         self._rows = load.rows
         # Four bytes of noise in the value's mantissa: such data cannot be squeezed to nothing.
         self._values = np.random.default_rng(number).standard_normal(load.keys * load.rows).astype("<f8").tobytes()
@@ -93,7 +103,7 @@ class TrainingProcess(asyncio.Protocol):
             if b" 101 " not in head:
                 raise RuntimeError(f"expected an upgrade, got {head!r}")
             self.upgraded, self._buffer = True, rest
-            self._send(encode(Hello(run=f"load-{self._number:05d}", writer=f"w{self._number}", attempt="a1")))
+            self._send(encode(Hello(run=load_run(self._number), writer=f"w{self._number}", attempt="a1")))
         while len(self._buffer) >= 2:
             size = self._buffer[1]
             if size > 125:

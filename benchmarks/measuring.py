@@ -16,7 +16,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["ROOT", "ServerProcess", "machine", "percentile", "show", "spread", "write_results"]
+__all__ = [
+    "ROOT",
+    "ServerProcess",
+    "cpu_s_of",
+    "machine",
+    "peak_mb_of",
+    "percentile",
+    "show",
+    "spread",
+    "write_results",
+]
 
 ROOT = Path(__file__).parents[1]
 START_S = 30.0
@@ -37,11 +47,13 @@ class ServerProcess:
         self._log = folder / "server.txt"
         arguments = [sys.executable, "-m", "recis_server", "serve", "--port", "0", "--data", str(folder / "data")]
         arguments += options
+        began = time.monotonic()
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(arguments, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
         if core is not None:
             os.sched_setaffinity(self.process.pid, {core})
         self.url = self._wait_for_url()
+        self.start_s = time.monotonic() - began
 
     def _wait_for_url(self) -> str:
         end = time.monotonic() + START_S
@@ -49,7 +61,7 @@ class ServerProcess:
             text = self.log
             if "Listening on " in text and text.partition("Listening on ")[2].count("\n"):
                 return text.partition("Listening on ")[2].split()[0]
-            time.sleep(0.02)
+            time.sleep(0.01)
         raise RuntimeError(f"the server did not start:\n{self.log}")
 
     @property
@@ -64,8 +76,7 @@ class ServerProcess:
 
     def cpu_s(self) -> float:
         """Processor seconds used so far, by all its threads, in user and kernel mode."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return cpu_s_of(self.process.pid)
 
     def upkeep_cpu_s(self) -> float:
         """The same of the processes that it has started: the store's upkeep."""
@@ -79,8 +90,12 @@ class ServerProcess:
 
     def peak_mb(self) -> float:
         """Most memory that it has used at a time, in MB; without the processes that it has started."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+        return peak_mb_of(self.process.pid)
+
+    def children(self) -> list[int]:
+        """Process numbers of what it has started beside itself."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(child) for one in tasks for child in one.read_text(encoding="ascii").split()]
 
     def meter(self, name: str) -> float:
         """One of the numbers under `/metrics`."""
@@ -109,6 +124,18 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def cpu_s_of(pid: int) -> float:
+    """Processor seconds that a process has used so far, by all its threads, in user and kernel mode."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def peak_mb_of(pid: int) -> float:
+    """Most memory that a process has used at a time, in MB."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
 
 def percentile(samples: Sequence[float], part: float) -> float:
