@@ -160,7 +160,7 @@ def _forget(path: Path) -> None:
 async def _write(port: int, load: Load) -> None:
     clients = await connect_all(port, load)
     print(_READY, flush=True)
-    points, seconds, late_s = await send_all(clients, load)
+    points, seconds, late_s = await send_all(clients, load, load.seconds)
     while any(client.num_waiting for client in clients):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     acks = [one * 1e3 for client in clients for one in client.latencies_s]

@@ -111,7 +111,7 @@ async def drive(server: ServerProcess, num_runs: int, num_live: int, seconds: in
     clients = await connect_all(server.port, load)
     await asyncio.sleep(SETTLE_S)
     still = await ask_beside(server, path, 5 * seconds, 0.02)
-    sending = asyncio.create_task(send_all(clients, load))
+    sending = asyncio.create_task(send_all(clients, load, load.seconds))
     await asyncio.sleep(SETTLE_S)
     cpu_s = server.cpu_s()
     live = await ask_beside(server, path, seconds - 2, 1.0)

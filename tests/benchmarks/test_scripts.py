@@ -10,9 +10,9 @@ import pytest
 from tests.rules.sources import ROOT
 
 
-def results_of(name: str, folder: Path) -> dict[str, object]:
+def results_of(name: str, folder: Path, *options: str) -> dict[str, object]:
     """Run one of the scripts, and return what it has written."""
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--output", str(folder)]
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--output", str(folder), *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, object] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
@@ -23,7 +23,7 @@ def results_of(name: str, folder: Path) -> dict[str, object]:
 def test_every_point_of_the_ingest_loads_is_committed(tmp_path: Path) -> None:
     loads = results_of("ingest", tmp_path)["loads"]
     assert isinstance(loads, list)
-    assert [load["name"] for load in loads] == ["long", "wide", "trickle"]
+    assert [load["name"] for load in loads] == ["long", "wide", "trickle", "sustained"]
     assert all(load["points_sent"] == load["points_committed"] > 0 for load in loads)
 
 
@@ -55,3 +55,22 @@ def test_the_whole_list_of_runs_is_read_while_some_report(tmp_path: Path) -> Non
     assert isinstance(readings, list)
     assert [one["runs"] for one in readings] == [90, 100, 100]
     assert all(one["median"] > 0 for one in readings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_every_stage_of_the_store_is_measured_on(engine: str, tmp_path: Path) -> None:
+    stages = results_of("store", tmp_path, "--engine", engine)["stages"]
+    assert isinstance(stages, dict)
+    assert set(stages) == {"charts", "list", "band", "load", "disk", "memory", "export"}
+    assert all(results and all(one["engine"] == engine for one in results) for results in stages.values())
+    assert stages["load"][0]["points_per_s"] > 0
+
+
+@pytest.mark.slow
+def test_a_spike_a_nan_and_an_infinity_survive_the_way_into_a_chart(tmp_path: Path) -> None:
+    results = results_of("charts", tmp_path)["results"]
+    assert isinstance(results, list)
+    assert [one["name"] for one in results] == ["recis"]
+    assert results[0]["survives"] == {"spike": True, "nan": True, "inf": True}
+    assert 0 < results[0]["returned"] <= 2000 < results[0]["points"]

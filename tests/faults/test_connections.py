@@ -160,6 +160,7 @@ def test_a_stalled_server_does_not_hold_up_the_end(proxy: Proxy, opened: Open) -
     reported = opened("stalled-end")
     until(lambda: greeted(proxy, 0), 20, "a connection")
     proxy.newest.stall("up", "down")
+    proxy.refusing = True
     reported.log(250_000)
     sender = next(each for each in threading.enumerate() if each.name == "recis-sender")
     assert not reported.run.finish(timeout_s=1.0)

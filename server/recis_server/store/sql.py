@@ -4,12 +4,14 @@ Owns which thread runs what. What the calls promise is said in `interface.Store`
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal, TypeVar
 
 from recis.wire.messages import Hello
+from recis_server.errors import StoreUnavailable
 from recis_server.store import chart, ledger, points, registration, rows, whole
 from recis_server.store.engine import Connection, Engine
 from recis_server.store.frames import FrameBatch
@@ -163,9 +165,11 @@ class SqlStore:
             return blobs
 
         blobs = await self._writer.call(action)
-        # Slice by slice: frames of other runs are committed in between. Upkeep does what a kill leaves undone.
-        while await self._writer.call(lambda connection: registration.delete_slice(connection, run)):
-            pass
+        # Slice by slice: frames of other runs are committed in between. The run is gone already: upkeep does what a kill
+        # or a full disk leaves undone.
+        with contextlib.suppress(StoreUnavailable):
+            while await self._writer.call(lambda connection: registration.delete_slice(connection, run)):
+                pass
         return blobs
 
     async def metrics(self, run: str) -> tuple[MetricRow, ...]:
