@@ -51,7 +51,8 @@ def judge(stage: str, result: Result) -> Iterator[Verdict]:
                 f"{engine}: a chart while {result['points_per_s'] / MILLION:.2f}M points/s are committed, p99 50 ms"
             )
             yield Verdict(target, result["chart_ms"]["p99"], 50.0, "ms")
-            yield Verdict(f"{engine}: the server at that, half a core", result["server_cores"], 0.5, "cores")
+            cores = result["server_cores"] + result["upkeep_cores"]
+            yield Verdict(f"{engine}: the server and its upkeep at that, half a core", cores, 0.5, "cores")
         case "disk":
             what = f"{result['runs']:,} runs x {result['series']} series x {result['rows']:,} steps"
             yield Verdict(f"{engine}: {what}, 6 bytes a point", result["bytes_per_point"], 6.0, "bytes")
