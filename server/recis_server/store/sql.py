@@ -165,8 +165,8 @@ class SqlStore:
             return blobs
 
         blobs = await self._writer.call(action)
-        # Slice by slice: frames of other runs are committed in between. The run is gone already: upkeep does what a kill
-        # or a full disk leaves undone.
+        # Slice by slice: frames of other runs are committed in between. The run is gone already: upkeep does what a
+        # kill or a full disk leaves undone.
         with contextlib.suppress(StoreUnavailable):
             while await self._writer.call(lambda connection: registration.delete_slice(connection, run)):
                 pass
