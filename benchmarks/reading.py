@@ -22,6 +22,7 @@ from recis_server.query.charts import read_chart
 from recis_server.store.interface import ChartRead
 from recis_server.store.open import open_engine
 from recis_server.store.sql import SqlStore
+from recis_server.store.values import RunsWanted
 
 from benchmarks.datasets import KEY, RUN, SPIKE, DataSet
 from benchmarks.measuring import ServerProcess, spread
@@ -200,7 +201,7 @@ async def measure_list(place: Place, data_set: DataSet, repeats: int) -> dict[st
 
     async def read(_: Range) -> int:
         async with asyncio.timeout(60):
-            page = await store.runs(project=None, text=None, sort="-updated_at", limit=data_set.runs, cursor=None)
+            page = await store.runs(RunsWanted(sort="-updated_at", limit=data_set.runs))
         return sum(len(run.summary) for run in page.runs)
 
     async with _opened(place.url(data_set.name)) as store:
