@@ -136,7 +136,9 @@ def _add_token_commands(parser: argparse.ArgumentParser) -> None:
 
 def _add_store_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", help="data folder (default: ./recis-data)")
-    parser.add_argument("--store", metavar="URL", help="sqlite:///PATH (default: recis.db in the data folder)")
+    parser.add_argument(
+        "--store", metavar="URL", help="sqlite:///PATH or postgresql://… (default: recis.db in the data folder)"
+    )
 
 
 def _add_serve_options(parser: argparse.ArgumentParser) -> None:

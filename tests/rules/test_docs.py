@@ -31,7 +31,7 @@ def test_every_public_name_has_a_heading(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["architecture", "changelog", "contributing", "hooks", "http", "monitor", "protocol", "tables"]
+    "name", ["architecture", "changelog", "contributing", "hooks", "http", "monitor", "protocol", "store", "tables"]
 )
 def test_the_document_is_there(name: str) -> None:
     assert (DOCS / f"{name}.md").read_text(encoding="utf-8").startswith("# ")
