@@ -1,8 +1,8 @@
 """What the training process said and the server has not acknowledged: rows and records in segments, cut into frames.
 
 Owns the order of records, the numbering of frames, the bound and its loss policy (oldest segment first, counted); must
-not know sockets, threads or time. `append_row` is the hot path: it runs on the training thread, makes no system call
-and converts nothing. All methods may be called from any thread.
+not know sockets, threads or time. Rows that are like the one before come in by the `lane`, without a lock; whoever
+writes otherwise takes the lock and holds the lane. All methods may be called from any thread.
 """
 
 import logging
@@ -13,13 +13,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
-from zlib import crc32
 
 import msgspec
 import numpy as np
 
-from recis.bridge.spool import CUT_BYTES, HEADER, KEYS, RECORD, RECORD_HEADER, ROW, FrameSpan, Segment, runs_of
+from recis.bridge.lane import Lane
+from recis.bridge.segment import HEADER, KEYS, RECORD, ROW, ROW_KEYS, WIDE_ROW, FrameSpan, Segment, items_of
 from recis.wire.codec import encode
 from recis.wire.messages import Frame, FrameRecord, Points
 
@@ -32,7 +31,6 @@ MEMORY_SEGMENTS = 16
 MAX_ROW_KEYS = 2048
 """Most values in one row; keys of 512 characters still fit a segment."""
 
-_KEYS_HEAD = struct.Struct("<BxHI")
 _records = msgspec.msgpack.Decoder(FrameRecord)
 _key_lists = msgspec.msgpack.Decoder(tuple[str, ...])
 _encoder = msgspec.msgpack.Encoder()
@@ -42,9 +40,7 @@ _logger = logging.getLogger(__name__)
 @dataclass(slots=True)
 class _Layout:
     number: int
-    size: int
-    num_values: int
-    pack_into: Any  # the bound method of a struct.Struct: the hot path has no attribute look-up to spare
+    row: struct.Struct  # step, values, time
 
 
 class Outbox:
@@ -71,42 +67,52 @@ class Outbox:
         self._full = False
         self._last_frame = max((segment.last_frame for segment in segments), default=0)
         self._acked = 0
-        self._uncut_points = 0
+        self.lane = Lane()
         self.dropped = max((span.dropped for segment in segments for span in segment.frames), default=0)
         """Points lost to the bound so far."""
         self._cut_recovered_tails()
 
     # --- training thread
 
-    def append_row(self, keys: tuple[str, ...], values: Collection[float], step: int, time_ns: int) -> None:
+    def append_row(
+        self, keys: tuple[str, ...], values: Collection[float], step: int, time_ns: int, *, open_lane: bool = False
+    ) -> None:
         """Adds one report of `len(keys)` values.
+
+        Args:
+            keys: the names, at least one.
+            values: as many.
+            step: the training step.
+            time_ns: Unix nanoseconds.
+            open_lane: the calling thread is going to report these names again, by `lane.put`.
 
         Raises:
             struct.error, TypeError, OverflowError: a value or the step is no number that fits; nothing is added.
         """
-        with self._lock:
-            layout = self._layouts.get(keys)
+        with self._lock, self.lane:
+            layout = self._layouts.get(keys) or self._new_layout(keys)
+            row = layout.row.pack(step, *values, time_ns or 1)
             segment = self._segment
-            if layout is None or segment is None or segment.end + layout.size > segment.size:
-                layout, segment = self._make_room(keys)
-            view, end = segment.view, segment.end
-            start = end + 8
-            stop = end + layout.size - CUT_BYTES
-            layout.pack_into(view, start, ROW, layout.number, step, time_ns, *values)
-            RECORD_HEADER.pack_into(view, end, stop - start, crc32(view[start:stop]))  # type: ignore[arg-type, index]
-            segment.end = stop
-            self._uncut_points += layout.num_values
+            if segment is None or segment.room() < len(row):
+                layout, segment = self._new_layout(keys), self._segment
+            assert segment is not None
+            if len(keys) > ROW_KEYS:
+                segment.append(WIDE_ROW, row, layout.number, len(keys))
+                return
+            segment.append_row(row, layout.number, len(keys))
+            if open_lane:
+                self.lane.open(segment, keys, layout.number)
 
     def append(self, record: FrameRecord) -> None:
         """Adds any other record; one that is larger than a segment is refused with a `ValueError`."""
-        payload = bytes((RECORD,)) + encode(record)
+        payload = encode(record)
         if len(payload) > SEGMENT_BYTES // 2:
             raise ValueError(f"expected a record of at most {SEGMENT_BYTES // 2} bytes, got {len(payload)}")
-        with self._lock:
+        with self._lock, self.lane:
             segment = self._segment
             if segment is None or segment.room() < len(payload):
                 segment = self._roll()
-            segment.append(payload)
+            segment.append(RECORD, payload)
 
     # --- sender thread
 
@@ -134,7 +140,7 @@ class Outbox:
 
     def cut(self) -> int:
         """Makes a frame of what is not in one yet, if anything; returns the number of the newest frame."""
-        with self._lock:
+        with self._lock, self.lane:
             self._cut()
             return self._last_frame
 
@@ -178,14 +184,15 @@ class Outbox:
 
     def pending(self) -> tuple[int, int]:
         """Frames not acknowledged, what is not cut yet counted as one; and the points in them."""
-        with self._lock:
+        with self._lock, self.lane:
             spans = [span for segment in self._all() for span in segment.frames if span.n > self._acked]
             has_tail = self._segment is not None and self._segment.end > self._segment.first_uncut
-            return len(spans) + has_tail, sum(span.points for span in spans) + self._uncut_points
+            uncut = self._segment.points if self._segment is not None else 0
+            return len(spans) + has_tail, sum(span.points for span in spans) + uncut
 
     def close(self) -> bool:
         """Cuts the tail and unmaps; True when everything was acknowledged and the segments are gone."""
-        with self._lock:
+        with self._lock, self.lane:
             self._cut()
             if self._spare is not None:
                 self._spare.remove()
@@ -215,25 +222,22 @@ class Outbox:
                 return segment, next(span for span in segment.frames if span.n > after)
         return None
 
-    def _make_room(self, keys: tuple[str, ...]) -> tuple[_Layout, Segment]:
-        """A layout for `keys` in a segment with room for one row of it."""
+    def _new_layout(self, keys: tuple[str, ...]) -> _Layout:
+        """A layout for `keys`, its names written in a segment with room for one row of it."""
         names = _encoder.encode(keys)
-        row = struct.Struct(f"<BxHqq{len(keys)}d")
-        needed = row.size + _KEYS_HEAD.size + len(names) + 2 * RECORD_HEADER.size
+        row = struct.Struct(f"=q{len(keys)}dq")
         segment = self._segment
-        if segment is None or segment.room() < needed or len(self._layouts) > 0xFFFE:
+        if segment is None or segment.room() < len(names) + row.size + 64 or len(self._layouts) > 0xFFFE:
             segment = self._roll()
-        number = len(self._layouts)
-        # The size includes the record's header and the place kept for the cut: one comparison on the hot path.
-        layout = _Layout(number, row.size + RECORD_HEADER.size + CUT_BYTES, len(keys), row.pack_into)
-        segment.append(_KEYS_HEAD.pack(KEYS, number, len(keys)) + names)
-        self._layouts[keys] = layout
+        layout = self._layouts[keys] = _Layout(len(self._names), row)
         self._names.append(keys)
-        return layout, segment
+        segment.append(KEYS, names, layout.number)
+        return layout
 
     def _forget_layouts(self) -> None:
         self._layouts.clear()
         self._names = []  # a new one: the sender may still be reading frames by the old
+        self.lane.leave()
 
     def _roll(self) -> Segment:
         """Starts the next segment; at the bound the oldest goes first."""
@@ -279,31 +283,21 @@ class Outbox:
         segment = self._segment
         if segment is not None and segment.end > segment.first_uncut:
             self._last_frame = max(self._last_frame, self._acked) + 1
-            segment.cut(self._last_frame, self._uncut_points, self.dropped)
-            self._uncut_points = 0
+            segment.cut(self._last_frame, self.dropped)
 
     def _cut_recovered_tails(self) -> None:
         """Records after the last cut were never sent: they become one more frame of their segment."""
         for segment in self._closed:
             if segment.end > segment.first_uncut:
                 self._last_frame += 1
-                points = sum(
-                    len(item.keys) * len(item.steps) // 8 for item in _tail(segment) if isinstance(item, Points)
-                )
-                segment.cut_recovered(self._last_frame, points, self.dropped)
-
-
-def _tail(segment: Segment) -> tuple[FrameRecord, ...]:
-    stop = segment.end
-    return _whole_frame(segment.read(0, stop), FrameSpan(1, segment.first_uncut, stop, 0, 0)).records
+                segment.cut(self._last_frame, self.dropped)
 
 
 def _whole_frame(data: bytes, span: FrameSpan) -> Frame:
     """The wire record of one span in the bytes of its segment from the first on."""
-    names: list[tuple[str, ...]] = []
-    for payload, _ in runs_of(memoryview(data), HEADER.size, span.stop):
-        if payload[0] == KEYS:
-            names.append(_key_lists.decode(payload[_KEYS_HEAD.size :]))
+    view = memoryview(data)
+    items = items_of(view, HEADER.size, span.stop)
+    names = [_key_lists.decode(item.payload(view)) for item in items if item.kind == KEYS]
     return _frame(data, span.start, span, names)
 
 
@@ -318,21 +312,25 @@ def _frame(data: bytes, start: int, span: FrameSpan, names: Sequence[tuple[str, 
     """
     rows: dict[int, list[memoryview]] = {}
     records: list[FrameRecord] = []
-    for payload, block in runs_of(memoryview(data), start, len(data)):
-        if payload[0] == ROW:
-            rows.setdefault(int.from_bytes(payload[2:4], "little"), []).append(block)
-        elif payload[0] == RECORD:
-            records.append(_records.decode(payload[1:]))
+    view = memoryview(data)
+    for item in items_of(view, start, len(data)):
+        if item.kind in (ROW, WIDE_ROW):
+            rows.setdefault(item.layout, []).append(view[item.start : item.stop])
+        elif item.kind == RECORD:
+            records.append(_records.decode(item.payload(view)))
     points = [_points(names[number], b"".join(group)) for number, group in rows.items()]
     return Frame(n=span.n, records=(*points, *records), dropped=span.dropped)
 
 
 def _points(keys: tuple[str, ...], rows: bytes) -> Points:
-    dtype = np.dtype([("head", "V12"), ("step", "<i8"), ("time", "<i8"), ("values", "<f8", (len(keys),))])
-    table = np.frombuffer(rows, dtype)
+    """Rows of one layout as columns: a row ends with step, values and time, whatever is before them."""
+    num_values = len(keys)
+    width = num_values + (4 if num_values > ROW_KEYS else 3)
+    words = np.frombuffer(rows, np.int64).reshape(-1, width)
+    values = words[:, -1 - num_values : -1].view(np.float64)
     return Points(
         keys=keys,
-        steps=table["step"].tobytes(),
-        times=table["time"].tobytes(),
-        values=np.ascontiguousarray(table["values"].T).tobytes(),
+        steps=words[:, -2 - num_values].astype("<i8").tobytes(),
+        times=words[:, -1].astype("<i8").tobytes(),
+        values=values.T.astype("<f8", order="C").tobytes(),
     )

@@ -18,7 +18,7 @@ from typing import Any, Literal, ParamSpec, Self
 from recis.bridge import lifecycle
 from recis.bridge.client import Sender
 from recis.bridge.controls import Controls
-from recis.bridge.cost import COST_KEYS, MonitorCost
+from recis.bridge.cost import COST_KEYS, SAMPLE_EVERY, MonitorCost
 from recis.bridge.identity import Identity
 from recis.bridge.outbox import MAX_ROW_KEYS, Outbox
 from recis.bridge.scalars import DeferredRows
@@ -61,6 +61,11 @@ def _guarded(method: Callable[P, None]) -> Callable[P, None]:
     return call
 
 
+def _no_lane(metrics: Any, step: Any) -> bool:
+    """As `Lane.put` of a closed lane: of a run that is not open, and in a forked child, whose memory is shared."""
+    return False
+
+
 class Parts:
     """What an open run works with; absent (None) in a disabled or finished run and in a forked child."""
 
@@ -89,13 +94,15 @@ class Run:
         self.failures = 0
         self._identity = identity
         self._parts: Parts | None = None
-        self._outbox: Outbox | None = None  # the same as in _parts: the hot path has no look-up to spare
+        self._outbox: Outbox | None = None  # the same as in _parts while reports are taken
+        self._put: Callable[[Any, Any], bool] = _no_lane  # the outbox's lane: the hot path has no look-up to spare
         self._close: Callable[[bool], None] = lambda _: None
         self.cost = MonitorCost()
         self._controls = Controls(self._append)
         self._finishing = threading.Lock()
         self._finished = False
         self._step = -1
+        self._calls = -2  # of `log`; counts to the next one that is measured, first the second
         self._known_keys: set[tuple[str, ...]] = set()
         self._warned: set[str] = set()
 
@@ -103,6 +110,7 @@ class Run:
         """Opens the run; `close` is called once at its end, with whether everything was acknowledged."""
         self._parts = parts
         self._outbox = parts.outbox
+        self._put = parts.outbox.lane.put
         self._close = close
         lifecycle.opened(self)
         self._append(Status(state="running", time_ns=time.time_ns()))
@@ -132,32 +140,27 @@ class Run:
                 flattened into them. Values on a device are copied later, without waiting for it.
             step: the training step; the one after the last call's when None.
         """
-        if self._outbox is None:
-            self._log_late()
-            return
-        start = time.perf_counter_ns()
-        self.record(metrics, step)
-        self.cost.add(time.perf_counter_ns() - start)
-
-    def record(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """As `log`, for callers that measure the cost of the whole step themselves."""
-        outbox = self._outbox
-        if outbox is None:
-            self._log_late()
-            return
-        try:
-            if type(step) is not int:
-                step = self._step + 1 if step is None else _as_step(step)
-            keys = tuple(metrics)
-            if keys in self._known_keys and _PLAIN.issuperset(map(type, metrics.values())):
-                outbox.append_row(keys, metrics.values(), step, time.time_ns())
-            else:
-                self._log_checked(metrics, step)
+        if step is None:
+            step = self._step + 1
+        self._calls += 1
+        if self._calls % SAMPLE_EVERY and self._put(metrics, step):
             self._step = step
             if self._controls.waiting:
-                self._controls.apply_due(step)
-        except Exception as error:  # noqa: BLE001 - border: nothing that is logged stops a training
-            self._refuse("log", f"{type(error).__name__}: {error}")
+                self.step_boundary(step)
+        else:
+            start = time.perf_counter_ns()
+            self.record(metrics, step)
+            if not self._calls % SAMPLE_EVERY:
+                self.cost.add(time.perf_counter_ns() - start)
+
+    def record(self, metrics: Mapping[str, Any], step: int) -> None:
+        """As `log`, for callers that measure the cost of the whole step themselves."""
+        if not self._put(metrics, step):
+            self._record_slowly(metrics, step)
+        else:
+            self._step = step
+        if self._controls.waiting:
+            self.step_boundary(self._step)
 
     @_guarded
     def step_boundary(self, step: int) -> None:
@@ -296,7 +299,7 @@ class Run:
             parts.deferred.resolve(parts.outbox, wait=True)
             state: Literal["finished", "failed"] = "failed" if error else "finished"
             self._append(Status(state=state, time_ns=time.time_ns(), message=(error or "")[:MAX_TEXT_CHARS]))
-            self._outbox = None
+            self._shut()
             done = parts.sender.close(timeout_s)
             self._close(done)
             return done
@@ -304,7 +307,7 @@ class Run:
             self._count_failure("finish")
             return False
         finally:
-            self._outbox = None
+            self._shut()
             lifecycle.closed(self)
 
     @property
@@ -340,13 +343,31 @@ class Run:
         if outbox is not None:
             outbox.append(record)
 
+    def _record_slowly(self, metrics: Mapping[str, Any], step: Any) -> None:
+        """What the lane does not take: another layout than in the call before, another thread, or no plain numbers."""
+        outbox = self._outbox
+        if outbox is None:
+            self._log_late()
+            return
+        try:
+            if type(step) is not int:
+                step = _as_step(step)
+            if step not in _INT64:
+                raise ValueError(f"expected a step that fits 64 bits, got {step}")
+            keys = tuple(metrics)
+            if keys in self._known_keys and _PLAIN.issuperset(map(type, metrics.values())):
+                outbox.append_row(keys, metrics.values(), step, time.time_ns(), open_lane=True)
+            else:
+                self._log_checked(metrics, step)
+            self._step = step
+        except Exception as error:  # noqa: BLE001 - border: nothing that is logged stops a training
+            self._refuse("log", f"{type(error).__name__}: {error}")
+
     def _log_checked(self, metrics: Mapping[str, Any], step: int) -> None:
         """The slow path: names or types seen for the first time, device values, nested dicts, bad input."""
         assert self._outbox is not None
         assert self._parts is not None
         now = time.time_ns()
-        if step not in _INT64:
-            raise ValueError(f"expected a step that fits 64 bits, got {step}")
         plain: dict[str, float] = {}
         device: dict[str, Any] = {}
         for key, value in _flatten("", metrics):
@@ -361,7 +382,7 @@ class Run:
             else:
                 device[name] = kept
         names = list(plain)
-        if names == list(metrics) and len(names) <= MAX_ROW_KEYS and len(self._known_keys) < _MAX_KNOWN_KEYS:
+        if names and names == list(metrics) and len(names) <= MAX_ROW_KEYS and len(self._known_keys) < _MAX_KNOWN_KEYS:
             self._known_keys.add(tuple(names))
         for start in range(0, len(names), MAX_ROW_KEYS):
             part = tuple(names[start : start + MAX_ROW_KEYS])
@@ -400,9 +421,13 @@ class Run:
 
     def disown(self) -> None:
         """In a forked child: the outbox is shared memory and the thread is the parent's, so neither is touched."""
-        self._outbox = None
+        self._shut()
         self._parts = None
         self._finished = True
+
+    def _shut(self) -> None:
+        self._outbox = None
+        self._put = _no_lane
 
 
 def _as_step(step: Any) -> int:

@@ -7,27 +7,28 @@ from pathlib import Path
 import pytest
 
 from recis.bridge.outbox import Outbox
-from recis.bridge.spool import HEADER, RECORD, Segment, SpoolFolder, find_left_over, is_local
+from recis.bridge.segment import HEADER, RECORD, Segment
+from recis.bridge.spool import SpoolFolder, find_left_over, is_local
 
 
 def segment_with(folder: Path, *texts: bytes) -> Segment:
     segment = Segment.create(1, 4096, folder)
     for text in texts:
-        segment.append(bytes((RECORD,)) + text)
+        segment.append(RECORD, text)
     return segment
 
 
 def payloads(path: Path) -> int:
-    return Segment.recover(path, {}).end
+    return Segment.recover(path).end
 
 
 def test_a_torn_tail_is_cut(tmp_path: Path) -> None:
     segment = segment_with(tmp_path, b"one", b"two")
     assert segment.path is not None
     whole = segment.end
-    segment.append(bytes((RECORD,)) + b"three")
+    segment.append(RECORD, b"three")
     data = bytearray(segment.path.read_bytes())
-    data[segment.end - 1] ^= 0xFF
+    data[segment.end - 8] ^= 0xFF
     segment.path.write_bytes(data)
     assert payloads(segment.path) == whole
 
@@ -36,7 +37,7 @@ def test_a_truncated_file_keeps_its_whole_records(tmp_path: Path) -> None:
     segment = segment_with(tmp_path, b"one", b"two")
     assert segment.path is not None
     segment.path.write_bytes(segment.path.read_bytes()[: segment.end - 2])
-    assert payloads(segment.path) == HEADER.size + 8 + 4
+    assert payloads(segment.path) == HEADER.size + 24
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04 something else entirely", HEADER.pack(b"RECISSPL", 99, 1, 0)])
