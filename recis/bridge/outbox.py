@@ -84,7 +84,7 @@ class Outbox:
             values: as many.
             step: the training step.
             time_ns: Unix nanoseconds.
-            open_lane: the calling thread is going to report these names again, by `lane.put`.
+            open_lane: the calling thread is going to report these names again, by its lane.
 
         Raises:
             struct.error, TypeError, OverflowError: a value or the step is no number that fits; nothing is added.
@@ -122,8 +122,10 @@ class Outbox:
             self.dropped += points
 
     def prepare(self) -> None:
-        """Allocates the next segment ahead, so that the training thread need not."""
+        """Allocates the next segment and the next pages ahead, so that the training thread need not."""
         with self._lock:
+            if self._segment is not None:
+                self._segment.prefault()
             if self._spare is not None or self._segment is None:
                 return
             number = next(self._numbers)

@@ -10,8 +10,10 @@ import logging
 import os
 import threading
 import time
+from _thread import get_ident
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from time import time_ns
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self
 
@@ -20,6 +22,7 @@ from recis.bridge.client import Sender
 from recis.bridge.controls import Controls
 from recis.bridge.cost import COST_KEYS, SAMPLE_EVERY, MonitorCost
 from recis.bridge.identity import Identity
+from recis.bridge.lane import Lane
 from recis.bridge.outbox import MAX_ROW_KEYS, Outbox
 from recis.bridge.scalars import DeferredRows
 from recis.bridge.traces import TraceFileJob, TraceUploads
@@ -40,6 +43,7 @@ __all__ = ["Parts", "Run"]
 
 P = ParamSpec("P")
 _PLAIN: frozenset[type] = frozenset({float, int})
+_MEASURED = SAMPLE_EVERY + 1  # the call that is measured counts twice
 _MAX_KNOWN_KEYS = 4096
 _MAX_WARNINGS = 100
 _INT64 = range(-(1 << 63), 1 << 63)
@@ -61,11 +65,6 @@ def _guarded(method: Callable[P, None]) -> Callable[P, None]:
     return call
 
 
-def _no_lane(metrics: Any, step: Any) -> bool:
-    """As `Lane.put` of a closed lane: of a run that is not open, and in a forked child, whose memory is shared."""
-    return False
-
-
 class Parts:
     """What an open run works with; absent (None) in a disabled or finished run and in a forked child."""
 
@@ -85,6 +84,7 @@ class Run:
         refused: how many values were not taken because of their name, type or step.
         failures: how many calls met an error of the monitor's own; each is logged.
         cost: what the monitor costs the training thread; becomes the series `monitor/…`.
+        measures_log: whether `log` adds to `cost`; off where the caller measures the whole step.
     """
 
     def __init__(self, identity: Identity, url: str | None) -> None:
@@ -95,9 +95,10 @@ class Run:
         self._identity = identity
         self._parts: Parts | None = None
         self._outbox: Outbox | None = None  # the same as in _parts while reports are taken
-        self._put: Callable[[Any, Any], bool] = _no_lane  # the outbox's lane: the hot path has no look-up to spare
+        self._lane = Lane()  # closed; of an open run the outbox's
         self._close: Callable[[bool], None] = lambda _: None
         self.cost = MonitorCost()
+        self.measures_log = True
         self._controls = Controls(self._append)
         self._finishing = threading.Lock()
         self._finished = False
@@ -110,7 +111,7 @@ class Run:
         """Opens the run; `close` is called once at its end, with whether everything was acknowledged."""
         self._parts = parts
         self._outbox = parts.outbox
-        self._put = parts.outbox.lane.put
+        self._lane = parts.outbox.lane
         self._close = close
         lifecycle.opened(self)
         self._append(Status(state="running", time_ns=time.time_ns()))
@@ -140,27 +141,50 @@ class Run:
                 flattened into them. Values on a device are copied later, without waiting for it.
             step: the training step; the one after the last call's when None.
         """
+        # The hot path. One frame, few objects, no lock; see `Lane` for the protocol and `segment` for the layout.
         if step is None:
             step = self._step + 1
         self._calls += 1
-        if self._calls % SAMPLE_EVERY and self._put(metrics, step):
-            self._step = step
-            if self._controls.waiting:
-                self.step_boundary(step)
-        else:
-            start = time.perf_counter_ns()
-            self.record(metrics, step)
-            if not self._calls % SAMPLE_EVERY:
-                self.cost.add(time.perf_counter_ns() - start)
-
-    def record(self, metrics: Mapping[str, Any], step: int) -> None:
-        """As `log`, for callers that measure the cost of the whole step themselves."""
-        if not self._put(metrics, step):
-            self._record_slowly(metrics, step)
-        else:
-            self._step = step
-        if self._controls.waiting:
-            self.step_boundary(self._step)
+        lane = self._lane
+        if not self._calls % _MEASURED or lane.busy or lane.owner != get_ident():
+            self._log_otherwise(metrics, step)
+            return
+        written = False
+        at = end = 0
+        try:
+            lane.busy = True
+            at = end = lane.end
+            # A dict of as many names that has all of ours has no other. Nothing but a dict: asking a defaultdict for a
+            # name that is not there would put it there. No value but a float or an int is asked for its number: one on
+            # a device would wait for the device.
+            if end < lane.limit and type(step) is int and type(metrics) is dict and len(metrics) == lane.width:
+                words = lane.words
+                reals = lane.reals
+                at += 1
+                words[at] = step
+                at += 1
+                for key in lane.keys:
+                    value = metrics[key]
+                    if type(value) is not float and type(value) is not int:
+                        break
+                    reals[at] = value
+                    at += 1
+                else:
+                    words[at] = time_ns()
+                    words[end] = lane.head  # last: now it is there, also if the process is killed
+                    lane.end = at + 1
+                    self._step = step
+                    written = True
+        except Exception:  # noqa: BLE001, S110 - other names, a number that is too large: see the other way
+            pass
+        finally:
+            if not written and at != end == lane.end:
+                lane.scrub(end, at)
+            lane.busy = False
+        if not written:
+            self._log_otherwise(metrics, step)
+        elif self._controls.waiting:
+            self.step_boundary(step)
 
     @_guarded
     def step_boundary(self, step: int) -> None:
@@ -266,7 +290,7 @@ class Run:
     def filter_pass(self, report: Pass) -> None:
         """Reports one filter pass over one table, as a record and as the series `table/{name}/…`."""
         self._append(report)
-        self.record(
+        self.log(
             {
                 f"table/{report.table}/rows": report.rows_after,
                 f"table/{report.table}/admitted": report.admitted,
@@ -343,8 +367,15 @@ class Run:
         if outbox is not None:
             outbox.append(record)
 
-    def _record_slowly(self, metrics: Mapping[str, Any], step: Any) -> None:
-        """What the lane does not take: another layout than in the call before, another thread, or no plain numbers."""
+    def _log_otherwise(self, metrics: Mapping[str, Any], step: Any) -> None:
+        """A call that is measured, or that the lane does not take: other names or another thread than in the call
+        before, other values than plain numbers, no room."""
+        if not self._calls % _MEASURED:
+            start = time.perf_counter_ns()
+            self.log(metrics, step)
+            if self.measures_log:
+                self.cost.add(time.perf_counter_ns() - start)
+            return
         outbox = self._outbox
         if outbox is None:
             self._log_late()
@@ -360,6 +391,8 @@ class Run:
             else:
                 self._log_checked(metrics, step)
             self._step = step
+            if self._controls.waiting:
+                self._controls.apply_due(step)
         except Exception as error:  # noqa: BLE001 - border: nothing that is logged stops a training
             self._refuse("log", f"{type(error).__name__}: {error}")
 
@@ -427,7 +460,7 @@ class Run:
 
     def _shut(self) -> None:
         self._outbox = None
-        self._put = _no_lane
+        self._lane = Lane()  # not closed where it is: in a forked child its segment is the parent's memory
 
 
 def _as_step(step: Any) -> int:

@@ -143,7 +143,7 @@ class MonitorHook(Hook):
         if self._cadence.due(step):
             self._held = {}
             if fresh:
-                self.run.record(fresh, step)
+                self.run.log(fresh, step)
         else:
             self._held = dict(fresh)
         self._after_boundary(self.run, step)
@@ -178,6 +178,7 @@ class MonitorHook(Hook):
             self._reader = current_registry().reader()
         try:
             self.run = recis.monitor.init(**self._options)
+            self.run.measures_log = False  # after_step measures the whole step
             for hook in self._watched:
                 self._connect(hook)
             self._offer_captures()
