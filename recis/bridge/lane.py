@@ -18,7 +18,8 @@ HOLD_PAUSE_S = 1e-5
 
 
 class Lane:
-    """Closed until `open`; then the thread that opened it may write rows of that layout until there is no more room.
+    """Closed until `open`; then the thread that opened it may write rows of that layout until there is no more room, or
+    until it has written `rows_left` of them: then it is to see what else there is to do.
 
     Everybody else has the outbox's lock and enters the lane as a context: `with lock, lane`. Owner and others never
     wait for each other by a lock. The owner sets `busy` before it looks at `limit`; the others set `limit` to zero
@@ -34,10 +35,11 @@ class Lane:
         keys: the names, in the order of the values in a row.
         width: how many they are.
         head: first word of a row.
-        words, reals: the segment as words and as float64, one behind the other.
+        words, reals: the segment as words and as float64.
+        rows_left: how many rows the owner may write before it has to go the other way once; up to date while held.
     """
 
-    __slots__ = ("_segment", "busy", "end", "head", "keys", "limit", "owner", "reals", "width", "words")
+    __slots__ = ("_segment", "busy", "end", "head", "keys", "limit", "owner", "reals", "rows_left", "width", "words")
 
     def __init__(self) -> None:
         self.owner = 0
@@ -49,6 +51,7 @@ class Lane:
         self.head = 0
         self.words: Any = None
         self.reals: Any = None
+        self.rows_left = 1
         self._segment: Segment | None = None
 
     def scrub(self, start: int, last: int) -> None:
@@ -82,11 +85,12 @@ class Lane:
                 raise RuntimeError("expected no report from inside another one, as by a signal handler in mid-report")
             time.sleep(HOLD_PAUSE_S)
         if self._segment is not None:
-            self._segment.advance(self.end, self.width)
+            self.rows_left -= self._segment.advance(self.end, self.width)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._segment is not None:
             self.end = self._segment.end // 8
-            self.limit = self._segment.last_row_start(self.width) + 1
+            room = self._segment.last_row_start(self.width) + 1
+            self.limit = min(room, self.end + (self.width + 3) * max(self.rows_left, 0))

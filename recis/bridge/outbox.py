@@ -114,7 +114,21 @@ class Outbox:
                 segment = self._roll()
             segment.append(RECORD, payload)
 
+    def lane_is_used_up(self, rows: int) -> bool:
+        """Counts one report that does not come by the lane; when no more may, lets `rows` of them and returns True."""
+        with self._lock, self.lane:
+            self.lane.rows_left -= 1
+            if self.lane.rows_left >= 0:
+                return False
+            self.lane.rows_left = rows
+            return True
+
     # --- sender thread
+
+    def interrupt(self) -> None:
+        """Has the next report go the other way, by `lane_is_used_up`."""
+        with self._lock, self.lane:
+            self.lane.rows_left = 0
 
     def count_lost(self, points: int) -> None:
         """Adds points that were lost before they came here; the next frame says so."""

@@ -43,7 +43,7 @@ __all__ = ["Parts", "Run"]
 
 P = ParamSpec("P")
 _PLAIN: frozenset[type] = frozenset({float, int})
-_MEASURED = SAMPLE_EVERY + 1  # the call that is measured counts twice
+_ENDLESS = 1 << 60
 _MAX_KNOWN_KEYS = 4096
 _MAX_WARNINGS = 100
 _INT64 = range(-(1 << 63), 1 << 63)
@@ -99,11 +99,10 @@ class Run:
         self._close: Callable[[bool], None] = lambda _: None
         self.cost = MonitorCost()
         self.measures_log = True
-        self._controls = Controls(self._append)
+        self._controls = Controls(self._append, self._interrupt)
         self._finishing = threading.Lock()
         self._finished = False
         self._step = -1
-        self._calls = -2  # of `log`; counts to the next one that is measured, first the second
         self._known_keys: set[tuple[str, ...]] = set()
         self._warned: set[str] = set()
 
@@ -144,9 +143,8 @@ class Run:
         # The hot path. One frame, few objects, no lock; see `Lane` for the protocol and `segment` for the layout.
         if step is None:
             step = self._step + 1
-        self._calls += 1
         lane = self._lane
-        if not self._calls % _MEASURED or lane.busy or lane.owner != get_ident():
+        if lane.busy or lane.owner != get_ident():
             self._log_otherwise(metrics, step)
             return
         written = False
@@ -183,8 +181,6 @@ class Run:
             lane.busy = False
         if not written:
             self._log_otherwise(metrics, step)
-        elif self._controls.waiting:
-            self.step_boundary(step)
 
     @_guarded
     def step_boundary(self, step: int) -> None:
@@ -362,43 +358,52 @@ class Run:
         if values is not None and self._step >= 0:
             parts.outbox.append_row(COST_KEYS, values, self._step, time.time_ns())
 
+    def _interrupt(self) -> None:
+        outbox = self._outbox
+        if outbox is not None:
+            outbox.interrupt()
+
     def _append(self, record: FrameRecord) -> None:
         outbox = self._outbox
         if outbox is not None:
             outbox.append(record)
 
     def _log_otherwise(self, metrics: Mapping[str, Any], step: Any) -> None:
-        """A call that is measured, or that the lane does not take: other names or another thread than in the call
-        before, other values than plain numbers, no room."""
-        if not self._calls % _MEASURED:
-            start = time.perf_counter_ns()
-            self.log(metrics, step)
-            if self.measures_log:
-                self.cost.add(time.perf_counter_ns() - start)
-            return
+        """Every call that the lane does not take: one in `SAMPLE_EVERY`, which is measured; after a command has come;
+        for other names or from another thread than the call before, with other values than numbers, without room."""
         outbox = self._outbox
         if outbox is None:
             self._log_late()
             return
         try:
-            if type(step) is not int:
-                step = _as_step(step)
-            if step not in _INT64:
-                raise ValueError(f"expected a step that fits 64 bits, got {step}")
-            keys = tuple(metrics)
-            if keys in self._known_keys and _PLAIN.issuperset(map(type, metrics.values())):
-                outbox.append_row(keys, metrics.values(), step, time.time_ns(), open_lane=True)
+            if not outbox.lane_is_used_up(SAMPLE_EVERY if self.measures_log else _ENDLESS):
+                self._log_slowly(outbox, metrics, step)
             else:
-                self._log_checked(metrics, step)
-            self._step = step
+                start = time.perf_counter_ns()
+                self.log(metrics, step)
+                if self.measures_log:
+                    self.cost.add(time.perf_counter_ns() - start)
             if self._controls.waiting:
-                self._controls.apply_due(step)
+                self._controls.apply_due(self._step)
+            if self._controls.waiting:
+                outbox.interrupt()  # something is due at a later step
         except Exception as error:  # noqa: BLE001 - border: nothing that is logged stops a training
             self._refuse("log", f"{type(error).__name__}: {error}")
 
-    def _log_checked(self, metrics: Mapping[str, Any], step: int) -> None:
-        """The slow path: names or types seen for the first time, device values, nested dicts, bad input."""
-        assert self._outbox is not None
+    def _log_slowly(self, outbox: Outbox, metrics: Mapping[str, Any], step: Any) -> None:
+        if type(step) is not int:
+            step = _as_step(step)
+        if step not in _INT64:
+            raise ValueError(f"expected a step that fits 64 bits, got {step}")
+        keys = tuple(metrics)
+        if keys in self._known_keys and _PLAIN.issuperset(map(type, metrics.values())):
+            outbox.append_row(keys, metrics.values(), step, time.time_ns(), open_lane=True)
+        else:
+            self._log_checked(outbox, metrics, step)
+        self._step = step
+
+    def _log_checked(self, outbox: Outbox, metrics: Mapping[str, Any], step: int) -> None:
+        """Names or types seen for the first time, device values, nested dicts, bad input."""
         assert self._parts is not None
         now = time.time_ns()
         plain: dict[str, float] = {}
@@ -419,7 +424,7 @@ class Run:
             self._known_keys.add(tuple(names))
         for start in range(0, len(names), MAX_ROW_KEYS):
             part = tuple(names[start : start + MAX_ROW_KEYS])
-            self._outbox.append_row(part, [plain[name] for name in part], step, now)
+            outbox.append_row(part, [plain[name] for name in part], step, now)
         if device:
             self._parts.deferred.offer(tuple(device), list(device.values()), step, now)
 

@@ -209,11 +209,12 @@ class Segment:
         """The first word of a row, as a number."""
         return int.from_bytes(_HEAD.pack(8 * (num_values + 3), layout, ROW), sys.byteorder)
 
-    def advance(self, end_word: int, num_values: int) -> None:
-        """Takes note of rows of so many values that were written up to this word."""
+    def advance(self, end_word: int, num_values: int) -> int:
+        """Takes note of rows of so many values that were written up to this word; returns how many they are."""
         rows = (8 * end_word - self.end) // (8 * (num_values + 3))
         self.points += rows * num_values
         self.end = 8 * end_word
+        return rows
 
     def prefault(self) -> None:
         """Has the system make the next pages writable, which costs a thread more the first time than a report does."""
