@@ -12,8 +12,9 @@ from typing import Any
 
 from recis.bridge.segment import Segment
 
-__all__ = ["Lane"]
+__all__ = ["INTERRUPTION", "Lane"]
 
+INTERRUPTION = "expected no report from inside another one, as by a signal handler in mid-report"
 HOLD_PAUSE_S = 1e-5
 
 
@@ -21,8 +22,8 @@ class Lane:
     """Closed until `open`; then the thread that opened it may write rows of that layout until there is no more room, or
     until it has written `rows_left` of them: then it is to see what else there is to do.
 
-    Everybody else has the outbox's lock and enters the lane as a context: `with lock, lane`. Owner and others never
-    wait for each other by a lock. The owner sets `busy` before it looks at `limit`; the others set `limit` to zero
+    Everybody else has the outbox's lock and enters the lane as a context. Owner and others never wait for each other by
+    a lock. The owner sets `busy` before it looks at `limit`; the others set `limit` to zero
     before they look at `busy`. So either the owner sees a closed lane, or the others see that a row is being written,
     and wait for it. `busy` also turns away whoever interrupts the owner on its own thread: a signal handler, or a
     finalizer that the garbage collector runs.
@@ -39,7 +40,19 @@ class Lane:
         rows_left: how many rows the owner may write before it has to go the other way once; up to date while held.
     """
 
-    __slots__ = ("_segment", "busy", "end", "head", "keys", "limit", "owner", "reals", "rows_left", "width", "words")
+    __slots__ = (
+        "_segment",
+        "busy",
+        "end",
+        "head",
+        "keys",
+        "limit",
+        "owner",
+        "reals",
+        "rows_left",
+        "width",
+        "words",
+    )
 
     def __init__(self) -> None:
         self.owner = 0
@@ -63,11 +76,10 @@ class Lane:
 
     def open(self, segment: Segment, keys: tuple[str, ...], number: int) -> None:
         """Gives the lane to the calling thread, for rows of `keys` from the end of `segment` on; the lane is held."""
-        self.owner = get_ident()
-        self.keys, self.width = keys, len(keys)
-        self.head = segment.row_head(number, len(keys))
-        self.words, self.reals = segment.words, segment.reals
-        self._segment = segment
+        owner, width, head = get_ident(), len(keys), segment.row_head(number, len(keys))
+        # Nothing is called from here on: an interruption finds all of it or nothing.
+        self.owner, self.keys, self.width, self.head = owner, keys, width, head
+        self.words, self.reals, self._segment = segment.words, segment.reals, segment
 
     def leave(self) -> None:
         """Nobody has the lane any more: its segment is full or done. The lane is held."""
@@ -82,7 +94,7 @@ class Lane:
         self.limit = 0
         while self.busy:
             if self.owner == get_ident():
-                raise RuntimeError("expected no report from inside another one, as by a signal handler in mid-report")
+                raise RuntimeError(INTERRUPTION)
             time.sleep(HOLD_PAUSE_S)
         if self._segment is not None:
             self.rows_left -= self._segment.advance(self.end, self.width)
@@ -90,7 +102,9 @@ class Lane:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._segment is not None:
-            self.end = self._segment.end // 8
-            room = self._segment.last_row_start(self.width) + 1
-            self.limit = min(room, self.end + (self.width + 3) * max(self.rows_left, 0))
+        segment = self._segment
+        if segment is not None:
+            end = segment.end // 8
+            limit = min(segment.last_row_start(self.width) + 1, end + (self.width + 3) * max(self.rows_left, 0))
+            self.end = end  # nothing is called in between: an interruption may write rows as soon as there is a limit
+            self.limit = limit

@@ -5,19 +5,21 @@ not know sockets, threads or time. Rows that are like the one before come in by 
 writes otherwise takes the lock and holds the lane. All methods may be called from any thread.
 """
 
+import functools
 import logging
 import struct
 import threading
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
 import numpy as np
 
-from recis.bridge.lane import Lane
+from recis.bridge.lane import INTERRUPTION, Lane
 from recis.bridge.segment import HEADER, KEYS, RECORD, ROW, ROW_KEYS, WIDE_ROW, FrameSpan, Segment, items_of
 from recis.wire.codec import encode
 from recis.wire.messages import Frame, FrameRecord, Points
@@ -31,6 +33,8 @@ MEMORY_SEGMENTS = 16
 MAX_ROW_KEYS = 2048
 """Most values in one row; keys of 512 characters still fit a segment."""
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _records = msgspec.msgpack.Decoder(FrameRecord)
 _key_lists = msgspec.msgpack.Decoder(tuple[str, ...])
 _encoder = msgspec.msgpack.Encoder()
@@ -41,6 +45,20 @@ _logger = logging.getLogger(__name__)
 class _Layout:
     number: int
     row: struct.Struct  # step, values, time
+
+
+def _alone(method: Callable[Concatenate["Outbox", P], T]) -> Callable[Concatenate["Outbox", P], T]:
+    """For a method that writes, or counts what was written: nobody else does meanwhile, and the lane is held."""
+
+    @functools.wraps(method)
+    def call(outbox: "Outbox", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with outbox._lock:  # noqa: SLF001 - of the same class
+            if outbox._writing.locked():  # noqa: SLF001 - by this very thread, whom the caller has interrupted
+                raise RuntimeError(INTERRUPTION)
+            with outbox._writing, outbox.lane:  # noqa: SLF001
+                return method(outbox, *args, **kwargs)
+
+    return call
 
 
 class Outbox:
@@ -55,9 +73,11 @@ class Outbox:
     def __init__(self, folder: Path | None, max_bytes: int = 1 << 30, segments: Sequence[Segment] = ()) -> None:
         self._folder = folder
         self._max_segments = max(2, max_bytes // SEGMENT_BYTES)
-        self._lock = threading.Lock()
+        # Two locks, so that a report from a signal handler in the middle of another one is refused and not a deadlock.
+        self._lock = threading.RLock()
+        self._writing = threading.Lock()
         self._layouts: dict[tuple[str, ...], _Layout] = {}
-        self._names: list[tuple[str, ...]] = []  # of the layouts, by number
+        self._names: dict[int, tuple[str, ...]] = {}  # of the layouts, by number
         self._closed: deque[Segment] = deque(segments)  # bounded by _max_segments in _roll
         self._segment: Segment | None = None
         self._spare: Segment | None = None
@@ -74,6 +94,7 @@ class Outbox:
 
     # --- training thread
 
+    @_alone
     def append_row(
         self, keys: tuple[str, ...], values: Collection[float], step: int, time_ns: int, *, open_lane: bool = False
     ) -> None:
@@ -89,46 +110,45 @@ class Outbox:
         Raises:
             struct.error, TypeError, OverflowError: a value or the step is no number that fits; nothing is added.
         """
-        with self._lock, self.lane:
-            layout = self._layouts.get(keys) or self._new_layout(keys)
-            row = layout.row.pack(step, *values, time_ns or 1)
-            segment = self._segment
-            if segment is None or segment.room() < len(row):
-                layout, segment = self._new_layout(keys), self._segment
-            assert segment is not None
-            if len(keys) > ROW_KEYS:
-                segment.append(WIDE_ROW, row, layout.number, len(keys))
-                return
-            segment.append_row(row, layout.number, len(keys))
-            if open_lane:
-                self.lane.open(segment, keys, layout.number)
+        layout = self._layouts.get(keys) or self._new_layout(keys)
+        row = layout.row.pack(step, *values, time_ns or 1)
+        segment = self._segment
+        if segment is None or segment.room() < len(row):
+            layout, segment = self._new_layout(keys), self._segment
+        assert segment is not None
+        if len(keys) > ROW_KEYS:
+            segment.append(WIDE_ROW, row, layout.number, len(keys))
+            return
+        segment.append_row(row, layout.number, len(keys))
+        if open_lane:
+            self.lane.open(segment, keys, layout.number)
 
+    @_alone
     def append(self, record: FrameRecord) -> None:
         """Adds any other record; one that is larger than a segment is refused with a `ValueError`."""
         payload = encode(record)
         if len(payload) > SEGMENT_BYTES // 2:
             raise ValueError(f"expected a record of at most {SEGMENT_BYTES // 2} bytes, got {len(payload)}")
-        with self._lock, self.lane:
-            segment = self._segment
-            if segment is None or segment.room() < len(payload):
-                segment = self._roll()
-            segment.append(RECORD, payload)
+        segment = self._segment
+        if segment is None or segment.room() < len(payload):
+            segment = self._roll()
+        segment.append(RECORD, payload)
 
+    @_alone
     def lane_is_used_up(self, rows: int) -> bool:
         """Counts one report that does not come by the lane; when no more may, lets `rows` of them and returns True."""
-        with self._lock, self.lane:
-            self.lane.rows_left -= 1
-            if self.lane.rows_left >= 0:
-                return False
-            self.lane.rows_left = rows
-            return True
+        self.lane.rows_left -= 1
+        if self.lane.rows_left >= 0:
+            return False
+        self.lane.rows_left = rows
+        return True
 
     # --- sender thread
 
+    @_alone
     def interrupt(self) -> None:
         """Has the next report go the other way, by `lane_is_used_up`."""
-        with self._lock, self.lane:
-            self.lane.rows_left = 0
+        self.lane.rows_left = 0
 
     def count_lost(self, points: int) -> None:
         """Adds points that were lost before they came here; the next frame says so."""
@@ -154,11 +174,11 @@ class Outbox:
                 return
         spare.remove()
 
+    @_alone
     def cut(self) -> int:
         """Makes a frame of what is not in one yet, if anything; returns the number of the newest frame."""
-        with self._lock, self.lane:
-            self._cut()
-            return self._last_frame
+        self._cut()
+        return self._last_frame
 
     def ack(self, n: int) -> None:
         """All frames up to `n` are safe elsewhere: forgets segments that hold nothing newer.
@@ -198,34 +218,34 @@ class Outbox:
                 continue  # dropped at the bound in between
             return _whole_frame(data, span) if names is None else _frame(data, 0, span, names)
 
+    @_alone
     def pending(self) -> tuple[int, int]:
         """Frames not acknowledged, what is not cut yet counted as one; and the points in them."""
-        with self._lock, self.lane:
-            spans = [span for segment in self._all() for span in segment.frames if span.n > self._acked]
-            has_tail = self._segment is not None and self._segment.end > self._segment.first_uncut
-            uncut = self._segment.points if self._segment is not None else 0
-            return len(spans) + has_tail, sum(span.points for span in spans) + uncut
+        spans = [span for segment in self._all() for span in segment.frames if span.n > self._acked]
+        has_tail = self._segment is not None and self._segment.end > self._segment.first_uncut
+        uncut = self._segment.points if self._segment is not None else 0
+        return len(spans) + has_tail, sum(span.points for span in spans) + uncut
 
+    @_alone
     def close(self) -> bool:
         """Cuts the tail and unmaps; True when everything was acknowledged and the segments are gone."""
-        with self._lock, self.lane:
-            self._cut()
-            if self._spare is not None:
-                self._spare.remove()
-                self._spare = None
-            if self._segment is not None:
-                self._segment.unmap()
-                self._closed.append(self._segment)
-                self._segment = None
-                self._forget_layouts()
-            left = [segment for segment in self._closed if segment.last_frame > self._acked]
-            if left:
-                if self._folder is not None and any(segment.path is None for segment in left):
-                    _logger.warning("what was reported while the spool had no room is lost")
-                return False
-            while self._closed:
-                self._closed.popleft().remove()
-            return True
+        self._cut()
+        if self._spare is not None:
+            self._spare.remove()
+            self._spare = None
+        if self._segment is not None:
+            self._segment.unmap()
+            self._closed.append(self._segment)
+            self._segment = None
+            self._forget_layouts()
+        left = [segment for segment in self._closed if segment.last_frame > self._acked]
+        if left:
+            if self._folder is not None and any(segment.path is None for segment in left):
+                _logger.warning("what was reported while the spool had no room is lost")
+            return False
+        while self._closed:
+            self._closed.popleft().remove()
+        return True
 
     # --- inside the lock
 
@@ -245,14 +265,15 @@ class Outbox:
         segment = self._segment
         if segment is None or segment.room() < len(names) + row.size + 64 or len(self._layouts) > 0xFFFE:
             segment = self._roll()
-        layout = self._layouts[keys] = _Layout(len(self._names), row)
-        self._names.append(keys)
+        layout = _Layout(len(self._names), row)
         segment.append(KEYS, names, layout.number)
+        self._names[layout.number] = keys
+        self._layouts[keys] = layout
         return layout
 
     def _forget_layouts(self) -> None:
         self._layouts.clear()
-        self._names = []  # a new one: the sender may still be reading frames by the old
+        self._names = {}  # a new one: the sender may still be reading frames by the old
         self.lane.leave()
 
     def _roll(self) -> Segment:
@@ -313,11 +334,11 @@ def _whole_frame(data: bytes, span: FrameSpan) -> Frame:
     """The wire record of one span in the bytes of its segment from the first on."""
     view = memoryview(data)
     items = items_of(view, HEADER.size, span.stop)
-    names = [_key_lists.decode(item.payload(view)) for item in items if item.kind == KEYS]
+    names = {item.layout: _key_lists.decode(item.payload(view)) for item in items if item.kind == KEYS}
     return _frame(data, span.start, span, names)
 
 
-def _frame(data: bytes, start: int, span: FrameSpan, names: Sequence[tuple[str, ...]]) -> Frame:
+def _frame(data: bytes, start: int, span: FrameSpan, names: Mapping[int, tuple[str, ...]]) -> Frame:
     """The wire record of the span whose bytes begin at `start`: rows of one layout become columns.
 
     Args:

@@ -176,9 +176,11 @@ class Run:
         except Exception:  # noqa: BLE001, S110 - other names, a number that is too large: see the other way
             pass
         finally:
-            if not written and at != end == lane.end:
-                lane.scrub(end, at)
-            lane.busy = False
+            try:
+                if not written and at != end == lane.end:
+                    lane.scrub(end, at)
+            finally:
+                lane.busy = False
         if not written:
             self._log_otherwise(metrics, step)
 

@@ -212,6 +212,8 @@ class Segment:
     def advance(self, end_word: int, num_values: int) -> int:
         """Takes note of rows of so many values that were written up to this word; returns how many they are."""
         rows = (8 * end_word - self.end) // (8 * (num_values + 3))
+        if rows <= 0:
+            return 0
         self.points += rows * num_values
         self.end = 8 * end_word
         return rows
