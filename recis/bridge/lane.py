@@ -2,7 +2,7 @@
 
 Owns the hand-over between the thread that has the lane and everybody else; must not know frames, folders or the server.
 The owner's side is `Run.log`, written out there: after a pause every object and every line of code that a call touches
-is fetched anew, and a lock, a packed struct or a function of its own here is felt (docs/decisions/0007).
+is fetched anew, and a lock, a packed struct or a function of its own here is felt (docs/decisions/0009).
 """
 
 import time
@@ -23,10 +23,10 @@ class Lane:
     until it has written `rows_left` of them: then it is to see what else there is to do.
 
     Everybody else has the outbox's lock and enters the lane as a context. Owner and others never wait for each other by
-    a lock. The owner sets `busy` before it looks at `limit`; the others set `limit` to zero
-    before they look at `busy`. So either the owner sees a closed lane, or the others see that a row is being written,
-    and wait for it. `busy` also turns away whoever interrupts the owner on its own thread: a signal handler, or a
-    finalizer that the garbage collector runs.
+    a lock. The owner sets `busy` before it looks at `limit`; the others set `limit` to zero before they look at `busy`.
+    So either the owner sees a closed lane, or the others see that a row is being written, and wait for it. `end` is the
+    owner's to read only after it has seen a limit. `busy` also turns away whoever interrupts the owner on its own
+    thread: a signal handler, or a finalizer that the garbage collector runs.
 
     Attributes:
         owner: identity of the thread that has the lane.
@@ -74,12 +74,22 @@ class Lane:
 
     # --- for the others
 
-    def open(self, segment: Segment, keys: tuple[str, ...], number: int) -> None:
-        """Gives the lane to the calling thread, for rows of `keys` from the end of `segment` on; the lane is held."""
+    def open(self, segment: Segment, keys: tuple[str, ...], number: int) -> "Lane":
+        """The calling thread's lane, for rows of `keys` from the end of `segment` on; this lane is held.
+
+        A lane has one owner for good. Another thread gets another lane, and this one stays closed: its owner may have
+        found itself to be the owner a moment ago, and must not be let into somebody else's.
+        """
         owner, width, head = get_ident(), len(keys), segment.row_head(number, len(keys))
+        lane = self
+        if self.owner not in (0, owner):
+            self.leave()
+            lane = Lane()
+            lane.rows_left = self.rows_left
         # Nothing is called from here on: an interruption finds all of it or nothing.
-        self.owner, self.keys, self.width, self.head = owner, keys, width, head
-        self.words, self.reals, self._segment = segment.words, segment.reals, segment
+        lane.owner, lane.keys, lane.width, lane.head = owner, keys, width, head
+        lane.words, lane.reals, lane._segment = segment.words, segment.reals, segment
+        return lane
 
     def leave(self) -> None:
         """Nobody has the lane any more: its segment is full or done. The lane is held."""
@@ -102,6 +112,10 @@ class Lane:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Lets the owner in again, as far as there is room."""
         segment = self._segment
         if segment is not None:
             end = segment.end // 8

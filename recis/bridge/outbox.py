@@ -121,7 +121,10 @@ class Outbox:
             return
         segment.append_row(row, layout.number, len(keys))
         if open_lane:
-            self.lane.open(segment, keys, layout.number)
+            lane = self.lane.open(segment, keys, layout.number)
+            if lane is not self.lane:
+                lane.release()
+                self.lane = lane
 
     @_alone
     def append(self, record: FrameRecord) -> None:

@@ -151,11 +151,12 @@ class Run:
         at = end = 0
         try:
             lane.busy = True
+            limit = lane.limit  # before `end`: with a limit nobody is at the lane, and nobody comes while it is busy
             at = end = lane.end
             # A dict of as many names that has all of ours has no other. Nothing but a dict: asking a defaultdict for a
             # name that is not there would put it there. No value but a float or an int is asked for its number: one on
             # a device would wait for the device.
-            if end < lane.limit and type(step) is int and type(metrics) is dict and len(metrics) == lane.width:
+            if end < limit and type(step) is int and type(metrics) is dict and len(metrics) == lane.width:
                 words = lane.words
                 reals = lane.reals
                 at += 1
@@ -400,6 +401,7 @@ class Run:
         keys = tuple(metrics)
         if keys in self._known_keys and _PLAIN.issuperset(map(type, metrics.values())):
             outbox.append_row(keys, metrics.values(), step, time.time_ns(), open_lane=True)
+            self._lane = outbox.lane  # perhaps another thread's by now, or a closed one: the next call sees that
         else:
             self._log_checked(outbox, metrics, step)
         self._step = step
