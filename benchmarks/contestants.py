@@ -14,7 +14,7 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -28,14 +28,15 @@ SETTLE_S = 1.0
 """Threads have started and connections stand before the first step, as in a training that goes on for hours."""
 
 
+Report = Callable[[dict[str, float], int], object]
+"""What a training calls at each step, with its metrics and its number: this is what is timed, and nothing around it."""
+
+
 class Contestant(Protocol):
-    """What is timed is `log` alone."""
+    """Opened once, closed once."""
 
-    def open(self, folder: Path) -> None:
-        """Starts a run that keeps everything below `folder`."""
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Reports one step."""
+    def open(self, folder: Path) -> Report:
+        """Starts a run that keeps everything below `folder`; where users call a function of the peer, this is it."""
 
     def close(self) -> None:
         """Ends the run; what is left goes out."""
@@ -44,28 +45,26 @@ class Contestant(Protocol):
 class Nothing:
     """The harness itself: what an empty call costs."""
 
-    def open(self, folder: Path) -> None:
-        pass
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        pass
+    def open(self, folder: Path) -> Report:
+        return lambda metrics, step: None
 
     def close(self) -> None:
         pass
 
 
 class Floor(Nothing):
-    """The least that survives a killed process: the packed numbers in a mapped file, nothing else."""
+    """The packed numbers in a mapped file, nothing else: no look at names or types, nobody else who writes."""
 
-    def open(self, folder: Path) -> None:
+    def open(self, folder: Path) -> Report:
         size = 128 << 20
         with (folder / "floor").open("w+b") as file:
             os.posix_fallocate(file.fileno(), 0, size)
             self._map = mmap.mmap(file.fileno(), size)
         self._row = struct.Struct("<qq10d")
         self._end = 0
+        return self.log
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+    def log(self, metrics: dict[str, float], step: int) -> None:
         self._row.pack_into(self._map, self._end, step, time.time_ns(), *metrics.values())
         self._end += self._row.size
 
@@ -73,13 +72,11 @@ class Floor(Nothing):
 class Monitor(Nothing):
     """This project: `run.log`; the server is the one in `RECIS_MONITOR_URL`."""
 
-    def open(self, folder: Path) -> None:
+    def open(self, folder: Path) -> Report:
         from recis import monitor
 
         self._run = monitor.init(spool_dir=str(folder / "spool"), mode="online")
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._run.log(metrics, step)
+        return self._run.log
 
     def close(self) -> None:
         self._run.finish(timeout_s=2.0)
@@ -88,14 +85,12 @@ class Monitor(Nothing):
 class MonitorHookStep(Nothing):
     """This project as a hook: `after_step` with the step's metrics, in a loop of one's own."""
 
-    def open(self, folder: Path) -> None:
+    def open(self, folder: Path) -> Report:
         from recis.hooks import MonitorHook
 
         self._hook = MonitorHook(spool_dir=str(folder / "spool"))
         self._hook.after_step(None, 0)  # opens the run
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._hook.after_step(metrics, step)
+        return self._hook.after_step
 
     def close(self) -> None:
         self._hook.end()
@@ -104,12 +99,13 @@ class MonitorHookStep(Nothing):
 class TensorBoard(Nothing):
     """`add_scalar` for each number."""
 
-    def open(self, folder: Path) -> None:
+    def open(self, folder: Path) -> Report:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(folder))
+        return self.log
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+    def log(self, metrics: dict[str, float], step: int) -> None:
         add = self._writer.add_scalar
         for key, value in metrics.items():
             add(key, value, step)
@@ -121,14 +117,12 @@ class TensorBoard(Nothing):
 class Wandb(Nothing):
     """`run.log` in offline mode."""
 
-    def open(self, folder: Path) -> None:
+    def open(self, folder: Path) -> Report:
         os.environ["WANDB_SILENT"] = "true"
         import wandb
 
         self._run = wandb.init(project="benchmark", mode="offline", dir=str(folder))
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._run.log(metrics, step=step)
+        return self._run.log
 
     def close(self) -> None:
         self._run.finish()
@@ -137,15 +131,13 @@ class Wandb(Nothing):
 class Trackio(Nothing):
     """`trackio.log`, kept locally."""
 
-    def open(self, folder: Path) -> None:
+    def open(self, folder: Path) -> Report:
         os.environ["TRACKIO_DIR"] = str(folder)
         import trackio
 
         self._trackio = trackio
         trackio.init(project="benchmark", name="run")
-
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._trackio.log(metrics)
+        return trackio.log
 
     def close(self) -> None:
         self._trackio.finish()
@@ -157,7 +149,7 @@ class Mlflow(Nothing):
     def __init__(self, *, synchronous: bool) -> None:
         self._synchronous = synchronous
 
-    def open(self, folder: Path) -> None:
+    def open(self, folder: Path) -> Report:
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
         import mlflow
 
@@ -165,8 +157,9 @@ class Mlflow(Nothing):
         mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
         mlflow.set_experiment("benchmark")
         mlflow.start_run()
+        return self.log
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+    def log(self, metrics: dict[str, float], step: int) -> None:
         self._mlflow.log_metrics(metrics, step=step, synchronous=self._synchronous)
 
     def close(self) -> None:
@@ -188,16 +181,16 @@ CONTESTANTS: dict[str, Callable[[], Contestant]] = {
 }
 
 
-def measure(contestant: Contestant, steps: int, pace_s: float) -> list[float]:
+def measure(report: Report, steps: int, pace_s: float) -> list[float]:
     """Microseconds of each call; the metrics are made outside of what is timed."""
     clock = time.perf_counter_ns
     cost = []
-    for step in range(-WARM_UP, steps):
+    for step in range(WARM_UP + steps):
         metrics = {key: step + place / 16 for place, key in enumerate(KEYS)}
         if pace_s:
             time.sleep(pace_s)
         start = clock()
-        contestant.log(step + WARM_UP, metrics)
+        report(metrics, step)
         cost.append(clock() - start)
     return [one / 1e3 for one in cost[WARM_UP:]]
 
@@ -206,10 +199,10 @@ def main() -> None:
     name, folder, steps, pace_ms = sys.argv[1:]
     logging.disable(logging.CRITICAL)
     contestant = CONTESTANTS[name]()
-    contestant.open(Path(folder))
+    report = contestant.open(Path(folder))
     time.sleep(SETTLE_S)
     gc.collect()
-    cost = measure(contestant, int(steps), float(pace_ms) / 1e3)
+    cost = measure(report, int(steps), float(pace_ms) / 1e3)
     contestant.close()
     print("RESULT " + json.dumps({"steps": len(cost), **spread(cost)}))
 

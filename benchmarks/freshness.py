@@ -39,12 +39,12 @@ START_S = 60.0
 def write_steadily(contestant: str, folder: Path, seconds: float) -> None:
     """The training process: `at` is when the call began, in Unix seconds."""
     one = CONTESTANTS[contestant]()
-    one.open(folder)
+    report = one.open(folder)
     time.sleep(2.0)
     start = time.monotonic()
     for step in range(int(seconds * STEPS_PER_S)):
         metrics = {f"metric_{number}": float(step) for number in range(9)}
-        one.log(step, {KEY: time.time(), **metrics})
+        report({KEY: time.time(), **metrics}, step)
         time.sleep(max(0.0, start + (step + 1) / STEPS_PER_S - time.monotonic()))
     time.sleep(2.0)  # only the regular flushes count, not the one at the end
     one.close()

@@ -30,16 +30,17 @@ class _Offer:
 
 
 class Controls:
-    """See the module; `send` puts a record on its way to the server."""
+    """See the module; `send` puts a record on its way to the server, `wake` is called when a command begins to wait."""
 
-    def __init__(self, send: Callable[[FrameRecord], None]) -> None:
+    def __init__(self, send: Callable[[FrameRecord], None], wake: Callable[[], None]) -> None:
         self._send = send
+        self._wake = wake
         self._offers: dict[str, _Offer] = {}
         self._lock = threading.Lock()
         self._waiting: list[Command] = []
         self._known: deque[str] = deque(maxlen=4 * MAX_WAITING)
         self.waiting = False
-        """Whether a command waits: one attribute to look at per step."""
+        """Whether a command waits."""
 
     def declare(self, declare: Declare, on_change: Callable[[Any], object]) -> None:
         """Offers a control; `on_change` gets each new value on the training thread, and refuses it by raising."""
@@ -61,6 +62,7 @@ class Controls:
             self._known.append(command.id)
             self._waiting.append(command)
             self.waiting = True
+        self._wake()
         return True
 
     def apply_due(self, step: int) -> None:

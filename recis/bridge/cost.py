@@ -1,15 +1,17 @@
 """What the monitor itself costs: time on the training thread, bytes sent, values waiting and lost.
 
-Owns the measurement and the names of its series; must not know who is measured. `add` runs on the training thread,
-`report` on the sender's: the race between them can at worst leave one sample out.
+Owns the measurement and the names of its series; must not know who is measured. One call in `SAMPLE_EVERY` is measured,
+whatever way it takes: measuring each would be a good part of what there is to measure. `add` runs on the training
+thread, `report` on the sender's: the race between them can at worst leave one sample out.
 """
 
 import time
 from array import array
 
-__all__ = ["COST_KEYS", "REPORT_S", "MonitorCost"]
+__all__ = ["COST_KEYS", "REPORT_S", "SAMPLE_EVERY", "MonitorCost"]
 
 REPORT_S = 5.0
+SAMPLE_EVERY = 16
 RING = 1024
 
 COST_KEYS = (
@@ -20,11 +22,11 @@ COST_KEYS = (
     "monitor/bytes_per_s",
     "monitor/dropped",
 )
-"""In µs a step (of the newest steps), as a share of the wall time, values waiting, bytes a second, values lost."""
+"""In µs a step (of the newest samples), as a share of the wall time, values waiting, bytes a second, values lost."""
 
 
 class MonitorCost:
-    """Samples of the newest `RING` steps, and sums since the last report."""
+    """The newest `RING` samples, and sums since the last report."""
 
     def __init__(self) -> None:
         self._ring = array("q", bytes(8 * RING))
@@ -34,14 +36,14 @@ class MonitorCost:
         self._bytes_reported = 0
 
     def add(self, cost_ns: int) -> None:
-        """One step spent so long in the monitor."""
+        """One step spent so long in the monitor, and stands for `SAMPLE_EVERY`."""
         count = self._count
         self._ring[count & (RING - 1)] = cost_ns
         self._count = count + 1
         self._total_ns += cost_ns
 
     def report(self, *, queue_depth: int, bytes_sent: int, dropped: int) -> list[float] | None:
-        """Values for `COST_KEYS`, at most every `REPORT_S` and only when there were steps; else None."""
+        """Values for `COST_KEYS`, at most every `REPORT_S` and only when there were samples; else None."""
         now = time.perf_counter_ns()
         then, count, total = self._reported
         elapsed_s = (now - then) / 1e9
@@ -49,7 +51,7 @@ class MonitorCost:
         if elapsed_s < REPORT_S or not fresh:
             return None
         samples = sorted(self._ring[: min(self._count, RING)])
-        share = (self._total_ns - total) / 1e9 / elapsed_s
+        share = (self._total_ns - total) * SAMPLE_EVERY / 1e9 / elapsed_s
         rate = (bytes_sent - self._bytes_reported) / elapsed_s
         self._reported = (now, self._count, self._total_ns)
         self._bytes_reported = bytes_sent

@@ -1,25 +1,26 @@
 """What the training process said and the server has not acknowledged: rows and records in segments, cut into frames.
 
 Owns the order of records, the numbering of frames, the bound and its loss policy (oldest segment first, counted); must
-not know sockets, threads or time. `append_row` is the hot path: it runs on the training thread, makes no system call
-and converts nothing. All methods may be called from any thread.
+not know sockets, threads or time. Rows that are like the one before come in by the `lane`, without a lock; whoever
+writes otherwise takes the lock and holds the lane. All methods may be called from any thread.
 """
 
+import functools
 import logging
 import struct
 import threading
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
-from zlib import crc32
+from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
 import numpy as np
 
-from recis.bridge.spool import CUT_BYTES, HEADER, KEYS, RECORD, RECORD_HEADER, ROW, FrameSpan, Segment, runs_of
+from recis.bridge.lane import INTERRUPTION, Lane
+from recis.bridge.segment import HEADER, KEYS, RECORD, ROW, ROW_KEYS, WIDE_ROW, FrameSpan, Segment, items_of
 from recis.wire.codec import encode
 from recis.wire.messages import Frame, FrameRecord, Points
 
@@ -32,7 +33,8 @@ MEMORY_SEGMENTS = 16
 MAX_ROW_KEYS = 2048
 """Most values in one row; keys of 512 characters still fit a segment."""
 
-_KEYS_HEAD = struct.Struct("<BxHI")
+P = ParamSpec("P")
+T = TypeVar("T")
 _records = msgspec.msgpack.Decoder(FrameRecord)
 _key_lists = msgspec.msgpack.Decoder(tuple[str, ...])
 _encoder = msgspec.msgpack.Encoder()
@@ -42,9 +44,21 @@ _logger = logging.getLogger(__name__)
 @dataclass(slots=True)
 class _Layout:
     number: int
-    size: int
-    num_values: int
-    pack_into: Any  # the bound method of a struct.Struct: the hot path has no attribute look-up to spare
+    row: struct.Struct  # step, values, time
+
+
+def _alone(method: Callable[Concatenate["Outbox", P], T]) -> Callable[Concatenate["Outbox", P], T]:
+    """For a method that writes, or counts what was written: nobody else does meanwhile, and the lane is held."""
+
+    @functools.wraps(method)
+    def call(outbox: "Outbox", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with outbox._lock:  # noqa: SLF001 - of the same class
+            if outbox._writing.locked():  # noqa: SLF001 - by this very thread, whom the caller has interrupted
+                raise RuntimeError(INTERRUPTION)
+            with outbox._writing, outbox.lane:  # noqa: SLF001
+                return method(outbox, *args, **kwargs)
+
+    return call
 
 
 class Outbox:
@@ -59,9 +73,11 @@ class Outbox:
     def __init__(self, folder: Path | None, max_bytes: int = 1 << 30, segments: Sequence[Segment] = ()) -> None:
         self._folder = folder
         self._max_segments = max(2, max_bytes // SEGMENT_BYTES)
-        self._lock = threading.Lock()
+        # Two locks, so that a report from a signal handler in the middle of another one is refused and not a deadlock.
+        self._lock = threading.RLock()
+        self._writing = threading.Lock()
         self._layouts: dict[tuple[str, ...], _Layout] = {}
-        self._names: list[tuple[str, ...]] = []  # of the layouts, by number
+        self._names: dict[int, tuple[str, ...]] = {}  # of the layouts, by number
         self._closed: deque[Segment] = deque(segments)  # bounded by _max_segments in _roll
         self._segment: Segment | None = None
         self._spare: Segment | None = None
@@ -71,44 +87,71 @@ class Outbox:
         self._full = False
         self._last_frame = max((segment.last_frame for segment in segments), default=0)
         self._acked = 0
-        self._uncut_points = 0
+        self.lane = Lane()
         self.dropped = max((span.dropped for segment in segments for span in segment.frames), default=0)
         """Points lost to the bound so far."""
         self._cut_recovered_tails()
 
     # --- training thread
 
-    def append_row(self, keys: tuple[str, ...], values: Collection[float], step: int, time_ns: int) -> None:
+    @_alone
+    def append_row(
+        self, keys: tuple[str, ...], values: Collection[float], step: int, time_ns: int, *, open_lane: bool = False
+    ) -> None:
         """Adds one report of `len(keys)` values.
+
+        Args:
+            keys: the names, at least one.
+            values: as many.
+            step: the training step.
+            time_ns: Unix nanoseconds.
+            open_lane: the calling thread is going to report these names again, by its lane.
 
         Raises:
             struct.error, TypeError, OverflowError: a value or the step is no number that fits; nothing is added.
         """
-        with self._lock:
-            layout = self._layouts.get(keys)
-            segment = self._segment
-            if layout is None or segment is None or segment.end + layout.size > segment.size:
-                layout, segment = self._make_room(keys)
-            view, end = segment.view, segment.end
-            start = end + 8
-            stop = end + layout.size - CUT_BYTES
-            layout.pack_into(view, start, ROW, layout.number, step, time_ns, *values)
-            RECORD_HEADER.pack_into(view, end, stop - start, crc32(view[start:stop]))  # type: ignore[arg-type, index]
-            segment.end = stop
-            self._uncut_points += layout.num_values
+        layout = self._layouts.get(keys) or self._new_layout(keys)
+        row = layout.row.pack(step, *values, time_ns or 1)
+        segment = self._segment
+        if segment is None or segment.room() < len(row):
+            layout, segment = self._new_layout(keys), self._segment
+        assert segment is not None
+        if len(keys) > ROW_KEYS:
+            segment.append(WIDE_ROW, row, layout.number, len(keys))
+            return
+        segment.append_row(row, layout.number, len(keys))
+        if open_lane:
+            lane = self.lane.open(segment, keys, layout.number)
+            if lane is not self.lane:
+                lane.release()
+                self.lane = lane
 
+    @_alone
     def append(self, record: FrameRecord) -> None:
         """Adds any other record; one that is larger than a segment is refused with a `ValueError`."""
-        payload = bytes((RECORD,)) + encode(record)
+        payload = encode(record)
         if len(payload) > SEGMENT_BYTES // 2:
             raise ValueError(f"expected a record of at most {SEGMENT_BYTES // 2} bytes, got {len(payload)}")
-        with self._lock:
-            segment = self._segment
-            if segment is None or segment.room() < len(payload):
-                segment = self._roll()
-            segment.append(payload)
+        segment = self._segment
+        if segment is None or segment.room() < len(payload):
+            segment = self._roll()
+        segment.append(RECORD, payload)
+
+    @_alone
+    def lane_is_used_up(self, rows: int) -> bool:
+        """Counts one report that does not come by the lane; when no more may, lets `rows` of them and returns True."""
+        self.lane.rows_left -= 1
+        if self.lane.rows_left >= 0:
+            return False
+        self.lane.rows_left = rows
+        return True
 
     # --- sender thread
+
+    @_alone
+    def interrupt(self) -> None:
+        """Has the next report go the other way, by `lane_is_used_up`."""
+        self.lane.rows_left = 0
 
     def count_lost(self, points: int) -> None:
         """Adds points that were lost before they came here; the next frame says so."""
@@ -116,8 +159,10 @@ class Outbox:
             self.dropped += points
 
     def prepare(self) -> None:
-        """Allocates the next segment ahead, so that the training thread need not."""
+        """Allocates the next segment and the next pages ahead, so that the training thread need not."""
         with self._lock:
+            if self._segment is not None:
+                self._segment.prefault()
             if self._spare is not None or self._segment is None:
                 return
             number = next(self._numbers)
@@ -132,11 +177,11 @@ class Outbox:
                 return
         spare.remove()
 
+    @_alone
     def cut(self) -> int:
         """Makes a frame of what is not in one yet, if anything; returns the number of the newest frame."""
-        with self._lock:
-            self._cut()
-            return self._last_frame
+        self._cut()
+        return self._last_frame
 
     def ack(self, n: int) -> None:
         """All frames up to `n` are safe elsewhere: forgets segments that hold nothing newer.
@@ -176,33 +221,34 @@ class Outbox:
                 continue  # dropped at the bound in between
             return _whole_frame(data, span) if names is None else _frame(data, 0, span, names)
 
+    @_alone
     def pending(self) -> tuple[int, int]:
         """Frames not acknowledged, what is not cut yet counted as one; and the points in them."""
-        with self._lock:
-            spans = [span for segment in self._all() for span in segment.frames if span.n > self._acked]
-            has_tail = self._segment is not None and self._segment.end > self._segment.first_uncut
-            return len(spans) + has_tail, sum(span.points for span in spans) + self._uncut_points
+        spans = [span for segment in self._all() for span in segment.frames if span.n > self._acked]
+        has_tail = self._segment is not None and self._segment.end > self._segment.first_uncut
+        uncut = self._segment.points if self._segment is not None else 0
+        return len(spans) + has_tail, sum(span.points for span in spans) + uncut
 
+    @_alone
     def close(self) -> bool:
         """Cuts the tail and unmaps; True when everything was acknowledged and the segments are gone."""
-        with self._lock:
-            self._cut()
-            if self._spare is not None:
-                self._spare.remove()
-                self._spare = None
-            if self._segment is not None:
-                self._segment.unmap()
-                self._closed.append(self._segment)
-                self._segment = None
-                self._forget_layouts()
-            left = [segment for segment in self._closed if segment.last_frame > self._acked]
-            if left:
-                if self._folder is not None and any(segment.path is None for segment in left):
-                    _logger.warning("what was reported while the spool had no room is lost")
-                return False
-            while self._closed:
-                self._closed.popleft().remove()
-            return True
+        self._cut()
+        if self._spare is not None:
+            self._spare.remove()
+            self._spare = None
+        if self._segment is not None:
+            self._segment.unmap()
+            self._closed.append(self._segment)
+            self._segment = None
+            self._forget_layouts()
+        left = [segment for segment in self._closed if segment.last_frame > self._acked]
+        if left:
+            if self._folder is not None and any(segment.path is None for segment in left):
+                _logger.warning("what was reported while the spool had no room is lost")
+            return False
+        while self._closed:
+            self._closed.popleft().remove()
+        return True
 
     # --- inside the lock
 
@@ -215,25 +261,23 @@ class Outbox:
                 return segment, next(span for span in segment.frames if span.n > after)
         return None
 
-    def _make_room(self, keys: tuple[str, ...]) -> tuple[_Layout, Segment]:
-        """A layout for `keys` in a segment with room for one row of it."""
+    def _new_layout(self, keys: tuple[str, ...]) -> _Layout:
+        """A layout for `keys`, its names written in a segment with room for one row of it."""
         names = _encoder.encode(keys)
-        row = struct.Struct(f"<BxHqq{len(keys)}d")
-        needed = row.size + _KEYS_HEAD.size + len(names) + 2 * RECORD_HEADER.size
+        row = struct.Struct(f"=q{len(keys)}dq")
         segment = self._segment
-        if segment is None or segment.room() < needed or len(self._layouts) > 0xFFFE:
+        if segment is None or segment.room() < len(names) + row.size + 64 or len(self._layouts) > 0xFFFE:
             segment = self._roll()
-        number = len(self._layouts)
-        # The size includes the record's header and the place kept for the cut: one comparison on the hot path.
-        layout = _Layout(number, row.size + RECORD_HEADER.size + CUT_BYTES, len(keys), row.pack_into)
-        segment.append(_KEYS_HEAD.pack(KEYS, number, len(keys)) + names)
+        layout = _Layout(len(self._names), row)
+        segment.append(KEYS, names, layout.number)
+        self._names[layout.number] = keys
         self._layouts[keys] = layout
-        self._names.append(keys)
-        return layout, segment
+        return layout
 
     def _forget_layouts(self) -> None:
         self._layouts.clear()
-        self._names = []  # a new one: the sender may still be reading frames by the old
+        self._names = {}  # a new one: the sender may still be reading frames by the old
+        self.lane.leave()
 
     def _roll(self) -> Segment:
         """Starts the next segment; at the bound the oldest goes first."""
@@ -279,35 +323,25 @@ class Outbox:
         segment = self._segment
         if segment is not None and segment.end > segment.first_uncut:
             self._last_frame = max(self._last_frame, self._acked) + 1
-            segment.cut(self._last_frame, self._uncut_points, self.dropped)
-            self._uncut_points = 0
+            segment.cut(self._last_frame, self.dropped)
 
     def _cut_recovered_tails(self) -> None:
         """Records after the last cut were never sent: they become one more frame of their segment."""
         for segment in self._closed:
             if segment.end > segment.first_uncut:
                 self._last_frame += 1
-                points = sum(
-                    len(item.keys) * len(item.steps) // 8 for item in _tail(segment) if isinstance(item, Points)
-                )
-                segment.cut_recovered(self._last_frame, points, self.dropped)
-
-
-def _tail(segment: Segment) -> tuple[FrameRecord, ...]:
-    stop = segment.end
-    return _whole_frame(segment.read(0, stop), FrameSpan(1, segment.first_uncut, stop, 0, 0)).records
+                segment.cut(self._last_frame, self.dropped)
 
 
 def _whole_frame(data: bytes, span: FrameSpan) -> Frame:
     """The wire record of one span in the bytes of its segment from the first on."""
-    names: list[tuple[str, ...]] = []
-    for payload, _ in runs_of(memoryview(data), HEADER.size, span.stop):
-        if payload[0] == KEYS:
-            names.append(_key_lists.decode(payload[_KEYS_HEAD.size :]))
+    view = memoryview(data)
+    items = items_of(view, HEADER.size, span.stop)
+    names = {item.layout: _key_lists.decode(item.payload(view)) for item in items if item.kind == KEYS}
     return _frame(data, span.start, span, names)
 
 
-def _frame(data: bytes, start: int, span: FrameSpan, names: Sequence[tuple[str, ...]]) -> Frame:
+def _frame(data: bytes, start: int, span: FrameSpan, names: Mapping[int, tuple[str, ...]]) -> Frame:
     """The wire record of the span whose bytes begin at `start`: rows of one layout become columns.
 
     Args:
@@ -318,21 +352,25 @@ def _frame(data: bytes, start: int, span: FrameSpan, names: Sequence[tuple[str, 
     """
     rows: dict[int, list[memoryview]] = {}
     records: list[FrameRecord] = []
-    for payload, block in runs_of(memoryview(data), start, len(data)):
-        if payload[0] == ROW:
-            rows.setdefault(int.from_bytes(payload[2:4], "little"), []).append(block)
-        elif payload[0] == RECORD:
-            records.append(_records.decode(payload[1:]))
+    view = memoryview(data)
+    for item in items_of(view, start, len(data)):
+        if item.kind in (ROW, WIDE_ROW):
+            rows.setdefault(item.layout, []).append(view[item.start : item.stop])
+        elif item.kind == RECORD:
+            records.append(_records.decode(item.payload(view)))
     points = [_points(names[number], b"".join(group)) for number, group in rows.items()]
     return Frame(n=span.n, records=(*points, *records), dropped=span.dropped)
 
 
 def _points(keys: tuple[str, ...], rows: bytes) -> Points:
-    dtype = np.dtype([("head", "V12"), ("step", "<i8"), ("time", "<i8"), ("values", "<f8", (len(keys),))])
-    table = np.frombuffer(rows, dtype)
+    """Rows of one layout as columns: a row ends with step, values and time, whatever is before them."""
+    num_values = len(keys)
+    width = num_values + (4 if num_values > ROW_KEYS else 3)
+    words = np.frombuffer(rows, np.int64).reshape(-1, width)
+    values = words[:, -1 - num_values : -1].view(np.float64)
     return Points(
         keys=keys,
-        steps=table["step"].tobytes(),
-        times=table["time"].tobytes(),
-        values=np.ascontiguousarray(table["values"].T).tobytes(),
+        steps=words[:, -2 - num_values].astype("<i8").tobytes(),
+        times=words[:, -1].astype("<i8").tobytes(),
+        values=values.T.astype("<f8", order="C").tobytes(),
     )

@@ -10,16 +10,19 @@ import logging
 import os
 import threading
 import time
+from _thread import get_ident
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from time import time_ns
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self
 
 from recis.bridge import lifecycle
 from recis.bridge.client import Sender
 from recis.bridge.controls import Controls
-from recis.bridge.cost import COST_KEYS, MonitorCost
+from recis.bridge.cost import COST_KEYS, SAMPLE_EVERY, MonitorCost
 from recis.bridge.identity import Identity
+from recis.bridge.lane import Lane
 from recis.bridge.outbox import MAX_ROW_KEYS, Outbox
 from recis.bridge.scalars import DeferredRows
 from recis.bridge.traces import TraceFileJob, TraceUploads
@@ -40,6 +43,7 @@ __all__ = ["Parts", "Run"]
 
 P = ParamSpec("P")
 _PLAIN: frozenset[type] = frozenset({float, int})
+_ENDLESS = 1 << 60
 _MAX_KNOWN_KEYS = 4096
 _MAX_WARNINGS = 100
 _INT64 = range(-(1 << 63), 1 << 63)
@@ -80,6 +84,7 @@ class Run:
         refused: how many values were not taken because of their name, type or step.
         failures: how many calls met an error of the monitor's own; each is logged.
         cost: what the monitor costs the training thread; becomes the series `monitor/…`.
+        measures_log: whether `log` adds to `cost`; off where the caller measures the whole step.
     """
 
     def __init__(self, identity: Identity, url: str | None) -> None:
@@ -89,10 +94,12 @@ class Run:
         self.failures = 0
         self._identity = identity
         self._parts: Parts | None = None
-        self._outbox: Outbox | None = None  # the same as in _parts: the hot path has no look-up to spare
+        self._outbox: Outbox | None = None  # the same as in _parts while reports are taken
+        self._lane = Lane()  # closed; of an open run the outbox's
         self._close: Callable[[bool], None] = lambda _: None
         self.cost = MonitorCost()
-        self._controls = Controls(self._append)
+        self.measures_log = True
+        self._controls = Controls(self._append, self._interrupt)
         self._finishing = threading.Lock()
         self._finished = False
         self._step = -1
@@ -103,6 +110,7 @@ class Run:
         """Opens the run; `close` is called once at its end, with whether everything was acknowledged."""
         self._parts = parts
         self._outbox = parts.outbox
+        self._lane = parts.outbox.lane
         self._close = close
         lifecycle.opened(self)
         self._append(Status(state="running", time_ns=time.time_ns()))
@@ -132,32 +140,50 @@ class Run:
                 flattened into them. Values on a device are copied later, without waiting for it.
             step: the training step; the one after the last call's when None.
         """
-        if self._outbox is None:
-            self._log_late()
+        # The hot path. One frame, few objects, no lock; see `Lane` for the protocol and `segment` for the layout.
+        if step is None:
+            step = self._step + 1
+        lane = self._lane
+        if lane.busy or lane.owner != get_ident():
+            self._log_otherwise(metrics, step)
             return
-        start = time.perf_counter_ns()
-        self.record(metrics, step)
-        self.cost.add(time.perf_counter_ns() - start)
-
-    def record(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """As `log`, for callers that measure the cost of the whole step themselves."""
-        outbox = self._outbox
-        if outbox is None:
-            self._log_late()
-            return
+        written = False
+        at = end = 0
         try:
-            if type(step) is not int:
-                step = self._step + 1 if step is None else _as_step(step)
-            keys = tuple(metrics)
-            if keys in self._known_keys and _PLAIN.issuperset(map(type, metrics.values())):
-                outbox.append_row(keys, metrics.values(), step, time.time_ns())
-            else:
-                self._log_checked(metrics, step)
-            self._step = step
-            if self._controls.waiting:
-                self._controls.apply_due(step)
-        except Exception as error:  # noqa: BLE001 - border: nothing that is logged stops a training
-            self._refuse("log", f"{type(error).__name__}: {error}")
+            lane.busy = True
+            limit = lane.limit  # before `end`: with a limit nobody is at the lane, and nobody comes while it is busy
+            at = end = lane.end
+            # A dict of as many names that has all of ours has no other. Nothing but a dict: asking a defaultdict for a
+            # name that is not there would put it there. No value but a float or an int is asked for its number: one on
+            # a device would wait for the device.
+            if end < limit and type(step) is int and type(metrics) is dict and len(metrics) == lane.width:
+                words = lane.words
+                reals = lane.reals
+                at += 1
+                words[at] = step
+                at += 1
+                for key in lane.keys:
+                    value = metrics[key]
+                    if type(value) is not float and type(value) is not int:
+                        break
+                    reals[at] = value
+                    at += 1
+                else:
+                    words[at] = time_ns()
+                    words[end] = lane.head  # last: now it is there, also if the process is killed
+                    lane.end = at + 1
+                    self._step = step
+                    written = True
+        except Exception:  # noqa: BLE001, S110 - other names, a number that is too large: see the other way
+            pass
+        finally:
+            try:
+                if not written and at != end == lane.end:
+                    lane.scrub(end, at)
+            finally:
+                lane.busy = False
+        if not written:
+            self._log_otherwise(metrics, step)
 
     @_guarded
     def step_boundary(self, step: int) -> None:
@@ -263,7 +289,7 @@ class Run:
     def filter_pass(self, report: Pass) -> None:
         """Reports one filter pass over one table, as a record and as the series `table/{name}/…`."""
         self._append(report)
-        self.record(
+        self.log(
             {
                 f"table/{report.table}/rows": report.rows_after,
                 f"table/{report.table}/admitted": report.admitted,
@@ -296,7 +322,7 @@ class Run:
             parts.deferred.resolve(parts.outbox, wait=True)
             state: Literal["finished", "failed"] = "failed" if error else "finished"
             self._append(Status(state=state, time_ns=time.time_ns(), message=(error or "")[:MAX_TEXT_CHARS]))
-            self._outbox = None
+            self._shut()
             done = parts.sender.close(timeout_s)
             self._close(done)
             return done
@@ -304,7 +330,7 @@ class Run:
             self._count_failure("finish")
             return False
         finally:
-            self._outbox = None
+            self._shut()
             lifecycle.closed(self)
 
     @property
@@ -335,18 +361,55 @@ class Run:
         if values is not None and self._step >= 0:
             parts.outbox.append_row(COST_KEYS, values, self._step, time.time_ns())
 
+    def _interrupt(self) -> None:
+        outbox = self._outbox
+        if outbox is not None:
+            outbox.interrupt()
+
     def _append(self, record: FrameRecord) -> None:
         outbox = self._outbox
         if outbox is not None:
             outbox.append(record)
 
-    def _log_checked(self, metrics: Mapping[str, Any], step: int) -> None:
-        """The slow path: names or types seen for the first time, device values, nested dicts, bad input."""
-        assert self._outbox is not None
-        assert self._parts is not None
-        now = time.time_ns()
+    def _log_otherwise(self, metrics: Mapping[str, Any], step: Any) -> None:
+        """Every call that the lane does not take: one in `SAMPLE_EVERY`, which is measured; after a command has come;
+        for other names or from another thread than the call before, with other values than numbers, without room."""
+        outbox = self._outbox
+        if outbox is None:
+            self._log_late()
+            return
+        try:
+            if not outbox.lane_is_used_up(SAMPLE_EVERY if self.measures_log else _ENDLESS):
+                self._log_slowly(outbox, metrics, step)
+            else:
+                start = time.perf_counter_ns()
+                self.log(metrics, step)
+                if self.measures_log:
+                    self.cost.add(time.perf_counter_ns() - start)
+            if self._controls.waiting:
+                self._controls.apply_due(self._step)
+            if self._controls.waiting:
+                outbox.interrupt()  # something is due at a later step
+        except Exception as error:  # noqa: BLE001 - border: nothing that is logged stops a training
+            self._refuse("log", f"{type(error).__name__}: {error}")
+
+    def _log_slowly(self, outbox: Outbox, metrics: Mapping[str, Any], step: Any) -> None:
+        if type(step) is not int:
+            step = _as_step(step)
         if step not in _INT64:
             raise ValueError(f"expected a step that fits 64 bits, got {step}")
+        keys = tuple(metrics)
+        if keys in self._known_keys and _PLAIN.issuperset(map(type, metrics.values())):
+            outbox.append_row(keys, metrics.values(), step, time.time_ns(), open_lane=True)
+            self._lane = outbox.lane  # perhaps another thread's by now, or a closed one: the next call sees that
+        else:
+            self._log_checked(outbox, metrics, step)
+        self._step = step
+
+    def _log_checked(self, outbox: Outbox, metrics: Mapping[str, Any], step: int) -> None:
+        """Names or types seen for the first time, device values, nested dicts, bad input."""
+        assert self._parts is not None
+        now = time.time_ns()
         plain: dict[str, float] = {}
         device: dict[str, Any] = {}
         for key, value in _flatten("", metrics):
@@ -361,11 +424,11 @@ class Run:
             else:
                 device[name] = kept
         names = list(plain)
-        if names == list(metrics) and len(names) <= MAX_ROW_KEYS and len(self._known_keys) < _MAX_KNOWN_KEYS:
+        if names and names == list(metrics) and len(names) <= MAX_ROW_KEYS and len(self._known_keys) < _MAX_KNOWN_KEYS:
             self._known_keys.add(tuple(names))
         for start in range(0, len(names), MAX_ROW_KEYS):
             part = tuple(names[start : start + MAX_ROW_KEYS])
-            self._outbox.append_row(part, [plain[name] for name in part], step, now)
+            outbox.append_row(part, [plain[name] for name in part], step, now)
         if device:
             self._parts.deferred.offer(tuple(device), list(device.values()), step, now)
 
@@ -400,9 +463,13 @@ class Run:
 
     def disown(self) -> None:
         """In a forked child: the outbox is shared memory and the thread is the parent's, so neither is touched."""
-        self._outbox = None
+        self._shut()
         self._parts = None
         self._finished = True
+
+    def _shut(self) -> None:
+        self._outbox = None
+        self._lane = Lane()  # not closed where it is: in a forked child its segment is the parent's memory
 
 
 def _as_step(step: Any) -> int:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import recis.monitor
+from recis.bridge.cost import SAMPLE_EVERY
 from recis.bridge.lifecycle import describe
 from recis.bridge.run import Run
 from recis.hooks.cadence import Cadence
@@ -100,6 +101,7 @@ class MonitorHook(Hook):
         self._reader: MetricsReader | None = None
         self._held: dict[str, Any] = {}
         self._last_step = 0
+        self._steps = -2  # counts to the next one that is measured, first the second
         self._filter: HashTableFilterHook | None = None
         self._logger: LoggerHook | None = None
         self._profiler: ProfilerHook | None = None
@@ -129,22 +131,24 @@ class MonitorHook(Hook):
             self._open()
         if self.run is None or not self.run.is_open:
             return
-        start = time.perf_counter_ns()
+        self._steps += 1
+        start = 0 if self._steps % SAMPLE_EVERY else time.perf_counter_ns()
         step = self._last_step = int(global_step)
         assert self._reader is not None
-        fresh = self._reader.take()
+        fresh: Mapping[str, Any] = self._reader.take()
         if metrics:
-            fresh = {**metrics, **fresh}
+            fresh = {**metrics, **fresh} if fresh else metrics
         if self._held:
             fresh = {**self._held, **fresh}
         if self._cadence.due(step):
             self._held = {}
             if fresh:
-                self.run.record(fresh, step)
+                self.run.log(fresh, step)
         else:
-            self._held = fresh
+            self._held = dict(fresh)
         self._after_boundary(self.run, step)
-        self.run.cost.add(time.perf_counter_ns() - start)
+        if start:
+            self.run.cost.add(time.perf_counter_ns() - start)
 
     def after_evaluate(self, trainer: _Trainer) -> None:  # noqa: D102 - as in Hook
         if self.run is not None and self._reader is not None and (fresh := self._reader.take()):
@@ -174,6 +178,7 @@ class MonitorHook(Hook):
             self._reader = current_registry().reader()
         try:
             self.run = recis.monitor.init(**self._options)
+            self.run.measures_log = False  # after_step measures the whole step
             for hook in self._watched:
                 self._connect(hook)
             self._offer_captures()

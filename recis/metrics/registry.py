@@ -81,6 +81,8 @@ class MetricsRegistry:
 
     def since(self, tick: int) -> tuple[int, dict[str, Value]]:
         """Return the present tick and what was set after `tick`, oldest first; costs as much as there is new."""
+        if tick == self._tick:  # nothing new, as at most steps of a loop that hands its metrics over directly
+            return tick, {}
         with self._lock:
             fresh: list[tuple[str, Value]] = []
             for name in reversed(self._entries):

@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 
 from recis.bridge import cost as module
-from recis.bridge.cost import COST_KEYS, MonitorCost
+from recis.bridge.cost import COST_KEYS, SAMPLE_EVERY, MonitorCost
 from recis.monitor import Run
 from tests.recis.bridge.conftest import Spooled
 
@@ -32,7 +32,7 @@ def test_percentiles_share_and_rate_are_of_the_window(clock: Callable[[float], N
     assert dict(zip(COST_KEYS, values, strict=True)) == {
         "monitor/step_cost_us_p50": 51.0,
         "monitor/step_cost_us_p99": 100.0,
-        "monitor/time_share": pytest.approx(5_050_000 / 10e9),
+        "monitor/time_share": pytest.approx(SAMPLE_EVERY * 5_050_000 / 10e9),
         "monitor/queue_depth": 7.0,
         "monitor/bytes_per_s": 500.0,
         "monitor/dropped": 3.0,
@@ -41,7 +41,7 @@ def test_percentiles_share_and_rate_are_of_the_window(clock: Callable[[float], N
     clock(10.0)
     again = cost.report(queue_depth=0, bytes_sent=5000, dropped=3)
     assert again is not None
-    assert again[2] == pytest.approx(2000 / 10e9)
+    assert again[2] == pytest.approx(SAMPLE_EVERY * 2000 / 10e9)
     assert again[4] == 0.0
 
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from recis.bridge import outbox as module
 from recis.bridge.outbox import Outbox
-from recis.bridge.spool import SpoolFolder, runs_of
+from recis.bridge.segment import Item, items_of
+from recis.bridge.spool import SpoolFolder
 from recis.wire.codec import decode_client, encode, points_columns
 from recis.wire.messages import Event, Frame, Line, Points
 
@@ -302,13 +303,13 @@ def test_a_frame_costs_what_is_in_it_however_many_are_before_it(
     outbox = Outbox(tmp_path)
     looked_at = 0
 
-    def counting(data: memoryview, start: int, stop: int) -> Iterator[tuple[memoryview, memoryview]]:
+    def counting(data: memoryview, start: int, stop: int) -> Iterator[Item]:
         nonlocal looked_at
-        for item in runs_of(data, start, stop):
+        for item in items_of(data, start, stop):
             looked_at += 1
             yield item
 
-    monkeypatch.setattr(module, "runs_of", counting)
+    monkeypatch.setattr(module, "items_of", counting)
     for step in range(500):
         outbox.append_row(("a", "b"), (step, -step), step, 0)
         frame = outbox.frame(outbox.cut() - 1)
@@ -324,7 +325,7 @@ def test_rows_of_mixed_layouts_come_back_in_their_order(tmp_path: Path) -> None:
     for step in range(3000):
         # Alone, in pairs, and in runs longer than what is compared at a time.
         keys = layouts[step % 2 if step < 100 else step // 7 % 4 if step < 1000 else step // 900 % 4]
-        outbox.append_row(keys, [step / (place + 2) for place in range(len(keys))], step, 10 * step)
+        outbox.append_row(keys, [step / (place + 2) for place in range(len(keys))], step, 10 * step + 1)
         said[keys].append((step, step / 2))
     frame = outbox.frame(outbox.cut() - 1)
     assert frame is not None
@@ -332,6 +333,6 @@ def test_rows_of_mixed_layouts_come_back_in_their_order(tmp_path: Path) -> None:
         assert isinstance(points, Points)
         steps, times, values = points_columns(points)
         assert list(zip(steps.tolist(), values[0].tolist(), strict=True)) == said.pop(points.keys)
-        assert (times == 10 * steps).all()
+        assert (times == 10 * steps + 1).all()
         assert (values[-1] == steps / (len(points.keys) + 1)).all()
     assert not said

@@ -1,0 +1,311 @@
+"""`recis.bridge.lane` and its owner's side in `Run.log`: fast for one thread, right for all who come between."""
+
+import gc
+import signal
+import sys
+import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+
+import numpy as np
+import pytest
+
+import recis.monitor
+from recis.bridge.cost import COST_KEYS, SAMPLE_EVERY
+from recis.bridge.outbox import Outbox
+from recis.monitor import Run
+from recis.wire.messages import Command, Result
+from tests.recis.bridge.conftest import Spooled
+from tests.recis.bridge.test_run import DeviceScalar
+
+Opener = Callable[..., Run]
+
+
+@pytest.fixture
+def run(open_offline: Opener) -> Iterator[Run]:
+    """With the lane open for `a` and `b`, at steps 0 to 4."""
+    with open_offline(run_id="r") as run:
+        for step in range(5):
+            run.log({"a": 1.0, "b": 2.0}, step)
+        assert on_the_lane(run, lambda: run.log({"a": 1.0, "b": 2.0}, 5))
+        yield run
+
+
+BEFORE = {"a": [(step, 1.0) for step in range(6)], "b": [(step, 2.0) for step in range(6)]}
+
+
+def on_the_lane(run: Run, log: Callable[[], None]) -> bool:
+    """Whether the report moved the lane itself: everybody else takes the lock and tells the segment."""
+    before = run._lane.end, run._lane._segment.end  # type: ignore[union-attr]
+    log()
+    return run._lane.end > before[0] and run._lane._segment.end == before[1]  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def busy_switching() -> Iterator[None]:
+    """Threads change places as often as the interpreter lets them."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_the_order_of_the_names_is_free_and_values_stay_with_them(run: Run, spooled: Spooled) -> None:
+    assert on_the_lane(run, lambda: run.log({"b": 4.0, "a": 3}, 6))
+    run.finish()
+    assert spooled.values() == {"a": [*BEFORE["a"], (6, 3.0)], "b": [*BEFORE["b"], (6, 4.0)]}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"a": 5.0, "c": 6.0},
+        {"a": 5.0},
+        {"a": 5.0, "b": 6.0, "c": 7.0},
+        {"a": np.float64(5.0), "b": np.float32(6.0)},
+        {"a": True, "b": False},
+        OrderedDict(a=5.0, b=6.0),
+        defaultdict(float, a=5.0, c=6.0),
+    ],
+)
+def test_what_is_not_alike_goes_the_other_way_and_arrives(run: Run, spooled: Spooled, other: dict[str, Any]) -> None:
+    names = set(other)
+    assert not on_the_lane(run, lambda: run.log(other, 6))
+    run.log({"a": 1.5, "b": 2.5}, 7)
+    run.log({"a": 1.5, "b": 2.5}, 8)
+    run.finish()
+    assert set(other) == names, "asked for a name that it does not have"
+    expected = {key: [*BEFORE.get(key, []), (6, float(value))] for key, value in other.items()}
+    for key, value in (("a", 1.5), ("b", 2.5)):
+        expected[key] = [*expected.get(key, BEFORE[key]), (7, value), (8, value)]
+    assert spooled.values() == expected
+
+
+@pytest.mark.parametrize("bad", ["0.5", None, [1.0], object(), 1j])
+def test_a_bad_value_in_the_middle_of_a_row_leaves_nothing_behind(run: Run, spooled: Spooled, bad: Any) -> None:
+    run.log({"a": 1e-310, "b": bad}, 6)  # a number whose bits could be a head
+    run.line("shorter than the row that was given up")
+    assert run.refused == 1
+    killed = spooled.values()  # as the next process finds it now
+    run.finish()
+    assert killed == {"a": [*BEFORE["a"], (6, 1e-310)], "b": BEFORE["b"]}
+
+
+@pytest.mark.parametrize("step", [1 << 63, -(1 << 63) - 1, 1.5, True, "ten"])
+def test_a_bad_step_leaves_nothing_behind(run: Run, spooled: Spooled, step: Any) -> None:
+    run.log({"a": 3.0, "b": 4.0}, step)
+    assert run.refused == 1
+    run.log({"a": 3.0, "b": 4.0}, 7)
+    run.finish()
+    assert spooled.values() == {"a": [*BEFORE["a"], (7, 3.0)], "b": [*BEFORE["b"], (7, 4.0)]}
+
+
+def test_a_device_scalar_under_names_that_had_numbers_is_not_read_on_this_thread(run: Run, spooled: Spooled) -> None:
+    run.log({"a": 3.0, "b": DeviceScalar(4.0)}, 6)
+    run.log({"a": DeviceScalar(5.0), "b": 6.0}, 7)
+    finisher = threading.Thread(target=run.finish)  # the end of training may wait, here on another thread
+    finisher.start()
+    finisher.join()
+    assert run.refused == 0
+    assert spooled.values() == {"a": [*BEFORE["a"], (6, 3.0), (7, 5.0)], "b": [*BEFORE["b"], (6, 4.0), (7, 6.0)]}
+
+
+def test_an_integer_too_large_for_a_float_is_a_warning(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    run.log({"a": 10**400, "b": 1.0}, 6)
+    assert run.refused == 1
+    assert caplog.text
+
+
+def test_one_call_in_sixteen_is_measured_whatever_way_it_takes(open_offline: Opener) -> None:
+    for name, reports in (
+        ("alike", [{"a": 1.0}]),
+        ("in-turn", [{"a": 1.0}, {"b": 1.0}]),
+        ("device", [{"a": DeviceScalar(1.0)}]),
+    ):
+        with open_offline(run_id=name) as run:
+            measured = []
+            run.cost.add = measured.append  # type: ignore[method-assign]
+            for step in range(10 * SAMPLE_EVERY):
+                run.log(reports[step % len(reports)], step)
+        assert len(measured) == 10, name
+
+
+def test_a_run_whose_caller_measures_is_not_measured_here(open_offline: Opener) -> None:
+    with open_offline(run_id="r") as run:
+        run.measures_log = False
+        measured = []
+        run.cost.add = measured.append  # type: ignore[method-assign]
+        for step in range(10 * SAMPLE_EVERY):
+            run.log({"a": 1.0}, step)
+    assert not measured
+
+
+def test_a_command_is_applied_by_the_next_report_however_fast_they_come(run: Run, spooled: Spooled) -> None:
+    seen: list[float] = []
+    run.control("scale", type="float", value=1.0, on_change=seen.append)
+    run.log({"a": 1.0, "b": 2.0}, 6)
+    run.controls.offer(Command(id="now", control="scale", value=2.0))
+    run.controls.offer(Command(id="later", control="scale", value=3.0, apply_at_step=10))
+    for step in range(7, 13):
+        run.log({"a": 1.0, "b": 2.0}, step)
+    run.finish()
+    assert seen == [2.0, 3.0]
+    assert [(item.command, item.step) for item in spooled.of(Result) if isinstance(item, Result)] == [
+        ("now", 7),
+        ("later", 10),
+    ]
+
+
+@pytest.mark.usefixtures("busy_switching")
+def test_many_threads_and_a_sender_lose_nothing_and_mix_nothing(open_offline: Opener, spooled: Spooled) -> None:
+    threads, steps = 4, 1500
+    with open_offline(run_id="r") as run:
+        outbox: Outbox = run._outbox  # type: ignore[assignment]
+        work = [
+            threading.Thread(
+                target=lambda own=number: [  # type: ignore[misc]
+                    run.log({"shared": own + step / 2**20, f"own{own}": float(step)}, step) for step in range(steps)
+                ]
+            )
+            for number in range(threads)
+        ]
+        for thread in work:
+            thread.start()
+        for turn in count():
+            outbox.cut()
+            outbox.append_row(("sender",), [float(turn)], turn, 1)
+            if not any(thread.is_alive() for thread in work):
+                break
+        for thread in work:
+            thread.join()
+    assert run.refused == run.failures == 0
+    values = spooled.values()
+    for number in range(threads):
+        assert values[f"own{number}"] == [(step, float(step)) for step in range(steps)]
+    assert sorted(values["shared"]) == sorted((step, n + step / 2**20) for n in range(threads) for step in range(steps))
+    assert values["sender"] == [(step, float(step)) for step in range(turn + 1)]
+
+
+@pytest.mark.usefixtures("busy_switching")
+def test_one_fast_thread_and_a_sender_that_cuts_all_the_time(open_offline: Opener, spooled: Spooled) -> None:
+    steps, width = 8000, 40  # more than a segment
+    with open_offline(run_id="r") as run:
+        outbox: Outbox = run._outbox  # type: ignore[assignment]
+        over = threading.Event()
+
+        def cut() -> None:
+            while not over.is_set():
+                outbox.cut()
+                outbox.pending()
+                outbox.prepare()
+
+        cutter = threading.Thread(target=cut)
+        cutter.start()
+        for step in range(steps):
+            run.log({f"m{number}": step + number / 8 for number in range(width)}, step)
+        over.set()
+        cutter.join()
+        # Reports of the monitor's own cost come by themselves.
+        assert (outbox.pending()[1] - width * steps) % len(COST_KEYS) == 0
+    values = spooled.values()
+    for number in range(width):
+        assert values[f"m{number}"] == [(step, step + number / 8) for step in range(steps)]
+
+
+def test_a_signal_handler_that_reports_in_the_middle_of_a_report(open_offline: Opener, spooled: Spooled) -> None:
+    """What it says is kept or refused, and what it interrupts is kept; nothing waits for itself."""
+    with open_offline(run_id="r") as run:
+        said = 0
+
+        def handler(*_: Any) -> None:
+            nonlocal said
+            run.log({"handler": float(said)}, said)
+            said += 1
+            # The next one from here: on a busy machine they would come faster than they end.
+            signal.setitimer(signal.ITIMER_REAL, 1e-4)
+
+        before = signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 1e-4)
+        try:
+            step = 0
+            while said < 300:
+                run.log({"a": float(step), "b": -float(step)} if step % 50 else {"c": float(step)}, step)
+                step += 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        refused = run.refused
+    values = spooled.values()
+    assert values["a"] == [(n, float(n)) for n in range(step) if n % 50]
+    assert values["b"] == [(n, -float(n)) for n in range(step) if n % 50]
+    assert values["c"] == [(n, float(n)) for n in range(0, step, 50)]
+    assert len(values["handler"]) + refused == said
+
+
+def test_an_exception_from_outside_in_the_middle_of_a_report_breaks_nothing(run: Run, spooled: Spooled) -> None:
+    class Interrupt(BaseException):
+        pass
+
+    def handler(*_: Any) -> None:
+        raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, handler)
+    reported: list[int] = []
+    interrupted = 0
+    step = 6
+    while interrupted < 300:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 1e-4)
+            while True:
+                step += 1  # before the report: an interrupted one may be there or not, but not twice
+                run.log({"a": float(step), "b": -float(step)} if step % 50 else {"c": float(step)}, step)
+                reported.append(step)
+        except Interrupt:
+            interrupted += 1
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+    run.finish()
+    values = spooled.values()
+    steps = [step for step, _ in values["a"]] + [step for step, _ in values["c"]]
+    assert set(reported) <= set(steps)
+    assert len(steps) == len(set(steps))
+    assert values["a"][6:] == [(step, float(step)) for step, _ in values["a"][6:]]
+    assert values["b"][6:] == [(step, -float(step)) for step, _ in values["a"][6:]]
+    assert run.refused == run.failures == 0
+
+
+def test_an_object_that_reports_when_it_is_collected(open_offline: Opener, spooled: Spooled) -> None:
+    class Reporter:
+        def __init__(self, run: Run, number: int) -> None:
+            self.itself = self  # only the collector frees it
+            self.run, self.number = run, number
+
+        def __del__(self) -> None:
+            self.run.log({"gone": float(self.number)}, self.number)
+
+    threshold = gc.get_threshold()
+    gc.set_threshold(5, 2, 2)
+    try:
+        with open_offline(run_id="r") as run:
+            for step in range(500):
+                Reporter(run, step)
+                run.log({"a": float(step)}, step)
+            gc.collect()
+            refused = run.refused
+    finally:
+        gc.set_threshold(*threshold)
+    values = spooled.values()
+    assert values["a"] == [(step, float(step)) for step in range(500)]
+    assert len(values["gone"]) + refused == 500
+
+
+def test_a_finished_and_a_disabled_run_have_no_lane(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    run.finish()
+    run.log({"a": 1.0, "b": 2.0}, 9)
+    assert "after finish" in caplog.text
+    disabled = recis.monitor.init(mode="disabled")
+    disabled.log({"a": 1.0}, 1)
+    assert disabled.refused == 0
