@@ -74,6 +74,11 @@ class Lane:
 
     # --- for the others
 
+    def refuse_interruption(self) -> None:
+        """Raises `RuntimeError` when the caller has interrupted the owner in a row, on the owner's own thread."""
+        if self.busy and self.owner == get_ident():
+            raise RuntimeError(INTERRUPTION)
+
     def open(self, segment: Segment, keys: tuple[str, ...], number: int) -> "Lane":
         """The calling thread's lane, for rows of `keys` from the end of `segment` on; this lane is held.
 
@@ -96,15 +101,9 @@ class Lane:
         self._segment = self.words = self.reals = None
 
     def __enter__(self) -> None:
-        """Holds the lane: keeps the owner out, and brings the segment up to date with the rows that it has written.
-
-        Raises:
-            RuntimeError: the caller has interrupted the owner on its own thread.
-        """
+        """Holds the lane: keeps the owner out, and brings the segment up to date with the rows that it has written."""
         self.limit = 0
         while self.busy:
-            if self.owner == get_ident():
-                raise RuntimeError(INTERRUPTION)
             time.sleep(HOLD_PAUSE_S)
         if self._segment is not None:
             self.rows_left -= self._segment.advance(self.end, self.width)

@@ -52,6 +52,8 @@ def _alone(method: Callable[Concatenate["Outbox", P], T]) -> Callable[Concatenat
 
     @functools.wraps(method)
     def call(outbox: "Outbox", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        # Before the lock: who has it may be waiting for the very row that this call has interrupted.
+        outbox.lane.refuse_interruption()
         with outbox._lock:  # noqa: SLF001 - of the same class
             if outbox._writing.locked():  # noqa: SLF001 - by this very thread, whom the caller has interrupted
                 raise RuntimeError(INTERRUPTION)
