@@ -17,6 +17,7 @@ from recis_server.store.open import open_engine
 from recis_server.store.retention import Retention
 from recis_server.store.sql import SqlStore
 
+from recis.bridge.outbox import TIME_NS
 from recis.wire.codec import column
 from recis.wire.messages import Frame, Hello, Points
 
@@ -161,7 +162,8 @@ def _frames(data_set: DataSet, streams: list[StreamRow], first_step: int = 0) ->
         for number, stream in enumerate(streams):
             source = np.random.default_rng([number, n])
             # Steps take about as long as each other, to some 5 %.
-            times = BEGAN_NS + steps * STEP_NS + source.normal(0.0, STEP_NS / 20, len(steps)).astype(np.int64)
+            spread = source.normal(0.0, STEP_NS / 20, len(steps))
+            times = BEGAN_NS + steps * STEP_NS + spread.astype(np.int64) // TIME_NS * TIME_NS
             values = np.concatenate([_values(source, data_set, steps, place) for place in range(data_set.keys)])
             points = Points(keys, column(steps, "<i8"), column(times, "<i8"), column(values, "<f8"))
             # Long ago: the run is at rest, so that the keeper leaves no frame.

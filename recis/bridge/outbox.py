@@ -24,12 +24,14 @@ from recis.bridge.segment import HEADER, KEYS, RECORD, ROW, ROW_KEYS, WIDE_ROW, 
 from recis.wire.codec import encode
 from recis.wire.messages import Frame, FrameRecord, Points
 
-__all__ = ["MAX_ROW_KEYS", "Outbox"]
+__all__ = ["MAX_ROW_KEYS", "TIME_NS", "Outbox"]
 
 SEGMENT_BYTES = 2 << 20
 """Also the largest frame: a frame never spans two segments."""
 MEMORY_SEGMENTS = 16
 """Most segments in memory while the folder takes none."""
+TIME_NS = 1000
+"""Rows are sent with times in whole microseconds: what is below says nothing, and is half of a time's bytes on disk."""
 MAX_ROW_KEYS = 2048
 """Most values in one row; keys of 512 characters still fit a segment."""
 
@@ -373,6 +375,6 @@ def _points(keys: tuple[str, ...], rows: bytes) -> Points:
     return Points(
         keys=keys,
         steps=words[:, -2 - num_values].astype("<i8").tobytes(),
-        times=words[:, -1].astype("<i8").tobytes(),
+        times=(words[:, -1] // TIME_NS * TIME_NS).astype("<i8").tobytes(),
         values=values.T.astype("<f8", order="C").tobytes(),
     )

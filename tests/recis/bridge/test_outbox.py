@@ -52,7 +52,7 @@ def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Outbox:
 
 def test_rows_of_one_layout_become_columns_in_order(outbox: Outbox) -> None:
     for step in range(5):
-        outbox.append_row(("loss", "qps"), (step / 10, 100.0 + step), step, 1000 + step)
+        outbox.append_row(("loss", "qps"), (step / 10, 100.0 + step), step, 5_000_999 + 1000 * step)
     assert outbox.cut() == 1
     frame = outbox.frame(0)
     assert frame is not None
@@ -60,7 +60,7 @@ def test_rows_of_one_layout_become_columns_in_order(outbox: Outbox) -> None:
     assert isinstance(points, Points)
     steps, times, values = points_columns(points)
     np.testing.assert_array_equal(steps, range(5))
-    np.testing.assert_array_equal(times, range(1000, 1005))
+    np.testing.assert_array_equal(times, range(5_000_000, 5_005_000, 1000))  # whole microseconds
     np.testing.assert_array_equal(values, [[0, 0.1, 0.2, 0.3, 0.4], [100, 101, 102, 103, 104]])
 
 
@@ -325,7 +325,7 @@ def test_rows_of_mixed_layouts_come_back_in_their_order(tmp_path: Path) -> None:
     for step in range(3000):
         # Alone, in pairs, and in runs longer than what is compared at a time.
         keys = layouts[step % 2 if step < 100 else step // 7 % 4 if step < 1000 else step // 900 % 4]
-        outbox.append_row(keys, [step / (place + 2) for place in range(len(keys))], step, 10 * step + 1)
+        outbox.append_row(keys, [step / (place + 2) for place in range(len(keys))], step, 1000 * step + 1)
         said[keys].append((step, step / 2))
     frame = outbox.frame(outbox.cut() - 1)
     assert frame is not None
@@ -333,6 +333,6 @@ def test_rows_of_mixed_layouts_come_back_in_their_order(tmp_path: Path) -> None:
         assert isinstance(points, Points)
         steps, times, values = points_columns(points)
         assert list(zip(steps.tolist(), values[0].tolist(), strict=True)) == said.pop(points.keys)
-        assert (times == 10 * steps + 1).all()
+        assert (times == 1000 * steps).all()
         assert (values[-1] == steps / (len(points.keys) + 1)).all()
     assert not said

@@ -27,6 +27,17 @@ def test_steps_come_back(steps: list[int]) -> None:
     assert decode_steps(encode_steps(column)).tolist() == steps
 
 
+@given(st.lists(st.integers(-(2**63) // 1000, 2**63 // 1000 - 1), min_size=1, max_size=50))
+def test_times_in_whole_microseconds_come_back(micros: list[int]) -> None:
+    column = np.array(micros, np.int64) * 1000
+    assert decode_steps(encode_steps(column)).tolist() == column.tolist()
+
+
+def test_times_in_whole_microseconds_take_half_the_room() -> None:
+    exact = 1_760_000_000 * 10**9 + np.cumsum(np.random.default_rng(1).integers(9_500_000, 10_500_000, 10_000))
+    assert len(encode_steps(exact // 1000 * 1000)) < len(encode_steps(exact)) * 0.6
+
+
 @given(st.lists(st.one_of(ANY_FLOAT, st.floats(width=32)), min_size=1, max_size=50))
 def test_values_come_back_bit_by_bit(values: list[float]) -> None:
     column = np.array(values)
