@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recis.bridge import outbox as outbox_module
-from recis.bridge.outbox import Outbox
+from recis.bridge.outbox import TIME_NS, Outbox
 from recis.bridge.segment import HEADER, RECORD, ROW, ROW_KEYS, WIDE_ROW, Segment, items_of
 from recis.bridge.spool import SpoolFolder
 from recis.wire.codec import points_columns
@@ -65,10 +65,10 @@ def write(folder: Path, rows: list[tuple[tuple[str, ...], float]], cuts: set[int
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outbox_module, "SEGMENT_BYTES", 32 << 10)
         outbox = Outbox(folder)
-        outbox.append_row(("a",), [0.0], 0, 1)
+        outbox.append_row(("a",), [0.0], 0, TIME_NS)
     said: list[Row] = [(0, "a", 0.0)]
     for step, (keys, value) in enumerate(rows, 1):
-        outbox.append_row(keys, [value] * len(keys), step, step + 1)
+        outbox.append_row(keys, [value] * len(keys), step, TIME_NS * (step + 1))
         said.extend((step, key, value) for key in keys)
         if step in cuts:
             outbox.cut()
@@ -87,7 +87,7 @@ def read(folder: Path) -> list[Row]:
         for record in frame.records:
             if isinstance(record, Points):
                 steps, times, values = points_columns(record)
-                assert (times == steps + 1).all()
+                assert (times == TIME_NS * (steps + 1)).all()
                 for key, column in zip(record.keys, values, strict=True):
                     found.extend((int(step), key, float(value)) for step, value in zip(steps, column, strict=True))
             else:
