@@ -74,6 +74,15 @@ class Lane:
 
     # --- for the others
 
+    def is_interrupted(self) -> bool:
+        """Whether the caller has interrupted the owner on its own thread, in the middle of a row."""
+        return self.busy and self.owner == get_ident()
+
+    def refuse_interruption(self) -> None:
+        """Raises `RuntimeError` in an interruption; to be called before a lock is waited for."""
+        if self.is_interrupted():
+            raise RuntimeError(INTERRUPTION)
+
     def open(self, segment: Segment, keys: tuple[str, ...], number: int) -> "Lane":
         """The calling thread's lane, for rows of `keys` from the end of `segment` on; this lane is held.
 
@@ -96,15 +105,9 @@ class Lane:
         self._segment = self.words = self.reals = None
 
     def __enter__(self) -> None:
-        """Holds the lane: keeps the owner out, and brings the segment up to date with the rows that it has written.
-
-        Raises:
-            RuntimeError: the caller has interrupted the owner on its own thread.
-        """
+        """Holds the lane: keeps the owner out, and brings the segment up to date with the rows that it has written."""
         self.limit = 0
         while self.busy:
-            if self.owner == get_ident():
-                raise RuntimeError(INTERRUPTION)
             time.sleep(HOLD_PAUSE_S)
         if self._segment is not None:
             self.rows_left -= self._segment.advance(self.end, self.width)
