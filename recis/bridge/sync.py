@@ -24,6 +24,7 @@ from recis.wire.messages import Hello
 
 __all__ = ["Progress", "main", "send_folder", "writer_of"]
 
+INTERRUPTED = 130
 DEFAULT_URL = "http://127.0.0.1:8765"
 
 
@@ -70,7 +71,7 @@ def send_folder(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns 0 when all was sent, 1 when something is left, 2 for bad usage."""
+    """The command; returns 0 when all was sent, 1 when something is left, 2 for bad usage, 130 when interrupted."""
     parser = argparse.ArgumentParser(prog="recis-monitor sync", description="Send what a training left in its spool.")
     parser.add_argument("spool_dir", type=Path, help="a spool folder, or one writer's folder in it")
     parser.add_argument("--url", default=environment.monitor_url() or DEFAULT_URL)
@@ -103,10 +104,17 @@ def main(argv: list[str] | None = None) -> int:
                 stuck.add(rank)
         except FileNotFoundError:
             done = True  # by another process, in between
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted; the same command goes on where it was\n")
+            return INTERRUPTED
         except (OSError, ValueError, msgspec.ValidationError) as error:
             done = False
             sys.stderr.write(f"cannot read {path}: {error}\n")
-        words = {True: "sent", False: "NOT sent, kept", None: "still being written by a running training"}
+        words = {
+            True: "sent",
+            False: "NOT sent, kept",
+            None: "still being written by a running training, or being sent",
+        }
         left += done is False
         sys.stdout.write(f"{position}/{len(folders)} {path.name}: {words[done]}\n")
         sys.stdout.flush()
