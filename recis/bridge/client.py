@@ -42,6 +42,7 @@ class Sender:
         address: the server; None never connects and only does the regular work.
         on_command: takes a command, called on the sender's thread; False for one that is known already.
         tick: regular work on the sender's thread.
+        may_send: whether frames may go yet; asked at every flush.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Sender:
         *,
         on_command: Callable[[Command], bool],
         tick: Callable[[], None],
+        may_send: Callable[[], bool] = lambda: True,
     ) -> None:
         self._outbox = outbox
         self._uploads = uploads
@@ -60,6 +62,7 @@ class Sender:
         self._address = address
         self._on_command = on_command
         self._tick = tick
+        self._may_send = may_send
         self._session = ClientSession()
         self._thread = threading.Thread(target=self._run, name="recis-sender", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -78,6 +81,11 @@ class Sender:
     def start(self) -> None:
         """Starts the thread."""
         self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
 
     def close(self, timeout_s: float) -> bool:
         """Sends what is left, for at most `timeout_s`; a server that is away is tried once.
@@ -178,10 +186,15 @@ class Sender:
             while not self._finished() and not reader.done():
                 self._wake.clear()
                 # An acknowledgement wakes this loop too, but makes no frame: one per answer is too many.
-                if self._session.may_send and (self._flush_due or self._deadline is not None):
+                allowed = self._may_send()
+                if allowed and self._session.may_send and (self._flush_due or self._deadline is not None):
                     self._flush_due = False
                     self._outbox.cut()
-                while self._session.may_send and (frame := self._outbox.frame(self._session.newest_sent)) is not None:
+                while (
+                    allowed
+                    and self._session.may_send
+                    and (frame := self._outbox.frame(self._session.newest_sent)) is not None
+                ):
                     data = encode(frame)
                     self._session.sent(frame.n, len(data))
                     self.bytes_sent += len(data)

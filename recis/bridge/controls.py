@@ -36,7 +36,8 @@ class Controls:
         self._send = send
         self._wake = wake
         self._offers: dict[str, _Offer] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._choosing = False  # so that a signal handler that reports meanwhile does not choose the same
         self._waiting: list[Command] = []
         self._known: deque[str] = deque(maxlen=4 * MAX_WAITING)
         self.waiting = False
@@ -68,9 +69,15 @@ class Controls:
     def apply_due(self, step: int) -> None:
         """Applies what is due at the boundary after `step`, in order of arrival, and answers each."""
         with self._lock:
-            due = [item for item in self._waiting if item.apply_at_step is None or item.apply_at_step <= step]
-            self._waiting = [item for item in self._waiting if item not in due]
-            self.waiting = bool(self._waiting)
+            if self._choosing:
+                return
+            self._choosing = True
+            try:
+                due = [item for item in self._waiting if item.apply_at_step is None or item.apply_at_step <= step]
+                self._waiting = [item for item in self._waiting if item not in due]
+                self.waiting = bool(self._waiting)
+            finally:
+                self._choosing = False
         for command in due:
             self._send(self._apply(command, step))
 

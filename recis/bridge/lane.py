@@ -74,9 +74,13 @@ class Lane:
 
     # --- for the others
 
+    def is_interrupted(self) -> bool:
+        """Whether the caller has interrupted the owner on its own thread, in the middle of a row."""
+        return self.busy and self.owner == get_ident()
+
     def refuse_interruption(self) -> None:
-        """Raises `RuntimeError` when the caller has interrupted the owner in a row, on the owner's own thread."""
-        if self.busy and self.owner == get_ident():
+        """Raises `RuntimeError` in an interruption; to be called before a lock is waited for."""
+        if self.is_interrupted():
             raise RuntimeError(INTERRUPTION)
 
     def open(self, segment: Segment, keys: tuple[str, ...], number: int) -> "Lane":

@@ -1,11 +1,10 @@
-"""Puts a run together: where its spool lies, what its greeting says, and what is left over from earlier processes.
+"""Puts a run together: where its spool lies, and what its greeting says.
 
 Owns the choice of the spool's place and the life of its folder; must not know what is reported.
 """
 
 import logging
 import tempfile
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,11 +16,11 @@ import recis
 from recis.bridge.address import ServerAddress
 from recis.bridge.client import Sender
 from recis.bridge.identity import Identity
+from recis.bridge.left_over import LeftOver
 from recis.bridge.outbox import Outbox
 from recis.bridge.run import Parts, Run
 from recis.bridge.scalars import DeferredRows
-from recis.bridge.spool import SpoolFolder, find_left_over, is_local
-from recis.bridge.sync import send_folder
+from recis.bridge.spool import SpoolFolder, is_local
 from recis.bridge.traces import TraceUploads
 from recis.wire.messages import Hello
 
@@ -31,7 +30,6 @@ SPOOL_BYTES = 1 << 30
 MEMORY_BYTES = 32 << 20
 MAX_LABEL_CHARS = 256
 MAX_CONFIG_BYTES = 256 << 10
-LEFT_OVER_TIMEOUT_S = 600.0
 _logger = logging.getLogger(__name__)
 
 
@@ -62,6 +60,7 @@ def open_run(identity: Identity, hello: Hello, address: ServerAddress | None, sp
     root, folder = _make_folder(spool_dir, hello)
     place = folder.path if folder else None
     deferred = DeferredRows()
+    left_over = LeftOver(root, place, hello) if root is not None and place is not None and address is not None else None
     try:
         outbox = Outbox(place, SPOOL_BYTES if place else MEMORY_BYTES)
         uploads = TraceUploads(place, outbox.append)
@@ -72,6 +71,7 @@ def open_run(identity: Identity, hello: Hello, address: ServerAddress | None, sp
             address,
             on_command=run.controls.offer,
             tick=run.tick,
+            may_send=left_over.is_in_order if left_over is not None else lambda: True,
         )
     except BaseException:
         if folder is not None:
@@ -91,8 +91,8 @@ def open_run(identity: Identity, hello: Hello, address: ServerAddress | None, sp
             _logger.warning("what was not acknowledged is lost: there was no place for a spool")
 
     run.attach(Parts(outbox, deferred, uploads, sender), close)
-    if root is not None and address is not None:
-        _send_left_over(root, address)
+    if left_over is not None and address is not None:
+        left_over.start(address, sender)
     return run
 
 
@@ -114,23 +114,6 @@ def _make_folder(spool_dir: str | None, hello: Hello) -> tuple[Path | None, Spoo
         return root.absolute(), folder
     _logger.warning("no place for a spool: what is reported waits in memory (%d MiB at most)", MEMORY_BYTES >> 20)
     return None, None
-
-
-def _send_left_over(root: Path, address: ServerAddress) -> None:
-    """Sends what killed processes left below `root`, on a thread of its own that ends by itself."""
-    folders = find_left_over(root)
-
-    def send() -> None:
-        for path in folders:
-            try:
-                send_folder(path, address, timeout_s=LEFT_OVER_TIMEOUT_S)
-            except FileNotFoundError:
-                continue  # another process of this start has sent it
-            except (OSError, ValueError) as error:
-                _logger.warning("cannot send what is left in %s: %s", path, error)
-
-    if folders:
-        threading.Thread(target=send, name="recis-left-over", daemon=True).start()
 
 
 def _label(what: str, text: str) -> str:

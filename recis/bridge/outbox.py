@@ -54,7 +54,7 @@ def _alone(method: Callable[Concatenate["Outbox", P], T]) -> Callable[Concatenat
 
     @functools.wraps(method)
     def call(outbox: "Outbox", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        # Before the lock: who has it may be waiting for the very row that this call has interrupted.
+        # Before the lock: whoever has it may be waiting for the row that the caller has interrupted.
         outbox.lane.refuse_interruption()
         with outbox._lock:  # noqa: SLF001 - of the same class
             if outbox._writing.locked():  # noqa: SLF001 - by this very thread, whom the caller has interrupted
@@ -157,8 +157,20 @@ class Outbox:
         """Has the next report go the other way, by `lane_is_used_up`."""
         self.lane.rows_left = 0
 
+    def is_interrupted(self) -> bool:
+        """Whether the caller has interrupted a report on its own thread: none of the other methods can be called."""
+        if self.lane.is_interrupted():
+            return True
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            return self._writing.locked()
+        finally:
+            self._lock.release()
+
     def count_lost(self, points: int) -> None:
         """Adds points that were lost before they came here; the next frame says so."""
+        self.lane.refuse_interruption()
         with self._lock:
             self.dropped += points
 

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import logging
 import os
+import struct
 import threading
 import time
 from _thread import get_ident
@@ -100,7 +101,7 @@ class Run:
         self.cost = MonitorCost()
         self.measures_log = True
         self._controls = Controls(self._append, self._interrupt)
-        self._finishing = threading.Lock()
+        self._finishing = threading.RLock()  # a signal handler may finish the run in the middle of `finish`
         self._finished = False
         self._step = -1
         self._known_keys: set[tuple[str, ...]] = set()
@@ -188,7 +189,7 @@ class Run:
     @_guarded
     def step_boundary(self, step: int) -> None:
         """Between two steps: applies the commands that are due."""
-        if self._controls.waiting and self._outbox is not None:
+        if self._controls.waiting and self._outbox is not None and not self._outbox.is_interrupted():
             self._controls.apply_due(step)
 
     @_guarded
@@ -309,7 +310,11 @@ class Run:
 
         Returns:
             Whether the server has acknowledged everything (True also in a disabled run). A second call only warns.
+            A call from inside a report, as by a signal handler, leaves it to the exit of the process, and is False.
         """
+        if self._outbox is not None and self._outbox.is_interrupted():
+            _logger.warning("run %s: finish was called in the middle of a report; it is left to the exit", self.id)
+            return False
         with self._finishing:
             if self._finished:
                 _logger.warning("run %s: finish was called twice", self.id)
@@ -399,12 +404,15 @@ class Run:
         if step not in _INT64:
             raise ValueError(f"expected a step that fits 64 bits, got {step}")
         keys = tuple(metrics)
-        if keys in self._known_keys and _PLAIN.issuperset(map(type, metrics.values())):
-            outbox.append_row(keys, metrics.values(), step, time.time_ns(), open_lane=True)
-            self._lane = outbox.lane  # perhaps another thread's by now, or a closed one: the next call sees that
-        else:
-            self._log_checked(outbox, metrics, step)
         self._step = step
+        if keys in self._known_keys and _PLAIN.issuperset(map(type, metrics.values())):
+            with contextlib.suppress(
+                OverflowError, struct.error
+            ):  # an integer that is too large for a float: see the other way
+                outbox.append_row(keys, metrics.values(), step, time.time_ns(), open_lane=True)
+                self._lane = outbox.lane  # perhaps another thread's by now, or a closed one: the next call sees that
+                return
+        self._log_checked(outbox, metrics, step)
 
     def _log_checked(self, outbox: Outbox, metrics: Mapping[str, Any], step: int) -> None:
         """Names or types seen for the first time, device values, nested dicts, bad input."""

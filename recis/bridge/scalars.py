@@ -29,7 +29,7 @@ class DeferredRows:
     def __init__(self, max_rows: int = 4096) -> None:
         self._rows: deque[_Row] = deque()  # bounded in `offer`
         self._max_rows = max_rows
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may report from inside `offer`
         self._lost = 0  # points that the outbox has not heard of yet
 
     def offer(self, keys: tuple[str, ...], values: Sequence[Any], step: int, time_ns: int) -> None:

@@ -30,6 +30,8 @@ class SpoolFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.aside = 0
+        """Files that `segments` could not read, and left where they are."""
         self._lock: BinaryIO | None = None
 
     def __enter__(self) -> Self:
@@ -79,6 +81,7 @@ class SpoolFolder:
             try:
                 found.append(Segment.recover(path))
             except ValueError as error:
+                self.aside += 1
                 _logger.warning("leaving %s aside: %s", path, error)
         return found
 
@@ -106,11 +109,22 @@ os.register_at_fork(after_in_child=_let_go)
 
 
 def find_left_over(root: Path) -> list[Path]:
-    """Folders of writers below `root` (or `root` itself) that have something to send, oldest first."""
+    """Folders of writers below `root` (or `root` itself) that have something to send, in the order of their starts."""
     if (root / "writer.json").is_file():
         return [root]
-    folders = [path.parent for path in root.glob("*/writer.json")]
-    return sorted(folders, key=lambda path: path.stat().st_mtime_ns)
+    found: list[tuple[int, Path]] = []
+    for path in root.glob("*/writer.json"):
+        with contextlib.suppress(FileNotFoundError):  # sent in between
+            found.append((_start_ns(path), path.parent))
+    return [path for _, path in sorted(found)]
+
+
+def _start_ns(writer: Path) -> int:
+    """As the writer noted it: files and folders change when a part of them is sent, and are copied in any order."""
+    try:
+        return int(json.loads(writer.read_bytes())["started_ns"])
+    except (ValueError, TypeError, KeyError):
+        return writer.stat().st_mtime_ns
 
 
 def is_local(path: Path, mounts: Path = Path("/proc/mounts")) -> bool:

@@ -22,13 +22,19 @@ from recis.bridge.spool import SpoolFolder, find_left_over
 from recis.bridge.traces import TraceUploads
 from recis.wire.messages import Hello
 
-__all__ = ["Progress", "main", "send_folder"]
+__all__ = ["Progress", "main", "send_folder", "writer_of"]
 
+INTERRUPTED = 130
 DEFAULT_URL = "http://127.0.0.1:8765"
 
 
 Progress = Callable[[int, int], None]
 """Called some times a second with the points acknowledged and the points there are."""
+
+
+def writer_of(path: Path) -> Hello:
+    """Who has written a folder; raises `OSError` or `ValueError` where that cannot be read."""
+    return msgspec.convert(SpoolFolder(path).identity(), Hello)
 
 
 def send_folder(
@@ -37,7 +43,8 @@ def send_folder(
     """Sends one writer's folder and removes it when all of it is acknowledged.
 
     Returns:
-        True when it is empty now, False when something is left, None when a living process owns it.
+        True when it is empty now, False when something is left, None when a living process owns it. Files that are no
+        segments of this version stay, and count as left.
 
     Raises:
         OSError, ValueError: the folder cannot be read.
@@ -45,7 +52,7 @@ def send_folder(
     with SpoolFolder(path) as folder:
         if not folder.acquire():
             return None
-        hello = msgspec.convert(folder.identity(), Hello)
+        hello = writer_of(path)
         outbox = Outbox(path, segments=folder.segments())
         uploads = TraceUploads(path, outbox.append)
         total = outbox.pending()[1]
@@ -57,14 +64,14 @@ def send_folder(
         sender = Sender(outbox, uploads, hello, address, on_command=lambda _: False, tick=tick)
         sender.run_until_drained(timeout_s)
         tick()
-        done = outbox.close() and not len(uploads)
+        done = outbox.close() and not len(uploads) and not folder.aside
         if done:
             folder.remove()
         return done
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns 0 when all was sent, 1 when something is left, 2 for bad usage."""
+    """The command; returns 0 when all was sent, 1 when something is left, 2 for bad usage, 130 when interrupted."""
     parser = argparse.ArgumentParser(prog="recis-monitor sync", description="Send what a training left in its spool.")
     parser.add_argument("spool_dir", type=Path, help="a spool folder, or one writer's folder in it")
     parser.add_argument("--url", default=environment.monitor_url() or DEFAULT_URL)
@@ -79,20 +86,35 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     left = 0
+    stuck: set[tuple[str, str, int]] = set()
     folders = find_left_over(options.spool_dir)
     for position, path in enumerate(folders, 1):
         try:
+            hello = writer_of(path)
+            rank = hello.run, hello.attempt, hello.rank
             with progress_bar(f"{position}/{len(folders)} {path.name}", "points") as bar:
 
                 def show(done: int, total: int, bar: "tqdm[None]" = bar) -> None:
                     bar.total, bar.n = total, done
                     bar.refresh()
 
-                done = send_folder(path, address, timeout_s=options.timeout, progress=show)
+                # What a rank has said after a restart does not overtake what it said before.
+                done = rank not in stuck and send_folder(path, address, timeout_s=options.timeout, progress=show)
+            if done is False:
+                stuck.add(rank)
+        except FileNotFoundError:
+            done = True  # by another process, in between
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted; the same command goes on where it was\n")
+            return INTERRUPTED
         except (OSError, ValueError, msgspec.ValidationError) as error:
             done = False
             sys.stderr.write(f"cannot read {path}: {error}\n")
-        words = {True: "sent", False: "NOT sent, kept", None: "still being written by a running training"}
+        words = {
+            True: "sent",
+            False: "NOT sent, kept",
+            None: "still being written by a running training, or being sent",
+        }
         left += done is False
         sys.stdout.write(f"{position}/{len(folders)} {path.name}: {words[done]}\n")
         sys.stdout.flush()

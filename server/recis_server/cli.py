@@ -8,9 +8,9 @@ import asyncio
 import gc
 import json
 import logging
+import os
 import secrets
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -198,11 +198,12 @@ def _announce(server: Serving) -> None:
 
 
 def _sync(options: argparse.Namespace) -> int:
-    # A process of its own: the sender belongs to the training side, which this package does not import.
+    # Another program: the sender belongs to the training side, which this package does not import. In the place of this
+    # one, so that who ends it ends the sending.
     command = [sys.executable, "-m", "recis.bridge.sync", str(options.spool)]
     if options.url is not None:
         command += ["--url", options.url]
-    return subprocess.run(command, check=False).returncode  # noqa: S603
+    os.execv(sys.executable, command)  # noqa: S606
 
 
 # --- the store without a server

@@ -10,12 +10,13 @@ from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_async
 from websockets.sync.client import connect
 
 import recis.monitor
-from recis.wire.codec import decode_server, encode
-from recis.wire.messages import Hello, Welcome
+from recis.wire.codec import column, decode_server, encode
+from recis.wire.messages import Ack, Frame, Hello, Points, Welcome
 from tests.e2e.processes import RunningCommand, until
 from tests.faults.reports import address_of, count, received, serve, stored
 
@@ -170,8 +171,109 @@ async def _stay_idle(server: RunningCommand, number: int) -> None:
     assert grown <= number * (64 << 10), f"{grown / number / 1024:.0f} KiB each"
 
 
-async def _greet(stack: AsyncExitStack, url: str, run: str) -> None:
+async def _greet(stack: AsyncExitStack, url: str, run: str) -> ClientConnection:
     socket = await stack.enter_async_context(connect_async(url, compression=None, ping_interval=None, open_timeout=60))
     await socket.send(encode(Hello(run=run, writer="w", attempt="a")))
     data = await socket.recv(decode=False)
     assert isinstance(decode_server(data), Welcome)
+    return socket
+
+
+def raw(message: bytes) -> bytes:
+    """A message as a client's bytes on the line, masked with zeros."""
+    assert 125 < len(message) < 1 << 16
+    return b"\x82\xfe" + len(message).to_bytes(2, "big") + bytes(4) + message
+
+
+def test_trainings_that_never_read_their_answers_cost_the_server_little(server: RunningCommand) -> None:
+    """Each repeats a frame as fast as the line takes it, which is answered every time, and reads none of that."""
+    address = address_of(server)
+    url = f"ws{address.removeprefix('http')}/ws/ingest"
+    with ExitStack() as stack:
+        sockets = []
+        for number in range(2):
+            made = connect(url, max_queue=1, ping_interval=None, close_timeout=0.1, compression=None)
+            socket = stack.enter_context(made)
+            socket.send(encode(Hello(run=f"deaf-{number}", writer="w", attempt="a")))
+            socket.recv()
+            sockets.append(socket)
+
+        def send(n: int, repeats: int) -> None:
+            piece = raw(frame(n, 3)) * 1000
+            for _ in range(repeats):
+                for socket in sockets:
+                    socket.socket.sendall(piece)
+            for number in range(len(sockets)):
+                until(lambda run=f"deaf-{number}": count(address, run, "a") == 3 * n, 60, "it is stored")  # type: ignore[misc]
+
+        send(1, 1)
+        before = resident_bytes(server.process.pid)
+        for n in range(2, 6):
+            send(n, 100)
+        grown = resident_bytes(server.process.pid) - before
+    assert grown <= 64 * MIB, f"{grown / MIB:.0f} MiB"
+
+
+def test_a_server_ends_in_time_whatever_a_training_has_sent(server: RunningCommand) -> None:
+    """Far more small frames than can be committed one after the other; what is not acknowledged comes again."""
+    address = address_of(server)
+    url = f"ws{address.removeprefix('http')}/ws/ingest"
+    with connect(url, ping_interval=None, close_timeout=0.1, compression=None) as socket:
+        socket.send(encode(Hello(run="many", writer="w", attempt="a")))
+        socket.recv()
+        for n in range(1, 20_000):
+            socket.send(frame(n))
+        until(lambda: count(address, "many", "a") > 0, 60, "the first of them")
+        assert server.interrupt() == 0
+    assert "will be sent again" in server.output
+    with serve(server.folder) as again:
+        stored_now = count(address_of(again), "many", "a")
+        assert 0 < stored_now < 19_999
+        url = f"ws{address_of(again).removeprefix('http')}/ws/ingest"
+        with connect(url) as socket:
+            socket.send(encode(Hello(run="many", writer="w", attempt="a")))
+            welcome = decode_server(socket.recv(decode=False))
+            assert isinstance(welcome, Welcome)
+            assert welcome.acked == stored_now, "what is stored is acknowledged, without a hole"
+
+
+def frame(n: int, rows: int = 1) -> bytes:
+    """One value a step, `rows` steps a frame."""
+    steps = column(range(n * rows, (n + 1) * rows), "<i8")
+    return encode(
+        Frame(n=n, records=(Points(keys=("a",), steps=steps, times=steps, values=column([1.0] * rows, "<f8")),))
+    )
+
+
+def test_a_thousand_trainings_that_stream_do_not_make_the_server_grow(server: RunningCommand) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    try:
+        asyncio.run(asyncio.wait_for(_stream(server, 1000), 150))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+async def _stream(server: RunningCommand, number: int) -> None:
+    url = f"ws{address_of(server).removeprefix('http')}/ws/ingest"
+
+    async def one_frame(socket: ClientConnection, n: int) -> None:
+        await socket.send(frame(n, 100))
+        while True:
+            answer = decode_server(await socket.recv(decode=False))
+            if isinstance(answer, Ack) and answer.n == n:
+                return
+
+    async with AsyncExitStack() as stack:
+        sockets: list[ClientConnection] = []
+        for first in range(0, number, 50):
+            sockets += await asyncio.gather(*[_greet(stack, url, f"streaming-{first + one}") for one in range(50)])
+        used = []
+        for n in range(1, 25):
+            await asyncio.gather(*[one_frame(socket, n) for socket in sockets])
+            used.append(resident_bytes(server.process.pid))
+    # What is remembered of a thousand runs is there after the first frames; 1.6 million points more stay nowhere.
+    grown = used[-1] - used[7]
+    assert grown <= 48 * MIB, [f"{one / MIB:.0f}" for one in used]
+    assert used[-1] <= 500 * MIB, [f"{one / MIB:.0f}" for one in used]

@@ -131,6 +131,28 @@ def test_a_server_killed_twice_in_mid_stream_has_everything_once(tmp_path: Path)
     assert not (tmp_path / "spool").exists()
 
 
+def test_servers_that_follow_each_other_on_the_same_data_have_everything_once(tmp_path: Path) -> None:
+    """Each is asked to end in mid-stream, and drains; the next one starts where it was."""
+    folder = tmp_path / "server"
+    server = serve(folder)
+    address = address_of(server)
+    reported = Reported(recis.monitor.init(address, run_id="follow", spool_dir=str(tmp_path / "spool")))
+    for number in range(1, 4):
+
+        def streaming(number: int = number) -> bool:
+            reported.log(200)
+            return count(address, "follow", "value") >= 3000 * number
+
+        until(streaming, 60, "points on the server")
+        assert server.interrupt() == 0
+        reported.log(500)
+        server = serve(folder, address.rpartition(":")[2])
+        assert address_of(server) == address
+    with server:
+        assert reported.run.finish(timeout_s=60)
+        reported.check(address)
+
+
 def test_a_trainer_killed_in_a_tight_loop_is_completed_by_sync(tmp_path: Path) -> None:
     with serve(tmp_path / "server") as server:
         address = address_of(server)

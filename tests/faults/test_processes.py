@@ -150,6 +150,38 @@ def test_four_ranks_of_a_launcher_are_one_run(server: RunningCommand, tmp_path: 
     assert not (tmp_path / "spool").exists()
 
 
+@pytest.mark.parametrize(
+    ("ending", "status", "state", "message"),
+    [
+        ("raise ValueError('the loss\\nis a string')", 1, "failed", "ValueError: the loss\nis a string"),
+        ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", 143, "failed", "Terminated: SIGTERM"),
+        ("sys.exit(0)", 0, "finished", ""),
+        ("run.finish(); run.finish(); run.log({'value': 1.0}, 11)", 0, "finished", ""),
+    ],
+    ids=["exception", "SIGTERM", "exit", "finished twice"],
+)
+def test_how_a_training_ends_is_on_the_server_with_all_that_it_reported(
+    server: RunningCommand, tmp_path: Path, ending: str, status: int, state: str, message: str
+) -> None:
+    address = address_of(server)
+    run_id = f"end-{status}-{len(ending)}"
+    code = (
+        "import os, signal, sys, time, recis.monitor\n"
+        f"run = recis.monitor.init({address!r}, run_id={run_id!r}, spool_dir={str(tmp_path / 'spool')!r})\n"
+        "for step in range(10):\n    run.log({'value': float(step)}, step)\n" + ending
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == status, done.stderr
+    run = get_json(f"{address}/api/v1/runs/{run_id}")
+    assert run["state"] == state
+    assert stored(address, run_id, "value") == [(step, float(step)) for step in range(10)]
+    assert not (tmp_path / "spool").exists()
+    assert run["message"] == message
+    if ending.startswith("run.finish"):
+        assert "finish was called twice" in done.stderr
+        assert "called after finish" in done.stderr
+
+
 def open_files(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 

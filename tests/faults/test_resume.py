@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 import recis.monitor
@@ -88,6 +89,10 @@ def check_resumed(address: str, killed_at: int, old: int, new: int) -> None:
     ]
     lines = get_text(f"{address}/api/v1/runs/r/export?format=jsonl&key=loss").splitlines()
     assert [json.loads(line)["superseded"] for line in lines] == [row["superseded"] == "1" for row in rows]
+    with urllib.request.urlopen(f"{address}/api/v1/runs/r/export?format=parquet&key=loss", timeout=10) as answer:
+        table = pq.read_table(io.BytesIO(answer.read())).to_pydict()
+    columns = [table["attempt"], table["step"], table["value"], [str(int(mark)) for mark in table["superseded"]]]
+    assert list(zip(*columns, strict=True)) == marked
 
 
 def test_a_killed_run_that_is_started_again_shows_the_newer_steps_and_keeps_the_older(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ ENVIRONMENT = {
 }
 THREADS = {
     "recis/bridge/client.py",
-    "recis/bridge/opening.py",
+    "recis/bridge/left_over.py",
     "recis/demo/__main__.py",
     "server/recis_server/demo.py",
     "server/recis_server/store/writer.py",

@@ -128,10 +128,10 @@ def test_tokens_are_made_listed_and_revoked(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().out == ""
 
 
-def test_sync_hands_over_to_the_sender(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    code = main(["sync", str(tmp_path / "nowhere"), "--url", "http://127.0.0.1:9"])
-    assert code != 0
-    assert "nowhere" in capfd.readouterr().err
+def test_sync_hands_over_to_the_sender(tmp_path: Path) -> None:
+    done = command("sync", str(tmp_path / "nowhere"), "--url", "http://127.0.0.1:9")
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr
 
 
 @pytest.mark.slow

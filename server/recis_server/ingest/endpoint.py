@@ -41,6 +41,7 @@ __all__ = ["Intake", "router"]
 
 _logger = logging.getLogger(__name__)
 _FAREWELL_S = 5.0
+_DRAIN_S = 10.0
 _GOING_AWAY = 1012
 
 
@@ -139,6 +140,13 @@ class _Pump:
         self.keeps: deque[Keep] = deque()  # bounded: see the class
         self._waiting: list[asyncio.Future[None]] = []
 
+    def forget(self) -> int:
+        """Gives up what the store does not have in hand; returns how many frames that were."""
+        left = max(0, len(self.keeps) - 1)
+        while len(self.keeps) > 1:
+            self.keeps.pop()
+        return left
+
     async def move(self) -> None:
         """Waits until a commit has ended, well or not."""
         waiting = asyncio.get_running_loop().create_future()
@@ -189,9 +197,21 @@ class Intake:
         return len(self._lines)
 
     async def close(self) -> None:
-        """Refuses every connection for now and waits until all that was taken is committed."""
+        """Refuses every connection for now and waits until what was taken is committed, for `_DRAIN_S` at most.
+
+        The rest is not acknowledged, and comes again.
+        """
         for session, line in tuple(self._lines.items()):
             _put(line, session.end("unavailable", "the server is stopping", retry=True))
+        try:
+            async with asyncio.timeout(_DRAIN_S):
+                await self._drain()
+        except TimeoutError:
+            left = sum(pump.forget() for pump in self._pumps.values())
+            _logger.warning("%d frames were not committed within %.0f s; they will be sent again", left, _DRAIN_S)
+            await self._drain()
+
+    async def _drain(self) -> None:
         while self._pumps:
             await next(iter(self._pumps.values())).move()
 

@@ -20,12 +20,18 @@ def started_ns(hello: Hello, received_ns: int) -> int:
     return max(0, received_ns - max(0, age_ns))
 
 
-def enter_attempt(connection: Connection, hello: Hello, received_ns: int) -> tuple[int, int]:
-    """Number and start of the greeting's attempt; the first of its ranks to come decides both."""
+def enter_attempt(connection: Connection, hello: Hello, begun_ns: int) -> tuple[int, int]:
+    """Number and start of the greeting's attempt; the first of its ranks to come decides both.
+
+    Args:
+        connection: inside of a transaction.
+        hello: of a rank.
+        begun_ns: when that rank began, by the server's clock.
+    """
     connection.execute(
         "INSERT INTO attempt (run_id, attempt_id, ordinal, started_ns)"
         " SELECT ?, ?, count(*) + 1, ? FROM attempt WHERE run_id = ? ON CONFLICT DO NOTHING",
-        (hello.run, hello.attempt, started_ns(hello, received_ns), hello.run),
+        (hello.run, hello.attempt, begun_ns, hello.run),
     )
     ordinal, start_ns = connection.execute(
         "SELECT ordinal, started_ns FROM attempt WHERE run_id = ? AND attempt_id = ?", (hello.run, hello.attempt)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from recis.wire.messages import MAX_TEXT_CHARS, Hello
 from recis_server.errors import StoreUnavailable
-from recis_server.store.attempts import enter_attempt
+from recis_server.store.attempts import enter_attempt, started_ns
 from recis_server.store.codec import dump, shorten
 from recis_server.store.engine import Connection
 from recis_server.store.frames import settle_run_state
@@ -55,7 +55,8 @@ def register(connection: Connection, hello: Hello, received_ns: int) -> StreamRo
     if known is not None:
         return StreamRow(hello.run, hello.writer, *known)
     _add_run(connection, hello, received_ns)
-    attempt, started_ns = enter_attempt(connection, hello, received_ns)
+    begun_ns = _begun_ns(connection, hello, received_ns)
+    attempt, attempt_ns = enter_attempt(connection, hello, begun_ns)
     connection.execute(
         "INSERT INTO stream (run_id, writer, rank, attempt, acked, dropped, state, message, host, pid, client,"
         " created_ns) VALUES (?, ?, ?, ?, 0, 0, 'running', '', ?, ?, ?, ?)",
@@ -67,11 +68,20 @@ def register(connection: Connection, hello: Hello, received_ns: int) -> StreamRo
             shorten(hello.host, MAX_NAME_CHARS),
             hello.pid,
             shorten(hello.client, MAX_NAME_CHARS),
-            received_ns,
+            # Of a rank's writers the one that began last speaks, whichever is heard of first.
+            begun_ns,
         ),
     )
     settle_run_state(connection, hello.run)
-    return StreamRow(hello.run, hello.writer, hello.rank, attempt, 0, started_ns)
+    return StreamRow(hello.run, hello.writer, hello.rank, attempt, 0, attempt_ns)
+
+
+def _begun_ns(connection: Connection, hello: Hello, received_ns: int) -> int:
+    """When the writer began; last of all where the server's clock has gone back behind a start that it has noted."""
+    (newest_ns,) = connection.execute("SELECT max(created_ns) FROM stream WHERE run_id = ?", (hello.run,)).fetchone()
+    if newest_ns is not None and received_ns < newest_ns:
+        return int(newest_ns) + 1
+    return started_ns(hello, received_ns)
 
 
 def _add_run(connection: Connection, hello: Hello, received_ns: int) -> None:

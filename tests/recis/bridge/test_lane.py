@@ -1,27 +1,47 @@
 """`recis.bridge.lane` and its owner's side in `Run.log`: fast for one thread, right for all who come between."""
 
 import gc
+import math
 import signal
+import struct
 import sys
 import threading
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
+from decimal import Decimal
+from enum import IntEnum
+from fractions import Fraction
 from itertools import count
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import recis.monitor
 from recis.bridge.cost import COST_KEYS, SAMPLE_EVERY
 from recis.bridge.outbox import Outbox
 from recis.monitor import Run
-from recis.wire.messages import Command, Result
+from recis.wire.messages import Command, Result, Status
+from tests.e2e.processes import until
 from tests.recis.bridge.conftest import Spooled
 from tests.recis.bridge.test_run import DeviceScalar
 
 Opener = Callable[..., Run]
+
+
+class Whole(IntEnum):
+    ONE = 1
+
+
+class Precise(float):
+    """Says something else when it is asked for its number."""
+
+    def __float__(self) -> float:
+        return 0.75
 
 
 @pytest.fixture
@@ -113,10 +133,52 @@ def test_a_device_scalar_under_names_that_had_numbers_is_not_read_on_this_thread
     assert spooled.values() == {"a": [*BEFORE["a"], (6, 3.0), (7, 5.0)], "b": [*BEFORE["b"], (6, 4.0), (7, 6.0)]}
 
 
-def test_an_integer_too_large_for_a_float_is_a_warning(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    run.log({"a": 10**400, "b": 1.0}, 6)
-    assert run.refused == 1
-    assert caplog.text
+VALUES = [
+    *(0, 1, -1, (1 << 53) + 1, -(1 << 53) - 1, (1 << 63) - 1, 1 << 63, (1 << 64) + (1 << 11) + 1, 10**308, 10**400),
+    *(-(10**400), -0.0, 5e-324, 1e-310, 1.7976931348623157e308, math.nan, math.inf, -math.inf),
+    *(True, False, Fraction(1, 3), Whole.ONE, Precise(0.1), np.float64(0.1), np.float32(0.1), np.float16(0.1)),
+    *(np.int8(-7), np.uint64((1 << 64) - 1), np.bool_(True), np.array(2.5), torch.tensor(0.25), torch.tensor(7)),
+    *(Decimal("0.5"), "0.5", None, [1.0], 1j, np.zeros(2), torch.zeros(2), np.datetime64("2020-01-01")),
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:24])
+def test_a_value_is_kept_or_refused_alike_with_a_lane_and_without(
+    open_offline: Opener, spooled: Spooled, value: Any
+) -> None:
+    """Bit by bit: under names that were never seen, and under names that have had numbers and a lane."""
+    with open_offline(run_id="new") as fresh, open_offline(run_id="known") as known:
+        for step in range(4):
+            known.log({"known/a": 1.0, "known/b": 2.0}, step)
+        fresh.log({"new/a": value, "new/b": 2.0}, 6)
+        known.log({"known/a": value, "known/b": 2.0}, 6)
+        known.log({"known/a": 3.0, "known/b": 4.0}, 7)
+        assert (fresh.refused, fresh.failures) == (known.refused, known.failures)
+    values = spooled.values()
+
+    def bits(name: str) -> list[bytes]:
+        return [struct.pack("d", number) for step, number in values.get(name, []) if step == 6]
+
+    assert bits("new/a") == bits("known/a")
+    assert len(bits("new/a")) + fresh.refused == 1
+    assert values["new/b"] == [(6, 2.0)]
+    assert values["known/b"] == [*((step, 2.0) for step in range(4)), (6, 2.0), (7, 4.0)]
+
+
+@given(st.lists(st.floats() | st.integers() | st.integers(-(1 << 66), 1 << 66), min_size=1, max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_any_number_is_stored_as_float_does_it(
+    tmp_path_factory: pytest.TempPathFactory, numbers: list[float | int]
+) -> None:
+    spooled = Spooled(tmp_path_factory.mktemp("spool"))
+    with recis.monitor.init(mode="offline", spool_dir=str(spooled.root)) as run:
+        for step in range(-3, 0):
+            run.log({"a": 1.0}, step)
+        for step, number in enumerate(numbers):
+            run.log({"a": number}, step)
+        assert run.refused == 0
+    stored = [struct.pack("d", number) for step, number in spooled.values()["a"] if step >= 0]
+    assert stored == [struct.pack("d", float(number)) for number in numbers]
 
 
 def test_one_call_in_sixteen_is_measured_whatever_way_it_takes(open_offline: Opener) -> None:
@@ -327,3 +389,59 @@ def test_a_finished_and_a_disabled_run_have_no_lane(run: Run, caplog: pytest.Log
     disabled = recis.monitor.init(mode="disabled")
     disabled.log({"a": 1.0}, 1)
     assert disabled.refused == 0
+
+
+@pytest.fixture
+def in_mid_row(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Calls something in the middle of a row of the lane, while another thread holds the lock and waits for the row.
+
+    Where a signal handler or a finalizer may come.
+    """
+    outbox: Outbox = run._outbox  # type: ignore[assignment]
+    waiting = threading.Thread(target=outbox.pending)
+
+    def call(what: Callable[[], object]) -> None:
+        def clock() -> int:
+            monkeypatch.undo()
+            waiting.start()
+            until(lambda: not run._lane.limit and run._lane._segment is not None, 10, "somebody who waits for the row")
+            what()
+            return 1
+
+        monkeypatch.setattr("recis.bridge.run.time_ns", clock)
+        run.log({"a": 3.0, "b": 4.0}, 6)
+
+    yield call
+    waiting.join()
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("what", ["log", "other names", "alert", "device"])
+def test_a_report_in_the_middle_of_a_row_that_somebody_waits_for_is_no_deadlock(
+    run: Run, spooled: Spooled, in_mid_row: Callable[[Callable[[], object]], None], what: str
+) -> None:
+    calls: dict[str, Callable[[], object]] = {
+        "log": lambda: run.log({"a": 5.0, "b": 6.0}, 7),
+        "other names": lambda: run.log({"c": 5.0}, 7),
+        "alert": lambda: run.alert("in between"),
+        "device": lambda: run.log({"a": DeviceScalar(5.0), "b": 6.0}, 7),
+    }
+    in_mid_row(calls[what])
+    assert run.refused + run.failures == 1
+    run.log({"a": 7.0, "b": 8.0}, 8)
+    run.finish()
+    assert spooled.values() == {"a": [*BEFORE["a"], (6, 3.0), (8, 7.0)], "b": [*BEFORE["b"], (6, 4.0), (8, 8.0)]}
+
+
+@pytest.mark.timeout(30)
+def test_a_run_that_is_finished_in_the_middle_of_a_row_is_left_to_the_exit(
+    run: Run, spooled: Spooled, in_mid_row: Callable[[Callable[[], object]], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    said: list[bool] = []
+    in_mid_row(lambda: said.append(run.finish()))
+    assert said == [False]
+    assert "in the middle of a report" in caplog.text
+    run.log({"a": 7.0, "b": 8.0}, 8)
+    run.finish()
+    assert spooled.values()["a"] == [*BEFORE["a"], (6, 3.0), (8, 7.0)]
+    assert [item.state for item in spooled.of(Status) if isinstance(item, Status)] == ["running", "finished"]

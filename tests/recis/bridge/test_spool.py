@@ -11,14 +11,30 @@ from recis.bridge.segment import HEADER
 from recis.bridge.spool import SpoolFolder, find_left_over, is_local
 
 
-@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 something else entirely", HEADER.pack(b"RECISSPL", 99, 1, 0)])
+@pytest.mark.parametrize("data", [b"PK\x03\x04 something else entirely", HEADER.pack(b"RECISSPL", 99, 1, 0)])
 def test_a_foreign_file_is_left_aside_with_a_warning(
     tmp_path: Path, data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "00000001.seg").write_bytes(data)
-    assert SpoolFolder(tmp_path).segments() == []
+    folder = SpoolFolder(tmp_path)
+    assert (folder.segments(), folder.aside) == ([], 1)
     assert "expected" in caplog.text
     assert (tmp_path / "00000001.seg").read_bytes() == data
+
+
+@pytest.mark.parametrize("size", [0, 4096])
+def test_a_segment_that_a_kill_left_unbegun_is_empty_and_nothing_to_report(
+    tmp_path: Path, size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "00000001.seg").write_bytes(bytes(size))
+    folder = SpoolFolder(tmp_path)
+    outbox = Outbox(tmp_path, segments=folder.segments())
+    assert (outbox.pending(), outbox.frame(0), folder.aside, caplog.text) == ((0, 0), None, 0, "")
+    outbox.append_row(("a",), (1.0,), 1, 1)
+    assert outbox.cut() == 1
+    outbox.ack(1)
+    assert outbox.close()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_living_writer_keeps_its_folder_and_a_dead_one_gives_it_up(tmp_path: Path) -> None:

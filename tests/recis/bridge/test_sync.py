@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+import recis.monitor
 from recis.bridge.address import ServerAddress
 from recis.bridge.spool import find_left_over
 from recis.bridge.sync import main, send_folder
 from recis.monitor import Run
-from tests.e2e.processes import RunningCommand
+from tests.e2e.processes import RunningCommand, until
 from tests.recis.bridge.conftest import Spooled
 
 NOWHERE = "http://127.0.0.1:9"
@@ -70,6 +71,36 @@ def test_a_spool_that_is_damaged_is_named_and_the_others_are_sent(
     (folder / "writer.json").write_text("{not json")
     assert main([str(spooled.root), "--url", NOWHERE]) == 1
     assert f"cannot read {folder}" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_spool_of_another_version_stays_on_disk_and_is_said_each_time(
+    open_offline: Opener, spooled: Spooled, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("before", "now"):
+        with open_offline(run_id=name) as run:
+            run.log({"a": 1.0}, 1)
+    before, now = find_left_over(spooled.root)
+    [segment] = before.glob("*.seg")
+    data = bytearray(segment.read_bytes())
+    data[8:12] = (1).to_bytes(4, sys.byteorder)
+    segment.write_bytes(data)
+    with RunningCommand(tmp_path, "serve") as server:
+        address = server.wait_for(r"Listening on (http://\S+)")
+        for _ in range(2):
+            command = [sys.executable, "-m", "recis.bridge.sync", str(spooled.root), "--url", address]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 1
+            assert f"{before.name}: NOT sent, kept" in done.stdout
+            assert "expected spool layout 2, got 1" in done.stderr
+            assert segment.read_bytes() == data
+            assert not now.exists(), "what can be read is sent"
+        # The next training in the same spool leaves it where it is, too.
+        with recis.monitor.init(address, run_id="next", spool_dir=str(spooled.root)) as run:
+            run.log({"a": 1.0}, 1)
+            until(lambda: "expected spool layout 2, got 1" in caplog.text, 30, "a warning")
+    assert segment.read_bytes() == data
+    assert find_left_over(spooled.root) == [before]
 
 
 @pytest.mark.slow

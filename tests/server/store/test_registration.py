@@ -90,6 +90,40 @@ def test_the_state_is_what_the_ranks_of_the_newest_attempt_said(tmp_path: Path) 
     run(scenario)
 
 
+def test_an_attempt_that_begins_after_the_servers_clock_went_back_is_the_newer_one(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            first = await store.register(greeting(), 10 * HOUR)
+            await store.append(frame(first, 1, points([1, 2, 3], loss=[1.0, 2.0, 3.0])))
+            again = await store.register(
+                greeting(attempt="b", writer="w2", time_ns=HOUR, started_ns=HOUR - 10**9), 8 * HOUR
+            )
+            assert again.order > first.order
+            await store.append(frame(again, 1, points([2], loss=[20.0]), Status(state="finished", time_ns=1)))
+            found = await store.run("r")
+            assert found is not None
+            assert (found.attempts, found.state, found.last_step) == (2, "finished", 2)
+            assert await read(store, "loss") == [(1, 1.0), (2, 20.0)]
+
+    run(scenario)
+
+
+def test_of_a_ranks_writers_the_one_that_began_last_speaks_in_whatever_order_they_come(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            now = await store.register(greeting(time_ns=9 * HOUR, started_ns=9 * HOUR), 9 * HOUR)
+            before = await store.register(
+                greeting(writer="w2", time_ns=9 * HOUR, started_ns=8 * HOUR), 9 * HOUR + 10**9
+            )
+            await store.append(frame(before, 1, Status(state="running", time_ns=1)))
+            await store.append(frame(now, 1, Status(state="finished", time_ns=1)))
+            found = await store.run("r")
+            assert found is not None
+            assert (found.attempts, found.state) == (1, "finished")
+
+    run(scenario)
+
+
 def test_what_a_late_spool_says_of_an_older_attempt_does_not_speak_for_the_run(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened(tmp_path) as store:

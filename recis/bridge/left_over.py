@@ -1,0 +1,113 @@
+"""What earlier processes left in a run's spool: sent beside it, and before it where they were the same rank.
+
+Owns the order of the folders and the thread that sends them; how a folder is sent is `sync`'s.
+
+A rank that is started again while its job goes on stays in the attempt, and of an attempt's values of a step the last
+to arrive counts: so nothing of the new process may be sent before what the old one left (docs/decisions/0005).
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+from recis.bridge.address import ServerAddress
+from recis.bridge.client import Sender
+from recis.bridge.spool import find_left_over
+from recis.bridge.sync import send_folder, writer_of
+from recis.wire.messages import Hello
+
+__all__ = ["LeftOver"]
+
+TIMEOUT_S = 600.0
+PAUSE_S = 0.25
+MAX_TRIES = 3
+_logger = logging.getLogger(__name__)
+
+
+class LeftOver:
+    """`start` once; the thread ends by itself when everything was tried.
+
+    Args:
+        root: the spool.
+        own: the folder of this process in it.
+        hello: who this process is.
+    """
+
+    def __init__(self, root: Path, own: Path, hello: Hello) -> None:
+        self._before: list[Path] = []
+        self._others: list[Path] = []
+        for path in find_left_over(root):
+            if path != own:
+                (self._before if _same_rank(path, hello) else self._others).append(path)
+        self._in_order = threading.Event()
+        if not self._before:
+            self._in_order.set()
+
+    def is_in_order(self) -> bool:
+        """Whether nothing is left that has to be sent before this process."""
+        return self._in_order.is_set()
+
+    def start(self, address: ServerAddress, sender: Sender) -> None:
+        """Starts the thread; `sender` is this process's, and tells when there is a server."""
+        if self._before or self._others:
+            work = threading.Thread(target=self._run, args=(address, sender), name="recis-left-over", daemon=True)
+            work.start()
+
+    def _run(self, address: ServerAddress, sender: Sender) -> None:
+        for path in self._before:
+            if not _send_first(path, address, sender):
+                return  # the run has ended without a server; all of it is for the next start, in the same order
+        self._in_order.set()
+        for path in self._others:
+            _try(path, address)
+
+
+def _send_first(path: Path, address: ServerAddress, sender: Sender) -> bool:
+    """Sends a folder that comes before the run; False when the run has ended before that."""
+    tries = 0
+    while sender.is_alive:
+        if sender.connected:
+            done = _try(path, address)
+            if done or (done is None and _lives(path)):
+                return True
+            tries += done is False
+            if tries >= MAX_TRIES:
+                _logger.warning("what is left in %s is not sent first: it may replace newer values later", path)
+                return True
+        time.sleep(PAUSE_S)
+    return False
+
+
+def _try(path: Path, address: ServerAddress) -> bool | None:
+    """As `send_folder`; True also where there is nothing to try again."""
+    try:
+        return send_folder(path, address, timeout_s=TIMEOUT_S)
+    except FileNotFoundError:
+        return True  # another process of this start has sent it
+    except (OSError, ValueError) as error:
+        _logger.warning("cannot send what is left in %s: %s", path, error)
+        return True
+
+
+def _same_rank(path: Path, hello: Hello) -> bool:
+    """Whether the folder is of an earlier process of this rank in this attempt."""
+    try:
+        other = writer_of(path)
+    except (OSError, ValueError):
+        return False
+    return (other.run, other.attempt, other.rank) == (hello.run, hello.attempt, hello.rank)
+
+
+def _lives(path: Path) -> bool:
+    """Whether the process that made the folder still lives, as far as can be seen from here."""
+    try:
+        writer = writer_of(path)
+        os.kill(writer.pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return writer.host == socket.gethostname()
