@@ -6,7 +6,6 @@ import signal
 import struct
 import sys
 import threading
-import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -305,23 +304,6 @@ def test_a_signal_handler_that_reports_in_the_middle_of_a_report(open_offline: O
     assert values["b"] == [(n, -float(n)) for n in range(step) if n % 50]
     assert values["c"] == [(n, float(n)) for n in range(0, step, 50)]
     assert len(values["handler"]) + refused == said
-
-
-def test_a_report_from_inside_another_one_that_the_sender_waits_for_is_refused(run: Run) -> None:
-    """The sender has the lock and waits for the row: whoever has interrupted the row must not wait for the lock."""
-    lane, outbox = run._lane, run._outbox
-    assert outbox is not None
-    lane.busy = True  # as a signal handler finds it
-    sender = threading.Thread(target=outbox.cut)
-    sender.start()
-    while lane.limit:
-        time.sleep(1e-4)
-    run.log({"handler": 1.0}, 7)
-    assert sender.is_alive()
-    lane.busy = False
-    sender.join(10)
-    assert not sender.is_alive()
-    assert run.refused == 1
 
 
 def test_an_exception_from_outside_in_the_middle_of_a_report_breaks_nothing(run: Run, spooled: Spooled) -> None:
