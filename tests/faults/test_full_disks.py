@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import sqlite3
@@ -228,3 +229,70 @@ def test_to_delete_takes_little_room_and_makes_much(disk: SmallDisk, tmp_path: P
         until(lambda: deleted(address, "old"), 30, "the deletion")
         log(address, tmp_path / "spool", "new", 100_000).check(address)
     check(disk, tmp_path, "new")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_run_can_be_deleted_on_a_disk_without_any_room_while_others_wait_for_it(
+    disk: SmallDisk, tmp_path: Path
+) -> None:
+    with Served(disk, tmp_path / "server") as server:
+        address = address_of(server)
+        log_noise(address, tmp_path / "spool", "old")
+        log(address, tmp_path / "spool", "kept", 20_000)
+        until(lambda: reserve(disk) > 0, 60, "what is held back")
+        reported = Reported(recis.monitor.init(address, run_id="new", spool_dir=str(tmp_path / "spool")))
+        disk.fill()
+
+        def refused() -> bool:
+            reported.log(2000)
+            return "was not kept" in server.output
+
+        # Others take whatever is left, and go on asking for more.
+        until(refused, 60, "a frame that could not be kept")
+        reported.log(50_000)
+        disk.fill()
+        assert disk.free == 0
+        assert deleted(address, "old")
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            get_json(f"{address}/api/v1/runs/old")
+        until(lambda: count(address, "new", "value") == reported.num_rows, 60, "all that has waited")
+        assert reported.run.finish(timeout_s=60)
+        reported.check(address)
+        assert count(address, "kept", "value") == 20_000
+        assert reserve(disk) == 0
+        until(lambda: disk.free > 4 << 20, 60, "the space given back")
+    check(disk, tmp_path, "new", "kept")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_starts_on_a_disk_without_any_room_and_deletes(disk: SmallDisk, tmp_path: Path) -> None:
+    with Served(disk, tmp_path / "server") as server:
+        address = address_of(server)
+        log_noise(address, tmp_path / "spool", "old")
+        until(lambda: reserve(disk) > 0, 60, "what is held back")
+    disk.fill()
+    assert disk.free == 0
+    with Served(disk, tmp_path / "again") as server:
+        address = address_of(server)
+        assert count(address, "old", "value") == NOISE_ROWS
+        assert deleted(address, "old")
+        log(address, tmp_path / "spool", "new", 20_000).check(address)
+    check(disk, tmp_path, "new")
+
+
+NOISE_ROWS = 500_000
+
+
+def log_noise(address: str, spool: Path, run_id: str) -> None:
+    """A run that takes as much room cold as hot."""
+    chance = random.Random(1)
+    run = recis.monitor.init(address, run_id=run_id, spool_dir=str(spool))
+    for step in range(NOISE_ROWS):
+        run.log({"value": chance.random(), "other": chance.random()}, step)
+    assert run.finish(timeout_s=60)
+
+
+def reserve(disk: SmallDisk) -> int:
+    """Bytes that are held back for deletions."""
+    path = disk.path / "data" / "recis.db.reserve"
+    return path.stat().st_size if path.exists() else 0

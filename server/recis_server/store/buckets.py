@@ -21,6 +21,7 @@ __all__ = [
     "choose_width",
     "coarsen",
     "envelope",
+    "grid_of",
     "merge",
     "unfold",
 ]
@@ -118,8 +119,13 @@ def coarsen(buckets: Buckets, width: int) -> Buckets:
     """The same points in buckets of `width` steps, `width` being a multiple of what they have now."""
     if len(buckets) == 0:
         return buckets
-    grid = np.floor(buckets.x / width) * width
-    return _combine(buckets, grid)
+    return _combine(buckets, grid_of(buckets.x, width))
+
+
+def grid_of(x: Floats, width: int) -> Floats:
+    """Where the buckets of `width` steps begin that hold these steps."""
+    grid: Floats = np.floor(x / width) * width
+    return grid
 
 
 def merge(older: Buckets, newer: Buckets) -> Buckets:

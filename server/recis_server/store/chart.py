@@ -11,20 +11,24 @@ from itertools import groupby, pairwise
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from recis_server.errors import InvalidValue
-from recis_server.store.buckets import Buckets, Floats, choose_width, coarsen, unfold
+from recis_server.store.buckets import Buckets, choose_width, coarsen, grid_of, unfold
 from recis_server.store.chunks import CELL_BYTES, decode_cells, expand_cells
-from recis_server.store.codec import NO_ROWS, Rows
+from recis_server.store.codec import NO_ROWS, Rows, last_step
 from recis_server.store.engine import Connection
 from recis_server.store.points import ChunkPlaces, Segment, read_segments
 from recis_server.store.values import ChartRead, ChartSeries
 
 __all__ = ["MAX_POINTS", "read_chart"]
 
+Ints = npt.NDArray[np.int64]
 MAX_POINTS = 2_000_000
 """The most points that one answer without buckets may hold."""
 
+_LAST_PLACE = float(2**63 - 1024)
+"""The last float that is a step."""
 _CELLS = """
 SELECT cells FROM pyramid WHERE run_id = ? AND series = ? AND attempt = ? AND level = ? AND lo >= ? AND lo <= ?
 ORDER BY lo
@@ -166,7 +170,7 @@ def _least(line: _Line) -> int:
 def _read_buckets(connection: Connection, segments: Sequence[Segment], width: int) -> Buckets:
     most = width.bit_length() - 1
     pieces: list[Buckets] = []
-    order: list[Floats] = []
+    order: list[Ints] = []
     for segment in segments:
         for level, chunks in _by_level(segment, most):
             for piece, places in _read_pieces(connection, segment, level, chunks, width):
@@ -194,14 +198,15 @@ def _by_level(segment: Segment, most: int) -> Iterator[tuple[int, ChunkPlaces]]:
 
 def _read_pieces(
     connection: Connection, segment: Segment, level: int, chunks: ChunkPlaces, width: int
-) -> Iterator[tuple[Buckets, Floats]]:
+) -> Iterator[tuple[Buckets, Ints]]:
     """Buckets of at most `width`, and the step that each stands at among others of the same bucket of `width`."""
     if level == 0:
-        rows = unfold(segment.rows(connection, chunks))
+        rows = segment.rows(connection, chunks)
         if len(rows):
-            piece = coarsen(rows, width)
+            single = unfold(rows)
+            piece = coarsen(single, width)
             # Where cells come between rows of one bucket, its last row says whether it ends with a row or a cell.
-            yield piece, rows.x[np.searchsorted(rows.x, piece.x + width) - 1]
+            yield piece, rows.steps[np.searchsorted(grid_of(single.x, width), piece.x, side="right") - 1]
         return
     data = [
         expand_cells(cells)
@@ -211,10 +216,13 @@ def _read_pieces(
         ).fetchall()
     ]
     cells = decode_cells(b"".join(data))
-    lows = np.repeat(chunks.lo.astype(np.float64), np.fromiter(map(len, data), np.int64, len(data)) // CELL_BYTES)
-    # A cell stands where its chunk begins at the earliest: rows between two chunks come between their cells.
-    places = np.maximum(cells.x, lows)
-    inside = (cells.x + (1 << level) > segment.low) & (places < segment.high)
+    numbers = np.repeat(np.arange(len(chunks)), np.fromiter(map(len, data), np.int64, len(data)) // CELL_BYTES)
+    # A cell stands between the ends of its chunk: rows between two chunks come between their cells. As integers: beyond
+    # 2^53 its own place is rounded.
+    places = np.minimum(cells.x, _LAST_PLACE).astype(np.int64)
+    places = np.clip(places, chunks.lo[numbers], chunks.hi[numbers])
+    inside = segment.inside(chunks)[numbers]
+    inside |= (cells.x + (1 << level) > segment.low) & (places <= last_step(segment.high))
     if not inside.all():
         cells, places = Buckets(*(column[inside] for column in cells.columns())), places[inside]
     yield cells, places

@@ -1,14 +1,16 @@
 """Hot frames to cold chunks, one run's oldest frames at a time, without ever holding up who writes.
 
 Owns when frames are worth it, how new rows join the chunks that are there, and the one transaction that puts chunks in
-the place of frames. A unit is a prefix of a run's frames in order of arrival, so that hot rows are always newer than
-chunks. Frames are read and encoded outside of any lock; the transaction deletes exactly what was read or does nothing,
-so two processes that compact the same run, or a kill at any moment, change nothing. Must not know threads or processes.
+the place of frames. A unit is a prefix of a run's frames in order of arrival, of all its series or of some that share
+no frame with others: so hot rows of a series are always newer than its chunks. Frames are read and encoded outside of
+any lock; the transaction deletes exactly what was read or does nothing, so two processes that compact the same run, or
+a kill at any moment, change nothing. Must not know threads or processes.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -35,8 +37,10 @@ __all__ = ["compact", "find_work"]
 NUM_FRAMES = 1024
 IDLE_NS = 60 * 10**9
 """A run is worth it with this many frames, `CHUNK_ROWS` rows of one key set, or any frame after this much silence."""
-UNIT_POINTS = 1 << 20
-"""Points that one transaction moves at most, but for a frame that has more alone."""
+UNIT_POINTS, UNIT_FRAMES, UNIT_SERIES = 1 << 20, 4096, 2048
+"""Points, frames and series that one transaction moves at most, but for a frame that has more alone."""
+UNIT_ROWS = 1 << 14
+"""Rows that one transaction removes and writes; a unit that takes more is made smaller."""
 OPEN_ROWS = CHUNK_ROWS * 3 // 4
 """A chunk with fewer rows takes in what follows it."""
 
@@ -46,7 +50,7 @@ _WORK = """
 SELECT h.run_id, r.updated_ns, max(h.num_frames), max(h.num_rows)
 FROM (
     SELECT run_id, keyset, count(*) AS num_frames, CAST(sum(num_rows) AS BIGINT) AS num_rows
-    FROM frame GROUP BY run_id, keyset
+    FROM frame {} GROUP BY run_id, keyset
 ) AS h JOIN run AS r ON r.run_id = h.run_id
 GROUP BY h.run_id, r.updated_ns
 """
@@ -60,13 +64,20 @@ class _Frame(NamedTuple):
     values: npt.NDArray[np.float64]
 
 
+class _Frames(NamedTuple):
+    """Which frames a unit moves: `number` in all, of each key set those up to the one in `last`."""
+
+    number: int
+    last: Mapping[int, int]
+
+
 @dataclass(slots=True)
 class _Change:
-    """What the transaction does; rows of parameters."""
+    """What the transaction does; rows of parameters. `seen` is what it is based on, see `_look`."""
 
     run_id: str
-    num_frames: int
-    last_frame: int
+    frames: _Frames
+    seen: tuple[int, int] | None
     old_chunks: list[tuple[int, int, int]] = field(default_factory=list)
     old_cells: list[tuple[int, int, int, int]] = field(default_factory=list)
     old_axes: dict[int, int] = field(default_factory=lambda: defaultdict(int))
@@ -74,12 +85,26 @@ class _Change:
     axes: list[tuple[int, int, int, bytes, bytes]] = field(default_factory=list)
     cells: list[tuple[int, int, int, int, bytes]] = field(default_factory=list)
 
+    @property
+    def num_rows(self) -> int:
+        """How many rows go and come."""
+        parts: tuple[Sized, ...] = (self.old_chunks, self.old_cells, self.chunks, self.axes, self.cells)
+        # Of an axis first the count, and then, when that is zero, all of it.
+        return self.frames.number + 2 * len(self.old_axes) + sum(map(len, parts))
 
-def find_work(connection: Connection, now_ns: int) -> list[str]:
-    """Runs with frames that are worth it, those with the most rows first; inside of a read transaction."""
+
+def find_work(connection: Connection, now_ns: int, run_id: str | None = None) -> list[str]:
+    """Runs with frames that are worth it, those with the most rows first; inside of a read transaction.
+
+    Args:
+        connection: in a read transaction.
+        now_ns: the time.
+        run_id: only this one.
+    """
+    of_run = (_WORK.format(""), ()) if run_id is None else (_WORK.format("WHERE run_id = ?"), (run_id,))
     found = [
         (num_rows, run_id)
-        for run_id, updated_ns, num_frames, num_rows in connection.execute(_WORK).fetchall()
+        for run_id, updated_ns, num_frames, num_rows in connection.execute(*of_run).fetchall()
         if num_rows >= CHUNK_ROWS or num_frames >= NUM_FRAMES or now_ns - updated_ns >= IDLE_NS
     ]
     return [run_id for _, run_id in sorted(found, reverse=True)]
@@ -123,20 +148,65 @@ def _plan(connection: Connection, run_id: str) -> _Change | None:
         "SELECT series, keyset, position FROM keyset WHERE run_id = ?", (run_id,)
     ).fetchall():
         columns[keyset][series] = position
-    chosen: list[int] = []
-    num_points = 0
-    for frame, keyset, num_rows in connection.execute(
+    found = connection.execute(
         "SELECT id, keyset, num_rows FROM frame WHERE run_id = ? ORDER BY id", (run_id,)
-    ).fetchall():
-        num_points += num_rows * len(columns[keyset])
-        if chosen and num_points > UNIT_POINTS:
-            break
-        chosen.append(frame)
-    if not chosen:
+    ).fetchall()
+    if not found:
         return None
-    change = _Change(run_id, len(chosen), chosen[-1])
+    share = 1
+    while True:
+        change = _plan_unit(connection, run_id, columns, _choose(found, columns, share))
+        if change.num_rows <= UNIT_ROWS or change.frames.number == 1:
+            return change
+        # Rows that go back and forth touch many chunks: how many, only the plan says.
+        share *= 2
+
+
+def _choose(found: Sequence[tuple[int, int, int]], columns: Mapping[int, Mapping[int, int]], share: int) -> _Frames:
+    """The oldest frames that are a unit's share; what does not fit waits with all that has one of its series."""
+    kin = _kin(columns)
+    waiting: set[int] = set()
+    last: dict[int, int] = {}
+    series: set[int] = set()
+    number = num_points = 0
+    for frame, keyset, num_rows in found:
+        if kin[keyset] in waiting:
+            continue
+        together = series if keyset in last else series.union(columns[keyset])
+        if number and len(together) > UNIT_SERIES // share:
+            waiting.add(kin[keyset])
+            continue
+        num_points += num_rows * len(columns[keyset])
+        if number and (num_points > UNIT_POINTS // share or number >= UNIT_FRAMES // share):
+            break
+        last[keyset] = frame
+        series = together
+        number += 1
+    return _Frames(number, last)
+
+
+def _kin(columns: Mapping[int, Mapping[int, int]]) -> dict[int, int]:
+    """Key sets to one of those that they share series with, directly or through others."""
+    parents: dict[int, int] = {keyset: keyset for keyset in columns}
+
+    def oldest(keyset: int) -> int:
+        while parents[keyset] != keyset:
+            parents[keyset] = keyset = parents[parents[keyset]]
+        return keyset
+
+    first: dict[int, int] = {}
+    for keyset, members in columns.items():
+        for series in members:
+            parents[oldest(keyset)] = oldest(first.setdefault(series, keyset))
+    return {keyset: oldest(keyset) for keyset in columns}
+
+
+def _plan_unit(
+    connection: Connection, run_id: str, columns: Mapping[int, Mapping[int, int]], chosen: _Frames
+) -> _Change:
+    change = _Change(run_id, chosen, _look(connection, run_id))
     (next_axis,) = connection.execute("SELECT coalesce(max(axis), 0) FROM axis WHERE run_id = ?", (run_id,)).fetchone()
-    frames = _read_frames(connection, run_id, chosen[-1], columns)
+    frames = _read_frames(connection, run_id, chosen, columns)
     for attempt, group, rows in _groups(frames, columns):
         for alike in _alike(connection, run_id, attempt, group):
             next_axis = _Joint(connection, change, attempt, alike, rows, columns).join(next_axis)
@@ -144,8 +214,16 @@ def _plan(connection: Connection, run_id: str) -> _Change | None:
 
 
 def _read_frames(
-    connection: Connection, run_id: str, last: int, columns: Mapping[int, Mapping[int, int]]
+    connection: Connection, run_id: str, chosen: _Frames, columns: Mapping[int, Mapping[int, int]]
 ) -> list[_Frame]:
+    rows = [
+        row
+        for keyset, last in chosen.last.items()
+        for row in connection.execute(
+            "SELECT id, keyset, attempt, steps, times, data FROM frame WHERE run_id = ? AND keyset = ? AND +id <= ?",
+            (run_id, keyset, last),
+        ).fetchall()
+    ]
     return [
         _Frame(
             keyset,
@@ -154,10 +232,7 @@ def _read_frames(
             np.frombuffer(times, "<i8"),
             np.frombuffer(data, "<f8").reshape(len(columns[keyset]), -1),
         )
-        for keyset, attempt, steps, times, data in connection.execute(
-            "SELECT keyset, attempt, steps, times, data FROM frame WHERE run_id = ? AND id <= ? ORDER BY id",
-            (run_id, last),
-        ).fetchall()
+        for _, keyset, attempt, steps, times, data in sorted(rows, key=itemgetter(0))
     ]
 
 
@@ -332,11 +407,34 @@ def _split(num_rows: int, *, fill: bool) -> Iterator[slice]:
 # --- writing
 
 
+def _look(connection: Connection, run_id: str) -> tuple[int, int] | None:
+    """When the run was created, and how many compactions there were; None when there is no run.
+
+    Numbers of frames alone do not tell: an engine may give those of frames that are gone to new ones.
+    """
+    row = connection.execute(
+        "SELECT created_ns, (SELECT max(value) FROM meta WHERE name = 'compactions') FROM run WHERE run_id = ?",
+        (run_id,),
+    ).fetchone()
+    return None if row is None else (row[0], row[1] or 0)
+
+
 def _apply(connection: Connection, change: _Change) -> bool:
     """Puts the chunks in the place of the frames; False, to be rolled back, when the frames are not all there."""
     run = change.run_id
-    gone = connection.execute("DELETE FROM frame WHERE run_id = ? AND id <= ?", (run, change.last_frame)).rowcount
-    if gone != change.num_frames:
+    if _look(connection, run) != change.seen:
+        return False
+    connection.execute(
+        "INSERT INTO meta (name, value) VALUES ('compactions', 1)"
+        " ON CONFLICT (name) DO UPDATE SET value = meta.value + 1"
+    )
+    gone = sum(
+        connection.execute(
+            "DELETE FROM frame WHERE run_id = ? AND keyset = ? AND +id <= ?", (run, keyset, last)
+        ).rowcount
+        for keyset, last in change.frames.last.items()
+    )
+    if gone != change.frames.number:
         return False
     connection.executemany(
         "DELETE FROM chunk WHERE run_id = ? AND series = ? AND attempt = ? AND lo = ?",

@@ -76,3 +76,9 @@ class Engine(Protocol):
 
     def give_back(self, connection: Connection) -> bool:
         """Returns a small piece of freed space to the file system; False when there is none left to return."""
+
+    def make_room(self, connection: Connection) -> bool:
+        """Lets go of what is held back for removals on a full disk; False when that made no difference.
+
+        Outside of a transaction; never raises what `failures` has. `give_back` holds it back again when there is room.
+        """

@@ -6,6 +6,7 @@ rollback); must not know threads, queues or sockets.
 
 import logging
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,8 @@ REMEMBERED_COLUMNS = 1 << 18
 needed."""
 REMEMBERED_KEYSETS = 1024
 MAX_NAME_CHARS = 256
+MAX_COLUMNS = 1024
+"""What was reported together in more columns is kept as several key sets: what the upkeep does to one is bounded."""
 
 
 @dataclass(slots=True)
@@ -163,7 +166,8 @@ class FrameBatch:
     def _apply_record(self, connection: Connection, run: _Run, stream: StreamRow, record: Any) -> None:
         match record:
             case Points():
-                self._add_points(connection, run, stream, record)
+                for points in _narrow(record):
+                    self._add_points(connection, run, stream, points)
             case Pass():
                 _add_pass(connection, stream, record)
             case Line():
@@ -322,6 +326,18 @@ def _read_run(connection: Connection, run_id: str) -> _Run | None:
     run.num_columns = sum(keyset.num_columns for keyset in run.keysets.values())
     run.num_keysets = max(sets, default=0)
     return run
+
+
+def _narrow(points: Points) -> Iterator[Points]:
+    """The record, or its columns in several."""
+    if len(points.keys) <= MAX_COLUMNS:
+        yield points
+        return
+    for first in range(0, len(points.keys), MAX_COLUMNS):
+        keys = points.keys[first : first + MAX_COLUMNS]
+        begin = first * len(points.steps)
+        values = points.values[begin : begin + len(keys) * len(points.steps)]
+        yield Points(keys, points.steps, points.times, values)
 
 
 def _as_failure(stored: StoredFrame, error: Exception) -> Exception:

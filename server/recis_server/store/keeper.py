@@ -38,6 +38,8 @@ RETENTION_S = 60.0
 TRIM_S = 600.0
 LOOK_SHARE = 0.01
 """How much of the time is spent on looking for runs to compact: where many frames are hot a look takes long."""
+UNITS = 8
+"""Transactions in a row that compact one run, where it has more than one moves."""
 PIECES = 64
 """Pieces of space that one round gives back at most."""
 
@@ -75,17 +77,25 @@ class Keeper:
         Raises:
             Exception: one of the engine's failures; what was not finished is done in a later round.
         """
-        worked = self._delete(stop) | self._compact(stop)
+        failure: Exception | None = None
+        worked = self._delete(stop)
+        try:
+            worked |= self._compact(stop)
+        except self._engine.failures as error:
+            # For want of room, it may be: the others make some.
+            failure = error
         if time.monotonic() >= self._next_retention and not stop():
             worked |= self._retain(stop)
             self._next_retention = time.monotonic() + RETENTION_S
         if time.monotonic() >= self._next_trim and not stop():
             worked |= self._trim(stop)
             self._next_trim = time.monotonic() + TRIM_S
-        if not worked:
+        if failure is not None or not worked:
             for _ in range(PIECES):
                 if stop() or not self._engine.give_back(self._writer):
                     break
+        if failure is not None:
+            raise failure
         return worked
 
     def _delete(self, stop: Stop) -> bool:
@@ -103,9 +113,12 @@ class Keeper:
         self._next_look = began + (time.monotonic() - began) / LOOK_SHARE
         worked = False
         for run in runs:
-            if stop():
-                break
-            worked |= compact(self._engine, self._reader, self._writer, run)
+            for _ in range(UNITS):
+                if stop() or not compact(self._engine, self._reader, self._writer, run):
+                    break
+                worked = True
+                if not self._read(partial(find_work, now_ns=time.time_ns(), run_id=run)):
+                    break
         return worked
 
     def _retain(self, stop: Stop) -> bool:

@@ -119,9 +119,10 @@ class Segment:
     hot: Rows
     edges: dict[int, Rows] = field(default_factory=dict, compare=False)
 
-    def inside(self) -> npt.NDArray[np.bool_]:
-        """Which chunks have all of their steps in the segment."""
-        return (self.low <= self.chunks.lo) & (self.chunks.hi < self.high)
+    def inside(self, chunks: ChunkPlaces | None = None) -> npt.NDArray[np.bool_]:
+        """Which chunks, of all or of some, have all of their steps in the segment."""
+        chosen = self.chunks if chunks is None else chunks
+        return (self.low <= chosen.lo) & (chosen.hi <= last_step(self.high))
 
     def rows(self, connection: Connection, chunks: ChunkPlaces | None = None) -> Rows:
         """All rows of the segment, or those of some of its chunks and the hot ones; decodes the chunks."""
@@ -131,7 +132,7 @@ class Segment:
 
     def _cold(self, connection: Connection, lo: int, hi: int) -> Rows:
         # Chunks at the edges are read twice: for where the range ends, and for their rows.
-        if self.low <= lo and hi < self.high:
+        if self.low <= lo and hi <= last_step(self.high):
             return read_chunk(connection, self.run, self.series, self.attempt, lo)
         if lo not in self.edges:
             self.edges[lo] = read_chunk(connection, self.run, self.series, self.attempt, lo)

@@ -164,11 +164,11 @@ class SqlStore:
             self._batch.forget_run(run)
             return blobs
 
-        blobs = await self._writer.call(action)
+        blobs = await self._writer.call(action, removes=True)
         # Slice by slice: frames of other runs are committed in between. The run is gone already: upkeep does what a
         # kill or a full disk leaves undone.
         with contextlib.suppress(StoreUnavailable):
-            while await self._writer.call(lambda connection: registration.delete_slice(connection, run)):
+            while await self._writer.call(partial(registration.delete_slice, run_id=run), removes=True):
                 pass
         return blobs
 

@@ -1,4 +1,4 @@
-"""SQLite as an engine: one file beside its lock.
+"""SQLite as an engine: one file beside its lock, and room held back for when the disk is full.
 
 Owns the file, its lock and its settings; must not know rows.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from recis_server.errors import StoreError
 from recis_server.store.engine import Connection
+from recis_server.store.reserve import Reserve
 from recis_server.store.schema import MIGRATIONS, SCHEMA_VERSION, statements
 
 __all__ = ["SqliteEngine", "migrate"]
@@ -37,6 +38,7 @@ class SqliteEngine:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock: int | None = None
+        self._reserve = Reserve(path)
 
     def open(self, *, exclusive: bool) -> None:
         """See `Engine.open`."""
@@ -44,6 +46,7 @@ class SqliteEngine:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if exclusive:
                 self._lock = _take_lock(self._path)
+                self._reserve.let_start()
             connection = self.connect_writer()
             try:
                 migrate(connection, str(self._path))
@@ -125,6 +128,7 @@ class SqliteEngine:
         """See `Engine.give_back`."""
         (free,) = connection.execute("PRAGMA freelist_count").fetchone()
         if not free:
+            self._reserve.hold()
             return False
         assert isinstance(connection, sqlite3.Connection)
         # A script, because it says "a row" for every page without having one: a statement would end after the first.
@@ -134,6 +138,15 @@ class SqliteEngine:
         # The file itself shrinks when its log is copied into it.
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         return False
+
+    def make_room(self, connection: Connection) -> bool:
+        """See `Engine.make_room`."""
+        made = self._reserve.release()
+        # The log begins anew once all of it is in the file: then it has room for what follows.
+        with contextlib.suppress(sqlite3.Error):
+            _, log, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            made |= log == copied
+        return made
 
 
 def _take_lock(path: Path) -> int:

@@ -56,6 +56,7 @@ class _Append:
 class _Call:
     action: Callable[[Connection], Any]
     done: "asyncio.Future[Any]"
+    removes: bool
 
 
 class Writer:
@@ -112,11 +113,14 @@ class Writer:
             done.set_exception(error)
         return done
 
-    async def call(self, action: Callable[[Connection], T]) -> T:
-        """Runs `action` in a transaction of its own and returns its result."""
+    async def call(self, action: Callable[[Connection], T], *, removes: bool = False) -> T:
+        """Runs `action` in a transaction of its own and returns its result.
+
+        One that `removes` is tried once more, with what the engine holds back for it: no frame is written in between.
+        """
         async with self._room:
             done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-            self._put(_Call(action, done))
+            self._put(_Call(action, done, removes))
             return await done
 
     def _put(self, job: _Append | _Call) -> None:
@@ -188,6 +192,8 @@ class Writer:
 
     def _call_one(self, connection: Connection, job: _Call) -> None:
         outcome = self._transaction(connection, lambda: job.action(connection))
+        if isinstance(outcome, StoreUnavailable) and job.removes and self._engine.make_room(connection):
+            outcome = self._transaction(connection, lambda: job.action(connection))
         if isinstance(outcome, Exception):
             self._batch.forget()
         self._post(partial(_settle, job.done, outcome))

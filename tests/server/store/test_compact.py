@@ -89,6 +89,13 @@ class Store:
         for key, one in columns.items():
             self.truth[key, rank][attempt].update(zip(steps, one, strict=True))
 
+    def forget(self, began_ns: int) -> None:
+        """The run is gone, and begins anew."""
+        self.truth.clear()
+        self.numbers.clear()
+        for attempt in range(3):
+            register(self.writer, hello_of(attempt, 0), began_ns)
+
     def compact(self) -> bool:
         return compact(self.engine, self.reader, self.compactor, "r")
 
@@ -258,6 +265,142 @@ def test_a_run_that_is_deleted_meanwhile_stays_deleted(tmp_path: Path, monkeypat
         monkeypatch.setattr(compacting, "_apply", late)
         assert not store.compact()
         assert store.count("chunk") == 0
+
+
+class Counting:
+    """A connection that counts the rows that each of its transactions changes."""
+
+    def __init__(self, inner: Connection) -> None:
+        self.inner = inner
+        self.transactions: list[int] = []
+
+    def execute(self, sql: str, values: Any = ()) -> Any:
+        cursor = self.inner.execute(sql, values)
+        if sql.startswith("BEGIN"):
+            self.transactions.append(0)
+        elif sql.startswith(("INSERT", "UPDATE", "DELETE")):
+            self.transactions[-1] += cursor.rowcount
+        return cursor
+
+    def executemany(self, sql: str, rows: Any) -> None:
+        self.transactions[-1] += len(rows)
+        self.inner.executemany(sql, rows)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def count_rows(store: Store) -> list[int]:
+    """Compacts all of it; the rows of each transaction."""
+    counting = Counting(store.compactor)
+    begin = store.engine.begin_write
+
+    def begin_write(connection: Connection) -> None:
+        begin(counting.inner)
+        counting.transactions.append(0)
+
+    store.engine.begin_write = begin_write  # type: ignore[method-assign]
+    try:
+        while compact(store.engine, store.reader, counting, "r"):
+            pass
+    finally:
+        store.engine.begin_write = begin  # type: ignore[method-assign]
+    return counting.transactions
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_transaction_is_bounded_however_many_series_have_a_point(
+    every_engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_series = 50_000 if every_engine == "sqlite" else 10_000
+    monkeypatch.setattr(compacting, "UNIT_POINTS", 1 << 20)
+    keys = tuple(f"k{number}" for number in range(num_series))
+    with opened(tmp_path) as store:
+        for step in range(2):
+            store.report(0, 0, keys, step, 1, 1, 0.5)
+        transactions = count_rows(store)
+        assert len(transactions) > num_series // 2048
+        assert max(transactions) < 8192
+        assert store.count("frame") == 0
+        assert store.count("chunk") == num_series
+        assert_whole(store.writer)
+        for key in ("k0", "k1023", "k1024", f"k{num_series - 1}"):
+            [one] = read_points(store.reader, "r", key, None, None, None, superseded=False)
+            assert dict(zip(one.steps.tolist(), one.values.tolist(), strict=True)) == store.truth[key, 0][0]
+
+
+@pytest.mark.usefixtures("every_engine")
+def test_a_transaction_is_bounded_however_many_chunks_rows_go_back_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 120
+    monkeypatch.setattr(compacting, "UNIT_ROWS", most)
+    with opened(tmp_path) as store:
+        for part in range(40):
+            store.report(0, 0, ("loss",), part * 96, 1, 96, 0.5)
+        while store.compact():
+            pass
+        assert store.count("chunk") == 40
+        for part in range(40):
+            store.report(0, 0, ("loss",), part * 37 % 40 * 96 + 5, 1, 1, 0.5)
+        transactions = count_rows(store)
+        assert len(transactions) > 3
+        assert max(transactions) <= most + 1
+        assert_right(store.reader, store.truth, None, None, 30)
+        assert_whole(store.writer)
+
+
+@pytest.mark.usefixtures("every_engine")
+def test_series_wait_with_all_that_they_are_reported_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compacting, "UNIT_SERIES", 2)
+    with opened(tmp_path) as store:
+        # One after the other, and then the same step of the first again, in another company.
+        store.report(0, 0, ("loss", "qps"), 0, 1, 5, 0.5)
+        store.report(0, 1, ("loss",), 0, 1, 5, 0.5)
+        store.report(0, 0, ("loss",), 2, 1, 2, 0.5)
+        store.report(1, 0, ("qps",), 1, 1, 2, 0.5)
+        store.report(0, 1, ("qps", "loss"), 1, 1, 2, 0.5)
+        store.report(0, 0, ("qps",), 1, 1, 3, 0.5)
+        units = 0
+        while store.compact():
+            units += 1
+            assert_right(store.reader, store.truth, None, None, 30)
+        assert units > 1
+        assert_whole(store.writer)
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_frames_that_take_the_numbers_of_others_stay(
+    every_engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deleted: bool
+) -> None:
+    del every_engine
+    with opened(tmp_path) as store:
+        store.report(0, 0, ("loss",), 0, 1, 10, 0.5)
+        apply = compacting._apply
+
+        def late(connection: Any, change: Any) -> bool:
+            # All that was planned is gone, and what has come since looks the same to a database that gives numbers
+            # again: another keeper was faster, or the run was deleted and has begun anew.
+            connection.execute("ROLLBACK")
+            monkeypatch.setattr(compacting, "_apply", apply)
+            if deleted:
+                delete_run(connection, "r", 1)
+                while delete_slice(connection, "r"):
+                    pass
+                store.forget(began_ns=1001 * HOUR)
+            else:
+                assert compact(store.engine, store.reader, connection, "r")
+            store.report(0, 0, ("loss",), 100, 1, 10, 1.5)
+            store.engine.begin_write(connection)
+            return apply(connection, change)
+
+        monkeypatch.setattr(compacting, "_apply", late)
+        assert not store.compact()
+        assert store.count("frame") == 1
+        assert_right(store.reader, store.truth, None, None, 100)
+        assert store.compact()
+        assert_right(store.reader, store.truth, None, None, 100)
 
 
 class CutError(Exception):

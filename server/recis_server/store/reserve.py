@@ -1,0 +1,60 @@
+"""Room that is held back beside a database, so that something can be removed from it when the disk is full.
+
+Owns the file that holds it. Must not know SQL or who removes what.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+__all__ = ["Reserve"]
+
+RESERVE_BYTES = 8 << 20
+"""What the log takes up while a run is removed, with some to spare."""
+WORTH_BYTES = 4 << 20
+"""Nothing is held back for smaller databases: a removal would hardly make room."""
+START_BYTES = 1 << 20
+"""What a server needs to start; less free room than that comes out of the reserve."""
+
+
+class Reserve:
+    """See the module.
+
+    Args:
+        database: the file that it is for; it lies beside it as `….reserve`.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._path = database.with_name(database.name + ".reserve")
+
+    def hold(self) -> None:
+        """Takes the room when the database is worth it and half as much again is free."""
+        with contextlib.suppress(OSError):
+            held = self._path.stat().st_size if self._path.exists() else 0
+            if (
+                held >= RESERVE_BYTES
+                or self._database.stat().st_size < WORTH_BYTES
+                or self._free() < RESERVE_BYTES * 3 // 2
+            ):
+                return
+            with self._path.open("ab") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+
+    def release(self) -> bool:
+        """Lets go of all of it; whether there was any."""
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True
+
+    def let_start(self) -> None:
+        """Lets go of as much as a start needs, where the disk has less."""
+        with contextlib.suppress(OSError):
+            if self._path.exists() and self._free() < START_BYTES:
+                os.truncate(self._path, max(0, self._path.stat().st_size - START_BYTES))
+
+    def _free(self) -> int:
+        found = os.statvfs(self._database.parent)
+        return found.f_bavail * found.f_frsize
