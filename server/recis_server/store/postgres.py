@@ -226,7 +226,7 @@ class _Connection:
             types = self._types.get((table, columns))
             if types is None:
                 # Values in binary do not say what they are.
-                cursor.execute(f"SELECT {columns} FROM {table} LIMIT 0".encode())
+                cursor.execute(f"SELECT {columns} FROM {table} LIMIT 0".encode())  # noqa: S608 - names in a statement of ours
                 types = self._types[table, columns] = [one.type_code for one in cursor.description or ()]
             with cursor.copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
                 copy.set_types(types)
