@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import psycopg
+from psycopg.types.array import ListBinaryDumper
 from psycopg.types.numeric import Int8BinaryDumper
 
 from recis_server.errors import StoreError, StoreUnavailable
@@ -186,8 +187,9 @@ class _Connection:
 
     def _open(self) -> "psycopg.Connection[tuple[Any, ...]]":
         raw = psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_S)
-        # The driver's own takes the type that just holds a number, and a statement is prepared once for each of them.
+        # The driver's own take the smallest type for a number, and a statement is prepared once for each type.
         raw.adapters.register_dumper(int, Int8BinaryDumper)
+        raw.adapters.register_dumper(list, ListBinaryDumper)
         try:
             raw.execute("; ".join(_SESSION))
         except BaseException:
