@@ -28,7 +28,7 @@ from recis_server.store.chunks import (
 )
 from recis_server.store.codec import Rows, newest_rows
 from recis_server.store.engine import Connection, Engine
-from recis_server.store.lists import padded, question_marks
+from recis_server.store.lists import names, question_marks
 from recis_server.store.points import ChunkPlace, read_chunks
 
 __all__ = ["compact", "find_work"]
@@ -193,8 +193,7 @@ def _alike(
 ) -> Iterator[tuple[list[int], tuple[ChunkPlace, ...]]]:
     """The series of the group whose chunks lie alike, with these chunks: they can share axes."""
     places: dict[int, list[ChunkPlace]] = {series: [] for series in group}
-    for first in range(0, len(group), _MOST_NAMED):
-        part = padded(group[first : first + _MOST_NAMED])
+    for part in names(group, _MOST_NAMED):
         sql = _PLACES.format(question_marks(len(part)))
         for series, *place in connection.execute(sql, (run_id, attempt, *part)).fetchall():
             places[series].append(ChunkPlace(*place))

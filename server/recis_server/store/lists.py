@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, TypeVar
 
-__all__ = ["cut", "padded", "question_marks", "table_of"]
+__all__ = ["cut", "names", "question_marks", "table_of"]
 
 T = TypeVar("T")
 
@@ -21,9 +21,11 @@ def cut(rows: Sequence[T], most: int) -> Iterator[Sequence[T]]:
         first += size
 
 
-def padded(values: Sequence[T]) -> list[T]:
-    """The values, the last one repeated until their number is a power of two: for `IN`, which does not mind."""
-    return [*values, *list(values[-1:]) * ((1 << (len(values) - 1).bit_length()) - len(values))]
+def names(values: Sequence[T], most: int) -> Iterator[list[T]]:
+    """All values in pieces of at most `most`, for `IN`: it does not mind that some end with the last one repeated."""
+    for first in range(0, len(values), most):
+        piece = values[first : first + most]
+        yield [*piece, *[piece[-1]] * ((1 << (len(piece) - 1).bit_length()) - len(piece))]
 
 
 def question_marks(number: int) -> str:

@@ -6,7 +6,7 @@ must not know threads, buckets or who asks.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from itertools import chain, pairwise, product
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from recis_server.store.chunks import FIRST_LEVEL, LEVEL_STEP, decode_steps, decode_values
 from recis_server.store.codec import LAST_STEP, NO_ROWS, Rows, last_step
 from recis_server.store.engine import Connection
-from recis_server.store.lists import cut, padded, question_marks, table_of
+from recis_server.store.lists import cut, names, question_marks, table_of
 from recis_server.store.tail import Tail, read_tails
 from recis_server.store.values import PointsSlice
 
@@ -31,7 +31,7 @@ __all__ = [
 FIRST_STEP = -(2**63)
 
 _MOST_NAMED = 512
-"""Series that one statement names at most."""
+"""Series, or attempts, that one statement names at most."""
 _MOST_READ = 16
 """Chunks that one statement reads: some megabytes."""
 _FIRSTS = """
@@ -202,9 +202,7 @@ def read_segments(
 def _read_firsts(connection: Connection, run_id: str, tails: Mapping[int, Tail]) -> dict[int, dict[int, int]]:
     """The first step of each attempt that a series has points of, in order of the attempts' time."""
     found: dict[int, dict[int, int]] = {series: {} for series in tails}
-    wanted = list(tails)
-    for first in range(0, len(wanted), _MOST_NAMED):
-        part = padded(wanted[first : first + _MOST_NAMED])
+    for part in names(list(tails), _MOST_NAMED):
         sql = _FIRSTS.format(question_marks(len(part)))
         for series, attempt, cold in connection.execute(sql, (run_id, run_id, *part)).fetchall():
             hot = tails[series].firsts.get(attempt)
@@ -237,11 +235,10 @@ def _read_places(
     """By series and attempt, of all that have a span, the chunks that reach into `low <= step < high`."""
     found: dict[tuple[int, int], ChunkPlaces] = {}
     wanted = [series for series, of_series in spans.items() if of_series]
-    for first in range(0, len(wanted), _MOST_NAMED):
-        part = padded(wanted[first : first + _MOST_NAMED])
-        attempts = padded(sorted({attempt for series in part for attempt, *_ in spans[series]}))
-        sql = _PLACES.format(question_marks(len(part)), question_marks(len(attempts)))
-        rows = connection.execute(sql, (run_id, *part, *attempts, last_step(high), low)).fetchall()
+    attempts = sorted({attempt for of_series in spans.values() for attempt, *_ in of_series})
+    for part, those in product(names(wanted, _MOST_NAMED), names(attempts, _MOST_NAMED)):
+        sql = _PLACES.format(question_marks(len(part)), question_marks(len(those)))
+        rows = connection.execute(sql, (run_id, *part, *those, last_step(high), low)).fetchall()
         table = np.fromiter(chain.from_iterable(rows), np.int64, 7 * len(rows)).reshape(-1, 7)
         edges = [0, *(np.flatnonzero(np.diff(table[:, :2], axis=0).any(axis=1)) + 1).tolist(), len(rows)]
         for begin, end in pairwise(edges):

@@ -13,7 +13,7 @@ import numpy as np
 
 from recis_server.store.codec import Rows, last_step
 from recis_server.store.engine import Connection
-from recis_server.store.lists import cut, padded, question_marks, table_of
+from recis_server.store.lists import cut, names, question_marks, table_of
 
 __all__ = ["Tail", "read_tails"]
 
@@ -90,8 +90,7 @@ def _keysets(connection: Connection, run_id: str, wanted: Sequence[int]) -> Mapp
 
 def _select(connection: Connection, sql: str, run_id: str, named: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     """The rows of what is named, however much that is."""
-    for first in range(0, len(named), _MOST_NAMED):
-        part = padded(named[first : first + _MOST_NAMED])
+    for part in names(named, _MOST_NAMED):
         yield from connection.execute(sql.format(question_marks(len(part))), (run_id, *part)).fetchall()
 
 

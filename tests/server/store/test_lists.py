@@ -3,7 +3,7 @@
 import sqlite3
 
 import pytest
-from recis_server.store.lists import cut, padded, question_marks, table_of
+from recis_server.store.lists import cut, names, question_marks, table_of
 
 
 @pytest.mark.parametrize("number", range(40))
@@ -14,16 +14,12 @@ def test_pieces_are_all_rows_in_order_and_of_few_lengths(number: int) -> None:
     assert len(pieces) <= number // 16 + 4
 
 
-@pytest.mark.parametrize("number", range(1, 40))
-def test_padding_repeats_the_last_value_only(number: int) -> None:
-    found = padded(range(number))
-    assert len(found) in (1, 2, 4, 8, 16, 32, 64)
-    assert found[:number] == list(range(number))
-    assert set(found[number:]) <= {number - 1}
-
-
-def test_padding_leaves_nothing_as_it_is() -> None:
-    assert padded([]) == []
+@pytest.mark.parametrize("number", range(40))
+def test_names_are_all_values_and_some_of_them_again(number: int) -> None:
+    pieces = list(names(range(number), 16))
+    assert sorted({value for piece in pieces for value in piece}) == list(range(number))
+    assert {len(piece) for piece in pieces} <= {1, 2, 4, 8, 16}
+    assert len(pieces) == -(-number // 16)
 
 
 def test_rows_are_a_table() -> None:
