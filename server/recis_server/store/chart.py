@@ -18,6 +18,7 @@ from recis_server.store.buckets import Buckets, choose_width, coarsen, grid_of, 
 from recis_server.store.chunks import CELL_BYTES, decode_cells, expand_cells
 from recis_server.store.codec import NO_ROWS, Rows, last_step
 from recis_server.store.engine import Connection
+from recis_server.store.lists import cut, table_of
 from recis_server.store.points import ChunkPlaces, Segment, read_segments
 from recis_server.store.values import ChartRead, ChartSeries
 
@@ -29,9 +30,12 @@ MAX_POINTS = 2_000_000
 
 _LAST_PLACE = float(2**63 - 1024)
 """The last float that is a step."""
+_MOST_READ = 16
+"""Runs of cells that one statement reads: some megabytes."""
 _CELLS = """
-SELECT cells FROM pyramid WHERE run_id = ? AND series = ? AND attempt = ? AND level = ? AND lo >= ? AND lo <= ?
-ORDER BY lo
+SELECT w.column1, p.cells FROM {} AS w JOIN pyramid AS p ON p.run_id = ? AND p.series = w.column2
+AND p.attempt = w.column3 AND p.level = w.column4 AND p.lo >= w.column5 AND p.lo <= w.column6
+ORDER BY w.column1, p.lo
 """
 
 
@@ -56,6 +60,20 @@ class _Line:
             first=self.first,
             last=self.last,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What of a segment is read from one level of the pyramid; level 0 is raw, with the hot rows."""
+
+    segment: Segment
+    level: int
+    chunks: ChunkPlaces
+
+    def cells(self) -> tuple[int, int, int, int, int]:
+        """Where they are: series, attempt, level, first steps of the first and the last chunk."""
+        lo = self.chunks.lo
+        return self.segment.series, self.segment.attempt, self.level, int(lo[0]), int(lo[-1])
 
 
 def read_chart(
@@ -86,9 +104,8 @@ def read_chart(
     low = min((line.first for line in lines), default=0)
     high = max((line.last for line in lines), default=0)
     width = max(choose_width(low, high + 1, points), 1 << finest)
-    return ChartRead(
-        commit, width, tuple(line.series(_read_buckets(connection, line.segments, width)) for line in lines), firsts
-    )
+    read = zip(lines, _read_buckets(connection, lines, width), strict=True)
+    return ChartRead(commit, width, tuple(line.series(buckets) for line, buckets in read), firsts)
 
 
 def _too_many() -> InvalidValue:
@@ -167,20 +184,20 @@ def _least(line: _Line) -> int:
     return sum(max(int(one.chunks.num_rows[one.inside()].sum()), len(one.hot)) for one in line.segments)
 
 
-def _read_buckets(connection: Connection, segments: Sequence[Segment], width: int) -> Buckets:
+def _read_buckets(connection: Connection, lines: Sequence[_Line], width: int) -> Iterator[Buckets]:
+    """The buckets of each line."""
     most = width.bit_length() - 1
-    pieces: list[Buckets] = []
-    order: list[Ints] = []
-    for segment in segments:
-        for level, chunks in _by_level(segment, most):
-            for piece, places in _read_pieces(connection, segment, level, chunks, width):
-                pieces.append(piece)
-                order.append(places)
-    if not pieces:
-        return unfold(NO_ROWS)
-    columns = [np.concatenate(column) for column in zip(*(piece.columns() for piece in pieces), strict=True)]
-    rows = np.argsort(np.concatenate(order), kind="stable")
-    return coarsen(Buckets(*(column[rows] for column in columns)), width)
+    parts = [[_Part(one, *part) for one in line.segments for part in _by_level(one, most)] for line in lines]
+    cells = _read_cells(connection, [part for of_line in parts for part in of_line if part.level])
+    for of_line in parts:
+        pieces = [_cells_of(part, next(cells)) if part.level else _rows_of(connection, part, width) for part in of_line]
+        filled = [piece for piece in pieces if len(piece[0])]
+        if not filled:
+            yield unfold(NO_ROWS)
+            continue
+        columns = [np.concatenate(column) for column in zip(*(piece.columns() for piece, _ in filled), strict=True)]
+        rows = np.argsort(np.concatenate([places for _, places in filled]), kind="stable")
+        yield coarsen(Buckets(*(column[rows] for column in columns)), width)
 
 
 def _by_level(segment: Segment, most: int) -> Iterator[tuple[int, ChunkPlaces]]:
@@ -196,25 +213,32 @@ def _by_level(segment: Segment, most: int) -> Iterator[tuple[int, ChunkPlaces]]:
     yield 0, chunks[levels == 0]
 
 
-def _read_pieces(
-    connection: Connection, segment: Segment, level: int, chunks: ChunkPlaces, width: int
-) -> Iterator[tuple[Buckets, Ints]]:
-    """Buckets of at most `width`, and the step that each stands at among others of the same bucket of `width`."""
-    if level == 0:
-        rows = segment.rows(connection, chunks)
-        if len(rows):
-            single = unfold(rows)
-            piece = coarsen(single, width)
-            # Where cells come between rows of one bucket, its last row says whether it ends with a row or a cell.
-            yield piece, rows.steps[np.searchsorted(grid_of(single.x, width), piece.x, side="right") - 1]
-        return
-    data = [
-        expand_cells(cells)
-        for (cells,) in connection.execute(
-            _CELLS,
-            (segment.run, segment.series, segment.attempt, level, int(chunks.lo[0]), int(chunks.lo[-1])),
-        ).fetchall()
-    ]
+def _read_cells(connection: Connection, parts: Sequence[_Part]) -> Iterator[list[bytes]]:
+    """The cells of each part, chunk after chunk; several parts are read together when the first is asked for."""
+    for some in cut(parts, _MOST_READ):
+        table, values = table_of([(place, *part.cells()) for place, part in enumerate(some)])
+        found: list[list[bytes]] = [[] for _ in some]
+        for place, cells in connection.execute(_CELLS.format(table), (*values, some[0].segment.run)).fetchall():
+            found[place].append(cells)
+        yield from found
+
+
+# Each returns buckets of at most the chart's width, and the step that each stands at among others of the same bucket.
+
+
+def _rows_of(connection: Connection, part: _Part, width: int) -> tuple[Buckets, Ints]:
+    rows = part.segment.rows(connection, part.chunks)
+    single = unfold(rows)
+    if len(rows) == 0:
+        return single, rows.steps
+    buckets = coarsen(single, width)
+    # Where cells come between rows of one bucket, its last row says whether it ends with a row or a cell.
+    return buckets, rows.steps[np.searchsorted(grid_of(single.x, width), buckets.x, side="right") - 1]
+
+
+def _cells_of(part: _Part, packed: Sequence[bytes]) -> tuple[Buckets, Ints]:
+    segment, chunks = part.segment, part.chunks
+    data = [expand_cells(one) for one in packed]
     cells = decode_cells(b"".join(data))
     numbers = np.repeat(np.arange(len(chunks)), np.fromiter(map(len, data), np.int64, len(data)) // CELL_BYTES)
     # A cell stands between the ends of its chunk: rows between two chunks come between their cells. As integers: beyond
@@ -222,7 +246,7 @@ def _read_pieces(
     places = np.minimum(cells.x, _LAST_PLACE).astype(np.int64)
     places = np.clip(places, chunks.lo[numbers], chunks.hi[numbers])
     inside = segment.inside(chunks)[numbers]
-    inside |= (cells.x + (1 << level) > segment.low) & (places <= last_step(segment.high))
+    inside |= (cells.x + (1 << part.level) > segment.low) & (places <= last_step(segment.high))
     if not inside.all():
         cells, places = Buckets(*(column[inside] for column in cells.columns())), places[inside]
-    yield cells, places
+    return cells, places

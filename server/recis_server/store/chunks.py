@@ -4,6 +4,7 @@ Owns the codecs, each told by the first byte of a column, so that old chunks sta
 Columns are byte-shuffled (bytes of equal significance together, as HDF5's shuffle filter does) and then Zstandard.
 """
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,17 @@ _DELTAS, _FLOAT64, _FLOAT32, _CELLS, _THOUSANDS = b"\1", b"\2", b"\3", b"\4", b"
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+
+class _Zstandard(threading.local):
+    """Its contexts, which a thread has for itself: to make one takes longer than to expand a few cells with it."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=1)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_zstandard = _Zstandard()
 
 
 def encode_steps(column: Ints) -> bytes:
@@ -117,10 +129,10 @@ def make_cells(points: Points) -> dict[int, Buckets]:
 
 def _squeeze(column: npt.NDArray[Any]) -> bytes:
     rows = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), column.dtype.itemsize)
-    return zstandard.compress(np.ascontiguousarray(rows.T).tobytes(), 1)
+    return _zstandard.compressor.compress(np.ascontiguousarray(rows.T).tobytes())
 
 
 def _expand(data: bytes, dtype: str) -> npt.NDArray[Any]:
     width = np.dtype(dtype).itemsize
-    planes = np.frombuffer(zstandard.decompress(memoryview(data)[1:]), np.uint8).reshape(width, -1)
+    planes = np.frombuffer(_zstandard.decompressor.decompress(memoryview(data)[1:]), np.uint8).reshape(width, -1)
     return np.ascontiguousarray(planes.T).view(dtype).ravel()

@@ -30,7 +30,8 @@ from recis_server.store.chunks import (
 )
 from recis_server.store.codec import Rows, newest_rows
 from recis_server.store.engine import Connection, Engine
-from recis_server.store.points import ChunkPlace, read_chunk
+from recis_server.store.lists import names, question_marks
+from recis_server.store.points import ChunkPlace, read_chunks
 
 __all__ = ["compact", "find_work"]
 
@@ -44,6 +45,9 @@ UNIT_ROWS = 1 << 14
 OPEN_ROWS = CHUNK_ROWS * 3 // 4
 """A chunk with fewer rows takes in what follows it."""
 
+_MOST_NAMED = 512
+"""Series that one statement names at most."""
+
 Ints = npt.NDArray[np.int64]
 
 _WORK = """
@@ -53,6 +57,10 @@ FROM (
     FROM frame {} GROUP BY run_id, keyset
 ) AS h JOIN run AS r ON r.run_id = h.run_id
 GROUP BY h.run_id, r.updated_ns
+"""
+_PLACES = """
+SELECT series, lo, hi, num_rows, levels, axis FROM chunk WHERE run_id = ? AND attempt = ? AND series IN ({})
+ORDER BY series, lo
 """
 
 
@@ -259,16 +267,16 @@ def _alike(
     connection: Connection, run_id: str, attempt: int, group: Sequence[int]
 ) -> Iterator[tuple[list[int], tuple[ChunkPlace, ...]]]:
     """The series of the group whose chunks lie alike, with these chunks: they can share axes."""
+    places: dict[int, list[ChunkPlace]] = {series: [] for series in group}
+    for part in names(group, _MOST_NAMED):
+        sql = _PLACES.format(question_marks(len(part)))
+        for series, *place in connection.execute(sql, (run_id, attempt, *part)).fetchall():
+            places[series].append(ChunkPlace(*place))
     found: dict[tuple[ChunkPlace, ...], list[int]] = defaultdict(list)
-    for series in group:
-        rows = connection.execute(
-            "SELECT lo, hi, num_rows, levels, axis FROM chunk WHERE run_id = ? AND series = ? AND attempt = ?"
-            " ORDER BY lo",
-            (run_id, series, attempt),
-        ).fetchall()
-        found[tuple(ChunkPlace(*row) for row in rows)].append(series)
-    for places, alike in found.items():
-        yield alike, places
+    for series, of_series in places.items():
+        found[tuple(of_series)].append(series)
+    for alike, series_alike in found.items():
+        yield series_alike, alike
 
 
 class _Joint:
@@ -303,7 +311,7 @@ class _Joint:
                 self._join_cells(place, rows)
                 continue
             steps, times = self._steps[rows], self._times[rows]
-            old = {} if place is None else {series: self._read(series, place) for series in self._series}
+            old = {} if place is None else self._read(place)
             order = None
             if old:
                 first = old[self._series[0]]
@@ -351,8 +359,11 @@ class _Joint:
         if begin < len(self._steps):
             yield None, slice(begin, len(self._steps))
 
-    def _read(self, series: int, place: ChunkPlace) -> Rows:
-        return read_chunk(self._connection, self._change.run_id, series, self._attempt, place.lo)
+    def _read(self, place: ChunkPlace) -> dict[int, Rows]:
+        places = [(series, self._attempt, place.lo) for series in self._series]
+        return {
+            series: rows for (series, _, _), rows in read_chunks(self._connection, self._change.run_id, places).items()
+        }
 
     def _replace(self, place: ChunkPlace) -> None:
         for series in self._series:

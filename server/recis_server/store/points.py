@@ -6,15 +6,15 @@ must not know threads, buckets or who asks.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, pairwise, product
 
 import numpy as np
 import numpy.typing as npt
 
-from recis_server.store.attempts import attempt_places
 from recis_server.store.chunks import FIRST_LEVEL, LEVEL_STEP, decode_steps, decode_values
 from recis_server.store.codec import LAST_STEP, NO_ROWS, Rows, last_step
 from recis_server.store.engine import Connection
+from recis_server.store.lists import cut, names, question_marks, table_of
 from recis_server.store.tail import Tail, read_tails
 from recis_server.store.values import PointsSlice
 
@@ -22,7 +22,7 @@ __all__ = [
     "ChunkPlace",
     "ChunkPlaces",
     "Segment",
-    "read_chunk",
+    "read_chunks",
     "read_points",
     "read_segments",
     "series_names",
@@ -30,16 +30,29 @@ __all__ = [
 
 FIRST_STEP = -(2**63)
 
-_COLD_FIRSTS = "SELECT attempt, min(lo) FROM chunk WHERE run_id = ? AND series = ? GROUP BY attempt"
-_COLD = """
-SELECT lo, hi, num_rows, levels, CASE WHEN axis IS NULL THEN 0 ELSE 1 END FROM chunk
-WHERE run_id = ? AND series = ? AND attempt = ? AND lo <= ? AND hi >= ?
-ORDER BY lo
+_MOST_NAMED = 512
+"""Series, or attempts, that one statement names at most."""
+_MOST_READ = 16
+"""Chunks that one statement reads: some megabytes."""
+_FIRSTS = """
+SELECT s.series, a.ordinal,
+    (SELECT min(c.lo) FROM chunk AS c WHERE c.run_id = ? AND c.series = s.series AND c.attempt = a.ordinal)
+FROM attempt AS a JOIN series AS s ON s.run_id = a.run_id
+WHERE a.run_id = ? AND s.series IN ({}) ORDER BY a.started_ns, a.ordinal
 """
-_CHUNK = """
-SELECT a.steps, a.times, c.data FROM chunk AS c JOIN axis AS a ON a.run_id = c.run_id AND a.axis = c.axis
-WHERE c.run_id = ? AND c.series = ? AND c.attempt = ? AND c.lo = ?
+_PLACES = """
+SELECT series, attempt, lo, hi, num_rows, levels, CASE WHEN axis IS NULL THEN 0 ELSE 1 END FROM chunk
+WHERE run_id = ? AND series IN ({}) AND attempt IN ({}) AND lo <= ? AND hi >= ?
+ORDER BY series, attempt, lo
 """
+_CHUNKS = """
+SELECT c.series, c.attempt, c.lo, c.axis, c.data, a.steps, a.times FROM {} AS w
+JOIN chunk AS c ON c.run_id = ? AND c.series = w.column1 AND c.attempt = w.column2 AND c.lo = w.column3
+JOIN axis AS a ON a.run_id = c.run_id AND a.axis = c.axis
+"""
+
+Place = tuple[int, int, int]
+"""Where a chunk is in its run: series, attempt, first step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +89,6 @@ class ChunkPlaces:
     def __len__(self) -> int:
         return len(self.lo)
 
-    @classmethod
-    def of(cls, rows: Sequence[tuple[int, int, int, int, int]]) -> "ChunkPlaces":
-        """From the columns of `_COLD`."""
-        table = np.fromiter(chain.from_iterable(rows), np.int64, 5 * len(rows)).reshape(-1, 5)
-        lo, hi, num_rows, levels, has_rows = np.ascontiguousarray(table.T)
-        return cls(lo, hi, num_rows, levels, has_rows.astype(np.bool_))
-
     def __getitem__(self, which: slice | npt.NDArray[np.bool_]) -> "ChunkPlaces":
         return ChunkPlaces(
             self.lo[which], self.hi[which], self.num_rows[which], self.levels[which], self.has_rows[which]
@@ -95,10 +101,18 @@ class ChunkPlaces:
         bits = [(levels & allowed).bit_length() for levels in kinds.tolist()]
         return np.asarray([FIRST_LEVEL + LEVEL_STEP * (n - 1) if n else 0 for n in bits], np.int64)[kind]
 
+    def reaching(self, low: int, high: int) -> "ChunkPlaces":
+        """Those that may have rows of `low <= step < high`."""
+        return self[(self.lo <= last_step(high)) & (self.hi >= low)]
+
     def finest(self) -> int:
         """The level below which something is gone; 0 when all rows are there."""
         gone = set(self.levels[~self.has_rows].tolist())
         return max((FIRST_LEVEL + LEVEL_STEP * ((levels & -levels).bit_length() - 1) for levels in gone), default=0)
+
+
+_NONE = np.empty(0, np.int64)
+NO_PLACES = ChunkPlaces(_NONE, _NONE, _NONE, _NONE, np.empty(0, np.bool_))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +120,8 @@ class Segment:
     """One attempt's part of a series, `low <= step < high`: the chunks that reach into it and its hot rows.
 
     Hot rows came after all chunks of the attempt: their values count. With `superseded` a newer attempt has gone back
-    behind all of it.
+    behind all of it. `edges` has the rows of chunks that are partly outside: they are needed for where the range ends,
+    and again for what is in it.
     """
 
     run: str
@@ -117,26 +132,25 @@ class Segment:
     superseded: bool
     chunks: ChunkPlaces
     hot: Rows
-    edges: dict[int, Rows] = field(default_factory=dict, compare=False)
+    edges: Mapping[Place, Rows] = field(repr=False, compare=False)
 
     def inside(self, chunks: ChunkPlaces | None = None) -> npt.NDArray[np.bool_]:
         """Which chunks, of all or of some, have all of their steps in the segment."""
         chosen = self.chunks if chunks is None else chunks
         return (self.low <= chosen.lo) & (chosen.hi <= last_step(self.high))
 
+    def halves(self) -> list[Place]:
+        """The chunks that are partly outside and have rows."""
+        outside = self.chunks.lo[self.chunks.has_rows & ~self.inside()]
+        return [(self.series, self.attempt, lo) for lo in outside.tolist()]
+
     def rows(self, connection: Connection, chunks: ChunkPlaces | None = None) -> Rows:
         """All rows of the segment, or those of some of its chunks and the hot ones; decodes the chunks."""
         chosen = self.chunks if chunks is None else chunks
-        cold = [self._cold(connection, lo, hi) for lo, hi in zip(chosen.lo.tolist(), chosen.hi.tolist(), strict=True)]
+        places = [(self.series, self.attempt, lo) for lo in chosen.lo.tolist()]
+        inner = read_chunks(connection, self.run, [place for place in places if place not in self.edges])
+        cold = [inner.get(place) or self.edges.get(place, NO_ROWS) for place in places]
         return Rows.join([Rows.join(cold).between(self.low, self.high), self.hot])
-
-    def _cold(self, connection: Connection, lo: int, hi: int) -> Rows:
-        # Chunks at the edges are read twice: for where the range ends, and for their rows.
-        if self.low <= lo and hi <= last_step(self.high):
-            return read_chunk(connection, self.run, self.series, self.attempt, lo)
-        if lo not in self.edges:
-            self.edges[lo] = read_chunk(connection, self.run, self.series, self.attempt, lo)
-        return self.edges[lo]
 
 
 def series_names(connection: Connection, run_id: str) -> list[tuple[int, int, str]]:
@@ -167,50 +181,87 @@ def read_segments(
     """
     low = FIRST_STEP if start is None else max(FIRST_STEP, min(start, LAST_STEP))
     high = LAST_STEP if stop is None else max(FIRST_STEP, min(stop, LAST_STEP))
-    places = attempt_places(connection, run_id)
     tails = read_tails(connection, run_id, wanted, low, high)
-    return {
-        series: _segments(connection, run_id, series, places, low, high, tails[series], superseded=superseded)
-        for series in wanted
+    firsts = _read_firsts(connection, run_id, tails)
+    spans = {series: _spans(firsts[series], low, high, superseded=superseded) for series in wanted}
+    cold = _read_places(connection, run_id, spans, low, high)
+    edges: dict[Place, Rows] = {}
+    read = {
+        series: [
+            Segment(run_id, series, attempt, begin, end, is_lost, chunks, hot, edges)
+            for attempt, begin, end, is_lost in of_series
+            if len(chunks := cold.get((series, attempt), NO_PLACES).reaching(begin, end))
+            + len(hot := tails[series].rows.get(attempt, NO_ROWS).between(begin, end))
+        ]
+        for series, of_series in spans.items()
     }
+    halves = {place: None for segments in read.values() for segment in segments for place in segment.halves()}
+    edges.update(read_chunks(connection, run_id, list(halves)))
+    return {series: (segments, firsts[series]) for series, segments in read.items()}
 
 
-def _segments(
+def _read_firsts(connection: Connection, run_id: str, tails: Mapping[int, Tail]) -> dict[int, dict[int, int]]:
+    """The first step of each attempt that a series has points of, in order of the attempts' time."""
+    found: dict[int, dict[int, int]] = {series: {} for series in tails}
+    for part in names(list(tails), _MOST_NAMED):
+        sql = _FIRSTS.format(question_marks(len(part)))
+        for series, attempt, cold in connection.execute(sql, (run_id, run_id, *part)).fetchall():
+            hot = tails[series].firsts.get(attempt)
+            if cold is not None or hot is not None:
+                found[series][attempt] = min(one for one in (cold, hot) if one is not None)
+    return found
+
+
+def _spans(firsts: dict[int, int], low: int, high: int, *, superseded: bool) -> list[tuple[int, int, int, bool]]:
+    """Which attempt speaks where: (attempt, begin, end, whether it is superseded there), what is superseded last."""
+    living: list[tuple[int, int, int, bool]] = []
+    lost: list[tuple[int, int, int, bool]] = []
+    limit = high
+    for attempt, first in reversed(firsts.items()):
+        if low < limit:
+            living.append((attempt, low, limit, False))
+        if superseded and max(low, limit) < high:
+            lost.append((attempt, max(low, limit), high, True))
+        limit = min(limit, first)
+    return [*reversed(living), *reversed(lost)]
+
+
+def _read_places(
     connection: Connection,
     run_id: str,
-    series: int,
-    places: Mapping[int, int],
+    spans: Mapping[int, Sequence[tuple[int, int, int, bool]]],
     low: int,
     high: int,
-    tail: Tail,
-    *,
-    superseded: bool,
-) -> tuple[list[Segment], dict[int, int]]:
-    firsts = dict(connection.execute(_COLD_FIRSTS, (run_id, series)).fetchall())
-    for attempt, first in tail.firsts.items():
-        firsts[attempt] = min(first, firsts.get(attempt, first))
-    living: list[Segment] = []
-    lost: list[Segment] = []
-    limit = high
-    for attempt in sorted(firsts, key=lambda attempt: places[attempt], reverse=True):
-        for into, begin, end in ((living, low, limit), (lost, max(low, limit), high)):
-            if begin < end and (into is living or superseded):
-                chunks = connection.execute(_COLD, (run_id, series, attempt, last_step(end), begin)).fetchall()
-                rows = tail.rows.get(attempt, NO_ROWS).between(begin, end)
-                if chunks or len(rows):
-                    cold = ChunkPlaces.of(chunks)
-                    into.append(Segment(run_id, series, attempt, begin, end, into is lost, cold, rows))
-        limit = min(limit, firsts[attempt])
-    return [*reversed(living), *reversed(lost)], firsts
+) -> dict[tuple[int, int], ChunkPlaces]:
+    """By series and attempt, of all that have a span, the chunks that reach into `low <= step < high`."""
+    found: dict[tuple[int, int], ChunkPlaces] = {}
+    wanted = [series for series, of_series in spans.items() if of_series]
+    attempts = sorted({attempt for of_series in spans.values() for attempt, *_ in of_series})
+    for part, those in product(names(wanted, _MOST_NAMED), names(attempts, _MOST_NAMED)):
+        sql = _PLACES.format(question_marks(len(part)), question_marks(len(those)))
+        rows = connection.execute(sql, (run_id, *part, *those, last_step(high), low)).fetchall()
+        table = np.fromiter(chain.from_iterable(rows), np.int64, 7 * len(rows)).reshape(-1, 7)
+        edges = [0, *(np.flatnonzero(np.diff(table[:, :2], axis=0).any(axis=1)) + 1).tolist(), len(rows)]
+        for begin, end in pairwise(edges):
+            if begin < end:
+                lo, hi, num_rows, levels, has_rows = np.ascontiguousarray(table[begin:end, 2:].T)
+                found[rows[begin][:2]] = ChunkPlaces(lo, hi, num_rows, levels, has_rows.astype(np.bool_))
+    return found
 
 
-def read_chunk(connection: Connection, run_id: str, series: int, attempt: int, lo: int) -> Rows:
-    """The rows of one chunk; none when retention has dropped them."""
-    found = connection.execute(_CHUNK, (run_id, series, attempt, lo)).fetchone()
-    if found is None:
-        return NO_ROWS
-    steps, times, data = found
-    return Rows(decode_steps(steps), decode_steps(times), decode_values(data))
+def read_chunks(connection: Connection, run_id: str, places: Sequence[Place]) -> dict[Place, Rows]:
+    """The rows of some chunks; those whose rows retention has dropped are left out."""
+    found: dict[Place, Rows] = {}
+    axes: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
+    for part in cut(places, _MOST_READ):
+        table, values = table_of(part)
+        for series, attempt, lo, axis, data, steps, times in connection.execute(
+            _CHUNKS.format(table), (*values, run_id)
+        ).fetchall():
+            if axis not in axes:
+                axes[axis] = decode_steps(steps), decode_steps(times)
+            found[series, attempt, lo] = Rows(*axes[axis], decode_values(data))
+    return found
 
 
 def read_points(

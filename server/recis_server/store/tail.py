@@ -4,11 +4,8 @@ Owns how columns are cut out of frames and their order of arrival. Functions on 
 transaction; must not know chunks, attempts' order or who asks.
 """
 
-# Lists of parameters are made of question marks; every value is bound.
-# ruff: noqa: S608
-
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,20 +13,24 @@ import numpy as np
 
 from recis_server.store.codec import Rows, last_step
 from recis_server.store.engine import Connection
+from recis_server.store.lists import cut, names, question_marks, table_of
 
 __all__ = ["Tail", "read_tails"]
 
 _MOST_NAMED = 512
-"""Series that one statement names at most."""
-_FIRSTS = "SELECT attempt, min(lo) FROM frame WHERE run_id = ? AND keyset = ? GROUP BY attempt"
+"""Series, or key sets, that one statement names at most."""
+_MOST_READ = 16
+"""Key sets of which one statement reads frames."""
+_KEYSETS = "SELECT series, keyset, position FROM keyset WHERE run_id = ? AND series IN ({})"
+_FIRSTS = "SELECT keyset, attempt, min(lo) FROM frame WHERE run_id = ? AND keyset IN ({}) GROUP BY keyset, attempt"
 _FRAMES = """
 SELECT id, attempt, num_rows, steps, times, data FROM frame
-WHERE run_id = ? AND keyset = ? AND hi >= ? AND lo <= ? ORDER BY id
+WHERE run_id = ? AND keyset = ? AND hi >= ? AND lo <= ?
 """
-_COLUMN = """
-SELECT id, attempt, num_rows, steps, times,
-    substr(data, CAST(? * num_rows * 8 + 1 AS INTEGER), CAST(num_rows * 8 AS INTEGER))
-FROM frame WHERE run_id = ? AND keyset = ? AND hi >= ? AND lo <= ? ORDER BY id
+_COLUMNS = """
+SELECT w.column1, f.id, f.attempt, f.steps, f.times,
+    substr(f.data, CAST(w.column2 * f.num_rows * 8 + 1 AS INTEGER), CAST(f.num_rows * 8 AS INTEGER))
+FROM {} AS w JOIN frame AS f ON f.run_id = ? AND f.keyset = w.column1 AND f.hi >= ? AND f.lo <= ?
 """
 
 
@@ -53,25 +54,27 @@ def read_tails(connection: Connection, run_id: str, wanted: Sequence[int], low: 
     """The hot rows of `low <= step < high` of the wanted series; a frame is read once, however many it has of them."""
     tails = {series: Tail() for series in wanted}
     pieces: dict[int, list[_Piece]] = {series: [] for series in wanted}
+    members = _keysets(connection, run_id, wanted)
+    hot = set()
+    for keyset, attempt, first in _select(connection, _FIRSTS, run_id, list(members)):
+        hot.add(keyset)
+        for series, _ in members[keyset]:
+            firsts = tails[series].firsts
+            firsts[attempt] = min(first, firsts.get(attempt, first))
     last = last_step(high)
-    for keyset, members in _keysets(connection, run_id, wanted).items():
-        for attempt, first in connection.execute(_FIRSTS, (run_id, keyset)).fetchall():
-            for series, _ in members:
-                firsts = tails[series].firsts
-                firsts[attempt] = min(first, firsts.get(attempt, first))
-        if len(members) == 1:
-            # The others' columns stay in the database.
-            ((series, position),) = members
-            for frame, attempt, _, *columns in connection.execute(_COLUMN, (position, run_id, keyset, low, last)):
-                pieces[series].append(_Piece(frame, attempt, *columns))
-            continue
+    # Of a set with one wanted series, the others' columns stay in the database.
+    alone = [(keyset, members[keyset][0][1]) for keyset in members if keyset in hot and len(members[keyset]) == 1]
+    for part in cut(alone, _MOST_READ):
+        table, places = table_of(part)
+        for keyset, *piece in connection.execute(_COLUMNS.format(table), (*places, run_id, low, last)):
+            pieces[members[keyset][0][0]].append(_Piece(*piece))
+    for keyset in hot.difference(keyset for keyset, _ in alone):
         for frame, attempt, num_rows, steps, times, data in connection.execute(_FRAMES, (run_id, keyset, low, last)):
             size = num_rows * 8
-            for series, position in members:
+            for series, position in members[keyset]:
                 values = data[position * size : (position + 1) * size]
                 pieces[series].append(_Piece(frame, attempt, steps, times, values))
     for series, found in pieces.items():
-        # A series that is in several key sets comes set after set.
         found.sort(key=lambda piece: piece.frame)
         tails[series].rows.update(_join(found))
     return tails
@@ -80,16 +83,15 @@ def read_tails(connection: Connection, run_id: str, wanted: Sequence[int], low: 
 def _keysets(connection: Connection, run_id: str, wanted: Sequence[int]) -> Mapping[int, Sequence[tuple[int, int]]]:
     """Key sets with the wanted series that are in them, and the place of each."""
     found: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for first in range(0, len(wanted), _MOST_NAMED):
-        part = list(wanted[first : first + _MOST_NAMED])
-        # Few different lengths, so that the engines keep the statements.
-        part += part[-1:] * ((1 << (len(part) - 1).bit_length()) - len(part))
-        names = ", ".join("?" * len(part))
-        for series, keyset, position in connection.execute(
-            f"SELECT series, keyset, position FROM keyset WHERE run_id = ? AND series IN ({names})", (run_id, *part)
-        ).fetchall():
-            found[keyset].append((series, position))
+    for series, keyset, position in _select(connection, _KEYSETS, run_id, wanted):
+        found[keyset].append((series, position))
     return found
+
+
+def _select(connection: Connection, sql: str, run_id: str, named: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """The rows of what is named, however much that is."""
+    for part in names(named, _MOST_NAMED):
+        yield from connection.execute(sql.format(question_marks(len(part))), (run_id, *part)).fetchall()
 
 
 def _join(pieces: Sequence[_Piece]) -> dict[int, Rows]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recis_server.store import chart, points, tail
 from recis_server.store import compact as compacting
 from recis_server.store.buckets import bucketize, choose_width
 from recis_server.store.chart import read_chart
@@ -134,20 +135,20 @@ def wanted(truth: Truth, start: int | None, stop: int | None) -> dict[tuple[str,
 def assert_right(connection: Connection, truth: Truth, start: int | None, stop: int | None, most: int) -> None:
     expected = wanted(truth, start, stop)
     for key in ("loss", "qps"):
-        found = read_points(connection, "r", key, None, start, stop, superseded=True)
-        got = {(one.key, one.rank, one.attempt if one.superseded else 0): one for one in found}
+        slices = read_points(connection, "r", key, None, start, stop, superseded=True)
+        got = {(one.key, one.rank, one.attempt if one.superseded else 0): one for one in slices}
         assert set(got) == {name for name in expected if name[0] == key}
         for name, one in got.items():
             steps = sorted(expected[name])
             assert one.steps.tolist() == steps
             np.testing.assert_array_equal(one.values, [expected[name][step] for step in steps])
-    chart = read_chart(connection, "r", ["loss", "qps"], None, start, stop, most, superseded=True)
-    assert {(one.key, one.rank, one.attempt if one.superseded else 0) for one in chart.series} == set(expected)
+    found = read_chart(connection, "r", ["loss", "qps"], None, start, stop, most, superseded=True)
+    assert {(one.key, one.rank, one.attempt if one.superseded else 0) for one in found.series} == set(expected)
     width = 1
     if max((len(rows) for rows in expected.values()), default=0) > most:
         width = choose_width(min(map(min, expected.values())), max(map(max, expected.values())) + 1, most)
-    assert chart.width == width
-    for one in chart.series:
+    assert found.width == width
+    for one in found.series:
         rows = expected[one.key, one.rank or 0, one.attempt if one.superseded else 0]
         assert (one.first, one.last) == (min(rows), max(rows))
         assert_buckets(one.buckets, rows, width)
@@ -170,6 +171,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compacting, "CHUNK_ROWS", 96)
     monkeypatch.setattr(compacting, "OPEN_ROWS", 72)
     monkeypatch.setattr(compacting, "UNIT_POINTS", 150)
+    # So few in one statement that every read takes several.
+    for module in (chart, points, tail):
+        monkeypatch.setattr(module, "_MOST_READ", 2)
+    for module in (compacting, points, tail):
+        monkeypatch.setattr(module, "_MOST_NAMED", 2)
 
 
 def test_readers_see_the_same_before_during_and_after(

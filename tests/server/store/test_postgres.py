@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
 from recis_server.errors import StoreError, StoreUnavailable
 from recis_server.store import postgres as module
+from recis_server.store.engine import Connection
 from recis_server.store.keeper import Keeper
 from recis_server.store.postgres import PostgresEngine
 from recis_server.store.retention import Retention
@@ -156,6 +158,116 @@ def test_commits_are_durable_whatever_is_usual_on_the_server(url: str) -> None:
         writer = engine.connect_writer()
         assert writer.execute("SELECT current_setting('synchronous_commit')").fetchone() == (wanted,)
         writer.close()
+
+
+PASS = (
+    "INSERT INTO filter_pass (run_id, step, time_ns, rank, attempt, table_name, interval, rows_before, evicted,"
+    " rows_after, admitted, milliseconds, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+FRAME = (
+    "INSERT INTO frame (run_id, keyset, attempt, lo, hi, num_rows, steps, times, data)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+NUMBERS = (0, -1, 2**15, -(2**31), 2**31, 2**53 + 1, 2**63 - 1, -(2**63))
+FLOATS = (None, 0.0, -0.0, 0.1, 5e-324, 1.7e308, float("nan"), float("inf"), float("-inf"), 3)
+
+
+@pytest.fixture
+def writer(url: str) -> Iterator[Connection]:
+    """A connection to empty tables."""
+    engine = PostgresEngine(url)
+    engine.open(exclusive=False)
+    connection = engine.connect_writer()
+    yield connection
+    connection.close()
+
+
+def pass_row(run_id: str, number: int = 0, milliseconds: float | None = 0.5, interval: int | None = None) -> Any:
+    return (run_id, number, 0, 0, 0, "items", interval, 0, 0, 0, 0, milliseconds, -number - 1)
+
+
+def frame_row(run_id: str, number: int, data: bytes = b"") -> Any:
+    return (run_id, 1, 1, number, number, 1, b"\0\xff", b"", data)
+
+
+def count(connection: Connection, table: str) -> int:
+    (number,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    return int(number)
+
+
+def test_many_rows_become_what_single_ones_become(writer: Connection) -> None:
+    names = ("plain", "two\0parts\0", "\0", "tab\tnewline\nbackslash\\N", "\\.", "🦊", "")
+    passes = [pass_row(names[place % 7], number, interval=number) for place, number in enumerate(NUMBERS)]
+    passes += [pass_row(names[place % 7], place, value) for place, value in enumerate(FLOATS)]
+    frames = [frame_row("r", place, bytes(range(256)) * size) for place, size in enumerate((0, 1, 2, 40, 8000))]
+    for sql, table, rows in ((PASS, "filter_pass", passes), (FRAME, "frame", frames)):
+        found = []
+        for write in (lambda sql, rows: [writer.execute(sql, row) for row in rows], writer.executemany):
+            write(sql, rows)
+            found.append([row[1:] for row in writer.execute(f"SELECT * FROM {table} ORDER BY id").fetchall()])
+            writer.execute(f"DELETE FROM {table}")
+        assert repr(found[0]) == repr(found[1])
+        assert len(found[1]) == len(rows)
+    writer.executemany(PASS, [])
+    assert count(writer, "filter_pass") == 0
+
+
+@pytest.mark.parametrize("bad", [2**63, -(2**63) - 1, 2**200])
+@pytest.mark.parametrize("number", [1, 100])
+def test_a_number_that_fits_in_no_column_is_its_senders_fault(writer: Connection, bad: int, number: int) -> None:
+    rows = [*(pass_row("r", place) for place in range(number - 1)), pass_row("r", 1, interval=bad)]
+    writer.execute("BEGIN")
+    writer.execute("SAVEPOINT frames")
+    with pytest.raises(ValueError):  # noqa: PT011 - the driver's words
+        writer.executemany(PASS, rows)
+    # The transaction goes on without them.
+    writer.execute("ROLLBACK TO frames")
+    writer.executemany(PASS, rows[:-1])
+    writer.execute("COMMIT")
+    assert count(writer, "filter_pass") == number - 1
+    with pytest.raises(ValueError):  # noqa: PT011
+        writer.execute("SELECT 1 FROM run WHERE points = ?", (bad,))
+
+
+def test_rows_that_the_tables_refuse_leave_nothing_and_are_the_engines_failure(url: str, writer: Connection) -> None:
+    missing = [frame_row("r", place) for place in range(5000)]
+    missing[-1] = (None, *missing[-1][1:])
+    series = [("r", place, 0, f"key {place}") for place in range(100)]
+    for sql, rows in (
+        (FRAME, missing),
+        ("INSERT INTO series (run_id, series, rank, key) VALUES (?, ?, ?, ?)", [*series, series[50]]),
+    ):
+        with pytest.raises(PostgresEngine(url).failures):
+            writer.executemany(sql, rows)
+    assert count(writer, "frame") == count(writer, "series") == 0
+    writer.executemany(FRAME, missing[:-1])
+    assert count(writer, "frame") == 4999
+
+
+def test_text_that_is_no_text_is_its_senders_fault(writer: Connection) -> None:
+    for number in (1, 10):
+        with pytest.raises(ValueError, match="surrogates"):
+            writer.executemany(PASS, [pass_row("\ud800")] * number)
+    assert count(writer, "filter_pass") == 0
+
+
+def test_a_list_of_any_length_is_one_statement(writer: Connection) -> None:
+    writer.executemany(FRAME, [frame_row(f"run {place % 3}", place) for place in range(9)])
+    for wanted in ([5, 2, 8], [2**63 - 1, 2, 2, 8], [1, 3], [7]):
+        marks = ", ".join("?" * len(wanted))
+        found = writer.execute(
+            f"SELECT lo, 'IN (?, ?) 100 %' FROM frame WHERE hi >= ? AND lo IN ({marks})"
+            " AND run_id IN (?, ?) AND num_rows = ? ORDER BY lo",
+            (2, *wanted, "run 2", "run 1\0", 1),
+        ).fetchall()
+        assert [lo for lo, _ in found] == sorted({lo for lo in wanted if 2 <= lo < 9 and lo % 3 in (1, 2)})
+        assert {text for _, text in found} <= {"IN (?, ?) 100 %"}
+    for _ in range(20):
+        for wanted in ([5, 2, 2**40], [5] * 77):
+            marks = ", ".join("?" * len(wanted))
+            writer.execute(f"SELECT lo FROM frame WHERE lo IN ({marks})", wanted)
+    found = writer.execute("SELECT statement FROM pg_prepared_statements WHERE statement LIKE ?", ("SELECT lo FROM%",))
+    assert found.fetchall() == [("SELECT lo FROM frame WHERE lo = ANY($1)",)]
 
 
 def test_what_a_deletion_frees_can_be_used_again(url: str) -> None:

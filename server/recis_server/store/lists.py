@@ -1,0 +1,39 @@
+"""Statements on lists of any length as few different texts, so that the engines keep them prepared.
+
+Owns how lists are cut and how their parameters are written; must not know tables.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, TypeVar
+
+__all__ = ["cut", "names", "question_marks", "table_of"]
+
+T = TypeVar("T")
+
+
+def cut(rows: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+    """All rows in order, in pieces of lengths that are powers of two, `most` rows at most."""
+    first = 0
+    while first < len(rows):
+        size = 1 << min(most, len(rows) - first).bit_length() - 1
+        yield rows[first : first + size]
+        first += size
+
+
+def names(values: Sequence[T], most: int) -> Iterator[list[T]]:
+    """All values in pieces of at most `most`, for `IN`: it does not mind that some end with the last one repeated."""
+    for first in range(0, len(values), most):
+        piece = values[first : first + most]
+        yield [*piece, *[piece[-1]] * ((1 << (len(piece) - 1).bit_length()) - len(piece))]
+
+
+def question_marks(number: int) -> str:
+    """`?, ?, ?`"""
+    return ", ".join("?" * number)
+
+
+def table_of(rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
+    """Rows of equal length as a table for `FROM`, whose columns are `column1`, `column2`, …; and its parameters."""
+    row = f"({question_marks(len(rows[0]))})"
+    return f"(VALUES {', '.join([row] * len(rows))})", list(chain.from_iterable(rows))
