@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import recis.monitor
 from tests.e2e.processes import RunningCommand, get_json, until
 from tests.faults.proxy import Proxy
 from tests.faults.reports import Reported, address_of, count, received, serve, stored, sync
+from tests.recis.bridge.conftest import Spooled
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -30,6 +32,23 @@ while True:
     run.log({"a": float(step), "b": step / 3}, step)
     if step % 500 == 0:
         print(step, flush=True)
+    step += 1
+"""
+
+COUNTED_LOOP = """
+import mmap, os, sys
+import recis.monitor
+spool, counter = sys.argv[1:]
+with open(counter, "r+b") as file:
+    logged = memoryview(mmap.mmap(file.fileno(), 8)).cast("q")
+run = recis.monitor.init(mode="offline", run_id="counted", spool_dir=spool)
+names = [[f"metric/{number}" for number in range(width)] for width in (1, 10, 61, 62, 200)]
+step = 0
+while True:
+    metrics = dict.fromkeys(names[step // 1000 % 5], float(step))
+    metrics["metric/0"] = step / 3
+    run.log(metrics, step)
+    logged[0] = step
     step += 1
 """
 
@@ -162,6 +181,25 @@ def test_a_trainer_killed_in_a_tight_loop_is_completed_by_sync(tmp_path: Path) -
         assert ": sent" in done.stdout
         assert not (tmp_path / "spool").exists()
         check_killed(address, last)
+
+
+def test_a_trainer_killed_at_any_moment_has_in_its_spool_all_that_it_has_logged(tmp_path: Path) -> None:
+    """Rows of the lane and others, and segments that begin; the count of calls that returned survives in a file."""
+    moments = random.Random(12)
+    for number in range(12):
+        spool, counter = tmp_path / f"spool{number}", tmp_path / f"counter{number}"
+        counter.write_bytes((-1).to_bytes(8, sys.byteorder, signed=True))
+
+        def logged(counter: Path = counter) -> int:
+            return int.from_bytes(counter.read_bytes(), sys.byteorder, signed=True)
+
+        with subprocess.Popen([sys.executable, "-c", COUNTED_LOOP, str(spool), str(counter)]) as process:
+            until(lambda: logged() >= 0, 60, "the first call")
+            time.sleep(moments.uniform(0.0, 0.7))  # when it is killed does not matter
+            process.send_signal(signal.SIGKILL)
+        found = sorted(Spooled(spool).values()["metric/0"])
+        assert len(found) - 1 in (logged(), logged() + 1), "a call that returned left nothing"
+        assert found == [(step, step / 3) for step in range(len(found))], "lost, doubled or out of place"
 
 
 def test_a_trainer_killed_while_the_server_is_away_is_completed_by_the_next_start(tmp_path: Path) -> None:

@@ -13,8 +13,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 from recis_server.store import open_store
 
+import recis.monitor
+from recis.bridge import client, opening
 from recis.wire.messages import Hello
 from tests.e2e.processes import RunningCommand, get_json, until
+from tests.faults.proxy import Proxy
 from tests.web.training import NOT_TODAY, Console, Training, report_dropped, train_twice
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -296,6 +299,30 @@ def test_dropped_points_are_a_warning_in_words(page: Page, console: Console, ser
     page.goto(f"{server}/run/live")
     expect(chart(page, "loss")).to_be_visible()
     expect(page.get_by_text(re.compile("dropped"))).to_have_count(0)
+
+
+def test_what_a_full_spool_has_dropped_is_said_on_the_page(
+    page: Page, console: Console, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the bound of a real spool, over a server that was away, to the words that a user reads."""
+    monkeypatch.setattr(opening, "SPOOL_BYTES", 4 << 20)
+    monkeypatch.setattr(client, "BACKOFF_S", (0.05, 0.2))
+    with Proxy(int(server.rpartition(":")[2])) as proxy:
+        proxy.refusing = True
+        with recis.monitor.init(proxy.address, run_id="full", spool_dir=str(tmp_path / "spool")) as run:
+            for step in range(150_000):
+                run.log({f"metric/{number}": float(step) for number in range(5)}, step)
+            dropped = run.dropped
+            assert dropped > 0
+            proxy.refusing = False
+            assert run.finish(timeout_s=60)
+    received = get_json(f"{server}/api/v1/runs/full")["received"]
+    assert received["dropped"] == dropped
+    assert received["missing"] == 0
+    opened(page, f"{server}/run/full")
+    said = page.get_by_role("status").filter(has_text=re.compile(r"dropped.*no room left"))
+    expect(said).to_be_visible()
+    assert re.sub(r"\D", "", said.inner_text()) == str(dropped)
 
 
 def test_an_unknown_run_has_a_page_with_a_way_back(page: Page, console: Console, server: str) -> None:
