@@ -32,6 +32,8 @@ _SESSION = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
     # Statements here are many and short: to compile one takes longer than to run it.
     "SET jit = off",
+    # A plan that is made while a table is empty stays when it no longer is: every statement here has an index.
+    "SET enable_seqscan = off",
     # A server whose machine or network is gone holds its locks no longer than this.
     "SET tcp_keepalives_idle = 10",
     "SET tcp_keepalives_interval = 5",
