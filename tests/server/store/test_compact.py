@@ -212,7 +212,7 @@ def assert_whole(connection: Connection, run_id: str = "r", most: int = 96) -> N
         " ORDER BY series, attempt, lo",
         (run_id,),
     ).fetchall():
-        assert lo > last.get((series, attempt), -(2**63))
+        assert lo > last.get((series, attempt), -(2**63) - 1)
         assert num_rows <= most
         last[series, attempt] = hi
         axes[axis] += 1

@@ -315,6 +315,7 @@ def test_charts_are_brute_force_while_a_keeper_works_and_old_buckets_never_chang
     del every_engine
     monkeypatch.setattr(compacting, "IDLE_NS", -(10**19))
     chance = random.Random(4)
+    settled: dict[tuple[int | None, int, float], str] = {}
 
     async def scenario() -> None:
         async with opened(tmp_path) as store:
@@ -329,6 +330,7 @@ def test_charts_are_brute_force_while_a_keeper_works_and_old_buckets_never_chang
                     await one.add(Report(1, number % 3, ("loss", "qps"), steps, odd, number))
                     await one.check(None, None, chance.choice([20, 50]))
                     await one.check(first - 300, first + 10, 1000)
+                    await assert_settled(store, settled, first)
                 # A restart that goes back into what is cold.
                 await one.add(Report(2, 0, ("loss",), list(range(2**40 + 500, 2**40 + 560)), [float("nan")], 1))
                 await one.check(None, None, 30)
@@ -339,6 +341,15 @@ def test_charts_are_brute_force_while_a_keeper_works_and_old_buckets_never_chang
             await store._read(lambda db: assert_whole(db, "r"))
 
     asyncio.run(asyncio.wait_for(scenario(), 240))
+
+
+async def assert_settled(store: SqlStore, settled: dict[tuple[int | None, int, float], str], upto: int) -> None:
+    """Buckets that end before the step are what they were when they were first shown, by rank, width and place."""
+    chart = await store.chart("r", ["loss"], None, None, None, 40)
+    for one in chart.series:
+        table = np.stack([*one.buckets.columns()[:4], *one.buckets.columns()[5:]], axis=1)
+        for row in table[table[:, 0] + chart.width <= upto].tolist():
+            assert settled.setdefault((one.rank, chart.width, row[0]), repr(row)) == repr(row)
 
 
 def test_buckets_stay_what_they_were_when_raw_points_go_and_exports_say_what_is_gone(
