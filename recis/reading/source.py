@@ -27,6 +27,7 @@ __all__ = ["read_run"]
 SILENCE_S = 60.0
 """How long a server may be silent; it sends as it reads."""
 _FILE = "recis.db"
+_STORES = ("postgresql://", "postgres://", "sqlite://")
 _HOW_TO_SERVE = "is `recis-monitor serve` running there?"
 
 Bytes = Callable[[int], bytes]
@@ -41,6 +42,9 @@ def read_run(
         raise TypeError(f"keys: expected a list of names, got the text {keys!r}")
     if keys is not None and not keys:
         return RunData(run, 0, ())
+    if isinstance(place, str) and place.startswith(_STORES):
+        # Not named: it may hold a password.
+        raise ValueError("expected a server's address or a data folder, got a store's URL; ask the server that has it")
     if isinstance(place, str) and "://" in place:
         source = _server(ServerAddress.parse(place, token), run, keys, superseded=superseded)
     else:

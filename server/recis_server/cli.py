@@ -243,7 +243,12 @@ def _runs(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    return _with_store(options, lambda store: exporting.export_run(store, options))
+    # As Ctrl-C does: a file that was begun is removed.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _with_store(options, lambda store: exporting.export_run(store, options))
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _import(options: argparse.Namespace) -> int:

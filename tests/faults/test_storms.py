@@ -11,7 +11,7 @@ import signal
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from recis.monitor import Run
 from scripts.postgres import PostgresServer, postgres_server
 from tests.e2e.processes import get_json, until
 from tests.faults.reports import address_of, keepers, received, serve, sync
+from tests.server.store.brute import Point, assert_buckets, buckets_of, width_of
 from tests.server.store.test_compact import assert_whole
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -104,6 +105,10 @@ class Storm:
         self.server = serve(self._folder, self._port, *self._options)
 
     def kill_keeper(self) -> None:
+        # One that has just been killed comes back a little later.
+        end = time.monotonic() + 5
+        while not keepers(self.server) and time.monotonic() < end:
+            time.sleep(0.05)
         for pid in keepers(self.server):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -193,8 +198,22 @@ def assert_same(found: PointsSlice, rows: Rows, sign: int) -> None:
     assert bool(((found.times >= before - 10_000) & (found.times <= after + 10_000)).all())
 
 
+def points_of(found: PointsSlice) -> list[Point]:
+    return list(map(Point, found.steps.tolist(), found.times.tolist(), found.values.tolist()))
+
+
+async def check_charts(store: SqlStore, rank: Rank, key: str, slices: Sequence[PointsSlice]) -> None:
+    """Of few, some and many buckets, those of the same points; with what newer attempts have gone back behind."""
+    for most in (7, 100, 3000):
+        chart = await store.chart(rank.run_id, [key], [rank.rank], None, None, most, superseded=True)
+        lines = [points_of(one) for one in slices]
+        assert chart.width == width_of(lines, most)
+        for one, line in zip(chart.series, lines, strict=True):
+            assert_buckets(one.buckets, buckets_of(line, chart.width))
+
+
 def check(url: str, ranks: list[Rank]) -> None:
-    """Every point once with value, step and time, in all attempts; chunks, axes and pyramid are consistent."""
+    """Every point once with value, step and time, in all attempts, and so the charts; what is cold is consistent."""
 
     async def scenario() -> None:
         store = open_store(url, exclusive=False)
@@ -208,6 +227,7 @@ def check(url: str, ranks: list[Rank]) -> None:
                     assert len(slices) == len(expected)
                     for one, rows in zip(slices, expected, strict=True):
                         assert_same(one, rows, sign)
+                    await check_charts(store, rank, key, slices)
             for run in RANKS:
                 await store._read(lambda db, run=run: assert_whole(db, run, CHUNK_ROWS))  # type: ignore[misc]
                 counts = {metric.key: metric.count for metric in await store.metrics(run)}

@@ -77,6 +77,28 @@ def test_a_store_of_a_newer_version_is_bad_usage(tmp_path: Path, capsys: pytest.
     assert "was written by a newer version" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("harm", ["noise", "header", "short", "other"])
+@pytest.mark.parametrize("arguments", [["serve", "--port", "0"], ["runs"], ["export", "r", "--format", "csv"]])
+def test_a_file_that_is_no_store_is_told_in_one_line(tmp_path: Path, harm: str, arguments: list[str]) -> None:
+    path = tmp_path / "recis.db"
+    if harm == "other":
+        db = sqlite3.connect(path)
+        db.execute("CREATE TABLE run (a)")
+        db.close()
+    else:
+        filled(tmp_path)
+        data = path.read_bytes()
+        noise = os.urandom(9000)
+        path.write_bytes({"noise": noise, "header": data[:100] + noise, "short": data[:20_000]}[harm])
+    before = path.read_bytes()[100:]
+    done = command(*arguments, "--data", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{path} is something else or damaged" in done.stderr
+    assert done.stderr.count("\n") == 1
+    if harm != "other":
+        assert path.read_bytes()[100:] == before
+
+
 def test_a_port_in_use_is_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pty
+import signal
 import stat
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from recis_server.store.values import StoredFrame
 
 from recis.wire.codec import column
 from recis.wire.messages import Frame, Hello, Points
+from tests.e2e.processes import until
 from tests.server.httpserver import serve
 
 FORMS = ["csv", "jsonl", "parquet", "columns"]
@@ -93,6 +95,25 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "--output: expected a file that can be written" in done.stderr
     assert not [path for path in tmp_path.iterdir() if "out.csv" in path.name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_export_that_is_interrupted_leaves_no_half_file(tmp_path: Path, how: signal.Signals) -> None:
+    fill(tmp_path, 2_000_000)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "r.jsonl").write_text("old")
+    command = ["export", "r", "--data", str(tmp_path), "--format", "jsonl", "-o", str(out / "r.jsonl")]
+    with subprocess.Popen([sys.executable, "-m", "recis_server", *command], stderr=subprocess.PIPE) as process:
+        until(lambda: any(part.stat().st_size for part in out.glob(".*.part")), 60, "some of it is written")
+        process.send_signal(how)
+        said = process.communicate(timeout=30)[1]
+        assert process.returncode in (130, -how)
+    assert b"Traceback" not in said
+    assert (out / "r.jsonl").read_text() == "old"
+    # Only a kill that nobody hears of leaves what was begun, under a name of its own.
+    assert [path.name for path in out.iterdir() if how != signal.SIGKILL or path.suffix != ".part"] == ["r.jsonl"]
 
 
 def test_what_is_no_text_does_not_go_to_a_terminal_and_the_bar_does(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from recis_server.cli import main
 
@@ -95,3 +96,31 @@ def test_an_import_that_is_killed_goes_on_where_it_was(tmp_path: Path, capfd: py
     series = recis.monitor.read(data, only_run(data, capfd))["loss"]
     assert len(series) == num_points
     assert series.values.tolist() == series.steps.tolist()
+
+
+def test_an_import_into_a_server_that_is_killed_again_and_again_ends_with_everything_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    num_points = 300_000
+    fill(tmp_path / "logs", num_points)
+    data = tmp_path / "data"
+    with serve(data) as server:
+        command = ["import", "tensorboard", str(tmp_path / "logs"), "--project", "shop", "--url", server.url]
+
+        def stored() -> int:
+            runs = httpx.get(f"{server.url}/api/v1/runs").json()["runs"]
+            return int(runs[0]["received"]["points"]) if runs else 0
+
+        known = 0
+        for _ in range(3):
+            with subprocess.Popen([sys.executable, "-m", "recis_server", *command], start_new_session=True) as child:
+                until(lambda: stored() > known, 60, "more of it is stored")  # noqa: B023
+                os.killpg(child.pid, signal.SIGKILL)
+            known = stored()
+            assert known <= num_points
+        assert main(command) == 0
+        assert capfd.readouterr().out.startswith("1 run, 1 file: ")
+        assert stored() == num_points
+        series = recis.monitor.read(server.url, only_run(data, capfd))["loss"]
+        assert series.steps.tolist() == list(range(num_points))
+        assert series.values.tolist() == series.steps.tolist()

@@ -78,8 +78,9 @@ class Keeper:
             Exception: one of the engine's failures; what was not finished is done in a later round.
         """
         failure: Exception | None = None
-        worked = self._delete(stop)
+        worked = False
         try:
+            worked = self._delete(stop)
             worked |= self._compact(stop)
         except self._engine.failures as error:
             # For want of room, it may be: the others make some.
@@ -149,6 +150,15 @@ class Keeper:
             self._engine.rollback(self._reader)
 
     def _write(self, action: Callable[[Connection], T]) -> T:
+        """A transaction; all that the keeper writes so removes, and is tried again with what is held back for that."""
+        try:
+            return self._write_once(action)
+        except self._engine.failures:
+            if not self._engine.make_room(self._writer):
+                raise
+        return self._write_once(action)
+
+    def _write_once(self, action: Callable[[Connection], T]) -> T:
         self._engine.begin_write(self._writer)
         try:
             result = action(self._writer)

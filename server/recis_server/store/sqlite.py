@@ -22,6 +22,8 @@ _READER_KIB = 8192
 _PATIENCE_S = 10.0
 _OWNER_PAUSE_S, _PAUSE_S = 0.001, 0.02
 """How long a writer waits for another, and the pauses between two looks: of the server's and of everybody else's."""
+_NO_STORE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)
+"""What a file says that is no database, that has broken, or that has other tables."""
 _FREED_PAGES = 256
 """Pages (4 KiB) that one piece of freed space has at most."""
 
@@ -52,12 +54,22 @@ class SqliteEngine:
                 migrate(connection, str(self._path))
             finally:
                 connection.close()
-        except (OSError, sqlite3.Error) as error:
+        except sqlite3.DatabaseError as error:
             self.close()
-            raise StoreError(f"expected a data folder that can be written, got {self._path.parent}: {error}") from error
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NO_STORE:
+                raise StoreError(
+                    f"expected a store of this program, {self._path} is something else or damaged: {error}"
+                ) from error
+            raise self._unwritable(error) from error
+        except OSError as error:
+            self.close()
+            raise self._unwritable(error) from error
         except StoreError:
             self.close()
             raise
+
+    def _unwritable(self, error: Exception) -> StoreError:
+        return StoreError(f"expected a data folder that can be written, got {self._path.parent}: {error}")
 
     def close(self) -> None:
         """See `Engine.close`."""

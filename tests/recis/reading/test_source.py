@@ -101,6 +101,8 @@ def test_what_is_neither_address_nor_folder(tmp_path: Path) -> None:
     [
         (("ftp://x", "r"), "expected an address"),
         (("http://127.0.0.1:9", "--help"), "run_id: expected"),
+        (("postgresql://me:secret@host/name", "r"), "^expected a server's address .*; ask the server that has it$"),
+        (("sqlite:////data/recis.db", "r"), "expected a server's address or a data folder, got a store's URL"),
     ],
 )
 def test_arguments_that_are_none(arguments: tuple[str, str], said: str) -> None:

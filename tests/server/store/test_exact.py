@@ -79,9 +79,10 @@ def reports(draw: st.DrawFn) -> Report:
 class Run:
     """A run of several attempts and ranks in a store, and all that went into it."""
 
-    def __init__(self, store: SqlStore, name: str = "r") -> None:
+    def __init__(self, store: SqlStore, name: str = "r", project: str = "p") -> None:
         self.store = store
         self.name = name
+        self.project = project
         self.truth: dict[tuple[str, int], dict[int, dict[int, Point]]] = defaultdict(lambda: defaultdict(dict))
         self.numbers: dict[tuple[int, int], int] = defaultdict(int)
         self.clock = 0
@@ -92,6 +93,7 @@ class Run:
             self.name,
             f"{self.name}-{name}",
             f"a{report.attempt}",
+            project=self.project,
             rank=report.rank,
             time_ns=100 * HOUR,
             started_ns=HOUR * report.attempt,
@@ -313,6 +315,7 @@ def test_charts_are_brute_force_while_a_keeper_works_and_old_buckets_never_chang
     del every_engine
     monkeypatch.setattr(compacting, "IDLE_NS", -(10**19))
     chance = random.Random(4)
+    settled: dict[tuple[int | None, int, float], str] = {}
 
     async def scenario() -> None:
         async with opened(tmp_path) as store:
@@ -327,6 +330,7 @@ def test_charts_are_brute_force_while_a_keeper_works_and_old_buckets_never_chang
                     await one.add(Report(1, number % 3, ("loss", "qps"), steps, odd, number))
                     await one.check(None, None, chance.choice([20, 50]))
                     await one.check(first - 300, first + 10, 1000)
+                    await assert_settled(store, settled, first)
                 # A restart that goes back into what is cold.
                 await one.add(Report(2, 0, ("loss",), list(range(2**40 + 500, 2**40 + 560)), [float("nan")], 1))
                 await one.check(None, None, 30)
@@ -337,3 +341,61 @@ def test_charts_are_brute_force_while_a_keeper_works_and_old_buckets_never_chang
             await store._read(lambda db: assert_whole(db, "r"))
 
     asyncio.run(asyncio.wait_for(scenario(), 240))
+
+
+async def assert_settled(store: SqlStore, settled: dict[tuple[int | None, int, float], str], upto: int) -> None:
+    """Buckets that end before the step are what they were when they were first shown, by rank, width and place."""
+    chart = await store.chart("r", ["loss"], None, None, None, 40)
+    for one in chart.series:
+        table = np.stack([*one.buckets.columns()[:4], *one.buckets.columns()[5:]], axis=1)
+        for row in table[table[:, 0] + chart.width <= upto].tolist():
+            assert settled.setdefault((one.rank, chart.width, row[0]), repr(row)) == repr(row)
+
+
+def test_buckets_stay_what_they_were_when_raw_points_go_and_exports_say_what_is_gone(
+    every_engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del every_engine
+    monkeypatch.setattr(compacting, "IDLE_NS", -(10**19))
+
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            runs = [Run(store, name, project) for name, project in (("r", "p"), ("kept", "archive"))]
+            for one in runs:
+                for number in range(12):
+                    odd = [float("nan"), float("inf"), float("-inf"), 1e300][: number % 5]
+                    steps = list(range(2**40 + number * 80, 2**40 + number * 80 + 80))
+                    await one.add(Report(1, number % 2, ("loss", "qps"), steps, odd, number))
+            before = await read_chart(store, "r", ["loss", "qps"], "all", None, None, 10)
+            await asyncio.to_thread(keep_all, tmp_path, Retention())
+            await runs[0].check(None, None, 10)
+            await asyncio.to_thread(keep_all, tmp_path, Retention(1.0, {"archive": None}))
+            after = await read_chart(store, "r", ["loss", "qps"], "all", None, None, 10)
+            assert after.width == before.width >= 64
+            for one, other in zip(before.series, after.series, strict=True):
+                for old, new in zip(one.buckets.columns()[2:], other.buckets.columns()[2:], strict=True):
+                    np.testing.assert_allclose(new, old, rtol=1e-12)
+            size = await store.export_size("r", None)
+            assert size.expired > 1000
+            assert size.points + size.expired == 2 * 12 * 80
+            left = [len(one.steps) async for one in store.export("r", None)]
+            assert sum(left) == size.points
+            # Of another project nothing is gone.
+            await runs[1].check(None, None, 10)
+            await runs[1].check_export()
+
+    asyncio.run(asyncio.wait_for(scenario(), 120))
+
+
+def keep_all(folder: Path, retention: Retention) -> None:
+    """All that a keeper has to do."""
+    engine = engine_of(folder)
+    engine.open(exclusive=False)
+    keeper = Keeper(engine, retention)
+    try:
+        keeper._next_look = 0.0
+        while keeper.round(lambda: False):
+            keeper._next_look = 0.0
+    finally:
+        keeper.close()
+        engine.close()
