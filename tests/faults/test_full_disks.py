@@ -217,6 +217,55 @@ def deleted(address: str, run: str) -> bool:
     return True
 
 
+FILL_THE_LOG = """
+import sqlite3, sys
+from pathlib import Path
+from recis_server.store.sqlite import SqliteEngine
+
+engine = SqliteEngine(Path(sys.argv[1]) / "recis.db")
+engine.open(exclusive=True)
+writer = engine.connect_writer()
+
+def write(size=500):
+    writer.execute("INSERT INTO meta (name, value) VALUES (hex(randomblob(?)), 1)", (size,))
+
+def fails(act):
+    try:
+        act()
+    except sqlite3.OperationalError as error:
+        assert "full" in str(error), error
+        return True
+    return False
+
+for _ in range(200):
+    write(50_000)
+writer.execute("DELETE FROM meta WHERE length(name) > 1000")
+writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+print("filled", flush=True)
+sys.stdin.readline()
+while not fails(write):
+    pass
+assert engine.make_room(writer, reserve=False)
+write()
+while not fails(write):
+    pass
+assert fails(lambda: engine.give_back(writer)), "there was room"
+assert engine.give_back(writer)
+"""
+
+
+def test_a_log_that_has_filled_the_disk_begins_anew(disk: SmallDisk) -> None:
+    """Otherwise neither frames nor the upkeep would ever find room, however much is free inside of the file."""
+    command = [*disk.enter(), sys.executable, "-c", FILL_THE_LOG, str(disk.folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "filled\n"
+        disk.fill(1 << 20)
+        process.communicate("go on\n", timeout=60)
+    assert process.returncode == 0
+
+
 @pytest.mark.usefixtures("impatient")
 def test_to_delete_takes_little_room_and_makes_much(disk: SmallDisk, tmp_path: Path) -> None:
     with Served(disk, tmp_path / "server") as server:

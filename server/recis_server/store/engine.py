@@ -77,8 +77,9 @@ class Engine(Protocol):
     def give_back(self, connection: Connection) -> bool:
         """Returns a small piece of freed space to the file system; False when there is none left to return."""
 
-    def make_room(self, connection: Connection) -> bool:
-        """Lets go of what is held back for removals on a full disk; False when that made no difference.
+    def make_room(self, connection: Connection, *, reserve: bool) -> bool:
+        """After a transaction has failed, perhaps for want of room: finds some; False when that made no difference.
 
-        Outside of a transaction; never raises what `failures` has. `give_back` holds it back again when there is room.
+        Outside of a transaction; never raises what `failures` has. With `reserve` it lets go of what is held back for
+        removals; `give_back` holds it back again when there is room.
         """

@@ -154,7 +154,7 @@ class Keeper:
         try:
             return self._write_once(action)
         except self._engine.failures:
-            if not self._engine.make_room(self._writer):
+            if not self._engine.make_room(self._writer, reserve=True):
                 raise
         return self._write_once(action)
 

@@ -151,9 +151,9 @@ class PostgresEngine:
         del connection
         return False
 
-    def make_room(self, connection: Connection) -> bool:
+    def make_room(self, connection: Connection, *, reserve: bool) -> bool:
         """See `Engine.make_room`; who runs the database sees to its disk."""
-        del connection
+        del connection, reserve
         return False
 
     def _take_lock(self, connection: "_Connection") -> None:

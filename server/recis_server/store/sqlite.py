@@ -144,17 +144,22 @@ class SqliteEngine:
             return False
         assert isinstance(connection, sqlite3.Connection)
         # A script, because it says "a row" for every page without having one: a statement would end after the first.
-        connection.executescript(f"PRAGMA incremental_vacuum({_FREED_PAGES})")
+        try:
+            connection.executescript(f"PRAGMA incremental_vacuum({_FREED_PAGES})")
+        except sqlite3.Error:
+            self.make_room(connection, reserve=False)
+            raise
         if free > _FREED_PAGES:
             return True
         # The file itself shrinks when its log is copied into it.
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         return False
 
-    def make_room(self, connection: Connection) -> bool:
+    def make_room(self, connection: Connection, *, reserve: bool) -> bool:
         """See `Engine.make_room`."""
-        made = self._reserve.release()
-        # The log begins anew once all of it is in the file: then it has room for what follows.
+        made = reserve and self._reserve.release()
+        # The log begins anew once all of it is in the file: then it has room for what follows. Its own time for that
+        # is when it is long, and on a full disk it never gets there.
         with contextlib.suppress(sqlite3.Error):
             _, log, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             made |= log == copied

@@ -192,7 +192,7 @@ class Writer:
 
     def _call_one(self, connection: Connection, job: _Call) -> None:
         outcome = self._transaction(connection, lambda: job.action(connection))
-        if isinstance(outcome, StoreUnavailable) and job.removes and self._engine.make_room(connection):
+        if isinstance(outcome, StoreUnavailable) and job.removes and self._engine.make_room(connection, reserve=True):
             outcome = self._transaction(connection, lambda: job.action(connection))
         if isinstance(outcome, Exception):
             self._batch.forget()
@@ -206,6 +206,7 @@ class Writer:
             return result
         except self._engine.failures as error:
             self._engine.rollback(connection)
+            self._engine.make_room(connection, reserve=False)
             return StoreUnavailable(f"the store could not commit: {error}")
         except Exception as error:
             self._engine.rollback(connection)
