@@ -147,8 +147,9 @@ class SqliteEngine:
         try:
             connection.executescript(f"PRAGMA incremental_vacuum({_FREED_PAGES})")
         except sqlite3.Error:
-            self.make_room(connection, reserve=False)
-            raise
+            if not self.make_room(connection, reserve=False):
+                raise
+            connection.executescript(f"PRAGMA incremental_vacuum({_FREED_PAGES // 16})")
         if free > _FREED_PAGES:
             return True
         # The file itself shrinks when its log is copied into it.
