@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from recis_server.store.engine import Connection
+from recis_server.store.lists import question_marks
 
 __all__ = ["Layout", "Layouts"]
 
@@ -76,7 +77,7 @@ class Layouts:
 def _read(
     connection: Connection, run_ids: tuple[str, ...], created_ns: Mapping[str, int]
 ) -> dict[tuple[str, int], Layout]:
-    runs = ", ".join("?" * len(run_ids))
+    runs = question_marks(len(run_ids))
     names: dict[tuple[str, int], list[str]] = defaultdict(list)
     ranks: dict[tuple[str, int], int] = {}
     for run_id, keyset, rank, key in connection.execute(

@@ -18,6 +18,7 @@ from recis_server.errors import InvalidValue
 from recis_server.store.codec import load
 from recis_server.store.engine import Connection
 from recis_server.store.layouts import Layouts
+from recis_server.store.lists import names, question_marks
 from recis_server.store.tallies import read_lasts
 from recis_server.store.values import RunMark, RunPage, RunRow, RunsWanted, Versioned
 
@@ -33,8 +34,8 @@ _FIELDS: dict[str, tuple[str, type]] = {
     "last_step": ("coalesce(last_step, -1)", int),
 }
 """What runs are sorted by: where it is in the table, and the type of its values."""
-_CHUNKS = (1, 16, 512)
-"""How many runs one statement reads: few sizes, so that few statements are prepared."""
+_MOST_NAMED = 512
+"""Runs that one statement names at most."""
 MAX_PAGE_CHARS = 32 << 20
 """Configurations that one page reads; it ends early where there are more."""
 _RUN = (
@@ -90,18 +91,15 @@ def read_rows(
         run_ids: each once.
         keys: the metrics of the summaries, None for all.
     """
-    place = num_chars = 0
-    while place < len(run_ids) and num_chars < MAX_PAGE_CHARS:
-        size = next((size for size in _CHUNKS if size >= len(run_ids) - place), _CHUNKS[-1])
-        chunk = run_ids[place : place + size]
-        place += size
-        # The last one again and again fills what is left of the statement.
-        values = (*chunk, *[chunk[-1]] * (size - len(chunk)))
-        rows = _select(connection, f"SELECT {_RUN} FROM run", values)
+    num_chars = 0
+    for part in names(run_ids, _MOST_NAMED):
+        rows = _select(connection, f"SELECT {_RUN} FROM run", part)
         num_chars += sum(len(row[11]) for row in rows)
         found = {row[0]: row for row in rows}
-        more = _read_more(connection, layouts, values, {run_id: row[5] for run_id, row in found.items()}, keys)
-        yield from (_run(found[run_id], *more(run_id)) for run_id in chunk if run_id in found)
+        more = _read_more(connection, layouts, part, {run_id: row[5] for run_id, row in found.items()}, keys)
+        yield from (_run(found[run_id], *more(run_id)) for run_id in dict.fromkeys(part) if run_id in found)
+        if num_chars >= MAX_PAGE_CHARS:
+            return
 
 
 # --- which runs
@@ -175,11 +173,7 @@ def _read_cursor(cursor: str, sort: str, kind: type) -> tuple[Any, str]:
 
 def _select(connection: Connection, sql: str, values: Sequence[Any], after: str = "") -> list[Any]:
     """The rows of some runs; `after` is the rest of the statement, its values at the end."""
-    return connection.execute(f"{sql} WHERE run_id IN ({_places(len(values))}){after}", values).fetchall()
-
-
-def _places(number: int) -> str:
-    return ", ".join("?" * number)
+    return connection.execute(f"{sql} WHERE run_id IN ({question_marks(len(values))}){after}", values).fetchall()
 
 
 def _read_more(
