@@ -150,14 +150,21 @@ def test_browsers_that_never_read_cost_the_server_little(server: RunningCommand,
         assert most - unwatched <= 128 * MIB, f"{(most - unwatched) / MIB:.0f} MiB"
 
 
-def test_a_thousand_idle_trainings_cost_the_server_at_most_64_kib_each(server: RunningCommand) -> None:
+@contextmanager
+def as_many_files_as_may_be(server: RunningCommand) -> Iterator[None]:
+    """For this process and the server."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (limits[1], limits[1]))
     try:
-        asyncio.run(asyncio.wait_for(_stay_idle(server, 1000), 120))
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_a_thousand_idle_trainings_cost_the_server_at_most_64_kib_each(server: RunningCommand) -> None:
+    with as_many_files_as_may_be(server):
+        asyncio.run(asyncio.wait_for(_stay_idle(server, 1000), 120))
 
 
 async def _stay_idle(server: RunningCommand, number: int) -> None:
@@ -246,13 +253,8 @@ def frame(n: int, rows: int = 1) -> bytes:
 
 
 def test_a_thousand_trainings_that_stream_do_not_make_the_server_grow(server: RunningCommand) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
-    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (limits[1], limits[1]))
-    try:
+    with as_many_files_as_may_be(server):
         asyncio.run(asyncio.wait_for(_stream(server, 1000), 150))
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 async def _stream(server: RunningCommand, number: int) -> None:
