@@ -23,7 +23,7 @@ from tests.server.store.test_compact import assert_whole
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-SIZE = 48 << 20
+SIZE = 96 << 20
 
 
 class SmallDisk:
@@ -263,6 +263,20 @@ def test_a_log_that_has_filled_the_disk_begins_anew(disk: SmallDisk) -> None:
         disk.fill(2 << 20)
         process.communicate("go on\n", timeout=60)
     assert process.returncode == 0
+
+
+@pytest.mark.usefixtures("impatient")
+def test_to_delete_takes_little_room_and_makes_much(disk: SmallDisk, tmp_path: Path) -> None:
+    """Also when the run is in the log only, and its points are hot or cold."""
+    with Served(disk, tmp_path / "server") as server:
+        address = address_of(server)
+        log(address, tmp_path / "spool", "old", 300_000)
+        until(lambda: reserve(disk) > 0, 60, "what is held back")
+        disk.fill(2 << 20)
+        # The upkeep may be at the same room just then.
+        until(lambda: deleted(address, "old"), 30, "the deletion")
+        log(address, tmp_path / "spool", "new", 100_000).check(address)
+    check(disk, tmp_path, "new")
 
 
 @pytest.mark.usefixtures("impatient")

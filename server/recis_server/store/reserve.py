@@ -9,10 +9,11 @@ from pathlib import Path
 
 __all__ = ["Reserve"]
 
-RESERVE_BYTES = 8 << 20
-"""What the log takes up while a run is removed, with some to spare."""
+RESERVE_BYTES = 24 << 20
+"""What the database grows by when all of its log is copied into it (`sqlite.LOG_PAGES`), and half as much again, which
+the log takes up while a run is removed."""
 WORTH_BYTES = 4 << 20
-"""Nothing is held back for smaller databases: a removal would hardly make room."""
+"""Nothing is held back for smaller databases, their log included: a removal would hardly make room."""
 START_BYTES = 1 << 20
 """What a server needs to start; less free room than that comes out of the reserve."""
 
@@ -26,15 +27,15 @@ class Reserve:
 
     def __init__(self, database: Path) -> None:
         self._database = database
+        self._log = database.with_name(database.name + "-wal")
         self._path = database.with_name(database.name + ".reserve")
 
     def hold(self) -> None:
         """Takes the room when the database is worth it and half as much again is free."""
         with contextlib.suppress(OSError):
-            held = self._path.stat().st_size if self._path.exists() else 0
             if (
-                held >= RESERVE_BYTES
-                or self._database.stat().st_size < WORTH_BYTES
+                _size(self._path) >= RESERVE_BYTES
+                or _size(self._database) + _size(self._log) < WORTH_BYTES
                 or self._free() < RESERVE_BYTES * 3 // 2
             ):
                 return
@@ -58,3 +59,7 @@ class Reserve:
     def _free(self) -> int:
         found = os.statvfs(self._database.parent)
         return found.f_bavail * found.f_frsize
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -24,6 +24,8 @@ _OWNER_PAUSE_S, _PAUSE_S = 0.001, 0.02
 """How long a writer waits for another, and the pauses between two looks: of the server's and of everybody else's."""
 _NO_STORE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)
 """What a file says that is no database, that has broken, or that has other tables."""
+LOG_PAGES = 4000
+"""Pages (4 KiB) after which the log is copied into the file: a longer log keeps commits even."""
 _FREED_PAGES = 256
 """Pages (4 KiB) that one piece of freed space has at most."""
 
@@ -80,7 +82,7 @@ class SqliteEngine:
     def connect_writer(self) -> sqlite3.Connection:
         """See `Engine.connect_writer`."""
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=_PATIENCE_S)
-        # FULL: an acknowledged frame has passed an fsync. A larger checkpoint interval keeps commits even.
+        # FULL: an acknowledged frame has passed an fsync.
         # Freed pages stay in the file until `give_back`, so that no commit has to move pages. The cache holds the pages
         # that a thousand runs write to, and a transaction of large frames.
         try:
@@ -88,7 +90,7 @@ class SqliteEngine:
                 "auto_vacuum=INCREMENTAL",
                 "journal_mode=WAL",
                 "synchronous=FULL",
-                "wal_autocheckpoint=4000",
+                f"wal_autocheckpoint={LOG_PAGES}",
                 "cache_size=-8192",
                 "journal_size_limit=67108864",
             ):
