@@ -166,7 +166,7 @@ def test_a_compaction_without_room_changes_nothing_and_is_made_later(disk: Small
         address = address_of(server)
         until(lambda: any(has_open(pid, "recis.db-wal") for pid in keepers(server)), 30, "the keeper at work")
         [keeper] = keepers(server)
-        os.kill(keeper, signal.SIGSTOP)
+        until(lambda: stopped_without_lock(disk, keeper), 30, "the keeper between two transactions")
         reported = Reported(recis.monitor.init(address, run_id="cold", spool_dir=str(tmp_path / "spool")))
         reported.log(200_000)
         until(lambda: count(address, "cold", "value") == 200_000, 60, "all points, hot")
@@ -183,6 +183,17 @@ def test_a_compaction_without_room_changes_nothing_and_is_made_later(disk: Small
         assert reported.run.finish(timeout_s=60)
         reported.check(address)
     check(disk, tmp_path, "cold")
+
+
+def stopped_without_lock(disk: SmallDisk, keeper: int) -> bool:
+    """Stops it; lets it go on where it has the lock that others write with."""
+    os.kill(keeper, signal.SIGSTOP)
+    script = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=1).execute('BEGIN IMMEDIATE')"
+    command = [*disk.enter(), sys.executable, "-c", script, str(disk.folder / "data" / "recis.db")]
+    if subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0:
+        return True
+    os.kill(keeper, signal.SIGCONT)
+    return False
 
 
 def has_open(pid: int, name: str) -> bool:
