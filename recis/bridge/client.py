@@ -67,6 +67,7 @@ class Sender:
         self._thread = threading.Thread(target=self._run, name="recis-sender", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
+        self._upload_due = asyncio.Event()
         self._deadline: float | None = None
         self._flush_due = False
         self._closing = asyncio.Event()
@@ -135,6 +136,9 @@ class Sender:
             self._work()
             self._flush_due = True
             self._wake.set()
+            # One timer for all that is regular: whenever this thread runs, the training thread may have to wait.
+            if self.connected and len(self._uploads):
+                self._upload_due.set()
             await asyncio.sleep(FLUSH_S)
 
     def _work(self) -> None:
@@ -235,7 +239,8 @@ class Sender:
         delay_s = BACKOFF_S[0]
         while True:
             if not self.connected or not len(self._uploads):
-                await asyncio.sleep(FLUSH_S)
+                await self._upload_due.wait()
+                self._upload_due.clear()
                 continue
             try:
                 await self._uploads.send_next(lambda: self._connect("/ws/trace"))

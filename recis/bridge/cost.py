@@ -42,14 +42,16 @@ class MonitorCost:
         self._count = count + 1
         self._total_ns += cost_ns
 
-    def report(self, *, queue_depth: int, bytes_sent: int, dropped: int) -> list[float] | None:
-        """Values for `COST_KEYS`, at most every `REPORT_S` and only when there were samples; else None."""
+    def is_due(self) -> bool:
+        """Whether the last report was `REPORT_S` ago and there were samples since."""
+        then, count, _ = self._reported
+        return self._count > count and time.perf_counter_ns() - then >= REPORT_S * 1e9
+
+    def report(self, *, queue_depth: int, bytes_sent: int, dropped: int) -> list[float]:
+        """Values for `COST_KEYS` since the last report; to be asked for when one is due."""
         now = time.perf_counter_ns()
-        then, count, total = self._reported
+        then, _, total = self._reported
         elapsed_s = (now - then) / 1e9
-        fresh = self._count - count
-        if elapsed_s < REPORT_S or not fresh:
-            return None
         samples = sorted(self._ring[: min(self._count, RING)])
         share = (self._total_ns - total) * SAMPLE_EVERY / 1e9 / elapsed_s
         rate = (bytes_sent - self._bytes_reported) / elapsed_s

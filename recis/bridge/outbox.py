@@ -220,7 +220,7 @@ class Outbox:
 
     def frame(self, after: int) -> Frame | None:
         """The first frame with a number above `after`, None when there is no such frame."""
-        while True:
+        while after < self._last_frame:
             with self._lock:
                 found = self._find(after)
                 if found is None:
@@ -236,6 +236,7 @@ class Outbox:
             except FileNotFoundError:
                 continue  # dropped at the bound in between
             return _whole_frame(data, span) if names is None else _frame(data, 0, span, names)
+        return None
 
     @_alone
     def pending(self) -> tuple[int, int]:

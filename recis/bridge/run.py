@@ -360,10 +360,12 @@ class Run:
         if parts is None:
             return
         parts.deferred.resolve(parts.outbox)
+        if not self.cost.is_due():
+            return
         values = self.cost.report(
             queue_depth=parts.outbox.pending()[1], bytes_sent=parts.sender.bytes_sent, dropped=self.dropped
         )
-        if values is not None and self._step >= 0:
+        if self._step >= 0:
             parts.outbox.append_row(COST_KEYS, values, self._step, time.time_ns())
 
     def _interrupt(self) -> None:

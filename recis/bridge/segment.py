@@ -62,6 +62,8 @@ KEYS, ROW, WIDE_ROW, RECORD, CUT = range(1, 6)
 _MADV_POPULATE_WRITE = 23  # not in the mmap module
 _HEAD = struct.Struct("=IHBx")
 _HEAD_WORD = struct.Struct("=q")
+_FEW_ROWS = 8
+"""So many are looked at one by one: where other rows lie between them, that is less than one look at many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,14 +311,19 @@ def items_of(data: memoryview, start: int, stop: int) -> Iterator[Item]:
 
 
 def _count_alike(data: memoryview, start: int, stop: int, size: int) -> int:
-    """How many whole rows there are from `start` on that have the size and the layout of the first."""
+    """How many whole rows there are from `start` on that have the size and the layout of the first; whole: with a time."""
     most, width = (stop - start) // size, size // 8
-    head = _HEAD_WORD.unpack_from(data, start)[0]
-    count, window = 0, 1
+    head = _HEAD_WORD.unpack_from(data, start)
+    no_time = (0,)
+    for count in range(min(most, _FEW_ROWS)):
+        place = start + count * size
+        if _HEAD_WORD.unpack_from(data, place) != head or _HEAD_WORD.unpack_from(data, place + size - 8) == no_time:
+            return count
+    count, window = min(most, _FEW_ROWS), 8 * _FEW_ROWS
     while count < most:
         length = min(window, most - count)
         rows = np.frombuffer(data, np.int64, length * width, start + count * size).reshape(length, width)
-        others = (rows[:, 0] != head) | (rows[:, -1] == 0)
+        others = (rows[:, 0] != head[0]) | (rows[:, -1] == 0)
         if others.any():
             return count + int(others.argmax())
         count += length

@@ -28,7 +28,6 @@ def test_percentiles_share_and_rate_are_of_the_window(clock: Callable[[float], N
         cost.add(1000 * (number + 1))
     clock(10.0)
     values = cost.report(queue_depth=7, bytes_sent=5000, dropped=3)
-    assert values is not None
     assert dict(zip(COST_KEYS, values, strict=True)) == {
         "monitor/step_cost_us_p50": 51.0,
         "monitor/step_cost_us_p99": 100.0,
@@ -40,7 +39,6 @@ def test_percentiles_share_and_rate_are_of_the_window(clock: Callable[[float], N
     cost.add(2000)
     clock(10.0)
     again = cost.report(queue_depth=0, bytes_sent=5000, dropped=3)
-    assert again is not None
     assert again[2] == pytest.approx(SAMPLE_EVERY * 2000 / 10e9)
     assert again[4] == 0.0
 
@@ -48,10 +46,14 @@ def test_percentiles_share_and_rate_are_of_the_window(clock: Callable[[float], N
 def test_nothing_is_reported_too_early_or_without_steps(clock: Callable[[float], None]) -> None:
     cost = MonitorCost()
     clock(60.0)
-    assert cost.report(queue_depth=0, bytes_sent=0, dropped=0) is None
+    assert not cost.is_due()
     cost.add(1)
     clock(-59.0)
-    assert cost.report(queue_depth=0, bytes_sent=0, dropped=0) is None
+    assert not cost.is_due()
+    clock(10.0)
+    assert cost.is_due()
+    cost.report(queue_depth=0, bytes_sent=0, dropped=0)
+    assert not cost.is_due()
 
 
 def test_the_ring_forgets_old_samples(clock: Callable[[float], None]) -> None:
@@ -62,7 +64,6 @@ def test_the_ring_forgets_old_samples(clock: Callable[[float], None]) -> None:
             break
     clock(5.0)
     values = cost.report(queue_depth=0, bytes_sent=0, dropped=0)
-    assert values is not None
     assert values[:2] == [1.0, 1.0]
 
 
