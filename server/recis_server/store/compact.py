@@ -38,7 +38,7 @@ __all__ = ["compact", "find_work"]
 NUM_FRAMES = 1024
 IDLE_NS = 60 * 10**9
 """A run is worth it with this many frames, `CHUNK_ROWS` rows of one key set, or any frame after this much silence."""
-UNIT_POINTS, UNIT_FRAMES, UNIT_SERIES = 1 << 20, 4096, 2048
+UNIT_POINTS, UNIT_FRAMES, UNIT_SERIES = 1 << 21, 4096, 2048
 """Points, frames and series that one transaction moves at most, but for a frame that has more alone."""
 UNIT_ROWS = 1 << 14
 """Rows that one transaction removes and writes; a unit that takes more is made smaller."""
