@@ -311,7 +311,7 @@ def items_of(data: memoryview, start: int, stop: int) -> Iterator[Item]:
 
 
 def _count_alike(data: memoryview, start: int, stop: int, size: int) -> int:
-    """How many whole rows there are from `start` on that have the size and the layout of the first; whole: with a time."""
+    """How many rows from `start` on have the size and the layout of the first, and a time: those are whole."""
     most, width = (stop - start) // size, size // 8
     head = _HEAD_WORD.unpack_from(data, start)
     no_time = (0,)

@@ -13,7 +13,8 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -40,8 +41,11 @@ LOOK_SHARE = 0.01
 """How much of the time is spent on looking for runs to compact: where many frames are hot a look takes long."""
 UNITS = 8
 """Transactions in a row that compact one run, where it has more than one moves."""
-PIECES = 64
+PIECES = 256
 """Pieces of space that one round gives back at most."""
+LEAST_PAUSE_S = 0.002
+"""Between two changes with no work in between, at least; else as long as the first one took. Who writes looks every
+millisecond whether it can: without a pause it would rarely see that."""
 
 
 class Keeper:
@@ -93,7 +97,7 @@ class Keeper:
             self._next_trim = time.monotonic() + TRIM_S
         if failure is not None or not worked:
             for _ in range(PIECES):
-                if stop() or not self._engine.give_back(self._writer):
+                if stop() or not self._give_back():
                     break
         if failure is not None:
             raise failure
@@ -149,14 +153,19 @@ class Keeper:
         finally:
             self._engine.rollback(self._reader)
 
+    def _give_back(self) -> bool:
+        with _pause():
+            return self._engine.give_back(self._writer)
+
     def _write(self, action: Callable[[Connection], T]) -> T:
         """A transaction; all that the keeper writes so removes, and is tried again with what is held back for that."""
-        try:
+        with _pause():
+            try:
+                return self._write_once(action)
+            except self._engine.failures:
+                if not self._engine.make_room(self._writer, reserve=True):
+                    raise
             return self._write_once(action)
-        except self._engine.failures:
-            if not self._engine.make_room(self._writer, reserve=True):
-                raise
-        return self._write_once(action)
 
     def _write_once(self, action: Callable[[Connection], T]) -> T:
         self._engine.begin_write(self._writer)
@@ -167,6 +176,16 @@ class Keeper:
             self._engine.rollback(self._writer)
             raise
         return result
+
+
+@contextmanager
+def _pause() -> Iterator[None]:
+    """Leaves the store to others for as long as what is done in this context has kept it from them."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        time.sleep(max(LEAST_PAUSE_S, time.monotonic() - began))
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ _NO_STORE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR
 """What a file says that is no database, that has broken, or that has other tables."""
 LOG_PAGES = 4000
 """Pages (4 KiB) after which the log is copied into the file: a longer log keeps commits even."""
-_FREED_PAGES = 256
+_FREED_PAGES = 64
 """Pages (4 KiB) that one piece of freed space has at most."""
 
 
