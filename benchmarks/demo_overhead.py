@@ -1,104 +1,183 @@
 """What monitoring takes from a real training: the demo at full speed, with the monitor on and off in turn.
 
-    .venv/bin/python -m benchmarks.demo_overhead                # pairs of trainings, about three minutes
+    .venv/bin/python -m benchmarks.demo_overhead                # pairs of trainings, about seven minutes
     .venv/bin/python -m benchmarks.demo_overhead --quick
 
-Both of a pair train the same model on the same data for the same steps, in processes of their own; `on` streams to a
-server on this machine, `off` is `RECIS_MONITOR_MODE=disabled`. What is compared is steps a second of processor time of
-the training thread, and of wall time, from the first step to the last.
+Both of a pair train the same model on the same data, in processes of their own; `on` streams to a server on this
+machine, `off` is `RECIS_MONITOR_MODE=disabled`. They take turns of a second, while the other is stopped: the speed of a
+shared machine changes by several percent within a minute, and so both meet the same. What is compared is steps a second
+by the wall clock of a training's own turns, and by processor time of the training thread.
 """
 
 import argparse
-import json
 import logging
 import os
+import signal
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.measuring import ROOT, ServerProcess, machine, show, write_results
 from recis.demo import train as demo
 from recis.demo.movielens import DEFAULT_CACHE, fetch
 from recis.hooks import LoggerHook
 
-WARM_UP = 50
+WARM_UP = 100
+"""Steps before the first turn: the demo's own profiler traces are among them."""
+TURN_S = 1.0
+START_S = 120.0
+ENDLESS_PASSES = 1000
+STATE = struct.Struct("=qq")
+CLOCKS = {"wall": "wall clock", "thread": "processor time of the training thread"}
 
 
-def train(steps: int, folder: Path) -> None:
-    """The training process: prints the seconds between two steps far apart, by wall clock and of this thread."""
+class State(NamedTuple):
+    """How far a training is: steps done, and processor time of its thread in nanoseconds."""
+
+    steps: int
+    used_ns: int
+
+
+def train(folder: Path) -> None:
+    """The training process, without end: writes its `State` to `folder/state` after every step."""
     logging.disable(logging.CRITICAL)
-    seen: dict[int, tuple[float, float]] = {}
+    with (folder / "state").open("wb", buffering=0) as file:
 
-    class Watch(LoggerHook):
-        """The demo's logger, that also notes when a step was over."""
+        class Watch(LoggerHook):
+            """The demo's logger, that also notes how far it is."""
 
-        def after_step(self, metrics: Any, global_step: Any) -> None:
-            if global_step in (WARM_UP, steps - 1):
-                seen[int(global_step)] = (time.perf_counter(), time.thread_time())
-            super().after_step(metrics, global_step)
+            def after_step(self, metrics: Any, global_step: Any) -> None:
+                os.pwrite(file.fileno(), STATE.pack(int(global_step), time.thread_time_ns()), 0)
+                super().after_step(metrics, global_step)
 
-    demo.LoggerHook = Watch  # type: ignore[misc]
-    demo.train(demo.Options(steps=steps, rate=0.0), fetch(DEFAULT_CACHE), folder)
-    (wall, used), (last_wall, last_used) = seen[WARM_UP], seen[steps - 1]
-    print("RESULT " + json.dumps({"wall": last_wall - wall, "thread": last_used - used}))
+        demo.LoggerHook = Watch  # type: ignore[misc]
+        demo.train(demo.Options(passes=ENDLESS_PASSES, rate=0.0), fetch(DEFAULT_CACHE), folder)
 
 
-def run(steps: int, url: str | None) -> dict[str, float]:
-    """One training; `url` None is without the monitor."""
-    with tempfile.TemporaryDirectory() as folder:
-        mode = {"RECIS_MONITOR_MODE": "disabled"} if url is None else {"RECIS_MONITOR_URL": url}
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.demo_overhead", "--train", str(steps), folder],
+@dataclass
+class Training:
+    """One of a pair, stopped but for its turns, with the sums over these."""
+
+    process: "subprocess.Popen[bytes]"
+    folder: Path
+    steps: int = 0
+    wall: float = 0.0
+    thread: float = 0.0
+
+    def state(self) -> State:
+        """How far it is."""
+        data = (self.folder / "state").read_bytes()
+        return State(*STATE.unpack(data)) if len(data) == STATE.size else State(0, 0)
+
+    def warm_up(self) -> None:
+        """Waits for the first steps, and stops it."""
+        end = time.monotonic() + START_S
+        while self.state().steps < WARM_UP:
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"the training failed:\n{(self.folder / 'log').read_text(encoding='utf-8')[-3000:]}")
+            time.sleep(0.05)
+        self._stop()
+
+    def turn(self, seconds: float) -> None:
+        """Lets it train for so long."""
+        before = self.state()
+        began = time.perf_counter()
+        self.process.send_signal(signal.SIGCONT)
+        time.sleep(seconds)
+        self._stop()
+        self.wall += time.perf_counter() - began
+        after = self.state()
+        self.steps += after.steps - before.steps
+        self.thread += (after.used_ns - before.used_ns) / 1e9
+
+    def _stop(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)
+
+
+@contextmanager
+def training(folder: Path, url: str | None) -> Iterator[Training]:
+    """A training that has warmed up; `url` None is without the monitor."""
+    (folder / "state").touch()
+    mode = {"RECIS_MONITOR_MODE": "disabled"} if url is None else {"RECIS_MONITOR_URL": url}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.demo_overhead", "--train", str(folder)],
             cwd=ROOT,
             env={**os.environ, **mode},
-            capture_output=True,
-            text=True,
-            check=False,
+            stdout=log,
+            stderr=log,
         )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if not lines:
-        raise RuntimeError(f"the training failed:\n{done.stderr[-3000:]}")
-    result: dict[str, float] = json.loads(lines[-1].removeprefix("RESULT "))
-    return result
+    try:
+        one = Training(process, folder)
+        one.warm_up()
+        yield one
+    finally:
+        process.kill()
+        process.wait()
+
+
+def pair(url: str, turns: int, seconds: float, *, on_first: bool) -> dict[str, dict[str, float]]:
+    """Steps, seconds of turns and seconds of processor time of two trainings that take turns."""
+    names = ("on", "off") if on_first else ("off", "on")
+    with (
+        tempfile.TemporaryDirectory() as one,
+        tempfile.TemporaryDirectory() as other,
+        training(Path(one), url if on_first else None) as first,
+        training(Path(other), None if on_first else url) as second,
+    ):
+        for _ in range(turns):
+            first.turn(seconds)
+            second.turn(seconds)
+        return {
+            name: {"steps": one.steps, "wall": one.wall, "thread": one.thread}
+            for name, one in zip(names, (first, second), strict=True)
+        }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--turns", type=int, default=20, help="of each of a pair")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
-    parser.add_argument("--train", nargs=2, metavar=("STEPS", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--train", metavar="FOLDER", help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     if options.train:
-        train(int(options.train[0]), Path(options.train[1]))
+        train(Path(options.train))
         return
 
     host = machine()
-    pairs, steps = (1, 2 * WARM_UP) if options.quick else (options.pairs, options.steps)
-    measured: list[dict[str, dict[str, float]]] = []
+    pairs, turns, seconds = (2, 2, 0.2) if options.quick else (options.pairs, options.turns, TURN_S)
     with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder)) as server:
-        for number in range(pairs):
-            # Whoever comes second finds a warmer machine: they take turns.
-            order = (("on", server.url), ("off", None)) if number % 2 else (("off", None), ("on", server.url))
-            measured.append({name: run(steps, url) for name, url in order})
-    rows = []
-    ratios = {}
-    for clock, label in (("wall", "wall clock"), ("thread", "processor time of the training thread")):
-        each = [pair["off"][clock] / pair["on"][clock] for pair in measured]
-        ratios[clock] = {"median": statistics.median(each), "lowest": min(each), "highest": max(each)}
-        speeds = [
-            f"{statistics.median((steps - 1 - WARM_UP) / pair[name][clock] for pair in measured):,.0f}"
-            for name in ("off", "on")
-        ]
-        rows.append([label, *speeds, *(f"{ratios[clock][name]:.3f}" for name in ("median", "lowest", "highest"))])
-    show("The demo's training, steps/s", ["by", "off", "on", "on/off", "lowest", "highest"], rows)
-    results = {"machine": host, "pairs": measured, "steps": steps - 1 - WARM_UP, "on_to_off": ratios}
-    write_results(options.output, "demo_overhead", results)
+        # Whoever comes second finds a warmer machine: they change places from pair to pair.
+        measured = [pair(server.url, turns, seconds, on_first=bool(number % 2)) for number in range(pairs)]
+    rows, ratios = [], {}
+    for clock, label in CLOCKS.items():
+        speed = {name: [one[name]["steps"] / one[name][clock] for one in measured] for name in ("off", "on")}
+        each = [on / off for on, off in zip(speed["on"], speed["off"], strict=True)]
+        ratios[clock] = {
+            "median": statistics.median(each),
+            "mean": statistics.fmean(each),
+            "error": statistics.stdev(each) / len(each) ** 0.5,
+            "lowest": min(each),
+            "highest": max(each),
+        }
+        speeds = [f"{statistics.median(speed[name]):,.0f}" for name in ("off", "on")]
+        rows.append([label, *speeds, *(f"{value:.3f}" for value in ratios[clock].values())])
+    columns = ["by", "off", "on", *(f"on/off, {name}" for name in ("median", "mean", "its error", "lowest", "highest"))]
+    show("The demo's training, steps/s", columns, rows)
+    write_results(
+        options.output, "demo_overhead", {"machine": host, "turns": turns, "pairs": measured, "on_to_off": ratios}
+    )
 
 
 if __name__ == "__main__":

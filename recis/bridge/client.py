@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import selectors
 import threading
 import time
 from collections.abc import Callable
@@ -28,8 +29,28 @@ __all__ = ["Sender"]
 
 FLUSH_S = 0.25
 BACKOFF_S = (0.5, 15.0)
+MOST_SKIPPED = 16
+"""Rounds of the event loop, with work in each, between two questions to the kernel."""
 _FAILURES = (OSError, WebSocketException, WireError, TimeoutError)
 _logger = logging.getLogger(__name__)
+
+
+class _PatientSelector(selectors.DefaultSelector):
+    """Leaves the kernel alone while the loop has something to do: to ask it is to give the interpreter away, and to get
+    it back from a training thread that computes is to stop that for as long as it takes to wake it again."""
+
+    _skipped = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout == 0 and self._skipped < MOST_SKIPPED:
+            self._skipped += 1
+            return []
+        self._skipped = 0
+        return super().select(timeout)
+
+
+def _make_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.SelectorEventLoop(_PatientSelector())
 
 
 class Sender:
@@ -111,7 +132,8 @@ class Sender:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._main())
+            with asyncio.Runner(loop_factory=_make_loop) as runner:
+                runner.run(self._main())
         except Exception:  # border: the monitor's thread must not end with a bare traceback in the training's output
             _logger.exception("the sender stopped; training goes on, what it reports stays in the spool")
 
