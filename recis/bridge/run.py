@@ -306,7 +306,7 @@ class Run:
 
         Args:
             error: why training failed, None when it did not.
-            timeout_s: a server that cannot be reached is tried once and not waited for.
+            timeout_s: a server that is away is tried once. A device's values are waited for as long before.
 
         Returns:
             Whether the server has acknowledged everything (True also in a disabled run). A second call only warns.
@@ -324,12 +324,14 @@ class Run:
         if parts is None:
             return True
         try:
-            parts.deferred.resolve(parts.outbox, wait=True)
-            state: Literal["finished", "failed"] = "failed" if error else "finished"
-            self._append(Status(state=state, time_ns=time.time_ns(), message=(error or "")[:MAX_TEXT_CHARS]))
-            self._shut()
-            done = parts.sender.close(timeout_s)
-            self._close(done)
+            try:
+                parts.deferred.resolve(parts.outbox, wait_s=timeout_s)
+                state: Literal["finished", "failed"] = "failed" if error else "finished"
+                self._append(Status(state=state, time_ns=time.time_ns(), message=(error or "")[:MAX_TEXT_CHARS]))
+            finally:
+                self._shut()
+                done = parts.sender.close(timeout_s)
+                self._close(done)
             return done
         except Exception:  # noqa: BLE001 - border: the end of the monitor must not become the training's
             self._count_failure("finish")
@@ -369,13 +371,11 @@ class Run:
             parts.outbox.append_row(COST_KEYS, values, self._step, time.time_ns())
 
     def _interrupt(self) -> None:
-        outbox = self._outbox
-        if outbox is not None:
+        if (outbox := self._outbox) is not None:
             outbox.interrupt()
 
     def _append(self, record: FrameRecord) -> None:
-        outbox = self._outbox
-        if outbox is not None:
+        if (outbox := self._outbox) is not None:
             outbox.append(record)
 
     def _log_otherwise(self, metrics: Mapping[str, Any], step: Any) -> None:
@@ -408,9 +408,8 @@ class Run:
         keys = tuple(metrics)
         self._step = step
         if keys in self._known_keys and _PLAIN.issuperset(map(type, metrics.values())):
-            with contextlib.suppress(
-                OverflowError, struct.error
-            ):  # an integer that is too large for a float: see the other way
+            # An integer that is too large for a float: see the other way.
+            with contextlib.suppress(OverflowError, struct.error):
                 outbox.append_row(keys, metrics.values(), step, time.time_ns(), open_lane=True)
                 self._lane = outbox.lane  # perhaps another thread's by now, or a closed one: the next call sees that
                 return

@@ -11,8 +11,12 @@ import pytest
 import torch
 
 import recis.monitor
+from recis.bridge.outbox import Outbox
+from recis.bridge.spool import SpoolFolder, find_left_over
+from recis.metrics.scalars import PendingScalars
 from recis.monitor import Run
 from recis.wire.messages import Command, Declare, Event, Line, Pass, Result, Status
+from tests.e2e.processes import until
 from tests.recis.bridge.conftest import Spooled
 
 Opener = Callable[..., Run]
@@ -171,6 +175,53 @@ def test_device_scalars_are_never_read_on_the_training_thread(run: Run, spooled:
         "lr": [(0, 0.1), (1, 0.1), (2, 0.1)],
     }
     assert run.refused == 0
+
+
+class FailedScalar(DeviceScalar):
+    """On a device that has failed: whatever it is asked raises."""
+
+    def tolist(self) -> Any:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del func, types, args, kwargs
+        return FailedScalar(0.0)
+
+
+def test_a_device_that_fails_costs_its_values_and_nothing_else(
+    run: Run, spooled: Spooled, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run._parts is not None
+    sender = run._parts.sender
+    for step in range(20):
+        run.log({"loss": FailedScalar(1.0), "grad": FailedScalar(1.0), "lr": 0.1}, step)
+    until(lambda: run.dropped == 40, 20, "lost values to be counted")  # by the sender's own regular work
+    run.log({"loss": FailedScalar(1.0)}, 20)
+    run.log({"qps": 7.0}, 20)
+    run.finish(error="RuntimeError: CUDA error: device-side assert triggered")
+    assert not sender.is_alive
+    assert run.failures == 0
+    assert sum("device-side assert" in record.message for record in caplog.records) == 1
+    [*_, status] = spooled.of(Status)
+    assert isinstance(status, Status)
+    assert (status.state, status.message) == ("failed", "RuntimeError: CUDA error: device-side assert triggered")
+    values = spooled.values()
+    assert values["lr"] == [(step, 0.1) for step in range(20)]
+    assert values["qps"] == [(20, 7.0)]
+    assert "loss" not in values
+
+
+def test_a_device_that_does_not_answer_is_not_waited_for_without_end(
+    run: Run, spooled: Spooled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PendingScalars, "ready", lambda _: False)
+    run.log({"loss": DeviceScalar(1.0)}, 0)
+    run.log({"qps": 7.0}, 0)
+    run.finish(timeout_s=0.2)
+    assert spooled.values() == {"qps": [(0, 7.0)]}
+    [folder] = find_left_over(spooled.root)
+    assert Outbox(folder, segments=SpoolFolder(folder).segments()).dropped == 1
 
 
 def test_other_records_arrive(run: Run, spooled: Spooled) -> None:
