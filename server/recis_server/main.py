@@ -92,6 +92,7 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
     await _open(stack, state.bus.open, state.bus.close)
     state.presence = Presence(state.store, state.bus)
     state.runs = RunList(state.store, state.presence)
+    await _open(stack, state.runs.open, state.runs.close)
     state.desk = Desk(state.store, state.presence, state.bus)
     await _open(stack, state.desk.open, state.desk.close)
     state.hub = Hub(state.store, state.presence, state.bus)

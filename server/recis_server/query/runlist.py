@@ -1,27 +1,35 @@
 """The list of runs as JSON, with what was encoded before kept as bytes: of ten thousand runs few change in a second.
 
-Owns that memory, by what of the runs was asked for; the store decides what of it is still right. A run's state is put
-in when the list is made, because silence changes it without a commit. Must not know HTTP or engines.
+Owns that memory, by what of the runs was asked for, and fills it after the start with what is usually asked for; the
+store decides what of it is still right. A run's state is put in when the list is made, because silence changes it
+without a commit. Must not know HTTP or engines.
 """
 
+import asyncio
+import logging
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
 
-from recis_server.errors import InvalidValue
+from recis_server.errors import InvalidValue, ServerError
 from recis_server.query.runs import STATES, Liveness, judged
 from recis_server.query.shapes import RUN_FIELDS, listed_run
 from recis_server.store.interface import Store
-from recis_server.store.values import RunMark, RunRow, RunsWanted
+from recis_server.store.values import RunMark, RunPage, RunRow, RunsWanted
 
-__all__ = ["RunList", "View", "Wanted"]
+__all__ = ["MOST_LISTED", "PAGE_VIEW", "RunList", "View", "Wanted"]
 
+MOST_LISTED = 10_000
+"""Runs that one answer holds at most."""
 KEPT_BYTES = 64 << 20
 """Encoded runs in memory, of all views."""
 KEPT_VIEWS = 16
+AHEAD_RUNS, AHEAD_PAUSE_S = 500, 0.1
+"""After the start so many runs are encoded at a time, with a pause: trainings connect again in these seconds."""
 _OVERHEAD_BYTES = 300
 """What a run takes beside its JSON."""
 
@@ -31,6 +39,14 @@ class View(NamedTuple):
 
     fields: tuple[str, ...] | None = None
     keys: tuple[str, ...] | None = None
+
+
+PAGE_VIEW = View(
+    ("created_at", "last_step", "name", "project", "ranks", "state", "summary", "tags", "updated_at"), ("loss", "qps")
+)
+"""What the page asks for, see `web/js/session.js`; members and metrics in alphabetical order, as a route has them."""
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +89,34 @@ class RunList:
         self._liveness = liveness
         self._kept_bytes = kept_bytes
         self._views: OrderedDict[View, dict[str, _Shown]] = OrderedDict()
+        self._ahead: asyncio.Task[None] | None = None
         self.num_bytes = 0
         """Bytes that are kept now."""
+
+    async def open(self) -> None:
+        """Begins to encode what the page and a client that asks for everything will ask for; returns at once."""
+        self._ahead = asyncio.create_task(self._read_ahead(), name="runs-ahead")
+
+    async def close(self) -> None:
+        """Ends that; safe to call twice."""
+        if self._ahead is not None:
+            self._ahead.cancel()
+            await asyncio.gather(self._ahead, return_exceptions=True)
+            self._ahead = None
+
+    async def _read_ahead(self) -> None:
+        try:
+            for view in (PAGE_VIEW, View()):
+                cursor: str | None = None
+                for _ in range(MOST_LISTED // AHEAD_RUNS):
+                    wanted = Wanted(limit=AHEAD_RUNS, cursor=cursor)
+                    page = await self._read(wanted, view, self._liveness.live_states(), time.time_ns())
+                    cursor = page.next_cursor
+                    if cursor is None:
+                        break
+                    await asyncio.sleep(AHEAD_PAUSE_S)
+        except ServerError as error:
+            _logger.info("the list of runs is read when it is asked for: %s", error.message)
 
     async def page(self, wanted: Wanted, view: View) -> bytes:
         """A page of runs and the cursor of the next, as JSON.
@@ -88,6 +130,18 @@ class RunList:
         # Who is connected is asked once: a run is filtered and shown by the same state.
         live = self._liveness.live_states()
         now_ns = time.time_ns()
+        page = await self._read(wanted, view, live, now_ns)
+        tails = {state: _tail(state, view) for state in STATES}
+        pieces = [
+            one.json if one.has_ended else one.json + tails[judged("running", live.get(one.id), one.updated_ns, now_ns)]
+            for one in page.runs
+        ]
+        if pieces:
+            pieces[0] = pieces[0][1:]
+        return b"".join((b'{"runs":[', *pieces, b'],"next_cursor":', msgspec.json.encode(page.next_cursor), b"}"))
+
+    async def _read(self, wanted: Wanted, view: View, live: Mapping[str, str], now_ns: int) -> RunPage[_Shown]:
+        """The runs of a page, those encoded and kept that were not or have changed."""
 
         def accept(mark: RunMark) -> bool:
             return judged(mark.state, live.get(mark.id), mark.updated_ns, now_ns) == wanted.state
@@ -115,14 +169,7 @@ class RunList:
             show,
         )
         self._keep(view, fresh)
-        tails = {state: _tail(state, view) for state in STATES}
-        pieces = [
-            one.json if one.has_ended else one.json + tails[judged("running", live.get(one.id), one.updated_ns, now_ns)]
-            for one in page.runs
-        ]
-        if pieces:
-            pieces[0] = pieces[0][1:]
-        return b"".join((b'{"runs":[', *pieces, b'],"next_cursor":', msgspec.json.encode(page.next_cursor), b"}"))
+        return page
 
     def _keep(self, view: View, fresh: list[_Shown]) -> None:
         kept = self._views.setdefault(view, {})

@@ -10,7 +10,7 @@ from recis_server import __version__
 from recis_server.bus import Hint
 from recis_server.deps import BlobsPart, BusPart, KnownRun, PresencePart, RunListPart, StorePart, TracesPart
 from recis_server.errors import Conflict, NotFound
-from recis_server.query.runlist import View, Wanted
+from recis_server.query.runlist import MOST_LISTED, View, Wanted
 from recis_server.query.runs import State, shown_state
 from recis_server.query.shapes import event_shape, metric_shape, run_shape
 from recis_server.routes.answers import json_answer
@@ -41,7 +41,7 @@ async def read_runs(
     state: State | None = None,
     q: Annotated[str | None, Query(description="words in the id, project, name or tags")] = None,
     sort: Annotated[str, Query(description="a field, with - in front for descending")] = "-created_at",
-    limit: Annotated[int, Query(ge=1, le=10_000)] = 50,
+    limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50,
     cursor: str | None = None,
     fields: Annotated[str | None, Query(description="which members of each run, with commas between")] = None,
     metric: Annotated[list[str] | None, Query(max_length=100, description="a metric of the summaries")] = None,

@@ -12,6 +12,7 @@ import base64
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from recis_server.errors import InvalidValue
@@ -208,6 +209,12 @@ def _read_more(
     )
 
 
+@lru_cache(1024)
+def _tags(text: str) -> tuple[str, ...]:
+    # Many runs have the same.
+    return tuple(load(text))
+
+
 def _run(
     row: tuple[Any, ...], attempts: int, ranks: tuple[int, ...], dropped: int, summary: dict[str, float]
 ) -> RunRow:
@@ -225,7 +232,7 @@ def _run(
         attempts=attempts,
         last_step=last_step,
         summary=summary,
-        tags=tuple(load(tags)) if tags != "[]" else (),
+        tags=_tags(tags),
         notes=notes,
         config_json=config,
         points=points,

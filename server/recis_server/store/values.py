@@ -80,8 +80,7 @@ class Commit:
     frames: tuple[StoredFrame, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RunRow:
+class RunRow(NamedTuple):
     """A run; `state` is what its ranks said (`running`, `finished`, `failed`), silence is judged above the store.
 
     Whatever changes anything of it raises `updated_ns`.

@@ -2,21 +2,26 @@
 
 import json
 import math
+import re
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from recis_server.errors import InvalidValue
-from recis_server.query.runlist import RunList, View, Wanted
+from recis_server.query import runlist as module
+from recis_server.query.runlist import MOST_LISTED, PAGE_VIEW, RunList, View, Wanted
 from recis_server.query.runs import LOST_NS
 from recis_server.query.shapes import RUN_FIELDS
+from recis_server.store import runs as reading
 from recis_server.store.sql import SqlStore
 from recis_server.store.values import StreamRow
 
 from recis.wire.messages import Status
 from tests.server.store.streams import frame, greeting, opened, points, run
 
+ROOT = Path(__file__).parents[3]
 WHOLE = View()
 
 
@@ -31,6 +36,16 @@ class Connected:
 
     def live_states(self) -> dict[str, str]:
         return dict(self.states)
+
+
+def counted(read: Callable[..., Iterator[Any]], numbers: list[int]) -> Callable[..., Iterator[Any]]:
+    """`store.runs.read_rows` that notes how many runs it was asked for."""
+
+    def read_rows(connection: Any, layouts: Any, run_ids: Sequence[str], keys: Any) -> Iterator[Any]:
+        numbers.append(len(run_ids))
+        return read(connection, layouts, run_ids, keys)
+
+    return read_rows
 
 
 async def listed(runs: RunList, view: View = WHOLE, **wanted: Any) -> list[dict[str, Any]]:
@@ -176,3 +191,52 @@ def test_memory_has_a_bound_and_answers_are_the_same_beyond_it(tmp_path: Path) -
             assert len(await listed(roomy)) == 21
 
     run(scenario)
+
+
+def test_what_will_be_asked_for_is_encoded_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AHEAD_RUNS", 7)
+    monkeypatch.setattr(module, "AHEAD_PAUSE_S", 0.0)
+
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            streams = await fill(store, 30)
+            runs = RunList(store, Connected())
+            await runs.open()
+            assert runs._ahead is not None
+            await runs._ahead
+            read: list[int] = []
+            monkeypatch.setattr(reading, "read_rows", counted(reading.read_rows, read))
+            for view in (PAGE_VIEW, WHOLE):
+                assert [one["id"] for one in await listed(runs, view)] == [f"r{n}" for n in reversed(range(30))]
+            assert sum(read) == 0
+            await store.append(frame(streams[4], 2, points([2], loss=[0.25])))
+            (changed,) = [one for one in await listed(runs, PAGE_VIEW) if one["id"] == "r4"]
+            assert changed["summary"] == {"loss": 0.25, "qps": 4.0}
+            assert sum(read) == 1
+            await runs.close()
+            await runs.close()
+
+    run(scenario)
+
+
+def test_a_store_that_is_closed_before_all_is_encoded_ahead_is_no_error(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            await fill(store, 3)
+        runs = RunList(store, Connected())
+        await runs.open()
+        assert runs._ahead is not None
+        await runs._ahead
+        await runs.close()
+
+    run(scenario)
+
+
+def test_the_page_asks_for_what_is_encoded_ahead() -> None:
+    asked = re.search(
+        r"const LIST = \{\s*limit: ([\d_]+),\s*fields: '([\w,]+)',\s*metric: \[([^]]+)\]",
+        (ROOT / "web" / "js" / "session.js").read_text(encoding="utf-8"),
+    )
+    assert asked is not None
+    assert int(asked[1]) == MOST_LISTED
+    assert View(tuple(sorted(asked[2].split(","))), tuple(sorted(re.findall(r"\w+", asked[3])))) == PAGE_VIEW

@@ -1,5 +1,5 @@
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 from recis_server.query.runs import shown_state
@@ -26,10 +26,10 @@ def test_what_connections_say_of_a_run_that_has_not_ended_is_shown(state: str) -
 
 @pytest.mark.parametrize("state", ["finished", "failed"])
 def test_what_ranks_said_last_is_shown_whoever_is_connected(state: str) -> None:
-    assert shown_state(replace(ROW, state=state), Said("running")) == state
+    assert shown_state(ROW._replace(state=state), Said("running")) == state
 
 
 def test_a_run_that_stays_away_is_stalled() -> None:
     now = time.time_ns()
-    assert shown_state(replace(ROW, updated_ns=now), Said(None)) == "disconnected"
-    assert shown_state(replace(ROW, updated_ns=now - 601 * 10**9), Said(None)) == "stalled"
+    assert shown_state(ROW._replace(updated_ns=now), Said(None)) == "disconnected"
+    assert shown_state(ROW._replace(updated_ns=now - 601 * 10**9), Said(None)) == "stalled"
