@@ -14,8 +14,8 @@ from tests.faults.reports import Reported, address_of, count, serve, sync
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-STEPS = 150_000
-"""Several segments, each of several frames."""
+STEPS = 300_000
+"""More segments than eight killed syncs get rid of, each with a megabyte in the kernel."""
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ async def answers(store: Store) -> dict[str, Any]:
 
 def _run(run: RunRow) -> dict[str, Any]:
     # As text it may be spelled in other ways.
-    row = {**asdict(run), "config": run.config}
+    row = {**run._asdict(), "config": run.config}
     del row["config_json"]
     found: dict[str, Any] = _plain(row)
     return found
