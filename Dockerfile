@@ -2,6 +2,7 @@
 FROM python:3.11-slim AS build
 WORKDIR /source
 COPY pyproject.toml README.md ./
+COPY scripts/compile_rows.py scripts/
 COPY recis recis
 COPY server server
 COPY web web

@@ -41,7 +41,7 @@ $(STAMPS)/torch: $(STAMPS)/venv
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	touch $@
 
-$(STAMPS)/install: $(STAMPS)/torch pyproject.toml
+$(STAMPS)/install: $(STAMPS)/torch pyproject.toml scripts/compile_rows.py recis/bridge/_rows.c
 	$(BIN)/python -m pip install --quiet --editable '.[server,scale,dev]'
 	touch $@
 

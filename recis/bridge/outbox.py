@@ -254,10 +254,10 @@ class Outbox:
             self._spare.remove()
             self._spare = None
         if self._segment is not None:
+            self._forget_layouts()
             self._segment.unmap()
             self._closed.append(self._segment)
             self._segment = None
-            self._forget_layouts()
         left = [segment for segment in self._closed if segment.last_frame > self._acked]
         if left:
             if self._folder is not None and any(segment.path is None for segment in left):
@@ -294,19 +294,19 @@ class Outbox:
     def _forget_layouts(self) -> None:
         self._layouts.clear()
         self._names = {}  # a new one: the sender may still be reading frames by the old
-        self.lane.leave()
+        self.lane.leave()  # before the segment goes, which the lane's rows lie in
 
     def _roll(self) -> Segment:
         """Starts the next segment; at the bound the oldest goes first."""
         # Before the cut: what is lost is then in the spool, also when this process is killed next.
         while len(self._closed) + (self._segment is not None) >= self._max_segments:
             self._drop_oldest()
+        self._forget_layouts()
         if self._segment is not None:
             self._cut()
             self._segment.unmap()
             self._closed.append(self._segment)
             self._segment = None
-        self._forget_layouts()
         segment, self._spare = self._spare or self._new_segment(), None
         segment.begin(max(self._last_frame, self._acked))
         self._segment = segment

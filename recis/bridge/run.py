@@ -11,10 +11,8 @@ import os
 import struct
 import threading
 import time
-from _thread import get_ident
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from time import time_ns
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self
 
@@ -141,49 +139,12 @@ class Run:
                 flattened into them. Values on a device are copied later, without waiting for it.
             step: the training step; the one after the last call's when None.
         """
-        # The hot path. One frame, few objects, no lock; see `Lane` for the protocol and `segment` for the layout.
+        # The hot path: after a pause every line of code and every object that it touches is felt.
         if step is None:
             step = self._step + 1
-        lane = self._lane
-        if lane.busy or lane.owner != get_ident():
-            self._log_otherwise(metrics, step)
-            return
-        written = False
-        at = end = 0
-        try:
-            lane.busy = True
-            limit = lane.limit  # before `end`: with a limit nobody is at the lane, and nobody comes while it is busy
-            at = end = lane.end
-            # A dict of as many names that has all of ours has no other. Nothing but a dict: asking a defaultdict for a
-            # name that is not there would put it there. No value but a float or an int is asked for its number: one on
-            # a device would wait for the device.
-            if end < limit and type(step) is int and type(metrics) is dict and len(metrics) == lane.width:
-                words = lane.words
-                reals = lane.reals
-                at += 1
-                words[at] = step
-                at += 1
-                for key in lane.keys:
-                    value = metrics[key]
-                    if type(value) is not float and type(value) is not int:
-                        break
-                    reals[at] = value
-                    at += 1
-                else:
-                    words[at] = time_ns()
-                    words[end] = lane.head  # last: now it is there, also if the process is killed
-                    lane.end = at + 1
-                    self._step = step
-                    written = True
-        except Exception:  # noqa: BLE001, S110 - other names, a number that is too large: see the other way
-            pass
-        finally:
-            try:
-                if not written and at != end == lane.end:
-                    lane.scrub(end, at)
-            finally:
-                lane.busy = False
-        if not written:
+        if self._lane.write(metrics, step):
+            self._step = step
+        else:
             self._log_otherwise(metrics, step)
 
     @_guarded

@@ -1,9 +1,11 @@
 """The wheel in an empty environment without torch: the server serves the page, the bridge takes plain numbers."""
 
+import importlib.util
 import os
 import subprocess
 import sys
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,9 @@ from tests.rules.sources import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 USE_THE_BRIDGE = """
-import importlib.util, recis.monitor, recis.wire
+import importlib.util, recis.bridge.rows, recis.monitor, recis.wire
 assert importlib.util.find_spec("torch") is None
+assert recis.bridge.rows.RowWriter is not recis.bridge.rows.PlainRowWriter, "expected the compiled one"
 with recis.monitor.init(url=URL, run_id="numbers") as run:
     for step in range(10):
         run.log({"loss": 1.0 / (step + 1)}, step=step)
@@ -24,13 +27,19 @@ assert recis.monitor.read(URL, "numbers")["loss"].values.tolist() == [1.0 / (ste
 """
 
 
+def build_wheel(folder: Path, **environment: str) -> Path:
+    """The wheel of this tree, in `folder`."""
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True, env={**os.environ, **environment})
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an environment that has the wheel with `[server]`, and nothing else."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = folder.glob("*.whl")
+    wheel = build_wheel(folder)
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
     install = [str(folder / "venv/bin/python"), "-m", "pip", "install", "--quiet", f"{wheel}[server]"]
     subprocess.run(install, check=True, cwd=folder, capture_output=True)
@@ -90,3 +99,13 @@ def test_the_demo_says_how_to_get_torch_where_it_is_missing(environment: Path, t
     assert done.stderr.strip().splitlines() == [
         "The demo trains with PyTorch, which is not installed: pip install torch==2.13.0"
     ]
+
+
+def test_the_wheel_is_for_one_platform_or_where_nothing_compiles_for_all(tmp_path: Path) -> None:
+    compiled, plain = build_wheel(tmp_path / "compiled"), build_wheel(tmp_path / "plain", CC="false")
+    assert "-cp311-abi3-" in compiled.name
+    assert plain.name.endswith("-py3-none-any.whl")
+    extra = set(zipfile.ZipFile(compiled).namelist()) - set(zipfile.ZipFile(plain).namelist())
+    assert extra == {"recis/bridge/_rows.abi3.so"}
+    # An editable install's own module stays as it was.
+    assert importlib.util.find_spec("recis.bridge._rows") is not None

@@ -1,4 +1,4 @@
-"""`recis.bridge.lane` and its owner's side in `Run.log`: fast for one thread, right for all who come between."""
+"""`recis.bridge.lane` and its rows, compiled and not: fast for one thread, right for all who come between."""
 
 import gc
 import math
@@ -22,11 +22,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recis.monitor
+from recis.bridge import lane
 from recis.bridge.cost import COST_KEYS, SAMPLE_EVERY
 from recis.bridge.outbox import Outbox
+from recis.bridge.rows import PlainRowWriter, RowWriter
 from recis.monitor import Run
-from recis.wire.messages import Command, Result, Status
-from tests.e2e.processes import until
+from recis.wire.messages import Command, Result
 from tests.recis.bridge.conftest import Spooled
 from tests.recis.bridge.test_run import DeviceScalar
 
@@ -44,6 +45,14 @@ class Precise(float):
         return 0.75
 
 
+@pytest.fixture(autouse=True, scope="module", params=[RowWriter, PlainRowWriter], ids=["compiled", "plain"])
+def writer(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything here holds for both."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lane, "RowWriter", request.param)
+        yield
+
+
 @pytest.fixture
 def run(open_offline: Opener) -> Iterator[Run]:
     """With the lane open for `a` and `b`, at steps 0 to 4."""
@@ -59,9 +68,9 @@ BEFORE = {"a": [(step, 1.0) for step in range(6)], "b": [(step, 2.0) for step in
 
 def on_the_lane(run: Run, log: Callable[[], None]) -> bool:
     """Whether the report moved the lane itself: everybody else takes the lock and tells the segment."""
-    before = run._lane.end, run._lane._segment.end  # type: ignore[union-attr]
+    before = run._lane._rows.end, run._lane._segment.end  # type: ignore[union-attr]
     log()
-    return run._lane.end > before[0] and run._lane._segment.end == before[1]  # type: ignore[union-attr]
+    return run._lane._rows.end > before[0] and run._lane._segment.end == before[1]  # type: ignore[union-attr]
 
 
 @pytest.fixture
@@ -373,59 +382,3 @@ def test_a_finished_and_a_disabled_run_have_no_lane(run: Run, caplog: pytest.Log
     disabled = recis.monitor.init(mode="disabled")
     disabled.log({"a": 1.0}, 1)
     assert disabled.refused == 0
-
-
-@pytest.fixture
-def in_mid_row(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], object]], None]]:
-    """Calls something in the middle of a row of the lane, while another thread holds the lock and waits for the row.
-
-    Where a signal handler or a finalizer may come.
-    """
-    outbox: Outbox = run._outbox  # type: ignore[assignment]
-    waiting = threading.Thread(target=outbox.pending)
-
-    def call(what: Callable[[], object]) -> None:
-        def clock() -> int:
-            monkeypatch.undo()
-            waiting.start()
-            until(lambda: not run._lane.limit and run._lane._segment is not None, 10, "somebody who waits for the row")
-            what()
-            return 1
-
-        monkeypatch.setattr("recis.bridge.run.time_ns", clock)
-        run.log({"a": 3.0, "b": 4.0}, 6)
-
-    yield call
-    waiting.join()
-
-
-@pytest.mark.timeout(30)
-@pytest.mark.parametrize("what", ["log", "other names", "alert", "device"])
-def test_a_report_in_the_middle_of_a_row_that_somebody_waits_for_is_no_deadlock(
-    run: Run, spooled: Spooled, in_mid_row: Callable[[Callable[[], object]], None], what: str
-) -> None:
-    calls: dict[str, Callable[[], object]] = {
-        "log": lambda: run.log({"a": 5.0, "b": 6.0}, 7),
-        "other names": lambda: run.log({"c": 5.0}, 7),
-        "alert": lambda: run.alert("in between"),
-        "device": lambda: run.log({"a": DeviceScalar(5.0), "b": 6.0}, 7),
-    }
-    in_mid_row(calls[what])
-    assert run.refused + run.failures == 1
-    run.log({"a": 7.0, "b": 8.0}, 8)
-    run.finish()
-    assert spooled.values() == {"a": [*BEFORE["a"], (6, 3.0), (8, 7.0)], "b": [*BEFORE["b"], (6, 4.0), (8, 8.0)]}
-
-
-@pytest.mark.timeout(30)
-def test_a_run_that_is_finished_in_the_middle_of_a_row_is_left_to_the_exit(
-    run: Run, spooled: Spooled, in_mid_row: Callable[[Callable[[], object]], None], caplog: pytest.LogCaptureFixture
-) -> None:
-    said: list[bool] = []
-    in_mid_row(lambda: said.append(run.finish()))
-    assert said == [False]
-    assert "in the middle of a report" in caplog.text
-    run.log({"a": 7.0, "b": 8.0}, 8)
-    run.finish()
-    assert spooled.values()["a"] == [*BEFORE["a"], (6, 3.0), (8, 7.0)]
-    assert [item.state for item in spooled.of(Status) if isinstance(item, Status)] == ["running", "finished"]

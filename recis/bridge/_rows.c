@@ -1,0 +1,193 @@
+/* The same as `PlainRowWriter` in rows.py, see there; for where a compiler was at hand when this was installed.
+
+   After a pause the caches are cold, and a call costs the memory that it touches: this is a tenth of what the
+   interpreter goes through for the same. Nothing here gives the interpreter lock away between the last look at `limit`
+   and the row that is there, so a row can neither be interrupted nor waited for, and `busy` is always false. A build of
+   Python without that lock takes the plain writer: there is no stable ABI for it to load this by. */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <string.h>
+#include <structmember.h>
+#include <time.h>
+
+#define MOST_VALUES 61 /* segment.ROW_KEYS */
+
+typedef struct {
+    PyObject_HEAD
+    Py_buffer words; /* its `obj` is NULL while there is no segment */
+    PyObject *keys;  /* a tuple, or NULL */
+    unsigned long owner;
+    Py_ssize_t end, limit, width;
+    int64_t head;
+    char busy;
+} RowWriter;
+
+static PyObject *
+aim(RowWriter *self, PyObject *args)
+{
+    PyObject *keys, *words, *reals;
+    long long head;
+    Py_buffer buffer;
+
+    if (!PyArg_ParseTuple(args, "O!LOO:aim", &PyTuple_Type, &keys, &head, &words, &reals))
+        return NULL;
+    Py_ssize_t width = PyTuple_Size(keys);
+    if (width > MOST_VALUES)
+        return PyErr_Format(PyExc_ValueError, "expected at most %d names, got %zd", MOST_VALUES, width);
+    if (PyObject_GetBuffer(words, &buffer, PyBUF_WRITABLE) < 0)
+        return NULL;
+    if ((uintptr_t)buffer.buf % sizeof(int64_t)) {
+        PyBuffer_Release(&buffer);
+        PyErr_SetString(PyExc_ValueError, "expected memory that begins at a multiple of 8");
+        return NULL;
+    }
+
+    Py_buffer old_words = self->words;
+    PyObject *old_keys = self->keys;
+    Py_INCREF(keys);
+    self->words = buffer;
+    self->keys = keys;
+    self->width = width;
+    self->head = head;
+    self->owner = PyThread_get_thread_ident();
+    PyBuffer_Release(&old_words);
+    Py_XDECREF(old_keys);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+leave(RowWriter *self, PyObject *Py_UNUSED(none))
+{
+    self->limit = 0;
+    PyBuffer_Release(&self->words);
+    Py_RETURN_NONE;
+}
+
+/* The number of a value into `into`; 0 for everything that is no float or int, or does not fit, without an error. */
+static int
+number_of(PyObject *value, double *into)
+{
+    if (!PyFloat_CheckExact(value) && !PyLong_CheckExact(value))
+        return 0;
+    *into = PyFloat_CheckExact(value) ? PyFloat_AsDouble(value) : PyLong_AsDouble(value);
+    if (*into == -1.0 && PyErr_Occurred()) {
+        PyErr_Clear();
+        return 0;
+    }
+    return 1;
+}
+
+/* All values of `metrics` in the order of `keys`; 0 where it has other names or other values. */
+static int
+read_values(PyObject *metrics, PyObject *keys, Py_ssize_t width, double *values)
+{
+    for (Py_ssize_t place = 0; place < width; place++) {
+        PyObject *value = PyDict_GetItemWithError(metrics, PyTuple_GetItem(keys, place));
+        if (value == NULL || !number_of(value, &values[place])) {
+            PyErr_Clear(); /* a name may be of a class that compares itself in its own way, and raises */
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static PyObject *
+write_row(RowWriter *self, PyObject *const *args, Py_ssize_t num_args)
+{
+    if (num_args != 2) {
+        PyErr_Format(PyExc_TypeError, "write expected metrics and step, got %zd arguments", num_args);
+        return NULL;
+    }
+    PyObject *metrics = args[0], *keys = self->keys;
+    if (self->end >= self->limit || self->owner != PyThread_get_thread_ident() || !PyLong_CheckExact(args[1])
+        || !PyDict_CheckExact(metrics) || PyDict_Size(metrics) != self->width)
+        Py_RETURN_FALSE;
+    long long step = PyLong_AsLongLong(args[1]);
+    if (step == -1 && PyErr_Occurred()) {
+        PyErr_Clear();
+        Py_RETURN_FALSE;
+    }
+
+    /* A name of such a class may also run anything, this method included. So the values are taken first, and what was
+       seen is looked at again behind it. */
+    double values[MOST_VALUES];
+    Py_ssize_t width = self->width;
+    Py_INCREF(keys);
+    int found = read_values(metrics, keys, width, values);
+    Py_DECREF(keys);
+    if (!found || self->keys != keys || self->end >= self->limit || self->words.buf == NULL
+        || self->end + width + 3 > self->words.len / (Py_ssize_t)sizeof(int64_t))
+        Py_RETURN_FALSE;
+
+    struct timespec now;
+    timespec_get(&now, TIME_UTC);
+    int64_t *row = (int64_t *)self->words.buf + self->end;
+    row[1] = step;
+    memcpy(row + 2, values, (size_t)width * sizeof(double));
+    row[2 + width] = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    atomic_thread_fence(memory_order_release);
+    *(volatile int64_t *)row = self->head; /* last: now it is there, also if the process is killed */
+    self->end += width + 3;
+    Py_RETURN_TRUE;
+}
+
+static void
+dealloc(RowWriter *self)
+{
+    PyTypeObject *type = Py_TYPE((PyObject *)self);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    PyBuffer_Release(&self->words);
+    Py_XDECREF(self->keys);
+    release(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef methods[] = {
+    {"aim", (PyCFunction)(void (*)(void))aim, METH_VARARGS, NULL},
+    {"leave", (PyCFunction)(void (*)(void))leave, METH_NOARGS, NULL},
+    {"write", (PyCFunction)(void (*)(void))write_row, METH_FASTCALL, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef members[] = {
+    {"busy", T_BOOL, offsetof(RowWriter, busy), READONLY, NULL},
+    {"end", T_PYSSIZET, offsetof(RowWriter, end), 0, NULL},
+    {"limit", T_PYSSIZET, offsetof(RowWriter, limit), 0, NULL},
+    {"owner", T_ULONG, offsetof(RowWriter, owner), READONLY, NULL},
+    {"width", T_PYSSIZET, offsetof(RowWriter, width), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_dealloc, dealloc},
+    {Py_tp_doc, (void *)"See `recis.bridge.rows.PlainRowWriter`."},
+    {Py_tp_members, members},
+    {Py_tp_methods, methods},
+    {0, NULL},
+};
+
+static PyType_Spec spec = {"recis.bridge._rows.RowWriter", sizeof(RowWriter), 0, Py_TPFLAGS_DEFAULT, slots};
+
+static int
+fill_module(PyObject *module)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, &spec, NULL);
+    if (type == NULL)
+        return -1;
+    int status = PyModule_AddType(module, (PyTypeObject *)type);
+    Py_DECREF(type);
+    return status;
+}
+
+static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, fill_module}, {0, NULL}};
+
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_rows", NULL, 0, NULL, module_slots, NULL, NULL, NULL};
+
+PyMODINIT_FUNC
+PyInit__rows(void)
+{
+    return PyModuleDef_Init(&module);
+}

@@ -1,0 +1,247 @@
+"""`recis.bridge.rows`: the compiled writer and the plain one write the same words, refuse the same and keep nothing."""
+
+import struct
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recis.bridge.rows import PlainRowWriter, RowWriter
+from recis.bridge.segment import ROW_KEYS
+
+KEYS = ("a", "b")
+WIDTH = len(KEYS) + 3
+HEAD = 77
+FIRST = 2
+"""The word where rows begin."""
+
+both = pytest.mark.parametrize("kind", [RowWriter, PlainRowWriter], ids=["compiled", "plain"])
+
+
+class Memory:
+    """A stretch of words with an aimed writer."""
+
+    def __init__(self, kind: Callable[[], Any], keys: tuple[str, ...] = KEYS, num_rows: int = 4) -> None:
+        self.width = len(keys) + 3
+        self.view = memoryview(bytearray(8 * (FIRST + num_rows * self.width)))
+        self.words, self.reals = self.view.cast("q"), self.view.cast("d")
+        self.writer = kind()
+        self.writer.aim(keys, HEAD, self.words, self.reals)
+        self.writer.end = FIRST
+        self.writer.limit = FIRST + (num_rows - 1) * self.width + 1
+
+    def rows(self) -> list[tuple[int, ...]]:
+        """Head, step and the values' bits of each row; times are between a second ago and now."""
+        found = []
+        for start in range(FIRST, self.writer.end, self.width):
+            *row, at = self.words[start : start + self.width]
+            assert time.time_ns() - 10**9 <= at <= time.time_ns()
+            found.append(tuple(row))
+        assert not any(self.words[self.writer.end :]), "behind the last row there are only zeros"
+        return found
+
+
+class Name(str):
+    """Equal to its text, and does something when it is compared."""
+
+    __slots__ = ("does",)
+    does: Callable[[], object]
+
+    def __eq__(self, other: object) -> bool:
+        self.does()
+        return str(self) == other
+
+    __hash__ = str.__hash__
+
+
+def bits(number: float) -> int:
+    (word,) = struct.unpack("q", struct.pack("d", number))
+    return int(word)
+
+
+def test_it_is_compiled_where_there_is_a_compiler() -> None:
+    assert RowWriter is not PlainRowWriter
+
+
+@both
+def test_a_row_is_head_step_values_in_the_order_of_the_keys_and_time(kind: type) -> None:
+    memory = Memory(kind)
+    assert memory.writer.write({"b": 0.25, "a": 3}, -5)
+    assert memory.rows() == [(HEAD, -5, bits(3.0), bits(0.25))]
+    assert (memory.writer.owner, memory.writer.width) == (threading.get_ident(), 2)
+
+
+@both
+def test_it_ends_at_the_limit(kind: type) -> None:
+    memory = Memory(kind, num_rows=3)
+    assert [memory.writer.write({"a": 1.0, "b": 2.0}, step) for step in range(5)] == [True, True, True, False, False]
+    assert len(memory.rows()) == 3
+
+
+@both
+def test_nothing_is_written_before_it_is_aimed_and_after_it_has_left(kind: type) -> None:
+    writer = kind()
+    assert not writer.write({}, 1)
+    memory = Memory(kind)
+    memory.writer.leave()
+    assert not memory.writer.write({"a": 1.0, "b": 2.0}, 1)
+    assert memory.writer.limit == 0
+    for view in (memory.words, memory.reals, memory.view):
+        view.release()  # nobody holds it any more
+    memory.writer.leave()
+
+
+@both
+def test_another_thread_writes_nothing(kind: type) -> None:
+    memory = Memory(kind)
+    said: list[bool] = []
+    thread = threading.Thread(target=lambda: said.append(memory.writer.write({"a": 1.0, "b": 2.0}, 1)))
+    thread.start()
+    thread.join()
+    assert said == [False]
+    assert memory.rows() == []
+
+
+REFUSED: list[Any] = [
+    {"a": 1.0},
+    {"a": 1.0, "c": 2.0},
+    {"a": 1.0, "b": 2.0, "c": 3.0},
+    {"a": 1.0, "b": True},
+    {"a": 1.0, "b": None},
+    {"a": 1.0, "b": "2.0"},
+    {"a": 1.0, "b": 10**400},
+    {"a": 1.0, "b": np.float64(2.0)},
+    OrderedDict(a=1.0, b=2.0),
+    [("a", 1.0), ("b", 2.0)],
+    None,
+]
+
+
+@both
+@pytest.mark.parametrize("metrics", REFUSED, ids=repr)
+def test_what_is_refused_leaves_nothing(kind: type, metrics: Any) -> None:
+    memory = Memory(kind)
+    assert not memory.writer.write(metrics, 1)
+    assert memory.rows() == []
+
+
+@both
+@pytest.mark.parametrize("step", [1 << 63, -(1 << 63) - 1, 1.5, True, None, "1"])
+def test_a_step_that_is_none_leaves_nothing(kind: type, step: Any) -> None:
+    memory = Memory(kind)
+    assert not memory.writer.write({"a": 1.0, "b": 2.0}, step)
+    assert memory.rows() == []
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(-(1 << 64), 1 << 64),
+            st.lists(st.floats() | st.integers() | st.booleans() | st.none(), min_size=3, max_size=3),
+        ),
+        max_size=12,
+    )
+)
+def test_both_write_the_same(reports: list[tuple[int, list[Any]]]) -> None:
+    keys = ("x", "y", "z")
+    memories = [Memory(kind, keys, num_rows=8) for kind in (RowWriter, PlainRowWriter)]
+    for step, values in reports:
+        metrics = dict(zip(keys, values, strict=True))
+        one, other = [memory.writer.write(metrics, step) for memory in memories]
+        assert one == other
+    assert memories[0].rows() == memories[1].rows()
+
+
+@both
+def test_the_widest_row(kind: type) -> None:
+    keys = tuple(f"m{number}" for number in range(ROW_KEYS))
+    memory = Memory(kind, keys)
+    assert memory.writer.write({key: float(number) for number, key in enumerate(keys)}, 1)
+    assert memory.rows() == [(HEAD, 1, *(bits(float(number)) for number in range(ROW_KEYS)))]
+
+
+@both
+def test_a_name_that_writes_when_it_is_compared_mixes_nothing(kind: type) -> None:
+    memory = Memory(kind)
+    name = Name("a")
+    name.does = lambda: memory.writer.write({"a": 5.0, "b": 6.0}, 2)
+    assert memory.writer.write({name: 3.0, "b": 4.0}, 1)
+    inner, outer = (HEAD, 2, bits(5.0), bits(6.0)), (HEAD, 1, bits(3.0), bits(4.0))
+    assert memory.rows() in ([inner, outer], [outer])
+
+
+@both
+def test_a_name_that_raises_when_it_is_compared_is_refused(kind: type) -> None:
+    memory = Memory(kind)
+    name = Name("a")
+    name.does = lambda: 1 / 0
+    assert not memory.writer.write({name: 3.0, "b": 4.0}, 1)
+    assert memory.rows() == []
+
+
+@pytest.mark.parametrize("change", ["limit", "leave", "aim"])
+def test_a_compiled_writer_that_is_taken_away_in_the_middle_writes_nowhere(change: str) -> None:
+    memory, other = Memory(RowWriter), Memory(RowWriter, ("c",))
+    name = Name("a")
+    name.does = {
+        "limit": lambda: setattr(memory.writer, "limit", 0),
+        "leave": memory.writer.leave,
+        "aim": lambda: memory.writer.aim(("c",), HEAD, other.words, other.reals),
+    }[change]
+    assert not memory.writer.write({name: 3.0, "b": 4.0}, 1)
+    assert not any(memory.words)
+    assert not any(other.words)
+
+
+def test_the_compiled_writer_never_leaves_its_memory() -> None:
+    memory = Memory(RowWriter, num_rows=2)
+    memory.writer.limit = 1 << 40
+    assert [memory.writer.write({"a": 1.0, "b": 2.0}, step) for step in range(4)] == [True, True, False, False]
+    with pytest.raises(BufferError):
+        memory.words.release()  # as long as it is aimed there
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ((list(KEYS), HEAD), TypeError),
+        ((KEYS, "head"), TypeError),
+        (tuple[Any, ...]((tuple(f"m{number}" for number in range(ROW_KEYS + 1)), HEAD)), ValueError),
+    ],
+)
+def test_the_compiled_writer_says_what_it_expected(given: tuple[Any, ...], error: type[Exception]) -> None:
+    memory = Memory(RowWriter)
+    with pytest.raises(error):
+        memory.writer.aim(*given, memory.words, memory.reals)
+    with pytest.raises(ValueError, match="multiple of 8"):
+        memory.writer.aim(KEYS, HEAD, memory.view[1:9], memory.reals)
+    with pytest.raises((TypeError, BufferError)):
+        memory.writer.aim(KEYS, HEAD, b"read only", memory.reals)
+    with pytest.raises(TypeError, match="metrics and step"):
+        memory.writer.write({})
+    assert memory.writer.write({"a": 1.0, "b": 2.0}, 1), "it is aimed as before"
+
+
+@both
+def test_it_keeps_nothing_of_what_it_is_given(kind: type) -> None:
+    keys = tuple(f"name {number}" for number in range(2))  # not shared with anybody
+    values = [1e300 / 3, 10**400, 1 << 70]
+    step = 1 << 40
+    kept = [keys, *keys, *values, step]
+    memory = Memory(kind, keys, num_rows=2000)
+    before = [sys.getrefcount(one) for one in kept]
+    for _ in range(1000):
+        assert memory.writer.write({keys[0]: values[0], keys[1]: values[2]}, step)
+        assert not memory.writer.write({keys[0]: values[0], keys[1]: values[1]}, step)
+        assert not memory.writer.write({keys[0]: values[0]}, step)
+        memory.writer.aim(keys, HEAD, memory.words, memory.reals)
+    assert [sys.getrefcount(one) for one in kept] == before
+    del memory
+    assert sys.getrefcount(keys) < before[0]
