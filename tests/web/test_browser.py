@@ -280,7 +280,7 @@ def test_what_the_monitor_costs_is_in_the_header_and_its_charts_are_folded(
     cost = page.locator(".figure").filter(has_text="Monitor")
     expect(cost).to_have_text(re.compile(r"^Monitor(< )?[\d.]+ % of step time$"), timeout=20_000)
     expect(cost).to_have_attribute(
-        "title", re.compile(r"^[\d.]+ µs a step, p99 [\d.]+ µs; \d+ values wait to be sent; .+B per second$")
+        "title", re.compile(r"^[\d.]+ [µm]s a step, p99 [\d.]+ [µm]s; \d+ values wait to be sent; .+B per second$")
     )
     expect(chart(page, "loss")).to_be_visible()
     section = page.get_by_role("heading", name="monitor")

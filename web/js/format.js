@@ -73,6 +73,7 @@ export function percent(value) {
 /** A series' value in the unit that its name tells. @param {string} key @param {unknown} value */
 export function measure(key, value) {
   if (/(^|[/_])bytes$/.test(key)) return bytes(value);
+  if (/_us(_p\d+)?$/.test(key)) return special(value) ?? duration(Number(value) / 1000);
   return /_ms$/.test(key) ? duration(value) : short(value);
 }
 
@@ -81,7 +82,7 @@ export function duration(value) {
   const word = special(value);
   if (word !== null) return word;
   const ms = Number(value);
-  if (ms < 1) return `${Math.round(ms * 1000)} µs`;
+  if (ms < 1) return `${ms < 0.01 ? Number((ms * 1000).toFixed(1)) : Math.round(ms * 1000)} µs`;
   if (ms < 1000) return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
   return age(ms / 1000);
 }

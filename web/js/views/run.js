@@ -1,7 +1,7 @@
 // @ts-check
 /** One run: its header with the figures that matter, its tabs, and the open tab. */
 import { html, useEffect } from '../../vendor/ui.js';
-import { age, bytes, full, percent, plural, seconds, short, whole } from '../format.js';
+import { age, bytes, full, measure, percent, plural, seconds, short, whole } from '../format.js';
 import { href } from '../links.js';
 import { state } from '../state.js';
 import { ChartsTab } from './charts.js';
@@ -46,7 +46,8 @@ function Cost({ run }) {
   const own = (/** @type {string} */ name) => run.summary[`monitor/${name}`];
   const share = own('time_share');
   if (share === undefined) return null;
-  const title = `${short(own('step_cost_us_p50'))} µs a step, p99 ${short(own('step_cost_us_p99'))} µs; ${whole(own('queue_depth'))} values wait to be sent; ${bytes(own('bytes_per_s'))} per second`;
+  const cost = (/** @type {string} */ name) => measure(name, own(name));
+  const title = `${cost('step_cost_us_p50')} a step, p99 ${cost('step_cost_us_p99')}; ${whole(own('queue_depth'))} values wait to be sent; ${bytes(own('bytes_per_s'))} per second`;
   return html`<${Figure} label="Monitor" title=${title} value=${html`${percent(share)} <small>of step time</small>`} />`;
 }
 
