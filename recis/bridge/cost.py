@@ -1,17 +1,19 @@
 """What the monitor itself costs: time on the training thread, bytes sent, values waiting and lost.
 
-Owns the measurement and the names of its series; must not know who is measured. One call in `SAMPLE_EVERY` is measured,
-whatever way it takes: measuring each would be a good part of what there is to measure. `add` runs on the training
-thread, `report` on the sender's: the race between them can at worst leave one sample out.
+Owns the measurement and the names of its series; must not know who is measured. About one call a second is measured,
+whatever way it takes, and one in `MOST_APART` at least: to measure each would be a good part of what there is to
+measure. `add` runs on the training thread, `report` on the sender's: the race between them can at worst leave one
+sample out.
 """
 
 import time
 from array import array
 
-__all__ = ["COST_KEYS", "REPORT_S", "SAMPLE_EVERY", "MonitorCost"]
+__all__ = ["COST_KEYS", "REPORT_S", "MonitorCost"]
 
 REPORT_S = 5.0
-SAMPLE_EVERY = 16
+SAMPLE_S = 1.0
+MOST_APART = 256
 RING = 1024
 
 COST_KEYS = (
@@ -26,9 +28,15 @@ COST_KEYS = (
 
 
 class MonitorCost:
-    """The newest `RING` samples, and sums since the last report."""
+    """The newest `RING` samples, and sums since the last report.
+
+    Attributes:
+        apart: how many calls the next sample stands for: it is to be the last of them.
+    """
 
     def __init__(self) -> None:
+        self.apart = 1
+        self._sampled_ns = time.perf_counter_ns()
         self._ring = array("q", bytes(8 * RING))
         self._count = 0
         self._total_ns = 0
@@ -36,11 +44,15 @@ class MonitorCost:
         self._bytes_reported = 0
 
     def add(self, cost_ns: int) -> None:
-        """One step spent so long in the monitor, and stands for `SAMPLE_EVERY`."""
+        """One step spent so long in the monitor, and stands for `apart`."""
         count = self._count
         self._ring[count & (RING - 1)] = cost_ns
         self._count = count + 1
-        self._total_ns += cost_ns
+        self._total_ns += cost_ns * self.apart
+        now = time.perf_counter_ns()
+        in_a_while = int(self.apart * SAMPLE_S * 1e9 / max(now - self._sampled_ns, 1))
+        self.apart = max(1, min(in_a_while, 2 * self.apart, MOST_APART))
+        self._sampled_ns = now
 
     def is_due(self) -> bool:
         """Whether the last report was `REPORT_S` ago and there were samples since."""
@@ -53,7 +65,7 @@ class MonitorCost:
         then, _, total = self._reported
         elapsed_s = (now - then) / 1e9
         samples = sorted(self._ring[: min(self._count, RING)])
-        share = (self._total_ns - total) * SAMPLE_EVERY / 1e9 / elapsed_s
+        share = (self._total_ns - total) / 1e9 / elapsed_s
         rate = (bytes_sent - self._bytes_reported) / elapsed_s
         self._reported = (now, self._count, self._total_ns)
         self._bytes_reported = bytes_sent

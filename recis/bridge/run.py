@@ -19,7 +19,7 @@ from typing import Any, Literal, ParamSpec, Self
 from recis.bridge import lifecycle
 from recis.bridge.client import Sender
 from recis.bridge.controls import Controls
-from recis.bridge.cost import COST_KEYS, SAMPLE_EVERY, MonitorCost
+from recis.bridge.cost import COST_KEYS, MonitorCost
 from recis.bridge.identity import Identity
 from recis.bridge.lane import Lane
 from recis.bridge.outbox import MAX_ROW_KEYS, Outbox
@@ -340,14 +340,14 @@ class Run:
             outbox.append(record)
 
     def _log_otherwise(self, metrics: Mapping[str, Any], step: Any) -> None:
-        """Every call that the lane does not take: one in `SAMPLE_EVERY`, which is measured; after a command has come;
+        """Every call that the lane does not take: one in `cost.apart`, which is measured; after a command has come;
         for other names or from another thread than the call before, with other values than numbers, without room."""
         outbox = self._outbox
         if outbox is None:
             self._log_late()
             return
         try:
-            if not outbox.lane_is_used_up(SAMPLE_EVERY if self.measures_log else _ENDLESS):
+            if not outbox.lane_is_used_up(self.cost.apart if self.measures_log else _ENDLESS):
                 self._log_slowly(outbox, metrics, step)
             else:
                 start = time.perf_counter_ns()

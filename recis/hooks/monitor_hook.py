@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import recis.monitor
-from recis.bridge.cost import SAMPLE_EVERY
 from recis.bridge.lifecycle import describe
 from recis.bridge.run import Run
 from recis.hooks.cadence import Cadence
@@ -101,7 +100,7 @@ class MonitorHook(Hook):
         self._reader: MetricsReader | None = None
         self._held: dict[str, Any] = {}
         self._last_step = 0
-        self._steps = -2  # counts to the next one that is measured, first the second
+        self._unmeasured = 2  # steps to the next one that is measured; the first opens the run
         self._filter: HashTableFilterHook | None = None
         self._logger: LoggerHook | None = None
         self._profiler: ProfilerHook | None = None
@@ -131,8 +130,8 @@ class MonitorHook(Hook):
             self._open()
         if self.run is None or not self.run.is_open:
             return
-        self._steps += 1
-        start = 0 if self._steps % SAMPLE_EVERY else time.perf_counter_ns()
+        self._unmeasured -= 1
+        start = 0 if self._unmeasured else time.perf_counter_ns()
         step = self._last_step = int(global_step)
         assert self._reader is not None
         fresh: Mapping[str, Any] = self._reader.take()
@@ -149,6 +148,7 @@ class MonitorHook(Hook):
         self._after_boundary(self.run, step)
         if start:
             self.run.cost.add(time.perf_counter_ns() - start)
+            self._unmeasured = self.run.cost.apart
 
     def after_evaluate(self, trainer: _Trainer) -> None:  # noqa: D102 - as in Hook
         if self.run is not None and self._reader is not None and (fresh := self._reader.take()):
@@ -249,7 +249,8 @@ class MonitorHook(Hook):
             run.controls.changed("filter_interval", self._filter.filter_interval, step)
         if self._logger is not None:
             run.controls.changed("log_step", self._logger.log_step, step)
-        run.step_boundary(step)
+        if run.controls.waiting:
+            run.step_boundary(step)
 
     def _report_pass(self, report: FilterPass) -> None:
         if self.run is not None:
