@@ -82,6 +82,7 @@ class Run:
         url: the run's page, None where there is no server.
         refused: how many values were not taken because of their name, type or step.
         failures: how many calls met an error of the monitor's own; each is logged.
+        controls: commands that wait for the next step boundary; `log` applies them, as does `step_boundary`.
         cost: what the monitor costs the training thread; becomes the series `monitor/…`.
         measures_log: whether `log` adds to `cost`; off where the caller measures the whole step.
     """
@@ -98,7 +99,7 @@ class Run:
         self._close: Callable[[bool], None] = lambda _: None
         self.cost = MonitorCost()
         self.measures_log = True
-        self._controls = Controls(self._append, self._interrupt)
+        self.controls = Controls(self._append, self._interrupt)
         self._finishing = threading.RLock()  # a signal handler may finish the run in the middle of `finish`
         self._finished = False
         self._step = -1
@@ -114,11 +115,6 @@ class Run:
         lifecycle.opened(self)
         self._append(Status(state="running", time_ns=time.time_ns()))
         parts.sender.start()
-
-    @property
-    def controls(self) -> Controls:
-        """Commands that wait for the next step boundary; `log` applies them, as does `step_boundary`."""
-        return self._controls
 
     @property
     def rank(self) -> int:
@@ -150,8 +146,8 @@ class Run:
     @_guarded
     def step_boundary(self, step: int) -> None:
         """Between two steps: applies the commands that are due."""
-        if self._controls.waiting and self._outbox is not None and not self._outbox.is_interrupted():
-            self._controls.apply_due(step)
+        if self.controls.waiting and self._outbox is not None and not self._outbox.is_interrupted():
+            self.controls.apply_due(step)
 
     @_guarded
     def upload_trace(self, path: str | os.PathLike[str], step: int) -> None:
@@ -205,7 +201,7 @@ class Run:
             unit: shown behind the value.
             description: one sentence for the page.
         """
-        self._controls.declare(
+        self.controls.declare(
             Declare(
                 control=name,
                 type=type,
@@ -354,9 +350,9 @@ class Run:
                 self.log(metrics, step)
                 if self.measures_log:
                     self.cost.add(time.perf_counter_ns() - start)
-            if self._controls.waiting:
-                self._controls.apply_due(self._step)
-            if self._controls.waiting:
+            if self.controls.waiting:
+                self.controls.apply_due(self._step)
+            if self.controls.waiting:
                 outbox.interrupt()  # something is due at a later step
         except Exception as error:  # noqa: BLE001 - border: nothing that is logged stops a training
             self._refuse("log", f"{type(error).__name__}: {error}")
