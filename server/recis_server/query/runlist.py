@@ -1,6 +1,6 @@
 """The list of runs as JSON, with what was encoded before kept as bytes: of ten thousand runs few change in a second.
 
-Owns that memory, by what of the runs was asked for, and fills it after the start with what is usually asked for; the
+Owns that memory, by what of the runs was asked for, and fills it at the start with what is usually asked for; the
 store decides what of it is still right. A run's state is put in when the list is made, because silence changes it
 without a commit. Must not know HTTP or engines.
 """
@@ -28,8 +28,10 @@ MOST_LISTED = 10_000
 KEPT_BYTES = 64 << 20
 """Encoded runs in memory, of all views."""
 KEPT_VIEWS = 16
+AHEAD_S = 1.0
+"""How long the server is not open yet because of it: every open page asks for the whole list as soon as it is."""
 AHEAD_RUNS, AHEAD_PAUSE_S = 500, 0.1
-"""After the start so many runs are encoded at a time, with a pause: trainings connect again in these seconds."""
+"""So many runs are encoded at a time, after that with a pause: trainings connect again in these seconds."""
 _OVERHEAD_BYTES = 300
 """What a run takes beside its JSON."""
 
@@ -90,12 +92,18 @@ class RunList:
         self._kept_bytes = kept_bytes
         self._views: OrderedDict[View, dict[str, _Shown]] = OrderedDict()
         self._ahead: asyncio.Task[None] | None = None
+        self._is_open = False
         self.num_bytes = 0
         """Bytes that are kept now."""
 
     async def open(self) -> None:
-        """Begins to encode what the page and a client that asks for everything will ask for; returns at once."""
+        """Encodes what the page and a client that asks for everything will ask for.
+
+        Returns after `AHEAD_S` at the latest; the rest is encoded beside whatever else there is to do.
+        """
         self._ahead = asyncio.create_task(self._read_ahead(), name="runs-ahead")
+        await asyncio.wait((self._ahead,), timeout=AHEAD_S)
+        self._is_open = True
 
     async def close(self) -> None:
         """Ends that; safe to call twice."""
@@ -114,7 +122,7 @@ class RunList:
                     cursor = page.next_cursor
                     if cursor is None:
                         break
-                    await asyncio.sleep(AHEAD_PAUSE_S)
+                    await asyncio.sleep(AHEAD_PAUSE_S if self._is_open else 0.0)
         except ServerError as error:
             _logger.info("the list of runs is read when it is asked for: %s", error.message)
 

@@ -193,7 +193,11 @@ def test_memory_has_a_bound_and_answers_are_the_same_beyond_it(tmp_path: Path) -
     run(scenario)
 
 
-def test_what_will_be_asked_for_is_encoded_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seconds", [60.0, 0.0])
+def test_what_will_be_asked_for_is_encoded_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(module, "AHEAD_S", seconds)
     monkeypatch.setattr(module, "AHEAD_RUNS", 7)
     monkeypatch.setattr(module, "AHEAD_PAUSE_S", 0.0)
 
@@ -203,6 +207,7 @@ def test_what_will_be_asked_for_is_encoded_ahead(tmp_path: Path, monkeypatch: py
             runs = RunList(store, Connected())
             await runs.open()
             assert runs._ahead is not None
+            assert runs._ahead.done() == bool(seconds)
             await runs._ahead
             read: list[int] = []
             monkeypatch.setattr(reading, "read_rows", counted(reading.read_rows, read))
