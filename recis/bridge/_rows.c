@@ -14,29 +14,40 @@
 #include <time.h>
 
 #define MOST_VALUES 61 /* segment.ROW_KEYS */
+#define MOST_LAYOUTS 32 /* rows.MOST_LAYOUTS */
+
+typedef struct {
+    PyObject *keys; /* a tuple, or NULL */
+    Py_ssize_t width;
+    int64_t head;
+} Layout;
 
 typedef struct {
     PyObject_HEAD
-    Py_buffer words; /* its `obj` is NULL while there is no segment */
-    PyObject *keys;  /* a tuple, or NULL */
+    Layout layouts[MOST_LAYOUTS];
+    Py_ssize_t num_learned; /* since it was aimed: the newest one is at `num_learned - 1`, modulo MOST_LAYOUTS */
+    Py_buffer words;        /* its `obj` is NULL while there is no segment */
     unsigned long owner;
-    Py_ssize_t end, limit, width;
-    int64_t head;
+    Py_ssize_t end, left, limit;
     char busy;
 } RowWriter;
+
+static void
+forget(RowWriter *self)
+{
+    self->num_learned = 0;
+    for (int place = 0; place < MOST_LAYOUTS; place++)
+        Py_CLEAR(self->layouts[place].keys);
+}
 
 static PyObject *
 aim(RowWriter *self, PyObject *args)
 {
-    PyObject *keys, *words, *reals;
-    long long head;
+    PyObject *words, *reals;
     Py_buffer buffer;
 
-    if (!PyArg_ParseTuple(args, "O!LOO:aim", &PyTuple_Type, &keys, &head, &words, &reals))
+    if (!PyArg_ParseTuple(args, "OO:aim", &words, &reals))
         return NULL;
-    Py_ssize_t width = PyTuple_Size(keys);
-    if (width > MOST_VALUES)
-        return PyErr_Format(PyExc_ValueError, "expected at most %d names, got %zd", MOST_VALUES, width);
     if (PyObject_GetBuffer(words, &buffer, PyBUF_WRITABLE) < 0)
         return NULL;
     if ((uintptr_t)buffer.buf % sizeof(int64_t)) {
@@ -44,17 +55,40 @@ aim(RowWriter *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "expected memory that begins at a multiple of 8");
         return NULL;
     }
-
-    Py_buffer old_words = self->words;
-    PyObject *old_keys = self->keys;
-    Py_INCREF(keys);
+    Py_buffer before = self->words;
     self->words = buffer;
-    self->keys = keys;
-    self->width = width;
-    self->head = head;
     self->owner = PyThread_get_thread_ident();
-    PyBuffer_Release(&old_words);
-    Py_XDECREF(old_keys);
+    PyBuffer_Release(&before);
+    forget(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+learn(RowWriter *self, PyObject *args)
+{
+    PyObject *keys;
+    long long head;
+
+    if (!PyArg_ParseTuple(args, "O!L:learn", &PyTuple_Type, &keys, &head))
+        return NULL;
+    Py_ssize_t width = PyTuple_Size(keys);
+    if (width > MOST_VALUES)
+        return PyErr_Format(PyExc_ValueError, "expected at most %d names, got %zd", MOST_VALUES, width);
+    for (int place = 0; place < MOST_LAYOUTS && self->layouts[place].keys != NULL; place++) {
+        PyObject *known = self->layouts[place].keys;
+        Py_INCREF(known);
+        int same = PyObject_RichCompareBool(known, keys, Py_EQ);
+        Py_DECREF(known);
+        if (same < 0)
+            return NULL;
+        if (same)
+            Py_RETURN_NONE;
+    }
+    Layout *layout = &self->layouts[self->num_learned++ % MOST_LAYOUTS];
+    PyObject *before = layout->keys;
+    Py_INCREF(keys);
+    *layout = (Layout){keys, width, head};
+    Py_XDECREF(before);
     Py_RETURN_NONE;
 }
 
@@ -94,6 +128,32 @@ read_values(PyObject *metrics, PyObject *keys, Py_ssize_t width, double *values)
     return 1;
 }
 
+/* Whether a row of so many values may be written now. */
+static int
+has_room(RowWriter *self, Py_ssize_t width)
+{
+    return self->left > 0 && self->end <= self->limit - width - 3 && self->words.buf != NULL
+           && self->limit <= self->words.len / (Py_ssize_t)sizeof(int64_t);
+}
+
+/* The place of the layout that `metrics` has, its values in `values`; -1 where there is none. */
+static int
+find_layout(RowWriter *self, PyObject *metrics, Py_ssize_t width, double *values)
+{
+    for (int place = 0; place < MOST_LAYOUTS && self->layouts[place].keys != NULL; place++) {
+        if (self->layouts[place].width != width)
+            continue; /* without a look at its names: that is memory as well */
+        PyObject *keys = self->layouts[place].keys;
+        /* A name that compares itself in its own way may also run anything, the methods here included. */
+        Py_INCREF(keys);
+        int found = read_values(metrics, keys, width, values) && self->layouts[place].keys == keys;
+        Py_DECREF(keys);
+        if (found)
+            return place;
+    }
+    return -1;
+}
+
 static PyObject *
 write_row(RowWriter *self, PyObject *const *args, Py_ssize_t num_args)
 {
@@ -101,9 +161,11 @@ write_row(RowWriter *self, PyObject *const *args, Py_ssize_t num_args)
         PyErr_Format(PyExc_TypeError, "write expected metrics and step, got %zd arguments", num_args);
         return NULL;
     }
-    PyObject *metrics = args[0], *keys = self->keys;
-    if (self->end >= self->limit || self->owner != PyThread_get_thread_ident() || !PyLong_CheckExact(args[1])
-        || !PyDict_CheckExact(metrics) || PyDict_Size(metrics) != self->width)
+    PyObject *metrics = args[0];
+    if (self->owner != PyThread_get_thread_ident() || !PyLong_CheckExact(args[1]) || !PyDict_CheckExact(metrics))
+        Py_RETURN_FALSE;
+    Py_ssize_t width = PyDict_Size(metrics);
+    if (!has_room(self, width))
         Py_RETURN_FALSE;
     long long step = PyLong_AsLongLong(args[1]);
     if (step == -1 && PyErr_Occurred()) {
@@ -111,15 +173,10 @@ write_row(RowWriter *self, PyObject *const *args, Py_ssize_t num_args)
         Py_RETURN_FALSE;
     }
 
-    /* A name of such a class may also run anything, this method included. So the values are taken first, and what was
-       seen is looked at again behind it. */
+    /* The values first, and then what was seen once more: nothing else runs from there on. */
     double values[MOST_VALUES];
-    Py_ssize_t width = self->width;
-    Py_INCREF(keys);
-    int found = read_values(metrics, keys, width, values);
-    Py_DECREF(keys);
-    if (!found || self->keys != keys || self->end >= self->limit || self->words.buf == NULL
-        || self->end + width + 3 > self->words.len / (Py_ssize_t)sizeof(int64_t))
+    int place = find_layout(self, metrics, width, values);
+    if (place < 0 || !has_room(self, width))
         Py_RETURN_FALSE;
 
     struct timespec now;
@@ -129,9 +186,35 @@ write_row(RowWriter *self, PyObject *const *args, Py_ssize_t num_args)
     memcpy(row + 2, values, (size_t)width * sizeof(double));
     row[2 + width] = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     atomic_thread_fence(memory_order_release);
-    *(volatile int64_t *)row = self->head; /* last: now it is there, also if the process is killed */
+    *(volatile int64_t *)row = self->layouts[place].head; /* last: now it is there, also if the process is killed */
     self->end += width + 3;
+    self->left--;
     Py_RETURN_TRUE;
+}
+
+static PyObject *
+get_position(RowWriter *self, void *Py_UNUSED(none))
+{
+    return Py_BuildValue("nn", self->end, self->left);
+}
+
+static int
+set_position(RowWriter *self, PyObject *value, void *Py_UNUSED(none))
+{
+    Py_ssize_t end, left;
+
+    if (value == NULL || !PyTuple_Check(value) || !PyArg_ParseTuple(value, "nn:position", &end, &left)) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_TypeError, "expected the next row's word and how many rows are left, as a tuple");
+        return -1;
+    }
+    if (end < 0) {
+        PyErr_Format(PyExc_ValueError, "expected a word of the segment, got %zd", end);
+        return -1;
+    }
+    self->end = end;
+    self->left = left;
+    return 0;
 }
 
 static void
@@ -140,13 +223,14 @@ dealloc(RowWriter *self)
     PyTypeObject *type = Py_TYPE((PyObject *)self);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     PyBuffer_Release(&self->words);
-    Py_XDECREF(self->keys);
+    forget(self);
     release(self);
     Py_DECREF(type);
 }
 
 static PyMethodDef methods[] = {
     {"aim", (PyCFunction)(void (*)(void))aim, METH_VARARGS, NULL},
+    {"learn", (PyCFunction)(void (*)(void))learn, METH_VARARGS, NULL},
     {"leave", (PyCFunction)(void (*)(void))leave, METH_NOARGS, NULL},
     {"write", (PyCFunction)(void (*)(void))write_row, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
@@ -154,17 +238,21 @@ static PyMethodDef methods[] = {
 
 static PyMemberDef members[] = {
     {"busy", T_BOOL, offsetof(RowWriter, busy), READONLY, NULL},
-    {"end", T_PYSSIZET, offsetof(RowWriter, end), 0, NULL},
     {"limit", T_PYSSIZET, offsetof(RowWriter, limit), 0, NULL},
     {"owner", T_ULONG, offsetof(RowWriter, owner), READONLY, NULL},
-    {"width", T_PYSSIZET, offsetof(RowWriter, width), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef properties[] = {
+    {"position", (getter)(void (*)(void))get_position, (setter)(void (*)(void))set_position, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot slots[] = {
     {Py_tp_dealloc, dealloc},
     {Py_tp_doc, (void *)"See `recis.bridge.rows.PlainRowWriter`."},
     {Py_tp_members, members},
+    {Py_tp_getset, properties},
     {Py_tp_methods, methods},
     {0, NULL},
 };

@@ -1,4 +1,4 @@
-"""The fast way into a segment: rows of one layout from one thread, without a lock.
+"""The fast way into a segment: rows of a few layouts from one thread, without a lock.
 
 Owns the hand-over between the thread that has the lane and everybody else; must not know how a row is written (`rows`),
 frames, folders or the server.
@@ -18,8 +18,8 @@ HOLD_PAUSE_S = 1e-5
 
 
 class Lane:
-    """Closed until `open`; then the thread that opened it may write rows of that layout until there is no more room, or
-    until it has written `rows_left` of them: then it is to see what else there is to do.
+    """Closed until `open`; then the thread that opened it may write rows of the layouts that it was opened for, until
+    there is no more room or it has written `rows_left` of them: then it is to see what else there is to do.
 
     Everybody else has the outbox's lock and enters the lane as a context. Owner and others never wait for each other by
     a lock. The owner is busy before it looks at the limit; the others set the limit to zero before they look whether it
@@ -30,11 +30,12 @@ class Lane:
         rows_left: how many rows the owner may write before it has to go the other way once; up to date while held.
     """
 
-    __slots__ = ("_rows", "_segment", "rows_left", "write")
+    __slots__ = ("_granted", "_rows", "_segment", "rows_left", "write")
 
     def __init__(self) -> None:
         self._rows = RowWriter()
         self._segment: Segment | None = None
+        self._granted = 0  # what the rows were allowed at the last release
         self.write = self._rows.write
         self.rows_left = 1
 
@@ -50,7 +51,7 @@ class Lane:
             raise RuntimeError(INTERRUPTION)
 
     def open(self, segment: Segment, keys: tuple[str, ...], number: int) -> "Lane":
-        """The calling thread's lane, for rows of `keys` from the end of `segment` on; this lane is held.
+        """The calling thread's lane, for rows of `keys` too, from the end of `segment` on; this lane is held.
 
         A lane has one owner for good. Another thread gets another lane, and this one stays closed: its owner may have
         found itself to be the owner a moment ago, and must not be let into somebody else's.
@@ -60,8 +61,11 @@ class Lane:
             self.leave()
             lane = Lane()
             lane.rows_left = self.rows_left
-        lane._rows.aim(keys, segment.row_head(number, len(keys)), segment.words, segment.reals)
-        lane._segment = segment
+        if lane._segment is not segment:
+            lane._rows.aim(segment.words, segment.reals)
+            lane._rows.position, lane._granted = (segment.end // 8, 0), 0  # not where the last segment ended
+            lane._segment = segment
+        lane._rows.learn(keys, segment.row_head(number, len(keys)))
         return lane
 
     def leave(self) -> None:
@@ -75,8 +79,13 @@ class Lane:
         rows.limit = 0
         while rows.busy:
             time.sleep(HOLD_PAUSE_S)
-        if self._segment is not None:
-            self.rows_left -= self._segment.advance(rows.end, rows.width)
+        # In an order that may be broken off anywhere, by an exception from outside, and begun anew.
+        end, left = rows.position
+        written = self._granted - left
+        if self._segment is not None and 8 * end > self._segment.end:
+            self.rows_left -= written
+            self._segment.advance(end, written)
+        self._granted = left
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -87,7 +96,6 @@ class Lane:
         """Lets the owner in again, as far as there is room."""
         segment, rows = self._segment, self._rows
         if segment is not None:
-            end = segment.end // 8
-            limit = min(segment.last_row_start(rows.width) + 1, end + (rows.width + 3) * max(self.rows_left, 0))
-            rows.end = end  # nothing is called in between: an interruption may write rows as soon as there is a limit
-            rows.limit = limit
+            stop, self._granted = segment.rows_stop, max(self.rows_left, 0)
+            rows.position = segment.end // 8, self._granted
+            rows.limit = stop  # last: an interruption may write rows as soon as there is one

@@ -1,4 +1,4 @@
-"""Rows of one layout into a mapped segment, by one thread, without a lock or a system call: the fast part of a report.
+"""Rows of a few layouts into a mapped segment, by one thread, without a lock or a system call: a report's fast part.
 
 Owns how a row is written so that it is there whole or not at all; must not know who else waits for the segment
 (`lane`), nor what a segment is beside words. It is there twice: `_rows.c`, and the same in Python for where it could
@@ -9,46 +9,55 @@ from _thread import get_ident
 from time import time_ns
 from typing import Any
 
-__all__ = ["PlainRowWriter", "RowWriter"]
+__all__ = ["MOST_LAYOUTS", "PlainRowWriter", "RowWriter"]
+
+MOST_LAYOUTS = 32
+"""What a training reports at one step and not at the next; of more than so many the one learned first is forgotten."""
 
 
 class PlainRowWriter:
-    """Writes nothing until it has been aimed and has a limit.
+    """Writes nothing until it has been aimed, has learned a layout and has a limit.
 
     Attributes:
         owner: identity of the only thread that may write, 0 before the first `aim`.
         busy: the owner is writing a row. It also turns away whoever interrupts the owner on its own thread: a signal
             handler, or a finalizer that the garbage collector runs. The compiled writer cannot be interrupted.
-        end: the word of the segment where the next row begins; the owner's as long as there is a limit.
-        limit: no row may begin at this word or behind it; 0 keeps the owner out.
-        width: values in a row.
+        position: the word of the segment where the next row begins, and how many rows may still be written; the owner's
+            as long as there is a limit. One value, as an exception from outside may come between any two.
+        limit: no row may take this word or one behind it; 0 keeps the owner out.
     """
 
-    __slots__ = ("_head", "_keys", "_reals", "_words", "busy", "end", "limit", "owner", "width")
+    __slots__ = ("_layouts", "_reals", "_words", "busy", "limit", "owner", "position")
 
     def __init__(self) -> None:
         self.owner = 0
         self.busy = False
-        self.end = 0
+        self.position = (0, 0)
         self.limit = 0
-        self.width = 0
-        self._head = 0
-        self._keys: tuple[str, ...] = ()
+        self._layouts: list[tuple[tuple[str, ...], int]] = []
         self._words: Any = None
         self._reals: Any = None
 
-    def aim(self, keys: tuple[str, ...], head: int, words: "memoryview[int]", reals: "memoryview[float]") -> None:
-        """Prepares rows of the calling thread; to be called while there is no limit.
+    def aim(self, words: "memoryview[int]", reals: "memoryview[float]") -> None:
+        """Prepares rows of the calling thread, and forgets all layouts; to be called while there is no limit.
 
         Args:
-            keys: the names, in the order of the values in a row; at most `segment.ROW_KEYS`.
-            head: first word of a row.
             words: the segment as int64; it cannot be released before `leave`.
             reals: the same memory as float64.
         """
-        self._keys, self.width, self._head = keys, len(keys), head
+        self._layouts = []
         self._words, self._reals = words, reals
         self.owner = get_ident()
+
+    def learn(self, keys: tuple[str, ...], head: int) -> None:
+        """From now on rows of these names are written as well; to be called while there is no limit.
+
+        Args:
+            keys: the names, in the order of the values in a row; at most `segment.ROW_KEYS`. Known ones change nothing.
+            head: first word of such a row.
+        """
+        if all(known != keys for known, _ in self._layouts):
+            self._layouts = [*self._layouts[-MOST_LAYOUTS + 1 :], (keys, head)]
 
     def leave(self) -> None:
         """Lets go of the segment; nothing is written until the next `aim`."""
@@ -67,36 +76,41 @@ class PlainRowWriter:
         if self.busy or self.owner != get_ident():
             return False
         written = False
-        at = end = 0
+        end = num_words = 0
         try:
             self.busy = True
-            limit = self.limit  # before `end`: with a limit nobody is at it, and nobody comes while it is busy
-            at = end = self.end
-            # A dict of as many names that has all of ours has no other.
-            if end < limit and type(step) is int and type(metrics) is dict and len(metrics) == self.width:
-                words = self._words
-                reals = self._reals
-                at += 1
-                words[at] = step
-                at += 1
-                for key in self._keys:
-                    value = metrics[key]
-                    if type(value) is not float and type(value) is not int:
-                        break
-                    reals[at] = value
-                    at += 1
-                else:
-                    words[at] = time_ns()
-                    words[end] = self._head  # last: now it is there, also if the process is killed
-                    self.end = at + 1
-                    written = True
-        except Exception:  # noqa: BLE001, S110 - other names, a number that is too large: see the other way
+            limit = self.limit  # before where it is: with a limit nobody is at it, and nobody comes while it is busy
+            end, left = self.position
+            if limit and left > 0 and type(step) is int and type(metrics) is dict:
+                num_values = len(metrics)
+                if end + num_values + 3 <= limit:
+                    words, reals = self._words, self._reals
+                    for keys, head in self._layouts:
+                        # A dict of as many names that has all of ours has no other.
+                        if len(keys) != num_values:
+                            continue
+                        num_words = num_values + 3
+                        words[end + 1] = step
+                        at = end + 2
+                        for key in keys:
+                            value = metrics.get(key)
+                            if type(value) is not float and type(value) is not int:
+                                break
+                            reals[at] = value
+                            at += 1
+                        else:
+                            words[at] = time_ns()
+                            words[end] = head  # last: now it is there, also if the process is killed
+                            self.position = at + 1, left - 1
+                            written = True
+                            break
+        except Exception:  # noqa: BLE001, S110 - a number that is too large, say: see the other way
             pass
         finally:
             try:
-                if not written and at != end == self.end:
+                if not written and num_words and end == self.position[0]:
                     # Behind the last record there are only zeros: what is left could be read as a head.
-                    for place in range(end, at + 1):
+                    for place in range(end, end + num_words):
                         self._words[place] = 0
             finally:
                 self.busy = False

@@ -205,22 +205,19 @@ class Segment:
         self._write(_HEAD.pack(8 + len(row), layout, ROW) + row)
         self.points += points
 
-    def last_row_start(self, num_values: int) -> int:
-        """The word behind which a row of so many values no longer has room."""
-        return (self.size - CUT_BYTES) // 8 - num_values - 3
+    @property
+    def rows_stop(self) -> int:
+        """The word behind the last one that a row may take: from there on is the cut's place."""
+        return (self.size - CUT_BYTES) // 8
 
     def row_head(self, layout: int, num_values: int) -> int:
         """The first word of a row, as a number."""
         return int.from_bytes(_HEAD.pack(8 * (num_values + 3), layout, ROW), sys.byteorder)
 
-    def advance(self, end_word: int, num_values: int) -> int:
-        """Takes note of rows of so many values that were written up to this word; returns how many they are."""
-        rows = (8 * end_word - self.end) // (8 * (num_values + 3))
-        if rows <= 0:
-            return 0
-        self.points += rows * num_values
+    def advance(self, end_word: int, num_rows: int) -> None:
+        """Takes note of so many rows, each with a head, a step and a time, that were written up to this word."""
+        self.points += end_word - self.end // 8 - 3 * num_rows
         self.end = 8 * end_word
-        return rows
 
     def prefault(self) -> None:
         """Has the system make the next pages writable, which costs a thread more the first time than a report does."""

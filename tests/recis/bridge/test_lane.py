@@ -68,9 +68,9 @@ BEFORE = {"a": [(step, 1.0) for step in range(6)], "b": [(step, 2.0) for step in
 
 def on_the_lane(run: Run, log: Callable[[], None]) -> bool:
     """Whether the report moved the lane itself: everybody else takes the lock and tells the segment."""
-    before = run._lane._rows.end, run._lane._segment.end  # type: ignore[union-attr]
+    before = run._lane._rows.position, run._lane._segment.end  # type: ignore[union-attr]
     log()
-    return run._lane._rows.end > before[0] and run._lane._segment.end == before[1]  # type: ignore[union-attr]
+    return run._lane._rows.position > before[0] and run._lane._segment.end == before[1]  # type: ignore[union-attr]
 
 
 @pytest.fixture
@@ -111,6 +111,27 @@ def test_what_is_not_alike_goes_the_other_way_and_arrives(run: Run, spooled: Spo
     for key, value in (("a", 1.5), ("b", 2.5)):
         expected[key] = [*expected.get(key, BEFORE[key]), (7, value), (8, value)]
     assert spooled.values() == expected
+
+
+def test_reports_of_other_names_in_between_come_by_the_lane_too(run: Run, spooled: Spooled) -> None:
+    outbox: Outbox = run._outbox  # type: ignore[assignment]
+    run.measures_log = False
+    each: list[dict[str, float]] = [{"a": 1.0, "b": 2.0}, {"c": 3.0}, {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}]
+    for step in range(6, 14):
+        for metrics in each:
+            run.log(metrics, step)
+    _, before = outbox.pending()
+    for metrics in each:
+        assert on_the_lane(run, lambda metrics=metrics: run.log(metrics, 14))  # type: ignore[misc]
+    assert outbox.pending()[1] == before + 7
+    run.finish()
+    steps = range(6, 15)
+    assert spooled.values() == {
+        "a": [*BEFORE["a"], *((step, 1.0) for step in steps for _ in range(2))],
+        "b": [*BEFORE["b"], *((step, 2.0) for step in steps for _ in range(2))],
+        "c": [(step, 3.0) for step in steps for _ in range(2)],
+        "d": [(step, 4.0) for step in steps],
+    }
 
 
 @pytest.mark.parametrize("bad", ["0.5", None, [1.0], object(), 1j])

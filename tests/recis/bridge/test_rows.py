@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recis.bridge.rows import PlainRowWriter, RowWriter
+from recis.bridge.rows import MOST_LAYOUTS, PlainRowWriter, RowWriter
 from recis.bridge.segment import ROW_KEYS
 
 KEYS = ("a", "b")
@@ -33,18 +33,19 @@ class Memory:
         self.view = memoryview(bytearray(8 * (FIRST + num_rows * self.width)))
         self.words, self.reals = self.view.cast("q"), self.view.cast("d")
         self.writer = kind()
-        self.writer.aim(keys, HEAD, self.words, self.reals)
-        self.writer.end = FIRST
-        self.writer.limit = FIRST + (num_rows - 1) * self.width + 1
+        self.writer.aim(self.words, self.reals)
+        self.writer.learn(keys, HEAD)
+        self.writer.position = FIRST, 1000
+        self.writer.limit = FIRST + num_rows * self.width
 
     def rows(self) -> list[tuple[int, ...]]:
         """Head, step and the values' bits of each row; times are between a second ago and now."""
         found = []
-        for start in range(FIRST, self.writer.end, self.width):
+        for start in range(FIRST, self.writer.position[0], self.width):
             *row, at = self.words[start : start + self.width]
             assert time.time_ns() - 10**9 <= at <= time.time_ns()
             found.append(tuple(row))
-        assert not any(self.words[self.writer.end :]), "behind the last row there are only zeros"
+        assert not any(self.words[self.writer.position[0] :]), "behind the last row there are only zeros"
         return found
 
 
@@ -75,7 +76,8 @@ def test_a_row_is_head_step_values_in_the_order_of_the_keys_and_time(kind: type)
     memory = Memory(kind)
     assert memory.writer.write({"b": 0.25, "a": 3}, -5)
     assert memory.rows() == [(HEAD, -5, bits(3.0), bits(0.25))]
-    assert (memory.writer.owner, memory.writer.width) == (threading.get_ident(), 2)
+    assert (memory.writer.owner, memory.writer.busy) == (threading.get_ident(), False)
+    assert memory.writer.position == (FIRST + WIDTH, 999)
 
 
 @both
@@ -83,6 +85,44 @@ def test_it_ends_at_the_limit(kind: type) -> None:
     memory = Memory(kind, num_rows=3)
     assert [memory.writer.write({"a": 1.0, "b": 2.0}, step) for step in range(5)] == [True, True, True, False, False]
     assert len(memory.rows()) == 3
+
+
+@both
+def test_it_ends_when_no_more_rows_are_left(kind: type) -> None:
+    memory = Memory(kind)
+    memory.writer.position = FIRST, 2
+    assert [memory.writer.write({"a": 1.0, "b": 2.0}, step) for step in range(4)] == [True, True, False, False]
+    assert memory.writer.position == (FIRST + 2 * WIDTH, 0)
+
+
+@both
+def test_rows_of_several_layouts_lie_one_behind_the_other(kind: type) -> None:
+    memory = Memory(kind)
+    memory.writer.learn(("c",), 78)
+    memory.writer.learn(("a", "c"), 79)
+    memory.writer.learn(("c",), 80)  # known
+    for metrics in ({"c": 1.0}, {"c": 2.0, "a": 3.0}, {"a": 4.0, "b": 5.0}):
+        assert memory.writer.write(metrics, 1)
+    assert not memory.writer.write({"b": 1.0, "c": 2.0}, 1)
+    words = [word for place, word in enumerate(memory.words[FIRST:]) if place not in (3, 8, 13)]  # but the times
+    assert words[:3] == [78, 1, bits(1.0)]
+    assert words[3:7] == [79, 1, bits(3.0), bits(2.0)]
+    assert words[7:11] == [HEAD, 1, bits(4.0), bits(5.0)]
+    assert not any(words[11:])
+
+
+@both
+def test_of_too_many_layouts_the_first_is_forgotten_and_of_an_old_aim_all(kind: type) -> None:
+    memory = Memory(kind, num_rows=20)
+    for number in range(MOST_LAYOUTS):
+        memory.writer.learn((f"m{number}",), number)
+    assert not memory.writer.write({"a": 1.0, "b": 2.0}, 1)
+    assert all(memory.writer.write({f"m{number}": 1.0}, 1) for number in range(MOST_LAYOUTS))
+    memory.writer.learn(("again",), 99)
+    assert not memory.writer.write({"m0": 1.0}, 1)
+    assert memory.writer.write({"m1": 1.0}, 1)
+    memory.writer.aim(memory.words, memory.reals)
+    assert not memory.writer.write({"m1": 1.0}, 1)
 
 
 @both
@@ -193,39 +233,43 @@ def test_a_compiled_writer_that_is_taken_away_in_the_middle_writes_nowhere(chang
     name.does = {
         "limit": lambda: setattr(memory.writer, "limit", 0),
         "leave": memory.writer.leave,
-        "aim": lambda: memory.writer.aim(("c",), HEAD, other.words, other.reals),
+        "aim": lambda: memory.writer.aim(other.words, other.reals),
     }[change]
     assert not memory.writer.write({name: 3.0, "b": 4.0}, 1)
     assert not any(memory.words)
     assert not any(other.words)
 
 
-def test_the_compiled_writer_never_leaves_its_memory() -> None:
-    memory = Memory(RowWriter, num_rows=2)
-    memory.writer.limit = 1 << 40
-    assert [memory.writer.write({"a": 1.0, "b": 2.0}, step) for step in range(4)] == [True, True, False, False]
+@pytest.mark.parametrize("end", [FIRST, FIRST + 1, 1 << 40, (1 << 63) - 1])
+def test_the_compiled_writer_never_leaves_its_memory(end: int) -> None:
+    memory = Memory(RowWriter, num_rows=1)
+    memory.writer.position = end, 5
+    memory.writer.limit += 1  # behind the memory's end
+    assert not memory.writer.write({"a": 1.0, "b": 2.0}, 1)
+    memory.writer.limit -= 1
+    assert memory.writer.write({"a": 1.0, "b": 2.0}, 1) == (end == FIRST)
     with pytest.raises(BufferError):
         memory.words.release()  # as long as it is aimed there
 
 
-@pytest.mark.parametrize(
-    ("given", "error"),
-    [
-        ((list(KEYS), HEAD), TypeError),
-        ((KEYS, "head"), TypeError),
-        (tuple[Any, ...]((tuple(f"m{number}" for number in range(ROW_KEYS + 1)), HEAD)), ValueError),
-    ],
-)
-def test_the_compiled_writer_says_what_it_expected(given: tuple[Any, ...], error: type[Exception]) -> None:
+def test_the_compiled_writer_says_what_it_expected() -> None:
     memory = Memory(RowWriter)
-    with pytest.raises(error):
-        memory.writer.aim(*given, memory.words, memory.reals)
+    with pytest.raises(TypeError):
+        memory.writer.learn(list(KEYS), HEAD)
+    with pytest.raises(TypeError):
+        memory.writer.learn(KEYS, "head")
+    with pytest.raises(ValueError, match="at most 61 names, got 62"):
+        memory.writer.learn(tuple(f"m{number}" for number in range(ROW_KEYS + 1)), HEAD)
     with pytest.raises(ValueError, match="multiple of 8"):
-        memory.writer.aim(KEYS, HEAD, memory.view[1:9], memory.reals)
+        memory.writer.aim(memory.view[1:9], memory.reals)
     with pytest.raises((TypeError, BufferError)):
-        memory.writer.aim(KEYS, HEAD, b"read only", memory.reals)
+        memory.writer.aim(b"read only", memory.reals)
     with pytest.raises(TypeError, match="metrics and step"):
         memory.writer.write({})
+    with pytest.raises(TypeError, match="as a tuple"):
+        memory.writer.position = 5
+    with pytest.raises(ValueError, match="a word of the segment"):
+        memory.writer.position = -1, 5
     assert memory.writer.write({"a": 1.0, "b": 2.0}, 1), "it is aimed as before"
 
 
@@ -241,7 +285,11 @@ def test_it_keeps_nothing_of_what_it_is_given(kind: type) -> None:
         assert memory.writer.write({keys[0]: values[0], keys[1]: values[2]}, step)
         assert not memory.writer.write({keys[0]: values[0], keys[1]: values[1]}, step)
         assert not memory.writer.write({keys[0]: values[0]}, step)
-        memory.writer.aim(keys, HEAD, memory.words, memory.reals)
+        end, left = memory.writer.position
+        memory.writer.aim(memory.words, memory.reals)
+        memory.writer.learn(keys, HEAD)
+        memory.writer.learn(tuple(keys), HEAD)
+        memory.writer.position = end, left + 1
     assert [sys.getrefcount(one) for one in kept] == before
     del memory
     assert sys.getrefcount(keys) < before[0]
