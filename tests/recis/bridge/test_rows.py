@@ -113,7 +113,7 @@ def test_rows_of_several_layouts_lie_one_behind_the_other(kind: type) -> None:
 
 @both
 def test_of_too_many_layouts_the_first_is_forgotten_and_of_an_old_aim_all(kind: type) -> None:
-    memory = Memory(kind, num_rows=20)
+    memory = Memory(kind, num_rows=3 * MOST_LAYOUTS)
     for number in range(MOST_LAYOUTS):
         memory.writer.learn((f"m{number}",), number)
     assert not memory.writer.write({"a": 1.0, "b": 2.0}, 1)
