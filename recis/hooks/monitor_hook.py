@@ -105,6 +105,7 @@ class MonitorHook(Hook):
         self._logger: LoggerHook | None = None
         self._profiler: ProfilerHook | None = None
         self._own_profiler: ProfilerHook | None = None
+        self._told: tuple[int | None, int | None] = (None, None)  # the hooks' settings, as the server was told last
         self._opened = False
         self._watched: list[Hook] = []
         self._heard: list[Hook] = []
@@ -174,6 +175,7 @@ class MonitorHook(Hook):
         self._opened = True
         self.acknowledged = None
         self._filter = self._logger = self._profiler = None
+        self._told = (None, None)
         if self._reader is None:
             self._reader = current_registry().reader()
         try:
@@ -245,10 +247,15 @@ class MonitorHook(Hook):
     def _after_boundary(self, run: Run, step: int) -> None:
         if self._own_profiler is not None:
             self._own_profiler.after_step(None, step)
-        if self._filter is not None:
-            run.controls.changed("filter_interval", self._filter.filter_interval, step)
-        if self._logger is not None:
-            run.controls.changed("log_step", self._logger.log_step, step)
+        filters, logger = self._filter, self._logger
+        interval = filters.filter_interval if filters is not None else None
+        now = (interval, logger.log_step if logger is not None else None)
+        if now != self._told:  # by whoever: a command that was applied is known there already
+            self._told = now
+            if filters is not None:
+                run.controls.changed("filter_interval", interval, step)
+            if logger is not None:
+                run.controls.changed("log_step", now[1], step)
         if run.controls.waiting:
             run.step_boundary(step)
 
