@@ -34,7 +34,7 @@ POINTS = 1_000_000
 AIM_POINTS = 100_000
 QUICK_POINTS = 20_000
 LOAD_S = 60.0
-QUIET_S = 8.0
+QUIET_S = 3.0
 """A store that has not changed its size for so long is at rest."""
 
 

@@ -4,11 +4,10 @@
     python -m benchmarks.runs_list --postgres URL            # the same on an empty PostgreSQL database, too
     python -m benchmarks.runs_list --quick                   # the same, tiny: does it still run
 
-Four readings of the whole list: the first one after the start of the server, at once or some seconds later, when the
-server has encoded it ahead; again and again while nothing happens; and once a second while a tenth of the runs train
-and report ten metrics a second each, so that a tenth of the list has changed since it was read before. One process
-asks, another plays the training processes; an answer is timed to its last byte and not parsed. What peers take for the
-same is measured by `benchmarks.runs_list_peers`.
+Three readings of the whole list: the first one, at once after the start of the server; again and again while nothing
+happens; and once a second while a tenth of the runs train and report ten metrics a second each, so that a tenth of the
+list has changed since it was read before. One process asks, another plays the training processes; an answer is timed to
+its last byte and not parsed. What peers take for the same is measured by `benchmarks.runs_list_peers`.
 """
 
 import argparse
@@ -45,8 +44,6 @@ CONFIG = {
     "dataset": "criteo",
 }
 SETTLE_S = 3.0
-AHEAD_S = 10.0
-PATH = "/api/v1/runs?limit={}"
 
 
 async def fill(url: str, num_runs: int) -> None:
@@ -106,23 +103,15 @@ async def ask_beside(server: ServerProcess, path: str, num_times: int, pause_s: 
     return answer
 
 
-async def ask_first(server: ServerProcess, num_runs: int, wait_s: float) -> dict[str, Any]:
-    """The first reading so many seconds after the start."""
-    await asyncio.sleep(wait_s)
-    one = await ask_beside(server, PATH.format(num_runs), 1, 0)
-    name = f"first, {wait_s:g} s after the start" if wait_s else "first, at once after the start"
-    return _reading(name, server, one)
-
-
 def _reading(name: str, server: ServerProcess, one: dict[str, Any]) -> dict[str, Any]:
     times = spread(one["ms"])
     return {"reading": name, "bytes": one["bytes"], "runs": one["runs"], "peak_mb": server.peak_mb(), **times}
 
 
 async def drive(server: ServerProcess, num_runs: int, num_live: int, seconds: int) -> list[dict[str, Any]]:
-    """The three other readings of one server."""
-    path = PATH.format(num_runs)
-    first = await ask_first(server, num_runs, AHEAD_S)
+    """The three readings of one server."""
+    path = f"/api/v1/runs?limit={num_runs}"
+    first = await ask_beside(server, path, 1, 0)
     load = Load("live", NUM_KEYS, 1, num_live, seconds + SETTLE_S)
     clients = await connect_all(server.port, load)
     await asyncio.sleep(SETTLE_S)
@@ -137,7 +126,7 @@ async def drive(server: ServerProcess, num_runs: int, num_live: int, seconds: in
     if live["runs"] != num_runs:
         raise RuntimeError(f"expected a list of {num_runs} runs, got {live['runs']}")
     return [
-        first,
+        _reading("first, at once after the start", server, first),
         _reading("nothing happens", server, still),
         _reading(f"{num_live} of the runs report every second", server, live),
     ]
@@ -151,9 +140,7 @@ def measure(url: str | None, num_runs: int, seconds: int) -> list[dict[str, Any]
         url = url or f"sqlite:///{folder / 'data' / 'recis.db'}"
         asyncio.run(fill(url, num_runs - num_live))
         with ServerProcess(folder, options=("--store", url)) as server:
-            first = uvloop.run(ask_first(server, num_runs, 0.0))
-        with ServerProcess(folder, options=("--store", url)) as server:
-            return [first, *uvloop.run(drive(server, num_runs, num_live, seconds))]
+            return uvloop.run(drive(server, num_runs, num_live, seconds))
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 /* The same as `PlainRowWriter` in rows.py, see there; for where a compiler was at hand when this was installed.
 
-   After a pause the caches are cold, and a call costs the memory that it touches: this is a tenth of what the
+   After a pause the caches are cold, and a call costs the memory that it touches: here that is little beside what the
    interpreter goes through for the same. Nothing here gives the interpreter lock away between the last look at `limit`
    and the row that is there, so a row can neither be interrupted nor waited for, and `busy` is always false. A build of
    Python without that lock takes the plain writer: there is no stable ABI for it to load this by. */

@@ -81,29 +81,9 @@ class PlainRowWriter:
             self.busy = True
             limit = self.limit  # before where it is: with a limit nobody is at it, and nobody comes while it is busy
             end, left = self.position
-            if limit and left > 0 and type(step) is int and type(metrics) is dict:
-                num_values = len(metrics)
-                if end + num_values + 3 <= limit:
-                    words, reals = self._words, self._reals
-                    for keys, head in self._layouts:
-                        # A dict of as many names that has all of ours has no other.
-                        if len(keys) != num_values:
-                            continue
-                        num_words = num_values + 3
-                        words[end + 1] = step
-                        at = end + 2
-                        for key in keys:
-                            value = metrics.get(key)
-                            if type(value) is not float and type(value) is not int:
-                                break
-                            reals[at] = value
-                            at += 1
-                        else:
-                            words[at] = time_ns()
-                            words[end] = head  # last: now it is there, also if the process is killed
-                            self.position = at + 1, left - 1
-                            written = True
-                            break
+            if left > 0 and type(step) is int and type(metrics) is dict and end + len(metrics) + 3 <= limit:
+                num_words = len(metrics) + 3
+                written = self._fill(metrics, step)
         except Exception:  # noqa: BLE001, S110 - a number that is too large, say: see the other way
             pass
         finally:
@@ -115,6 +95,29 @@ class PlainRowWriter:
             finally:
                 self.busy = False
         return written
+
+    def _fill(self, metrics: dict[str, Any], step: int) -> bool:
+        """The row and the new position, where there is a layout for it."""
+        words = self._words
+        (end, left), num_values = self.position, len(metrics)
+        for keys, head in self._layouts:
+            # A dict of as many names that has all of ours has no other.
+            if len(keys) == num_values and self._fill_values(metrics, keys, end + 2):
+                words[end + 1] = step
+                words[end + 2 + num_values] = time_ns()
+                words[end] = head  # last: now it is there, also if the process is killed
+                self.position = end + 3 + num_values, left - 1
+                return True
+        return False
+
+    def _fill_values(self, metrics: dict[str, Any], keys: tuple[str, ...], start: int) -> bool:
+        reals = self._reals
+        for place, key in enumerate(keys, start):
+            value = metrics.get(key)
+            if type(value) is not float and type(value) is not int:
+                return False
+            reals[place] = value
+        return True
 
 
 RowWriter: Any
