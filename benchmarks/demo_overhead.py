@@ -31,7 +31,9 @@ from recis.demo.movielens import DEFAULT_CACHE, fetch
 from recis.hooks import LoggerHook
 
 WARM_UP = 100
-"""Steps before the first turn: the demo's own profiler traces are among them."""
+"""Steps at least before the first turn: the demo's own profiler traces are among them."""
+SETTLE_S = 4.0
+"""And so long after these: by then the traces are on the server, and summarised."""
 TURN_S = 1.0
 START_S = 120.0
 ENDLESS_PASSES = 1000
@@ -84,6 +86,7 @@ class Training:
             if self.process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"the training failed:\n{(self.folder / 'log').read_text(encoding='utf-8')[-3000:]}")
             time.sleep(0.05)
+        time.sleep(SETTLE_S)
         self._stop()
 
     def turn(self, seconds: float) -> None:

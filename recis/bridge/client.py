@@ -28,6 +28,11 @@ from recis.wire.session import Acked, Arrived, ClientSession, Closed, Welcomed
 __all__ = ["Sender"]
 
 FLUSH_S = 0.25
+UNWATCHED_FLUSH_S = 0.8
+"""While nobody looks at the run: what a flush takes from training is taken a third as often. Below a second, which is
+what a kill may cost of the values on a device."""
+BUSY_BYTES = 32 << 10
+"""As much as this at a flush, and the next one comes after `FLUSH_S`: segments and pages are made ready in time."""
 BACKOFF_S = (0.5, 15.0)
 MOST_SKIPPED = 16
 """Rounds of the event loop, with work in each, between two questions to the kernel."""
@@ -87,6 +92,8 @@ class Sender:
         self._session = ClientSession()
         self._thread = threading.Thread(target=self._run, name="recis-sender", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._bytes_at_tick = 0
         self._wake = asyncio.Event()
         self._upload_due = asyncio.Event()
         self._deadline: float | None = None
@@ -139,7 +146,7 @@ class Sender:
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
-        ticker = asyncio.create_task(self._tick_regularly(), name="recis-tick")
+        self._tick_regularly()
         uploader = asyncio.create_task(self._upload_traces(), name="recis-traces")
         try:
             async with self._limit:
@@ -149,19 +156,33 @@ class Sender:
         except TimeoutError:
             _logger.debug("the time to close is over")
         finally:
-            for task in (ticker, uploader):
-                task.cancel()
-            await asyncio.gather(ticker, uploader, return_exceptions=True)
+            self._cancel_timer()
+            uploader.cancel()
+            await asyncio.gather(uploader, return_exceptions=True)
 
-    async def _tick_regularly(self) -> None:
-        while True:
-            self._work()
-            self._flush_due = True
-            self._wake.set()
-            # One timer for all that is regular: whenever this thread runs, the training thread may have to wait.
-            if self.connected and len(self._uploads):
-                self._upload_due.set()
-            await asyncio.sleep(FLUSH_S)
+    def _tick_regularly(self) -> None:
+        """Does all that is regular, by one timer: whenever this thread runs, the training thread may have to wait."""
+        self._work()
+        self._flush_due = True
+        self._wake.set()
+        if self.connected and len(self._uploads):
+            self._upload_due.set()
+        busy = self.bytes_sent - self._bytes_at_tick >= BUSY_BYTES
+        self._bytes_at_tick = self.bytes_sent
+        pause_s = FLUSH_S if self._session.watched or busy else UNWATCHED_FLUSH_S
+        self._timer = asyncio.get_running_loop().call_later(pause_s, self._tick_regularly)
+
+    def _hurry(self) -> None:
+        """Somebody looks: the next flush is now, where it was to come later than `FLUSH_S`."""
+        timer = self._timer
+        if timer is not None and timer.when() - asyncio.get_running_loop().time() > FLUSH_S:
+            timer.cancel()
+            self._tick_regularly()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _work(self) -> None:
         try:
@@ -237,7 +258,10 @@ class Sender:
             async for message in socket:
                 if isinstance(message, str):
                     raise WireError("malformed", f"expected a binary message, got text of {len(message)} characters")
-                match self._session.receive(decode_server(message)):
+                event = self._session.receive(decode_server(message))
+                if self._session.watched:
+                    self._hurry()
+                match event:
                     case Welcomed(acked=acked):
                         self._outbox.ack(acked)
                         self._greeted()

@@ -209,19 +209,28 @@ ClientRecord = Hello | Frame | Seen
 
 
 class Welcome(Record, frozen=True, tag="welcome"):
-    """Answer to `Hello`: the highest committed frame number of this writer, and the attempt's ordinal in the run."""
+    """Answer to `Hello`: the highest committed frame number of this writer, and the attempt's ordinal in the run.
+
+    `watched` is as in `Ack`.
+    """
 
     acked: int
     attempt: int = 1
     window_bytes: int = 8 << 20
     max_frame_bytes: int = MAX_FRAME_BYTES
+    watched: bool = True
     v: int = PROTOCOL_VERSION
 
 
 class Ack(Record, frozen=True, tag="ack"):
-    """All frames up to and including `n` are committed."""
+    """All frames up to and including `n` are committed.
+
+    `watched` is whether somebody looks at the run now: a writer may send less often while nobody does. When somebody
+    begins to, an `Ack` says so at once, with a number that may have been acknowledged before.
+    """
 
     n: int
+    watched: bool = True
     v: int = PROTOCOL_VERSION
 
 

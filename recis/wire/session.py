@@ -54,6 +54,8 @@ class ClientSession:
         """Highest frame number that the server has committed, as far as is known here."""
         self.newest_sent = 0
         """Highest frame number sent on this connection; the next to send is the first one above it."""
+        self.watched = True
+        """Whether somebody looks at the run, as far as is known here; True until the server says otherwise."""
         self._open = False
         self._window_bytes = 0
         self._in_flight: deque[tuple[int, int]] = deque()  # bounded by the window: (frame number, bytes)
@@ -66,6 +68,7 @@ class ClientSession:
     def lost(self) -> None:
         """The connection is gone: what was not acknowledged goes again on the next one."""
         self._open = False
+        self.watched = True
         self._in_flight.clear()
         self._in_flight_bytes = 0
         self.newest_sent = self.acked
@@ -90,13 +93,15 @@ class ClientSession:
     def receive(self, record: ServerRecord) -> SessionEvent | None:
         """What a record of the server means; None for one that says nothing new."""
         match record:
-            case Welcome(acked=acked, attempt=attempt, window_bytes=window_bytes):
+            case Welcome(acked=acked, attempt=attempt, window_bytes=window_bytes, watched=watched):
                 # The server's word counts, even when it is lower: it may have lost its store.
                 self._open = True
                 self._window_bytes = window_bytes
+                self.watched = watched
                 self.acked = self.newest_sent = acked
                 return Welcomed(acked, attempt)
-            case Ack(n=n):
+            case Ack(n=n, watched=watched):
+                self.watched = watched
                 while self._in_flight and self._in_flight[0][0] <= n:
                     self._in_flight_bytes -= self._in_flight.popleft()[1]
                 if n <= self.acked:

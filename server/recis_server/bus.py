@@ -10,12 +10,15 @@ from typing import Literal, Protocol
 
 __all__ = ["Bus", "Hint", "MemoryBus", "Topic", "open_bus"]
 
-Topic = Literal["run", "metrics", "controls", "command", "events", "trace", "deleted"]
+Topic = Literal["run", "metrics", "controls", "command", "events", "trace", "deleted", "watched"]
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """Something about `run` has changed; `id` names the command or the trace where there is one."""
+    """Something about `run` has changed; `id` names the command or the trace where there is one.
+
+    `watched` alone points at no row: somebody looks at the run, and it is said again while that lasts.
+    """
 
     topic: Topic
     run: str

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from recis_server.blobs import Blobs
 from recis_server.bus import Bus
 from recis_server.control.desk import Desk
+from recis_server.ingest.audience import Audience
 from recis_server.ingest.presence import Presence
 from recis_server.live.hub import Hub
 from recis_server.meters import Meters
@@ -89,8 +90,11 @@ TracesPart = Annotated[TraceReceiver, Depends(_traces)]
 RunListPart = Annotated[RunList, Depends(_runs)]
 
 
-async def _known_run(run: str, store: StorePart) -> RunRow:
-    return await get_run(store, run)
+async def _known_run(run: str, store: StorePart, request: Request) -> RunRow:
+    row = await get_run(store, run)
+    audience: Audience = request.app.state.audience
+    audience.look(run)
+    return row
 
 
 KnownRun = Annotated[RunRow, Depends(_known_run)]

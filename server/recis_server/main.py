@@ -16,6 +16,7 @@ from recis_server.control.desk import Desk
 from recis_server.errors import StoreError
 from recis_server.gate import Gate
 from recis_server.ingest import endpoint as ingest
+from recis_server.ingest.audience import Audience
 from recis_server.ingest.presence import Presence
 from recis_server.live import endpoint as live
 from recis_server.live.hub import Hub
@@ -91,15 +92,16 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
     state.bus = open_bus(settings.bus)
     await _open(stack, state.bus.open, state.bus.close)
     state.presence = Presence(state.store, state.bus)
+    state.audience = Audience(state.bus)
     state.runs = RunList(state.store, state.presence)
     await _open(stack, state.runs.open, state.runs.close)
     state.desk = Desk(state.store, state.presence, state.bus)
     await _open(stack, state.desk.open, state.desk.close)
-    state.hub = Hub(state.store, state.presence, state.bus)
+    state.hub = Hub(state.store, state.presence, state.audience, state.bus)
     await _open(stack, state.hub.open, state.hub.close)
     state.traces = TraceReceiver(state.store, state.blobs, state.bus, settings.data / "uploads")
     await _open(stack, state.traces.open, state.traces.close)
-    state.intake = ingest.Intake(state.store, state.presence, state.desk)
+    state.intake = ingest.Intake(state.store, state.presence, state.audience, state.desk)
     stack.push_async_callback(state.intake.close)
 
 

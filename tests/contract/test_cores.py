@@ -42,10 +42,11 @@ class Cores(RuleBasedStateMachine):
         self.client = ClientSession()
         self.connection: Connection | None = None
         self.stale: list[Connection] = []
+        self.looked_at = False
         self.start_server()
 
     def start_server(self) -> None:
-        self.streams = Streams()
+        self.streams = Streams(lambda _: self.looked_at)
         self.to_commit: deque[Keep] = deque()
 
     # --- the writer
@@ -185,7 +186,25 @@ class Cores(RuleBasedStateMachine):
         self.stale.clear()
         self.start_server()
 
+    @rule()
+    def begin_to_look(self) -> None:
+        """Somebody opens the run's page: all writers are told at once."""
+        if not self.looked_at:
+            self.looked_at = True
+            for connection in (*self.stale, *((self.connection,) if self.connection is not None else ())):
+                self.act(connection, connection.session.looked_at("r"))
+
+    @rule()
+    def cease_to_look(self) -> None:
+        """Nobody is told: the next acknowledgement says so."""
+        self.looked_at = False
+
     # --- what must hold
+
+    @invariant()
+    def a_writer_knows_that_somebody_looks(self) -> None:
+        if hasattr(self, "store") and self.looked_at and not (self.connection is not None and self.connection.down):
+            assert self.client.watched
 
     @invariant()
     def stored_once_and_right(self) -> None:
@@ -200,6 +219,8 @@ class Cores(RuleBasedStateMachine):
         if not hasattr(self, "store"):
             return
         self.stale.clear()
+        self.cease_to_look()
+        self.report(1)
         for _ in range(20 * (self.newest + 5)):
             if self.connection is None:
                 self.connect()
@@ -213,6 +234,10 @@ class Cores(RuleBasedStateMachine):
                 break
         assert len(self.store) == self.newest
         assert not self.spool
+        assert not self.client.watched
+        self.begin_to_look()
+        self.client_reads()
+        assert self.client.watched
 
 
 TestCores = Cores.TestCase

@@ -34,6 +34,7 @@ GOLDEN: dict[str, msgspec.Struct] = {
         time_ns=T,
     ),
     "hello-late": m.Hello(run="r", writer="w", attempt="a", time_ns=T + 3_600_000_000_000, started_ns=T),
+    "ack-unwatched": m.Ack(n=3, watched=False),
     "hello-least": m.Hello(run="r", writer="w", attempt="a"),
     "frame-points": m.Frame(
         n=3,

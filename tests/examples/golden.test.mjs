@@ -49,6 +49,7 @@ test("the other records of a frame come in their order", () => {
 test("records of the server have what a client looks at", () => {
   assert.deepEqual(read("welcome"), { t: "welcome", acked: 2, attempt: 3 });
   assert.deepEqual(read("ack"), { t: "ack", n: 4 });
+  assert.deepEqual(read("ack-unwatched"), { t: "ack", n: 3, watched: false });
   assert.deepEqual(read("command").value, { active: 3, ranks: [0] });
   assert.equal(read("refuse").retry, true);
 });

@@ -15,6 +15,7 @@ from recis_server.blobs import Blobs, open_blobs
 from recis_server.bus import MemoryBus
 from recis_server.control.desk import Desk
 from recis_server.direct import DirectProtocol
+from recis_server.ingest.audience import Audience
 from recis_server.ingest.endpoint import Intake
 from recis_server.ingest.endpoint import router as ingest_router
 from recis_server.ingest.presence import Presence
@@ -44,6 +45,7 @@ class Parts:
     bus: MemoryBus
     blobs: Blobs
     presence: Presence
+    audience: Audience
     desk: Desk
     hub: Hub
     intake: Intake
@@ -59,13 +61,14 @@ async def parts(folder: Path, *, window_bytes: int = 8 << 20, max_trace_bytes: i
     blobs = open_blobs(f"file://{folder}/blobs")
     presence = Presence(store, bus)
     desk = Desk(store, presence, bus)
-    hub = Hub(store, presence, bus)
-    intake = Intake(store, presence, desk, window_bytes=window_bytes)
+    audience = Audience(bus)
+    hub = Hub(store, presence, audience, bus)
+    intake = Intake(store, presence, audience, desk, window_bytes=window_bytes)
     traces = TraceReceiver(store, blobs, bus, folder / "incoming", max_bytes=max_trace_bytes)
     for part in (desk, hub, traces):
         await part.open()
     try:
-        yield Parts("", store, bus, blobs, presence, desk, hub, intake, traces)
+        yield Parts("", store, bus, blobs, presence, audience, desk, hub, intake, traces)
     finally:
         for end in (intake.close, traces.close, hub.close, desk.close, store.close):
             await end()

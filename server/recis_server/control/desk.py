@@ -44,8 +44,8 @@ _OPEN = ("pending", "delivered")
 class Pace(Protocol):
     """How far and how fast the ranks are; `recis_server.ingest.presence.Presence` knows."""
 
-    def latest_step(self, run: str, rank: int) -> int | None:
-        """The highest step known of a connected rank."""
+    def expected_step(self, run: str, rank: int) -> int | None:
+        """The step at which a connected rank is about now, None where nothing is known."""
 
     def rate(self, run: str, rank: int) -> float | None:
         """Its steps per second."""
@@ -378,7 +378,7 @@ class Desk:
         if len(ranks) == 1:
             return None
         said = {one.rank: one.step or 0 for one in declared}
-        latest = max(self._pace.latest_step(run, rank) or said[rank] for rank in ranks)
+        latest = max(self._pace.expected_step(run, rank) or said[rank] for rank in ranks)
         rate = max(self._pace.rate(run, rank) or 0.0 for rank in ranks)
         return latest + max(MIN_LEAD_STEPS, math.ceil(rate * LEAD_S))
 

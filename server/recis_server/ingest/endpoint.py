@@ -3,7 +3,7 @@
 Owns reading, sending, back-pressure and the one-after-the-other commits of each writer; must not decide what a record
 means (`session` does) or keep anything (`store` does). A bad client ends its own connection and nothing else.
 
-    intake = Intake(store, presence, desk)      # app.state.intake; `close` before the store's
+    intake = Intake(store, presence, audience, desk)    # app.state.intake; `close` before the store's
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from recis.wire.messages import Ack, Command, Frame, Hello, Refuse, ServerRecord
 from recis_server.control.desk import Desk, Post
 from recis_server.direct import Direct, direct_of
 from recis_server.errors import InvalidValue, ServerError
+from recis_server.ingest.audience import Audience
 from recis_server.ingest.presence import Presence
 from recis_server.ingest.session import (
     Action,
@@ -167,6 +168,7 @@ class Intake:
     Args:
         store: where frames go.
         presence: told who comes and goes.
+        audience: knows for which runs there is no hurry.
         desk: gets the outgoing side of every connection, for commands.
         clock: Unix time in nanoseconds.
         window_bytes: how much one writer may have on its way to the store; beyond that its socket is not read.
@@ -176,6 +178,7 @@ class Intake:
         self,
         store: Store,
         presence: Presence,
+        audience: Audience,
         desk: Desk,
         *,
         clock: Callable[[], int] = time.time_ns,
@@ -186,10 +189,11 @@ class Intake:
         self._desk = desk
         self._clock = clock
         self._window_bytes = window_bytes
-        self._streams = Streams()
+        self._streams = Streams(audience.is_watched)
         self._pumps: dict[Stream, _Pump] = {}
         self._lines: dict[IngestSession, _Line] = {}
         self._posts: dict[IngestSession, Post] = {}
+        audience.subscribe(self._looked_at)
 
     @property
     def num_connections(self) -> int:
@@ -361,6 +365,10 @@ class Intake:
             del self._pumps[stream]
             self._streams.settle(stream)
         pump.moved()
+
+    def _looked_at(self, run: str) -> None:
+        for session, line in self._lines.items():
+            _put(line, session.looked_at(run))
 
     async def _room(self, stream: Stream) -> None:
         while stream.pending_bytes >= self._window_bytes and (pump := self._pumps.get(stream)) is not None:

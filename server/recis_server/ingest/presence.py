@@ -17,6 +17,8 @@ from recis_server.store.values import Commit, EventRow, StoredFrame, StreamRow
 
 __all__ = ["Presence"]
 
+MOST_EXPECTED_S = 2.0
+"""A rank that trains and is heard of says something in this time."""
 STALLED_S = 60.0
 STALLED_STEPS = 50.0
 _SAMPLES = 16
@@ -41,6 +43,13 @@ class _Rank:
             return None
         (first_ns, first), (last_ns, last) = self.samples[0], self.samples[-1]
         return (last - first) * 1e9 / (last_ns - first_ns) if last_ns > first_ns else None
+
+    def expected_step(self, now_ns: int) -> int | None:
+        """The newest step and, by the rate, those since it came; None before the first."""
+        if not self.samples:
+            return None
+        silent_s = min(max(now_ns - self.last_seen_ns, 0) / 1e9, MOST_EXPECTED_S)
+        return self.samples[-1][1] + int((self.rate() or 0.0) * silent_s)
 
 
 class Presence:
@@ -68,10 +77,10 @@ class Presence:
         """How many ranks of all runs are connected now."""
         return sum(len(ranks) for ranks in self._runs.values())
 
-    def latest_step(self, run: str, rank: int) -> int | None:
-        """The highest step committed of this rank since it connected."""
+    def expected_step(self, run: str, rank: int) -> int | None:
+        """How far this rank is about now: its highest step committed since it connected, and what it trains since."""
         seen = self._rank(run, rank)
-        return seen.samples[-1][1] if seen is not None and seen.samples else None
+        return seen.expected_step(self._clock()) if seen is not None else None
 
     def rate(self, run: str, rank: int) -> float | None:
         """Steps per second of this rank by its own clock, None before it is known."""

@@ -7,7 +7,7 @@ A stream is one writer over all its connections: its numbers survive a reconnect
 after the other (the shell's promise), so a frame that could not be committed never leaves a hole behind it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -95,8 +95,9 @@ class Stream:
         duplicates: frames that came again.
     """
 
-    def __init__(self, row: StreamRow) -> None:
+    def __init__(self, row: StreamRow, is_watched: Callable[[str], bool]) -> None:
         self.row = row
+        self._is_watched = is_watched
         self.received = row.acked
         self.committed = row.acked
         self.pending_bytes = 0
@@ -110,7 +111,16 @@ class Stream:
         self.missing += n - self.committed - keep.frame.frame.span
         self.committed = n
         self.pending_bytes -= keep.num_bytes
-        return [Send(Ack(n))] if self.session is not None else []
+        return self.ack() if self.session is not None else []
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody looks at the run."""
+        return self._is_watched(self.row.run)
+
+    def ack(self) -> list[Action]:
+        """Says what is committed, and whether somebody looks."""
+        return [Send(Ack(self.committed, watched=self.watched))]
 
     def on_failure(self, code: str, reason: str, *, retry: bool) -> list[Action]:
         """The oldest frame on its way could not be committed: all of them are forgotten, and the session ends."""
@@ -120,9 +130,14 @@ class Stream:
 
 
 class Streams:
-    """The streams that are connected or still committing; one that is neither is forgotten, the store knows it."""
+    """The streams that are connected or still committing; one that is neither is forgotten, the store knows it.
 
-    def __init__(self) -> None:
+    Args:
+        is_watched: whether somebody looks at a run, by its id.
+    """
+
+    def __init__(self, is_watched: Callable[[str], bool] = lambda _: True) -> None:
+        self._is_watched = is_watched
         self._streams: dict[tuple[str, str], Stream] = {}
 
     def __iter__(self) -> Iterator[Stream]:
@@ -130,7 +145,7 @@ class Streams:
 
     def join(self, row: StreamRow, session: "IngestSession") -> tuple[Stream, "IngestSession | None"]:
         """The stream of `row` with `session` as its newest, and the session that it supersedes."""
-        stream = self._streams.setdefault((row.run, row.writer), Stream(row))
+        stream = self._streams.setdefault((row.run, row.writer), Stream(row, self._is_watched))
         # With frames on their way the store's number may be older than ours; without, the store is right
         # (the run may have been deleted meanwhile).
         if stream.pending_bytes == 0:
@@ -185,8 +200,20 @@ class IngestSession:
         """The store knows the writer: the greeting, and the older session of the writer, which is to `end`."""
         self.stream, older = self._streams.join(row, self)
         self._state = "open"
-        welcome = Welcome(acked=self.stream.committed, attempt=self.stream.row.attempt, window_bytes=self._window_bytes)
+        welcome = Welcome(
+            acked=self.stream.committed,
+            attempt=self.stream.row.attempt,
+            window_bytes=self._window_bytes,
+            watched=self.stream.watched,
+        )
         return [Send(welcome)], older
+
+    def looked_at(self, run: str) -> list[Action]:
+        """Somebody has begun to look at `run`: its writers hear of it without waiting for a commit."""
+        stream = self.stream
+        if self._state != "open" or stream is None or stream.session is not self or stream.row.run != run:
+            return []
+        return stream.ack()
 
     def end(self, code: str, message: str, *, retry: bool = False) -> list[Action]:
         """Refuses what is left of the connection; nothing when it is over already."""
@@ -208,7 +235,7 @@ class IngestSession:
         assert stream is not None, "frames come after the greeting"
         if frame.n <= stream.received:
             stream.duplicates += 1
-            return [Send(Ack(stream.committed))] if frame.n <= stream.committed else []
+            return stream.ack() if frame.n <= stream.committed else []
         if frame.n - frame.span < stream.received:
             raise WireError(
                 "malformed", f"expected numbers above {stream.received}, got {frame.span} up to {frame.n}", "$.span"

@@ -4,7 +4,7 @@ Owns the followers of runs, the watchers of series and the pace at which runs ar
 (`viewer` does) or how things look as JSON (`query.shapes` does). What nobody follows or watches costs a look into a
 dictionary per commit.
 
-    hub = Hub(store, presence, bus)     # app.state.hub; `open` and `close` in the lifespan
+    hub = Hub(store, presence, audience, bus)   # app.state.hub; `open` and `close` in the lifespan
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from recis.wire.codec import points_columns
 from recis.wire.messages import Declare, Event, Pass, Points, Result
 from recis_server.bus import Bus, Hint
 from recis_server.errors import InvalidValue, NotFound, ServerError
+from recis_server.ingest.audience import Audience
 from recis_server.ingest.presence import Presence
 from recis_server.live.viewer import Viewer
 from recis_server.live.watch import Rows, Watch
@@ -74,15 +75,23 @@ class Hub:
     Args:
         store: what is shown is read there.
         presence: the states of runs.
+        audience: told which runs are watched.
         bus: hints about what has changed other than by a commit of this server.
         monotonic: seconds, for the pace.
     """
 
     def __init__(
-        self, store: Store, presence: Presence, bus: Bus, *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        presence: Presence,
+        audience: Audience,
+        bus: Bus,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._presence = presence
+        self._audience = audience
         self._monotonic = monotonic
         self._topics: dict[str, _Topic] = {}
         self._lists: set[Viewer] = set()
@@ -168,6 +177,7 @@ class Hub:
         keys = self._watched.setdefault(watch.run, {})
         for key in watch.keys:
             keys.setdefault(key, set()).add((viewer, watch))
+        self._audience.look(watch.run)
         viewer.wake()
 
     def unwatch(self, viewer: Viewer, watch_id: int) -> None:
@@ -198,6 +208,7 @@ class Hub:
             run = stored.stream.run
             if watched := self._watched.get(run):
                 _feed(commit.number, stored, watched)
+                self._audience.look(run)
             topic = self._topics.get(run)
             if topic is not None:
                 self._note(topic, stored)
@@ -227,7 +238,7 @@ class Hub:
             topic = self._topics.pop(hint.run, None)
             for viewer in self._lists | (topic.followers if topic is not None else set()):
                 viewer.push(("run", hint.run), {"type": "deleted", "run": hint.run})
-        elif hint.run in self._topics or (hint.topic == "run" and self._lists):
+        elif hint.topic != "watched" and (hint.run in self._topics or (hint.topic == "run" and self._lists)):
             self._schedule(hint)
 
     def _schedule(self, hint: Hint) -> None:
@@ -316,8 +327,8 @@ class Hub:
                     _push(viewers, ("trace", hint.id), {"type": "trace", "run": run, "trace": trace_shape(trace)})
             case "events":
                 await self._tell_events(run, viewers)
-            case "deleted":
-                raise AssertionError("told at once, never scheduled")
+            case "deleted" | "watched":
+                raise AssertionError(f"{hint.topic} is never scheduled")
 
     async def _tell_events(self, run: str, viewers: set[Viewer]) -> None:
         topic = self._topics.get(run)

@@ -1,5 +1,6 @@
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -47,7 +48,7 @@ class Rank:
 
     async def report(self, *records: FrameRecord) -> None:
         self.n += 1
-        await self.server.parts.store.append(StoredFrame(self.row, Frame(n=self.n, records=records), 1))
+        await self.server.parts.store.append(StoredFrame(self.row, Frame(n=self.n, records=records), time.time_ns()))
 
     async def answer(self, command: Command, step: int, state: Any = "applied", message: str = "") -> None:
         new = command.value if state == "applied" else 100

@@ -170,7 +170,7 @@ def test_a_server_that_restarts_goes_on_at_the_acknowledged_number(tmp_path: Pat
             await one.report(points([1], loss=[1.0]))
             await one.report(points([2], loss=[1.0]))
         async with serving(tmp_path) as server, trainer(server) as one:
-            assert one.welcome == Welcome(acked=2, attempt=1, window_bytes=8 << 20)
+            assert one.welcome == Welcome(acked=2, attempt=1, window_bytes=8 << 20, watched=False)
 
     asyncio.run(scenario())
 
@@ -293,6 +293,29 @@ def test_acknowledgements_of_frames_that_come_fast_merge(tmp_path: Path) -> None
                 assert isinstance(record, Ack)
                 acks.append(record.n)
             assert acks == sorted(set(acks))
+
+    asyncio.run(scenario())
+
+
+def test_a_writer_hears_at_once_that_somebody_looks(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with (
+            serving(tmp_path) as server,
+            trainer(server, hello("r1", "w1")) as first,
+            trainer(server, hello("r1", "w2", rank=1, world_size=2)) as second,
+            trainer(server, hello("r2", "w3")) as other,
+        ):
+            assert not first.welcome.watched
+            await first.frame(points([1], loss=[1.0]))
+            assert await first.receive() == Ack(1, watched=False)
+            async with raw(server, "/ws/live") as page:
+                await page.send('{"type": "watch", "id": 1, "run": "r1", "keys": ["loss"]}')
+                assert await first.receive() == Ack(1)
+                assert await second.receive() == Ack(0)
+            await other.frame(points([1], loss=[1.0]))
+            assert await other.receive() == Ack(1, watched=False)
+            async with trainer(server, hello("r1", "w4")) as late:
+                assert late.welcome.watched
 
     asyncio.run(scenario())
 

@@ -47,18 +47,28 @@ def test_ranks_are_present_from_greeting_to_end(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_the_latest_step_and_the_rate_come_from_the_trainers_own_clock(tmp_path: Path) -> None:
+def test_where_a_rank_is_now_follows_from_its_newest_step_and_its_own_clock(tmp_path: Path) -> None:
+    now_ns = 1
+
+    def clock() -> int:
+        return now_ns
+
     async def scenario() -> None:
+        nonlocal now_ns
         async with parts(tmp_path) as server:
-            row = await join(server, server.presence, hello())
-            assert server.presence.latest_step("r1", 0) is None
-            assert server.presence.rate("r1", 0) is None
+            presence = Presence(server.store, server.bus, clock=clock)
+            row = await join(server, presence, hello())
+            assert presence.expected_step("r1", 0) is None
+            assert presence.rate("r1", 0) is None
             # One step a second by the trainer's clock, whatever the pace of the commits.
             await commit(server, row, points([1, 2, 3], loss=[1.0, 1.0, 1.0]))
             await commit(server, row, points([10, 7], loss=[1.0, 1.0]), n=2)
-            assert server.presence.latest_step("r1", 0) == 10
-            assert server.presence.rate("r1", 0) == pytest.approx(1.0)
-            assert server.presence.latest_step("r1", 1) is None
+            assert presence.rate("r1", 0) == pytest.approx(1.0)
+            assert presence.expected_step("r1", 1) is None
+            # It goes on between two flushes, and for a while only: it may have stopped.
+            for seconds, step in ((0.0, 10), (-5.0, 10), (0.8, 10), (1.5, 11), (60.0, 12)):
+                now_ns = 1 + int(seconds * 1e9)
+                assert presence.expected_step("r1", 0) == step
 
     asyncio.run(scenario())
 
@@ -127,7 +137,7 @@ def test_an_older_attempt_that_is_sent_late_does_not_take_the_place_of_the_one_t
             late = await join(server, server.presence, greeting)
             done = Status(state="finished", time_ns=1)
             await commit(server, late, points([900], loss=[1.0]), done)
-            assert server.presence.latest_step("r1", 0) == 7
+            assert server.presence.expected_step("r1", 0) == 7
             await server.presence.left(late, expected=False)
             assert server.presence.ranks("r1") == (0,)
             # The event lies where the attempt began, not where it was sent.

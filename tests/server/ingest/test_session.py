@@ -52,6 +52,24 @@ def test_a_frame_is_acknowledged_after_its_commit_and_not_before() -> None:
     assert session.stream.pending_bytes == 0
 
 
+def test_writers_of_a_run_hear_whether_somebody_looks() -> None:
+    watched: set[str] = set()
+    session = IngestSession(Streams(watched.__contains__), window_bytes=100)
+    assert session.looked_at("r1") == []
+    session.receive(HELLO, 10, 0)
+    answers, _ = session.registered(row(acked=2))
+    assert answers == [Send(Welcome(acked=2, window_bytes=100, watched=False))]
+    assert session.stream is not None
+    assert session.stream.on_commit(kept(session.receive(frame(3), 10, 0))) == [Send(Ack(3, watched=False))]
+    watched.add("r1")
+    # At once, with what is committed so far; other runs are none of its business.
+    session.receive(frame(4), 10, 0)
+    assert session.looked_at("r1") == [Send(Ack(3))]
+    assert session.looked_at("r2") == []
+    session.lost()
+    assert session.looked_at("r1") == []
+
+
 def test_a_frame_that_comes_again_is_dropped_and_acknowledged_only_when_committed() -> None:
     session = greeted(Streams())
     assert session.stream is not None

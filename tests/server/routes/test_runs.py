@@ -160,6 +160,20 @@ def test_a_deleted_run_is_gone_and_a_connected_one_stays(tmp_path: Path) -> None
     ask(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("path", ["/api/v1/runs/r", "/api/v1/runs/r/series?key=loss", "/api/v1/runs/r/events"])
+def test_to_ask_for_a_run_is_to_look_at_it(tmp_path: Path, path: str) -> None:
+    async def scenario(site: Site) -> None:
+        await site.filled()
+        for others in ("/api/v1/runs", "/api/v1/runs/x", "/metrics"):
+            await site.client.get(others)
+        assert not site.app.state.audience.is_watched("r")
+        assert (await site.client.get(path)).status_code == 200
+        assert site.app.state.audience.is_watched("r")
+        assert not site.app.state.audience.is_watched("x")
+
+    ask(tmp_path, scenario)
+
+
 def test_the_server_describes_itself(tmp_path: Path) -> None:
     async def scenario(site: Site) -> None:
         answer = (await site.client.get("/api/v1/meta")).json()
