@@ -7,8 +7,9 @@
 
 Each line is a process of its own that reports ten numbers a step; only the call is timed. *Tight* has nothing between
 two calls, *paced* sleeps 5 ms, as a fast training step would last. Slow peers do fewer steps. Of several repeats the
-table has the median of each figure, and the worst call of all. Two ratios to the cheapest peer's median: of the figures
-as they are, and with that of `nothing`, which is what the harness adds to everybody, taken off both.
+table has the median of each figure, and the worst call of all. Two ratios to the median of the cheapest peer: of
+the figures as they are, and with that of `nothing`, which is what the harness adds to everybody, taken off both. Each
+repeat is compared with itself, because the state of a shared machine changes within minutes: the median of the ratios.
 """
 
 import argparse
@@ -159,16 +160,30 @@ def summarise(repeats: list[dict[str, float]]) -> dict[str, float]:
     }
 
 
+def medians(one: dict[str, Any]) -> list[float]:
+    """That of each repeat."""
+    return [repeat["median"] for repeat in one["repeats"]]
+
+
+def share(one: dict[str, Any], peer: dict[str, Any] | None, less: dict[str, Any] | None = None) -> str:
+    """How much of the peer's median it takes, with that of `less` taken off both: repeat by repeat."""
+    if peer is None:
+        return "-"
+    off = medians(less) if less is not None else [0.0] * len(one["repeats"])
+    each = zip(medians(one), medians(peer), off, strict=True)
+    return f"{statistics.median((mine - no) / (theirs - no) for mine, theirs, no in each):.3f}"
+
+
 def report(title: str, results: list[dict[str, Any]]) -> None:
     """A table with the ratios to the cheapest peer's median."""
-    peers = [one["us"]["median"] for one in results if one["contestant"] in PEERS]
-    cheapest = min(peers) if peers else None
-    harness = next((one["us"]["median"] for one in results if one["contestant"] == "nothing"), 0.0)
+    peers = [one for one in results if one["contestant"] in PEERS]
+    cheapest = min(peers, key=lambda one: float(one["us"]["median"]), default=None)
+    nothing = next((one for one in results if one["contestant"] == "nothing"), None)
     rows = []
     for one in results:
         us = one["us"]
         figures = [f"{us[name]:,.1f}" for name in ("median", "p99", "max_median", "max")]
-        ratios = [f"{(us['median'] - less) / (cheapest - less):.3f}" if cheapest else "-" for less in (0.0, harness)]
+        ratios = [share(one, cheapest), share(one, cheapest, nothing)]
         rows.append([one["label"], f"{one['steps']:,}", *figures, *ratios])
     show(title, ["", "steps", "median", "p99", "max", "worst max", "to cheapest peer", "without harness"], rows)
 

@@ -2,12 +2,20 @@
 
 Owns reading the Chrome trace format (JSON object or array form, gzip or plain) event by event, and the sums over it;
 must not know stores or sockets. Format: "Trace Event Format", Google, as `torch.profiler` writes it: complete events
-(`ph` "X") with `ts` and `dur` in microseconds. Blocks: for a worker thread.
+(`ph` "X") with `ts` and `dur` in microseconds.
+
+`digest` takes seconds to minutes of a core, which is why the server has `digest_apart`: a process of its own, at the
+lowest priority, so that neither ingest nor a training on the same machine waits for it.
 """
 
+import asyncio
 import codecs
+import contextlib
 import gzip
 import json
+import os
+import sys
+import threading
 import zlib
 from array import array
 from collections.abc import Iterator
@@ -17,7 +25,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DigestError", "digest"]
+__all__ = ["DigestError", "digest", "digest_apart"]
 
 MAX_TEXT_CHARS = 8 << 30
 MAX_VALUE_CHARS = 64 << 20
@@ -27,6 +35,9 @@ _READ_CHARS = 1 << 20
 _TOP = 20
 _SPACE = " \t\r\n"
 _OPERATORS = "cpu_op"
+_LOWEST_PRIORITY = 19
+_NOT_READABLE = 3
+"""What the process ends with where there is a `DigestError`, whose text it has written."""
 
 
 class DigestError(ValueError):
@@ -58,6 +69,53 @@ def digest(path: Path) -> dict[str, Any]:
     if sums.events == 0:
         raise DigestError("expected complete events, found none")
     return sums.result()
+
+
+async def digest_apart(path: Path) -> dict[str, Any]:
+    """As `digest`, in a process of its own; cancelled, that ends too.
+
+    Raises:
+        DigestError: as `digest`, or the process has failed or was killed.
+    """
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "recis_server.traces.digest", str(path)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    try:
+        text = (await child.stdout.read()).decode()
+        code = await child.wait()
+    finally:
+        if child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
+    if code == _NOT_READABLE:
+        raise DigestError(text)
+    if code != 0:
+        raise DigestError(f"expected a summary, got the exit code {code} of the process that reads the trace")
+    summary: dict[str, Any] = json.loads(text)
+    return summary
+
+
+def _main() -> int:
+    """Writes the summary of the file that the only argument names, as JSON."""
+    os.nice(_LOWEST_PRIORITY)
+    threading.Thread(target=_end_with_input, name="end-with-server", daemon=True).start()
+    try:
+        sys.stdout.write(json.dumps(digest(Path(sys.argv[1]))))
+    except (DigestError, OSError) as error:
+        sys.stdout.write(str(error))
+        return _NOT_READABLE
+    return 0
+
+
+def _end_with_input() -> None:
+    """The input is a pipe of the server's: it ends with that, however that ends."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(1)
 
 
 class _Reader:
@@ -249,3 +307,7 @@ def _inside(
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

@@ -26,7 +26,7 @@ from recis_server.bus import Bus, Hint
 from recis_server.errors import ServerError, StoreUnavailable
 from recis_server.store.interface import Store
 from recis_server.store.values import TraceRow
-from recis_server.traces.digest import DigestError, digest
+from recis_server.traces.digest import DigestError, digest_apart
 
 __all__ = ["HashMismatchError", "TraceReceiver", "Upload"]
 
@@ -265,7 +265,7 @@ class TraceReceiver:
             while self._undigested:
                 row, path = self._undigested.popleft()
                 try:
-                    summary = await asyncio.to_thread(digest, path)
+                    summary = await digest_apart(path)
                     await self._store.put_trace(replace(row, summary=summary))
                     self._bus.publish(Hint("trace", row.run, row.id))
                 except (DigestError, OSError, ServerError) as error:

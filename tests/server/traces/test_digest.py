@@ -1,12 +1,18 @@
+import asyncio
 import gzip
 import json
+import os
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 from recis_server.traces import digest as module
-from recis_server.traces.digest import DigestError, digest
+from recis_server.traces.digest import DigestError, digest, digest_apart
+
+from tests.server.realserver import until
 
 
 def call(name: str, start: float, length: float, *, tid: int = 1, cat: str = "cpu_op", **more: Any) -> dict[str, Any]:
@@ -115,3 +121,62 @@ def test_operators_beyond_the_bound_are_left_out_and_said_to_be(
     monkeypatch.setattr(module, "MAX_OPERATORS", 3)
     summary = digest(write(tmp_path / "trace", [call("op", number, 0.5) for number in range(5)]))
     assert (summary["events"], summary["operators"][0]["calls"], summary["truncated"]) == (5, 3, True)
+
+
+def test_a_process_of_its_own_says_the_same(tmp_path: Path) -> None:
+    path = write(tmp_path / "trace", EVENTS, packed=True)
+    assert asyncio.run(digest_apart(path)) == digest(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("malformed", "at character 0"), ("missing", "No such file"), ("empty", "expected one of")],
+)
+def test_what_it_cannot_read_is_said_by_the_process_too(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "malformed").write_bytes(b"nonsense")
+    (tmp_path / "empty").touch()
+    with pytest.raises(DigestError, match=said):
+        asyncio.run(digest_apart(tmp_path / name))
+
+
+def children() -> list[int]:
+    """Processes that read a trace."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"recis_server.traces.digest" in command:
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.parametrize("end", ["cancelled", "killed"])
+def test_a_process_that_is_ended_leaves_nothing_behind(tmp_path: Path, end: str) -> None:
+    os.mkfifo(tmp_path / "endless")  # nobody writes: to open it waits for ever
+
+    async def scenario() -> None:
+        task = asyncio.create_task(digest_apart(tmp_path / "endless"))
+        await until(children)
+        if end == "cancelled":
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            os.kill(children()[0], 9)
+            with pytest.raises(DigestError, match="exit code -9"):
+                await task
+        assert children() == []
+
+    asyncio.run(scenario())
+
+
+def test_the_process_ends_when_its_server_is_killed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "endless")
+    command = [sys.executable, "-m", "recis_server.traces.digest", str(tmp_path / "endless")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        child.stdin.close()
+        assert child.wait(30) == 1
