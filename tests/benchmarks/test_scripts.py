@@ -10,12 +10,12 @@ import pytest
 from tests.rules.sources import ROOT
 
 
-def results_of(name: str, folder: Path, *options: str) -> dict[str, object]:
-    """Run one of the scripts, and return what it has written."""
+def results_of(name: str, folder: Path, *options: str, file: str | None = None) -> dict[str, object]:
+    """Run one of the scripts, and return what it has written, to a `file` called like itself or otherwise."""
     command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--output", str(folder), *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
-    found: dict[str, object] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    found: dict[str, object] = json.loads((folder / f"{file or name}.json").read_text(encoding="utf-8"))
     return found
 
 
@@ -43,8 +43,9 @@ def test_steps_reach_a_browsers_socket(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_demo_trains_with_the_monitor_on_and_off(tmp_path: Path) -> None:
-    pairs = results_of("demo_overhead", tmp_path)["pairs"]
+@pytest.mark.parametrize(("options", "file"), [((), "demo_overhead"), (("--watched",), "demo_overhead_watched")])
+def test_the_demo_trains_with_the_monitor_on_and_off(tmp_path: Path, options: tuple[str, ...], file: str) -> None:
+    pairs = results_of("demo_overhead", tmp_path, *options, file=file)["pairs"]
     assert isinstance(pairs, list)
     assert set(pairs[0]) == {"on", "off"}
 
