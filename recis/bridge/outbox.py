@@ -8,7 +8,9 @@ writes otherwise takes the lock and holds the lane. All methods may be called fr
 import functools
 import logging
 import struct
+import sys
 import threading
+from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +34,9 @@ MEMORY_SEGMENTS = 16
 """Most segments in memory while the folder takes none."""
 TIME_NS = 1000
 """Rows are sent with times in whole microseconds: what is below says nothing, and is half of a time's bytes on disk."""
+FEW_WORDS = 4096
+"""Numbers of one layout in a frame up to which numpy is not asked: used four times a second it is never in the cache,
+and takes a tenth of a millisecond of the training's to get there."""
 MAX_ROW_KEYS = 2048
 """Most values in one row; keys of 512 characters still fit a segment."""
 
@@ -197,6 +202,11 @@ class Outbox:
     def cut(self) -> int:
         """Makes a frame of what is not in one yet, if anything; returns the number of the newest frame."""
         self._cut()
+        return self._last_frame
+
+    @property
+    def newest_frame(self) -> int:
+        """The number of the frame that was cut last."""
         return self._last_frame
 
     def ack(self, n: int) -> None:
@@ -383,6 +393,21 @@ def _points(keys: tuple[str, ...], rows: bytes) -> Points:
     """Rows of one layout as columns: a row ends with step, values and time, whatever is before them."""
     num_values = len(keys)
     width = num_values + (4 if num_values > ROW_KEYS else 3)
+    if len(rows) <= 8 * FEW_WORDS and sys.byteorder == "little":
+        columns = [memoryview(rows).cast("q")[column::width] for column in range(width - 2 - num_values, width)]
+        step, *values, time = columns
+        return Points(
+            keys=keys,
+            steps=step.tobytes(),
+            times=array("q", [moment // TIME_NS * TIME_NS for moment in time]).tobytes(),
+            values=b"".join([column.tobytes() for column in values]),
+        )
+    return _points_of_many(keys, rows, width)
+
+
+def _points_of_many(keys: tuple[str, ...], rows: bytes, width: int) -> Points:
+    """The same for rows of `width` numbers, with numpy."""
+    num_values = len(keys)
     words = np.frombuffer(rows, np.int64).reshape(-1, width)
     values = words[:, -1 - num_values : -1].view(np.float64)
     return Points(

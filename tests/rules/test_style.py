@@ -32,6 +32,7 @@ THREADS = {
     "recis/demo/__main__.py",
     "server/recis_server/demo.py",
     "server/recis_server/store/writer.py",
+    "server/recis_server/traces/digest.py",
 }
 BOUNDED_ROOMS = ("recis.bridge", "recis_server.ingest", "recis_server.live")
 QUEUES = frozenset({"Queue", "SimpleQueue", "LifoQueue", "PriorityQueue", "deque"})

@@ -336,3 +336,21 @@ def test_rows_of_mixed_layouts_come_back_in_their_order(tmp_path: Path) -> None:
         assert (times == 1000 * steps).all()
         assert (values[-1] == steps / (len(points.keys) + 1)).all()
     assert not said
+
+
+TIMES = st.integers(-(1 << 62), (1 << 63) - 1)
+INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
+
+
+@given(st.sampled_from([1, 2, 5, 61, 62, 200]), st.data())
+@settings(max_examples=200, deadline=None)
+def test_few_rows_become_the_same_columns_as_many(num_values: int, data: st.DataObject) -> None:
+    before = 2 if num_values > 61 else 1  # head, and a checksum where the row is wide
+    rows = b""
+    for _ in range(data.draw(st.integers(1, 20))):
+        bits = data.draw(st.lists(INT64, min_size=before + 1, max_size=before + 1))
+        values = data.draw(st.lists(st.floats(width=64), min_size=num_values, max_size=num_values))
+        rows += struct.pack(f"<{before + 1}q{num_values}dq", *bits, *values, data.draw(TIMES))
+    keys = tuple(f"key {number}" for number in range(num_values))
+    width = before + num_values + 2
+    assert module._points(keys, rows) == module._points_of_many(keys, rows, width)
