@@ -13,7 +13,10 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from recis.wire.codec import points_columns
 from recis.wire.messages import Declare, Event, Pass, Points, Result
@@ -50,6 +53,7 @@ MAX_FOLLOWS = 64
 MAX_WATCHES = 256
 _EVENTS_AT_ONCE = 200
 _RUNS_AT_ONCE = 128
+_Columns: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]
 
 
 @dataclass(slots=True)
@@ -347,19 +351,35 @@ def _push(viewers: set[Viewer], thing: tuple[object, ...], message: dict[str, An
 
 def _feed(commit: int, stored: StoredFrame, watched: dict[str, set[tuple[Viewer, Watch]]]) -> None:
     """Hands the points of watched series to their watches, in order."""
+    found: dict[str, list[_Columns]] = {}
     for record in stored.frame.records:
         if not isinstance(record, Points):
             continue
-        steps, times, values = points_columns(record)
         wanted = [(place, key) for place, key in enumerate(record.keys) if key in watched]
-        if wanted:
-            # Copied, once for all watches: a view would keep the whole frame for as long as a bucket is open.
-            steps, times = steps.copy(), times.copy()
+        if not wanted:
+            continue
+        steps, times, values = points_columns(record)
+        # Copied, once for all watches: a view would keep the whole frame for as long as a bucket is open.
+        steps, times = steps.copy(), times.copy()
         for place, key in wanted:
-            rows = Rows(commit, key, stored.stream.rank, stored.stream.attempt, steps, times, values[place].copy())
-            for viewer, watch in watched[key]:
-                if watch.feed(rows):
-                    viewer.wake()
+            found.setdefault(key, []).append((steps, times, values[place].copy()))
+    for key, parts in found.items():
+        rows = Rows(commit, key, stored.stream.rank, stored.stream.attempt, *_by_step(parts))
+        for viewer, watch in watched[key]:
+            if watch.feed(rows):
+                viewer.wake()
+
+
+def _by_step(parts: list[_Columns]) -> _Columns:
+    """What a frame has of one series: in as many parts as there are sets of names that it was reported among.
+
+    One after the other they would look like steps that were trained again, for which a chart is read anew.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    steps, times, values = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(steps, kind="stable")
+    return steps[order], times[order], values[order]
 
 
 def _pass_row(stored: StoredFrame, record: Pass) -> PassRow:

@@ -2,6 +2,7 @@ import asyncio
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from fastapi import WebSocket
 from recis_server.bus import Hint
@@ -54,6 +55,31 @@ def test_points_wake_only_those_who_watch_them(tmp_path: Path) -> None:
             server.hub.forget(loss)
             await server.store.append(StoredFrame(row, Frame(n=2, records=(points([2], loss=[1.0]),)), 1))
             assert loss.woken == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_series_that_comes_among_different_names_is_one_in_order_of_steps(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            row = await server.store.register(hello(), 1)
+            page = Page(server)
+            await server.hub.watch(page, watch())
+            (one,) = page.watches.values()
+            one.begin()
+            one.snapshot(ChartRead(0, 1, ()))
+            often = points([1, 2, 4, 5], loss=[1.0, 2.0, 4.0, 5.0])
+            seldom = points([3, 6], auc=[0.0, 0.0], loss=[3.0, 6.0])
+            await server.store.append(StoredFrame(row, Frame(n=1, records=(often, seldom)), 1))
+            assert not one.stale, "a chart that is read anew at every commit"
+            message = one.delta()
+            assert message is not None
+            (x, *_, last, _, _) = np.frombuffer(message[-8 * 8 * 6 :], "<f8").reshape(8, 6).tolist()
+            assert x == last == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+            # A step that is there twice is for the store to decide.
+            again = points([8, 7], loss=[8.0, 7.0]), points([8], loss=[9.0], auc=[0.0])
+            await server.store.append(StoredFrame(row, Frame(n=2, records=again), 1))
+            assert one.stale
 
     asyncio.run(scenario())
 

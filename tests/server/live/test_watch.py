@@ -2,18 +2,20 @@ import asyncio
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from fastapi import WebSocket
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from recis_server.live.viewer import Viewer
 from recis_server.live.watch import Rows, Watch
 from recis_server.query.charts import read_chart
 from recis_server.store.buckets import Buckets, bucketize, choose_width
 from recis_server.store.values import ChartRead, ChartSeries, PointsSlice, StoredFrame, StreamRow
 
-from recis.wire.messages import Frame
+from recis.wire.messages import Frame, Points
 from tests.server.realserver import Parts, hello, parts, points
 
 COLUMNS = ("x", "time", "min", "max", "mean", "last", "count", "nan")
@@ -305,9 +307,21 @@ FRAMES = st.lists(
         st.integers(1, 6),  # rows
         st.lists(VALUES, min_size=6, max_size=6),
         st.booleans(),  # whether the browser is told before the next frame
+        st.booleans(),  # whether every second row comes among other names
     ),
     max_size=25,
 )
+
+
+def records_of(steps: list[int], values: list[float], *, mixed: bool) -> tuple[Points, ...]:
+    """The rows as a training's outbox sends them: those of the same names together."""
+    twice = [value * 2 for value in values]
+    if not mixed or len(steps) < 2:
+        return (points(steps, loss=values, qps=twice),)
+    return (
+        points(steps[::2], loss=values[::2], qps=twice[::2]),
+        points(steps[1::2], auc=values[1::2], loss=values[1::2], qps=twice[1::2]),
+    )
 
 
 @pytest.mark.slow
@@ -321,7 +335,7 @@ FRAMES = st.lists(
 )
 def test_what_a_browser_ends_up_with_is_what_http_answers(
     tmp_path_factory: pytest.TempPathFactory,
-    frames: list[tuple[int, int, int, int, list[float], bool]],
+    frames: list[tuple[int, int, int, int, list[float], bool, bool]],
     rank: int | None,
     view: tuple[int | None, int | None],
     num_points: int,
@@ -345,25 +359,17 @@ def test_what_a_browser_ends_up_with_is_what_http_answers(
             )
             viewing = Viewing(server, one)
 
-            def feed(commit: Any) -> None:
-                for stored in commit.frames:
-                    for record in stored.frame.records:
-                        for place, key in enumerate(record.keys):
-                            values = np.frombuffer(record.values, "<f8").reshape(len(record.keys), -1)[place]
-                            steps, times = np.frombuffer(record.steps, "<i8"), np.frombuffer(record.times, "<i8")
-                            stream = stored.stream
-                            one.feed(Rows(commit.number, key, stream.rank, stream.attempt, steps, times, values))
-
-            server.store.subscribe(feed)
+            viewer = Viewer(cast("WebSocket", None), server.store, server.hub.reads)
+            await server.hub.watch(viewer, one)
             steps, numbers = [0] * 4, [0] * 4
-            for of_rank, attempt, distance, num_rows, values, told in frames:
+            for of_rank, attempt, distance, num_rows, values, told, mixed in frames:
                 number = of_rank + 2 * attempt
                 steps[number] += distance
                 row = [steps[number] + place for place in range(num_rows)]
                 steps[number] = row[-1]
                 numbers[number] += 1
-                record = points(row, loss=values[:num_rows], qps=[value * 2 for value in values[:num_rows]])
-                frame = StoredFrame(streams[number], Frame(n=numbers[number], records=(record,)), 1)
+                records = records_of(row, values[:num_rows], mixed=mixed)
+                frame = StoredFrame(streams[number], Frame(n=numbers[number], records=records), 1)
                 if told:
                     # While this frame is on its way: the read may see it or not.
                     await asyncio.gather(server.store.append(frame), viewing.refresh())
