@@ -394,8 +394,8 @@ def _points(keys: tuple[str, ...], rows: bytes) -> Points:
     num_values = len(keys)
     width = num_values + (4 if num_values > ROW_KEYS else 3)
     if len(rows) <= 8 * FEW_WORDS and sys.byteorder == "little":
-        columns = [memoryview(rows).cast("q")[column::width] for column in range(width - 2 - num_values, width)]
-        step, *values, time = columns
+        words = memoryview(rows).cast("q")
+        step, *values, time = (words[place::width] for place in range(width - 2 - num_values, width))
         return Points(
             keys=keys,
             steps=step.tobytes(),
