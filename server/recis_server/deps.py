@@ -21,6 +21,7 @@ from recis_server.store.values import RunRow
 from recis_server.traces.receiver import TraceReceiver
 
 __all__ = [
+    "AudiencePart",
     "BlobsPart",
     "BusPart",
     "DeskPart",
@@ -54,6 +55,11 @@ def _presence(request: Request) -> Presence:
     return presence
 
 
+def _audience(request: Request) -> Audience:
+    audience: Audience = request.app.state.audience
+    return audience
+
+
 def _desk(request: Request) -> Desk:
     desk: Desk = request.app.state.desk
     return desk
@@ -83,6 +89,7 @@ StorePart = Annotated[Store, Depends(_store)]
 BusPart = Annotated[Bus, Depends(_bus)]
 BlobsPart = Annotated[Blobs, Depends(_blobs)]
 PresencePart = Annotated[Presence, Depends(_presence)]
+AudiencePart = Annotated[Audience, Depends(_audience)]
 DeskPart = Annotated[Desk, Depends(_desk)]
 HubPart = Annotated[Hub, Depends(_hub)]
 MetersPart = Annotated[Meters, Depends(_meters)]
@@ -90,9 +97,8 @@ TracesPart = Annotated[TraceReceiver, Depends(_traces)]
 RunListPart = Annotated[RunList, Depends(_runs)]
 
 
-async def _known_run(run: str, store: StorePart, request: Request) -> RunRow:
+async def _known_run(run: str, store: StorePart, audience: AudiencePart) -> RunRow:
     row = await get_run(store, run)
-    audience: Audience = request.app.state.audience
     audience.look(run)
     return row
 

@@ -8,6 +8,7 @@ import pytest
 from websockets.sync.client import connect
 
 import recis.monitor
+from tests.e2e.processes import until
 from tests.faults.reports import address_of, meter, serve
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -20,7 +21,7 @@ def frames_while_reporting(run: recis.monitor.Run, address: str, step: int) -> f
     while time.monotonic() < end:
         step += 1
         run.log({"loss": 1.0 / step}, step)
-        time.sleep(0.01)
+        time.sleep(0.01)  # a training's step
     return meter(address, "recis_frames_total") - before
 
 
@@ -29,7 +30,7 @@ def test_a_run_that_nobody_watches_is_sent_less_often(tmp_path: Path) -> None:
         address = address_of(server)
         with recis.monitor.init(address, run_id="r", spool_dir=str(tmp_path / "spool")) as run:
             run.log({"loss": 1.0}, 0)
-            time.sleep(1.0)  # the greeting and what follows at once
+            until(lambda: meter(address, "recis_frames_total"), 30, "the first frame, which goes at once")
             alone = frames_while_reporting(run, address, 0)
             with connect(f"{address.replace('http', 'ws')}/ws/live", max_size=None) as page:
                 page.send(json.dumps({"type": "watch", "id": 1, "run": "r", "keys": ["loss"]}))

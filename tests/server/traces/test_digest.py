@@ -177,6 +177,9 @@ def test_the_process_ends_when_its_server_is_killed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "endless")
     command = [sys.executable, "-m", "recis_server.traces.digest", str(tmp_path / "endless")]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
-        assert child.stdin is not None
-        child.stdin.close()
-        assert child.wait(30) == 1
+        try:
+            assert child.stdin is not None
+            child.stdin.close()
+            assert child.wait(30) == 1
+        finally:
+            child.kill()
