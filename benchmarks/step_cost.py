@@ -2,14 +2,15 @@
 
     python3 -m venv benchmarks/.venv
     benchmarks/.venv/bin/pip install -r benchmarks/requirements.txt --editable '.[server]'
-    benchmarks/.venv/bin/python -m benchmarks.step_cost             # about five minutes
+    benchmarks/.venv/bin/python -m benchmarks.step_cost             # about twelve minutes
     .venv/bin/python -m benchmarks.step_cost --quick                # tiny, and without peers that are not installed
 
 Each line is a process of its own that reports ten numbers a step; only the call is timed. *Tight* has nothing between
-two calls, *paced* sleeps 5 ms, as a fast training step would last. Slow peers do fewer steps. Of several repeats the
-table has the median of each figure, and the worst call of all. Two ratios to the median of the cheapest peer: of
-the figures as they are, and with that of `nothing`, which is what the harness adds to everybody, taken off both. Each
-repeat is compared with itself, because the state of a shared machine changes within minutes: the median of the ratios.
+two calls, *paced* sleeps 5 ms, as a fast training step would last. Slow peers do fewer steps. All lines of a table take
+turns, in rounds; the table has the median of the rounds for each figure, and the worst call of all. Two ratios to the
+median of the cheapest peer: of the figures as they are, and with that of `nothing`, which is what the harness adds to
+everybody, taken off both. The state of a shared machine changes within minutes, and after a pause it is most of what a
+call costs: each round is compared with itself, the median of the ratios counts, and paced rounds are short and many.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +70,19 @@ def cases(*, quick: bool) -> list[Case]:
         Case("mlflow-async", 300),
     ]
     paced = [
-        Case("nothing", 2000, PACE_MS),
-        Case("floor", 2000, PACE_MS),
-        Case("recis", 2000, PACE_MS, "up"),
-        Case("recis", 2000, PACE_MS, "frozen"),
-        Case("recis", 2000, PACE_MS, "absent"),
-        Case("recis", 2000, PACE_MS, "slow"),
-        Case("recis-hook", 2000, PACE_MS, "up"),
-        Case("trackio", 2000, PACE_MS),
-        Case("wandb", 1000, PACE_MS),
-        Case("tensorboard", 1000, PACE_MS),
-        Case("mlflow", 200, PACE_MS),
-        Case("mlflow-async", 200, PACE_MS),
+        Case("nothing", 500, PACE_MS),
+        Case("floor", 500, PACE_MS),
+        Case("recis", 500, PACE_MS, "up"),
+        Case("recis", 500, PACE_MS, "frozen"),
+        # In the middle: what is compared with it lies close to it.
+        Case("trackio", 500, PACE_MS),
+        Case("recis", 500, PACE_MS, "absent"),
+        Case("recis", 500, PACE_MS, "slow"),
+        Case("recis-hook", 500, PACE_MS, "up"),
+        Case("tensorboard", 300, PACE_MS),
+        Case("wandb", 200, PACE_MS),
+        Case("mlflow", 100, PACE_MS),
+        Case("mlflow-async", 100, PACE_MS),
     ]
     every = [
         one
@@ -150,26 +153,26 @@ def run(case: Case) -> dict[str, float]:
     return result
 
 
-def summarise(repeats: list[dict[str, float]]) -> dict[str, float]:
-    """The median of the repeats for each figure, and the worst of all calls."""
-    figures = {name: statistics.median(one[name] for one in repeats) for name in ("median", "p95", "p99")}
+def summarise(rounds: list[dict[str, float]]) -> dict[str, float]:
+    """The median of the rounds for each figure, and the worst of all calls."""
+    figures = {name: statistics.median(one[name] for one in rounds) for name in ("median", "p95", "p99")}
     return {
         **figures,
-        "max_median": statistics.median(one["max"] for one in repeats),
-        "max": max(o["max"] for o in repeats),
+        "max_median": statistics.median(one["max"] for one in rounds),
+        "max": max(one["max"] for one in rounds),
     }
 
 
 def medians(one: dict[str, Any]) -> list[float]:
-    """That of each repeat."""
-    return [repeat["median"] for repeat in one["repeats"]]
+    """That of each round."""
+    return [each["median"] for each in one["rounds"]]
 
 
 def share(one: dict[str, Any], peer: dict[str, Any] | None, less: dict[str, Any] | None = None) -> str:
-    """How much of the peer's median it takes, with that of `less` taken off both: repeat by repeat."""
+    """How much of the peer's median it takes, with that of `less` taken off both: round by round."""
     if peer is None:
         return "-"
-    off = medians(less) if less is not None else [0.0] * len(one["repeats"])
+    off = medians(less) if less is not None else [0.0] * len(one["rounds"])
     each = zip(medians(one), medians(peer), off, strict=True)
     return f"{statistics.median((mine - no) / (theirs - no) for mine, theirs, no in each):.3f}"
 
@@ -190,19 +193,23 @@ def report(title: str, results: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--tight-rounds", type=int, default=3)
+    parser.add_argument("--paced-rounds", type=int, default=9)
     parser.add_argument("--only", help="only contestants whose name has one of these in it, with commas between")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
-    repeats = 1 if options.quick else options.repeats
+    rounds = {False: options.tight_rounds, True: options.paced_rounds}
+    if options.quick:
+        rounds = {False: 1, True: 1}
 
     host = machine()
     parts = (options.only or "").split(",")
     wanted = [one for one in cases(quick=options.quick) if any(part in one.contestant for part in parts)]
     found: dict[Case, list[dict[str, float]]] = {case: [] for case in wanted}
-    for _ in range(repeats):
-        for case in wanted:
+    for paced in (False, True):
+        lines = [case for case in wanted if bool(case.pace_ms) is paced]
+        for _, case in product(range(rounds[paced]), lines):
             found[case].append(run(case))
     results = [
         {
@@ -212,7 +219,7 @@ def main() -> None:
             "pace_ms": case.pace_ms,
             "steps": case.steps,
             "us": summarise(ones),
-            "repeats": ones,
+            "rounds": ones,
         }
         for case, ones in found.items()
     ]

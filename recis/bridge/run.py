@@ -138,7 +138,9 @@ class Run:
         # The hot path: after a pause every line of code and every object that it touches is felt.
         if step is None:
             step = self._step + 1
-        if self._lane.write(metrics, step):
+        # In two lines: a call as of a method would be looked up in the class first, through one more cache.
+        write = self._lane.write
+        if write(metrics, step):
             self._step = step
         else:
             self._log_otherwise(metrics, step)
