@@ -1,14 +1,16 @@
 """What monitoring takes from a real training: the demo at full speed, with the monitor on and off in turn.
 
-    .venv/bin/python -m benchmarks.demo_overhead                # pairs of trainings, about thirteen minutes
+    .venv/bin/python -m benchmarks.demo_overhead                # pairs of trainings, about fifteen minutes
     .venv/bin/python -m benchmarks.demo_overhead --watched      # with a page open on the run
     .venv/bin/python -m benchmarks.demo_overhead --quick
 
 Both of a pair train the same model on the same data, in processes of their own; `on` streams to a server on this
 machine, `off` is `RECIS_MONITOR_MODE=disabled`. With `--watched` a client of `/ws/live` asks for charts as an open page
 does, for which the training sends more often. They take turns of a second, while the other is stopped: the speed of a
-shared machine changes by several percent within a minute, and so both meet the same. What is compared is steps a second
-by the wall clock of a training's own turns, and by processor time of the training thread.
+shared machine changes by several percent within seconds, and so both meet the same. What is compared is steps a
+second in two turns that follow each other, by the wall clock and by processor time of the training thread; of a pair
+the median of its turns counts. A training that was stopped sends at once when it goes on, so that it sends somewhat
+more often here than it would by itself.
 """
 
 import argparse
@@ -25,7 +27,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +45,7 @@ START_S = 120.0
 ENDLESS_PASSES = 1000
 CHARTS = ("loss", "qps", "auc", "calibration", "samples_per_second", "monitor/step_cost_us_p50")
 """What an open page shows; each is a watch of its own."""
-STATE = struct.Struct("=qq")
+STEP = struct.Struct("=qq")
 CLOCKS = {"wall": "wall clock", "thread": "processor time of the training thread"}
 
 
@@ -63,26 +65,39 @@ class Sizes:
     settle_s: float = 4.0
 
 
-QUICK = Sizes(pairs=2, turns=2, turn_s=0.2, settle_s=0.0)
+QUICK = Sizes(pairs=2, turns=2, turn_s=0.5, settle_s=0.0)
 
 
-class State(NamedTuple):
-    """How far a training is: steps done, and processor time of its thread in nanoseconds."""
+class Step(NamedTuple):
+    """When a step ended, and the processor time of its thread by then; both in nanoseconds."""
 
-    steps: int
+    ended_ns: int
     used_ns: int
 
 
+class Turn(NamedTuple):
+    """Steps that a training ended in one turn, and what they took: seconds by the wall clock in which it was not
+    stopped, and of processor time of its thread."""
+
+    steps: int
+    wall: float
+    thread: float
+
+    def speed(self, clock: str) -> float:
+        """Steps a second by this one of `CLOCKS`."""
+        return self.steps / (self.wall if clock == "wall" else self.thread)
+
+
 def train(folder: Path) -> None:
-    """The training process, without end: writes its `State` to `folder/state` after every step."""
+    """The training process, without end: adds a `Step` to `folder/steps` after every step."""
     logging.disable(logging.CRITICAL)
-    with (folder / "state").open("wb", buffering=0) as file:
+    with (folder / "steps").open("wb", buffering=0) as file:
 
         class Watch(LoggerHook):
-            """The demo's logger, that also notes how far it is."""
+            """The demo's logger, that also notes the time."""
 
             def after_step(self, metrics: Any, global_step: Any) -> None:
-                os.pwrite(file.fileno(), STATE.pack(int(global_step), time.thread_time_ns()), 0)
+                file.write(STEP.pack(time.monotonic_ns(), time.thread_time_ns()))
                 super().after_step(metrics, global_step)
 
         demo.LoggerHook = Watch  # type: ignore[misc]
@@ -91,44 +106,48 @@ def train(folder: Path) -> None:
 
 @dataclass
 class Training:
-    """One of a pair, stopped but for its turns, with the sums over these."""
+    """One of a pair, stopped but for its turns.
+
+    Attributes:
+        last: the step that it ended last.
+        cut_ns: how long it has been training since, in the step in which it was stopped.
+    """
 
     process: "subprocess.Popen[bytes]"
     folder: Path
-    steps: int = 0
-    wall: float = 0.0
-    thread: float = 0.0
+    last: Step = field(init=False)
+    cut_ns: int = field(init=False)
 
-    def state(self) -> State:
-        """How far it is."""
-        data = (self.folder / "state").read_bytes()
-        return State(*STATE.unpack(data)) if len(data) == STATE.size else State(0, 0)
+    def steps(self) -> list[Step]:
+        """What it has done so far."""
+        data = (self.folder / "steps").read_bytes()
+        return [Step(*one) for one in STEP.iter_unpack(data[: len(data) // STEP.size * STEP.size])]
 
     def warm_up(self, settle_s: float) -> None:
         """Waits for the first steps and so long after them, and stops it."""
         end = time.monotonic() + START_S
-        while self.state().steps < WARM_UP:
+        while len(self.steps()) < WARM_UP:
             if self.process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"the training failed:\n{(self.folder / 'log').read_text(encoding='utf-8')[-3000:]}")
             time.sleep(0.05)
         time.sleep(settle_s)
         self._stop()
 
-    def turn(self, seconds: float) -> None:
+    def turn(self, seconds: float) -> Turn:
         """Lets it train for so long."""
-        before = self.state()
-        began = time.perf_counter()
+        done, last, cut_ns = len(self.steps()), self.last, self.cut_ns
+        began_ns = time.monotonic_ns()
         self.process.send_signal(signal.SIGCONT)
         time.sleep(seconds)
         self._stop()
-        self.wall += time.perf_counter() - began
-        after = self.state()
-        self.steps += after.steps - before.steps
-        self.thread += (after.used_ns - before.used_ns) / 1e9
+        wall_ns = cut_ns + self.last.ended_ns - began_ns
+        return Turn(len(self.steps()) - done, wall_ns / 1e9, (self.last.used_ns - last.used_ns) / 1e9)
 
     def _stop(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
         os.waitpid(self.process.pid, os.WUNTRACED)
+        self.last = self.steps()[-1]
+        self.cut_ns = time.monotonic_ns() - self.last.ended_ns
 
 
 @contextmanager
@@ -158,7 +177,7 @@ def _read(socket: ClientConnection) -> None:
 @contextmanager
 def training(folder: Path, url: str | None, run: str, settle_s: float) -> Iterator[Training]:
     """A training that has warmed up; `url` None is without the monitor."""
-    (folder / "state").touch()
+    (folder / "steps").touch()
     mode = (
         {"RECIS_MONITOR_MODE": "disabled"} if url is None else {"RECIS_MONITOR_URL": url, "RECIS_MONITOR_RUN_ID": run}
     )
@@ -179,9 +198,10 @@ def training(folder: Path, url: str | None, run: str, settle_s: float) -> Iterat
         process.wait()
 
 
-def pair(url: str, run: str, sizes: Sizes, *, on_first: bool, watched: bool) -> dict[str, dict[str, float]]:
-    """Steps, seconds of turns and seconds of processor time of two trainings that take turns."""
+def pair(url: str, run: str, sizes: Sizes, *, on_first: bool, watched: bool) -> dict[str, list[Turn]]:
+    """The turns of two trainings; those of one number follow each other."""
     names = ("on", "off") if on_first else ("off", "on")
+    turns: dict[str, list[Turn]] = {"on": [], "off": []}
     with (
         tempfile.TemporaryDirectory() as one,
         tempfile.TemporaryDirectory() as other,
@@ -189,19 +209,24 @@ def pair(url: str, run: str, sizes: Sizes, *, on_first: bool, watched: bool) -> 
         training(Path(other), None if on_first else url, run, sizes.settle_s) as second,
         page(url, run) if watched else nullcontext(),
     ):
+        couple = list(zip(names, (first, second), strict=True))
         for _ in range(sizes.turns):
-            first.turn(sizes.turn_s)
-            second.turn(sizes.turn_s)
-        return {
-            name: {"steps": one.steps, "wall": one.wall, "thread": one.thread}
-            for name, one in zip(names, (first, second), strict=True)
-        }
+            for name, each in couple:
+                turns[name].append(each.turn(sizes.turn_s))
+            couple.reverse()  # a machine that gets slower does so for both
+    return turns
+
+
+def ratio(turns: dict[str, list[Turn]], clock: str) -> float:
+    """Speed with the monitor to speed without it: the median over the turns of one pair."""
+    on, off = ([each.speed(clock) for each in turns[name]] for name in ("on", "off"))
+    return statistics.median(one / other for one, other in zip(on, off, strict=True))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=24)
-    parser.add_argument("--turns", type=int, default=8, help="of each of a pair")
+    parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--turns", type=int, default=16, help="of each of a pair")
     parser.add_argument("--watched", action="store_true", help="with a page open on the run")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
     parser.add_argument("--train", metavar="FOLDER", help=argparse.SUPPRESS)
@@ -221,8 +246,7 @@ def main() -> None:
         ]
     rows, ratios = [], {}
     for clock, label in CLOCKS.items():
-        speed = {name: [one[name]["steps"] / one[name][clock] for one in measured] for name in ("off", "on")}
-        each = [on / off for on, off in zip(speed["on"], speed["off"], strict=True)]
+        each = [ratio(one, clock) for one in measured]
         ratios[clock] = {
             "median": statistics.median(each),
             "mean": statistics.fmean(each),
@@ -230,12 +254,14 @@ def main() -> None:
             "lowest": min(each),
             "highest": max(each),
         }
-        speeds = [f"{statistics.median(speed[name]):,.0f}" for name in ("off", "on")]
-        rows.append([label, *speeds, *(f"{value:.3f}" for value in ratios[clock].values())])
+        turns = {name: [turn for one in measured for turn in one[name]] for name in ("off", "on")}
+        speeds = [statistics.median(turn.speed(clock) for turn in turns[name]) for name in turns]
+        rows.append([label, *(f"{one:,.0f}" for one in speeds), *(f"{value:.3f}" for value in ratios[clock].values())])
     columns = ["by", "off", "on", *(f"on/off, {name}" for name in ("median", "mean", "its error", "lowest", "highest"))]
     show(f"The demo's training, steps/s{', with a page open' if options.watched else ''}", columns, rows)
     name = "demo_overhead_watched" if options.watched else "demo_overhead"
-    write_results(options.output, name, {"machine": host, "turns": sizes.turns, "pairs": measured, "on_to_off": ratios})
+    pairs = [{name: [turn._asdict() for turn in turns] for name, turns in one.items()} for one in measured]
+    write_results(options.output, name, {"machine": host, "pairs": pairs, "on_to_off": ratios})
 
 
 if __name__ == "__main__":
