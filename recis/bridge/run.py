@@ -359,13 +359,17 @@ class Run:
         except Exception as error:  # noqa: BLE001 - border: nothing that is logged stops a training
             self._refuse("log", f"{type(error).__name__}: {error}")
 
-    def _log_slowly(self, outbox: Outbox, metrics: Mapping[str, Any], step: Any) -> None:
-        if type(step) is not int:
-            step = _as_step(step)
-        if step not in _INT64:
-            raise ValueError(f"expected a step that fits 64 bits, got {step}")
+    def _log_slowly(self, outbox: Outbox, metrics: Any, step: Any) -> None:
+        number = step if type(step) is int else _as_step(step)
+        if number is None or number not in _INT64:
+            self._refuse("log's step", f"expected an integer that fits 64 bits, got {step!r:.80}")
+            return
+        if not isinstance(metrics, Mapping):
+            got = f"{type(metrics).__name__} {metrics!r:.80}"
+            self._refuse("log's metrics", f"expected names and their values, as in {{'loss': 0.5}}, got {got}")
+            return
+        step = self._step = number
         keys = tuple(metrics)
-        self._step = step
         if keys in self._known_keys and _PLAIN.issuperset(map(type, metrics.values())):
             # An integer that is too large for a float: see the other way.
             with contextlib.suppress(OverflowError, struct.error):
@@ -440,12 +444,12 @@ class Run:
         self._lane = Lane()  # not closed where it is: in a forked child its segment is the parent's memory
 
 
-def _as_step(step: Any) -> int:
-    """An int from what counts steps: int-like objects and 0-dim tensors in host memory."""
+def _as_step(step: Any) -> int | None:
+    """An int from what counts steps: int-like objects and 0-dim tensors in host memory; None from anything else."""
     with contextlib.suppress(TypeError, ValueError, OverflowError):
         if not isinstance(step, bool) and int(step) == step:
             return int(step)
-    raise TypeError(f"expected an integer step, got {step!r:.80}")
+    return None
 
 
 def _flatten(prefix: str, metrics: Mapping[Any, Any]) -> "list[tuple[Any, Any]]":

@@ -89,7 +89,7 @@ def test_a_bad_step_is_a_warning_not_an_error(run: Run, caplog: pytest.LogCaptur
 def test_metrics_that_are_no_dict_are_a_warning(run: Run, caplog: pytest.LogCaptureFixture, metrics: Any) -> None:
     run.log(metrics, 1)
     assert run.refused == 1
-    assert caplog.text
+    assert f"expected names and their values, as in {{'loss': 0.5}}, got {type(metrics).__name__}" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -286,10 +286,14 @@ def test_leaving_by_an_exception_marks_the_run_failed(open_offline: Opener, spoo
 
 
 def test_a_second_finish_and_a_late_log_are_warnings(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    run.log([1.0], 1)
+    run.log({"a": 1.0}, 1.5)  # each mistake is told of, whatever was told before
     run.finish()
     assert run.finish()
     run.log({"a": 1.0}, 1)
     run.alert("too late")
+    assert "log's metrics" in caplog.text
+    assert "log's step" in caplog.text
     assert "finish was called twice" in caplog.text
     assert "after finish" in caplog.text
 
