@@ -15,7 +15,7 @@ from tests.faults.reports import Reported, address_of, count, serve, sync
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 STEPS = 300_000
-"""More segments than eight killed syncs get rid of, each with a megabyte in the kernel."""
+"""More segments than eight killed syncs get rid of, some with megabytes in the kernel."""
 
 
 @pytest.fixture
@@ -63,13 +63,16 @@ def test_a_sync_that_is_killed_again_and_again_sends_everything_once(
     places = random.Random(8)
     with serve(tmp_path / "server") as server, Proxy(int(address_of(server).rpartition(":")[2])) as proxy:
         address = address_of(server)
-        proxy.bytes_per_s = 2_000_000.0
+        proxy.bytes_per_s = 1_000_000.0
         kills = 0
-        for _ in range(8):
+        for number in range(8):
             syncing = Syncing(spool, proxy)
             enough = places.choice([0, 1, 500, places.randrange(1000, 300_000)])
             until(lambda enough=enough, one=syncing: one.has_sent(enough), 60, "enough for the kill")  # type: ignore[misc]
             kills += syncing.interrupt(signal.SIGKILL)[0] == -signal.SIGKILL
+            if number % 4:
+                # Else what lies in the kernel goes on to the server, for as long as the next process takes to start.
+                proxy.cut()
         assert kills >= 5
         proxy.bytes_per_s = None
         done = sync(spool, address)
@@ -84,9 +87,9 @@ def test_a_sync_that_is_interrupted_says_so_and_goes_on_where_it_was(
 ) -> None:
     with serve(tmp_path / "server") as server, Proxy(int(address_of(server).rpartition(":")[2])) as proxy:
         address = address_of(server)
-        proxy.bytes_per_s = 1_000_000.0
+        proxy.bytes_per_s = 400_000.0
         syncing = Syncing(spool, proxy)
-        until(lambda: known(address) > 0, 60, "the first points")
+        until(lambda: known(address) > 0 or syncing.process.poll() is not None, 60, "the first points")
         status, output, errors = syncing.interrupt(signal.SIGINT)
         assert (status, output, errors) == (130, "", "interrupted; the same command goes on where it was\n")
         before = known(address)
