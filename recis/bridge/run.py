@@ -425,7 +425,7 @@ class Run:
 
     def _log_late(self) -> None:
         if self._finished:
-            self._refuse("log", "called after finish; nothing is kept")
+            self._refuse("a late log", "called after finish; nothing is kept")
 
     def _count_failure(self, where: str) -> None:
         self.failures += 1
