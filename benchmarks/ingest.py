@@ -1,11 +1,12 @@
 """How much one server process takes in: many connections, a durable commit before each acknowledgement.
 
-    python -m benchmarks.ingest                 # four loads of 20 to 75 s, a table, benchmarks/results/ingest.json
+    python -m benchmarks.ingest                 # five loads of 20 to 75 s, a table, benchmarks/results/ingest.json
     python -m benchmarks.ingest --quick         # the same, tiny: does it still run
 
 One process plays all training processes, each a run and a connection of its own, on one core; the server and the
 process that compacts its store have another. The `sustained` load lasts as long as a series needs to fill a chunk, and
 begins when the series have some rows: what it costs is what a server costs that runs for days.
+The `trickle` is also sent to a server that only answers (`bare_server`): what of its cost is the machine's.
 Every load starts a new server on an empty folder. A frame's latency runs from the moment it is handed to the socket
 until its acknowledgement is read. At the end the points that the server says are committed must be those sent.
 """
@@ -26,6 +27,7 @@ from typing import Any, cast
 import numpy as np
 import uvloop
 
+from benchmarks.bare_server import BareServer
 from benchmarks.measuring import ROOT, ServerProcess, machine, percentile, show, write_results
 from recis.wire.codec import decode_server, encode
 from recis.wire.messages import Ack, Frame, Hello, Points, Status, Welcome
@@ -190,6 +192,14 @@ async def send_all(clients: list[TrainingProcess], load: Load, seconds: float) -
     return points, time.perf_counter() - start, late_s
 
 
+async def drain(clients: list[TrainingProcess]) -> int:
+    """Waits for the last acknowledgements; returns how many have not come within `DRAIN_S`."""
+    end = time.perf_counter() + DRAIN_S
+    while (behind := sum(client.num_waiting for client in clients)) and time.perf_counter() < end:  # noqa: ASYNC110
+        await asyncio.sleep(TURN_S)
+    return behind
+
+
 async def drive(server: ServerProcess, load: Load) -> dict[str, Any]:
     """One load from connecting to the last acknowledgement."""
     began = time.perf_counter()
@@ -203,9 +213,7 @@ async def drive(server: ServerProcess, load: Load) -> dict[str, Any]:
     cpu_s, upkeep_s, start = server.cpu_s(), server.upkeep_cpu_s(), time.perf_counter()
     points, seconds, late_s = await send_all(clients, load, load.seconds)
     cpu_s, upkeep_s = server.cpu_s() - cpu_s, server.upkeep_cpu_s() - upkeep_s
-    end = time.perf_counter() + DRAIN_S
-    while (behind := sum(client.num_waiting for client in clients)) and time.perf_counter() < end:  # noqa: ASYNC110
-        await asyncio.sleep(TURN_S)
+    behind = await drain(clients)
     elapsed = time.perf_counter() - start
 
     committed = await asyncio.to_thread(server.meter, "recis_points_total") - warm
@@ -231,6 +239,18 @@ async def drive(server: ServerProcess, load: Load) -> dict[str, Any]:
     if behind or int(committed) != points:
         raise RuntimeError(f"expected {points} points committed and acknowledged: {result}\n{server.log[-2000:]}")
     return result
+
+
+async def drive_bare(server: BareServer, load: Load) -> float:
+    """Cores that the floor takes for a load of short frames."""
+    clients = await connect_all(server.port, load)
+    await asyncio.sleep(1.0)
+    cpu_s = server.cpu_s()
+    _, seconds, _ = await send_all(clients, load, load.seconds)
+    cpu_s = server.cpu_s() - cpu_s
+    if behind := await drain(clients):
+        raise RuntimeError(f"expected the floor to answer every frame, {behind} were not")
+    return cpu_s / seconds
 
 
 def run(load: Load, *, pinned: bool) -> dict[str, Any]:
@@ -268,6 +288,9 @@ def main() -> None:
         if options.only not in (None, load.name):
             continue
         one = run(load, pinned=pinned)
+        if load.rows == 1:
+            with BareServer(core=0 if pinned else None) as bare:
+                one["bare_cores"] = uvloop.run(drive_bare(bare, load))
         results["loads"].append(one)
         rows.append(
             [
@@ -278,11 +301,12 @@ def main() -> None:
                 f"{one['server_cores']:.2f}",
                 f"{one['upkeep_cores']:.2f}",
                 f"{one['server_cores'] + one['upkeep_cores']:.2f}",
+                f"{one['bare_cores']:.2f}" if "bare_cores" in one else "",
                 f"{one['server_peak_mb']:.0f}",
                 f"{one['connect_s']:.1f}",
             ]
         )
-    head = ["load", "points/s", "ack p50 ms", "ack p99 ms", "cores", "upkeep", "sum", "peak MB", "connect s"]
+    head = ["load", "points/s", "ack p50 ms", "ack p99 ms", "cores", "upkeep", "sum", "bare", "peak MB", "connect s"]
     show("Ingest: committed and acknowledged", head, rows)
     write_results(options.output, "ingest", results)
 

@@ -25,6 +25,7 @@ def test_every_point_of_the_ingest_loads_is_committed(tmp_path: Path) -> None:
     assert isinstance(loads, list)
     assert [load["name"] for load in loads] == ["long", "wide", "trickle", "sustained"]
     assert all(load["points_sent"] == load["points_committed"] > 0 for load in loads)
+    assert [load["name"] for load in loads if "bare_cores" in load] == ["trickle"]
 
 
 @pytest.mark.slow

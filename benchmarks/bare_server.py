@@ -1,0 +1,98 @@
+"""The floor of `benchmarks.ingest`: a WebSocket server that answers messages and does nothing else.
+
+    python -m benchmarks.bare_server    # listens on 127.0.0.1, prints the port, runs until it is ended
+
+What it takes, the kernel and the event loop take: no message is unmasked, understood or kept. Each is acknowledged by
+its place in the connection, so messages have to come one by one, each in a piece: small ones, with time in between.
+"""
+
+import asyncio
+import base64
+import hashlib
+import os
+import subprocess
+import sys
+from types import TracebackType
+from typing import Self, cast
+
+import uvloop
+
+from benchmarks.measuring import ROOT, cpu_s_of
+from recis.wire.codec import encode
+from recis.wire.messages import Ack, ServerRecord, Welcome
+
+__all__ = ["BareServer"]
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+
+
+class BareServer:
+    """Its process; see the module.
+
+    Args:
+        core: the only core it may use, any when None.
+    """
+
+    def __init__(self, *, core: int | None = None) -> None:
+        arguments = [sys.executable, "-m", "benchmarks.bare_server"]
+        self._process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE)
+        if core is not None:
+            os.sched_setaffinity(self._process.pid, {core})
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+
+    def cpu_s(self) -> float:
+        """Processor seconds used so far, in user and kernel mode."""
+        return cpu_s_of(self._process.pid)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._process:
+            self._process.kill()
+
+
+class _Connection(asyncio.Protocol):
+    """Answers the upgrade, the greeting, then every piece that comes."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._num_pieces = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's has no such base
+
+    def data_received(self, data: bytes) -> None:
+        assert self._transport is not None
+        place, self._num_pieces = self._num_pieces, self._num_pieces + 1
+        if place == 0:
+            self._transport.write(_upgrade(data))
+        elif place == 1:
+            self._transport.write(_frame(Welcome(acked=0, attempt=1, window_bytes=8 << 20)))
+        else:
+            self._transport.write(_frame(Ack(place - 1)))
+
+
+def _upgrade(request: bytes) -> bytes:
+    key = request.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
+    accept = base64.b64encode(hashlib.sha1(key + _GUID).digest())
+    head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    return head + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+
+
+def _frame(record: ServerRecord) -> bytes:
+    payload = encode(record)
+    return bytes((0x82, len(payload))) + payload
+
+
+async def _serve() -> None:
+    server = await asyncio.get_running_loop().create_server(_Connection, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve())
