@@ -1,9 +1,13 @@
-"""The order of the whole suite, and the one browser that its tests drive."""
+"""The order of the whole suite, what its processes inherit, and the one browser that its tests drive."""
 
 import shutil
+import signal
 from typing import Any
 
 import pytest
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would all that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -87,9 +87,9 @@ def test_a_sync_that_is_interrupted_says_so_and_goes_on_where_it_was(
 ) -> None:
     with serve(tmp_path / "server") as server, Proxy(int(address_of(server).rpartition(":")[2])) as proxy:
         address = address_of(server)
-        proxy.bytes_per_s = 400_000.0
+        proxy.bytes_per_s = 1_000_000.0
         syncing = Syncing(spool, proxy)
-        until(lambda: known(address) > 0 or syncing.process.poll() is not None, 60, "the first points")
+        until(lambda: known(address) > 0, 60, "the first points")
         status, output, errors = syncing.interrupt(signal.SIGINT)
         assert (status, output, errors) == (130, "", "interrupted; the same command goes on where it was\n")
         before = known(address)
