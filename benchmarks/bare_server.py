@@ -7,8 +7,6 @@ its place in the connection, so messages have to come one by one, each in a piec
 """
 
 import asyncio
-import base64
-import hashlib
 import os
 import subprocess
 import sys
@@ -16,14 +14,13 @@ from types import TracebackType
 from typing import Self, cast
 
 import uvloop
+from websockets.utils import accept_key
 
 from benchmarks.measuring import ROOT, cpu_s_of
 from recis.wire.codec import encode
 from recis.wire.messages import Ack, ServerRecord, Welcome
 
 __all__ = ["BareServer"]
-
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
 
 class BareServer:
@@ -77,10 +74,9 @@ class _Connection(asyncio.Protocol):
 
 
 def _upgrade(request: bytes) -> bytes:
-    key = request.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
-    accept = base64.b64encode(hashlib.sha1(key + _GUID).digest())
-    head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    return head + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+    key = request.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0].decode()
+    head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    return f"{head}Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n".encode()
 
 
 def _frame(record: ServerRecord) -> bytes:
