@@ -45,6 +45,10 @@ test('a moment is an ISO text or a number of seconds', () => {
 
 test('ticks of one axis share suffix and digits', () => {
   assert.deepEqual(ticks([0, 0.5, 1]), ['0', '0.5', '1.0']);
+  assert.deepEqual(ticks([0, 0.25, 0.5, 0.75]), ['0', '0.25', '0.50', '0.75']);
+  assert.deepEqual(ticks([0.1, 0.3]), ['0.1', '0.3']);
+  assert.deepEqual(ticks([0, 2.5, 5]), ['0', '2.5', '5.0']);
+  assert.deepEqual(ticks([0, 250, 500, 750, 1000]), ['0', '0.25k', '0.50k', '0.75k', '1.00k']);
   assert.deepEqual(ticks([0, 2000, 4000]), ['0', '2k', '4k']);
   assert.deepEqual(ticks([-1500, -1000]), ['−1.5k', '−1.0k']);
   assert.deepEqual(ticks([2e-5, 4e-5]), ['2.0e-5', '4.0e-5']);

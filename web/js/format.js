@@ -118,7 +118,9 @@ export function ticks(ticks) {
   const gap = ticks.length > 1 ? Math.abs(ticks[1] - ticks[0]) : size || 1;
   if (size !== 0 && (size < 1e-3 || size >= 1e18)) return ticks.map((t) => (t === 0 ? '0' : minus(t.toExponential(1))));
   const power = size < 1000 ? 0 : Math.min(SUFFIXES.length - 1, Math.floor(Math.log10(size) / 3));
-  const digits = Math.max(0, Math.min(6, Math.ceil(-Math.log10(gap / 1000 ** power) - 1e-9)));
+  const unit = Number((gap / 1000 ** power).toPrecision(2)); // 0.25 is a gap, and 0.75 is no 0.8
+  let digits = 0;
+  while (digits < 6 && Number(unit.toFixed(digits)) !== unit) digits += 1;
   return ticks.map((t) => (t === 0 ? '0' : minus((t / 1000 ** power).toFixed(digits)) + SUFFIXES[power].trim()));
 }
 
