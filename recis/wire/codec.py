@@ -6,11 +6,13 @@ Owns MessagePack, the shape checks that types cannot state, and error texts; mus
 import hashlib
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import force_setattr
 
 from recis.wire.messages import (
     ID_PATTERN,
@@ -47,6 +49,8 @@ _trace = msgspec.msgpack.Decoder(TraceRecord)
 _any = msgspec.msgpack.Decoder()
 _NOT_MESSAGEPACK = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _is_id = re.compile(ID_PATTERN).fullmatch
+_REMEMBERED_KEYS = 64
+"""So many names at most are remembered, of the newest 512 lists of names: some megabytes."""
 
 
 class WireError(ValueError):
@@ -104,7 +108,15 @@ def decode_client(data: bytes) -> ClientRecord:
         WireError: not MessagePack, not a known record, another protocol version, wrong shapes, or too large.
     """
     record: ClientRecord = _decode(_client, data, MAX_FRAME_BYTES)
-    if isinstance(record, Hello):
+    if isinstance(record, Frame):
+        if record.n < 1:
+            raise WireError("malformed", f"expected a frame number of at least 1, got {record.n}", "$.n")
+        if not 1 <= record.span <= record.n:
+            raise WireError("malformed", f"expected a span of 1 to n ({record.n}), got {record.span}", "$.span")
+        for position, item in enumerate(record.records):
+            if isinstance(item, Points):
+                _check_points(item, position)
+    elif isinstance(record, Hello):
         _check_ids(run=record.run, writer=record.writer, attempt=record.attempt)
         if not 0 <= record.rank < record.world_size:
             raise WireError(
@@ -112,14 +124,6 @@ def decode_client(data: bytes) -> ClientRecord:
                 f"expected 0 <= rank < world_size ({record.world_size}), got {record.rank}",
                 "$.rank",
             )
-    elif isinstance(record, Frame):
-        if record.n < 1:
-            raise WireError("malformed", f"expected a frame number of at least 1, got {record.n}", "$.n")
-        if not 1 <= record.span <= record.n:
-            raise WireError("malformed", f"expected a span of 1 to n ({record.n}), got {record.span}", "$.span")
-        for position, item in enumerate(record.records):
-            if isinstance(item, Points):
-                _check_points(item, f"$.records[{position}]")
     return record
 
 
@@ -186,34 +190,48 @@ def _check_ids(**ids: str) -> None:
             )
 
 
-def _check_points(points: Points, path: str) -> None:
+def _check_points(points: Points, position: int) -> None:
     rows, uneven = divmod(len(points.steps), 8)
     columns = len(points.keys)
     if uneven or rows == 0 or columns == 0:
         raise WireError(
             "malformed",
             f"expected keys and a column of int64, got {columns} keys and {len(points.steps)} bytes",
-            f"{path}.steps",
+            f"$.records[{position}].steps",
         )
     if len(points.times) != rows * 8:
         raise WireError(
             "malformed",
             f"expected {rows * 8} bytes for {rows} rows, got {len(points.times)}",
-            f"{path}.times",
+            f"$.records[{position}].times",
         )
     if len(points.values) != rows * columns * 8:
         raise WireError(
             "malformed",
             f"expected {rows * columns * 8} bytes for {columns} keys x {rows} rows, got {len(points.values)}",
-            f"{path}.values",
+            f"$.records[{position}].values",
         )
-    if len(set(points.keys)) != columns:
-        raise WireError("malformed", "expected every key once", f"{path}.keys")
-    # All at once in C: this is asked of every short frame.
-    if not all(map(str.isprintable, points.keys)) or not all(points.keys) or max(map(len, points.keys)) > MAX_KEY_CHARS:
-        key = next(key for key in points.keys if not (0 < len(key) <= MAX_KEY_CHARS and key.isprintable()))
-        raise WireError(
-            "malformed",
-            f"expected 1 to {MAX_KEY_CHARS} printable characters, got {len(key)}: {key[:80]!r}",
-            f"{path}.keys",
-        )
+    if columns > _REMEMBERED_KEYS:
+        fault = _key_fault(points.keys)
+    else:
+        # The names of all reports that are alike become the same objects: to hash and compare them again costs nothing.
+        keys, fault = _remembered(points.keys)
+        force_setattr(points, "keys", keys)
+    if fault is not None:
+        raise WireError("malformed", fault, f"$.records[{position}].keys")
+
+
+@lru_cache(maxsize=512)
+def _remembered(keys: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
+    """The first of equal `keys`, and what is wrong with them."""
+    return keys, _key_fault(keys)
+
+
+def _key_fault(keys: tuple[str, ...]) -> str | None:
+    """What is wrong with the names of series that were reported together, None for nothing."""
+    if len(set(keys)) != len(keys):
+        return "expected every key once"
+    for key in keys:
+        if not (0 < len(key) <= MAX_KEY_CHARS and key.isprintable()):
+            return f"expected 1 to {MAX_KEY_CHARS} printable characters, got {len(key)}: {key[:80]!r}"
+    return None

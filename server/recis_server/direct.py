@@ -43,6 +43,7 @@ class DirectProtocol(WebSocketsSansIOProtocol):
     """See the module; for `uvicorn.Config(ws=…)`."""
 
     take: Callable[[bytes], bool] | None = None
+    _is_resting = False
 
     def handle_connect(self, event: Request) -> None:
         """An upgrade was asked for."""
@@ -53,20 +54,27 @@ class DirectProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Something was read from the connection."""
-        if self.take is not None and self._is_between_messages():
+        take = self.take
+        # To ask the parser and the queue takes as long as to read a message, so only after they were given something.
+        if take is not None and (self._is_resting or (self.queue.empty() and self._is_between_messages())):
             message = _only_message(data)
-            if message is not None and self._offer(message):
+            if message is not None and not self.close_sent and take(message):
+                self._is_resting = True
                 return
+        self._is_resting = False
         super().data_received(data)
 
     def handle_bytes(self, event: Frame) -> None:
         """A binary message or its beginning was read."""
-        if not event.fin or not self._offer(bytes(event.data)):
-            super().handle_bytes(event)
-
-    def _offer(self, message: bytes) -> bool:
         # In order: what waits for the app's task was sent before.
-        return self.take is not None and not self.close_sent and self.queue.empty() and self.take(message)
+        if (
+            self.take is None
+            or not event.fin
+            or self.close_sent
+            or not self.queue.empty()
+            or not self.take(bytes(event.data))
+        ):
+            super().handle_bytes(event)
 
     def _is_between_messages(self) -> bool:
         """Whether the next byte begins a message: the parser waits for one, not for the rest of something.

@@ -8,8 +8,9 @@ after the other (the shell's promise), so a frame that could not be committed ne
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from recis.wire.codec import WireError
 from recis.wire.messages import Ack, ClientRecord, Frame, Hello, Refuse, Seen, ServerRecord, Welcome
@@ -38,38 +39,36 @@ _CLOSE_CODES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+# Structs, for the same reason as `StoredFrame`.
+
+
+class Send(Struct, frozen=True):
     """Send this record on the session's connection."""
 
     record: ServerRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Struct, frozen=True):
     """Send the refusal, then close with `code`; nothing else comes from or goes to this session."""
 
     refuse: Refuse
     code: int
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(Struct, frozen=True):
     """Make the writer known to the store, then call `IngestSession.registered`."""
 
     hello: Hello
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(Struct, frozen=True):
     """Commit the frame, then call `Stream.committed` or `Stream.failed`."""
 
     frame: StoredFrame
     num_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(Struct, frozen=True):
     """The rank has seen the command."""
 
     command: str

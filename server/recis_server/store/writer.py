@@ -10,9 +10,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from recis_server.errors import ServerError, StoreUnavailable
 from recis_server.store.engine import Connection, Engine
@@ -46,14 +45,12 @@ class Batch(Protocol):
         """The transaction was rolled back: nothing that was remembered of the tables is sure."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Append:
+class _Append(NamedTuple):
     frame: StoredFrame
     done: "asyncio.Future[Commit]"
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(NamedTuple):
     action: Callable[[Connection], Any]
     done: "asyncio.Future[Any]"
     removes: bool

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from recis_server.errors import InvalidValue
 from recis_server.store.runs import MAX_PAGE_CHARS
 from recis_server.store.sql import SqlStore
@@ -134,7 +135,7 @@ class World:
         one.dropped[writer] = one.dropped.get(writer, 0) + chance.randrange(2)
         stored = frame(stream, one.sent[writer], *records, dropped=one.dropped[writer])
         # A clock that stands still or goes back must not hide a change.
-        await self.store.append(replace(stored, received_ns=chance.randrange(3)))
+        await self.store.append(structs.replace(stored, received_ns=chance.randrange(3)))
 
     async def edit(self) -> None:
         if not self.truth:
