@@ -37,6 +37,7 @@ _SHORT = 125
 _SIZE_OF_2_BYTES = 126
 _SIZE_OF_8_BYTES = 127
 _MASK_BYTES = 4
+_LEAST = 2 + _MASK_BYTES
 
 
 class DirectProtocol(WebSocketsSansIOProtocol):
@@ -121,12 +122,12 @@ class Direct:
 
 def _only_message(data: bytes) -> bytes | None:
     """What a client's binary message says, if `data` is all of it and nothing else."""
-    if len(data) < 2 or data[0] != _WHOLE_BINARY:
+    if len(data) < _LEAST or data[0] != _WHOLE_BINARY:
         return None
     size, begin = data[1] - _MASKED, 2
     if size == _SIZE_OF_2_BYTES:
         begin = 4
-        size = int.from_bytes(data[2:begin])
+        size = data[2] << 8 | data[3]
     elif size == _SIZE_OF_8_BYTES:
         begin = 10
         size = int.from_bytes(data[2:begin])
