@@ -333,6 +333,29 @@ def test_an_unknown_run_has_a_page_with_a_way_back(page: Page, console: Console,
     expect(page).to_have_url(f"{server}/")
 
 
+def test_an_axis_has_room_for_its_labels(
+    page: Page, console: Console, server: str, train: Callable[..., Training]
+) -> None:
+    training = train("wide", "wide labels")
+    for step in range(10):
+        training.run.log({"bytes": 228_355.0 + step / 2}, 10_000 + step)
+    opened(page, f"{server}/run/wide")
+
+    def width(name: str) -> float:
+        axis = chart(page, name).locator(".u-axis").nth(1)
+        expect(axis).to_be_visible(timeout=10_000)
+        return float(axis.evaluate("axis => axis.getBoundingClientRect().width"))
+
+    # "228.355k" in the page's 11 pixels, where "0.55" is.
+    expect(chart(page, "bytes").get_by_role("img")).to_have_attribute("aria-label", re.compile("at step 10009"))
+    needed = page.evaluate(
+        "() => { const pen = document.createElement('canvas').getContext('2d');"
+        " pen.font = '11px system-ui, sans-serif'; return pen.measureText('228.355k').width }"
+    )
+    assert width("bytes") >= needed
+    assert width("loss") == 46
+
+
 def test_hostile_names_are_text_and_keep_their_place(
     page: Page, console: Console, server: str, train: Callable[..., Training]
 ) -> None:

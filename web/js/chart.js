@@ -10,6 +10,9 @@ import { lowerBound, nearest, smooth, valueRange } from './series.js';
 
 export const SERIES_COLORS = 8;
 const FONT = '11px system-ui, sans-serif';
+const AXIS_WIDTH = 46;
+const AXIS_GAP = 6;
+const pen = document.createElement('canvas').getContext('2d');
 
 /** The colours of the present theme, from the style sheet. @returns {Colors} */
 export function readColors() {
@@ -31,6 +34,14 @@ export function readColors() {
 /** @type {Picture} */
 const EMPTY = { kind: 'line', lines: [], x: null, log: false, smooth: 0, axis: 'step', marks: [], passes: [] };
 const STEP_INCREMENTS = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((n) => n * 10 ** power)).flat();
+
+/** Pixels for a y axis: the same for all charts, so that they stand in line, and more where a label needs it. @param {readonly string[] | null} labels */
+function axisWidth(labels) {
+  if (!pen || !labels) return AXIS_WIDTH;
+  pen.font = FONT;
+  const widths = labels.map((label) => pen.measureText(label).width + AXIS_GAP + 2);
+  return Math.ceil(Math.max(AXIS_WIDTH, ...widths));
+}
 
 export class Chart {
   /** @param {HTMLElement} host @param {Colors} colors @param {Gestures} gestures @param {number} height */
@@ -139,7 +150,7 @@ export class Chart {
       axes: [
         { ...shared, size: 24, gap: 4, space: 48, ...(axis === 'step' ? { incrs: STEP_INCREMENTS, values: (_, at) => ticks(at) } : { values: (_, at, __, ___, gap) => clockTicks(at, gap) }) },
         {
-          ...shared, size: 46, gap: 6, space: 32,
+          ...shared, size: (_, labels) => axisWidth(labels), gap: AXIS_GAP, space: 32,
           ...(log ? { splits: (_, __, low, high) => logSplits(low, high), filter: (_, at) => at, values: (_, at) => logTicks(at) }
             : { values: (_, at) => ticks(kind === 'bars' ? at.map(Math.abs) : at) }),
         },
