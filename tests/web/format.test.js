@@ -28,7 +28,7 @@ test('whole numbers are grouped', () => {
 });
 
 test('sizes, lengths of time and units by name', () => {
-  assert.deepEqual([0, 999, 6_300_000, 2 ** 31].map(bytes), ['0 B', '999 B', '6.0 MB', '2.0 GB']);
+  assert.deepEqual([0, 999, 228_360, 999_700, 6_300_000, 2 ** 31].map(bytes), ['0 B', '999 B', '228 kB', '1.0 MB', '6.3 MB', '2.1 GB']);
   assert.deepEqual([0.00049, 0.001, 0.5, 2.345, 12, 61_000].map(duration), ['0.5 µs', '1 µs', '500 µs', '2.3 ms', '12 ms', '1 min']);
   assert.deepEqual([1.44, 1440, 'NaN'].map((value) => measure('monitor/step_cost_us_p99', value)), ['1.4 µs', '1.4 ms', 'NaN']);
   assert.deepEqual([-1, 59.9, 60, 7200, 90_000].map(age), ['0 s', '59 s', '1 min', '2 h', '1 d']);

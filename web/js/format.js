@@ -47,15 +47,15 @@ export function full(value) {
   return Number.isInteger(number) ? whole(number) : minus(String(number));
 }
 
-/** Bytes in powers of 1024: 6.3 MB. @param {unknown} value */
+/** Bytes in powers of 1000, as axes have them: 6.3 MB. @param {unknown} value */
 export function bytes(value) {
   const word = special(value);
   if (word !== null) return word;
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];
   let size = Number(value);
   let unit = 0;
-  while (size >= 1000 && unit < units.length - 1) {
-    size /= 1024;
+  while (size >= 999.5 && unit < units.length - 1) {
+    size /= 1000;
     unit += 1;
   }
   return `${unit === 0 || size >= 100 ? Math.round(size) : size.toFixed(1)} ${units[unit]}`;
