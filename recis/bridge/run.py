@@ -102,6 +102,7 @@ class Run:
         self.controls = Controls(self._append, self._interrupt)
         self._finishing = threading.RLock()  # a signal handler may finish the run in the middle of `finish`
         self._finished = False
+        self._dropped = 0  # in all, of a run that has ended
         self._step = -1
         self._known_keys: set[tuple[str, ...]] = set()
         self._warned: set[str] = set()
@@ -123,9 +124,9 @@ class Run:
 
     @property
     def dropped(self) -> int:
-        """Points lost to a bound so far (spool full, too many device values waiting)."""
+        """Points lost to a bound so far (spool full, too many device values waiting); after `finish`, in all."""
         parts = self._parts
-        return parts.outbox.dropped if parts else 0
+        return parts.outbox.dropped if parts else self._dropped
 
     def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Reports values of one step.
@@ -290,6 +291,7 @@ class Run:
             finally:
                 self._shut()
                 done = parts.sender.close(timeout_s)
+                self._dropped = parts.outbox.dropped
                 self._close(done)
             return done
         except Exception:  # noqa: BLE001 - border: the end of the monitor must not become the training's

@@ -93,9 +93,10 @@ def test_a_spool_at_its_bound_drops_the_oldest_and_the_server_hears_how_many(tmp
             address = address_of(server)
             process.stdin.write("\n")
             process.stdin.flush()
-            assert json.loads(process.stdout.readline())["done"]
+            ended = json.loads(process.stdout.readline())
             steps = [step for step, _ in stored(address, "bound", "metric/9")]
             known = received(address, "bound")
+    assert ended == {"done": True, "dropped": known["dropped"]}
     assert steps == list(range(steps[0], calls)), "the newest, without a hole"
     assert known["points"] == 10 * len(steps)
     assert known["points"] + known["dropped"] == 10 * calls, "a lost point that was not counted"
