@@ -221,7 +221,8 @@ class Segment:
 
     def prefault(self) -> None:
         """Has the system make the next pages writable, which costs a thread more the first time than a report does."""
-        if self._map is not None and sys.platform == "linux":
+        # Where the last cut has filled it to the last byte there is no next page.
+        if self._map is not None and self.end < self.size and sys.platform == "linux":
             start = self.end - self.end % mmap.PAGESIZE
             with contextlib.suppress(OSError):  # before Linux 5.14
                 self._map.madvise(_MADV_POPULATE_WRITE, start, min(AHEAD_BYTES, self.size - start))

@@ -195,6 +195,15 @@ def test_a_row_is_not_longer_than_a_sector(tmp_path: Path) -> None:
     assert int.from_bytes(segment.row_head(0, ROW_KEYS).to_bytes(8, "little")[:4], "little") == SECTOR
 
 
+def test_a_segment_that_its_last_cut_has_filled_has_no_pages_ahead(tmp_path: Path) -> None:
+    segment = Segment.create(1, 4096, tmp_path)
+    segment.append(RECORD, bytes(segment.room()))
+    segment.cut(1, 0)
+    assert segment.end == segment.size
+    segment.prefault()
+    assert [span.n for span in Segment.recover(tmp_path / "00000001.seg").frames] == [1]
+
+
 def test_preparing_pages_changes_nothing(tmp_path: Path) -> None:
     segment = segment_with(tmp_path, b"one")
     assert segment.path is not None
