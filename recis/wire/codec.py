@@ -50,7 +50,7 @@ _any = msgspec.msgpack.Decoder()
 _NOT_MESSAGEPACK = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _is_id = re.compile(ID_PATTERN).fullmatch
 _REMEMBERED_KEYS = 64
-"""So many names at most are remembered, of the newest 512 lists of names: some megabytes."""
+"""Longer lists of names are not remembered; of the others the newest 512 are: some megabytes, 64 MiB at the worst."""
 
 
 class WireError(ValueError):
@@ -211,27 +211,24 @@ def _check_points(points: Points, position: int) -> None:
             f"expected {rows * columns * 8} bytes for {columns} keys x {rows} rows, got {len(points.values)}",
             f"$.records[{position}].values",
         )
-    if columns > _REMEMBERED_KEYS:
-        fault = _key_fault(points.keys)
-    else:
+    try:
         # The names of all reports that are alike become the same objects: to hash and compare them again costs nothing.
-        keys, fault = _remembered(points.keys)
-        force_setattr(points, "keys", keys)
-    if fault is not None:
-        raise WireError("malformed", fault, f"$.records[{position}].keys")
+        keys = (_checked_keys if columns <= _REMEMBERED_KEYS else _checked_keys.__wrapped__)(points.keys)
+    except ValueError as error:
+        raise WireError("malformed", str(error), f"$.records[{position}].keys") from None
+    force_setattr(points, "keys", keys)
 
 
 @lru_cache(maxsize=512)
-def _remembered(keys: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
-    """The first of equal `keys`, and what is wrong with them."""
-    return keys, _key_fault(keys)
+def _checked_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """The first of equal `keys`, names of series that were reported together.
 
-
-def _key_fault(keys: tuple[str, ...]) -> str | None:
-    """What is wrong with the names of series that were reported together, None for nothing."""
+    Raises:
+        ValueError: what is wrong with them; such ones, which may be of any size, are not remembered.
+    """
     if len(set(keys)) != len(keys):
-        return "expected every key once"
+        raise ValueError("expected every key once")
     for key in keys:
         if not (0 < len(key) <= MAX_KEY_CHARS and key.isprintable()):
-            return f"expected 1 to {MAX_KEY_CHARS} printable characters, got {len(key)}: {key[:80]!r}"
-    return None
+            raise ValueError(f"expected 1 to {MAX_KEY_CHARS} printable characters, got {len(key)}: {key[:80]!r}")
+    return keys

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recis.wire import codec
 from recis.wire import messages as m
 from recis.wire.codec import (
     WireError,
@@ -229,3 +230,19 @@ def test_any_text_becomes_the_name_of_a_series(text: str) -> None:
     assert key.isprintable()
     assert as_key(key) == key
     assert key == text or not text.isprintable() or not 0 < len(text) <= m.MAX_KEY_CHARS
+
+
+def test_names_are_shared_and_wrong_ones_are_not_kept() -> None:
+    def reported(*keys: str) -> bytes:
+        record = m.Points(keys=keys, steps=bytes(8), times=bytes(8), values=bytes(8 * len(keys)))
+        return encode(m.Frame(n=1, records=(record,)))
+
+    first, second = (decode_client(reported("shared/one", "shared/two")) for _ in range(2))
+    assert isinstance(first, m.Frame)
+    assert isinstance(second, m.Frame)
+    assert first.records[0].keys is second.records[0].keys  # type: ignore[union-attr]
+    kept = codec._checked_keys.cache_info().currsize
+    for keys in (("x" * 1_000_000,), ("twice", "twice"), tuple(f"many/{number}" for number in range(65))):
+        with contextlib.suppress(WireError):
+            decode_client(reported(*keys))
+    assert codec._checked_keys.cache_info().currsize == kept
