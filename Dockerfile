@@ -1,7 +1,7 @@
 # The server alone: no torch, no compiler, not root.
 FROM python:3.11-slim AS build
 WORKDIR /source
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE THIRD-PARTY-NOTICES ./
 COPY scripts/compile_rows.py scripts/
 COPY recis recis
 COPY server server

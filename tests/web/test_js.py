@@ -64,6 +64,10 @@ def test_types_of_the_page_are_sound(tools: Path) -> None:
 def test_vendored_files_come_from_the_locked_packages(tools: Path, tmp_path: Path) -> None:
     run("node", str(WEB / "vendor" / "vendor.mjs"), str(tmp_path))
     assert (tmp_path / "SHA256SUMS").read_text() == (WEB / "vendor" / "SHA256SUMS").read_text()
+    notices = (tmp_path / "THIRD-PARTY-NOTICES").read_text()
+    assert notices == (WEB.parent / "THIRD-PARTY-NOTICES").read_text()
+    assert notices.count("Permission is hereby granted") == 4, "expected the MIT licences of four packages"
+    assert "Apache License" in notices
 
 
 def test_vendored_files_are_the_ones_with_these_sums() -> None:
