@@ -1,3 +1,3 @@
 """Hooks for training recommenders and the bridge that streams from them; names live in the submodules."""
 
-__version__ = "0.1.0"
+from recis.wire.version import __version__ as __version__

@@ -1,9 +1,11 @@
 """The build hook that compiles `recis/bridge/_rows.c`; without a compiler the package does the same in Python.
 
-One file for all versions of Python (its stable ABI), so one wheel per platform. An editable install has it in the
-source tree; whoever changes the C file installs again.
+The module uses the stable ABI of Python 3.11, so there is one wheel per platform. An editable install has it in the
+source tree: install again after a change of the C file. With `RECIS_MONITOR_PURE=1` in the environment nothing is
+compiled, and the wheel is for every platform.
 """
 
+import os
 import shutil
 import sysconfig
 import tempfile
@@ -15,6 +17,7 @@ from setuptools import Distribution, Extension
 from setuptools.command.build_ext import build_ext
 
 SOURCE = Path("recis/bridge/_rows.c")
+PURE = "RECIS_MONITOR_PURE"
 ABI = "0x030B0000"
 ABI_TAG = "cp311-abi3"
 
@@ -22,12 +25,23 @@ ABI_TAG = "cp311-abi3"
 class CompileRows(BuildHookInterface[Any]):
     """See the module."""
 
+    _made: Path | None = None
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compiles, and puts what comes out into the wheel or, of an editable install, beside its source."""
+        """Compile, and add the module to the wheel or, for an editable install, put it beside its source.
+
+        Raises:
+            ValueError: `RECIS_MONITOR_PURE` is neither 0 nor 1.
+        """
         folder = Path(self.root) / SOURCE.parent
         if version == "editable":
             for old in folder.glob("_rows*.so"):
                 old.unlink()  # of another source, or of another compiler
+        pure = os.environ.get(PURE) or "0"
+        if pure not in ("0", "1"):
+            raise ValueError(f"{PURE}: expected 0 or 1, got {pure!r}")
+        if pure == "1":
+            return
         self._made = Path(tempfile.mkdtemp(prefix="recis-rows-"))
         built = compile_rows(Path(self.root), self._made)
         if built is None:
@@ -42,12 +56,13 @@ class CompileRows(BuildHookInterface[Any]):
         build_data["force_include"][str(built)] = f"{SOURCE.parent.as_posix()}/{built.name}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        """Removes what was only needed for the build."""
-        shutil.rmtree(self._made)
+        """Remove what was only needed for the build."""
+        if self._made is not None:
+            shutil.rmtree(self._made)
 
 
 def compile_rows(root: Path, folder: Path) -> Path | None:
-    """The compiled module somewhere below `folder`; None where there is no compiler, or it fails, and has said why."""
+    """Compile below `folder` and return the module's path; None where the compiler is missing or has failed."""
     module = ".".join(SOURCE.with_suffix("").parts)
     extension = Extension(
         module, [str(root / SOURCE)], define_macros=[("Py_LIMITED_API", ABI)], py_limited_api=True, optional=True

@@ -1,11 +1,10 @@
-"""Sends what a stopped process left in its spool: `python -m recis.bridge.sync SPOOL_DIR --url URL`.
+"""`recis-monitor sync`: send what a stopped process left in its spool.
 
 Owns taking over a folder, and the progress line of the command; the sending is the sender's. Can be interrupted and
 repeated: numbers that the server has are not sent again.
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,7 @@ from recis.bridge.spool import SpoolFolder, find_left_over
 from recis.bridge.traces import TraceUploads
 from recis.wire.messages import Hello
 
-__all__ = ["Progress", "main", "send_folder", "writer_of"]
+__all__ = ["Progress", "add_arguments", "main", "send_folder", "writer_of"]
 
 INTERRUPTED = 130
 DEFAULT_URL = "http://127.0.0.1:8765"
@@ -70,24 +69,38 @@ def send_folder(
         return done
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command; returns 0 when all was sent, 1 when something is left, 2 for bad usage, 130 when interrupted."""
-    parser = argparse.ArgumentParser(prog="recis-monitor sync", description="Send what a training left in its spool.")
-    parser.add_argument("spool_dir", type=Path, help="a spool folder, or one writer's folder in it")
-    parser.add_argument("--url", default=environment.monitor_url() or DEFAULT_URL)
-    parser.add_argument("--token", default=environment.monitor_setting("TOKEN"))
-    parser.add_argument("--timeout", type=float, default=3600.0, help="seconds per writer")
-    options = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    if not options.spool_dir.is_dir():
-        parser.error(f"expected a spool folder, got {options.spool_dir}, which is none")
-    try:
-        address = ServerAddress.parse(options.url, options.token)
-    except ValueError as error:
-        parser.error(str(error))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("spool", type=Path, metavar="SPOOL_DIR", help="a spool folder, or one writer's folder in it")
+    parser.add_argument(
+        "--url",
+        default=environment.monitor_url() or DEFAULT_URL,
+        metavar="URL",
+        help=f"the server's address (default: RECIS_MONITOR_URL, or {DEFAULT_URL})",
+    )
+    parser.add_argument(
+        "--token",
+        default=environment.monitor_setting("TOKEN"),
+        metavar="TOKEN",
+        help="token with the scope `write` (default: RECIS_MONITOR_TOKEN)",
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=3600.0, metavar="SECONDS", help="limit for each writer (default: 3600)"
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    """Send every folder and return the exit code: 0 when all was sent, 1 when something is left, 130 on Ctrl-C.
+
+    Raises:
+        ValueError: the folder does not exist, or the address is malformed.
+    """
+    if not options.spool.is_dir():
+        raise ValueError(f"expected a spool folder, got {options.spool}, which is none")
+    address = ServerAddress.parse(options.url, options.token)
     left = 0
     stuck: set[tuple[str, str, int]] = set()
-    folders = find_left_over(options.spool_dir)
+    folders = find_left_over(options.spool)
     for position, path in enumerate(folders, 1):
         try:
             hello = writer_of(path)
@@ -119,9 +132,5 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.write(f"{position}/{len(folders)} {path.name}: {words[done]}\n")
         sys.stdout.flush()
     if not folders:
-        sys.stdout.write(f"nothing to send in {options.spool_dir}\n")
+        sys.stdout.write(f"nothing to send in {options.spool}\n")
     return 1 if left else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

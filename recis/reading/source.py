@@ -150,11 +150,8 @@ def _complaint(database: Path, said: IO[bytes]) -> Exception:
     said.seek(0)
     lines = said.read().decode(errors="replace").strip().splitlines() or ["it ended without a word"]
     message = lines[-1].removeprefix("recis-monitor: ")
-    if message.startswith("ModuleNotFoundError"):
-        return ImportError(
-            f"to read {database} without its server, expected the server's packages here"
-            f" (pip install 'recis-monitor[server]'), got {message}"
-        )
+    if "recis-monitor[server]" in message:
+        return ImportError(f"expected a server's address, or the server's packages to read {database}; {message}")
     if message.startswith("there is no run"):
         return LookupError(f"{database}: {message}")
     return OSError(f"{database} could not be read: {message}")

@@ -1,3 +1,3 @@
 """The server: takes the streams of training processes, keeps them, answers queries and carries commands back."""
 
-__version__ = "0.1.0"
+from recis.wire.version import __version__ as __version__

@@ -1,4 +1,4 @@
-"""The command `recis-monitor`: options in, one line of complaint or the work's output out, an exit code.
+"""The server's commands: options in, one line of complaint or the work's output out, an exit code.
 
 The only file of this package that writes to the terminal, sets up logging and handles signals. Work is done elsewhere.
 """
@@ -8,20 +8,20 @@ import asyncio
 import gc
 import json
 import logging
-import os
 import secrets
 import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import uvloop
 from pydantic import ValidationError
 
-from recis_server import __version__, demo, exporting, importing
+from recis_server import demo, exporting, importing
 from recis_server.access import SCOPES, digest_of, make_token
+from recis_server.commands import BAD_USAGE, COMMANDS, CommandParser
 from recis_server.errors import NotFound, ServerError
 from recis_server.query.shapes import run_shape
 from recis_server.serving import Serving, serving
@@ -31,7 +31,6 @@ from recis_server.store.values import RunsWanted, TokenRow
 
 __all__ = ["main"]
 
-BAD_USAGE = 2
 _SERVE_FIELDS = (
     "host",
     "port",
@@ -45,14 +44,6 @@ _SERVE_FIELDS = (
     "insecure",
     "allow_host",
 )
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what was wrong in one line, without the usage text around it."""
-
-    def error(self, message: str) -> NoReturn:
-        sys.stderr.write(f"{self.prog}: {message}\n")
-        raise SystemExit(BAD_USAGE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,37 +76,32 @@ def _complain(message: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="recis-monitor", description="See recommenders train live, and change what they do.")
-    parser.add_argument("--version", action="version", version=f"recis-monitor {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    parser = CommandParser(prog="recis-monitor")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    one = _command(commands, "serve", _serve, "run the server")
+    one = _command(commands, "serve", _serve)
     _add_serve_options(one)
-    one = _command(commands, "demo", demo.main, "run the server and a real training")
+    one = _command(commands, "demo", demo.main)
     _add_serve_options(one)
     demo.add_arguments(one)
-    one = _command(commands, "sync", _sync, "send what a killed or offline training left")
-    one.add_argument("spool", type=Path, metavar="SPOOL_DIR")
-    one.add_argument("--url", metavar="URL", help="the server's address")
-    one = _command(commands, "runs", _runs, "list the runs")
+    one = _command(commands, "runs", _runs)
     _add_store_options(one)
     one.add_argument("--json", action="store_true", help="one JSON object")
-    one = _command(commands, "export", _export, "write every point of a run")
+    one = _command(commands, "export", _export)
     _add_store_options(one)
     exporting.add_arguments(one)
-    sources = _command(commands, "import", None, "bring in what another tool has written").add_subparsers(
-        required=True, metavar="TOOL", parser_class=_Parser
-    )
+    sources = _command(commands, "import", None).add_subparsers(required=True, metavar="TOOL")
     one = _command(sources, "tensorboard", _import, "import TensorBoard's event files; again only what is new")
     _add_store_options(one)
     importing.add_arguments(one)
-    _add_token_commands(_command(commands, "token", None, "make, list and revoke tokens"))
+    _add_token_commands(_command(commands, "token", None))
     return parser
 
 
 def _command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], int] | None, text: str
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int] | None, text: str | None = None
 ) -> argparse.ArgumentParser:
+    text = text or COMMANDS[name]
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
     if run is not None:
         parser.set_defaults(command=run)
@@ -123,7 +109,7 @@ def _command(
 
 
 def _add_token_commands(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(required=True, metavar="ACTION", parser_class=_Parser)
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
     one = _command(actions, "create", _create_token, "make a token and write it, once")
     _add_store_options(one)
     one.add_argument("--scope", choices=SCOPES, required=True)
@@ -195,15 +181,6 @@ def _announce(server: Serving) -> None:
     token = f"/?token={server.token}" if server.token is not None else ""
     sys.stdout.write(f"Listening on {server.url}{token}\n")
     sys.stdout.flush()
-
-
-def _sync(options: argparse.Namespace) -> int:
-    # Another program: the sender belongs to the training side, which this package does not import. In the place of this
-    # one, so that who ends it ends the sending.
-    command = [sys.executable, "-m", "recis.bridge.sync", str(options.spool)]
-    if options.url is not None:
-        command += ["--url", options.url]
-    os.execv(sys.executable, command)  # noqa: S606
 
 
 # --- the store without a server

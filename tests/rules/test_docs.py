@@ -54,7 +54,7 @@ def test_commands_and_links_of_a_document_exist(document: Path) -> None:
 def test_commands_of_recis_monitor_in_documents_exist() -> None:
     texts = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *DOCS.glob("*.md"))]
     shown = {name for text in texts for name in re.findall(r"`recis-monitor ([a-z]+)", text)}
-    command = [sys.executable, "-m", "recis_server", "--help"]
+    command = [sys.executable, "-m", "recis.cli", "--help"]
     known = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "serve" in shown
     assert [name for name in shown if not re.search(rf"^ +{name} ", known, re.MULTILINE)] == []

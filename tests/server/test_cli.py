@@ -150,12 +150,6 @@ def test_tokens_are_made_listed_and_revoked(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().out == ""
 
 
-def test_sync_hands_over_to_the_sender(tmp_path: Path) -> None:
-    done = command("sync", str(tmp_path / "nowhere"), "--url", "http://127.0.0.1:9")
-    assert done.returncode == 2
-    assert "nowhere" in done.stderr
-
-
 @pytest.mark.slow
 def test_serve_says_where_it_listens_and_with_which_token(tmp_path: Path) -> None:
     with serve(tmp_path / "data", "--token-file", str(tmp_path / "token")) as server:
@@ -182,10 +176,3 @@ def test_the_environment_names_the_data_folder(tmp_path: Path) -> None:
     filled(tmp_path)
     done = command("runs", "--json", RECIS_MONITOR_DATA=str(tmp_path))
     assert len(json.loads(done.stdout)["runs"]) == 2
-
-
-def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(["--version"])
-    assert stop.value.code == 0
-    assert capsys.readouterr().out.startswith("recis-monitor 0.")

@@ -1,4 +1,4 @@
-"""`recis.bridge.sync`: bad usage, folders that belong to somebody, and the bar on a terminal."""
+"""`recis.bridge.sync`: folders that belong to somebody, damaged ones, and the bar on a terminal."""
 
 import os
 import pty
@@ -13,33 +13,18 @@ import pytest
 import recis.monitor
 from recis.bridge.address import ServerAddress
 from recis.bridge.spool import find_left_over
-from recis.bridge.sync import main, send_folder
+from recis.bridge.sync import send_folder
+from recis.cli import main
 from recis.monitor import Run
-from tests.e2e.processes import RunningCommand, until
+from tests.e2e.processes import COMMAND, RunningCommand, until
 from tests.recis.bridge.conftest import Spooled
 
 NOWHERE = "http://127.0.0.1:9"
 Opener = Callable[..., Run]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["/no/such/folder"], "expected a spool folder, got /no/such/folder"),
-        ([".", "--url", "ftp://x"], "expected an address like"),
-    ],
-)
-def test_bad_usage_is_one_line_and_code_2(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 2
-    assert expected in capsys.readouterr().err
-
-
 def test_an_empty_folder_is_nothing_to_send(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main([str(tmp_path), "--url", NOWHERE]) == 0
+    assert main(["sync", str(tmp_path), "--url", NOWHERE]) == 0
     assert "nothing to send" in capsys.readouterr().out
 
 
@@ -48,7 +33,7 @@ def test_what_a_living_process_writes_is_left_to_it(
 ) -> None:
     with open_offline(run_id="alive") as run:
         run.log({"a": 1.0}, 1)
-        assert main([str(spooled.root), "--url", NOWHERE]) == 0
+        assert main(["sync", str(spooled.root), "--url", NOWHERE]) == 0
     assert "still being written" in capsys.readouterr().out
 
 
@@ -69,7 +54,7 @@ def test_a_spool_that_is_damaged_is_named_and_the_others_are_sent(
     open_offline(run_id="bad").finish()
     [folder] = find_left_over(spooled.root)
     (folder / "writer.json").write_text("{not json")
-    assert main([str(spooled.root), "--url", NOWHERE]) == 1
+    assert main(["sync", str(spooled.root), "--url", NOWHERE]) == 1
     assert f"cannot read {folder}" in capsys.readouterr().err
 
 
@@ -88,7 +73,7 @@ def test_a_spool_of_another_version_stays_on_disk_and_is_said_each_time(
     with RunningCommand(tmp_path, "serve") as server:
         address = server.wait_for(r"Listening on (http://\S+)")
         for _ in range(2):
-            command = [sys.executable, "-m", "recis.bridge.sync", str(spooled.root), "--url", address]
+            command = [COMMAND, "sync", str(spooled.root), "--url", address]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             assert done.returncode == 1
             assert f"{before.name}: NOT sent, kept" in done.stdout
@@ -112,7 +97,7 @@ def test_a_terminal_sees_a_bar_that_fills_up(open_offline: Opener, spooled: Spoo
         address = server.wait_for(r"Listening on (http://\S+)")
         terminal, end = pty.openpty()
         termios.tcsetwinsize(end, (24, 100))
-        command = [sys.executable, "-m", "recis.bridge.sync", str(spooled.root), "--url", address]
+        command = [COMMAND, "sync", str(spooled.root), "--url", address]
         with subprocess.Popen(command, stdout=end, stderr=subprocess.STDOUT) as process:
             os.close(end)
             output = b""

@@ -1,0 +1,56 @@
+"""The command `recis-monitor`, which the base install has: sends spools by itself, hands the rest to the server.
+
+Owns the choice of the command. Loads the server for its commands only, and the sender for `sync` only.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from recis_server import __main__ as server
+from recis_server.commands import BAD_USAGE, COMMANDS, INSTALL, CommandParser
+
+from recis import __version__
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 for success, 2 for what the caller can correct."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in COMMANDS:
+        return server.main(given)
+    options = _parser().parse_args(given)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        code: int = options.command(options)
+        return code
+    except ValueError as error:
+        sys.stderr.write(f"recis-monitor {options.name}: {error}\n")
+        return BAD_USAGE
+
+
+def _parser() -> CommandParser:
+    from recis.bridge import sync
+
+    parser = CommandParser(
+        prog="recis-monitor",
+        description="Watch recommender models train, and control them while they do.",
+        epilog=f"All commands but sync need the server's packages: {INSTALL}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"recis-monitor {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="name")
+    purpose = "send what a killed or offline training left"
+    one = commands.add_parser("sync", help=purpose, description=purpose)
+    sync.add_arguments(one)
+    one.set_defaults(command=sync.main)
+    for name, purpose in COMMANDS.items():
+        # To be listed; the server parses its options itself.
+        commands.add_parser(name, help=purpose).set_defaults(command=lambda options: server.main([options.name]))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
