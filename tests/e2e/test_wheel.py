@@ -1,18 +1,27 @@
-"""The wheel in an empty environment without torch: the server serves the page, the bridge takes plain numbers."""
+"""Sdist and wheel: what is in them, and what they do in empty environments without torch.
 
+The base install is made of the lowest versions that it admits, the server's of the newest.
+"""
+
+import email
 import importlib.util
 import os
 import subprocess
 import sys
+import tarfile
 import urllib.request
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
 
+from recis import __version__
 from tests.e2e.processes import until
 from tests.recis.importing.writing import scalar_event, write_events
-from tests.rules.sources import ROOT
+from tests.rules.sources import ROOT, sources
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -25,87 +34,212 @@ with recis.monitor.init(url=URL, run_id="numbers") as run:
         run.log({"loss": 1.0 / (step + 1)}, step=step)
 assert recis.monitor.read(URL, "numbers")["loss"].values.tolist() == [1.0 / (step + 1) for step in range(10)]
 """
+TRAIN_OFFLINE = """
+import importlib.util, recis.monitor
+assert importlib.util.find_spec("pydantic") is None
+with recis.monitor.init(mode="offline", run_id="later", spool_dir="spool") as run:
+    for step in range(10):
+        run.log({"loss": 1.0 / (step + 1)}, step=step)
+"""
+READ_BACK = """
+import recis.monitor
+assert recis.monitor.read(URL, "later")["loss"].values.tolist() == [1.0 / (step + 1) for step in range(10)]
+try:
+    recis.monitor.read(DATA, "later")
+except ImportError as error:
+    assert "pip install 'recis-monitor[server]'" in str(error), error
+else:
+    raise AssertionError("expected that a data folder cannot be read without the server's packages")
+"""
+
+
+def build(folder: Path, *options: str, **environment: str) -> None:
+    """Put what `python -m build` makes of this tree into a folder."""
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), *options, str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **environment})
 
 
 def build_wheel(folder: Path, **environment: str) -> Path:
-    """The wheel of this tree, in `folder`."""
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    subprocess.run(build, check=True, capture_output=True, env={**os.environ, **environment})
+    """Return the wheel of this tree, in `folder`."""
+    build(folder, "--wheel", **environment)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
 
+def make_environment(folder: Path, requirement: str, *options: str) -> Path:
+    """Return the folder of an environment that has the requirement and nothing else."""
+    uv = find_uv_bin()
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
+    install = [uv, "pip", "install", "--quiet", "--python", str(folder / "bin/python"), *options, requirement]
+    subprocess.run(install, check=True, cwd=folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an environment that has the wheel with `[server]`, and nothing else."""
-    folder = tmp_path_factory.mktemp("wheel")
-    wheel = build_wheel(folder)
-    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
-    install = [str(folder / "venv/bin/python"), "-m", "pip", "install", "--quiet", f"{wheel}[server]"]
-    subprocess.run(install, check=True, cwd=folder, capture_output=True)
-    return folder / "venv"
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the sdist of this tree and the wheel that was built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    build(folder)
+    return folder
 
 
-def test_the_installed_server_serves_the_page_and_takes_numbers(environment: Path, tmp_path: Path) -> None:
-    log = tmp_path / "output.txt"
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RECIS"))}
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    """The wheel for this platform."""
+    (path,) = built.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment that has the wheel with `[server]`, and nothing else."""
+    return make_environment(tmp_path_factory.mktemp("server"), f"{wheel}[server]")
+
+
+@pytest.fixture(scope="module")
+def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment that has the wheel without extras, and the lowest versions of what it needs."""
+    return make_environment(tmp_path_factory.mktemp("base"), str(wheel), "--resolution", "lowest-direct")
+
+
+def run_in(environment: Path, folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command of an environment, with nothing of this process' own."""
+    return subprocess.run(
+        [str(environment / "bin" / command[0]), *command[1:]],
+        cwd=folder,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the variables of this process, but those that concern Python or the project."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RECIS"))}
+
+
+@contextmanager
+def serving(environment: Path, folder: Path) -> Iterator[str]:
+    """Start the server of an environment on `folder`/data, and give its address."""
+    log = folder / "output.txt"
     with log.open("w") as output:
-        command = [str(environment / "bin/recis-monitor"), "serve", "--port", "0", "--data", str(tmp_path / "data")]
-        server = subprocess.Popen(command, cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT, env=clean)
+        command = [str(environment / "bin/recis-monitor"), "serve", "--port", "0", "--data", str(folder / "data")]
+        server = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=clean_environment())
     try:
         until(lambda: "Listening on " in log.read_text() or server.poll() is not None, 30, "the server listens")
-        url = log.read_text().split("Listening on ")[1].split()[0]
-        for path, part in (("/", b'src="/static/js/main.js"'), ("/static/js/main.js", b"import")):
-            with urllib.request.urlopen(url + path, timeout=10) as answer:
-                assert part in answer.read()
-        script = f"URL = {url!r}\n{USE_THE_BRIDGE}"
-        subprocess.run([str(environment / "bin/python"), "-c", script], cwd=tmp_path, check=True, env=clean)
-        with urllib.request.urlopen(f"{url}/api/v1/runs/numbers/metrics", timeout=10) as answer:
-            assert b'"count":10' in answer.read().replace(b" ", b"")
+        yield log.read_text().split("Listening on ")[1].split()[0]
     finally:
         server.terminate()
         assert server.wait(timeout=30) == 0
 
 
+# --- what is in them
+
+
+def test_the_sdist_has_the_sources_and_no_tests(built: Path) -> None:
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = [name.split("/", 1)[1] for name in archive.getnames() if "/" in name]
+    folders = {name.split("/")[0] for name in names if "/" in name}
+    assert folders == {"docs", "recis", "scripts", "server", "web"}
+    files = {name for name in names if "/" not in name}
+    assert files - {".gitignore"} == {"LICENSE", "PKG-INFO", "README.md", "THIRD-PARTY-NOTICES", "pyproject.toml"}
+    assert {source.where for source in sources()} <= set(names)
+    assert {"recis/bridge/_rows.c", "scripts/compile_rows.py", "docs/index.md", "web/vendor/vendor.mjs"} <= set(names)
+    parts = {part for name in names for part in name.split("/")}
+    assert parts.isdisjoint({"tests", "node_modules", "__pycache__", "_build", "dist"})
+    assert not [name for name in names if name.endswith((".so", ".pyc", ".test.js"))]
+
+
+def test_the_wheel_has_the_packages_the_page_and_the_licences(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        info = f"recis_monitor-{__version__}.dist-info"
+        metadata = email.message_from_bytes(archive.read(f"{info}/METADATA"))
+        licence = archive.read(f"{info}/licenses/LICENSE")
+        notices = archive.read(f"{info}/licenses/THIRD-PARTY-NOTICES")
+        entries = archive.read(f"{info}/entry_points.txt").decode()
+    assert {name.split("/")[0] for name in names} == {"recis", "recis_server", info}
+    assert {source.where.removeprefix("server/") for source in sources()} <= names
+    pages = {f"recis_server/{path.relative_to(ROOT)}" for path in (ROOT / "web").rglob("*.js")}
+    assert pages | {"recis_server/web/index.html", "recis_server/web/css/tokens.css"} <= names
+    assert not [name for name in names if name.endswith((".d.ts", ".mjs", "tsconfig.json", ".pyc", ".test.js"))]
+    assert licence == (ROOT / "LICENSE").read_bytes()
+    assert notices == (ROOT / "THIRD-PARTY-NOTICES").read_bytes()
+    assert metadata["Version"] == __version__
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["Author"]
+    urls = {line.split(",")[0] for line in metadata.get_all("Project-URL", [])}
+    assert {"Documentation", "Changelog", "Source", "Issues"} <= urls
+    assert entries.strip().splitlines() == ["[console_scripts]", "recis-monitor = recis.cli:main"]
+
+
+def test_the_wheel_is_for_one_platform_or_where_nothing_is_compiled_for_all(wheel: Path, tmp_path: Path) -> None:
+    assert "-cp311-abi3-" in wheel.name
+    compiled = set(zipfile.ZipFile(wheel).namelist())
+    no_compiler = build_wheel(tmp_path / "no-compiler", CC="false")
+    on_request = build_wheel(tmp_path / "on-request", RECIS_MONITOR_PURE="1")
+    for plain in (no_compiler, on_request):
+        assert plain.name.endswith("-py3-none-any.whl")
+        assert compiled - set(zipfile.ZipFile(plain).namelist()) == {"recis/bridge/_rows.abi3.so"}
+    # An editable install's own module stays as it was.
+    assert importlib.util.find_spec("recis.bridge._rows") is not None
+
+
+# --- what they do
+
+
+def test_the_base_install_trains_sends_and_says_what_the_rest_needs(
+    base: Path, environment: Path, tmp_path: Path
+) -> None:
+    assert run_in(base, tmp_path, "recis-monitor", "--version").stdout == f"recis-monitor {__version__}\n"
+    refused = run_in(base, tmp_path, "recis-monitor", "serve")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "pip install 'recis-monitor[server]'" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    trained = run_in(base, tmp_path, "python", "-W", "error", "-c", TRAIN_OFFLINE)
+    assert trained.returncode == 0, trained.stderr
+    with serving(environment, tmp_path) as url:
+        sent = run_in(base, tmp_path, "recis-monitor", "sync", "spool", "--url", url)
+        assert (sent.returncode, sent.stdout.endswith(": sent\n")) == (0, True), sent.stderr
+        script = f"URL = {url!r}\nDATA = {str(tmp_path / 'data')!r}\n{READ_BACK}"
+        read = run_in(base, tmp_path, "python", "-W", "error", "-c", script)
+        assert read.returncode == 0, read.stderr
+
+
+def test_the_installed_server_serves_the_page_and_takes_numbers(environment: Path, tmp_path: Path) -> None:
+    with serving(environment, tmp_path) as url:
+        for path, part in (("/", b'src="/static/js/main.js"'), ("/static/js/main.js", b"import")):
+            with urllib.request.urlopen(url + path, timeout=10) as answer:
+                assert part in answer.read()
+        used = run_in(environment, tmp_path, "python", "-c", f"URL = {url!r}\n{USE_THE_BRIDGE}")
+        assert used.returncode == 0, used.stderr
+        with urllib.request.urlopen(f"{url}/api/v1/runs/numbers/metrics", timeout=10) as answer:
+            assert b'"count":10' in answer.read().replace(b" ", b"")
+
+
 def test_numbers_come_in_and_out_without_a_server(environment: Path, tmp_path: Path) -> None:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RECIS"))}
-
-    def run(*command: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [str(environment / "bin" / command[0]), *command[1:]],
-            cwd=tmp_path,
-            env=clean,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-
     write_events(tmp_path / "logs" / "x.tfevents", [scalar_event("loss", 0.5, step, 1.7e9) for step in range(10)])
-    assert run("recis-monitor", "import", "tensorboard", "logs").stdout == "1 run, 1 file: 10 new points\n"
-    name = run("recis-monitor", "runs").stdout.split("\t")[0]
-    assert run("recis-monitor", "export", name, "--format", "csv").stdout.count(",0.5,0\n") == 10
-    refused = run("recis-monitor", "export", name, "--format", "parquet", "-o", "out.parquet")
+    assert (
+        run_in(environment, tmp_path, "recis-monitor", "import", "tensorboard", "logs").stdout
+        == "1 run, 1 file: 10 new points\n"
+    )
+    name = run_in(environment, tmp_path, "recis-monitor", "runs").stdout.split("\t")[0]
+    assert (
+        run_in(environment, tmp_path, "recis-monitor", "export", name, "--format", "csv").stdout.count(",0.5,0\n") == 10
+    )
+    refused = run_in(environment, tmp_path, "recis-monitor", "export", name, "--format", "parquet", "-o", "out.parquet")
     assert refused.returncode == 2
     assert "pip install 'recis-monitor[parquet]'" in refused.stderr
     script = f"import recis.monitor; assert len(recis.monitor.read('recis-data', {name!r})['loss']) == 10"
-    assert run("python", "-c", script).returncode == 0
+    assert run_in(environment, tmp_path, "python", "-c", script).returncode == 0
 
 
 def test_the_demo_says_how_to_get_torch_where_it_is_missing(environment: Path, tmp_path: Path) -> None:
-    command = [str(environment / "bin/recis-monitor"), "demo", "--no-browser", "--exit"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    done = run_in(environment, tmp_path, "recis-monitor", "demo", "--no-browser", "--exit")
     assert done.returncode != 0
     assert done.stderr.strip().splitlines() == [
         "The demo trains with PyTorch, which is not installed: pip install torch==2.13.0"
     ]
-
-
-def test_the_wheel_is_for_one_platform_or_where_nothing_compiles_for_all(tmp_path: Path) -> None:
-    compiled, plain = build_wheel(tmp_path / "compiled"), build_wheel(tmp_path / "plain", CC="false")
-    assert "-cp311-abi3-" in compiled.name
-    assert plain.name.endswith("-py3-none-any.whl")
-    extra = set(zipfile.ZipFile(compiled).namelist()) - set(zipfile.ZipFile(plain).namelist())
-    assert extra == {"recis/bridge/_rows.abi3.so"}
-    # An editable install's own module stays as it was.
-    assert importlib.util.find_spec("recis.bridge._rows") is not None
