@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 STAMPS := .venv/stamps
+LOWEST := .venv/lowest
 TSC    := tests/web/node_modules/.bin/tsc
 
-.PHONY: help demo test check format screenshot
+.PHONY: help demo test check docs lowest format screenshot
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /make \1\t/'
@@ -12,11 +13,18 @@ help: ## list the commands
 demo: $(STAMPS)/install $(STAMPS)/data ## train a recommender on real data and watch it; ARGS="--rate 20 --ranks 2"
 	$(BIN)/recis-monitor demo $(ARGS)
 
-test: lint $(STAMPS)/browser $(STAMPS)/postgres $(STAMPS)/data ## everything: checks, all tests, a real browser
+test: lint $(STAMPS)/browser $(STAMPS)/postgres $(STAMPS)/proxies $(STAMPS)/data ## everything: checks, all tests, a real browser
 	$(BIN)/python -m pytest $(ARGS)
 
 check: lint ## format, lint, types, rules and the fast tests
 	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+
+docs: $(STAMPS)/install ## build the HTML documentation; warnings and broken links are errors
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -d docs/_build/doctrees docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+lowest: $(STAMPS)/lowest ## the fast tests with the lowest versions of the dependencies that pyproject.toml admits
+	$(LOWEST)/bin/python -m pytest -q -m "not slow" $(ARGS)
 
 format: $(STAMPS)/install ## put the code in shape
 	$(BIN)/ruff format
@@ -41,8 +49,18 @@ $(STAMPS)/torch: $(STAMPS)/venv
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	touch $@
 
-$(STAMPS)/install: $(STAMPS)/torch pyproject.toml scripts/compile_rows.py recis/bridge/_rows.c
-	$(BIN)/python -m pip install --quiet --editable '.[server,scale,dev]'
+$(STAMPS)/install: $(STAMPS)/torch pyproject.toml scripts/compile_rows.py recis/bridge/_rows.c recis/wire/version.py
+	$(BIN)/python -m pip install --quiet --editable '.[server,scale,dev,docs]'
+	touch $@
+
+# torch is the one of .venv: its lowest version is a download of gigabytes.
+$(STAMPS)/lowest: $(STAMPS)/install
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra server --extra parquet --extra scale \
+		--resolution lowest-direct --output-file $(LOWEST).txt
+	$(BIN)/uv venv --quiet --clear --seed --python $(BIN)/python $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet torch==2.13.0
+	$(BIN)/uv pip install --quiet --python $(LOWEST) --constraints $(LOWEST).txt \
+		--editable '.[server,parquet,scale,dev]'
 	touch $@
 
 $(STAMPS)/data: $(STAMPS)/install
@@ -55,6 +73,10 @@ $(STAMPS)/browser: $(STAMPS)/install
 
 $(STAMPS)/postgres: $(STAMPS)/venv
 	sh scripts/install_postgres.sh
+	touch $@
+
+$(STAMPS)/proxies: $(STAMPS)/venv
+	sh scripts/install_proxies.sh
 	touch $@
 
 $(STAMPS)/node: $(STAMPS)/venv tests/web/package-lock.json
