@@ -21,6 +21,7 @@ from recis.reading.source import read_run
 __all__ = ["Mode", "Run", "RunData", "Series", "alert", "check_options", "finish", "init", "log", "read"]
 
 Mode = Literal["online", "offline", "disabled"]
+"""Whether values are sent, only spooled for `recis-monitor sync`, or ignored."""
 MODES = ("online", "offline", "disabled")
 DEFAULT_URL = "http://127.0.0.1:8765"
 

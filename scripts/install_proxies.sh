@@ -1,11 +1,12 @@
 #!/bin/sh
-# Makes sure that the tests find nginx and Caddy: the system's, else Debian's from apt where that is possible, without
+# Makes sure that the tests find nginx, Caddy and openssl: the system's, else Debian's from apt where that is possible, without
 # starting one. The tests of a proxy that cannot be had are left out.
 set -eu
 
 missing=""
 command -v nginx >/dev/null || missing="$missing nginx-light"
 command -v caddy >/dev/null || missing="$missing caddy"
+command -v openssl >/dev/null || missing="$missing openssl"
 if [ -z "$missing" ]; then
     exit 0
 fi
