@@ -29,6 +29,7 @@ from recis.wire.messages import (
     TraceOpen,
     TraceRecord,
 )
+from recis.wire.text import MAX_NAME_CHARS, as_file_name
 
 __all__ = [
     "WireError",
@@ -137,18 +138,36 @@ def decode_trace(data: bytes) -> TraceRecord:
     """A record of `/ws/trace`, either direction; raises `WireError` as `decode_client`."""
     record: TraceRecord = _decode(_trace, data, MAX_TRACE_CHUNK_BYTES + 1024)
     if isinstance(record, TraceOpen):
-        _check_ids(run=record.run, attempt=record.attempt)
-        if re.fullmatch(r"[0-9a-f]{64}", record.sha256) is None:
-            raise WireError("malformed", f"expected 64 hex digits, got {record.sha256[:80]!r}", "$.sha256")
-        if record.size < 0 or record.rank < 0:
+        _check_trace_open(record)
+    elif isinstance(record, TraceChunk):
+        _check_counts(offset=record.offset)
+        if not 1 <= len(record.data) <= MAX_TRACE_CHUNK_BYTES:
             raise WireError(
-                "malformed",
-                f"expected size and rank of at least 0, got {record.size} and {record.rank}",
-                "$.size",
+                "malformed", f"expected 1 to {MAX_TRACE_CHUNK_BYTES} bytes, got {len(record.data)}", "$.data"
             )
-    elif isinstance(record, TraceChunk) and not 1 <= len(record.data) <= MAX_TRACE_CHUNK_BYTES:
-        raise WireError("malformed", f"expected 1 to {MAX_TRACE_CHUNK_BYTES} bytes, got {len(record.data)}", "$.data")
     return record
+
+
+def _check_trace_open(record: TraceOpen) -> None:
+    _check_ids(run=record.run, attempt=record.attempt)
+    _check_counts(rank=record.rank, step=record.step, size=record.size)
+    if not -(1 << 63) <= record.time_ns < 1 << 63:
+        raise WireError("malformed", f"expected a time within 64 bits, got {record.time_ns}", "$.time_ns")
+    if re.fullmatch(r"[0-9a-f]{64}", record.sha256) is None:
+        raise WireError("malformed", f"expected 64 hex digits, got {record.sha256[:80]!r}", "$.sha256")
+    if as_file_name(record.name) != record.name:
+        raise WireError(
+            "malformed",
+            f"expected a file name of 1 to {MAX_NAME_CHARS} characters without control characters, '/' and '\\',"
+            f" got {len(record.name)} characters: {record.name[:80]!r}",
+            "$.name",
+        )
+
+
+def _check_counts(**counts: int) -> None:
+    for name, number in counts.items():
+        if not 0 <= number < 1 << 63:
+            raise WireError("malformed", f"expected {name} from 0 to 2^63 - 1, got {number}", f"$.{name}")
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes, limit: int) -> Any:

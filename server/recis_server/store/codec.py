@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LAST_STEP", "NO_ROWS", "Rows", "dump", "last_step", "load", "newest_rows", "shorten"]
+__all__ = ["LAST_STEP", "NO_ROWS", "Rows", "dump", "last_step", "load", "newest_rows"]
 
 LAST_STEP = 2**63 - 1
 """The last step that there is; as the end of a range it is in it, for nothing lies beyond."""
@@ -86,12 +86,6 @@ def dump(value: Any) -> str:
 def load(text: str) -> Any:
     """The value of a JSON column."""
     return json.loads(text)
-
-
-def shorten(text: str, limit: int) -> str:
-    """At most `limit` characters, an ellipsis where some were cut, a mark for U+0000, which not every engine holds."""
-    text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _speakable(value: Any) -> Any:

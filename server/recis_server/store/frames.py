@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recis.wire.messages import MAX_TEXT_CHARS, Declare, Event, Line, Pass, Points, Result, Status
+from recis.wire.text import as_name, as_text
 from recis_server.errors import InvalidValue, StoreUnavailable
 from recis_server.store import ledger
 from recis_server.store.attempts import attempt_places
-from recis_server.store.codec import dump, shorten
+from recis_server.store.codec import dump
 from recis_server.store.engine import Connection
 from recis_server.store.tallies import Tally, read_tallies, summarise, write_tallies
 from recis_server.store.values import Commit, StoredFrame, StreamRow
@@ -28,7 +29,6 @@ REMEMBERED_COLUMNS = 1 << 18
 """Runs, and columns of all their key sets, that are kept in memory; what was written longest ago is read again when
 needed."""
 REMEMBERED_KEYSETS = 1024
-MAX_NAME_CHARS = 256
 MAX_COLUMNS = 1024
 """What was reported together in more columns is kept as several key sets: what the upkeep does to one is bounded."""
 
@@ -183,7 +183,7 @@ class FrameBatch:
             case Status():
                 connection.execute(
                     "UPDATE stream SET state = ?, message = ? WHERE run_id = ? AND writer = ?",
-                    (record.state, shorten(record.message, MAX_TEXT_CHARS), stream.run, stream.writer),
+                    (record.state, as_text(record.message, MAX_TEXT_CHARS), stream.run, stream.writer),
                 )
                 settle_run_state(connection, stream.run)
 
@@ -360,7 +360,7 @@ def _add_pass(connection: Connection, stream: StreamRow, record: Pass) -> None:
             record.time_ns,
             stream.rank,
             stream.attempt,
-            shorten(record.table, MAX_NAME_CHARS),
+            as_name(record.table),
             record.interval,
             record.rows_before,
             record.evicted,
@@ -380,8 +380,8 @@ def _add_line(connection: Connection, stream: StreamRow, record: Line) -> None:
             stream.rank,
             record.time_ns,
             record.step,
-            shorten(record.level, MAX_NAME_CHARS),
-            shorten(record.text, MAX_TEXT_CHARS),
+            as_name(record.level),
+            as_text(record.text, MAX_TEXT_CHARS),
         ),
     )
 
@@ -391,12 +391,12 @@ def _add_event(connection: Connection, stream: StreamRow, record: Event) -> None
         "INSERT INTO event (run_id, kind, level, time_ns, step, rank, text, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             stream.run,
-            shorten(record.kind, MAX_NAME_CHARS),
+            as_name(record.kind),
             record.level,
             record.time_ns,
             record.step,
             stream.rank,
-            shorten(record.text, MAX_TEXT_CHARS),
+            as_text(record.text, MAX_TEXT_CHARS),
             dump(record.data),
         ),
     )
