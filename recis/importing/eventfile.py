@@ -17,8 +17,9 @@ import numpy as np
 
 from recis.importing.tfevents import Event, EventReader
 from recis.importing.tfrecord import DamagedError, read_records
-from recis.wire.codec import as_key, column, is_id
+from recis.wire.codec import column, is_id
 from recis.wire.messages import Frame, Hello, Points, Status
+from recis.wire.names import as_key
 
 __all__ = ["EventFile", "find_files"]
 
