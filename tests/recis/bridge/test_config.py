@@ -188,6 +188,7 @@ def deep(depth: int, kind: type) -> Any:
         ("value", 1 << 70),
         ("value", 10**5000),
         ("value", "\udcff"),
+        ("value", "\0"),
         ("value", "x" * 100_000),
         ("value", ["x" * 8000] * 2000),
         ("value", list(range(100_000))),
@@ -254,7 +255,7 @@ JSON = st.recursive(
         st.integers(-(1 << 63), (1 << 63) - 1),
         st.floats(allow_nan=False, allow_infinity=False),
     )
-    | st.text(max_size=5),
+    | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", min_size=1, max_size=3), inner, max_size=3)
     ),
