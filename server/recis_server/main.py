@@ -83,7 +83,8 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
     )
     await _open(stack, state.store.open, state.store.close)
     state.access = Access(state.store, master)
-    if not (settings.is_loopback or settings.insecure or await state.access.is_closed()):
+    await _open(stack, state.access.open, state.access.close)
+    if not (settings.is_loopback or settings.insecure or state.access.is_closed):
         raise StoreError(
             f"--host {settings.host}: expected a token for an address that others can reach"
             " (recis-monitor token create, or --token-file), or --insecure"
