@@ -15,7 +15,7 @@ from recis_server.ingest.presence import Presence
 from recis_server.live.hub import Hub
 from recis_server.meters import Meters
 from recis_server.query.runlist import RunList
-from recis_server.query.runs import get_run
+from recis_server.query.runs import get_run, no_run
 from recis_server.store.interface import Store
 from recis_server.store.values import RunRow
 from recis_server.traces.receiver import TraceReceiver
@@ -27,6 +27,7 @@ __all__ = [
     "DeskPart",
     "HubPart",
     "KnownRun",
+    "KnownRunId",
     "MetersPart",
     "PresencePart",
     "RunListPart",
@@ -95,6 +96,17 @@ HubPart = Annotated[Hub, Depends(_hub)]
 MetersPart = Annotated[Meters, Depends(_meters)]
 TracesPart = Annotated[TraceReceiver, Depends(_traces)]
 RunListPart = Annotated[RunList, Depends(_runs)]
+
+
+async def _known_run_id(run: str, store: StorePart, audience: AudiencePart) -> str:
+    if not await store.has_run(run):
+        raise no_run(run)
+    audience.look(run)
+    return run
+
+
+KnownRunId = Annotated[str, Depends(_known_run_id)]
+"""The run of the path, where nothing has to be known of it but that it is there."""
 
 
 async def _known_run(run: str, store: StorePart, audience: AudiencePart) -> RunRow:

@@ -21,6 +21,7 @@ __all__ = [
     "event_shape",
     "listed_run",
     "metric_shape",
+    "metrics_json",
     "pass_shape",
     "plain",
     "run_shape",
@@ -93,6 +94,11 @@ def _run(row: RunRow) -> Shape:
     }
 
 
+def metrics_json(rows: Sequence[MetricRow]) -> bytes:
+    """Series names with commas between, as JSON; of a few thousand at a time, for there may be very many."""
+    return msgspec.json.encode([metric_shape(row) for row in rows])[1:-1]
+
+
 def metric_shape(row: MetricRow) -> Shape:
     """One series name."""
     return {
@@ -101,7 +107,7 @@ def metric_shape(row: MetricRow) -> Shape:
         "count": row.count,
         "first_step": row.first_step,
         "last_step": row.last_step,
-        "last_value": plain(row.last_value),
+        "last_value": row.last_value if math.isfinite(row.last_value) else plain(row.last_value),
         "nan_count": row.nan_count,
     }
 
