@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from recis_server.deps import HubPart, MetersPart, PresencePart, RunListPart, StorePart
 from recis_server.errors import StoreUnavailable
 from recis_server.routes.answers import json_answer
-from recis_server.schemas import answers
+from recis_server.schemas import answers, files
 
 __all__ = ["router"]
 
@@ -22,14 +22,18 @@ async def read_health() -> Response:
     return json_answer({"status": "ok"})
 
 
-@router.get("/readyz", responses=answers("health", errors=(503,)))
+@router.get("/readyz", responses=answers("health", errors=()))
 async def read_readiness(store: StorePart) -> Response:
     """The store can be read; 503 when not."""
     await store.tokens()
     return json_answer({"status": "ok"})
 
 
-@router.get("/metrics")
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses=files(CONTENT_TYPE_LATEST, statuses={200: "The numbers"}, errors=()),
+)
 async def read_meters(
     meters: MetersPart, presence: PresencePart, hub: HubPart, runs: RunListPart, store: StorePart
 ) -> Response:
