@@ -257,9 +257,10 @@ class Hosts:
             return
         came = _site(origin)
         if came is None or not (came == site or came in self._origins or self._is_alias(came, site)):
+            asked = f"{scheme}://{(host or '')[:200]}"
             raise Forbidden(
-                f"expected the Origin to be this server's own, {scheme}://{(host or '')[:200]}, got {origin[:200]!r};"
-                " the address of a proxy in front of it has to be written out, as in --allow-host https://NAME"
+                f"expected the Origin to be this server's own, got {origin[:200]!r} where {asked} was asked; behind a"
+                " proxy, write out the address of the page, as in --allow-host https://NAME"
             )
 
     def is_secure(self, host: str | None) -> bool:

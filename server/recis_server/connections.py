@@ -81,6 +81,8 @@ class Connections:
     def __init__(self, most: int = MOST_CONNECTIONS, *, ask_s: float = ASK_S, stalled_s: float = STALLED_S) -> None:
         self.ask_s = ask_s
         self.stalled_s = stalled_s
+        self.ended = dict.fromkeys(("idle", "stalled", "full"), 0)
+        """How many connections were ended, or not taken, by each of these bounds."""
         self._most = most
         self._open: set[Connection] = set()
         self._idle: dict[Connection, None] = {}
@@ -95,6 +97,7 @@ class Connections:
     def enter(self, connection: "Connection") -> bool:
         """Count a connection; False where there is no room for it."""
         if len(self._open) >= self._most:
+            self.ended["full"] += 1
             oldest = next(iter(self._idle), None)
             if oldest is None:
                 return False
@@ -301,7 +304,11 @@ class Connection(asyncio.Transport):
 
     def _await_request(self) -> None:
         self._connections.idle(self)
-        self._asking = self._loop.call_later(self._connections.ask_s, self.close)
+        self._asking = self._loop.call_later(self._connections.ask_s, self._end_idle)
+
+    def _end_idle(self) -> None:
+        self._connections.ended["idle"] += 1
+        self.close()
 
     def _watch(self, waiting: int) -> None:
         if self._stalling is not None:
@@ -313,6 +320,7 @@ class Connection(asyncio.Transport):
         if 0 < now < waiting:
             self._watch(now)
         elif now:
+            self._connections.ended["stalled"] += 1
             self.abort()
 
 

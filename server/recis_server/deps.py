@@ -7,8 +7,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from recis_server.access import Access
 from recis_server.blobs import Blobs
 from recis_server.bus import Bus
+from recis_server.connections import Connections
 from recis_server.control.desk import Desk
 from recis_server.ingest.audience import Audience
 from recis_server.ingest.presence import Presence
@@ -21,9 +23,11 @@ from recis_server.store.values import RunRow
 from recis_server.traces.receiver import TraceReceiver
 
 __all__ = [
+    "AccessPart",
     "AudiencePart",
     "BlobsPart",
     "BusPart",
+    "ConnectionsPart",
     "DeskPart",
     "HubPart",
     "KnownRun",
@@ -34,6 +38,16 @@ __all__ = [
     "StorePart",
     "TracesPart",
 ]
+
+
+def _access(request: Request) -> Access:
+    access: Access = request.app.state.access
+    return access
+
+
+def _connections(request: Request) -> Connections:
+    connections: Connections = request.app.state.connections
+    return connections
 
 
 def _store(request: Request) -> Store:
@@ -86,11 +100,13 @@ def _runs(request: Request) -> RunList:
     return runs
 
 
+AccessPart = Annotated[Access, Depends(_access)]
 StorePart = Annotated[Store, Depends(_store)]
 BusPart = Annotated[Bus, Depends(_bus)]
 BlobsPart = Annotated[Blobs, Depends(_blobs)]
 PresencePart = Annotated[Presence, Depends(_presence)]
 AudiencePart = Annotated[Audience, Depends(_audience)]
+ConnectionsPart = Annotated[Connections, Depends(_connections)]
 DeskPart = Annotated[Desk, Depends(_desk)]
 HubPart = Annotated[Hub, Depends(_hub)]
 MetersPart = Annotated[Meters, Depends(_meters)]

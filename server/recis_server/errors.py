@@ -1,20 +1,18 @@
-"""The server's error tree: what can go wrong, with the status and code that a user sees.
+"""The server's error tree: what can go wrong, with its HTTP status. `recis_server.refusals` makes answers of them.
 
-    ServerError
-    ├── InvalidValue        422
-    ├── NotFound            404
-    ├── Conflict            409
-    │   └── NotConnected    409
-    ├── Unauthorised        401
-    ├── Forbidden           403
-    ├── RequestTimeout      408
-    ├── TooLarge            413
-    ├── HeadTooLarge        431
-    ├── StoreUnavailable    503  worth another try
-    ├── Busy                503  worth another try
-    └── StoreError          500  a store that cannot be used at all
-
-Must not know HTTP frameworks: `recis_server.refusals` turns these into answers.
+ServerError
+├── InvalidValue        422
+├── NotFound            404
+├── Conflict            409
+│   └── NotConnected    409
+├── Unauthorised        401
+├── Forbidden           403
+├── RequestTimeout      408
+├── TooLarge            413
+├── HeadTooLarge        431
+├── StoreUnavailable    503  worth another try
+├── Busy                503  worth another try
+└── StoreError          500  a store that cannot be used at all
 """
 
 # Leaves are named for what happened, as the answer says it; an Error suffix would add nothing.

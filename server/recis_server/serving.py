@@ -18,7 +18,7 @@ from fastapi import FastAPI
 
 from recis.wire.messages import MAX_FRAME_BYTES
 from recis_server.access import read_token_file
-from recis_server.connections import Connections, WebSocketProtocol, raise_file_limit
+from recis_server.connections import Connections, WebSocketProtocol
 from recis_server.errors import StoreError
 from recis_server.gate import MAX_HEAD_BYTES
 from recis_server.main import create_app
@@ -86,7 +86,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     async with app.router.lifespan_context(app):
         sock = _bind(settings.host, settings.port)
         try:
-            engine = _Engine(_config(app, Connections(raise_file_limit())))
+            engine = _Engine(_config(app))
             task = asyncio.create_task(engine.serve(sockets=[sock]), name="http")
             try:
                 ready = asyncio.create_task(engine.ready.wait(), name="http-ready")
@@ -103,7 +103,8 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
             sock.close()
 
 
-def _config(app: FastAPI, connections: Connections) -> uvicorn.Config:
+def _config(app: FastAPI) -> uvicorn.Config:
+    connections: Connections = app.state.connections
     return uvicorn.Config(
         cast("Any", app),  # Starlette and uvicorn name the same messages by different types
         lifespan="off",

@@ -133,6 +133,7 @@ def test_a_client_that_takes_nothing_is_cut() -> None:
             with opened(port, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"):
                 await lost.wait()
                 await until(lambda: len(connections) == 0)
+        assert connections.ended == {"idle": 0, "stalled": 1, "full": 0}
 
     run(scenario)
 
@@ -149,6 +150,7 @@ def test_a_connection_that_asks_for_nothing_is_closed(data: bytes) -> None:
             with opened(port, data) as sock:
                 await is_ended(sock)
             assert len(connections) == 0
+            assert connections.ended == {"idle": 1, "stalled": 0, "full": 0}
 
     run(scenario)
 

@@ -9,10 +9,9 @@ dictionary per commit.
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -29,19 +28,19 @@ from recis_server.ingest.presence import Presence
 from recis_server.live.seats import Seats
 from recis_server.live.viewer import Viewer, as_text
 from recis_server.live.watch import Rows, Watch
+from recis_server.query.metrics import NAMES_AT_ONCE, metrics_text
 from recis_server.query.runs import no_run, shown_state
 from recis_server.query.shapes import (
     command_shape,
     controls_shape,
     event_shape,
     metric_shape,
-    metrics_json,
     pass_shape,
     run_shape,
     trace_shape,
 )
 from recis_server.store.interface import Store
-from recis_server.store.values import Commit, MetricRow, PassRow, RunRow, StoredFrame
+from recis_server.store.values import Commit, PassRow, RunRow, StoredFrame
 
 __all__ = ["Hub"]
 
@@ -53,8 +52,6 @@ LOOK_S = 10.0
 """How often a followed run is told although nothing came: silence changes its state."""
 NAME_PACE_S = 1e-4
 """A run of very many names is told less often: what there is to tell takes time, here and in the browser."""
-NAMES_AT_ONCE = 4096
-"""More names than these are encoded beside the event loop, so many at a time."""
 TICK_S = 0.05
 READS_AT_ONCE = 2
 MAX_FOLLOWS = 64
@@ -356,7 +353,7 @@ class Hub:
     async def _tell_metrics(self, run: str, viewers: set[Viewer]) -> None:
         rows = await self._store.metrics(run)
         if len(rows) > NAMES_AT_ONCE:
-            _push(viewers, ("metrics", run), await asyncio.to_thread(_metrics_text, run, rows))
+            _push(viewers, ("metrics", run), await asyncio.to_thread(metrics_text, run, rows))
         else:
             metrics = [metric_shape(row) for row in rows]
             _push(viewers, ("metrics", run), {"type": "metrics", "run": run, "metrics": metrics})
@@ -371,11 +368,6 @@ class Hub:
             if row.id > topic.last_event:
                 topic.last_event = row.id
                 _push(viewers, ("event", run, row.id), {"type": "event", "run": run, "event": event_shape(row)})
-
-
-def _metrics_text(run: str, rows: Sequence[MetricRow]) -> str:
-    pieces = [metrics_json(rows[first : first + NAMES_AT_ONCE]) for first in range(0, len(rows), NAMES_AT_ONCE)]
-    return f'{{"type":"metrics","run":{json.dumps(run)},"metrics":[{b",".join(pieces).decode()}]}}'
 
 
 def _push(viewers: set[Viewer], thing: tuple[object, ...], message: dict[str, Any] | str) -> None:

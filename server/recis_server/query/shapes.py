@@ -21,7 +21,6 @@ __all__ = [
     "event_shape",
     "listed_run",
     "metric_shape",
-    "metrics_json",
     "pass_shape",
     "plain",
     "run_shape",
@@ -92,11 +91,6 @@ def _run(row: RunRow) -> Shape:
         "notes": row.notes,
         "received": {"points": row.points, "missing": row.missing, "dropped": row.dropped},
     }
-
-
-def metrics_json(rows: Sequence[MetricRow]) -> bytes:
-    """Series names with commas between, as JSON; of a few thousand at a time, for there may be very many."""
-    return msgspec.json.encode([metric_shape(row) for row in rows])[1:-1]
 
 
 def metric_shape(row: MetricRow) -> Shape:

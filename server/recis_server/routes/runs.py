@@ -1,7 +1,6 @@
 """`/api/v1/runs`: runs, their metrics and events, and this server's own description."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
 from typing import Annotated
 
 import msgspec
@@ -10,21 +9,29 @@ from fastapi.responses import Response, StreamingResponse
 
 from recis.wire.messages import PROTOCOL_VERSION
 from recis_server import __version__
-from recis_server.access import Access
 from recis_server.bus import Hint
-from recis_server.deps import BlobsPart, BusPart, KnownRun, KnownRunId, PresencePart, RunListPart, StorePart, TracesPart
+from recis_server.deps import (
+    AccessPart,
+    BlobsPart,
+    BusPart,
+    KnownRun,
+    KnownRunId,
+    PresencePart,
+    RunListPart,
+    StorePart,
+    TracesPart,
+)
 from recis_server.errors import Conflict, NotFound
+from recis_server.query.metrics import metrics_pieces
 from recis_server.query.runlist import MOST_LISTED, SORTS, View, Wanted
 from recis_server.query.runs import State, shown_state
-from recis_server.query.shapes import RUN_FIELDS, event_shape, metrics_json, run_shape
+from recis_server.query.shapes import RUN_FIELDS, event_shape, run_shape
 from recis_server.routes.answers import json_answer
 from recis_server.schemas import RunPatch, answers
-from recis_server.store.values import MetricRow
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1", tags=["runs"])
-METRICS_AT_ONCE = 4096
 _SORT = {"pattern": f"^-?({'|'.join(SORTS)})$"}
 _FIELDS = {"pattern": f"^({'|'.join(RUN_FIELDS)})(,({'|'.join(RUN_FIELDS)}))*$"}
 
@@ -35,9 +42,8 @@ def _set(names: list[str]) -> tuple[str, ...]:
 
 
 @router.get("/meta", responses=answers("meta", errors=()))
-async def read_meta(request: Request) -> Response:
+async def read_meta(request: Request, access: AccessPart) -> Response:
     """This server: its version, and what the asker may do here."""
-    access: Access = request.app.state.access
     scope = request.state.scope
     return json_answer(
         {"version": __version__, "protocol": PROTOCOL_VERSION, "scope": scope, "tokens": access.is_closed}
@@ -107,16 +113,7 @@ async def delete_run(
 @router.get("/runs/{run}/metrics", responses=answers("metrics"))
 async def read_metrics(run: KnownRunId, store: StorePart) -> Response:
     """The names of the run's series, in order of their first appearance."""
-    return StreamingResponse(_metrics(await store.metrics(run)), media_type="application/json")
-
-
-async def _metrics(rows: Sequence[MetricRow]) -> AsyncIterator[bytes]:
-    """The answer in pieces, each encoded beside the event loop: a run may have hundreds of thousands of names."""
-    yield b'{"metrics":['
-    for first in range(0, len(rows), METRICS_AT_ONCE):
-        piece = await asyncio.to_thread(metrics_json, rows[first : first + METRICS_AT_ONCE])
-        yield b"," + piece if first else piece
-    yield b"]}"
+    return StreamingResponse(metrics_pieces(await store.metrics(run)), media_type="application/json")
 
 
 @router.get("/runs/{run}/events", responses=answers("events"))

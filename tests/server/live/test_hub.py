@@ -12,6 +12,7 @@ from recis_server.live import hub as module
 from recis_server.live.hub import MAX_FOLLOWS, MAX_WATCHES
 from recis_server.live.viewer import Viewer
 from recis_server.live.watch import Watch
+from recis_server.query import metrics
 from recis_server.store.values import ChartRead, EventRow, StoredFrame
 
 from recis.wire.messages import Frame
@@ -180,6 +181,7 @@ def test_the_list_is_told_of_more_runs_than_are_read_at_once(tmp_path: Path) -> 
 
 def test_very_many_names_are_told_as_text_and_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "NAMES_AT_ONCE", 10)
+    monkeypatch.setattr(metrics, "NAMES_AT_ONCE", 10)
     monkeypatch.setattr(module, "NAME_PACE_S", 3600.0)
 
     async def scenario() -> None:
