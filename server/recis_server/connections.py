@@ -173,6 +173,8 @@ class Connection(asyncio.Transport):
         if self._stalling is not None:
             self._stalling.cancel()
             self._stalling = None
+        if self._transport.is_closing():
+            self._watch_rest()
 
     def lost(self) -> None:
         """Note that the connection is over.
@@ -241,8 +243,7 @@ class Connection(asyncio.Transport):
         """Close when everything is sent; nothing more is parsed."""
         self._rest = _NO_BYTES
         self._transport.close()
-        if waiting := self._transport.get_write_buffer_size():
-            self._watch(waiting)
+        self._watch_rest()
 
     def abort(self) -> None:
         """Close at once."""
@@ -307,8 +308,14 @@ class Connection(asyncio.Transport):
         self._asking = self._loop.call_later(self._connections.ask_s, self._end_idle)
 
     def _end_idle(self) -> None:
-        self._connections.ended["idle"] += 1
-        self.close()
+        if not self._transport.is_closing():
+            self._connections.ended["idle"] += 1
+            self.close()
+
+    def _watch_rest(self) -> None:
+        """See to it that a connection that is closed ends, although the client may not take what is left."""
+        if waiting := self._transport.get_write_buffer_size():
+            self._watch(waiting)
 
     def _watch(self, waiting: int) -> None:
         if self._stalling is not None:
@@ -328,7 +335,28 @@ def _nothing(data: bytes) -> None:
     """Parse nothing."""
 
 
-class _HttpProtocol(H11Protocol):
+class _OnConnection(asyncio.Protocol):
+    """What a `Connection` is told by either of uvicorn's protocols, which stand behind this class in theirs."""
+
+    _connection: Connection
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._connection.lost()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        super().pause_writing()
+        self._connection.full()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        super().resume_writing()
+        self._connection.drained()
+
+
+class _HttpProtocol(_OnConnection, H11Protocol):
     """uvicorn's HTTP/1.1 on a `Connection`."""
 
     def __init__(
@@ -348,21 +376,6 @@ class _HttpProtocol(H11Protocol):
         self._connection.open(transport)
         super().connection_made(self._connection)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
-        self._connection.lost()
-        super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """See `asyncio.Protocol`."""
-        super().pause_writing()
-        self._connection.full()
-
-    def resume_writing(self) -> None:
-        """See `asyncio.Protocol`."""
-        super().resume_writing()
-        self._connection.drained()
-
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP, or has a head that is too large."""
         self._connection.refuse(
@@ -370,7 +383,7 @@ class _HttpProtocol(H11Protocol):
         )
 
 
-class WebSocketProtocol(WebSocketsSansIOProtocol):
+class WebSocketProtocol(_OnConnection, WebSocketsSansIOProtocol):
     """uvicorn's WebSocket on a `Connection`, for `uvicorn.Config(ws=…)`."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -386,21 +399,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.close_sent = True
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
-        self._connection.lost()
-        super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """See `asyncio.Protocol`."""
-        super().pause_writing()
-        self._connection.full()
-
-    def resume_writing(self) -> None:
-        """See `asyncio.Protocol`."""
-        super().resume_writing()
-        self._connection.drained()
 
     def handle_cont(self, event: Frame) -> None:
         """Take a further fragment of a message; many tiny ones take far more memory than what they say."""

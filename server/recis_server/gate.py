@@ -147,6 +147,7 @@ class _Answer:
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})  # one for both
         self._is_head = scope["method"] == "HEAD"
         self.scope = {**scope, "method": "GET"} if self._is_head else scope
         self.has_started = False

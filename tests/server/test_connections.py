@@ -138,6 +138,21 @@ def test_a_client_that_takes_nothing_is_cut() -> None:
     run(scenario)
 
 
+def test_an_answer_that_nobody_takes_ends_with_its_connection() -> None:
+    async def large(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
+        await send({"type": "http.response.body", "body": bytes(64 << 20)})
+
+    async def scenario() -> None:
+        connections = Connections(stalled_s=0.2)
+        async with listening(large, connections) as port:
+            with opened(port, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"):
+                await until(lambda: connections.ended["stalled"] == 1)
+                await until(lambda: len(connections) == 0)
+
+    run(scenario)
+
+
 @pytest.mark.parametrize(
     "data",
     [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: h\r\n\r\nGET /", UPGRADE[:-2]],

@@ -481,7 +481,8 @@ def spoilt(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.slow
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(spoilt(), min_size=30, max_size=60))
 def test_spoilt_records_are_taken_or_refused_for_good(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, spoils: list[bytes]

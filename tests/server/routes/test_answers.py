@@ -87,7 +87,15 @@ def test_every_route_describes_what_it_answers(tmp_path: Path) -> None:
 def test_head_is_get_without_a_body(tmp_path: Path) -> None:
     async def scenario(site: Site) -> None:
         await site.filled()
-        for address in ("/", "/healthz", "/metrics", "/api/v1/runs", "/api/v1/runs/r/export?format=csv", "/nowhere"):
+        for address in (
+            "/",
+            "/healthz",
+            "/metrics",
+            "/api/v1/meta",
+            "/api/v1/runs",
+            "/api/v1/runs/r/export?format=csv",
+            "/nowhere",
+        ):
             head, get = await site.client.head(address), await site.client.get(address)
             assert (head.status_code, head.content) == (get.status_code, b""), address
             assert head.headers["content-type"] == get.headers["content-type"]
