@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recis.wire.codec import encode
 from recis.wire.messages import Refuse
+from recis.wire.text import close_reason
 from recis_server import access
 from recis_server.access import Access, Grant, Hosts
 from recis_server.connections import connection_of
@@ -323,7 +324,7 @@ async def _dismiss(scope: Scope, send: Send, error: ServerError) -> None:
             if _needed(scope) == "write":
                 refuse = Refuse(code=Unauthorised.code, message=error.message)
                 await send({"type": "websocket.send", "bytes": encode(refuse)})
-            await send({"type": "websocket.close", "code": _UNAUTHORISED_CLOSE, "reason": error.message[:100]})
+            await send({"type": "websocket.close", "code": _UNAUTHORISED_CLOSE, "reason": close_reason(error.message)})
             return
     await _cut(scope)
 
