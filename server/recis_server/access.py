@@ -4,24 +4,31 @@ Owns the decisions; `recis_server.gate` asks them for every request and upgrade.
 in constant time. Must not know routes.
 """
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
+import logging
+import math
 import os
+import re
 import secrets
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-from urllib.parse import urlsplit
+from typing import Literal, NamedTuple
 
-from recis_server.errors import Forbidden, StoreError, Unauthorised
+from recis_server.errors import Forbidden, ServerError, StoreError, Unauthorised
 from recis_server.settings import LOOPBACK_NAMES, Settings
 from recis_server.store.interface import Store
 from recis_server.store.values import TokenRow
 
-__all__ = ["SCOPES", "Access", "Hosts", "Scope", "digest_of", "make_token", "read_token_file", "strongest"]
+__all__ = ["SCOPES", "Access", "Grant", "Hosts", "Scope", "digest_of", "make_token", "read_token_file", "strongest"]
+
+_logger = logging.getLogger(__name__)
 
 Scope = Literal["write", "view", "control"]
 SCOPES: tuple[Scope, ...] = ("control", "view", "write")
@@ -31,8 +38,8 @@ _GRANTS: dict[str, frozenset[str]] = {
     "write": frozenset({"write"}),
 }
 EVERYTHING = frozenset(SCOPES)
-REFRESH_S = 2.0
-"""How long a revoked token may still be good for."""
+REFRESH_S = 0.5
+"""How often the tokens are read: other processes create and revoke them."""
 
 
 def make_token() -> str:
@@ -66,11 +73,21 @@ def read_token_file(path: Path) -> str:
         raise StoreError(f"--token-file: expected a file with a token, got {path}: {error}") from error
     if not token:
         raise StoreError(f"--token-file: expected a token in the first line of {path}, got an empty line")
+    if not (token.isascii() and token.isprintable()):
+        raise StoreError(f"--token-file: expected printable ASCII characters in the first line of {path}, got others")
     return token
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What the bearer of a token may do; `digest` is that of a token that can be revoked, None for every other."""
+
+    scopes: frozenset[str]
+    digest: str | None = None
+
+
 class Access:
-    """The tokens of this server.
+    """The tokens of this server; `open` and `close` in the lifespan.
 
     Args:
         store: has the tokens that were made by `recis-monitor token create`.
@@ -81,44 +98,131 @@ class Access:
         self._store = store
         self._master = None if master is None else digest_of(master)
         self._rows: tuple[TokenRow, ...] = ()
-        self._read_at = -REFRESH_S
-        self._closed = master is not None
+        self._read_at = -math.inf
+        self._reading = asyncio.Lock()
+        self._is_closed = master is not None
+        self._held: dict[str, set[asyncio.Timeout]] = {}
+        self._task: asyncio.Task[None] | None = None
 
-    async def is_closed(self) -> bool:
+    async def open(self) -> None:
+        """Read the tokens, and go on reading them."""
+        await self._refresh(time.monotonic())
+        self._task = asyncio.create_task(self._follow(), name="tokens")
+
+    async def close(self) -> None:
+        """Stop that; safe to call twice."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    @property
+    def is_closed(self) -> bool:
         """Whether a token is needed; once it is, it stays so until the next start."""
+        return self._is_closed
+
+    async def grant(self, tokens: Sequence[str]) -> Grant:
+        """Return what the first known one of some tokens allows; without any, nothing, or all where none is needed."""
         now = time.monotonic()
-        if now - self._read_at >= REFRESH_S:
-            self._rows = await self._store.tokens()
-            self._read_at = now
-            self._closed = self._closed or bool(self._rows)
-        return self._closed
+        await self._refresh(now - REFRESH_S)
+        found = self._find(tokens)
+        if found is None and tokens:
+            # It may be new. However many ask at once, one read after the other answers them all.
+            await self._refresh(now)
+            found = self._find(tokens)
+        return found or Grant(frozenset() if self._is_closed else EVERYTHING)
 
-    async def scopes(self, token: str | None) -> frozenset[str]:
-        """What the bearer may do; nothing without a known token."""
-        if not await self.is_closed():
-            return EVERYTHING
-        if token is None:
-            return frozenset()
-        digest = digest_of(token)
-        if self._master is not None and hmac.compare_digest(digest, self._master):
-            return EVERYTHING
-        granted = [_GRANTS[row.scope] for row in self._rows if hmac.compare_digest(digest, row.digest)]
-        return granted[0] if granted else frozenset()
-
-    async def require(self, token: str | None, scope: Scope) -> frozenset[str]:
-        """The bearer's scopes.
+    async def require(self, tokens: Sequence[str], scope: Scope) -> Grant:
+        """Return what the bearer may do.
 
         Raises:
             Unauthorised: no token, or none that is known.
             Forbidden: a known token without `scope`.
         """
-        scopes = await self.scopes(token)
-        if not scopes:
-            came = "none" if token is None else "one that is not known"
+        grant = await self.grant(tokens)
+        if not grant.scopes:
+            came = "one that is not known" if tokens else "none"
             raise Unauthorised(f"expected a token with the scope {scope}, got {came}")
-        if scope not in scopes:
-            raise Forbidden(f"expected a token with the scope {scope}, got one with {', '.join(sorted(scopes))}")
-        return scopes
+        if scope not in grant.scopes:
+            raise Forbidden(f"expected a token with the scope {scope}, got one with {', '.join(sorted(grant.scopes))}")
+        return grant
+
+    @asynccontextmanager
+    async def held(self, grant: Grant) -> AsyncIterator[None]:
+        """Run a block for as long as the grant holds; it is cancelled at its next `await` when the token is revoked.
+
+        Raises:
+            Unauthorised: the token was revoked meanwhile.
+        """
+        if grant.digest is None:
+            yield
+            return
+        limit = asyncio.timeout(None)
+        held = self._held.setdefault(grant.digest, set())
+        held.add(limit)
+        try:
+            async with limit:
+                yield
+        except TimeoutError:
+            if limit.expired():
+                raise Unauthorised("the token of this connection was revoked") from None
+            raise
+        finally:
+            held.discard(limit)
+            if not held and self._held.get(grant.digest) is held:
+                del self._held[grant.digest]
+
+    def _find(self, tokens: Sequence[str]) -> Grant | None:
+        for token in tokens:
+            digest = digest_of(token)
+            if self._master is not None and hmac.compare_digest(digest, self._master):
+                return Grant(EVERYTHING)
+            for row in self._rows:
+                if hmac.compare_digest(digest, row.digest):
+                    return Grant(_GRANTS[row.scope], row.digest)
+        return None
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            try:
+                await self._refresh(time.monotonic())
+            except Exception:  # border: whatever ails the store now, revocations are to be seen afterwards
+                _logger.exception("the tokens could not be read")
+
+    async def _refresh(self, since: float) -> None:
+        """Read the tokens unless a read has begun since; those that are known stay while the store is away."""
+        if self._read_at >= since:
+            return
+        async with self._reading:
+            if self._read_at >= since:
+                return
+            began = time.monotonic()
+            try:
+                rows = await self._store.tokens()
+            except ServerError:
+                if self._read_at == -math.inf:
+                    raise
+                return
+            self._read_at = began
+            self._rows = rows
+            self._is_closed = self._is_closed or bool(rows)
+            self._end_revoked(rows)
+
+    def _end_revoked(self, rows: Sequence[TokenRow]) -> None:
+        at_once = asyncio.get_running_loop().time()
+        for digest in self._held.keys() - {row.digest for row in rows}:
+            for limit in self._held[digest]:
+                if not limit.expired():
+                    limit.reschedule(at_once)
+
+
+class _Site(NamedTuple):
+    """Where a page is from; `scheme` and `port` are None where any will do."""
+
+    scheme: str | None
+    name: str
+    port: int | None
 
 
 class Hosts:
@@ -129,46 +233,85 @@ class Hosts:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._extra = frozenset(name.lower() for name in settings.allow_host)
+        """Raise `ValueError` for an `--allow-host` that is neither a name nor an origin."""
+        extra = [_allowed(text) for text in settings.allow_host if text != "*"]
+        self._any = "*" in settings.allow_host
         self._wildcard = settings.is_wildcard
         own: Iterable[str] = (socket.gethostname(), socket.getfqdn()) if settings.is_wildcard else (settings.host,)
-        self._names = LOOPBACK_NAMES | self._extra | {name.lower() for name in own}
+        self._names = {_name(one) for one in (*LOOPBACK_NAMES, *own)} | {one.name for one in extra}
+        self._extra = {one.name for one in extra if one.scheme is None}
+        self._origins = {one for one in extra if one.scheme is not None}
 
-    def check(self, host: str | None, origin: str | None) -> None:
-        """Raises `Forbidden` where `Host` is not ours or `Origin` is another site's."""
-        name = _host_name(host or "")
-        if not self._is_ours(name):
+    def check(self, host: str | None, origin: str | None, scheme: str = "http") -> None:
+        """Raise `Forbidden` where `Host` is not ours or `Origin` is another site's.
+
+        Args:
+            host: the header, None without one.
+            origin: the header, None without one, as from programs that are no browsers.
+            scheme: what the request came by.
+        """
+        site = _site(f"{scheme}://{host}")
+        if site is None or not self._is_ours(site.name):
             raise Forbidden(f"expected a Host that this server goes by (see --allow-host), got {(host or '')[:200]!r}")
         if origin is None:
             return
-        parts = _split(origin)
-        if parts is None or not (parts[0] == (host or "").lower() or parts[1] in self._extra):
-            raise Forbidden(f"expected the Origin to be this server's own, got {origin[:200]!r}")
+        came = _site(origin)
+        if came is None or not (came == site or came in self._origins or self._is_alias(came, site)):
+            asked = f"{scheme}://{(host or '')[:200]}"
+            raise Forbidden(
+                f"expected the Origin to be this server's own, got {origin[:200]!r} where {asked} was asked; behind a"
+                " proxy, write out the address of the page, as in --allow-host https://NAME"
+            )
+
+    def is_secure(self, host: str | None) -> bool:
+        """Whether browsers reach this host by https, as a written out `--allow-host` says."""
+        site = _site(f"https://{host}")
+        return site is not None and any(site.name == one.name and one.scheme == "https" for one in self._origins)
 
     def _is_ours(self, name: str) -> bool:
-        if name in self._names or "*" in self._extra:
-            return bool(name)
-        if not self._wildcard:
-            return False
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
+        if name in self._names or self._any:
+            return True
+        return self._wildcard and _is_address(name)
+
+    def _is_alias(self, came: _Site, site: _Site) -> bool:
+        """Whether an origin differs from the request by an allowed name alone."""
+        return came.name in self._extra and came == site._replace(name=came.name)
 
 
-def _host_name(host: str) -> str:
-    parts = _split(f"http://{host}")
-    return "" if parts is None else parts[1]
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"(?:(https?)://)?(\[[0-9A-Fa-f:.]+\]|[^\s\[\]/\\?#@:%]+)(?::([0-9]{1,5}))?", re.ASCII)
 
 
-def _split(origin: str) -> tuple[str, str] | None:
-    """Host with port, and host alone, in lower case; None for `null` and whatever is no origin."""
+def _site(text: str) -> _Site | None:
+    """An origin; None for `null` and whatever is none."""
+    match = _HOST.fullmatch(text.lower())
+    if match is None or match[1] is None:
+        return None
+    return _Site(match[1], _name(match[2]), int(match[3] or _DEFAULT_PORTS[match[1]]))
+
+
+def _allowed(text: str) -> _Site:
+    """What an `--allow-host` allows: a name, or an origin."""
+    if (site := _site(text)) is not None:
+        return site
+    match = _HOST.fullmatch(text)
+    if (match is None or match[3] is not None) and not _is_address(text):
+        raise ValueError(f"--allow-host: expected NAME or http(s)://NAME[:PORT], got {text[:200]!r}")
+    return _Site(None, _name(text), None)
+
+
+def _is_address(text: str) -> bool:
     try:
-        parts = urlsplit(origin)
-        _ = parts.port
+        ipaddress.ip_address(text)
     except ValueError:
-        return None
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-        return None
-    return parts.netloc.lower(), parts.hostname.lower()
+        return False
+    return True
+
+
+def _name(host: str) -> str:
+    """One spelling for all of a name or an address: in lower case, without brackets and the dot of the root."""
+    bare = host.lower().removeprefix("[").removesuffix("]")
+    try:
+        return ipaddress.ip_address(bare).compressed
+    except ValueError:
+        return bare.removesuffix(".")

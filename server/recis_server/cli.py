@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import gc
 import json
-import logging
 import secrets
 import signal
 import sys
@@ -23,6 +22,7 @@ from recis_server import demo, exporting, importing
 from recis_server.access import SCOPES, digest_of, make_token
 from recis_server.commands import BAD_USAGE, COMMANDS, CommandParser
 from recis_server.errors import NotFound, ServerError
+from recis_server.logs import set_up_logging
 from recis_server.query.shapes import run_shape
 from recis_server.serving import Serving, serving
 from recis_server.settings import Settings
@@ -48,9 +48,7 @@ _SERVE_FIELDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 for success, 2 for what the caller can put right."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    # Two lines for every connection: with a thousand trainers nothing else could be read.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    set_up_logging()
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
@@ -144,7 +142,12 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
         "--token-file", type=Path, metavar="F", help="file with a token for everything; made if missing"
     )
     parser.add_argument("--root-path", metavar="P", help="path below which a proxy shows this server")
-    parser.add_argument("--allow-host", action="append", metavar="NAME", help="another name that this server goes by")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        metavar="NAME",
+        help="additional hostname to accept, or the address that browsers use, as in https://NAME (may be repeated)",
+    )
     parser.add_argument("--insecure", action="store_true", default=None, help="serve others without a token")
 
 

@@ -1,17 +1,18 @@
-"""The server's error tree: what can go wrong, with the status and code that a user sees.
+"""The server's error tree: what can go wrong, with its HTTP status. `recis_server.refusals` makes answers of them.
 
-    ServerError
-    ├── InvalidValue        422
-    ├── NotFound            404
-    ├── Conflict            409
-    │   └── NotConnected    409
-    ├── Unauthorised        401
-    ├── Forbidden           403
-    ├── TooLarge            413
-    ├── StoreUnavailable    503  worth another try
-    └── StoreError          500  a store that cannot be used at all
-
-Must not know HTTP frameworks: `recis_server.routes.failures` turns these into answers.
+ServerError
+├── InvalidValue        422
+├── NotFound            404
+├── Conflict            409
+│   └── NotConnected    409
+├── Unauthorised        401
+├── Forbidden           403
+├── RequestTimeout      408
+├── TooLarge            413
+├── HeadTooLarge        431
+├── StoreUnavailable    503  worth another try
+├── Busy                503  worth another try
+└── StoreError          500  a store that cannot be used at all
 """
 
 # Leaves are named for what happened, as the answer says it; an Error suffix would add nothing.
@@ -20,11 +21,14 @@ Must not know HTTP frameworks: `recis_server.routes.failures` turns these into a
 from typing import ClassVar
 
 __all__ = [
+    "Busy",
     "Conflict",
     "Forbidden",
+    "HeadTooLarge",
     "InvalidValue",
     "NotConnected",
     "NotFound",
+    "RequestTimeout",
     "ServerError",
     "StoreError",
     "StoreUnavailable",
@@ -98,6 +102,14 @@ class Forbidden(ServerError):
     status = 403
 
 
+class RequestTimeout(ServerError):
+    """A body that did not arrive in time."""
+
+    code = "timeout"
+    status = 408
+    retry = True
+
+
 class TooLarge(ServerError):
     """A body above the limit."""
 
@@ -105,8 +117,23 @@ class TooLarge(ServerError):
     status = 413
 
 
+class HeadTooLarge(ServerError):
+    """Headers above the limit."""
+
+    code = "too_large"
+    status = 431
+
+
 class StoreUnavailable(ServerError):
     """The store could not commit now (full disk, closing); nothing of the batch is stored."""
+
+    code = "unavailable"
+    status = 503
+    retry = True
+
+
+class Busy(ServerError):
+    """There are as many of these already as there may be."""
 
     code = "unavailable"
     status = 503

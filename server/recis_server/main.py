@@ -12,6 +12,7 @@ from recis_server import __version__
 from recis_server.access import Access, Hosts, read_token_file
 from recis_server.blobs import open_blobs
 from recis_server.bus import open_bus
+from recis_server.connections import Connections, raise_file_limit
 from recis_server.control.desk import Desk
 from recis_server.errors import StoreError
 from recis_server.gate import Gate
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.state.connections = Connections(raise_file_limit())
     app.state.hosts = Hosts(settings)
     app.state.pages = pages.load_pages(settings.root_path)
     app.add_middleware(Gate, root_path=settings.root_path)
@@ -83,7 +85,8 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
     )
     await _open(stack, state.store.open, state.store.close)
     state.access = Access(state.store, master)
-    if not (settings.is_loopback or settings.insecure or await state.access.is_closed()):
+    await _open(stack, state.access.open, state.access.close)
+    if not (settings.is_loopback or settings.insecure or state.access.is_closed):
         raise StoreError(
             f"--host {settings.host}: expected a token for an address that others can reach"
             " (recis-monitor token create, or --token-file), or --insecure"

@@ -25,6 +25,10 @@ class Meters:
         self.listed = Gauge("recis_run_list_bytes", "Memory of the lists of runs", registry=self._registry)
         self.watches = Gauge("recis_live_watches", "Charts that browsers watch", registry=self._registry)
 
+        self._connections = Gauge("recis_connections", "Connections that are open", registry=self._registry)
+        self._ended = Gauge(
+            "recis_connections_ended", "Connections that a bound has ended", ["bound"], registry=self._registry
+        )
         self._trimmed = Gauge(
             "recis_trimmed_rows", "Rows that were more than a run keeps", ["table"], registry=self._registry
         )
@@ -33,6 +37,12 @@ class Meters:
         """Takes note of what the store has removed so far, by table."""
         for table, number in rows.items():
             self._trimmed.labels(table).set(number)
+
+    def connected(self, number: int, ended: Mapping[str, int]) -> None:
+        """Takes note of the open connections, and of those that were ended, by the bound that did it."""
+        self._connections.set(number)
+        for bound, times in ended.items():
+            self._ended.labels(bound).set(times)
 
     def committed(self, seconds: float, commit: Commit) -> None:
         """Takes note of one commit."""

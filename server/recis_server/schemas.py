@@ -1,16 +1,18 @@
-"""Bodies that HTTP takes, and examples of what it answers, for OpenAPI.
+"""Bodies that HTTP takes, and what it answers with which status, for OpenAPI.
 
 Answers are shaped by `recis_server.query.shapes`; here they are only described. Must not know routes.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from recis.wire.messages import MAX_TEXT_CHARS
 
-__all__ = ["EXAMPLES", "CommandRequest", "RunPatch", "answers"]
+__all__ = ["BYTES", "EXAMPLES", "CommandRequest", "ErrorAnswer", "RunPatch", "answers", "files", "refusals"]
 
+Described = dict[int | str, dict[str, Any]]
 Tag = Annotated[str, Field(min_length=1, max_length=128)]
 
 
@@ -38,6 +40,20 @@ class CommandRequest(BaseModel):
     value: Any
     reason: str = Field(default="", max_length=MAX_TEXT_CHARS)
     id: str | None = Field(default=None, min_length=1, max_length=128)
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong: a stable word for programs, a sentence for people, the argument that was wrong."""
+
+    code: str
+    message: str
+    field: str | None
+
+
+class ErrorAnswer(BaseModel):
+    """The one shape of every error."""
+
+    error: ErrorDetail
 
 
 _RUN = {
@@ -187,16 +203,61 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 _ERROR = {"error": {"code": "not_found", "message": "there is no run 'demo-9'", "field": None}}
 
 
+_ERRORS = {
+    400: "Not a request of HTTP/1.1, or one whose head is above 64 KiB",
+    401: "No token, or one that is not known",
+    403: "A token without the scope, or a `Host` or `Origin` that is not this server's",
+    404: "There is no such thing",
+    408: "The body did not arrive in time",
+    409: "The state of things forbids it",
+    413: "The body is above 1 MiB",
+    416: "The range is outside of the file",
+    422: "Bad input; nothing was stored",
+    431: "The headers are above 16 KiB",
+    503: "The store cannot commit or read now; try again",
+}
+BYTES = {"type": "string", "format": "binary"}
+_EVERYWHERE = (400, 401, 403, 431, 503)
+
+
 def answers(
-    example: str, *, status: int = 200, errors: tuple[int, ...] = (404, 422)
-) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI description of a route's answers, by the name of its example."""
-    found: dict[int | str, dict[str, Any]] = {
-        status: {"description": "The answer", "content": {"application/json": {"example": EXAMPLES[example]}}}
+    example: str, *, status: int = 200, errors: tuple[int, ...] = (404, 422), more: Mapping[str, Any] | None = None
+) -> Described:
+    """Return the OpenAPI description of a route's answers.
+
+    Args:
+        example: the name of the example of a JSON answer.
+        status: of that answer.
+        errors: what else the route may answer, beside what all routes may.
+        more: further media types of the answer, with their content.
+    """
+    content = {"application/json": {"example": EXAMPLES[example]}, **(more or {})}
+    return {status: {"description": "The answer", "content": content}, **refusals(errors)}
+
+
+def files(*media: str, statuses: Mapping[int, str], errors: tuple[int, ...]) -> Described:
+    """Return the same for a route that answers bytes.
+
+    Args:
+        media: the types that they may have.
+        statuses: without an error, with what each says; 304 has no body.
+        errors: as in `answers`.
+    """
+    content = {one: {} if one == "application/json" else {"schema": BYTES} for one in media}
+    found: Described = {
+        status: {"description": text} if status == 304 else {"description": text, "content": content}
+        for status, text in statuses.items()
     }
-    for code in errors:
-        found[code] = {
-            "description": "Every error has this shape",
+    return {**found, **refusals(errors)}
+
+
+def refusals(errors: tuple[int, ...]) -> Described:
+    """Return the description of errors, those of all routes among them."""
+    return {
+        code: {
+            "description": _ERRORS[code],
+            "model": ErrorAnswer,
             "content": {"application/json": {"example": _ERROR}},
         }
-    return found
+        for code in sorted({*errors, *_EVERYWHERE})
+    }

@@ -18,8 +18,9 @@ from fastapi import FastAPI
 
 from recis.wire.messages import MAX_FRAME_BYTES
 from recis_server.access import read_token_file
-from recis_server.direct import DirectProtocol
+from recis_server.connections import Connections, WebSocketProtocol
 from recis_server.errors import StoreError
+from recis_server.gate import MAX_HEAD_BYTES
 from recis_server.main import create_app
 from recis_server.settings import Settings
 
@@ -103,11 +104,13 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
 
 
 def _config(app: FastAPI) -> uvicorn.Config:
+    connections: Connections = app.state.connections
     return uvicorn.Config(
         cast("Any", app),  # Starlette and uvicorn name the same messages by different types
         lifespan="off",
         loop="uvloop",
-        ws=DirectProtocol,
+        http=cast("Any", connections.protocol()),
+        ws=WebSocketProtocol,
         ws_max_size=MAX_FRAME_BYTES + _SLACK_BYTES,
         ws_per_message_deflate=False,
         ws_ping_interval=PING_S,
@@ -115,6 +118,7 @@ def _config(app: FastAPI) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        h11_max_incomplete_event_size=4 * MAX_HEAD_BYTES,
         timeout_graceful_shutdown=_STOP_S,
     )
 

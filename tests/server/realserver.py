@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import uvicorn
 from fastapi import FastAPI
 from recis_server.blobs import Blobs, open_blobs
 from recis_server.bus import MemoryBus
+from recis_server.connections import Connections, WebSocketProtocol
 from recis_server.control.desk import Desk
-from recis_server.direct import DirectProtocol
 from recis_server.ingest.audience import Audience
 from recis_server.ingest.endpoint import Intake
 from recis_server.ingest.endpoint import router as ingest_router
@@ -25,15 +25,13 @@ from recis_server.store.sql import SqlStore
 from recis_server.store.sqlite import SqliteEngine
 from recis_server.traces.endpoint import router as traces_router
 from recis_server.traces.receiver import TraceReceiver
+from starlette.types import ASGIApp
 from websockets.asyncio.client import ClientConnection, connect
 
 from recis.wire.codec import column, decode_server, encode
 from recis.wire.messages import Ack, ClientRecord, Frame, FrameRecord, Hello, Points, Refuse, ServerRecord, Welcome
 
 T = TypeVar("T")
-
-protocols: list[Any] = [DirectProtocol]
-"""The last one is what servers speak WebSocket with; fixtures put others there."""
 
 
 @dataclass
@@ -87,20 +85,33 @@ async def serving(folder: Path, *, window_bytes: int = 8 << 20, max_trace_bytes:
         )
         for router in (ingest_router, live_router, traces_router):
             app.include_router(router)
-        listener = socket.create_server(("127.0.0.1", 0))
-        config = uvicorn.Config(
-            app, ws=protocols[-1], lifespan="off", log_level="warning", ws_per_message_deflate=False
-        )
-        server = uvicorn.Server(config)
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        await until(lambda: server.started)
-        made.url = f"ws://127.0.0.1:{listener.getsockname()[1]}"
-        try:
+        async with listening(app) as port:
+            made.url = f"ws://127.0.0.1:{port}"
             yield made
-        finally:
-            server.should_exit = True
-            await task
-            listener.close()
+
+
+@asynccontextmanager
+async def listening(app: ASGIApp, connections: Connections | None = None) -> AsyncIterator[int]:
+    """The port of a real uvicorn with an app behind it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        cast("Any", app),
+        http=cast("Any", (Connections() if connections is None else connections).protocol()),
+        ws=WebSocketProtocol,
+        lifespan="off",
+        log_level="warning",
+        ws_per_message_deflate=False,
+        timeout_keep_alive=600,
+    )
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    await until(lambda: server.started)
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
 
 
 async def until(condition: Callable[[], object], limit_s: float = 10.0) -> None:

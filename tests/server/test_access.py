@@ -32,25 +32,25 @@ def test_a_token_file_without_a_token_is_refused(tmp_path: Path, content: bytes)
 def test_scopes_say_who_may_do_what(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened(tmp_path) as store:
-            assert await Access(store, None).scopes(None) == {"view", "control", "write"}
+            assert (await Access(store, None).grant([])).scopes == {"view", "control", "write"}
             tokens = {scope: make_token() for scope in ("view", "control", "write")}
             for scope, token in tokens.items():
                 await store.add_token(TokenRow(scope, "", scope, digest_of(token), 1))
             access = Access(store, "master")
-            assert await access.scopes("master") == {"view", "control", "write"}
-            assert await access.scopes(tokens["control"]) == {"view", "control"}
-            assert await access.require(tokens["view"], "view") == {"view"}
+            assert (await access.grant(["master"])).scopes == {"view", "control", "write"}
+            assert (await access.grant([tokens["control"]])).scopes == {"view", "control"}
+            assert (await access.require(["guess", tokens["view"]], "view")).scopes == {"view"}
             for scope, token in (("control", tokens["view"]), ("view", tokens["write"]), ("write", tokens["control"])):
                 with pytest.raises(Forbidden):
-                    await access.require(token, scope)  # type: ignore[arg-type]
-            for nothing in (None, "", "guess", tokens["view"] + "x", "\ud800"):
+                    await access.require([token], scope)  # type: ignore[arg-type]
+            for nothing in ([], [""], ["guess"], [tokens["view"] + "x"], ["\ud800"]):
                 with pytest.raises(Unauthorised):
                     await access.require(nothing, "view")
             # Once closed it stays closed, whatever is revoked.
             for scope in tokens:
                 await store.delete_token(scope)
             closed = Access(store, "master")
-            assert await closed.scopes(None) == frozenset()
+            assert (await closed.grant([])).scopes == frozenset()
 
     asyncio.run(scenario())
 
@@ -66,15 +66,21 @@ def test_the_strongest_scope_is_shown() -> None:
         ("127.0.0.1", "127.0.0.1:8765", None),
         ("127.0.0.1", "LOCALHOST", "http://localhost"),
         ("127.0.0.1", "[::1]:1", "http://[::1]:1"),
-        ("127.0.0.1", "monitor.example", "https://monitor.example"),
+        ("127.0.0.1", "monitor.example", "http://monitor.example"),
         ("gpu7", "gpu7:80", "http://gpu7:80"),
         ("0.0.0.0", "10.1.2.3:8765", "http://10.1.2.3:8765"),
         ("::", "[fe80::1]:8765", None),
-        ("127.0.0.1", "127.0.0.1:8765", "https://monitor.example"),
+        ("127.0.0.1", "127.0.0.1:8765", "http://monitor.example:8765"),
+        ("127.0.0.1", "127.0.0.1:8765", "https://proxy.example"),
+        ("127.0.0.1", "proxy.example", "https://proxy.example"),
+        ("127.0.0.1", "proxy.example:8443", "http://proxy.example:8443"),
+        ("127.0.0.1", "localhost.:8765", "http://LOCALHOST:8765"),
+        ("127.0.0.1", "[0:0:0:0:0:0:0:1]:80", "http://[::1]"),
+        ("::1", "[::1]", "http://[::1]:80"),
     ],
 )
 def test_own_names_and_origins_pass(tmp_path: Path, bound: str, host: str, origin: str | None) -> None:
-    Hosts(settings(tmp_path, host=bound, allow_host=("Monitor.example",))).check(host, origin)
+    Hosts(settings(tmp_path, host=bound, allow_host=("Monitor.example", "https://Proxy.example"))).check(host, origin)
 
 
 @pytest.mark.parametrize(
@@ -94,10 +100,37 @@ def test_own_names_and_origins_pass(tmp_path: Path, bound: str, host: str, origi
         ("127.0.0.1", "127.0.0.1:8765", "null"),
         ("127.0.0.1", "127.0.0.1:8765", ""),
         ("127.0.0.1", "127.0.0.1:8765", "file://127.0.0.1:8765"),
+        ("127.0.0.1", "127.0.0.1:8765", "https://127.0.0.1:8765"),
+        ("127.0.0.1", "127.0.0.1", "http://127.0.0.1:8080"),
+        ("127.0.0.1", "127.0.0.1:8765", "http://127.0.0.1:8765/"),
+        ("127.0.0.1", "127.0.0.1:8765", "http://user@127.0.0.1:8765"),
+        ("127.0.0.1", "127.0.0.1:8765", "http://127.0.0.1:8765, http://127.0.0.1:8765"),
+        ("127.0.0.1", "127.0.0.1/evil.example", None),
+        ("127.0.0.1", "127.0.0.1\\.evil.example", None),
+        ("127.0.0.1", "user:pass@127.0.0.1", None),
+        ("127.0.0.1", "[::1", None),
+        ("127.0.0.1", "127.0.0.1:123456", None),
+        ("127.0.0.1", "monitor.example:8765", "http://monitor.example:9999"),
+        ("127.0.0.1", "monitor.example:8765", "https://monitor.example:8765"),
+        ("127.0.0.1", "monitor.example", "https://monitor.example"),
+        ("127.0.0.1", "127.0.0.1:8765", "http://monitor.example"),
+        ("127.0.0.1", "127.0.0.1:8765", "https://monitor.example:8765"),
+        ("127.0.0.1", "127.0.0.1:8765", "http://proxy.example:8765"),
+        ("127.0.0.1", "127.0.0.1:8765", "https://proxy.example:8443"),
     ],
 )
 def test_foreign_names_and_origins_are_refused(
     tmp_path: Path, bound: str, host: str | None, origin: str | None
 ) -> None:
     with pytest.raises(Forbidden):
-        Hosts(settings(tmp_path, host=bound)).check(host, origin)
+        Hosts(settings(tmp_path, host=bound, allow_host=("monitor.example", "https://proxy.example"))).check(
+            host, origin
+        )
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a b", "name:8765", "ftp://name", "https://", "https://name/path", "https://u@name", "a/b", "[::1"]
+)
+def test_an_allowed_host_is_a_name_or_an_origin(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ValueError, match="--allow-host"):
+        Hosts(settings(tmp_path, allow_host=(text,)))

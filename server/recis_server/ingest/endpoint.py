@@ -14,14 +14,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from fastapi import APIRouter
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 from starlette.types import Send as Sender
 
 from recis.wire.codec import WireError, decode_client, encode
-from recis.wire.messages import Ack, Command, Frame, Hello, Refuse, ServerRecord
+from recis.wire.messages import Ack, ClientRecord, Command, Hello, Refuse, ServerRecord
 from recis.wire.text import close_reason
 from recis_server.control.desk import Desk, Post
-from recis_server.direct import Direct, direct_of
 from recis_server.errors import InvalidValue, ServerError
 from recis_server.ingest.audience import Audience
 from recis_server.ingest.presence import Presence
@@ -42,6 +41,8 @@ from recis_server.store.values import Commit, StreamRow
 __all__ = ["Intake", "router"]
 
 _logger = logging.getLogger(__name__)
+GREETING_S = 30.0
+"""How long a connection may be without its greeting."""
 _FAREWELL_S = 5.0
 _DRAIN_S = 10.0
 _GOING_AWAY = 1012
@@ -52,7 +53,7 @@ class _Ingest:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Sender) -> None:
         intake: Intake = scope["app"].state.intake
-        await intake.serve(receive, send, direct_of(scope))
+        await intake.serve(receive, send)
 
 
 router = APIRouter()
@@ -63,16 +64,10 @@ class _Line:
     """The outgoing side of one connection: acknowledgements merge into the newest, the rest keeps its order.
 
     Bounded: one greeting, one refusal, and the commands that the desk lets be open at a time.
-
-    Attributes:
-        is_busy: whether the connection's reader has a message in hand.
     """
 
-    def __init__(self, send: Sender, direct: Direct | None) -> None:
+    def __init__(self, send: Sender) -> None:
         self._send = send
-        self._direct = direct
-        self._is_sending = False
-        self.is_busy = False
         self._records: deque[ServerRecord] = deque()  # bounded: see the class
         self._ack: Ack | None = None
         self._end: Close | None = None
@@ -88,19 +83,10 @@ class _Line:
         if isinstance(action, Close):
             self._end = self._end or action
         elif isinstance(action.record, Ack):
-            # At once where there is room and nothing waits in front.
-            idle = self._direct is not None and not (self._records or self._is_sending)
-            if idle and self._direct is not None and self._direct.send(encode(action.record)):
-                return
             self._ack = action.record
         else:
             self._records.append(action.record)
         self._wake.set()
-
-    def divert(self, take: Callable[[bytes], bool]) -> None:
-        """Has messages handed to `take` as they are read, where that can be."""
-        if self._direct is not None:
-            self._direct.divert(take)
 
     def command(self, command: Command) -> None:
         """Takes a command of the desk."""
@@ -120,13 +106,11 @@ class _Line:
             return
 
     async def _flush(self) -> None:
-        self._is_sending = True
         while self._records:
             await self._put_out(self._records.popleft())
         ack, self._ack = self._ack, None
         if ack is not None:
             await self._put_out(ack)
-        self._is_sending = False
 
     async def _put_out(self, record: ServerRecord) -> None:
         await self._send({"type": "websocket.send", "bytes": encode(record)})
@@ -220,13 +204,12 @@ class Intake:
         while self._pumps:
             await next(iter(self._pumps.values())).move()
 
-    async def serve(self, receive: Receive, send: Sender, direct: Direct | None) -> None:
+    async def serve(self, receive: Receive, send: Sender) -> None:
         """One connection from upgrade to end."""
         await receive()
         await send({"type": "websocket.accept"})
         session = IngestSession(self._streams, window_bytes=self._window_bytes)
-        line = self._lines[session] = _Line(send, direct)
-        line.divert(partial(self._take, session, line))
+        line = self._lines[session] = _Line(send)
         reader = asyncio.create_task(self._read(receive, session, line), name="ingest-read")
         sender = asyncio.create_task(line.run(), name="ingest-send")
         try:
@@ -246,18 +229,18 @@ class Intake:
     async def _read(self, receive: Receive, session: IngestSession, line: _Line) -> int:
         """Takes messages until the client goes or is refused; returns the close code, 0 after a refusal."""
         while not line.ending:
-            line.is_busy = False
-            message = await receive()
-            line.is_busy = True  # nothing overtakes this message while it waits
-            if message["type"] == "websocket.disconnect":
-                return int(message.get("code") or 0)
-            if session.stream is not None:
-                # With one message in hand and one behind it, no more is read.
-                await self._room(session.stream)
             try:
+                message = await _next(receive, session)
+                if message["type"] == "websocket.disconnect":
+                    return int(message.get("code") or 0)
+                if session.stream is not None:
+                    # With one message in hand and one behind it, no more is read.
+                    await self._room(session.stream)
                 data = _binary(message.get("bytes"), message.get("text"))
-                actions = session.receive(decode_client(data), len(data), self._clock())
+                actions = session.receive(_decoded(data), len(data), self._clock())
                 await self._act(actions, session, line)
+            except TimeoutError:
+                _put(line, session.end("timeout", f"expected hello within {GREETING_S:g} s", retry=True))
             except WireError as error:
                 _put(line, session.end(error.code, str(error)))
             except ServerError as error:
@@ -266,27 +249,6 @@ class Intake:
                 _logger.exception("a connection to /ws/ingest failed")
                 _put(line, session.end("unavailable", "the server failed at this record", retry=True))
         return 0
-
-    def _take(self, session: IngestSession, line: _Line, data: bytes) -> bool:
-        """Takes a message if it is a frame and there is room for it; any other is for `_read`, which waits and refuses.
-
-        The same frame in both ways does the same; here it costs no turn of the task.
-        """
-        stream = session.stream
-        if stream is None or line.is_busy or line.ending or stream.pending_bytes >= self._window_bytes:
-            return False
-        try:
-            record = decode_client(data)
-        except WireError:
-            return False
-        if not isinstance(record, Frame):
-            return False
-        for action in session.receive(record, len(data), self._clock()):
-            if isinstance(action, Keep):
-                self._commit(stream, action)
-            elif isinstance(action, Send):
-                line.put(action)
-        return True
 
     async def _act(self, actions: Sequence[Action], session: IngestSession, line: _Line) -> None:
         for action in actions:
@@ -314,8 +276,8 @@ class Intake:
     async def _register(self, hello: Hello) -> StreamRow:
         try:
             return await self._store.register(hello, self._clock())
-        except (TypeError, ValueError, OverflowError) as error:
-            # MessagePack can say numbers that no column holds.
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            # MessagePack can say numbers that no column holds. They come again with every try: a refusal for good.
             raise WireError("malformed", f"expected a greeting that can be stored: {error}") from error
 
     async def _leave(self, session: IngestSession, *, expected: bool) -> None:
@@ -399,6 +361,26 @@ def _put(line: _Line, actions: Sequence[Action]) -> None:
     for action in actions:
         if isinstance(action, Send | Close):
             line.put(action)
+
+
+async def _next(receive: Receive, session: IngestSession) -> Message:
+    """Return the next message; raise `TimeoutError` where the greeting is too long in coming."""
+    if session.stream is not None:
+        return await receive()
+    async with asyncio.timeout(GREETING_S):
+        return await receive()
+
+
+def _decoded(data: bytes) -> ClientRecord:
+    try:
+        return decode_client(data)
+    except WireError:
+        raise
+    except Exception as error:
+        # The same bytes would fail in the same way: asking for them again would never end.
+        raise WireError(
+            "malformed", f"expected a record of this protocol, got one that failed: {error!r:.200}"
+        ) from error
 
 
 def _binary(data: bytes | None, text: str | None) -> bytes:

@@ -32,6 +32,7 @@ __all__ = [
 _CLOSE_CODES = {
     "malformed": 4400,
     "unauthorised": 4401,
+    "timeout": 4408,
     "superseded": 4409,
     "too_large": 1009,
     "version": 4426,

@@ -8,11 +8,12 @@ import asyncio
 from fastapi import APIRouter, WebSocket
 
 from recis_server import __version__
-from recis_server.errors import ServerError
+from recis_server.errors import Busy, ServerError
 from recis_server.live.hub import Hub
 from recis_server.live.requests import Follow, Request, Unfollow, Unwatch, WatchSeries, parse
 from recis_server.live.viewer import Viewer
 from recis_server.live.watch import Watch
+from recis_server.refusals import refuse_upgrade
 from recis_server.store.interface import Store
 
 __all__ = ["router"]
@@ -24,6 +25,14 @@ router = APIRouter()
 async def live(websocket: WebSocket) -> None:
     """One browser, for as long as it stays."""
     hub: Hub = websocket.app.state.hub
+    try:
+        with hub.seats.taken(_who(websocket)):
+            await _serve(websocket, hub)
+    except Busy as error:
+        await refuse_upgrade(websocket.scope, websocket.receive, websocket.send, error)
+
+
+async def _serve(websocket: WebSocket, hub: Hub) -> None:
     store: Store = websocket.app.state.store
     await websocket.accept()
     viewer = Viewer(websocket, store, hub.reads)
@@ -42,6 +51,11 @@ async def live(websocket: WebSocket) -> None:
             raise end
 
 
+def _who(websocket: WebSocket) -> str:
+    """Whose seat it is: that of a token, or of an address."""
+    return getattr(websocket.state, "bearer", None) or (websocket.client.host if websocket.client is not None else "")
+
+
 def _scope(websocket: WebSocket) -> str:
     return str(getattr(websocket.state, "scope", "control"))
 
@@ -49,6 +63,7 @@ def _scope(websocket: WebSocket) -> str:
 async def _read(websocket: WebSocket, hub: Hub, viewer: Viewer) -> None:
     """Takes messages until the browser goes."""
     while True:
+        await viewer.take_request()
         message = await websocket.receive()
         if message["type"] == "websocket.disconnect":
             return

@@ -22,12 +22,14 @@ from recis.wire.codec import points_columns
 from recis.wire.messages import Declare, Event, Pass, Points, Result
 from recis.wire.text import as_name
 from recis_server.bus import Bus, Hint
-from recis_server.errors import InvalidValue, NotFound, ServerError
+from recis_server.errors import InvalidValue, ServerError
 from recis_server.ingest.audience import Audience
 from recis_server.ingest.presence import Presence
-from recis_server.live.viewer import Viewer
+from recis_server.live.seats import Seats
+from recis_server.live.viewer import Viewer, as_text
 from recis_server.live.watch import Rows, Watch
-from recis_server.query.runs import shown_state
+from recis_server.query.metrics import NAMES_AT_ONCE, metrics_text
+from recis_server.query.runs import no_run, shown_state
 from recis_server.query.shapes import (
     command_shape,
     controls_shape,
@@ -48,6 +50,8 @@ RUN_PACE_S = 0.5
 LIST_PACE_S = 2.0
 LOOK_S = 10.0
 """How often a followed run is told although nothing came: silence changes its state."""
+NAME_PACE_S = 1e-4
+"""A run of very many names is told less often: what there is to tell takes time, here and in the browser."""
 TICK_S = 0.05
 READS_AT_ONCE = 2
 MAX_FOLLOWS = 64
@@ -59,11 +63,15 @@ _Columns: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.ND
 
 @dataclass(slots=True)
 class _Topic:
-    """A run that somebody follows: the series known to its followers and the newest event that they were told."""
+    """A run that somebody follows.
+
+    The series known to its followers, the newest event that they were told, and when its series may be told again.
+    """
 
     followers: set[Viewer] = field(default_factory=set)
     known: dict[int, set[str]] = field(default_factory=dict)
     last_event: int | None = None
+    metrics_due_s: float = 0.0
 
     def learn(self, rank: int, keys: tuple[str, ...]) -> bool:
         """Whether one of these series was not known yet."""
@@ -105,6 +113,7 @@ class Hub:
         self._told_at: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.seats = Seats()
         self.reads = asyncio.Semaphore(READS_AT_ONCE)
         """Held by a viewer while it reads a snapshot: all points of a watch lie in memory then."""
         store.subscribe(self._on_commit)
@@ -137,8 +146,8 @@ class Hub:
         """
         if sum(viewer in topic.followers for topic in self._topics.values()) >= MAX_FOLLOWS:
             raise InvalidValue("$.run", f"expected at most {MAX_FOLLOWS} runs followed at a time")
-        if await self._store.run(run) is None:
-            raise NotFound(f"there is no run {run}")
+        if not await self._store.has_run(run):
+            raise no_run(run)
         topic = self._topics.get(run)
         if topic is None:
             topic = self._topics[run] = _Topic()
@@ -175,8 +184,8 @@ class Hub:
         """
         if watch.id not in viewer.watches and len(viewer.watches) >= MAX_WATCHES:
             raise InvalidValue("$.id", f"expected at most {MAX_WATCHES} watches at a time")
-        if await self._store.run(watch.run) is None:
-            raise NotFound(f"there is no run {watch.run}")
+        if not await self._store.has_run(watch.run):
+            raise no_run(watch.run)
         self.unwatch(viewer, watch.id)
         viewer.watches[watch.id] = watch
         keys = self._watched.setdefault(watch.run, {})
@@ -254,6 +263,8 @@ class Hub:
         if hint.topic == "run":
             pace_s = RUN_PACE_S if hint.run in self._topics else LIST_PACE_S
             due_s = self._told_at.get(hint.run, 0.0) + pace_s
+        elif hint.topic == "metrics" and hint.run in self._topics:
+            due_s = self._topics[hint.run].metrics_due_s
         self._due[hint] = due_s
         self._wake.set()
 
@@ -297,13 +308,18 @@ class Hub:
         for row in await self._store.runs_named(runs):
             topic = self._topics.get(row.id)
             try:
-                self._push_run(row, self._lists | (topic.followers if topic is not None else set()))
+                await self._push_run(row, self._lists | (topic.followers if topic is not None else set()))
+                self._told_at[row.id] += len(row.summary) * NAME_PACE_S
             except Exception:  # border: what one run shows must not end the telling of all others
                 _logger.exception("could not tell run %s", row.id)
 
-    def _push_run(self, row: RunRow, viewers: set[Viewer]) -> None:
-        shape = run_shape(row, shown_state(row, self._presence))
-        _push(viewers, ("run", row.id), {"type": "run", "run": shape})
+    async def _push_run(self, row: RunRow, viewers: set[Viewer]) -> None:
+        state = shown_state(row, self._presence)
+        if len(row.summary) > NAMES_AT_ONCE:
+            text = await asyncio.to_thread(lambda: as_text({"type": "run", "run": run_shape(row, state)}))
+            _push(viewers, ("run", row.id), text)
+        else:
+            _push(viewers, ("run", row.id), {"type": "run", "run": run_shape(row, state)})
 
     async def _tell(self, hint: Hint, viewers: set[Viewer]) -> None:
         """Reads what the hint points at and pushes it to `viewers`."""
@@ -314,10 +330,9 @@ class Hub:
             case "run":
                 row = await self._store.run(run)
                 if row is not None:
-                    self._push_run(row, viewers)
+                    await self._push_run(row, viewers)
             case "metrics":
-                metrics = [metric_shape(row) for row in await self._store.metrics(run)]
-                _push(viewers, ("metrics", run), {"type": "metrics", "run": run, "metrics": metrics})
+                await self._tell_metrics(run, viewers)
             case "controls":
                 controls = controls_shape(await self._store.controls(run), await self._store.commands(run))
                 _push(viewers, ("controls", run), {"type": "controls", "run": run, "controls": controls})
@@ -335,6 +350,16 @@ class Hub:
             case "deleted" | "watched":
                 raise AssertionError(f"{hint.topic} is never scheduled")
 
+    async def _tell_metrics(self, run: str, viewers: set[Viewer]) -> None:
+        rows = await self._store.metrics(run)
+        if len(rows) > NAMES_AT_ONCE:
+            _push(viewers, ("metrics", run), await asyncio.to_thread(metrics_text, run, rows))
+        else:
+            metrics = [metric_shape(row) for row in rows]
+            _push(viewers, ("metrics", run), {"type": "metrics", "run": run, "metrics": metrics})
+        if run in self._topics:
+            self._topics[run].metrics_due_s = self._monotonic() + len(rows) * NAME_PACE_S
+
     async def _tell_events(self, run: str, viewers: set[Viewer]) -> None:
         topic = self._topics.get(run)
         if topic is None or topic.last_event is None:
@@ -345,7 +370,7 @@ class Hub:
                 _push(viewers, ("event", run, row.id), {"type": "event", "run": run, "event": event_shape(row)})
 
 
-def _push(viewers: set[Viewer], thing: tuple[object, ...], message: dict[str, Any]) -> None:
+def _push(viewers: set[Viewer], thing: tuple[object, ...], message: dict[str, Any] | str) -> None:
     for viewer in viewers:
         viewer.push(thing, message)
 

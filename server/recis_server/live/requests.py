@@ -14,6 +14,8 @@ __all__ = ["Follow", "Request", "Unfollow", "Unwatch", "WatchSeries", "parse"]
 
 MAX_REQUEST_CHARS = 65_536
 MAX_POINTS = 10_000
+MAX_BUCKETS = 1 << 20
+"""Of all series of a watch together: 64 MiB on the way to a browser."""
 
 _RunId = Annotated[str, Meta(min_length=1, max_length=128)]
 _Step = Annotated[int, Meta(ge=-(2**62), le=2**62)]
@@ -83,6 +85,9 @@ def parse(text: str | None) -> Request:
     if isinstance(request, WatchSeries):
         if len(set(request.keys)) != len(request.keys):
             raise InvalidValue("$.keys", "expected every key once")
+        if len(request.keys) * request.points > MAX_BUCKETS:
+            size = f"{len(request.keys)} keys x {request.points} points"
+            raise InvalidValue("$.points", f"expected at most {MAX_BUCKETS} buckets in a watch, got {size}")
         if request.start is not None and request.stop is not None and request.stop <= request.start:
             raise InvalidValue("$.stop", f"expected a stop above start ({request.start}), got {request.stop}")
     return request

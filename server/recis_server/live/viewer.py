@@ -1,6 +1,7 @@
 """One browser: what waits to be sent to it, merged, and the loop that sends it.
 
-Owns merging, pace and giving up on a browser that does not read; must not decide what a browser is told (`hub` does).
+Owns merging, pace, how much may be asked at once and giving up on a browser that does not read; must not decide what a
+browser is told (`hub` does).
 Bounded: one waiting message per thing that can change (`MAX_WAITING` things), one state per watch. A browser that
 falls behind gets fewer and newer messages; one that takes nothing for `STALL_S` is closed with 1013 and comes back.
 """
@@ -18,12 +19,19 @@ from recis_server.errors import ServerError
 from recis_server.live.watch import Watch
 from recis_server.store.interface import Store
 
-__all__ = ["Viewer"]
+__all__ = ["Viewer", "as_text"]
 
 MAX_WAITING = 20_000
+MAX_REQUESTS = 320
+"""What a browser may ask before what it asked before is answered: all follows and watches that it may have."""
 STALL_S = 30.0
 PACE_S = 0.1
 _TOO_SLOW = 1013
+
+
+def as_text(message: Any) -> str:
+    """Return a message as it is sent; one that is text already stays."""
+    return message if isinstance(message, str) else json.dumps(message, separators=(",", ":"), allow_nan=False)
 
 
 class Viewer:
@@ -43,19 +51,35 @@ class Viewer:
         self._store = store
         self._reads = reads
         self._stall_s = stall_s
-        self._waiting: dict[Hashable, dict[str, Any]] = {}
+        self._waiting: dict[Hashable, dict[str, Any] | str] = {}
+        self._passes: dict[str, list[dict[str, Any]]] = {}
         self._num_passes = 0
         self._num_errors = 0
         self._overrun = False
         self._wake = asyncio.Event()
+        self._num_requests = 0
+        self._told = asyncio.Event()
         self.watches: dict[int, Watch] = {}
 
     def wake(self) -> None:
         """There is something to send."""
         self._wake.set()
 
-    def push(self, thing: Hashable, message: dict[str, Any]) -> None:
-        """Takes a message about `thing`; replaces one that still waits."""
+    async def take_request(self) -> None:
+        """Wait until a further request may be read: no more of them than are answered.
+
+        Returns at once while there were few since the last time that everything was sent.
+        """
+        self._num_requests += 1
+        # The reading task shares the loop with all others also where many requests have come in one piece.
+        await asyncio.sleep(0)
+        while self._num_requests > MAX_REQUESTS:
+            self._told.clear()
+            self._wake.set()
+            await self._told.wait()
+
+    def push(self, thing: Hashable, message: dict[str, Any] | str) -> None:
+        """Takes a message about `thing`, or its text; replaces one that still waits."""
         # The newest word goes to the end, so that a thing is never told before what was told earlier about others.
         self._waiting.pop(thing, None)
         self._waiting[thing] = message
@@ -63,8 +87,9 @@ class Viewer:
 
     def push_passes(self, run: str, passes: list[dict[str, Any]]) -> None:
         """Takes filter passes, which are all told; too many of them are an overrun."""
-        waiting = self._waiting.setdefault(("passes", run), {"type": "passes", "run": run, "passes": []})
-        waiting["passes"] += passes
+        waiting = self._passes.setdefault(run, [])
+        waiting += passes
+        self._waiting.setdefault(("passes", run), {"type": "passes", "run": run, "passes": waiting})
         self._num_passes += len(passes)
         self._check()
 
@@ -81,6 +106,8 @@ class Viewer:
                 await self._wake.wait()
                 self._wake.clear()
                 await self._flush()
+                self._num_requests = 0
+                self._told.set()
                 await asyncio.sleep(PACE_S)
             reason = f"more than {MAX_WAITING} changes wait; connect again"
         except TimeoutError:
@@ -91,9 +118,9 @@ class Viewer:
             await self._send(self._websocket.close(_TOO_SLOW, reason))
 
     async def _flush(self) -> None:
-        waiting, self._waiting, self._num_passes = self._waiting, {}, 0
+        waiting, self._waiting, self._passes, self._num_passes = self._waiting, {}, {}, 0
         for message in waiting.values():
-            await self._send(self._websocket.send_text(json.dumps(message, separators=(",", ":"), allow_nan=False)))
+            await self._send(self._websocket.send_text(as_text(message)))
         for watch in tuple(self.watches.values()):
             try:
                 data = await self._read(watch) if watch.stale else watch.delta()

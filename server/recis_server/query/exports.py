@@ -35,6 +35,9 @@ FORMS: dict[Form, str] = {
 PIECE_ROWS = 8192
 """Points that are encoded at once: encoding holds the interpreter's lock, and live charts wait for that."""
 
+PIECE_SERIES = 256
+"""The same for series that have few points each."""
+
 
 class Encoder(Protocol):
     """One format. All of it is called on one thread at a time, not the event loop's."""
@@ -69,13 +72,15 @@ class Export:
         # One thread for all of it: allocators keep what they have freed, each thread's apart.
         with ThreadPoolExecutor(1, thread_name_prefix="export") as thread:
             yield await loop.run_in_executor(thread, self._encoder.begin)
-            async for one in self._slices():
-                for part in _parts(one):
-                    piece = await loop.run_in_executor(thread, self._encoder.add, part)
-                    self.num_points += len(part.steps)
-                    if piece:
-                        yield piece
+            async for parts in _batches(self._slices()):
+                piece = await loop.run_in_executor(thread, self._encode, parts)
+                self.num_points += sum(len(part.steps) for part in parts)
+                if piece:
+                    yield piece
             yield await loop.run_in_executor(thread, self._encoder.end)
+
+    def _encode(self, parts: Sequence[PointsSlice]) -> bytes:
+        return b"".join([self._encoder.add(part) for part in parts])
 
 
 async def open_export(
@@ -116,6 +121,21 @@ def _encoder(run: str, form: Form, size: ExportSize) -> Encoder:
                     f" got: {error}",
                 ) from error
             return ParquetEncoder(run, size)
+
+
+async def _batches(slices: AsyncIterator[PointsSlice]) -> AsyncIterator[list[PointsSlice]]:
+    """All points, so many at a time that they are encoded at once: a part of a long series, or many short ones."""
+    batch: list[PointsSlice] = []
+    num_rows = 0
+    async for one in slices:
+        for part in _parts(one):
+            if batch and (num_rows + len(part.steps) > PIECE_ROWS or len(batch) == PIECE_SERIES):
+                yield batch
+                batch, num_rows = [], 0
+            batch.append(part)
+            num_rows += len(part.steps)
+    if batch:
+        yield batch
 
 
 def _parts(one: PointsSlice) -> Iterator[PointsSlice]:

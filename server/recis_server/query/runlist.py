@@ -21,8 +21,10 @@ from recis_server.query.shapes import RUN_FIELDS, listed_run
 from recis_server.store.interface import Store
 from recis_server.store.values import RunMark, RunPage, RunRow, RunsWanted
 
-__all__ = ["MOST_LISTED", "PAGE_VIEW", "RunList", "View", "Wanted"]
+__all__ = ["MOST_LISTED", "PAGE_VIEW", "SORTS", "RunList", "View", "Wanted"]
 
+SORTS = ("created_at", "updated_at", "name", "project", "last_step")
+"""What a list may be sorted by; the store says no to anything else."""
 MOST_LISTED = 10_000
 """Runs that one answer holds at most."""
 KEPT_BYTES = 64 << 20

@@ -10,7 +10,7 @@ from recis_server.errors import NotFound
 from recis_server.store.interface import Store
 from recis_server.store.values import RunRow
 
-__all__ = ["STATES", "Liveness", "State", "get_run", "judged", "shown_state"]
+__all__ = ["STATES", "Liveness", "State", "get_run", "judged", "no_run", "shown_state"]
 
 State = Literal["running", "stalled", "disconnected", "finished", "failed"]
 STATES: tuple[str, ...] = get_args(State)
@@ -50,5 +50,10 @@ async def get_run(store: Store, run: str) -> RunRow:
     """One run; raises `NotFound`."""
     row = await store.run(run)
     if row is None:
-        raise NotFound(f"there is no run {run[:200]!r}")
+        raise no_run(run)
     return row
+
+
+def no_run(run: str) -> NotFound:
+    """What is raised where there is no such run."""
+    return NotFound(f"there is no run {run[:200]!r}")

@@ -101,7 +101,7 @@ def metric_shape(row: MetricRow) -> Shape:
         "count": row.count,
         "first_step": row.first_step,
         "last_step": row.last_step,
-        "last_value": plain(row.last_value),
+        "last_value": row.last_value if math.isfinite(row.last_value) else plain(row.last_value),
         "nan_count": row.nan_count,
     }
 

@@ -11,9 +11,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from recis_server.errors import InvalidValue, NotFound, ServerError
-from recis_server.gate import error_body
+from recis_server.refusals import refusal_of
 
 __all__ = ["install_error_answers", "json_answer"]
 
@@ -41,8 +42,8 @@ def install_error_answers(app: FastAPI) -> None:
 async def _on_server_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServerError)
     if error.status >= 500:
-        _logger.error("%s %s: %s", request.method, request.url.path, error.message)
-    return json_answer(error_body(error), error.status)
+        _logger.error("%s %s: %s", request.method, ascii(request.url.path), error.message)
+    return _refusal(request, error)
 
 
 async def _on_bad_request(request: Request, error: Exception) -> Response:
@@ -52,26 +53,44 @@ async def _on_bad_request(request: Request, error: Exception) -> Response:
     place = [str(part) for part in first["loc"][1:]] or [str(first["loc"][0])]
     if first["type"] == "json_invalid":
         message = f"expected a JSON object, got something else: {first['ctx']['error']}"
-        return json_answer(error_body(InvalidValue("body", message)), InvalidValue.status)
+        return _refusal(request, InvalidValue("body", message))
     if first["type"] == "missing":
         message = f"expected a value for {'.'.join(place)}, got none"
     else:
         message = f"{first['msg']}, got {ascii(first.get('input'))[:200]}"
-    return json_answer(error_body(InvalidValue(".".join(place), message)), InvalidValue.status)
+    return _refusal(request, InvalidValue(".".join(place), message))
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
     found: ServerError
+    allowed = ""
     if error.status_code == 404:
         found = NotFound(f"there is nothing at {ascii(path)[:200]}")
     elif error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
+        allowed = ", ".join(_methods(request)) or (error.headers or {}).get("Allow", "another method")
         found = _MethodError(f"expected {allowed} at {ascii(path)[:200]}, got {request.method}")
     else:
         found = InvalidValue("body", f"expected a JSON object, got something else: {error.detail}")
-    answer = json_answer(error_body(found), found.status)
-    if error.headers and "Allow" in error.headers:
-        answer.headers["Allow"] = error.headers["Allow"]
+    answer = _refusal(request, found)
+    if error.status_code == 405:
+        answer.headers["Allow"] = allowed
     return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods of all routes at the request's path: the router knows those of the first one only."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    found = {
+        method.upper()
+        for template, methods in request.app.openapi()["paths"].items()
+        if compile_path(template)[0].fullmatch(path)
+        for method in methods
+    }
+    return sorted(found | ({"HEAD"} if "GET" in found else set()))
+
+
+def _refusal(request: Request, error: ServerError) -> Response:
+    refusal = refusal_of(error, request.scope)
+    return Response(refusal.body, refusal.status, headers=dict(refusal.headers))

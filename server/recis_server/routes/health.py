@@ -6,10 +6,10 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from recis_server.deps import HubPart, MetersPart, PresencePart, RunListPart, StorePart
+from recis_server.deps import ConnectionsPart, HubPart, MetersPart, PresencePart, RunListPart, StorePart
 from recis_server.errors import StoreUnavailable
 from recis_server.routes.answers import json_answer
-from recis_server.schemas import answers
+from recis_server.schemas import answers, files
 
 __all__ = ["router"]
 
@@ -22,20 +22,30 @@ async def read_health() -> Response:
     return json_answer({"status": "ok"})
 
 
-@router.get("/readyz", responses=answers("health", errors=(503,)))
+@router.get("/readyz", responses=answers("health", errors=()))
 async def read_readiness(store: StorePart) -> Response:
     """The store can be read; 503 when not."""
     await store.tokens()
     return json_answer({"status": "ok"})
 
 
-@router.get("/metrics")
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses=files(CONTENT_TYPE_LATEST, statuses={200: "The numbers"}, errors=()),
+)
 async def read_meters(
-    meters: MetersPart, presence: PresencePart, hub: HubPart, runs: RunListPart, store: StorePart
+    meters: MetersPart,
+    connections: ConnectionsPart,
+    presence: PresencePart,
+    hub: HubPart,
+    runs: RunListPart,
+    store: StorePart,
 ) -> Response:
     """The server's own numbers as Prometheus text, also while the store is away."""
     with contextlib.suppress(StoreUnavailable):
         meters.trimmed(await store.trimmed())
+    meters.connected(len(connections), connections.ended)
     meters.ranks.set(presence.num_ranks())
     meters.watches.set(hub.num_watches)
     meters.listed.set(runs.num_bytes)

@@ -1,24 +1,39 @@
 """`/api/v1/runs`: runs, their metrics and events, and this server's own description."""
 
+import asyncio
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from recis.wire.messages import PROTOCOL_VERSION
 from recis_server import __version__
 from recis_server.bus import Hint
-from recis_server.deps import BlobsPart, BusPart, KnownRun, PresencePart, RunListPart, StorePart, TracesPart
+from recis_server.deps import (
+    AccessPart,
+    BlobsPart,
+    BusPart,
+    KnownRun,
+    KnownRunId,
+    PresencePart,
+    RunListPart,
+    StorePart,
+    TracesPart,
+)
 from recis_server.errors import Conflict, NotFound
-from recis_server.query.runlist import MOST_LISTED, View, Wanted
+from recis_server.query.metrics import metrics_pieces
+from recis_server.query.runlist import MOST_LISTED, SORTS, View, Wanted
 from recis_server.query.runs import State, shown_state
-from recis_server.query.shapes import event_shape, metric_shape, run_shape
+from recis_server.query.shapes import RUN_FIELDS, event_shape, run_shape
 from recis_server.routes.answers import json_answer
 from recis_server.schemas import RunPatch, answers
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1", tags=["runs"])
+_SORT = {"pattern": f"^-?({'|'.join(SORTS)})$"}
+_FIELDS = {"pattern": f"^({'|'.join(RUN_FIELDS)})(,({'|'.join(RUN_FIELDS)}))*$"}
 
 
 def _set(names: list[str]) -> tuple[str, ...]:
@@ -27,11 +42,12 @@ def _set(names: list[str]) -> tuple[str, ...]:
 
 
 @router.get("/meta", responses=answers("meta", errors=()))
-async def read_meta(request: Request) -> Response:
+async def read_meta(request: Request, access: AccessPart) -> Response:
     """This server: its version, and what the asker may do here."""
-    closed = await request.app.state.access.is_closed()
     scope = request.state.scope
-    return json_answer({"version": __version__, "protocol": PROTOCOL_VERSION, "scope": scope, "tokens": closed})
+    return json_answer(
+        {"version": __version__, "protocol": PROTOCOL_VERSION, "scope": scope, "tokens": access.is_closed}
+    )
 
 
 @router.get("/runs", responses=answers("runs", errors=(422,)))
@@ -40,10 +56,14 @@ async def read_runs(
     project: str | None = None,
     state: State | None = None,
     q: Annotated[str | None, Query(description="words in the id, project, name or tags")] = None,
-    sort: Annotated[str, Query(description="a field, with - in front for descending")] = "-created_at",
+    sort: Annotated[str, Query(description="a field, with - in front for descending", json_schema_extra=_SORT)] = (
+        "-created_at"
+    ),
     limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50,
     cursor: str | None = None,
-    fields: Annotated[str | None, Query(description="which members of each run, with commas between")] = None,
+    fields: Annotated[
+        str | None, Query(description="which members of each run, with commas between", json_schema_extra=_FIELDS)
+    ] = None,
     metric: Annotated[list[str] | None, Query(max_length=100, description="a metric of the summaries")] = None,
 ) -> Response:
     """The runs, a page at a time."""
@@ -55,48 +75,50 @@ async def read_runs(
 @router.get("/runs/{run}", responses=answers("run"))
 async def read_run(row: KnownRun, presence: PresencePart) -> Response:
     """One run."""
-    return json_answer(run_shape(row, shown_state(row, presence)))
+    state = shown_state(row, presence)
+    # Beside the event loop: a summary may have very many names.
+    return json_answer(await asyncio.to_thread(lambda: msgspec.json.encode(run_shape(row, state))))
 
 
-@router.patch("/runs/{run}", responses=answers("run"))
+@router.patch("/runs/{run}", responses=answers("run", errors=(404, 408, 413, 422)))
 async def change_run(
-    row: KnownRun, patch: RunPatch, store: StorePart, presence: PresencePart, bus: BusPart
+    run: KnownRunId, patch: RunPatch, store: StorePart, presence: PresencePart, bus: BusPart
 ) -> Response:
     """Changes a run's name, tags or notes."""
-    changed = await store.update_run(row.id, name=patch.name, tags=patch.tags, notes=patch.notes)
+    changed = await store.update_run(run, name=patch.name, tags=patch.tags, notes=patch.notes)
     if changed is None:
-        raise NotFound(f"there is no run {row.id!r}")
-    bus.publish(Hint("run", row.id))
+        raise NotFound(f"there is no run {run!r}")
+    bus.publish(Hint("run", run))
     return json_answer(run_shape(changed, shown_state(changed, presence)))
 
 
 @router.delete("/runs/{run}", responses=answers("health", errors=(404, 409)))
 async def delete_run(
-    row: KnownRun, store: StorePart, presence: PresencePart, bus: BusPart, blobs: BlobsPart, traces: TracesPart
+    run: KnownRunId, store: StorePart, presence: PresencePart, bus: BusPart, blobs: BlobsPart, traces: TracesPart
 ) -> Response:
     """Removes a run with all that belongs to it; a run that is connected stays."""
-    if presence.connected(row.id):
-        raise Conflict(f"run {row.id} is connected; expected one whose training has ended")
+    if presence.connected(run):
+        raise Conflict(f"run {run} is connected; expected one whose training has ended")
     # The files first: a server that is killed in between still knows the run, and can be asked again.
-    for trace in await store.traces(row.id):
+    for trace in await store.traces(run):
         if trace.blob:
             await blobs.delete(trace.blob)
-    for blob in await store.delete_run(row.id):
+    for blob in await store.delete_run(run):
         await blobs.delete(blob)
-    await traces.discard(row.id)
-    bus.publish(Hint("deleted", row.id))
-    return json_answer({"deleted": row.id})
+    await traces.discard(run)
+    bus.publish(Hint("deleted", run))
+    return json_answer({"deleted": run})
 
 
 @router.get("/runs/{run}/metrics", responses=answers("metrics"))
-async def read_metrics(row: KnownRun, store: StorePart) -> Response:
+async def read_metrics(run: KnownRunId, store: StorePart) -> Response:
     """The names of the run's series, in order of their first appearance."""
-    return json_answer({"metrics": [metric_shape(one) for one in await store.metrics(row.id)]})
+    return StreamingResponse(metrics_pieces(await store.metrics(run)), media_type="application/json")
 
 
 @router.get("/runs/{run}/events", responses=answers("events"))
 async def read_events(
-    row: KnownRun, store: StorePart, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
+    run: KnownRunId, store: StorePart, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
 ) -> Response:
     """The newest events, oldest first: alerts, control changes, attempts, lost connections."""
-    return json_answer({"events": [event_shape(one) for one in await store.events(row.id, limit)]})
+    return json_answer({"events": [event_shape(one) for one in await store.events(run, limit)]})

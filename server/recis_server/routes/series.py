@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response, StreamingResponse
 
-from recis_server.deps import KnownRun, StorePart
+from recis_server.deps import KnownRunId, StorePart
 from recis_server.errors import InvalidValue
 from recis_server.query.charts import chart_bytes, chart_json, read_chart
 from recis_server.query.exports import FORMS, Form, open_export
 from recis_server.query.shapes import pass_shape
 from recis_server.routes.answers import json_answer
-from recis_server.schemas import answers
+from recis_server.schemas import BYTES, answers, files
 
 __all__ = ["router"]
 
@@ -31,9 +31,9 @@ def _rank(text: str | None) -> int | Literal["all", "band"] | None:
     raise InvalidValue("rank", f"{_RANK}, got {ascii(text)[:80]}")
 
 
-@router.get("/series", responses=answers("series"))
+@router.get("/series", responses=answers("series", more={_BINARY: {"schema": BYTES}}))
 async def read_series(
-    row: KnownRun,
+    run: KnownRunId,
     store: StorePart,
     key: Annotated[list[Key], Query(min_length=1, max_length=100)],
     rank: Annotated[str | None, Query(description="a number, all or band; the lowest without it")] = None,
@@ -47,25 +47,29 @@ async def read_series(
     """Series in buckets on a grid that does not move as data arrives."""
     ranks = _rank(rank)
     keys = list(dict.fromkeys(key))
-    chart = await read_chart(store, row.id, keys, ranks, start, stop, points, superseded=superseded)
+    chart = await read_chart(store, run, keys, ranks, start, stop, points, superseded=superseded)
     if _BINARY in accept:
         return Response(await asyncio.to_thread(chart_bytes, chart), media_type=_BINARY)
     return json_answer(await asyncio.to_thread(chart_json, chart))
 
 
-@router.get("/export", response_class=StreamingResponse)
+@router.get(
+    "/export",
+    response_class=StreamingResponse,
+    responses=files(*FORMS.values(), statuses={200: "The points, in the format asked for"}, errors=(404, 422)),
+)
 async def export_run(
-    row: KnownRun,
+    run: KnownRunId,
     store: StorePart,
     form: Annotated[Form, Query(alias="format")],
     key: Annotated[list[Key] | None, Query(max_length=1000)] = None,
     superseded: Annotated[bool, Query(description="with what newer attempts have gone back behind")] = True,
 ) -> StreamingResponse:
     """Every point of the run in full resolution."""
-    export = await open_export(store, row.id, key, form, superseded=superseded)
+    export = await open_export(store, run, key, form, superseded=superseded)
     headers = {
         # The run's id is made of letters, digits, '.', '_' and '-' alone.
-        "Content-Disposition": f'attachment; filename="{row.id}.{form}"',
+        "Content-Disposition": f'attachment; filename="{run}.{form}"',
         "Recis-Points-Expired": str(export.size.expired),
     }
     return StreamingResponse(export.pieces(), media_type=FORMS[form], headers=headers)
@@ -73,7 +77,7 @@ async def export_run(
 
 @router.get("/filters", responses=answers("filters"))
 async def read_filters(
-    row: KnownRun,
+    run: KnownRunId,
     store: StorePart,
     table: str | None = None,
     rank: Annotated[int | None, Query(ge=0, lt=2**31)] = None,
@@ -81,5 +85,5 @@ async def read_filters(
     stop: Annotated[int | None, Query(ge=-(2**63), lt=2**63)] = None,
 ) -> Response:
     """What the hash tables' filters did, pass after pass; at most the newest 10,000."""
-    passes = await store.passes(row.id, table, rank, start, stop)
+    passes = await store.passes(run, table, rank, start, stop)
     return json_answer({"passes": [pass_shape(one) for one in passes]})

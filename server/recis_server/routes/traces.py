@@ -7,11 +7,11 @@ from urllib.parse import quote
 from fastapi import APIRouter, Header
 from fastapi.responses import Response, StreamingResponse
 
-from recis_server.deps import BlobsPart, KnownRun, StorePart
+from recis_server.deps import BlobsPart, KnownRunId, StorePart
 from recis_server.errors import Conflict, NotFound, ServerError
 from recis_server.query.shapes import trace_shape
 from recis_server.routes.answers import json_answer
-from recis_server.schemas import answers
+from recis_server.schemas import answers, files
 
 __all__ = ["router"]
 
@@ -24,13 +24,21 @@ class _RangeError(ServerError):
 
 
 @router.get("/runs/{run}/traces", responses=answers("traces"))
-async def read_traces(row: KnownRun, store: StorePart) -> Response:
+async def read_traces(run: KnownRunId, store: StorePart) -> Response:
     """The run's traces, newest first."""
-    return json_answer({"traces": [trace_shape(one) for one in await store.traces(row.id)]})
+    return json_answer({"traces": [trace_shape(one) for one in await store.traces(run)]})
 
 
-@router.head("/traces/{trace}/download", include_in_schema=False)
-@router.get("/traces/{trace}/download", response_class=StreamingResponse)
+@router.get(
+    "/traces/{trace}/download",
+    response_class=StreamingResponse,
+    responses=files(
+        "application/json",
+        "application/gzip",
+        statuses={200: "The file", 206: "The range that was asked for", 304: "It is the file that the `ETag` names"},
+        errors=(404, 409, 416, 422),
+    ),
+)
 async def download_trace(
     trace: str,
     store: StorePart,

@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 __all__ = ["LAST_STEP", "NO_ROWS", "Rows", "dump", "last_step", "load", "newest_rows"]
 
+MAX_DEPTH = 64
+"""How deep a value may be nested."""
 LAST_STEP = 2**63 - 1
 """The last step that there is; as the end of a range it is in it, for nothing lies beyond."""
 
@@ -79,8 +81,11 @@ def newest_rows(steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def dump(value: Any) -> str:
-    """Any value as JSON text; NaN and infinities stay (`load` reads them), what JSON cannot say becomes its text."""
-    return json.dumps(_speakable(value), separators=(",", ":"))
+    """Any value as JSON text; NaN and infinities stay (`load` reads them), what JSON cannot say becomes its text.
+
+    What lies deeper than `MAX_DEPTH` is left out.
+    """
+    return json.dumps(_speakable(value, MAX_DEPTH), separators=(",", ":"))
 
 
 def load(text: str) -> Any:
@@ -88,9 +93,11 @@ def load(text: str) -> Any:
     return json.loads(text)
 
 
-def _speakable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _speakable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_speakable(item) for item in value]
+def _speakable(value: Any, depth: int) -> Any:
+    if isinstance(value, dict | list | tuple):
+        if depth == 0:
+            return "…"
+        if isinstance(value, dict):
+            return {str(key): _speakable(item, depth - 1) for key, item in value.items()}
+        return [_speakable(item, depth - 1) for item in value]
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)

@@ -74,6 +74,9 @@ class Store(Protocol):
     async def run(self, run: str) -> RunRow | None:
         """One run."""
 
+    async def has_run(self, run: str) -> bool:
+        """Whether there is such a run; reads far less than `run`, whose summary may have very many names."""
+
     async def runs_named(self, runs: Sequence[str]) -> tuple[RunRow, ...]:
         """Those of some runs that there are, each named once."""
 

@@ -25,6 +25,7 @@ __all__ = [
     "read_chunks",
     "read_points",
     "read_segments",
+    "read_series",
     "series_names",
 ]
 
@@ -281,11 +282,22 @@ def read_points(
     found = connection.execute(
         "SELECT series, rank FROM series WHERE run_id = ? AND key = ? ORDER BY rank", (run_id, key)
     ).fetchall()
-    wanted = {series: rank for series, rank in found if ranks is None or rank in ranks}
-    read = read_segments(connection, run_id, list(wanted), start, stop, superseded=superseded)
-    return tuple(
-        one for series, (segments, _) in read.items() for one in _slices(connection, key, wanted[series], segments)
-    )
+    wanted = [(series, rank, key) for series, rank in found if ranks is None or rank in ranks]
+    return read_series(connection, run_id, wanted, start, stop, superseded=superseded)
+
+
+def read_series(
+    connection: Connection,
+    run_id: str,
+    wanted: Sequence[tuple[int, int, str]],
+    start: int | None = None,
+    stop: int | None = None,
+    *,
+    superseded: bool,
+) -> tuple[PointsSlice, ...]:
+    """The same of some series, one after the other; of each its number, rank and key."""
+    read = read_segments(connection, run_id, [series for series, *_ in wanted], start, stop, superseded=superseded)
+    return tuple(one for series, rank, key in wanted for one in _slices(connection, key, rank, read[series][0]))
 
 
 def _slices(connection: Connection, key: str, rank: int, segments: Sequence[Segment]) -> Iterator[PointsSlice]:

@@ -7,16 +7,16 @@ Functions on a connection inside of a transaction; must not know threads or who 
 # ruff: noqa: S608
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from recis.wire.messages import MAX_TEXT_CHARS
 from recis.wire.text import as_text
+from recis_server.store import tallies
 from recis_server.store.attempts import attempt_places
 from recis_server.store.codec import dump, load
 from recis_server.store.engine import Connection
-from recis_server.store.tallies import SeriesTally, read_series
+from recis_server.store.layouts import Layouts
 from recis_server.store.values import ControlRow, EventRow, MetricRow, PassRow, TokenRow
 
 __all__ = [
@@ -31,26 +31,12 @@ __all__ = [
 MAX_PASSES = 10_000
 
 
-def read_metrics(connection: Connection, run_id: str) -> tuple[MetricRow, ...]:
+def read_metrics(connection: Connection, layouts: Layouts, run_id: str) -> tuple[MetricRow, ...]:
     """The run's series names over all ranks, in order of their first appearance."""
-    places = attempt_places(connection, run_id)
-    groups: dict[str, list[SeriesTally]] = {}
-    for one in read_series(connection, run_id, places):
-        groups.setdefault(one.key, []).append(one)
-    return tuple(_metric(group, places) for group in groups.values())
-
-
-def _metric(group: Sequence[SeriesTally], places: Mapping[int, int]) -> MetricRow:
-    newest = max(group, key=lambda one: (places[one.last_attempt], one.last_step, -one.rank))
-    return MetricRow(
-        key=newest.key,
-        ranks=tuple(sorted(one.rank for one in group)),
-        count=sum(one.count for one in group),
-        first_step=min(one.first_step for one in group),
-        last_step=newest.last_step,
-        last_value=newest.last_value,
-        nan_count=sum(one.nan_count for one in group),
-    )
+    found = connection.execute("SELECT created_ns FROM run WHERE run_id = ?", (run_id,)).fetchone()
+    if found is None:
+        return ()
+    return tallies.read_metrics(connection, layouts, run_id, found[0], attempt_places(connection, run_id))
 
 
 def read_passes(

@@ -146,6 +146,11 @@ class SqlStore:
         """See `Store.run`."""
         return await self._read(lambda connection: read_run(connection, self._layouts, run))
 
+    async def has_run(self, run: str) -> bool:
+        """See `Store.has_run`."""
+        sql = "SELECT 1 FROM run WHERE run_id = ?"
+        return await self._read(lambda connection: connection.execute(sql, (run,)).fetchone() is not None)
+
     async def runs_named(self, runs: Sequence[str]) -> tuple[RunRow, ...]:
         """See `Store.runs_named`."""
         return await self._read(lambda connection: tuple(read_rows(connection, self._layouts, runs, None)))
@@ -175,7 +180,7 @@ class SqlStore:
 
     async def metrics(self, run: str) -> tuple[MetricRow, ...]:
         """See `Store.metrics`."""
-        return await self._read(lambda connection: rows.read_metrics(connection, run))
+        return await self._read(lambda connection: rows.read_metrics(connection, self._layouts, run))
 
     async def points(
         self,
@@ -218,16 +223,20 @@ class SqlStore:
         self, run: str, keys: Sequence[str] | None, *, superseded: bool = True
     ) -> AsyncIterator[PointsSlice]:
         """See `Store.export`."""
-        names = await self._read(lambda connection: points.series_names(connection, run))
-        for series, rank, key in names:
-            if keys is None or key in keys:
-                for start, stop in await self._read(partial(whole.windows, run_id=run, series=series)):
-                    for one in (await self.points(run, key, [rank], start, stop, superseded=superseded))[1]:
-                        yield one
+        wanted = None if keys is None else frozenset(keys)
+        for group in await self._read(partial(whole.groups, run_id=run, keys=wanted)):
+            ranges: list[tuple[int | None, int | None]] = [(None, None)]
+            if group.is_long:
+                ranges = await self._read(partial(whole.windows, run_id=run, series=group.series[0][0]))
+            for start, stop in ranges:
+                read = partial(points.read_series, run_id=run, wanted=group.series, start=start, stop=stop)
+                for one in await self._read(partial(read, superseded=superseded)):
+                    yield one
 
     async def export_size(self, run: str, keys: Sequence[str] | None) -> ExportSize:
         """See `Store.export_size`."""
-        return await self._read(lambda connection: whole.export_size(connection, run, keys))
+        wanted = None if keys is None else frozenset(keys)
+        return await self._read(lambda connection: whole.export_size(connection, run, wanted))
 
     # --- hash tables, events, log lines
 

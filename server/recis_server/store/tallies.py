@@ -13,6 +13,7 @@ import struct
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -23,8 +24,12 @@ from recis.wire.codec import points_columns
 from recis.wire.messages import Points
 from recis_server.store.engine import Connection
 from recis_server.store.layouts import Layouts
+from recis_server.store.values import MetricRow
 
-__all__ = ["SeriesTally", "Summary", "Tally", "read_lasts", "read_series", "read_tallies", "summarise", "write_tallies"]
+__all__ = ["Summary", "Tally", "read_lasts", "read_metrics", "read_tallies", "summarise", "write_tallies"]
+
+_NO_STEP = 2**63 - 1
+_NO_PAIRS = np.empty(0, np.int64)
 
 
 class Summary(NamedTuple):
@@ -61,21 +66,6 @@ class Tally:
             self.nans = _sum(self.nans, rows.nans) if self.nans else rows.nans
         if (places[attempt], rows.high) >= (places.get(self.last_attempt, 0), self.last_step):
             self.last_attempt, self.last_step, self.lasts, self.mark = attempt, rows.high, rows.lasts, mark
-
-
-@dataclass(slots=True)
-class SeriesTally:
-    """What is known of one series: over all its key sets, with the value of the newest (attempt, step)."""
-
-    series: int
-    rank: int
-    key: str
-    count: int = 0
-    nan_count: int = 0
-    first_step: int = 0
-    last_step: int = 0
-    last_attempt: int = 0
-    last_value: float = math.nan
 
 
 def summarise(points: Points) -> Summary:
@@ -130,38 +120,60 @@ def read_tallies(connection: Connection, run_id: str) -> dict[int, Tally]:
     }
 
 
-def read_series(connection: Connection, run_id: str, places: Mapping[int, int]) -> list[SeriesTally]:
-    """All series of a run, in order of their first appearance.
+def read_metrics(
+    connection: Connection, layouts: Layouts, run_id: str, created_ns: int, places: Mapping[int, int]
+) -> tuple[MetricRow, ...]:
+    """The series names of a run over all ranks, in order of their first appearance.
+
+    Of a name the newest (attempt, step) has the last value; of ranks that are equally far, the lowest. Key set by key
+    set and not name by name: a run may have hundreds of thousands of them.
 
     Args:
         connection: in a transaction.
+        layouts: of the store.
         run_id: the run.
+        created_ns: when it was created.
         places: the run's attempts, `attempts.attempt_places`.
     """
     tallies = read_tallies(connection, run_id)
-    found: dict[int, SeriesTally] = {}
-    newest: dict[int, tuple[int, int, int]] = {}
-    for series, rank, key, keyset, position in connection.execute(
-        "SELECT s.series, s.rank, s.key, k.keyset, k.position FROM series AS s"
-        " JOIN keyset AS k ON k.run_id = s.run_id AND k.series = s.series WHERE s.run_id = ? ORDER BY s.series",
-        (run_id,),
-    ).fetchall():
-        tally = tallies.get(keyset)
-        if tally is None:
-            continue
-        one = found.get(series)
-        if one is None:
-            one = found[series] = SeriesTally(series, rank, key, first_step=tally.first_step)
-        one.count += tally.num_rows
-        one.first_step = min(one.first_step, tally.first_step)
+    sets = layouts.read(connection, [(run_id, keyset) for keyset in tallies], {run_id: created_ns})
+    numbers: dict[str, int] = {}
+    members: dict[int, npt.NDArray[np.int64]] = {}
+    for keyset in sorted(tallies):
+        keys = sets[run_id, keyset].keys
+        members[keyset] = np.asarray([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+    count, nans, firsts, lasts = (np.zeros(len(numbers), np.int64) for _ in range(4))
+    firsts[:] = _NO_STEP
+    values = np.zeros(len(numbers), np.float64)
+
+    def by_age(keyset: int) -> tuple[int, int, int, int]:
+        tally = tallies[keyset]
+        return places[tally.last_attempt], tally.last_step, -sets[run_id, keyset].rank, tally.mark
+
+    for keyset in sorted(tallies, key=by_age):
+        tally, where = tallies[keyset], members[keyset]
+        count[where] += tally.num_rows
+        firsts[where] = np.minimum(firsts[where], tally.first_step)
+        lasts[where] = tally.last_step
+        values[where] = np.frombuffer(tally.lasts, "<f8")
         if tally.nans:
-            one.nan_count += struct.unpack_from("<q", tally.nans, position * 8)[0]
-        place = places[tally.last_attempt], tally.last_step, tally.mark
-        if series not in newest or place > newest[series]:
-            newest[series] = place
-            one.last_step, one.last_attempt = tally.last_step, tally.last_attempt
-            (one.last_value,) = struct.unpack_from("<d", tally.lasts, position * 8)
-    return list(found.values())
+            nans[where] += np.frombuffer(tally.nans, "<i8")
+    ranks = _ranks([(sets[run_id, keyset].rank, where) for keyset, where in members.items()], len(numbers))
+    columns = (count.tolist(), firsts.tolist(), lasts.tolist(), values.tolist(), nans.tolist())
+    return tuple(map(MetricRow, numbers, ranks, *columns))
+
+
+def _ranks(sets: Sequence[tuple[int, npt.NDArray[np.int64]]], num_names: int) -> list[tuple[int, ...]]:
+    """The ranks of each name, rising, from the rank and the names of each key set."""
+    known = sorted({rank for rank, _ in sets})
+    if len(known) == 1:
+        return [(known[0],)] * num_names
+    places = {rank: place for place, rank in enumerate(known)}
+    pairs = np.unique(np.concatenate([where * len(known) + places[rank] for rank, where in sets] or [_NO_PAIRS]))
+    names, of_name = np.divmod(pairs, max(1, len(known)))
+    edges = np.searchsorted(names, np.arange(num_names + 1)).tolist()
+    found = [known[place] for place in of_name.tolist()]
+    return [tuple(found[begin:end]) for begin, end in pairwise(edges)]
 
 
 def read_lasts(

@@ -163,8 +163,8 @@ class RunPage(Generic[S_co]):
     next_cursor: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class MetricRow:
+# A struct, for the same reason as `StoredFrame`: a run may have very many names.
+class MetricRow(Struct, frozen=True):
     """One series name of a run over all its ranks."""
 
     key: str

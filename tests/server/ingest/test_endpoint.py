@@ -1,31 +1,34 @@
 import asyncio
-from collections.abc import Iterator
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from recis_server.errors import StoreUnavailable
+from recis_server.ingest import endpoint
 from recis_server.query.runs import shown_state
 from recis_server.store.values import Commit, StoredFrame
 from websockets.exceptions import ConnectionClosed
 
 from recis.wire.codec import decode_server, encode
-from recis.wire.messages import MAX_FRAME_BYTES, Ack, Frame, Line, Pass, Refuse, Status, Welcome
-from tests.server import realserver
-from tests.server.realserver import Parts, hello, points, raw, serving, trainer, until, until_async
-
-
-@pytest.fixture(params=["direct", "asgi"], autouse=True)
-def every_way(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Runs each test with the way past ASGI and without."""
-    if request.param == "direct":
-        yield
-        return
-    realserver.protocols.append("websockets-sansio")
-    try:
-        yield
-    finally:
-        realserver.protocols.pop()
+from recis.wire.messages import (
+    MAX_FRAME_BYTES,
+    Ack,
+    Declare,
+    Event,
+    Frame,
+    Line,
+    Pass,
+    Refuse,
+    Result,
+    Seen,
+    Status,
+    Welcome,
+)
+from tests.server.realserver import Parts, Trainer, hello, parts, points, raw, serving, trainer, until, until_async
 
 
 async def stored(server: Parts, run: str, key: str) -> list[tuple[int, float]]:
@@ -368,3 +371,146 @@ def test_many_connections_stream_side_by_side(tmp_path: Path) -> None:
             await until(lambda: not server.presence.connected("r1"))
 
     asyncio.run(scenario())
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = {"a": [value]}
+    return value
+
+
+@pytest.mark.parametrize("depth", [10, 100, 250, 5000])
+def test_a_configuration_of_any_depth_is_kept_or_refused_for_good(tmp_path: Path, depth: int) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as server, raw(server, "/ws/ingest") as connection:
+            one = Trainer(connection)
+            greeting = b"\x85\xa1t\xa5hello\xa3run\xa2r1\xa6writer\xa2w1\xa7attempt\xa2a1\xa6config\x81\xa1x"
+            await connection.send(greeting + b"\x81\xa1a\x91" * depth + b"\x01")
+            answer = await one.receive()
+            if isinstance(answer, Refuse):
+                assert (depth, answer.code, answer.retry) == (5000, "malformed", False)
+                return
+            assert isinstance(answer, Welcome)
+            await one.report(points([1], loss=[1.0]), Event(kind="k", time_ns=1, text="t", data={"x": nested(depth)}))
+            row = await server.store.run("r1")
+            assert row is not None
+            (event,) = await server.store.events("r1")
+            for kept in (row.config["x"], event.data["x"]):
+                levels = 0
+                while isinstance(kept, dict):
+                    (kept,) = kept["a"]
+                    levels += 1
+                assert levels == min(depth, levels)
+                assert levels >= min(depth, 20)
+
+    asyncio.run(scenario())
+
+
+def test_a_span_that_was_taken_in_part_is_refused_for_good(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as server, trainer(server) as one:
+            await one.report(points([1], loss=[1.0]))
+            await one.frame(points([2], loss=[2.0]), n=2)
+            await one.send(Frame(n=4, span=3, records=(points([4], loss=[4.0]),)))
+            refuse, code = await one.refused()
+            assert (refuse.code, refuse.retry, code) == ("malformed", False, 4400)
+            assert "expected numbers above 2" in refuse.message
+
+    asyncio.run(scenario())
+
+
+def test_a_connection_without_a_greeting_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "GREETING_S", 0.1)
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as server, raw(server, "/ws/ingest") as connection:
+            refuse, code = await Trainer(connection).refused()
+            assert (refuse.code, refuse.retry, code) == ("timeout", True, 4408)
+
+    asyncio.run(scenario())
+
+
+ODD = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**63), 2**64 - 1),
+        st.floats(),
+        st.text(max_size=5),
+        st.binary(max_size=5),
+        st.builds(msgspec.msgpack.Ext, st.integers(-128, 127), st.binary(max_size=4)),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.one_of(st.text(max_size=3), st.integers(-5, 5), st.floats(), st.booleans()), inner, max_size=3
+        ),
+    ),
+    max_leaves=8,
+)
+VALID: list[dict[str, Any]] = [
+    msgspec.msgpack.decode(encode(record))
+    for record in (
+        hello(),
+        Frame(n=1, records=(points([1, 2], loss=[1.0, 2.0]), Line(time_ns=1, text="l", step=2))),
+        Frame(n=3, span=2, dropped=5, records=(Event(kind="alert", time_ns=1, text="t", data={"a": [1]}),)),
+        Frame(n=2, records=(Declare(control="c", type="int", value=3, minimum=1), Status(state="failed", time_ns=1))),
+        Frame(
+            n=1, records=(Result(command="c", control="c", state="applied", step=1, time_ns=1, old=1, new={"a": 2}),)
+        ),
+        Seen(command="c"),
+    )
+]
+
+
+@st.composite
+def spoilt(draw: st.DrawFn) -> bytes:
+    """A record of which a value, or some bytes, are not as they should be."""
+    record = dict(draw(st.sampled_from(VALID)))
+    if draw(st.booleans()):
+        record[draw(st.sampled_from([*record, "config", "records", "span", "v", "odd"]))] = draw(ODD)
+    elif "records" in record and draw(st.booleans()):
+        inner = dict(record["records"][0])
+        inner[draw(st.sampled_from([*inner, "odd"]))] = draw(ODD)
+        record["records"] = [inner]
+    data = bytearray(msgspec.msgpack.encode(record))
+    for _ in range(draw(st.integers(0, 3))):
+        place = draw(st.integers(0, len(data)))
+        data[place : place + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
+    return bytes(data)
+
+
+@pytest.mark.slow
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(spoilt(), min_size=30, max_size=60))
+def test_spoilt_records_are_taken_or_refused_for_good(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, spoils: list[bytes]
+) -> None:
+    async def talk(intake: endpoint.Intake, messages: list[bytes]) -> list[dict[str, Any]]:
+        given: list[dict[str, Any]] = [{"type": "websocket.receive", "bytes": data} for data in messages]
+        given = [{"type": "websocket.connect"}, *given, {"type": "websocket.disconnect", "code": 1000}]
+        given.reverse()
+        told: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return given.pop() if given else {"type": "websocket.disconnect", "code": 1000}
+
+        async def send(message: Any) -> None:
+            told.append(message)
+
+        await intake.serve(receive, send)
+        return told
+
+    async def scenario() -> None:
+        async with parts(Path(tempfile.mkdtemp(dir=tmp_path))) as server:
+            for place, spoil in enumerate(spoils):
+                greeting = encode(hello(f"r{place}", f"w{place}"))
+                for messages in ([spoil], [greeting, spoil]):
+                    for message in await talk(server.intake, messages):
+                        if message.get("bytes"):
+                            record = decode_server(message["bytes"])
+                            assert not (isinstance(record, Refuse) and record.retry), (record, messages)
+
+    asyncio.run(scenario())
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from recis_server import __version__
 from recis_server.bus import Hint
+from recis_server.live.seats import Seats
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import InvalidStatus
 
 from recis.wire.messages import Declare, Event, Pass, Result, Status
-from tests.server.realserver import Parts, hello, points, raw, serving, trainer, until
+from tests.server.realserver import Parts, hello, points, raw, serving, trainer, until, until_async
 
 INTERVAL = Declare(control="filter_interval", type="int", value=100, step=0, minimum=1)
 
@@ -261,3 +263,29 @@ def test_bad_input_is_one_error_and_the_connection_lives(
             assert len(page.of("error")) == 1
 
     asyncio.run(scenario())
+
+
+def test_a_browser_too_many_is_told_before_it_is_connected(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as server:
+            server.hub.seats = Seats(1)
+            async with browser(server) as page:
+                await page.until("hello")
+                with pytest.raises(InvalidStatus) as refused:
+                    async with raw(server, "/ws/live"):
+                        pass
+                assert refused.value.response.status_code == 503
+                assert b'"unavailable"' in (refused.value.response.body or b"")
+
+            async def comes_in() -> bool:
+                try:
+                    async with browser(server) as again:
+                        await again.until("hello")
+                except InvalidStatus:
+                    return False
+                return True
+
+            await until_async(comes_in)
+
+    asyncio.run(scenario())
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

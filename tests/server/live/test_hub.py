@@ -1,4 +1,5 @@
 import asyncio
+import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from recis_server.live import hub as module
 from recis_server.live.hub import MAX_FOLLOWS, MAX_WATCHES
 from recis_server.live.viewer import Viewer
 from recis_server.live.watch import Watch
+from recis_server.query import metrics
 from recis_server.store.values import ChartRead, EventRow, StoredFrame
 
 from recis.wire.messages import Frame
@@ -22,10 +24,10 @@ class Page(Viewer):
 
     def __init__(self, server: Parts) -> None:
         super().__init__(cast("WebSocket", None), server.store, server.hub.reads)
-        self.given: list[dict[str, Any]] = []
+        self.given: list[Any] = []
         self.woken = 0
 
-    def push(self, thing: Any, message: dict[str, Any]) -> None:
+    def push(self, thing: Any, message: Any) -> None:
         self.given.append(message)
 
     def wake(self) -> None:
@@ -173,5 +175,32 @@ def test_the_list_is_told_of_more_runs_than_are_read_at_once(tmp_path: Path) -> 
 
             await until(lambda: told(lister) == set(names))
             await until(lambda: told(follower) == {names[0]})
+
+    asyncio.run(scenario())
+
+
+def test_very_many_names_are_told_as_text_and_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "NAMES_AT_ONCE", 10)
+    monkeypatch.setattr(metrics, "NAMES_AT_ONCE", 10)
+    monkeypatch.setattr(module, "NAME_PACE_S", 3600.0)
+
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            row = await server.store.register(hello(), 1)
+            names = {f"layer/{number}": [float("nan")] for number in range(25)}
+            await server.store.append(StoredFrame(row, Frame(n=1, records=(points([1], **names),)), 1))
+            page = Page(server)
+            await server.hub.follow(page, "r1")
+            told = [json.loads(text) for text in page.given if isinstance(text, str)]
+            assert [message["type"] for message in told] == ["run", "metrics"]
+            assert told[0]["run"]["summary"] == dict.fromkeys(sorted(names), "NaN")
+            assert [one["key"] for one in told[1]["metrics"]] == list(names)
+            assert told[1]["metrics"][0]["last_value"] == "NaN"
+            page.given.clear()
+            await server.store.append(StoredFrame(row, Frame(n=2, records=(points([2], other=[1.0]),)), 1))
+            server.bus.publish(Hint("controls", "r1"))
+            await until(lambda: any("controls" in message for message in page.given))
+            kinds = [(json.loads(one) if isinstance(one, str) else one)["type"] for one in page.given]
+            assert "metrics" not in kinds
 
     asyncio.run(scenario())

@@ -53,6 +53,7 @@ WATCH = {"type": "watch", "id": 1, "run": "r1", "keys": ["loss"]}
         (json.dumps({**WATCH, "points": 10_001}), "$.points"),
         (json.dumps({**WATCH, "points": "many"}), "$.points"),
         (json.dumps({**WATCH, "points": 1.5}), "$.points"),
+        (json.dumps({**WATCH, "keys": [f"k{n}" for n in range(256)], "points": 4097}), "$.points"),
         (json.dumps({**WATCH, "keys": []}), "$.keys"),
         (json.dumps({**WATCH, "keys": ["a", "a"]}), "$.keys"),
         (json.dumps({**WATCH, "keys": [7]}), "$.keys[0]"),

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 from fastapi import WebSocket
-from recis_server.errors import NotFound
+from recis_server.errors import InvalidValue, NotFound
 from recis_server.live import viewer as module
 from recis_server.live.viewer import Viewer
 from recis_server.live.watch import Watch
@@ -122,3 +122,36 @@ def test_a_watch_that_cannot_be_read_is_one_error_and_is_given_up(tmp_path: Path
             await asyncio.gather(sending, return_exceptions=True)
 
     asyncio.run(main())
+
+
+def test_a_browser_is_read_no_faster_than_it_takes_its_answers(tmp_path: Path) -> None:
+    async def scenario(viewer: Viewer, socket: Socket, sending: asyncio.Task[None]) -> None:
+        socket.free.clear()
+        taken = 0
+
+        async def read() -> None:
+            nonlocal taken
+            while True:
+                await viewer.take_request()
+                taken += 1
+                viewer.push_error(InvalidValue("$", "no"))
+
+        reading = asyncio.create_task(read())
+        await until(lambda: taken == module.MAX_REQUESTS)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert taken == module.MAX_REQUESTS
+        socket.free.set()
+        await until(lambda: taken > module.MAX_REQUESTS)
+        reading.cancel()
+
+    run(tmp_path, scenario)
+
+
+def test_a_message_that_is_text_already_is_sent_as_it_is(tmp_path: Path) -> None:
+    async def scenario(viewer: Viewer, socket: Socket, sending: asyncio.Task[None]) -> None:
+        viewer.push("metrics", '{"type":"metrics"}')
+        await until(lambda: socket.texts)
+        assert socket.texts == [{"type": "metrics"}]
+
+    run(tmp_path, scenario)

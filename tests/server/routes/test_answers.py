@@ -10,6 +10,7 @@ from recis_server.main import create_app
 from tests.server.httpserver import Site, ask, settings
 
 ROOT = Path(__file__).parents[3]
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 NEVER_WRONG = {"/", "/compare", "/alerts", "/run/{rest:path}", "/docs", "/docs.css", "/favicon.ico"}
 
 
@@ -55,6 +56,93 @@ def test_every_route_answers_its_errors_in_one_shape(tmp_path: Path) -> None:
                 check_shape(foreign.json(), code="forbidden")
 
     ask(tmp_path, scenario)
+
+
+def test_every_route_describes_what_it_answers(tmp_path: Path) -> None:
+    paths = create_app(settings(tmp_path)).openapi()["paths"]
+
+    def described(path: str, method: str = "get") -> dict[str, list[str]]:
+        return {status: list(one.get("content", {})) for status, one in paths[path][method]["responses"].items()}
+
+    for path, methods in paths.items():
+        for method in methods:
+            assert {"400", "401", "403", "431", "503"} <= set(described(path, method)), (path, method)
+            if "{" in path:
+                assert "404" in described(path, method), (path, method)
+    (metrics,) = described("/metrics")["200"]
+    assert metrics.startswith("text/plain")
+    export = described("/api/v1/runs/{run}/export")
+    assert {one.split(";")[0] for one in export["200"]} == {
+        "text/csv",
+        "application/x-ndjson",
+        "application/vnd.apache.parquet",
+        "application/x-recis-columns",
+    }
+    download = described("/api/v1/traces/{trace}/download")
+    assert {"200", "206", "304", "404", "409", "416"} <= set(download)
+    assert download["304"] == []
+    assert set(described("/api/v1/runs/{run}/series")["200"]) == {"application/json", "application/octet-stream"}
+
+
+def test_head_is_get_without_a_body(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await site.filled()
+        for address in (
+            "/",
+            "/healthz",
+            "/metrics",
+            "/api/v1/meta",
+            "/api/v1/runs",
+            "/api/v1/runs/r/export?format=csv",
+            "/nowhere",
+        ):
+            head, get = await site.client.head(address), await site.client.get(address)
+            assert (head.status_code, head.content) == (get.status_code, b""), address
+            assert head.headers["content-type"] == get.headers["content-type"]
+
+    ask(tmp_path, scenario)
+
+
+def test_another_method_is_told_all_that_are_allowed(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        for address, allowed in (
+            ("/api/v1/runs/r", "DELETE, GET, HEAD, PATCH"),
+            ("/api/v1/runs", "GET, HEAD"),
+            ("/api/v1/runs/r/controls/c", "PUT"),
+            ("/", "GET"),
+        ):
+            answer = await site.client.post(address)
+            assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+    ask(tmp_path, scenario)
+
+
+def test_a_browser_is_shown_a_page_and_a_program_the_one_shape(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        for address in ("/abc/def", "/compare/", "/run", "/%3Cscript%3E", "/static/nothing.js"):
+            shown = await site.client.get(address, headers=BROWSER)
+            assert shown.status_code == 404
+            assert shown.headers["content-type"] == "text/html; charset=utf-8"
+            assert "<script" not in shown.text
+            assert 'href="/"' in shown.text
+            for part in re.findall(r'href="([^"]+)"', shown.text):
+                assert (await site.client.get(part)).status_code == 200, part
+            check_shape((await site.client.get(address)).json(), code="not_found")
+        for address in ("/api/v1/nowhere", "/api/v1/runs/nobody"):
+            check_shape((await site.client.get(address, headers=BROWSER)).json(), code="not_found")
+        foreign = await site.client.get("/", headers={**BROWSER, "Host": "evil.example"})
+        assert (foreign.status_code, foreign.headers["content-type"]) == (403, "text/html; charset=utf-8")
+
+    ask(tmp_path, scenario)
+
+
+def test_the_page_of_an_error_lies_below_the_root_path(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        shown = await site.client.get("/monitor/abc/def", headers=BROWSER)
+        assert 'href="/monitor/"' in shown.text
+        check_shape((await site.client.get("/monitor/api/v1/nowhere", headers=BROWSER)).json(), code="not_found")
+
+    ask(tmp_path, scenario, root_path="monitor")
 
 
 def test_every_route_has_its_heading_in_the_document(tmp_path: Path) -> None:

@@ -5,10 +5,14 @@ import math
 from pathlib import Path
 
 import pytest
-from recis_server.errors import InvalidValue, StoreUnavailable
+from recis_server.access import Access, digest_of
+from recis_server.errors import InvalidValue, StoreUnavailable, Unauthorised
+from recis_server.store.sql import SqlStore
 from recis_server.store.values import Commit, EventRow, TokenRow, TraceRow
 
 from recis.wire.messages import Event, Pass
+from tests.server.realserver import until
+from tests.server.store.engines import engine_of
 from tests.server.store.streams import frame, greeting, opened, points, read, run
 
 pytestmark = pytest.mark.usefixtures("every_engine")
@@ -261,5 +265,66 @@ def test_nothing_is_added_to_a_run_that_is_gone(tmp_path: Path) -> None:
             assert (await store.add_event("r", EventRow(0, "disconnected", "info", 1, None, 0, "", {}))).id == 0
             assert await store.events("r") == ()
             assert await store.traces("r") == ()
+
+    run(scenario)
+
+
+def test_very_many_names_are_all_told_with_what_each_rank_said(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            names = [f"layer/{number}" for number in range(3000)]
+            for rank in (2, 0):
+                row = await store.register(greeting(writer=f"w{rank}", rank=rank, world_size=3), 1)
+                wide = points([1, 5 - rank], **{name: [1.0, float(rank)] for name in names})
+                await store.append(frame(row, 1, wide, points([3], loss=[math.nan])))
+            metrics = await store.metrics("r")
+            assert [one.key for one in metrics] == [*names, "loss"]
+            assert {(one.ranks, one.count, one.first_step, one.last_step, one.last_value) for one in metrics[:-1]} == {
+                ((0, 2), 4, 1, 5, 0.0)
+            }
+            loss = metrics[-1]
+            assert (loss.ranks, loss.count, loss.nan_count, loss.last_step) == ((0, 2), 2, 2, 3)
+            assert math.isnan(loss.last_value)
+            assert await store.metrics("nobody") == ()
+            assert (await store.has_run("r"), await store.has_run("nobody")) == (True, False)
+
+    run(scenario)
+
+
+def test_a_token_that_another_process_revokes_ends_what_it_holds(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            access = Access(store, None)
+            await access.open()
+            beside = SqlStore(engine_of(tmp_path), exclusive=False)
+            await beside.open()
+            assert (await access.grant(["gone"])).digest is None
+            for token in ("gone", "stays"):
+                await beside.add_token(TokenRow(token, "", "view", digest_of(token), 1))
+            ends: list[str] = []
+
+            async def hold(token: str) -> None:
+                grant = await access.require([token], "view")
+                try:
+                    async with access.held(grant):
+                        await asyncio.Event().wait()
+                except Unauthorised:
+                    ends.append(token)
+
+            holds = [asyncio.create_task(hold(token)) for token in ("gone", "stays", "gone")]
+            await asyncio.sleep(0)
+            await until(lambda: len(access._held) == 2)
+            await beside.delete_token("gone")
+            await until(lambda: len(ends) == 2)
+            assert ends == ["gone", "gone"]
+            assert (await access.grant(["gone"])).scopes == frozenset()
+            # What is known stays while the store is away.
+            await store.close()
+            assert (await access.grant(["stays"])).scopes == {"view"}
+            for one in holds:
+                one.cancel()
+            await asyncio.gather(*holds, return_exceptions=True)
+            await beside.close()
+            await access.close()
 
     run(scenario)

@@ -4,11 +4,11 @@ from collections import defaultdict
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recis_server.store.attempts import attempt_places
 from recis_server.store.frames import FrameBatch
+from recis_server.store.layouts import Layouts
 from recis_server.store.registration import register
+from recis_server.store.rows import read_metrics
 from recis_server.store.sqlite import migrate
-from recis_server.store.tallies import read_series
 
 from tests.server.store.streams import frame, greeting, points
 
@@ -52,7 +52,7 @@ def test_series_are_what_all_their_points_say(
         for key, values in columns.items():
             for (step, *_), value in zip(report, values, strict=True):
                 arrived[key].append((-ages_h[attempt], step, number, value))
-    found = {one.key: one for one in read_series(connection, "r", attempt_places(connection, "r"))}
+    found = {one.key: one for one in read_metrics(connection, Layouts(), "r")}
     connection.close()
     assert list(found) == list(dict.fromkeys(key for _, keys, _, _ in reports for key in keys))
     for key, all_points in arrived.items():

@@ -1,12 +1,15 @@
 """Exports read all of a run in windows of a bounded size, hot or cold, and say what retention has left out."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from recis_server.store import whole
 from recis_server.store.compact import compact
+from recis_server.store.reader import Reader
 from recis_server.store.retention import FIRST_PLACE, drop_slice
 from recis_server.store.sql import SqlStore
 from recis_server.store.values import ExportSize, PointsSlice
@@ -127,3 +130,37 @@ def test_the_ends_of_all_numbers_come_back(tmp_path: Path) -> None:
                 assert one.values.tobytes() == values.tobytes()
 
     run(scenario)
+
+
+def test_short_series_are_read_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole, "GROUP_SERIES", 64)
+    reads = 0
+    call = Reader.call
+
+    async def counted(self: Reader, action: Callable[[Any], Any]) -> Any:
+        nonlocal reads
+        reads += 1
+        return await call(self, action)
+
+    monkeypatch.setattr(Reader, "call", counted)
+
+    async def scenario() -> None:
+        nonlocal reads
+        async with opened(tmp_path) as store:
+            row = await store.register(greeting(), 1000)
+            names = {f"layer/{number}": float(number) for number in range(2000)}
+            await store.append(frame(row, 1, rows_of(1, 1, **names)))
+            await store.append(frame(row, 2, rows_of(2, 900, long=1.0, short=2.0)))
+            for compacted in (False, True):
+                reads = 0
+                slices = await exported(store)
+                assert reads <= 2000 // 64 + 5
+                assert [one.key for one in slices] == [*names, "long", "short"]
+                assert [one.values.tolist() for one in slices[:2000]] == [[value] for value in names.values()]
+                assert [len(one.steps) for one in slices[2000:]] == [900, 900]
+                chosen = [one.key async for one in store.export("r", ["short", "layer/7", "nobody"])]
+                assert chosen == ["layer/7", "short"]
+                if not compacted:
+                    compact_all(tmp_path)
+
+    asyncio.run(scenario())

@@ -1,0 +1,110 @@
+"""How an error looks to whoever asked: JSON in one shape for programs, a page for people.
+
+Must not know what went wrong where. Used by the gate, in front of the app, and by routes and sockets.
+"""
+
+import asyncio
+import html
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from recis_server.connections import connection_of
+from recis_server.errors import ServerError, Unauthorised
+
+__all__ = ["Refusal", "error_body", "log_refusal", "refusal_of", "refuse_upgrade"]
+
+_logger = logging.getLogger(__name__)
+
+FAREWELL_S = 1.0
+"""How long the last words to a client may take to leave."""
+
+_FOR_PROGRAMS = ("/api/", "/ws/", "/metrics", "/healthz", "/readyz", "/openapi.json")
+_TITLES = {
+    401: "A token is needed",
+    403: "Not allowed",
+    404: "There is nothing here",
+    503: "Not available now",
+}
+_HINTS = {
+    401: "Open the address that recis-monitor serve printed, which ends in ?token=…, or ask whoever runs this server.",
+    503: "Try again in a moment.",
+}
+
+
+class Refusal(NamedTuple):
+    """An answer that says what went wrong."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+def error_body(error: ServerError) -> dict[str, Any]:
+    """Return the one shape of every error."""
+    return {"error": {"code": error.code, "message": error.message, "field": error.field}}
+
+
+def refusal_of(error: ServerError, scope: Scope) -> Refusal:
+    """Return the answer to a request that failed: a page where a browser asked for one, JSON everywhere else."""
+    headers = {"www-authenticate": "Bearer"} if isinstance(error, Unauthorised) else {}
+    if _is_for_people(scope):
+        return Refusal(
+            error.status,
+            _page(error, scope.get("root_path", "")),
+            {**headers, "content-type": "text/html; charset=utf-8"},
+        )
+    return Refusal(
+        error.status, json.dumps(error_body(error)).encode(), {**headers, "content-type": "application/json"}
+    )
+
+
+def log_refusal(scope: Scope, error: ServerError) -> None:
+    """Note an upgrade that was refused."""
+    client = (scope.get("client") or ("a client",))[0]
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    _logger.warning("%s was refused to %s: %s", ascii(path)[:200], client, error.message)
+
+
+async def refuse_upgrade(scope: Scope, receive: Receive, send: Send, error: ServerError) -> None:
+    """Answer the upgrade to a WebSocket with an error of HTTP."""
+    log_refusal(scope, error)
+    await receive()
+    refusal = refusal_of(error, scope)
+    headers = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
+    await send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": refusal.body})
+    # The HTTP engine takes an app that returns before the connection is over for one that has failed.
+    connection = connection_of(scope)
+    if connection is not None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                await connection.wait_lost()
+
+
+def _is_for_people(scope: Scope) -> bool:
+    if scope["type"] != "http":
+        return False
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    return "text/html" in Headers(scope=scope).get("accept", "") and not path.startswith(_FOR_PROGRAMS)
+
+
+def _page(error: ServerError, root_path: str) -> bytes:
+    root = html.escape(root_path)
+    title = html.escape(_TITLES.get(error.status, "This did not work"))
+    message = html.escape(error.message[:1].upper() + error.message[1:])
+    hint = f"<p>{html.escape(_HINTS[error.status])}</p>" if error.status in _HINTS else ""
+    return (
+        f'<!doctype html><html lang="en" data-theme="system"><head><meta charset="utf-8"><title>{title}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f'<link rel="icon" href="{root}/favicon.ico"><link rel="stylesheet" href="{root}/static/css/tokens.css">'
+        f'<link rel="stylesheet" href="{root}/static/css/layout.css"></head>'
+        f'<body><main><div class="head"><h1>{title}</h1></div><p>{message}.</p>{hint}'
+        f'<p class="figures"><a href="{root}/">All runs</a></p></main></body></html>'
+    ).encode()
