@@ -83,7 +83,7 @@ def test_none_disables_filtering_until_it_is_reset() -> None:
     hook.reset_filter_interval(50)
     drive(hook, range(500, 560), table)
     assert [p.step for p in passes] == [500, 550]
-    assert sorted(table.ids().tolist()) == list(range(540, 562)), "seen in step 540 or later"
+    assert sorted(table.ids().tolist()) == list(range(541, 562)), "seen in step 541 or later"
 
 
 @pytest.mark.parametrize(
@@ -156,14 +156,14 @@ def test_the_step_may_be_a_tensor() -> None:
 # -- eviction and statistics -------------------------------------------------------------------------------------------
 
 
-def test_rows_unseen_for_longer_than_filter_step_are_evicted() -> None:
+def test_rows_last_seen_filter_step_steps_ago_are_evicted() -> None:
     table, hook = HashTable([1], filter_hook=AFTER_TEN), HashTableFilterHook(20)
     passes = listening(hook)
     drive(hook, range(41), table)
-    assert sorted(table.ids().tolist()) == list(range(30, 43)), "seen in step 30 or later: 40 - 30 is not over 10"
+    assert sorted(table.ids().tolist()) == list(range(31, 43)), "last seen in step 31 = 40 - 10 + 1 or later"
     assert [(p.rows_before, p.evicted, p.rows_after, p.admitted) for p in passes] == [
-        (23, 10, 13, 23),
-        (33, 20, 13, 20),
+        (23, 11, 12, 23),
+        (32, 20, 12, 20),
     ]
 
 
@@ -309,8 +309,8 @@ def test_a_real_training_is_filtered_and_its_evaluations_are_not() -> None:
     )
     real.train_and_evaluate(epochs=3)
     assert [p.step for p in passes] == [20, 40, 60, 80]
-    # What is left was seen in steps 10-20, then 30-40 (batch 30 and, in the next epoch, 1-10), 50-60, 70-80.
-    assert [p.rows_after for p in passes] == [13, 3 + 12, 13, 13]
+    # What is left was seen in steps 11-20, then 31-40 (batches 1-10 of the next epoch), 51-60, 71-80.
+    assert [p.rows_after for p in passes] == [12, 12, 12, 12]
     assert max(model.user.ids().tolist()) < 1_000
 
 
