@@ -126,16 +126,19 @@ class HashTableFilterHook(Hook):
         """
         step = int(global_step)
         interval = self._filter_interval
-        tables = self._present()
-        for table, _ in tables:
-            table.tick(step)
+        if self._num_made != num_tables_made():
+            self._watch()
+        for watched in self._tables:
+            table = watched.table()
+            if table is not None:
+                table.tick(step)
         if self._last_step < 0 or step < self._last_step:
             # The first number of a run driven by hand. Counting from 1 is counting the steps done, from 0 on.
             self._last_pass = 0 if step == 1 else step
         self._last_step = step
         if interval is not None and step - self._last_pass >= interval:
             self._last_pass = step
-            self._filter(tables, step, interval)
+            self._filter(step, interval)
             self._num_made = -1  # a table may have been put into the model since it was made
 
     def end(self) -> None:
@@ -157,16 +160,9 @@ class HashTableFilterHook(Hook):
             raise ArgumentError("state of HashTableFilterHook", "ints last_step and last_pass", dict(state_dict))
         self._last_step, self._last_pass = last_step, last_pass
 
-    def _present(self) -> list[tuple[HashTable, str]]:
-        """Return the tables to act on, with the names of their series."""
-        if self._num_made != num_tables_made():
-            # Walking a big model at every step would cost more than the rest of this hook.
-            self._num_made = num_tables_made()
-            self._watch()
-        present = ((watched.table(), watched.name) for watched in self._tables)
-        return [(table, name) for table, name in present if table is not None]
-
     def _watch(self) -> None:
+        """Find the tables to act on; walking a big model at every step would cost more than the rest of this hook."""
+        self._num_made = num_tables_made()
         tables = list(live_tables().values())
         model = self._model() if self._model is not None else None
         if model is not None:
@@ -180,13 +176,16 @@ class HashTableFilterHook(Hook):
         named.update(zip(new, names, strict=True))
         self._tables = [_Watched(ref(table), named[table]) for table in tables]
 
-    def _filter(self, tables: list[tuple[HashTable, str]], step: int, interval: int) -> None:
+    def _filter(self, step: int, interval: int) -> None:
         with ExitStack() as passes:
             # The stack runs all of them, in reverse, even when one raises; the error comes out at its end.
-            for table, name in reversed(tables):
-                passes.callback(self._filter_one, table, name, step, interval)
+            for watched in reversed(self._tables):
+                passes.callback(self._filter_one, watched, step, interval)
 
-    def _filter_one(self, table: HashTable, name: str, step: int, interval: int) -> None:
+    def _filter_one(self, watched: _Watched, step: int, interval: int) -> None:
+        table, name = watched.table(), watched.name
+        if table is None:
+            return
         time_ns = time.time_ns()
         start = time.perf_counter()
         try:

@@ -62,6 +62,16 @@ class FilterCounts:
     bytes: int
 
 
+@dataclass(slots=True)
+class _Clock:
+    """The training step in progress; 0 until a first step number is known.
+
+    An object of its own since setting an attribute of a module costs more than all else of a tick.
+    """
+
+    now: int = 0
+
+
 class HashTable(nn.Module):
     """Rows of an embedding, one for each id that training has met, found by a hash index.
 
@@ -117,9 +127,10 @@ class HashTable(nn.Module):
         self._dtype = dtype
         self._gradients = RowGradients()
         self._admitted = 0  # since the last filter pass
-        self._clock = 0  # the training step in progress; 0 until a first step number is known
+        self._clock = _Clock()
         self._allocate(torch.empty(0, device=device).device)
         self._rules = TableRules(self, filter_hook, admit_hook)
+        self._sees_steps = self._rules.sees_steps
         _list(self)
 
     def _checked_slice(self, share: Slice | None) -> Slice:
@@ -169,7 +180,7 @@ class HashTable(nn.Module):
             if rule is None or not getattr(rule, "never_admits", False):
                 slots = self._admit_unknown(flat, slots, rule)
                 column = self._rows.column("embedding")  # admission may have made it grow
-            self._rows.column("last_seen").index_fill_(0, slots, self._clock)
+            self._rows.column("last_seen").index_fill_(0, slots, self._clock.now)
             self._rules.see(slots)
             anchor = torch.empty(0, device=column.device, requires_grad=torch.is_grad_enabled())
             takes_mean = self.grad_reduce_by == "id"
@@ -197,7 +208,7 @@ class HashTable(nn.Module):
             self._initializer(fresh)
         slots = self._rows.allocate(len(ids))
         self._rows.column("id").index_copy_(0, slots, ids)
-        self._rows.column("last_seen").index_fill_(0, slots, self._clock)
+        self._rows.column("last_seen").index_fill_(0, slots, self._clock.now)
         self._rows.column("embedding").index_copy_(0, slots, fresh)
         self._index.insert(ids, slots)
         self._admitted += len(ids)
@@ -253,7 +264,7 @@ class HashTable(nn.Module):
         last = torch.zeros_like(distinct).scatter_reduce_(0, position, order, "amax")
         slots = self._admit_unknown(distinct, self._index.find(distinct), None)
         self._rows.column("embedding").index_copy_(0, slots, rows[last])
-        self._rows.column("last_seen").index_fill_(0, slots, self._clock)
+        self._rows.column("last_seen").index_fill_(0, slots, self._clock.now)
         if self._rows.has(_RESIDUAL):
             self._rows.column(_RESIDUAL).index_fill_(0, slots, 0.0)
 
@@ -269,7 +280,7 @@ class HashTable(nn.Module):
     @property
     def last_step(self) -> int:
         """The training step that ended last, -1 before a first step number is known."""
-        return self._clock - 1
+        return self._clock.now - 1
 
     def tick(self, step: int) -> None:
         """Tell the table that training step number `step` is over; what it looks up from now on belongs to the next.
@@ -278,16 +289,21 @@ class HashTable(nn.Module):
         last-seen steps are moved along, so that no row's age changes. Where numbers were left out, the rows seen since
         the last call count as seen in this step.
         """
-        if step == self._clock - 1:
+        clock = self._clock
+        if step == clock.now - 1:
             return
-        if step != self._clock or step == 0:
-            last_seen = self._rows.column("last_seen")
-            if self._clock == 0 or step < self._clock:
-                last_seen += step - self._clock
-            else:
-                last_seen.masked_fill_(last_seen == self._clock, step)
-        self._clock = step + 1
-        self._rules.tick()
+        if (step != clock.now or step == 0) and len(self._rows):
+            self._move_clock(step)
+        clock.now = step + 1
+        if self._sees_steps:
+            self._rules.tick()
+
+    def _move_clock(self, step: int) -> None:
+        now, last_seen = self._clock.now, self._rows.column("last_seen")
+        if now == 0 or step < now:
+            last_seen += step - now
+        else:
+            last_seen.masked_fill_(last_seen == now, step)
 
     @torch.no_grad()
     def run_filter(self, step: int) -> FilterCounts:
@@ -387,7 +403,7 @@ class HashTable(nn.Module):
             ids=self._rows.column("id")[slots],
             embeddings=self._rows.column("embedding")[slots],
             last_seen=self._rows.column("last_seen")[slots],
-            clock=self._clock,
+            clock=self._clock.now,
             admitted=self._admitted,
             residual=self._rows.column(_RESIDUAL)[slots] if self._rows.has(_RESIDUAL) else None,
             generator=None if generator is None else generator.get_state(),
@@ -426,7 +442,7 @@ class HashTable(nn.Module):
             column = self._rows.column(name)
             column.index_copy_(0, slots, values.to(column))
         self._index.insert(ids, slots)
-        self._clock, self._admitted = state.clock, state.admitted
+        self._clock.now, self._admitted = state.clock, state.admitted
         if state.generator is not None and isinstance(self._initializer, Initializer) and self._initializer.generator:
             self._initializer.generator.set_state(state.generator.cpu())
 

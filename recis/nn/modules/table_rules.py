@@ -49,7 +49,7 @@ class TableRules(nn.Module):
         kind = type(self.filter)
         self._sees_lookups = self.filter is not None and overrides(kind, "update", BaseFilterHookImpl)
         self._sees_calls = self.filter is not None and overrides(kind, "forward", BaseFilterHookImpl)
-        self._sees_steps = self.filter is not None and overrides(kind, "update_step", BaseFilterHookImpl)
+        self.sees_steps = self.filter is not None and overrides(kind, "update_step", BaseFilterHookImpl)
         self._list(table)
 
     def attach(self, table: "HashTable") -> None:
@@ -83,9 +83,8 @@ class TableRules(nn.Module):
             (self.filter if self._sees_calls else self.filter.update)(distinct)
 
     def tick(self) -> None:
-        """Tell the filter rule that a training step is over, if it wants to know."""
-        if self._sees_steps:
-            self.filter.update_step()
+        """Tell the filter rule, which wants to know (`sees_steps`), that a training step is over."""
+        self.filter.update_step()
 
     def run_filter(self, step: int) -> None:
         """Have the filter rule evict what it wants to.
