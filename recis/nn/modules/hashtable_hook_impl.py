@@ -320,5 +320,6 @@ def _build(rule: type, hook: AdmitHook | FilterHook, arguments: tuple[Any, ...])
     try:
         signature.bind(*arguments, **hook.params)
     except TypeError as error:
-        raise TypeError(f"{hook!r}: expected the parameters of {rule.__name__}{signature}, got {error}") from None
+        taken = ", ".join(map(str, list(signature.parameters.values())[len(arguments) :])) or "no parameter"
+        raise TypeError(f"{hook!r}: {rule.__name__} expected {taken}; {error}") from None
     return rule(*arguments, **hook.params)

@@ -6,6 +6,7 @@ Owns the checks and their messages. Must not know the table: it is handed names,
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from recis.errors import ArgumentError
 from recis.nn.initializers import ConstantInitializer, Initializer
 from recis.numerals import as_int, as_real, positive_int
+from recis.ragged.tensor import RaggedTensor
 
 __all__ = [
     "Fill",
@@ -109,12 +111,16 @@ def checked_children(name: str, coalesced: bool, children: Sequence[str] | None)
     return names
 
 
-def check_ids(table: str, ids: Tensor, device: torch.device) -> None:
+def check_ids(table: str, ids: Any, device: torch.device) -> None:
     """Refuse ids that are not an int64 tensor (`TypeError`) on the table's device (`ValueError`)."""
     where = f"ids of table {table!r}"
-    if isinstance(ids, Tensor) and (ids.layout != torch.strided or ids.is_nested):
-        hint = "a nested tensor needs layout=torch.jagged; of a sparse one, give its ids with RaggedTensor"
+    if isinstance(ids, Tensor) and ids.is_nested:
+        raise TypeError(f"{where}: expected a dense or jagged tensor, got a nested one without layout=torch.jagged")
+    if isinstance(ids, Tensor) and ids.layout != torch.strided:
+        hint = "DynamicEmbedding and EmbeddingEngine take a RaggedTensor of its values"
         raise TypeError(f"{where}: expected a dense or jagged tensor, got layout {ids.layout} ({hint})")
+    if isinstance(ids, RaggedTensor):
+        raise TypeError(f"{where}: expected a tensor, got a RaggedTensor (give values(), or use DynamicEmbedding)")
     _check_tensor(where, ids, torch.int64, device)
 
 

@@ -52,7 +52,7 @@ def warn_of_shared_names(tables: Iterable[_Named]) -> None:
         if not all(table in _told for table in ours):
             _told.update(ours)
             _logger.warning(
-                "%d hash tables are called %r; their series are %s, and so on. Give every table a name of its own: "
-                "HashTable(name=...), or EmbeddingOption(shared_name=...)",
-                *(times[name], name, ", ".join(distinct_names([name] * 2))),
+                "%d hash tables are called %r; their series are numbered (%s, %s-2, ...). Give every table a name of "
+                "its own: HashTable(name=...), or EmbeddingOption(shared_name=...)",
+                *(times[name], name, name, name),
             )
