@@ -65,7 +65,7 @@ class RaggedTensor:
 
     def set_values(self, values: Tensor) -> None:
         """Put other values of the same number in place of the present ones."""
-        _check_kinds(values, self._offsets, self._weight)
+        _check_kinds(values, self._offsets, None)
         if len(values) != len(self._values):
             raise ArgumentError("RaggedTensor.set_values", f"{len(self._values)} values", len(values))
         self._values = values

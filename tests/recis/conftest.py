@@ -90,3 +90,9 @@ class WorkMeter(TorchDispatchMode):
 def work_meter() -> type[WorkMeter]:
     """The class, to be entered around the work."""
     return WorkMeter
+
+
+@pytest.fixture(params=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """A device to put tables on: the CPU, and CUDA where there is one."""
+    return torch.empty(0, device=request.param).device
