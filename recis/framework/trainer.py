@@ -115,6 +115,8 @@ class Trainer:
         self.eval_dataset = eval_dataset
         self.dense_optimizer, self.dense_scheduler = _pair(dense_optimizers)
         self.sparse_optimizer = sparse_optimizer
+        if hasattr(sparse_optimizer, "set_grad_accum_steps"):
+            sparse_optimizer.set_grad_accum_steps(1)  # `step` is called when all gradients of an update are there
         self.state = RunState()
         self.metrics = MetricsRegistry()
         set_current_registry(self.metrics)

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from recis.nn.hashtable_hook import AdmitHook, FilterHook
 from recis.nn.initializers import Initializer
+from recis.nn.modules.exact_rows import ExactRows
 from recis.nn.modules.id_index import NO_SLOT, IdIndex
 from recis.nn.modules.row_gradients import RowGradients, RowLookup
-from recis.nn.modules.row_store import RowStore, trained_dtype
+from recis.nn.modules.row_store import RowStore
 from recis.nn.modules.table_arguments import (
     Fill,
     Slice,
@@ -46,7 +47,6 @@ __all__ = [
 ]
 
 _WHOLE = gen_slice()
-_RESIDUAL = "residual"  # what rows of a narrow dtype have lost to rounding
 
 _logger = logging.getLogger(__name__)
 
@@ -147,6 +147,7 @@ class HashTable(nn.Module):
         self._rows.add_column("id", (), torch.int64, 0)
         self._rows.add_column("last_seen", (), torch.int64, 0)
         self._rows.add_column("embedding", self.embedding_shape, self._dtype, 0.0)
+        self._exact = ExactRows(self._rows, "embedding")
 
     # -- lookup ------------------------------------------------------------------------------------------------------
 
@@ -263,10 +264,8 @@ class HashTable(nn.Module):
         order = torch.arange(len(ids), device=ids.device)
         last = torch.zeros_like(distinct).scatter_reduce_(0, position, order, "amax")
         slots = self._admit_unknown(distinct, self._index.find(distinct), None)
-        self._rows.column("embedding").index_copy_(0, slots, rows[last])
+        self._exact.put(slots, rows[last])
         self._rows.column("last_seen").index_fill_(0, slots, self._clock.now)
-        if self._rows.has(_RESIDUAL):
-            self._rows.column(_RESIDUAL).index_fill_(0, slots, 0.0)
 
     def clear(self) -> None:
         """Drop all rows, their optimizer state and pending gradients; the memory stays."""
@@ -290,16 +289,20 @@ class HashTable(nn.Module):
         the last call count as seen in this step.
         """
         clock = self._clock
-        if step == clock.now - 1:
+        if step == clock.now and step:
+            clock.now += 1
+        elif step == clock.now - 1:
             return
-        if (step != clock.now or step == 0) and len(self._rows):
-            self._move_clock(step)
-        clock.now = step + 1
+        else:
+            self._move_clock(int(step))
         if self._sees_steps:
             self._rules.tick()
 
     def _move_clock(self, step: int) -> None:
         now, last_seen = self._clock.now, self._rows.column("last_seen")
+        self._clock.now = step + 1
+        if not len(self._rows):
+            return
         if now == 0 or step < now:
             last_seen += step - now
         else:
@@ -363,21 +366,11 @@ class HashTable(nn.Module):
 
     def read_rows(self, slots: Tensor) -> Tensor:
         """Return rows as an optimizer sees them, `[M, *embedding_shape]`: narrow ones in float32, without rounding."""
-        rows = self.weight()[slots]
-        if rows.dtype == trained_dtype(rows.dtype):
-            return rows
-        rows = rows.to(trained_dtype(rows.dtype))
-        return rows + self._rows.column(_RESIDUAL)[slots] if self._rows.has(_RESIDUAL) else rows
+        return self._exact.read(slots)
 
     def write_rows(self, slots: Tensor, rows: Tensor) -> None:
         """Set rows as `read_rows` gives them. What a narrow dtype rounds away is kept beside it, so that it adds up."""
-        weight = self.weight()
-        rounded = rows.to(weight.dtype)
-        weight.index_copy_(0, slots, rounded)
-        if rounded.dtype != rows.dtype:
-            if not self._rows.has(_RESIDUAL):
-                self._rows.add_state(_RESIDUAL, "embedding", 0.0)
-            self._rows.column(_RESIDUAL).index_copy_(0, slots, rows - rounded)
+        self._exact.write(slots, rows)
 
     def slots(self, ids: Tensor | None = None) -> Tensor:
         """Return the slots of ids, 0 for unknown ones; of all rows in the order of `ids()` when None."""
@@ -388,6 +381,7 @@ class HashTable(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "HashTable":
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._rows.apply("embedding", fn)
+        self._exact.converted()
         self._index.to(self.device)
         self._gradients.to(self.weight())
         self._dtype = self.weight().dtype
@@ -405,7 +399,7 @@ class HashTable(nn.Module):
             last_seen=self._rows.column("last_seen")[slots],
             clock=self._clock.now,
             admitted=self._admitted,
-            residual=self._rows.column(_RESIDUAL)[slots] if self._rows.has(_RESIDUAL) else None,
+            residual=self._exact.residual(slots),
             generator=None if generator is None else generator.get_state(),
         )
         write_state(destination, prefix, state)
@@ -434,13 +428,11 @@ class HashTable(nn.Module):
         ids = state.ids.to(self.device)
         slots = self._rows.allocate(len(ids))
         columns = {"id": ids, "last_seen": state.last_seen, "embedding": state.embeddings}
-        if state.residual is not None and self._dtype != trained_dtype(self._dtype):
-            if not self._rows.has(_RESIDUAL):
-                self._rows.add_state(_RESIDUAL, "embedding", 0.0)
-            columns[_RESIDUAL] = state.residual
         for name, values in columns.items():
             column = self._rows.column(name)
             column.index_copy_(0, slots, values.to(column))
+        if state.residual is not None:
+            self._exact.set_residual(slots, state.residual)
         self._index.insert(ids, slots)
         self._clock.now, self._admitted = state.clock, state.admitted
         if state.generator is not None and isinstance(self._initializer, Initializer) and self._initializer.generator:

@@ -96,7 +96,7 @@ class BaseFilterHookImpl(nn.Module):
         self.after_filter(ids, gone_ids)
 
     def after_filter(self, ids: Tensor, delete_ids: Tensor) -> None:
-        """Take note of what a pass has evicted; `ids` has all ids from before it. RecIS's form only."""
+        """Take note of what a pass has evicted; `ids` has all ids from before it."""
 
     def forward(self, index: Tensor) -> None:
         """See `update`."""

@@ -70,6 +70,10 @@ class RowStore:
         """Whether there is a column of this name."""
         return name in self._columns
 
+    def drop_column(self, name: str) -> Tensor:
+        """Take out a column and return it."""
+        return self._columns.pop(name).data
+
     def column(self, name: str) -> Tensor:
         """Return the column itself, `[capacity, *shape]`; it is another tensor after the store has grown or moved."""
         return self._columns[name].data

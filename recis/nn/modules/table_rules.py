@@ -22,7 +22,10 @@ from recis.nn.modules.table_view import TableView
 if TYPE_CHECKING:
     from recis.nn.modules.hashtable import HashTable
 
-__all__ = ["TableRules"]
+__all__ = ["MAX_LOOKUP_RULES", "TableRules"]
+
+MAX_LOOKUP_RULES = 64
+"""Admission rules of single lookups that a table keeps; the oldest is built again when it is given once more."""
 
 
 class TableRules(nn.Module):
@@ -71,6 +74,8 @@ class TableRules(nn.Module):
         key = repr(admit_hook)
         if key not in self._lookup_admits:
             factory = HashtableHookFactory()
+            if len(self._lookup_admits) == MAX_LOOKUP_RULES:
+                del self._lookup_admits[next(iter(self._lookup_admits))]
             self._lookup_admits[key] = factory.create_admit_hook(admit_hook)
             factory.note_admit(admit_hook.name, self._view.table, self._lookup_admits[key])
         return self._lookup_admits[key]
@@ -105,4 +110,7 @@ class TableRules(nn.Module):
         ids, slots = self._view.ids_map()
         mask = self.filter.filter(ids, table.last_seen(), step)
         check_mask(f"{type(self.filter).__name__}.filter of table {table.name!r}", mask, ids)
-        table.evict(ids[mask], slots[mask])
+        gone = ids[mask]
+        table.evict(gone, slots[mask])
+        if isinstance(self.filter, BaseFilterHookImpl):
+            self.filter.after_filter(ids, gone)

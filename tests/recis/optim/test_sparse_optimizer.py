@@ -250,6 +250,19 @@ def test_a_table_may_become_narrow_or_wide_in_the_middle_of_a_training() -> None
     assert (table.embeddings() < 0.97).all()
 
 
+def test_what_narrow_rows_have_lost_is_theirs_again_when_they_become_wide() -> None:
+    table = HashTable([1], dtype=torch.bfloat16, initializer=1.0)
+    optimizer = SparseAdamW({"t": table}, lr=1e-4, weight_decay=0)
+    for _ in range(3):
+        table(torch.tensor([1])).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert table.embeddings().item() == 1.0
+    table.float()
+    assert table.embeddings().item() == pytest.approx(1 - 3e-4, abs=1e-6)
+    assert "residual" not in table.state_dict()
+
+
 # -- state -------------------------------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from recis.nn.modules.hashtable_hook_impl import (
     HashtableHookFactory,
     ReadOnlyHookImpl,
 )
+from recis.nn.modules.table_rules import MAX_LOOKUP_RULES
 from recis.nn.modules.table_view import TableView
 
 
@@ -229,6 +230,7 @@ def test_buffers_of_a_rule_are_saved_and_moved_with_the_table() -> None:
 def test_a_rule_does_not_keep_its_table_alive() -> None:
     table = HashTable([1], filter_hook=FilterHook("Frequency"))
     (rule,) = filters_of(table).values()
+    gc.collect()  # what other tests have left
     number = sum(len(rules) for rules in HashtableHookFactory().get_filters().values())
     gone = ref(table)
     del table
@@ -250,6 +252,24 @@ def test_a_copied_table_has_a_rule_of_its_own(copied: Any) -> None:
     theirs.counts.zero_()
     assert (table.run_filter(1).evicted, twin.run_filter(1).evicted) == (0, 1)
     assert (len(table), len(twin)) == (1, 0)
+
+
+def test_rules_of_single_lookups_are_bounded() -> None:
+    table = HashTable([1])
+    for number in range(3 * MAX_LOOKUP_RULES):
+        table(torch.arange(3), admit_hook=AdmitHook("Frozen", {"step": number}))
+    assert len(table._rules._lookup_admits) == MAX_LOOKUP_RULES
+    assert len(table) == 0
+
+
+def test_both_forms_are_told_what_a_pass_has_evicted() -> None:
+    table = HashTable([1], filter_hook=FilterHook("Guests"))
+    table(torch.tensor([-3, 5]))
+    (rule,) = filters_of(table).values()
+    told: list[list[int]] = []
+    rule.after_filter = lambda ids, gone: told.append([*ids.tolist(), *gone.tolist()])
+    table.run_filter(5)
+    assert told == [[-3, 5, -3]]
 
 
 def test_admission_rules_of_both_forms() -> None:
