@@ -193,6 +193,20 @@ class RaggedTensor:
         return RaggedTensor(values, offsets, dense_shape=dense.shape)
 
     @staticmethod
+    def from_jagged(nested: Tensor) -> "RaggedTensor":
+        """Return the rows of a nested tensor of layout `torch.jagged`, without what lies in the gaps of a cut one."""
+        if not isinstance(nested, Tensor) or nested.layout != torch.jagged:
+            got = nested.layout if isinstance(nested, Tensor) else type(nested).__name__
+            raise ArgumentError("RaggedTensor.from_jagged", "a nested tensor of layout torch.jagged", str(got))
+        values, offsets, lengths = nested.values(), nested.offsets(), nested.lengths()  # type: ignore[attr-defined]
+        if lengths is not None:
+            place = torch.arange(int(offsets[-1]), device=values.device)
+            row = torch.searchsorted(offsets, place, right=True) - 1
+            values = values[place[place - offsets[row] < lengths[row]]]
+            offsets = torch.cat((offsets[:1], lengths.cumsum(0)))
+        return RaggedTensor(values, offsets, dense_shape=(len(offsets) - 1, -1))
+
+    @staticmethod
     def from_numpy(values: "np.ndarray", offsets: "Sequence[np.ndarray] | np.ndarray") -> "RaggedTensor":
         """Return a ragged tensor over numpy arrays, which it shares."""
         levels = [offsets] if hasattr(offsets, "dtype") else offsets

@@ -146,8 +146,7 @@ def embed(table: HashTable, option: EmbeddingOption, ids: Tensor | RaggedTensor,
     """Return the rows of ids, put together sample by sample; "tile" gives `[..., tile_len, embedding_dim]`."""
     where = f"ids for the table {table.name!r}"
     if isinstance(ids, Tensor) and ids.layout == torch.jagged:
-        ids = ids.contiguous()
-        ids = RaggedTensor(ids.values(), ids.offsets())  # type: ignore[attr-defined]
+        ids = RaggedTensor.from_jagged(ids)
     if isinstance(ids, RaggedTensor):
         values, shape = ids.values(), ids.real_shape(0, -1)
         offsets = ids.offsets()[-1]

@@ -35,6 +35,7 @@ from recis.nn.modules.table_names import distinct_names, warn_of_shared_names
 from recis.nn.modules.table_rules import TableRules
 from recis.nn.modules.table_state import TableState, read_state, write_state
 from recis.numerals import positive_int
+from recis.ragged.tensor import RaggedTensor
 
 __all__ = [
     "FilterCounts",
@@ -167,9 +168,8 @@ class HashTable(nn.Module):
             ValueError: ids on another device.
         """
         if isinstance(ids, Tensor) and ids.layout == torch.jagged:
-            ids = ids.contiguous()  # without gaps: what lies in them is no id
-            offsets: Tensor = ids.offsets()  # type: ignore[attr-defined]
-            return torch.nested.nested_tensor_from_jagged(self(ids.values(), admit_hook), offsets=offsets)
+            ragged = RaggedTensor.from_jagged(ids)
+            return torch.nested.nested_tensor_from_jagged(self(ragged.values(), admit_hook), ragged.offsets()[0])
         check_ids(self.name, ids, self.device)
         flat = ids.reshape(-1)
         slots = self._index.find(flat)

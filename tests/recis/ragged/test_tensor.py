@@ -71,6 +71,18 @@ def test_values_may_be_rows_and_pass_gradients_on() -> None:
     assert (values.grad == 1).all()
 
 
+def test_nested_tensors_are_taken_over_without_their_gaps(device: torch.device) -> None:
+    parts = [torch.tensor([1, 2], device=device), torch.tensor([], dtype=torch.int64, device=device)]
+    tensor = RaggedTensor.from_jagged(torch.nested.nested_tensor(parts, layout=torch.jagged))
+    assert (tensor.values().tolist(), tensor.shape) == ([1, 2], (2, 2))
+    starts, lengths = torch.tensor([0, 1, 2], device=device), torch.tensor([2, 2, 1], device=device)
+    whole = torch.arange(12, device=device).view(3, 4)
+    cut = RaggedTensor.from_jagged(torch.nested.narrow(whole, 1, starts, lengths, layout=torch.jagged))
+    assert cut.to_dense(-1).tolist() == [[0, 1], [5, 6], [10, -1]]
+    with pytest.raises(ValueError, match=r"from_jagged: expected a nested tensor of layout torch.jagged, got"):
+        RaggedTensor.from_jagged(whole)
+
+
 def test_a_dtype_is_for_the_values_only() -> None:
     tensor = ragged([[1, 2], [3]], weight=torch.tensor([0.5, 1.0, 2.0])).to(torch.float64)
     assert tensor.dtype == torch.float64
