@@ -68,7 +68,7 @@ class AUROC(nn.Module):
         if self.dist_sync_on_step and dist.is_available() and dist.is_initialized():
             dist.all_reduce(counts)
         for mine, new in zip((self.tp, self.fp, self.tn, self.fn), counts, strict=True):
-            mine.add_(new)
+            mine.add_(new.to(mine.device))
 
     def compute(self) -> Tensor:
         """Return the AUC of all batches since `reset`, a 0-dim tensor; NaN until both kinds of labels were seen."""

@@ -34,7 +34,7 @@ class SparseOptimizer(Optimizer):
 
     Raises:
         TypeError: `param_dict` is not a mapping of names to tables.
-        ValueError: it is empty.
+        ValueError: it is empty, or has a table twice.
     """
 
     def __init__(
@@ -45,6 +45,8 @@ class SparseOptimizer(Optimizer):
             raise TypeError(f"param_dict: expected tables by name (filter_out_sparse_param(model)), got {got}")
         if not param_dict:
             raise ArgumentError("param_dict", "at least one table", {})
+        if len(set(param_dict.values())) < len(param_dict):
+            raise ArgumentError("param_dict", "each table once", sorted(param_dict))
         super().__init__([{"params": []}], defaults)
         self.tables = dict(param_dict)
         self._state_fill = state_fill

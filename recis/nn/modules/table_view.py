@@ -27,8 +27,9 @@ class TableView:
         self._table = None if table is None else ref(table)
 
     def attach(self, table: "HashTable") -> None:
-        """Belong to a table from now on."""
-        self._table = ref(table)
+        """Belong to a table, unless it belongs to one: a shallow copy shares the rule of the original."""
+        if self._table is None:
+            self._table = ref(table)
 
     @property
     def table(self) -> "HashTable":

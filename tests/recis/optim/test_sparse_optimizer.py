@@ -319,6 +319,12 @@ def test_a_model_without_tables_is_refused() -> None:
         SparseAdamW(filter_out_sparse_param(nn.Linear(1, 1)))
 
 
+def test_a_table_that_is_given_twice_is_refused() -> None:
+    table = HashTable([1])
+    with pytest.raises(ValueError, match=r"expected each table once, got \['a', 'b'\]"):
+        SparseAdamW({"a": table, "b": table})
+
+
 def test_state_of_other_tables_is_refused() -> None:
     state = SparseAdamW({"a": HashTable([1])}).state_dict()
     with pytest.raises(ValueError, match=r"expected tables \['b'\], got \['a'\]"):

@@ -254,6 +254,13 @@ def test_a_copied_table_has_a_rule_of_its_own(copied: Any) -> None:
     assert (len(table), len(twin)) == (1, 0)
 
 
+def test_a_shallow_copy_leaves_the_rule_to_the_original() -> None:
+    table = HashTable([1], filter_hook=FilterHook("Frequency"))
+    (rule,) = filters_of(table).values()
+    copy.copy(table)
+    assert rule._ht.table is table
+
+
 def test_rules_of_single_lookups_are_bounded() -> None:
     table = HashTable([1])
     for number in range(3 * MAX_LOOKUP_RULES):
