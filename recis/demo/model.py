@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from recis.demo.data import FEATURES, Bag, Batch
 from recis.nn import HashTable
 from recis.nn.hashtable_hook import FilterHook
+from recis.nn.initializers import NormalInitializer
 
 __all__ = ["ClickModel", "auc"]
 
@@ -33,6 +34,7 @@ class ClickModel(nn.Module):
                 name: HashTable(
                     embedding_shape=[width + 1],
                     name=name,
+                    initializer=NormalInitializer(std=0.01),
                     filter_hook=FilterHook("GlobalStepFilter", {"filter_step": filter_step}),
                 )
                 for name in FEATURES

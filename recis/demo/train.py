@@ -129,7 +129,7 @@ def train(options: Options, data: Path, output: Path) -> Outcome:
             monitor,
         ],
         dense_optimizers=(dense, warmup),
-        sparse_optimizer=SparseAdamW(filter_out_sparse_param(model), lr=options.sparse_lr),
+        sparse_optimizer=SparseAdamW(filter_out_sparse_param(model), lr=options.sparse_lr, weight_decay=0.0),
     )
     _stop_on_signals(trainer, replay)
     trainer.train()

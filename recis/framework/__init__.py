@@ -1,7 +1,8 @@
 """The loop, its arguments, its checkpoints, and the metrics that are set from inside it."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from recis.lazy import lazy_names
 
 if TYPE_CHECKING:
     from recis.framework.arguments import TrainingArguments
@@ -9,16 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Trainer", "TrainingArguments"]
 
-# Looked up when asked for: `recis.framework.metrics` must import where torch is not installed.
-_HOMES = {"Trainer": "recis.framework.trainer", "TrainingArguments": "recis.framework.arguments"}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# `recis.framework.metrics` must import where torch is not installed.
+__getattr__, __dir__ = lazy_names(
+    __name__, {"Trainer": "recis.framework.trainer", "TrainingArguments": "recis.framework.arguments"}
+)

@@ -22,6 +22,7 @@ from recis.framework.arguments import TrainingArguments
 from recis.framework.batches import num_samples, read_batches, to_device
 from recis.framework.checkpoint import CheckpointFolder
 from recis.framework.evaluation import WeightedMeans, merge_means
+from recis.framework.randomness import RandomStreams
 from recis.framework.ranks import Ranks
 from recis.hooks.cadence import Cadence, check_interval, check_optional_interval
 from recis.hooks.dispatch import HookDispatcher
@@ -114,6 +115,8 @@ class Trainer:
         self.eval_dataset = eval_dataset
         self.dense_optimizer, self.dense_scheduler = _pair(dense_optimizers)
         self.sparse_optimizer = sparse_optimizer
+        if hasattr(sparse_optimizer, "set_grad_accum_steps"):
+            sparse_optimizer.set_grad_accum_steps(1)  # `step` is called when all gradients of an update are there
         self.state = RunState()
         self.metrics = MetricsRegistry()
         set_current_registry(self.metrics)
@@ -127,6 +130,7 @@ class Trainer:
         self._forward: nn.Module = model
         self._accumulated = 0
         self._restored: _Progress | None = None
+        self._random = RandomStreams()
         self._dispatch = HookDispatcher(self)
         self._automatic: list[Hook] = []
         self.add_hooks(hooks or ())
@@ -246,9 +250,11 @@ class Trainer:
     def _train_epoch(self, dataset: Iterable[Any], plan: _Plan) -> bool:
         """Train one pass; whether it is complete, cut neither by the limit of the training nor by a request."""
         state, progress = self.state, plan.progress
+        self._random.start_epoch(progress.epoch_steps)
         with closing(read_batches(dataset)) as batches:
             for _ in range(progress.epoch_steps):  # trained before the checkpoint was written
                 next(batches, _END)
+            self._random.caught_up()
             while plan.wants_step():
                 batch = next(batches, _END)
                 # All ranks end together, at the first one that has no more data or is asked to stop: a rank that went
@@ -390,7 +396,10 @@ class Trainer:
             self.model.load_state_dict(content["model"])
             for name, part in self._stateful().items():
                 part.load_state_dict(content[name])
-        except (KeyError, RuntimeError, ValueError) as error:
+            for name, extra in self._continued().items():
+                if name in content:
+                    extra.load_state_dict(content[name])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{self.args.output_dir}: the checkpoint does not fit this trainer: {error}"
             ) from error
@@ -404,7 +413,8 @@ class Trainer:
         step = self.state.global_step
         if step == self._saved_step:
             return
-        content: dict[str, Any] = {name: part.state_dict() for name, part in self._stateful().items()}
+        parts = {**self._stateful(), **self._continued()}
+        content: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
         content |= {"model": self.model.state_dict(), "global_step": step, "epoch": self.state.epoch}
         content["progress"] = asdict(progress)
         self._checkpoints.save(step, content)
@@ -417,6 +427,10 @@ class Trainer:
             "sparse_optimizer": self.sparse_optimizer,
         }
         return {name: part for name, part in parts.items() if part is not None}
+
+    def _continued(self) -> dict[str, Any]:
+        """Return what lets a training go on exactly as it would have; one without it goes on all the same."""
+        return {"hooks": self._dispatch, "random": self._random}
 
 
 def _pair(optimizers: object) -> tuple[torch.optim.Optimizer | None, Any]:

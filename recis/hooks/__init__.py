@@ -1,7 +1,8 @@
 """The hooks; each is imported when its name is first asked for, so that one does not pull in torch for the others."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from recis.lazy import lazy_names
 
 if TYPE_CHECKING:
     from recis.hooks.filter_hook import HashTableFilterHook
@@ -12,21 +13,13 @@ if TYPE_CHECKING:
 
 __all__ = ["HashTableFilterHook", "Hook", "LoggerHook", "MonitorHook", "ProfilerHook"]
 
-_HOMES = {
-    "HashTableFilterHook": "recis.hooks.filter_hook",
-    "Hook": "recis.hooks.hook",
-    "LoggerHook": "recis.hooks.logger_hook",
-    "MonitorHook": "recis.hooks.monitor_hook",
-    "ProfilerHook": "recis.hooks.profiler_hook",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "HashTableFilterHook": "recis.hooks.filter_hook",
+        "Hook": "recis.hooks.hook",
+        "LoggerHook": "recis.hooks.logger_hook",
+        "MonitorHook": "recis.hooks.monitor_hook",
+        "ProfilerHook": "recis.hooks.profiler_hook",
+    },
+)

@@ -3,21 +3,18 @@
 Must not know what is due, who asks, or how steps are counted.
 """
 
-from recis.errors import ArgumentError
+from recis.numerals import positive_int
 
 __all__ = ["Cadence", "check_interval", "check_optional_interval"]
 
 
 def check_interval(where: str, value: object) -> int:
-    """Return `value` if it is a positive int, else raise `ArgumentError`."""
-    # bool is an int to Python, but True is no distance in steps.
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
-    raise ArgumentError(where, "a positive int", value)
+    """Return `value` as a plain int if it is a positive integer, else raise `ArgumentError`."""
+    return positive_int(where, value)
 
 
 def check_optional_interval(where: str, value: object) -> int | None:
-    """Return `value` if it is a positive int or None, else raise `ArgumentError`."""
+    """Return `value` as a plain int if it is a positive integer, or None, else raise `ArgumentError`."""
     return None if value is None else check_interval(where, value)
 
 

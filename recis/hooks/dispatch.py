@@ -6,8 +6,9 @@ Must not know the loop, metrics, or any particular hook.
 
 import inspect
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from recis.errors import HookSignatureError
 from recis.hooks.hook import EVENTS, Hook
@@ -18,6 +19,7 @@ Call: TypeAlias = Callable[[Any, Mapping[str, Any], int], None]
 """A callback in its uniform shape: (trainer, metrics, global_step)."""
 
 _Parameter = inspect.Parameter
+_SCALARS = (type(None), bool, int, float, str, bytes)
 _logger = logging.getLogger(__name__)
 
 
@@ -33,6 +35,7 @@ class HookDispatcher:
         self._trainer = trainer
         self._calls: dict[str, tuple[Call, ...]] = dict.fromkeys(EVENTS, ())
         self._bound: dict[int, dict[str, Call]] = {}
+        self._states: dict[str, Mapping[str, Any]] = {}  # loaded ones of hooks that are not there yet
 
     def add(self, hook: Hook) -> None:
         """Add a hook; all its callbacks are looked at now.
@@ -48,6 +51,7 @@ class HookDispatcher:
         self.hooks.append(hook)
         self.hooks.sort(key=lambda each: each.runs_last)
         self._tabulate()
+        self._hand_out_states()
 
     def remove(self, hook: Hook) -> None:
         """Take a hook out again; none of its callbacks is called any more, `end` included."""
@@ -70,6 +74,33 @@ class HookDispatcher:
         for call in self._calls[event]:
             call(self._trainer, metrics, step)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the hooks want to keep across a restart, by class; a second hook of a class is `Class-2`.
+
+        Raises:
+            TypeError: a hook wants to keep what a checkpoint cannot hold, and would make it unreadable.
+        """
+        states = {name: hook.state_dict() for name, hook in self._named().items()}
+        for name, state in states.items():
+            _check_plain(f"{name}.state_dict()", state)
+        return {name: state for name, state in states.items() if state}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Hand each hook what it has kept; hooks that are added later get theirs then. What nobody wants is left."""
+        self._states = dict(state_dict)
+        self._hand_out_states()
+
+    def _hand_out_states(self) -> None:
+        for name, hook in self._named().items() if self._states else ():
+            if name in self._states:
+                hook.load_state_dict(self._states.pop(name))
+
+    def _named(self) -> dict[str, Hook]:
+        kinds = [type(hook).__name__ for hook in self.hooks]
+        numbers = [kinds[: place + 1].count(kind) for place, kind in enumerate(kinds)]
+        names = [kind if number == 1 else f"{kind}-{number}" for kind, number in zip(kinds, numbers, strict=True)]
+        return dict(zip(names, self.hooks, strict=True))
+
     def close(self, metrics: Mapping[str, Any], step: int, error: BaseException | None) -> None:
         """Fire `end` on every hook, whatever the others do.
 
@@ -91,6 +122,18 @@ class HookDispatcher:
                     first.add_note(f"After that, a hook raised in end(): {late!r}")
         if first is not None and first is not error:
             raise first
+
+
+def _check_plain(where: str, value: object) -> None:
+    if type(value) in (dict, OrderedDict):
+        for key, item in cast("dict[Any, Any]", value).items():
+            _check_plain(f"{where}[{key!r}]", item)
+    elif type(value) in (list, tuple, set):
+        for item in cast("list[Any]", value):
+            _check_plain(where, item)
+    elif type(value) not in _SCALARS and not type(value).__module__.startswith("torch"):
+        expected = "tensors, numbers, text, and dicts, lists and tuples of them"
+        raise TypeError(f"{where}: expected {expected}, got {type(value).__module__}.{type(value).__qualname__}")
 
 
 def _check_kind(hook: object) -> None:

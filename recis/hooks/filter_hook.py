@@ -6,7 +6,7 @@ or what listeners do with a pass.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from recis.errors import ArgumentError
 from recis.hooks.hook import Hook
-from recis.nn.modules.hashtable import HashTable, live_tables
+from recis.nn.modules.hashtable import HashTable, live_tables, num_tables_made
+from recis.nn.modules.table_names import distinct_names, warn_of_shared_names
+from recis.numerals import as_int
 
 __all__ = ["FilterPass", "HashTableFilterHook"]
 
@@ -28,7 +30,7 @@ class FilterPass:
     """One filter pass over one table.
 
     Attributes:
-        table: the table's name; a second live table of the same name is called `name-2`, and so on.
+        table: the table's name; a second table of the same name is called `name-2`, and so on.
         step: the training step after which the pass ran.
         time_ns: when it ran, in nanoseconds since the epoch.
         interval: the filter interval in force, in steps.
@@ -52,6 +54,14 @@ class FilterPass:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A table that the hook acts on, which may go, and the name of its series."""
+
+    table: "ref[HashTable]"
+    name: str
+
+
 class HashTableFilterHook(Hook):
     """Advances the tables' step clock after every training step, and filters them every `filter_interval` steps.
 
@@ -71,7 +81,8 @@ class HashTableFilterHook(Hook):
         self.reset_filter_interval(filter_interval)
         self._listeners: list[Callable[[FilterPass], None]] = []
         self._model: ref[nn.Module] | None = None
-        self._known: dict[int, bool] = {}  # whether a table, by its number, belongs to the model
+        self._tables: list[_Watched] = []
+        self._num_made = -1  # tables that the process had made when `_tables` was filled
         self._last_step = -1
         self._last_pass = 0
 
@@ -86,9 +97,10 @@ class HashTableFilterHook(Hook):
         Raises:
             ValueError: anything but a positive int or None; the old interval stays.
         """
-        if interval is not None and (type(interval) is not int or interval < 1):
+        number = None if interval is None else as_int(interval)
+        if interval is not None and (number is None or number < 1):
             raise ArgumentError("filter_interval", "a positive int (steps) or None (off)", interval)
-        self._filter_interval = interval  # one atomic write, which `after_step` reads once
+        self._filter_interval = number  # one atomic write, which `after_step` reads once
 
     def add_listener(self, callback: Callable[[FilterPass], None]) -> None:
         """Have a function called with the `FilterPass` of each table and pass, on the training thread."""
@@ -96,7 +108,7 @@ class HashTableFilterHook(Hook):
 
     def before_train(self, trainer: Any) -> None:
         """Act on this trainer's model from its present step on. A hook driven by hand does without this event."""
-        self._model, self._known = ref(trainer.model), {}
+        self._model, self._num_made = ref(trainer.model), -1
         step = trainer.state.global_step
         if step != self._last_step:
             self._last_step = self._last_pass = step
@@ -114,45 +126,66 @@ class HashTableFilterHook(Hook):
         """
         step = int(global_step)
         interval = self._filter_interval
-        tables = self._tables()
-        for table in tables:
-            table.tick(step)
+        if self._num_made != num_tables_made():
+            self._watch()
+        for watched in self._tables:
+            table = watched.table()
+            if table is not None:
+                table.tick(step)
         if self._last_step < 0 or step < self._last_step:
             # The first number of a run driven by hand. Counting from 1 is counting the steps done, from 0 on.
             self._last_pass = 0 if step == 1 else step
         self._last_step = step
         if interval is not None and step - self._last_pass >= interval:
             self._last_pass = step
-            self._filter(tables, step, interval)
-            self._known = {}  # a table may have been put into the model since it was made
+            self._filter(step, interval)
+            self._num_made = -1  # a table may have been put into the model since it was made
 
     def end(self) -> None:
         """Forget the trainer's model."""
-        self._model = None
+        self._model, self._num_made = None, -1
 
-    def _tables(self) -> list[HashTable]:
-        tables = live_tables()
+    def state_dict(self) -> Mapping[str, Any]:
+        """Return the phase of the interval: the last step, and that of the last pass."""
+        return {"last_step": self._last_step, "last_pass": self._last_pass}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on in the phase of a `state_dict`: the next pass comes when it would have come without the interruption.
+
+        Raises:
+            ValueError: it is no state of a filter hook.
+        """
+        last_step, last_pass = (as_int(state_dict.get(key)) for key in ("last_step", "last_pass"))
+        if last_step is None or last_pass is None:
+            raise ArgumentError("state of HashTableFilterHook", "ints last_step and last_pass", dict(state_dict))
+        self._last_step, self._last_pass = last_step, last_pass
+
+    def _watch(self) -> None:
+        """Find the tables to act on; walking a big model at every step would cost more than the rest of this hook."""
+        self._num_made = num_tables_made()
+        tables = list(live_tables().values())
         model = self._model() if self._model is not None else None
-        if model is None:
-            return list(tables.values())
-        if self._known != tables.keys():
-            # Walking a big model at every step would cost more than the rest of this hook.
+        if model is not None:
             modules = set(model.modules())
-            self._known = {number: table in modules for number, table in tables.items()}
-        return [table for number, table in tables.items() if self._known[number]]
+            tables = [table for table in tables if table in modules]
+        warn_of_shared_names(tables)
+        # A table keeps the name of its series for as long as it is there.
+        named = {watched.table(): watched.name for watched in self._tables}
+        new = [table for table in tables if table not in named]
+        names = distinct_names([table.name for table in new], {named[table] for table in tables if table in named})
+        named.update(zip(new, names, strict=True))
+        self._tables = [_Watched(ref(table), named[table]) for table in tables]
 
-    def _filter(self, tables: list[HashTable], step: int, interval: int) -> None:
-        names: dict[str, int] = {}
+    def _filter(self, step: int, interval: int) -> None:
         with ExitStack() as passes:
             # The stack runs all of them, in reverse, even when one raises; the error comes out at its end.
-            calls = []
-            for table in tables:
-                number = names[table.name] = names.get(table.name, 0) + 1
-                calls.append((table, table.name if number == 1 else f"{table.name}-{number}"))
-            for table, name in reversed(calls):
-                passes.callback(self._filter_one, table, name, step, interval)
+            for watched in reversed(self._tables):
+                passes.callback(self._filter_one, watched, step, interval)
 
-    def _filter_one(self, table: HashTable, name: str, step: int, interval: int) -> None:
+    def _filter_one(self, watched: _Watched, step: int, interval: int) -> None:
+        table, name = watched.table(), watched.name
+        if table is None:
+            return
         time_ns = time.time_ns()
         start = time.perf_counter()
         try:

@@ -3,6 +3,7 @@
 Owns the names of the events; must not know who calls them, in which order, or with which arguments (`dispatch`).
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 __all__ = ["EVENTS", "Hook"]
@@ -65,3 +66,10 @@ class Hook:
 
     def end(self, *args: Any, **kwargs: Any) -> None:
         """Fires exactly once per training, however it ended; `state.error` has the exception if there was one."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Return what a checkpoint is to keep of this hook: tensors and plain containers, or nothing."""
+        return {}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned when the checkpoint was written; called before `before_train`."""

@@ -23,6 +23,7 @@ from recis import environment
 from recis.errors import ArgumentError, CaptureBusyError
 from recis.hooks.cadence import check_interval
 from recis.hooks.hook import Hook
+from recis.numerals import as_int
 
 __all__ = ["ProfilerHook", "TraceFile"]
 
@@ -347,6 +348,7 @@ def _rank_and_size() -> tuple[int, int]:
 
 
 def _check_count(where: str, value: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    number = as_int(value)
+    if number is None or number < 0:
         raise ArgumentError(where, "an int of 0 or more", value)
-    return value
+    return number

@@ -19,6 +19,9 @@ class _RuleDeclaration:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {json.dumps(self.params, sort_keys=True, default=repr)})"
 
+    def __str__(self) -> str:
+        return json.dumps({"name": self.name, "params": self.params}, sort_keys=True, default=repr)
+
 
 class AdmitHook(_RuleDeclaration):
     """Which new ids a table takes in, for example `AdmitHook("ReadOnly")`.
@@ -26,6 +29,10 @@ class AdmitHook(_RuleDeclaration):
     Given to the table's constructor it holds for every lookup, given to a lookup for that one.
     """
 
+    type = "admit"
+
 
 class FilterHook(_RuleDeclaration):
     """Which ids a table drops at a filter pass, for example `FilterHook("GlobalStepFilter", {"filter_step": 100})`."""
+
+    type = "filter"

@@ -44,9 +44,8 @@ class SparseAdagrad(SparseOptimizer):
         fill = checked_number("SparseAdagrad", "initial_accumulator_value", initial_accumulator_value)
         super().__init__(param_dict, defaults, {"sum": fill})
 
-    def _update(self, weight: Tensor, slots: Tensor, grad: Tensor, state: dict[str, Tensor], num_step: int) -> None:
+    def _update(self, rows: Tensor, grad: Tensor, state: dict[str, Tensor], num_step: int) -> None:
         group = self.param_groups[0]
-        total = state["sum"][slots].addcmul_(grad, grad)
-        state["sum"].index_copy_(0, slots, total)
+        state["sum"].addcmul_(grad, grad)
         step_size = group["lr"] / (1 + (num_step - 1) * group["lr_decay"])
-        weight.index_add_(0, slots, grad / total.sqrt_().add_(group["eps"]), alpha=-step_size)
+        rows.addcdiv_(grad, state["sum"].sqrt().add_(group["eps"]), value=-step_size)

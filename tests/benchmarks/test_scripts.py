@@ -37,6 +37,16 @@ def test_the_cost_of_a_step_is_measured_with_the_server_up_frozen_and_absent(tmp
 
 
 @pytest.mark.slow
+def test_tables_are_compared_with_known_ids_and_with_a_dense_gather(tmp_path: Path) -> None:
+    results = results_of("tables", tmp_path)
+    admission, hook = results["admission"], results["between_passes"]
+    assert isinstance(admission, list)
+    assert isinstance(hook, dict)
+    assert [set(one["new_to"]) for one in admission] == [{"known", "dense"}] * 2
+    assert hook["hook_to_nothing"] > 0
+
+
+@pytest.mark.slow
 def test_steps_reach_a_browsers_socket(tmp_path: Path) -> None:
     results = results_of("freshness", tmp_path)["results"]
     assert isinstance(results, list)

@@ -1,9 +1,10 @@
-"""Fixtures for tests of the training side that need a device without there being one."""
+"""Fixtures for tests of the training side: a device where there is none, and a meter of the work that tensors do."""
 
 from typing import Any, Self
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 
@@ -69,3 +70,29 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     monkeypatch.setattr(torch.cuda, "Event", cuda.event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"the stream of {device}")
     return cuda
+
+
+class WorkMeter(TorchDispatchMode):
+    """Records which operations run, and on how many elements of output, while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[tuple[str, int]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.operations.append((str(func), result.numel()))
+        return result
+
+
+@pytest.fixture
+def work_meter() -> type[WorkMeter]:
+    """The class, to be entered around the work."""
+    return WorkMeter
+
+
+@pytest.fixture(params=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """A device to put tables on: the CPU, and CUDA where there is one."""
+    return torch.empty(0, device=request.param).device

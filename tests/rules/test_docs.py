@@ -11,7 +11,16 @@ import pytest
 from tests.rules.sources import ROOT
 
 DOCS = ROOT / "docs"
-PUBLIC = ("recis.hooks", "recis.framework", "recis.framework.metrics", "recis.nn", "recis.optim", "recis.monitor")
+PUBLIC = (
+    "recis.hooks",
+    "recis.framework",
+    "recis.framework.metrics",
+    "recis.metrics",
+    "recis.nn",
+    "recis.optim",
+    "recis.ragged",
+    "recis.monitor",
+)
 
 
 def _headings() -> str:
@@ -77,7 +86,11 @@ def test_the_readme_names_the_two_commands() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("document", [ROOT / "README.md", DOCS / "monitor.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "document",
+    [ROOT / "README.md", DOCS / "coming-from-recis.md", DOCS / "monitor.md"],
+    ids=lambda path: path.name,
+)
 def test_the_examples_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECIS_MONITOR_MODE", "offline")  # whatever server runs here is not the example's
     blocks = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)

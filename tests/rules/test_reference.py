@@ -103,7 +103,17 @@ def test_every_public_name_of_the_bridge_is_in_the_reference() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["recis.framework", "recis.framework.metrics", "recis.hooks", "recis.nn", "recis.optim"]
+    "module",
+    [
+        "recis.framework",
+        "recis.framework.metrics",
+        "recis.hooks",
+        "recis.metrics",
+        "recis.nn",
+        "recis.nn.initializers",
+        "recis.optim",
+        "recis.ragged",
+    ],
 )
 def test_every_public_name_of_a_module_is_in_the_reference(module: str) -> None:
     row = re.search(rf"^\| `{module}` \| (.*?) \|", REFERENCE, re.MULTILINE)

@@ -17,10 +17,14 @@ LONG_FILES: dict[str, int] = {}
 LONG_FUNCTIONS: dict[str, int] = {}
 WIDE_CONSTRUCTORS: dict[str, int] = {
     "recis.hooks.monitor_hook.MonitorHook": 10,  # the contract gives it the parameters of `recis.monitor.init`
+    "recis.nn.modules.hashtable.HashTable": 12,  # those of RecIS's table, by whose names scripts pass them
 }
 LONG_SCRIPTS: dict[str, int] = {}
 
 FORBIDDEN_NAMES = frozenset({"utils", "helpers", "common", "misc", "manager", "base"})
+NAMES_OF_OTHERS = {
+    "recis.utils": "scripts for RecIS import `recis.utils.logger.Logger`; nothing else may live there",
+}
 ENVIRONMENT = {
     "recis/environment.py",
     "server/recis_server/settings.py",
@@ -81,7 +85,15 @@ def test_a_public_module_lists_its_names(source: Source) -> None:
 
 @EVERY_SOURCE
 def test_a_file_is_called_by_a_noun_of_its_own(source: Source) -> None:
-    assert source.path.stem not in FORBIDDEN_NAMES
+    name = source.name.rsplit(".", 1)[-1]  # of a package as well
+    assert name not in FORBIDDEN_NAMES or source.name in NAMES_OF_OTHERS
+
+
+def test_a_name_of_others_holds_what_they_have_there() -> None:
+    assert {source.name for source in sources() if source.room == "recis.utils"} == {
+        "recis.utils",
+        "recis.utils.logger",
+    }
 
 
 def test_files_stay_short() -> None:

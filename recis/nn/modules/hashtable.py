@@ -4,9 +4,9 @@ Owns the lookup, the table's step clock and the list of live tables. Must not kn
 (`recis.optim`), when a filter pass is due (`recis.hooks.filter_hook`), or other ranks: a table is local to its process.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -14,23 +14,42 @@ import torch
 from torch import Tensor, nn
 
 from recis.nn.hashtable_hook import AdmitHook, FilterHook
-from recis.nn.modules.hashtable_hook_impl import BaseAdmitHookImpl, HashtableHookFactory
+from recis.nn.initializers import Initializer
+from recis.nn.modules.exact_rows import ExactRows
 from recis.nn.modules.id_index import NO_SLOT, IdIndex
 from recis.nn.modules.row_gradients import RowGradients, RowLookup
 from recis.nn.modules.row_store import RowStore
 from recis.nn.modules.table_arguments import (
-    Initializer,
+    Fill,
+    Slice,
     check_ids,
-    check_layout,
     check_mask,
+    check_options,
     check_rows,
+    checked_children,
     checked_initializer,
     checked_shape,
+    gen_slice,
 )
+from recis.nn.modules.table_names import distinct_names, warn_of_shared_names
+from recis.nn.modules.table_rules import TableRules
+from recis.nn.modules.table_state import TableState, read_state, write_state
+from recis.numerals import positive_int
+from recis.ragged.tensor import RaggedTensor
 
-__all__ = ["FilterCounts", "HashTable", "filter_out_sparse_param", "live_tables"]
+__all__ = [
+    "FilterCounts",
+    "HashTable",
+    "Slice",
+    "filter_out_sparse_param",
+    "gen_slice",
+    "live_tables",
+    "num_tables_made",
+]
 
-_STATE = ("ids", "embeddings", "last_seen", "clock")
+_WHOLE = gen_slice()
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +63,16 @@ class FilterCounts:
     bytes: int
 
 
+@dataclass(slots=True)
+class _Clock:
+    """The training step in progress; 0 until a first step number is known.
+
+    An object of its own since setting an attribute of a module costs more than all else of a tick.
+    """
+
+    now: int = 0
+
+
 class HashTable(nn.Module):
     """Rows of an embedding, one for each id that training has met, found by a hash index.
 
@@ -53,16 +82,22 @@ class HashTable(nn.Module):
     Args:
         embedding_shape: shape of a row, `[d]`.
         block_size: the table grows in multiples of this many rows.
-        dtype: floating dtype of the rows.
+        dtype: dtype of the rows: float16, bfloat16, float32 or float64. Narrow ones are trained in float32.
         device: where the table lives; torch's default device when None.
-        name: how the table is called in statistics and log lines.
-        initializer: a function that fills a tensor `[new, *embedding_shape]` in place, as those of `torch.nn.init`
-            do, or a number for all values. When None: normal with mean 0 and standard deviation 0.01.
+        coalesced: whether the table stands for several, whose ids the caller keeps apart.
+        children: the names of these; `[name]` when None.
+        slice: which share of all ids RecIS would give this process. A table here takes every id that it is given.
+        initializer: what new rows are filled with: an object from `recis.nn.initializers`, a function that fills a
+            tensor `[new, *embedding_shape]` in place, or a number. Zeros when None.
+        name: how the table is called in statistics and log lines, and by optimizers.
+        grad_reduce_by: how gradients of an id that occurs several times in a lookup are put together: "worker" adds
+            them, "id" takes their mean.
         filter_hook: which rows a filter pass evicts; none when None.
         admit_hook: which new ids get a row; all when None.
 
     Raises:
         ValueError: an argument outside what it allows; the message has its name and value.
+        TypeError: a rule that cannot be built with the parameters of its declaration.
     """
 
     def __init__(
@@ -71,27 +106,41 @@ class HashTable(nn.Module):
         block_size: int = 1024,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
+        coalesced: bool = False,
+        children: Sequence[str] | None = None,
+        slice: Slice | None = None,  # noqa: A002  RecIS calls it so
+        initializer: Initializer | Fill | float | None = None,
         name: str = "hashtable",
-        initializer: Initializer | float | None = None,
+        grad_reduce_by: str = "worker",
         filter_hook: FilterHook | None = None,
         admit_hook: AdmitHook | None = None,
     ) -> None:
         super().__init__()
-        check_layout(name, block_size, dtype)
+        check_options(name, dtype, grad_reduce_by)
         self.name = name
         self.embedding_shape = checked_shape(embedding_shape)
-        self._initializer = checked_initializer(initializer)
-        factory = HashtableHookFactory()
-        self._filter = None if filter_hook is None else factory.create_filter_hook(filter_hook)
-        self._admit = None if admit_hook is None else factory.create_admit_hook(admit_hook)
-        self._lookup_admits: dict[str, BaseAdmitHookImpl] = {}  # rules given to single lookups, by their declaration
+        self.children_hashtable = checked_children(name, coalesced, children)
+        self.coalesce = coalesced
+        self.grad_reduce_by = grad_reduce_by
+        self.slice = self._checked_slice(slice)
+        self._block_size = positive_int("HashTable's block_size", block_size, "rows")
+        self._initializer = checked_initializer(initializer, self._block_size, self.embedding_shape)
+        self._dtype = dtype
         self._gradients = RowGradients()
         self._admitted = 0  # since the last filter pass
-        self._clock = 0  # the training step in progress; 0 until a first step number is known
-        self._block_size = block_size
-        self._dtype = dtype
+        self._clock = _Clock()
         self._allocate(torch.empty(0, device=device).device)
-        _live_tables[next(_serial)] = self
+        self._rules = TableRules(self, filter_hook, admit_hook)
+        self._sees_steps = self._rules.sees_steps
+        _list(self)
+
+    def _checked_slice(self, share: Slice | None) -> Slice:
+        if share is not None and (share.slice_begin, share.slice_end) != (0, share.slice_size):
+            _logger.warning(
+                "table %r: slice %d to %d of %d is kept but not enforced; give each process its own share of the ids",
+                *(self.name, share.slice_begin, share.slice_end, share.slice_size),
+            )
+        return share or _WHOLE
 
     def _allocate(self, device: torch.device) -> None:
         self._index = IdIndex(device)
@@ -99,6 +148,7 @@ class HashTable(nn.Module):
         self._rows.add_column("id", (), torch.int64, 0)
         self._rows.add_column("last_seen", (), torch.int64, 0)
         self._rows.add_column("embedding", self.embedding_shape, self._dtype, 0.0)
+        self._exact = ExactRows(self._rows, "embedding")
 
     # -- lookup ------------------------------------------------------------------------------------------------------
 
@@ -110,13 +160,16 @@ class HashTable(nn.Module):
         Ids without a row read as zeros and get no gradient.
 
         Args:
-            ids: ids, duplicates allowed, on the table's device.
+            ids: ids, duplicates allowed, on the table's device; dense, or jagged (then the rows are jagged as well).
             admit_hook: the admission rule for this lookup, instead of the table's own.
 
         Raises:
-            TypeError: ids that are not an int64 tensor.
+            TypeError: ids that are not a dense or jagged int64 tensor.
             ValueError: ids on another device.
         """
+        if isinstance(ids, Tensor) and ids.layout == torch.jagged:
+            ragged = RaggedTensor.from_jagged(ids)
+            return torch.nested.nested_tensor_from_jagged(self(ragged.values(), admit_hook), ragged.offsets()[0])
         check_ids(self.name, ids, self.device)
         flat = ids.reshape(-1)
         slots = self._index.find(flat)
@@ -124,22 +177,18 @@ class HashTable(nn.Module):
         if not self.training or torch.is_inference_mode_enabled():
             rows = column.index_select(0, slots)
         else:
-            rule = self._admit if admit_hook is None else self._lookup_admit(admit_hook)
-            if rule is None or not rule.never_admits:
+            rule = self._rules.admission(admit_hook)
+            if rule is None or not getattr(rule, "never_admits", False):
                 slots = self._admit_unknown(flat, slots, rule)
                 column = self._rows.column("embedding")  # admission may have made it grow
-            self._rows.column("last_seen").index_fill_(0, slots, self._clock)
+            self._rows.column("last_seen").index_fill_(0, slots, self._clock.now)
+            self._rules.see(slots)
             anchor = torch.empty(0, device=column.device, requires_grad=torch.is_grad_enabled())
-            rows = RowLookup.apply(anchor, self._gradients, column, slots, flat, rule is None)  # type: ignore[no-untyped-call]
+            takes_mean = self.grad_reduce_by == "id"
+            rows = RowLookup.apply(anchor, self._gradients, column, slots, flat, rule is None, takes_mean)  # type: ignore[no-untyped-call]
         return rows.view(*ids.shape, *self.embedding_shape)
 
-    def _lookup_admit(self, admit_hook: AdmitHook) -> BaseAdmitHookImpl:
-        key = repr(admit_hook)
-        if key not in self._lookup_admits:
-            self._lookup_admits[key] = HashtableHookFactory().create_admit_hook(admit_hook)
-        return self._lookup_admits[key]
-
-    def _admit_unknown(self, ids: Tensor, slots: Tensor, rule: BaseAdmitHookImpl | None) -> Tensor:
+    def _admit_unknown(self, ids: Tensor, slots: Tensor, rule: Any) -> Tensor:
         # The host must know how many ids are new: this is the one wait for the device of a training lookup.
         missing = (slots == NO_SLOT).nonzero().squeeze(1)
         if not len(missing):
@@ -160,7 +209,7 @@ class HashTable(nn.Module):
             self._initializer(fresh)
         slots = self._rows.allocate(len(ids))
         self._rows.column("id").index_copy_(0, slots, ids)
-        self._rows.column("last_seen").index_fill_(0, slots, self._clock)
+        self._rows.column("last_seen").index_fill_(0, slots, self._clock.now)
         self._rows.column("embedding").index_copy_(0, slots, fresh)
         self._index.insert(ids, slots)
         self._admitted += len(ids)
@@ -190,6 +239,10 @@ class HashTable(nn.Module):
         ids = self.ids()
         return ids, torch.arange(len(ids), device=ids.device)
 
+    def last_seen(self) -> Tensor:
+        """Return the training step in which each id was last looked up, or inserted; in the order of `ids()`."""
+        return self._rows.column("last_seen")[self._rows.live()]
+
     def embeddings(self) -> Tensor:
         """Return a copy of all rows, `[len(self), *embedding_shape]`, in the order of `ids()`."""
         return self._rows.column("embedding")[self._rows.live()]
@@ -211,8 +264,8 @@ class HashTable(nn.Module):
         order = torch.arange(len(ids), device=ids.device)
         last = torch.zeros_like(distinct).scatter_reduce_(0, position, order, "amax")
         slots = self._admit_unknown(distinct, self._index.find(distinct), None)
-        self._rows.column("embedding").index_copy_(0, slots, rows[last])
-        self._rows.column("last_seen").index_fill_(0, slots, self._clock)
+        self._exact.put(slots, rows[last])
+        self._rows.column("last_seen").index_fill_(0, slots, self._clock.now)
 
     def clear(self) -> None:
         """Drop all rows, their optimizer state and pending gradients; the memory stays."""
@@ -223,6 +276,11 @@ class HashTable(nn.Module):
 
     # -- filtering ---------------------------------------------------------------------------------------------------
 
+    @property
+    def last_step(self) -> int:
+        """The training step that ended last, -1 before a first step number is known."""
+        return self._clock.now - 1
+
     def tick(self, step: int) -> None:
         """Tell the table that training step number `step` is over; what it looks up from now on belongs to the next.
 
@@ -230,30 +288,37 @@ class HashTable(nn.Module):
         last-seen steps are moved along, so that no row's age changes. Where numbers were left out, the rows seen since
         the last call count as seen in this step.
         """
-        if step == self._clock - 1:
+        clock = self._clock
+        if step == clock.now and step:
+            clock.now += 1
+        elif step == clock.now - 1:
             return
-        last_seen = self._rows.column("last_seen")
-        if self._clock == 0 or step < self._clock:
-            last_seen += step - self._clock
-        elif step > self._clock:
-            last_seen.masked_fill_(last_seen == self._clock, step)
-        self._clock = step + 1
+        else:
+            self._move_clock(int(step))
+        if self._sees_steps:
+            self._rules.tick()
 
+    def _move_clock(self, step: int) -> None:
+        now, last_seen = self._clock.now, self._rows.column("last_seen")
+        self._clock.now = step + 1
+        if not len(self._rows):
+            return
+        if now == 0 or step < now:
+            last_seen += step - now
+        else:
+            last_seen.masked_fill_(last_seen == now, step)
+
+    @torch.no_grad()
     def run_filter(self, step: int) -> FilterCounts:
         """Evict what the filter rule says; one pass over the table, and none at all without a rule.
 
         Raises:
-            TypeError: the rule did not return a bool tensor.
-            ValueError: the rule's mask has another shape or device than the ids.
+            TypeError: the rule's answer is not of the kind that its form asks for.
+            ValueError: the rule's answer does not fit the ids that it was given.
         """
         rows_before, admitted = len(self), self._admitted
-        if self._filter is not None and rows_before:
-            slots = self._rows.live()
-            ids = self._rows.column("id")[slots]
-            mask = self._filter.filter(ids, self._rows.column("last_seen")[slots], step)
-            check_mask(f"{type(self._filter).__name__}.filter of table {self.name!r}", mask, ids)
-            self._index.remove(ids[mask])
-            self._rows.release(slots[mask])
+        if rows_before:
+            self._rules.run_filter(step)
         self._admitted = 0
         return FilterCounts(
             rows_before=rows_before,
@@ -263,12 +328,17 @@ class HashTable(nn.Module):
             bytes=self.nbytes,
         )
 
+    def evict(self, ids: Tensor, slots: Tensor) -> None:
+        """Drop ids, distinct and in the table, given with their slots; int64 `[N]` each."""
+        self._index.remove(ids)
+        self._rows.release(slots)
+
     # -- training (for optimizers) -----------------------------------------------------------------------------------
 
     def grad(self) -> tuple[Tensor, Tensor] | None:
         """Return `(slots, grad)`: the rows with a gradient, each once, and its sum over all lookups since `clear_grad`.
 
-        Slots are int64 `[M]` into `column(...)` and stay valid until the next admission or filter pass; grad is
+        Slots are int64 `[M]` into `weight()` and stay valid until the next admission or filter pass; grad is
         `[M, *embedding_shape]`. Ids that have left the table are left out. None when there was no backward.
         """
         pending = self._gradients.summed()
@@ -284,8 +354,7 @@ class HashTable(nn.Module):
 
     def add_state(self, name: str, fill: float) -> None:
         """Add a column of optimizer state, shaped like the rows, `fill` for every new row; resets an existing one."""
-        embedding = self._rows.column("embedding")
-        self._rows.add_column(f"state.{name}", self.embedding_shape, embedding.dtype, fill)
+        self._rows.add_state(f"state.{name}", "embedding", fill)
 
     def state(self, name: str) -> Tensor:
         """Return a column of optimizer state by slot, `[capacity, *embedding_shape]`, to be changed in place."""
@@ -294,6 +363,14 @@ class HashTable(nn.Module):
     def weight(self) -> Tensor:
         """Return the rows by slot, `[capacity, *embedding_shape]`, to be changed in place under `no_grad`."""
         return self._rows.column("embedding")
+
+    def read_rows(self, slots: Tensor) -> Tensor:
+        """Return rows as an optimizer sees them, `[M, *embedding_shape]`: narrow ones in float32, without rounding."""
+        return self._exact.read(slots)
+
+    def write_rows(self, slots: Tensor, rows: Tensor) -> None:
+        """Set rows as `read_rows` gives them. What a narrow dtype rounds away is kept beside it, so that it adds up."""
+        self._exact.write(slots, rows)
 
     def slots(self, ids: Tensor | None = None) -> Tensor:
         """Return the slots of ids, 0 for unknown ones; of all rows in the order of `ids()` when None."""
@@ -304,6 +381,7 @@ class HashTable(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "HashTable":
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._rows.apply("embedding", fn)
+        self._exact.converted()
         self._index.to(self.device)
         self._gradients.to(self.weight())
         self._dtype = self.weight().dtype
@@ -312,10 +390,19 @@ class HashTable(nn.Module):
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         slots = self._rows.live()
-        destination[f"{prefix}ids"] = self._rows.column("id")[slots]
-        destination[f"{prefix}embeddings"] = self._rows.column("embedding")[slots]
-        destination[f"{prefix}last_seen"] = self._rows.column("last_seen")[slots]
-        destination[f"{prefix}clock"] = torch.tensor(self._clock, device="cpu")
+        # In the order of the ids: equal content gives equal entries, wherever the rows lie.
+        slots = slots[self._rows.column("id")[slots].argsort()]
+        generator = self._initializer.generator if isinstance(self._initializer, Initializer) else None
+        state = TableState(
+            ids=self._rows.column("id")[slots],
+            embeddings=self._rows.column("embedding")[slots],
+            last_seen=self._rows.column("last_seen")[slots],
+            clock=self._clock.now,
+            admitted=self._admitted,
+            residual=self._exact.residual(slots),
+            generator=None if generator is None else generator.get_state(),
+        )
+        write_state(destination, prefix, state)
 
     def _load_from_state_dict(
         self,
@@ -327,45 +414,50 @@ class HashTable(nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        missing = [f"{prefix}{key}" for key in _STATE if f"{prefix}{key}" not in state_dict]
-        if strict:
-            own = {key for key in state_dict if key.startswith(prefix)}
-            unexpected_keys.extend(sorted(own - {f"{prefix}{key}" for key in _STATE}))
-        if missing:
-            missing_keys.extend(missing)
-            return
-        ids, embeddings, last_seen, clock = (state_dict[f"{prefix}{key}"] for key in _STATE)
-        if embeddings.shape != (len(ids), *self.embedding_shape):
-            wanted = f"expected {(len(ids), *self.embedding_shape)}, got {tuple(embeddings.shape)}"
-            error_msgs.append(f"{prefix}embeddings: {wanted}")
-            return
-        self._restore(ids, embeddings, last_seen, int(clock))
+        children = {name for name, _ in self.named_children()}
+        state, missing, unexpected, errors = read_state(state_dict, prefix, self.embedding_shape, children)
+        missing_keys.extend(missing)
+        unexpected_keys.extend(unexpected if strict else ())
+        error_msgs.extend(errors)
+        if state is not None:
+            self._restore(state)
 
     @torch.no_grad()
-    def _restore(self, ids: Tensor, embeddings: Tensor, last_seen: Tensor, clock: int) -> None:
+    def _restore(self, state: TableState) -> None:
         self.clear()
+        ids = state.ids.to(self.device)
         slots = self._rows.allocate(len(ids))
-        ids = ids.to(self.device)
-        for name, values in (("id", ids), ("last_seen", last_seen), ("embedding", embeddings)):
+        columns = {"id": ids, "last_seen": state.last_seen, "embedding": state.embeddings}
+        for name, values in columns.items():
             column = self._rows.column(name)
             column.index_copy_(0, slots, values.to(column))
+        if state.residual is not None:
+            self._exact.set_residual(slots, state.residual)
         self._index.insert(ids, slots)
-        self._clock = clock
-        self._admitted = 0
+        self._clock.now, self._admitted = state.clock, state.admitted
+        if state.generator is not None and isinstance(self._initializer, Initializer) and self._initializer.generator:
+            self._initializer.generator.set_state(state.generator.cpu())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # A copy is a table of its own; `__init__` does not run for it.
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        _live_tables[next(_serial)] = self
+        self._rules.attach(self)
+        _list(self)
 
-    def extra_repr(self) -> str:
-        """Show name, rows, shape, dtype and device."""
+    def __repr__(self) -> str:
         shape = list(self.embedding_shape)
-        return f"{self.name!r}, rows={len(self)}, embedding_shape={shape}, dtype={self._dtype}, device={self.device}"
+        content = f"rows={len(self)}, embedding_shape={shape}, dtype={self._dtype}, device={self.device}"
+        return f"HashTable({self.name!r}, {content})"
 
 
 _live_tables: WeakValueDictionary[int, HashTable] = WeakValueDictionary()
-_serial: Iterator[int] = count()
+_num_made = 0
+
+
+def _list(table: HashTable) -> None:
+    global _num_made  # noqa: PLW0603  the list of live tables is this module's business
+    _num_made += 1
+    _live_tables[_num_made] = table
 
 
 def live_tables() -> dict[int, HashTable]:
@@ -373,9 +465,20 @@ def live_tables() -> dict[int, HashTable]:
     return dict(sorted(_live_tables.items()))
 
 
-def filter_out_sparse_param(model: nn.Module) -> dict[str, HashTable]:
-    """Return the tables of a model by their path in it, for `SparseAdamW` or `SparseAdagrad`; each table once.
+def num_tables_made() -> int:
+    """Return how many tables this process has made so far; while it stays the same, `live_tables` has nothing new."""
+    return _num_made
 
-    The model's own parameters are untouched: `model.parameters()` never has rows of tables in it.
+
+def filter_out_sparse_param(model: nn.Module) -> dict[str, HashTable]:
+    """Return the tables of a model, each once, for an optimizer from `recis.optim`.
+
+    The key of a table is its name, and its path in the model where several have that name (with one warning). The
+    model's own parameters are untouched: `model.parameters()` never has rows of tables in it.
     """
-    return {path or module.name: module for path, module in model.named_modules() if isinstance(module, HashTable)}
+    found = [(path, module) for path, module in model.named_modules() if isinstance(module, HashTable)]
+    tables = [table for _, table in found]
+    warn_of_shared_names(tables)
+    names = [table.name for table in tables]
+    keys = [path if path and names.count(table.name) > 1 else table.name for path, table in found]
+    return dict(zip(distinct_names(keys), tables, strict=True))

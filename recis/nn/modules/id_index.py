@@ -58,8 +58,11 @@ class IdIndex:
         num_buckets = len(self._cells)
         while self._count > num_buckets * _MEAN_CELLS:
             num_buckets *= 2
-        if num_buckets > len(self._cells) or not self._place(ids, slots):
+        if num_buckets > len(self._cells):
             self._rebuild(num_buckets, ids, slots)
+        elif not self._place(ids, slots):
+            waiting = self.find(ids) == NO_SLOT  # some have been placed
+            self._rebuild(num_buckets, ids[waiting], slots[waiting])
 
     def remove(self, ids: Tensor) -> None:
         """Take out ids, which must be distinct and present; int64 `[N]`."""
@@ -121,12 +124,10 @@ class IdIndex:
         return True
 
     def _rebuild(self, num_buckets: int, ids: Tensor, slots: Tensor) -> None:
-        """Build the index anew from what it holds and the given ids, some of which may have been placed already."""
+        """Build the index anew from what it holds and the given ids, none of which it holds."""
         used = self._cells[:, 1] != NO_SLOT
-        held_slots = self._cells[:, 1][used]
-        waiting = self.find(ids) == NO_SLOT
-        ids = torch.cat((self._cells[:, 0][used], ids[waiting]))
-        slots = torch.cat((held_slots, slots[waiting]))
+        ids = torch.cat((self._cells[:, 0][used], ids))
+        slots = torch.cat((self._cells[:, 1][used], slots))
         for attempt in count(1):
             # Where there is room enough, the ids collide under this seed and need another.
             self._seed += num_buckets == len(self._cells)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recis.nn.modules.id_index import NO_SLOT
+from recis.nn.modules.row_store import trained_dtype
 
 __all__ = ["RowGradients", "RowLookup"]
 
@@ -28,8 +29,8 @@ class RowGradients:
         self._compact_at = _COMPACT_ABOVE
 
     def add(self, ids: Tensor, grad: Tensor) -> None:
-        """Add gradients, `[N]` ids (duplicates allowed) and `[N, *shape]`."""
-        self._parts.append((ids, grad))
+        """Add gradients, `[N]` ids (duplicates allowed) and `[N, *shape]`; narrow ones add up in float32."""
+        self._parts.append((ids, grad.to(trained_dtype(grad.dtype))))
         self._num_waiting += len(ids)
         if self._num_waiting > self._compact_at:
             # Nobody may ever take them (a model trained without a sparse optimizer): memory stays in proportion to
@@ -51,8 +52,9 @@ class RowGradients:
         self._compact_at = _COMPACT_ABOVE
 
     def to(self, like: Tensor) -> None:
-        """Move and convert to a tensor's device and dtype."""
-        self._parts = [(ids.to(like.device), grad.to(like)) for ids, grad in self._parts]
+        """Move to a tensor's device, and convert to the dtype in which it is trained."""
+        dtype = trained_dtype(like.dtype)
+        self._parts = [(ids.to(like.device), grad.to(like.device, dtype)) for ids, grad in self._parts]
 
     def _compact(self) -> None:
         ids = torch.cat([part[0] for part in self._parts])
@@ -68,7 +70,14 @@ class RowLookup(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, _anchor: Tensor, gradients: RowGradients, column: Tensor, slots: Tensor, ids: Tensor, all_known: bool
+        ctx: Any,
+        _anchor: Tensor,
+        gradients: RowGradients,
+        column: Tensor,
+        slots: Tensor,
+        ids: Tensor,
+        all_known: bool,
+        takes_mean: bool = False,
     ) -> Tensor:
         """Return the rows, `[N, *shape]`.
 
@@ -80,10 +89,12 @@ class RowLookup(torch.autograd.Function):
             slots: int64 `[N]`, where the rows are.
             ids: int64 `[N]`, whose rows they are.
             all_known: False when some slots may be `NO_SLOT`; those get no gradient.
+            takes_mean: whether the gradient of an id that occurs several times is their mean instead of their sum.
         """
         # Saved the checked way: an id buffer overwritten before backward is reported by autograd, not trained on.
         ctx.save_for_backward(ids, None if all_known else slots)
         ctx.gradients = gradients
+        ctx.takes_mean = takes_mean
         return column.index_select(0, slots)
 
     @staticmethod
@@ -94,5 +105,8 @@ class RowLookup(torch.autograd.Function):
         if slots is not None:
             known = slots != NO_SLOT
             ids, grad = ids[known], grad[known]  # the host must know how many: only lookups that may meet unknown ids
+        if ctx.takes_mean:
+            _, position, counts = torch.unique(ids, return_inverse=True, return_counts=True)
+            grad = grad / counts[position].view(-1, *[1] * (grad.dim() - 1))
         ctx.gradients.add(ids, grad)
-        return (None,) * 6
+        return (None,) * 7

@@ -11,13 +11,19 @@ from torch import Tensor
 
 from recis.nn.modules.id_index import NO_SLOT
 
-__all__ = ["RowStore"]
+__all__ = ["RowStore", "trained_dtype"]
+
+
+def trained_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype in which rows of a dtype are trained: float32 for narrower ones, else their own."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 @dataclass(slots=True)
 class _Column:
     data: Tensor
     fill: float
+    is_state: bool
 
 
 class RowStore:
@@ -46,8 +52,27 @@ class RowStore:
 
     def add_column(self, name: str, shape: tuple[int, ...], dtype: torch.dtype, fill: float) -> None:
         """Add a column of `[*shape]` a slot, or start one of this name afresh."""
+        self._columns[name] = self._new_column(shape, dtype, fill, is_state=False)
+
+    def add_state(self, name: str, like: str, fill: float) -> None:
+        """Add a column of what training keeps for each value of another column, or start one of this name afresh.
+
+        Its dtype is the `trained_dtype` of the other column's, also after a conversion of that one.
+        """
+        data = self._columns[like].data
+        self._columns[name] = self._new_column(data.shape[1:], trained_dtype(data.dtype), fill, is_state=True)
+
+    def _new_column(self, shape: tuple[int, ...], dtype: torch.dtype, fill: float, *, is_state: bool) -> _Column:
         data = torch.full((self._capacity, *shape), fill, dtype=dtype, device=self._live.device)
-        self._columns[name] = _Column(data, fill)
+        return _Column(data, fill, is_state)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a column of this name."""
+        return name in self._columns
+
+    def drop_column(self, name: str) -> Tensor:
+        """Take out a column and return it."""
+        return self._columns.pop(name).data
 
     def column(self, name: str) -> Tensor:
         """Return the column itself, `[capacity, *shape]`; it is another tensor after the store has grown or moved."""
@@ -81,12 +106,11 @@ class RowStore:
     def apply(self, name: str, change: Callable[[Tensor], Tensor]) -> None:
         """Put one column through a conversion, as `Module.to` asks for, and move all others to where that led."""
         main = self._columns[name]
-        before = main.data.dtype
         main.data = change(main.data)
         device = main.data.device
         for column in self._columns.values():
-            # Columns of the rows' own dtype (optimizer state) follow it; counters keep theirs.
-            dtype = main.data.dtype if column.data.dtype == before else column.data.dtype
+            # What training keeps for the rows follows their dtype; counters keep theirs.
+            dtype = trained_dtype(main.data.dtype) if column.is_state else column.data.dtype
             column.data = column.data.to(device=device, dtype=dtype)
         self._live = self._live.to(device)
         self._free = self._free.to(device)

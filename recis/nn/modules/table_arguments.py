@@ -4,59 +4,124 @@ Owns the checks and their messages. Must not know the table: it is handed names,
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from recis.errors import ArgumentError
+from recis.nn.initializers import ConstantInitializer, Initializer
+from recis.numerals import as_int, as_real, positive_int
+from recis.ragged.tensor import RaggedTensor
 
 __all__ = [
-    "Initializer",
+    "Fill",
+    "Slice",
     "check_ids",
-    "check_layout",
     "check_mask",
+    "check_options",
+    "check_pair",
     "check_rows",
+    "checked_children",
     "checked_initializer",
     "checked_shape",
+    "gen_slice",
 ]
 
-Initializer = Callable[[Tensor], object]
-"""Fills a tensor in place, as the functions of `torch.nn.init` do."""
+Fill = Callable[[Tensor], object]
+"""Fills a tensor `[new, *embedding_shape]` in place, as the functions of `torch.nn.init` do."""
+
+ROW_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A share of the `slice_size` parts into which RecIS divides all ids: those from `slice_begin` to `slice_end`."""
+
+    slice_begin: int
+    slice_end: int
+    slice_size: int
+
+
+def gen_slice(shard_index: int = 0, shard_num: int = 1, slice_size: int = 65536) -> Slice:
+    """Return the share of one of `shard_num` processes; shares differ by one part at most, the first are larger.
+
+    Raises:
+        ValueError: `shard_index` is not in `range(shard_num)`, or a number is no positive int.
+    """
+    num = positive_int("gen_slice's shard_num", shard_num)
+    size = positive_int("gen_slice's slice_size", slice_size)
+    index = as_int(shard_index)
+    if index is None or not 0 <= index < num:
+        raise ArgumentError("gen_slice's shard_index", f"an int from 0 to {num - 1}", shard_index)
+    share, larger = divmod(size, num)
+    begin = index * share + min(index, larger)
+    return Slice(begin, begin + share + (index < larger), size)
 
 
 def checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
     """Return the shape of a row as a tuple; `ValueError` unless it is positive ints."""
-    sizes = tuple(shape) if isinstance(shape, Sequence) else ()
-    if not sizes or any(type(size) is not int or size < 1 for size in sizes):
+    sizes = [as_int(size) for size in shape] if isinstance(shape, Sequence) else []
+    if not sizes or any(size is None or size < 1 for size in sizes):
         raise ArgumentError("HashTable's embedding_shape", "positive ints, such as [16]", shape)
-    return sizes
+    return tuple(size for size in sizes if size is not None)
 
 
-def checked_initializer(initializer: Initializer | float | None) -> Initializer:
-    """Return what fills new rows; `ValueError` unless it is a function, a number, or None for the default."""
+def checked_initializer(initializer: object, block_size: int, shape: tuple[int, ...]) -> Fill:
+    """Return what fills new rows; `ValueError` unless it is an `Initializer`, a function, a number, or None for zeros.
+
+    A table has its own `Initializer`, set to its own shape, so that several may be built from one.
+    """
     if initializer is None:
-        return partial(nn.init.normal_, std=0.01)
-    if callable(initializer):
+        initializer = ConstantInitializer()
+    if isinstance(initializer, Initializer):
+        return initializer.of_shape([block_size, *shape])
+    if callable(initializer) and not isinstance(initializer, type):
         return initializer
-    if isinstance(initializer, int | float) and not isinstance(initializer, bool):
-        return partial(nn.init.constant_, val=float(initializer))
-    raise ArgumentError("HashTable's initializer", "a function that fills a tensor in place, or a number", initializer)
+    if (value := as_real(initializer)) is not None:
+        return partial(nn.init.constant_, val=value)
+    expected = "an object from recis.nn.initializers, a function that fills a tensor in place, or a number"
+    raise ArgumentError("HashTable's initializer", expected, initializer)
 
 
-def check_layout(name: str, block_size: int, dtype: torch.dtype) -> None:
-    """Refuse names, block sizes and dtypes that a table cannot have; `ValueError`."""
+def check_options(name: str, dtype: torch.dtype, grad_reduce_by: str) -> None:
+    """Refuse names, dtypes and ways of adding gradients that a table cannot have; `ValueError`."""
     if not (isinstance(name, str) and name):
         raise ArgumentError("HashTable's name", "a non-empty string", name)
-    if type(block_size) is not int or block_size < 1:
-        raise ArgumentError("HashTable's block_size", "a positive int (rows)", block_size)
-    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise ArgumentError("HashTable's dtype", "a floating dtype", dtype)
+    if dtype not in ROW_DTYPES:
+        expected = f"one of {', '.join(map(str, ROW_DTYPES))} (rows of integers cannot be trained here)"
+        raise ArgumentError("HashTable's dtype", expected, dtype)
+    if grad_reduce_by not in ("id", "worker"):
+        raise ArgumentError("HashTable's grad_reduce_by", "'worker' (sum) or 'id' (mean)", grad_reduce_by)
 
 
-def check_ids(table: str, ids: Tensor, device: torch.device) -> None:
+def checked_children(name: str, coalesced: bool, children: Sequence[str] | None) -> list[str]:
+    """Return the names of the tables that live in a coalesced one; `ValueError` where they make no sense."""
+    names = [name] if children is None else list(children)
+    if not isinstance(coalesced, bool):
+        raise ArgumentError("HashTable's coalesced", "a bool", coalesced)
+    if isinstance(children, str) or not names or not all(isinstance(each, str) and each for each in names):
+        raise ArgumentError("HashTable's children", "a list of non-empty strings", children)
+    if len(set(names)) < len(names):
+        raise ArgumentError("HashTable's children", "distinct names", children)
+    if len(names) > 1 and not coalesced:
+        raise ArgumentError("HashTable's children", "one name, or coalesced=True", children)
+    return names
+
+
+def check_ids(table: str, ids: Any, device: torch.device) -> None:
     """Refuse ids that are not an int64 tensor (`TypeError`) on the table's device (`ValueError`)."""
-    _check_tensor(f"ids of table {table!r}", ids, torch.int64, device)
+    where = f"ids of table {table!r}"
+    if isinstance(ids, Tensor) and ids.is_nested:
+        raise TypeError(f"{where}: expected a dense or jagged tensor, got a nested one without layout=torch.jagged")
+    if isinstance(ids, Tensor) and ids.layout != torch.strided:
+        hint = "DynamicEmbedding and EmbeddingEngine take a RaggedTensor of its values"
+        raise TypeError(f"{where}: expected a dense or jagged tensor, got layout {ids.layout} ({hint})")
+    if isinstance(ids, RaggedTensor):
+        raise TypeError(f"{where}: expected a tensor, got a RaggedTensor (give values(), or use DynamicEmbedding)")
+    _check_tensor(where, ids, torch.int64, device)
 
 
 def check_rows(table: str, ids: Tensor, rows: Tensor, column: Tensor) -> None:
@@ -75,6 +140,24 @@ def check_mask(where: str, mask: Tensor, ids: Tensor) -> None:
     _check_tensor(where, mask, torch.bool, ids.device)
     if mask.shape != ids.shape:
         raise ArgumentError(where, f"shape {tuple(ids.shape)}", tuple(mask.shape))
+
+
+def check_pair(where: str, ids: Tensor, index: Tensor, found: Tensor) -> None:
+    """Refuse a rule's answer that is not ids with their slots, each once: `TypeError` or `ValueError`.
+
+    Args:
+        where: whose answer it is.
+        ids: what the rule says goes.
+        index: the slots that the rule says they have.
+        found: the slots that they have, 0 for unknown ids.
+    """
+    _check_tensor(where, index, torch.int64, ids.device)
+    if index.shape != ids.shape:
+        raise ArgumentError(where, f"an index of shape {tuple(ids.shape)}", tuple(index.shape))
+    if not torch.equal(index, found):
+        raise ArgumentError(where, "ids of the table with their slots", f"{int((index != found).sum())} others")
+    if num_twice := len(index) - len(torch.unique(index)):
+        raise ArgumentError(where, "distinct ids", f"{num_twice} of {len(index)} again")
 
 
 def _check_tensor(where: str, value: Tensor, dtype: torch.dtype, device: torch.device) -> None:

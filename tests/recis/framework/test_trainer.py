@@ -482,6 +482,22 @@ def test_a_training_that_was_asked_to_stop_goes_on_where_it_stopped(make_trainer
     assert (again.state.global_step, again.state.epoch) == (10, 1)
 
 
+def test_the_trainer_alone_adds_up_gradients(make_trainer: Make, data: Data) -> None:
+    arguments: dict[str, Any] = {"gradient_accumulation_steps": 3, "train_epoch": 2}
+    plain, told = make_trainer(data, **arguments), make_trainer(data, **arguments)
+    told.sparse_optimizer.set_grad_accum_steps(3)  # as scripts for RecIS do it outside of a trainer
+    again = Trainer(
+        told.model,
+        told.args,
+        data,
+        dense_optimizers=(told.dense_optimizer, told.dense_scheduler),
+        sparse_optimizer=told.sparse_optimizer,
+    )
+    plain.train()
+    again.train()
+    assert_equal_models(again.model, plain.model)
+
+
 def test_no_checkpoint_is_written_unless_asked_for(make_trainer: Make, data: Data, tmp_path: Path) -> None:
     trainer = make_trainer(data)
     trainer.train()

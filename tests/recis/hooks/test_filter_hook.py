@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 from weakref import WeakValueDictionary
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,13 @@ def trainer(model: nn.Module, step: int = 0) -> Any:
 # -- the interval ------------------------------------------------------------------------------------------------------
 
 
+def test_the_interval_may_be_an_integer_of_numpy() -> None:
+    hook = HashTableFilterHook(np.int64(3))
+    assert type(hook.filter_interval) is int
+    hook.reset_filter_interval(np.int32(4))
+    assert hook.filter_interval == 4
+
+
 @pytest.mark.parametrize("value", BAD_INTERVALS)
 def test_a_bad_interval_is_refused_and_named(value: Any) -> None:
     with pytest.raises(ValueError, match=r"filter_interval.*positive int") as error:
@@ -83,7 +91,7 @@ def test_none_disables_filtering_until_it_is_reset() -> None:
     hook.reset_filter_interval(50)
     drive(hook, range(500, 560), table)
     assert [p.step for p in passes] == [500, 550]
-    assert sorted(table.ids().tolist()) == list(range(540, 562)), "seen in step 540 or later"
+    assert sorted(table.ids().tolist()) == list(range(541, 562)), "seen in step 541 or later"
 
 
 @pytest.mark.parametrize(
@@ -156,14 +164,14 @@ def test_the_step_may_be_a_tensor() -> None:
 # -- eviction and statistics -------------------------------------------------------------------------------------------
 
 
-def test_rows_unseen_for_longer_than_filter_step_are_evicted() -> None:
+def test_rows_last_seen_filter_step_steps_ago_are_evicted() -> None:
     table, hook = HashTable([1], filter_hook=AFTER_TEN), HashTableFilterHook(20)
     passes = listening(hook)
     drive(hook, range(41), table)
-    assert sorted(table.ids().tolist()) == list(range(30, 43)), "seen in step 30 or later: 40 - 30 is not over 10"
+    assert sorted(table.ids().tolist()) == list(range(31, 43)), "last seen in step 31 = 40 - 10 + 1 or later"
     assert [(p.rows_before, p.evicted, p.rows_after, p.admitted) for p in passes] == [
-        (23, 10, 13, 23),
-        (33, 20, 13, 20),
+        (23, 11, 12, 23),
+        (32, 20, 12, 20),
     ]
 
 
@@ -240,6 +248,49 @@ def test_tables_of_one_name_are_told_apart() -> None:
     assert len(tables) == len(live_tables())
 
 
+def test_names_are_told_apart_whatever_they_are_and_stay_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
+    tables = [HashTable([1], name=name) for name in ("a", "a", "a", "a-2")]
+    hook = HashTableFilterHook(1)
+    passes = listening(hook)
+    with caplog.at_level(logging.WARNING):
+        drive(hook, range(2))
+    assert [p.table for p in passes] == ["a", "a-3", "a-4", "a-2"]
+    assert len(caplog.records) == 1
+    assert "3 hash tables are called 'a'" in caplog.text
+    del tables[0]
+    gc.collect()
+    tables.append(HashTable([1], name="a"))
+    passes.clear()
+    drive(hook, range(2, 3))
+    assert [p.table for p in passes] == ["a-3", "a-4", "a-2", "a"]
+
+
+def test_a_step_between_passes_does_not_walk_the_model(work_meter: Any) -> None:
+    model = nn.ModuleList(HashTable([1], name=f"t{k}", filter_hook=AFTER_TEN) for k in range(50))
+    walks = 0
+
+    class Counted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tables = model
+
+        def modules(self) -> Any:
+            nonlocal walks
+            walks += 1
+            return super().modules()
+
+    counted = Counted()
+    for table in model:
+        table(torch.arange(3))
+    hook = HashTableFilterHook(100)
+    hook.before_train(trainer(counted))
+    drive(hook, range(1, 3))
+    with work_meter() as meter:
+        drive(hook, range(3, 90))
+    assert walks == 1
+    assert meter.operations == [], "the clock of a table is no work for a device"
+
+
 def test_in_a_trainer_only_tables_of_its_model_are_filtered() -> None:
     model = nn.ModuleDict({"user": HashTable([1], name="user")})
     stranger = HashTable([1], name="stranger", filter_hook=AFTER_TEN)
@@ -261,6 +312,24 @@ def test_in_a_trainer_only_tables_of_its_model_are_filtered() -> None:
     hook.end()
     hook.after_step(None, 40)
     assert [p.table for p in passes[5:]] == ["user", "stranger", "late"], "by hand again: all tables"
+
+
+def test_a_hook_goes_on_in_the_phase_of_its_state() -> None:
+    table, whole, resumed = HashTable([1]), HashTableFilterHook(10), HashTableFilterHook(10)
+    passes = listening(whole), listening(resumed)
+    drive(whole, range(1, 14))
+    resumed.load_state_dict(whole.state_dict())
+    resumed.before_train(trainer(table, step=13))
+    drive(resumed, range(14, 41))
+    assert [[p.step for p in each] for each in passes] == [[10], [20, 30, 40]]
+
+
+@pytest.mark.parametrize("state", [{}, {"last_step": 3}, {"last_step": 3, "last_pass": "0"}])
+def test_a_state_that_is_none_is_refused(state: dict[str, Any]) -> None:
+    hook = HashTableFilterHook(10)
+    with pytest.raises(ValueError, match="state of HashTableFilterHook: expected ints last_step and last_pass"):
+        hook.load_state_dict(state)
+    assert hook.state_dict() == HashTableFilterHook(10).state_dict()
 
 
 def test_a_resumed_trainer_has_a_full_interval_before_the_first_pass() -> None:
@@ -309,8 +378,8 @@ def test_a_real_training_is_filtered_and_its_evaluations_are_not() -> None:
     )
     real.train_and_evaluate(epochs=3)
     assert [p.step for p in passes] == [20, 40, 60, 80]
-    # What is left was seen in steps 10-20, then 30-40 (batch 30 and, in the next epoch, 1-10), 50-60, 70-80.
-    assert [p.rows_after for p in passes] == [13, 3 + 12, 13, 13]
+    # What is left was seen in steps 11-20, then 31-40 (batches 1-10 of the next epoch), 51-60, 71-80.
+    assert [p.rows_after for p in passes] == [12, 12, 12, 12]
     assert max(model.user.ids().tolist()) < 1_000
 
 

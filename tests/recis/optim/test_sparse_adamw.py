@@ -49,7 +49,7 @@ def test_three_hundred_steps_equal_torchs_sparse_adam(device: torch.device, look
     """Duplicates in a lookup, several lookups and backwards a step, growth all along; float64, so exact to rounding."""
     embedding, table, ids = twins(device, torch.float64)
     theirs = torch.optim.SparseAdam(embedding.parameters(), lr=0.05, betas=(0.8, 0.95), eps=1e-6)
-    ours = SparseAdamW({"table": table}, lr=0.05, betas=(0.8, 0.95), eps=1e-6)
+    ours = SparseAdamW({"table": table}, lr=0.05, betas=(0.8, 0.95), eps=1e-6, weight_decay=0)
     for step in range(300):
         theirs.zero_grad()
         ours.zero_grad()
@@ -69,7 +69,7 @@ def test_three_hundred_steps_equal_torchs_sparse_adam(device: torch.device, look
 def test_float32_stays_close_to_torchs_sparse_adam(device: torch.device) -> None:
     embedding, table, ids = twins(device, torch.float32)
     theirs = torch.optim.SparseAdam(embedding.parameters(), lr=0.01)
-    ours = SparseAdamW({"table": table}, lr=0.01)
+    ours = SparseAdamW({"table": table}, lr=0.01, weight_decay=0)
     for _ in range(200):
         rows = torch.randint(0, NUM_IDS, (64,), device=device)
         for optimizer, lookup, keys in ((theirs, embedding, rows), (ours, table, ids[rows])):
@@ -83,7 +83,7 @@ def test_float32_stays_close_to_torchs_sparse_adam(device: torch.device) -> None
 def test_a_step_without_zero_grad_adds_up_as_torch_does() -> None:
     embedding, table, ids = twins(torch.device("cpu"), torch.float64)
     theirs = torch.optim.SparseAdam(embedding.parameters(), lr=0.05)
-    ours = SparseAdamW({"table": table}, lr=0.05)
+    ours = SparseAdamW({"table": table}, lr=0.05, weight_decay=0)
     for _ in range(5):
         rows = torch.randint(0, NUM_IDS, (10,))
         for optimizer, lookup, keys in ((theirs, embedding, rows), (ours, table, ids[rows])):
@@ -113,9 +113,8 @@ def test_without_a_backward_nothing_happens() -> None:
     assert torch.equal(table.embeddings(), before)
 
 
-def test_decay_is_decoupled_and_off_by_default() -> None:
+def test_decay_is_decoupled() -> None:
     table = HashTable([1], initializer=2.0)
-    assert SparseAdamW({"table": table}).param_groups[0]["weight_decay"] == 0.0
     optimizer = SparseAdamW({"table": table}, lr=0.1, weight_decay=0.5)
     (table(torch.tensor([1])) * 0.0).sum().backward()
     optimizer.step()
@@ -151,9 +150,41 @@ def test_the_null_row_is_never_trained() -> None:
     assert table.eval()(torch.tensor([99])).tolist() == [[0.0, 0.0]]
 
 
+def test_the_defaults_are_those_of_recis_and_of_torchs_adamw() -> None:
+    group = SparseAdamW({"table": HashTable([1])}).param_groups[0]
+    theirs = torch.optim.AdamW([torch.zeros(1, requires_grad=True)]).param_groups[0]
+    for option in ("lr", "betas", "eps", "weight_decay"):
+        assert group[option] == theirs[option]
+    assert group["weight_decay"] == 1e-2
+
+
+def test_both_spellings_of_the_betas_mean_the_same() -> None:
+    table = HashTable([1])
+    one_by_one = SparseAdamW({"table": table}, 1e-2, 0.8, 0.95, 1e-6, 0.1).param_groups[0]
+    as_pair = SparseAdamW({"table": table}, lr=1e-2, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.1).param_groups[0]
+    assert one_by_one == as_pair
+    assert one_by_one["betas"] == (0.8, 0.95)
+
+
+def test_amsgrad_is_refused() -> None:
+    with pytest.raises(ValueError, match="amsgrad"):
+        SparseAdamW({"table": HashTable([2])}, amsgrad=True)
+
+
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("lr", -1.0), ("lr", float("nan")), ("lr", "0.1"), ("betas", (0.9, 1.0)), ("eps", -1), ("weight_decay", True)],
+    [
+        ("beta1", 1.0),
+        ("beta2", -0.1),
+        ("beta1", (0.9, 0.999)),
+        ("betas", 0.9),
+        ("lr", -1.0),
+        ("lr", float("nan")),
+        ("lr", "0.1"),
+        ("betas", (0.9, 1.0)),
+        ("eps", -1),
+        ("weight_decay", True),
+    ],
 )
 def test_a_bad_argument_is_named(argument: str, value: object) -> None:
     with pytest.raises(ValueError, match=argument):

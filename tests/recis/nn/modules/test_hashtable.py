@@ -3,9 +3,11 @@
 import copy
 import gc
 import io
+import pickle
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,11 +15,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from recis.nn import AdmitHook, FilterHook, HashTable, filter_out_sparse_param
-from recis.nn.modules.hashtable import live_tables
+from recis.nn.initializers import ConstantInitializer, NormalInitializer
+from recis.nn.modules.hashtable import gen_slice, live_tables, num_tables_made
 from recis.nn.modules.hashtable_hook_impl import BaseAdmitHookImpl, HashtableHookFactory
 
 READ_ONLY = AdmitHook("ReadOnly")
 AFTER_TEN = FilterHook("GlobalStepFilter", {"filter_step": 10})
+RANDOM = NormalInitializer(std=0.01)  # rows that can be told apart
 EXTREMES = [0, -1, 2**63 - 1, -(2**63)]
 
 
@@ -39,7 +43,7 @@ def as_dict(table: HashTable) -> dict[int, list[float]]:
 
 
 def test_a_lookup_gives_each_id_its_row(device: torch.device) -> None:
-    table = HashTable([4], device=device)
+    table = HashTable([4], device=device, initializer=RANDOM)
     ids = torch.tensor([7, 3, 7, *EXTREMES], device=device)
     rows = table(ids)
     assert rows.shape == (7, 4)
@@ -63,7 +67,7 @@ def test_rows_may_have_any_shape() -> None:
 
 
 def test_rows_do_not_change_as_the_table_grows() -> None:
-    table = HashTable([2], block_size=4)
+    table = HashTable([2], block_size=4, initializer=RANDOM)
     first = table(torch.arange(10)).detach().clone()
     for start in range(10, 5_000, 70):
         table(torch.arange(start, start + 70))
@@ -71,10 +75,15 @@ def test_rows_do_not_change_as_the_table_grows() -> None:
     assert len(table) == 5_050
 
 
-def test_new_rows_come_from_torchs_generator() -> None:
+def test_new_rows_are_zeros_unless_an_initializer_says_otherwise() -> None:
+    assert not HashTable([8])(torch.arange(500)).any()
+    assert not HashTable([8], initializer=None)(torch.arange(500)).any()
+
+
+def test_random_rows_come_from_torchs_generator() -> None:
     def rows() -> Tensor:
         torch.manual_seed(3)
-        return HashTable([8])(torch.arange(500)).detach()
+        return HashTable([8], initializer=NormalInitializer(std=0.01))(torch.arange(500)).detach()
 
     assert torch.equal(rows(), rows())
     assert 0.009 < rows().std() < 0.011
@@ -87,6 +96,81 @@ def test_rows_can_be_initialised_by_a_number_or_a_function() -> None:
     uniform = HashTable([2], initializer=partial(nn.init.uniform_, a=2.0, b=3.0))(ids)
     assert uniform.min() >= 2
     assert uniform.max() <= 3
+
+
+def test_jagged_ids_give_jagged_rows(device: torch.device) -> None:
+    parts = [torch.tensor([4, 5, 6], device=device), torch.tensor([], dtype=torch.int64, device=device)]
+    ids = torch.nested.nested_tensor([*parts, torch.tensor([5], device=device)], layout=torch.jagged)
+    table = HashTable([2], device=device, initializer=NormalInitializer())
+    rows = table(ids)
+    assert rows.is_nested
+    assert [part.shape[0] for part in rows.unbind()] == [3, 0, 1]
+    assert torch.equal(rows.values(), table(ids.values()))
+    rows.values().sum().backward()
+    grad = table.grad()
+    assert grad is not None
+    assert grad[1].tolist() == [[1, 1], [2, 2], [1, 1]]
+
+
+def test_what_lies_in_the_gaps_of_jagged_ids_is_no_id() -> None:
+    cut = torch.nested.narrow(
+        torch.arange(12).view(3, 4), 1, torch.tensor([0, 1, 2]), torch.tensor([2, 2, 1]), layout=torch.jagged
+    )
+    table = HashTable([2])
+    assert [len(part) for part in table(cut).unbind()] == [2, 2, 1]
+    assert table.ids().tolist() == [0, 1, 5, 6, 10]
+
+
+def test_gradients_of_an_id_are_added_or_averaged_within_a_lookup(device: torch.device) -> None:
+    for how, expected in (("worker", [8.0, 4.0]), ("id", [5.0, 4.0])):
+        table = HashTable([1], device=device, grad_reduce_by=how)
+        ids = torch.tensor([1, 2, 1], device=device)
+        (table(ids).flatten() * torch.tensor([1.0, 4.0, 5.0], device=device)).sum().backward()
+        table(ids[:1]).mul(2).sum().backward()
+        grad = table.grad()
+        assert grad is not None
+        assert grad[1].flatten().tolist() == expected, how
+
+
+def test_the_arguments_of_recis_are_taken(caplog: pytest.LogCaptureFixture) -> None:
+    table = HashTable(
+        [8],
+        5,
+        torch.float64,
+        torch.device("cpu"),
+        False,
+        None,
+        gen_slice(),
+        ConstantInitializer(2.0),
+        "u",
+        "id",
+        AFTER_TEN,
+    )
+    assert (table(torch.arange(3)) == 2).all()
+    assert (table.name, table.coalesce, table.children_hashtable) == ("u", False, ["u"])
+    assert caplog.records == []
+    both = HashTable([8], coalesced=True, children=["a", "b"], name="both", slice=gen_slice(1, 3))
+    assert (both.coalesce, both.children_hashtable) == (True, ["a", "b"])
+    assert (both.slice.slice_begin, both.slice.slice_end, both.slice.slice_size) == (21846, 43691, 65536)
+    assert "slice 21846 to 43691 of 65536 is kept but not enforced" in caplog.text
+
+
+def test_shares_of_all_ids_are_disjoint_and_complete() -> None:
+    shares = [gen_slice(index, 7, 100) for index in range(7)]
+    assert [share.slice_begin for share in shares] == [0, *(share.slice_end for share in shares[:-1])]
+    assert shares[-1].slice_end == 100
+    assert {share.slice_end - share.slice_begin for share in shares} == {14, 15}
+
+
+def test_integers_of_numpy_are_integers() -> None:
+    rule = FilterHook("GlobalStepFilter", {"filter_step": np.int64(2)})
+    table = HashTable([np.int64(3)], block_size=np.int32(7), filter_hook=rule)
+    assert table(torch.arange(20)).shape == (20, 3)
+    table.tick(int(np.int64(1)))
+    table.tick(2)
+    assert table.run_filter(2).evicted == 0
+    table.tick(3)
+    assert table.run_filter(3).evicted == 20
 
 
 def test_the_dtype_is_the_rows_dtype() -> None:
@@ -202,7 +286,7 @@ def test_insert_of_nothing_is_fine() -> None:
 
 
 def test_ids_map_indexes_embeddings() -> None:
-    table = HashTable([2], filter_hook=AFTER_TEN)
+    table = HashTable([2], filter_hook=AFTER_TEN, initializer=RANDOM)
     table(torch.arange(100))
     table.tick(20)
     table(torch.arange(50, 120))
@@ -230,16 +314,25 @@ def test_it_reads_well() -> None:
     assert repr(table) == "HashTable('user', rows=3, embedding_shape=[2], dtype=torch.float32, device=cpu)"
 
 
-def test_an_id_is_evicted_when_it_is_older_than_filter_step(device: torch.device) -> None:
+def test_an_id_is_evicted_when_none_of_the_last_filter_steps_has_seen_it(device: torch.device) -> None:
     table = HashTable([1], device=device, filter_hook=AFTER_TEN)
-    for step in range(1, 13):
+    for step in range(1, 12):
         table(torch.tensor([0] if step == 1 else [1] if step == 2 else [2], device=device))
         table.tick(step)
-    counts = table.run_filter(12)
-    assert table.ids().tolist() == [1, 2], "12 - 1 > 10, 12 - 2 is not"
+    counts = table.run_filter(11)
+    assert table.ids().tolist() == [1, 2], "step 1 is at or before 11 - 10, step 2 is not"
     assert (counts.rows_before, counts.evicted, counts.rows_after, counts.admitted) == (3, 1, 2, 3)
     assert counts.bytes == table.nbytes
-    assert table.run_filter(12).admitted == 0
+    assert table.run_filter(11).admitted == 0
+
+
+def test_one_unseen_step_is_enough_for_a_filter_step_of_one() -> None:
+    table = HashTable([1], filter_hook=FilterHook("GlobalStepFilter", {"filter_step": 1}))
+    for step in range(5):
+        table(torch.tensor([step, 100]))
+        table.tick(step)
+        table.run_filter(step)
+        assert table.ids().sort().values.tolist() == [step, 100]
 
 
 def test_a_table_without_a_rule_evicts_nothing_and_reports() -> None:
@@ -265,10 +358,10 @@ def test_slots_of_evicted_ids_are_reused() -> None:
 @pytest.mark.parametrize("first", [0, 1, 10_000])
 def test_a_run_may_start_at_any_step(first: int) -> None:
     table = HashTable([1], filter_hook=AFTER_TEN)
-    for step in range(first, first + 12):
+    for step in range(first, first + 11):
         table(torch.tensor([0 if step == first else 1]))
         table.tick(step)
-        assert table.run_filter(step).evicted == (1 if step == first + 11 else 0)
+        assert table.run_filter(step).evicted == (1 if step == first + 10 else 0)
 
 
 def test_ages_survive_a_rewind() -> None:
@@ -278,10 +371,10 @@ def test_ages_survive_a_rewind() -> None:
         table.tick(step)
     table(torch.tensor([1]))
     table.tick(100)  # step numbers went back: id 0 is 6 steps old, id 1 was seen just now
-    for step in range(101, 106):
+    for step in range(101, 105):
         assert table.run_filter(step - 1).evicted == 0
         table.tick(step)
-    assert table.run_filter(105).evicted == 1
+    assert table.run_filter(104).evicted == 1
     assert table.ids().tolist() == [1]
 
 
@@ -337,7 +430,7 @@ def test_it_agrees_with_a_dict_through_lookups_inserts_and_evictions(steps: list
             seen |= {i: step for i in ids if i in rows}
         table.tick(step)
         if action == "filter":
-            gone = {i for i in rows if step - seen[i] > 2}
+            gone = {i for i in rows if seen[i] <= step - 2}
             assert table.run_filter(step).evicted == len(gone)
             rows = {i: row for i, row in rows.items() if i not in gone}
             seen = {i: s for i, s in seen.items() if i not in gone}
@@ -402,8 +495,8 @@ def test_a_gradient_of_other_inputs_leaves_the_table_alone() -> None:
 class Model(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.user = HashTable([3], name="user", filter_hook=AFTER_TEN)
-        self.parts = nn.ModuleDict({"item": HashTable([2], name="item")})
+        self.user = HashTable([3], name="user", filter_hook=AFTER_TEN, initializer=RANDOM)
+        self.parts = nn.ModuleDict({"item": HashTable([2], name="item", initializer=RANDOM)})
         self.same = self.user
         self.dense = nn.Linear(3, 1)
 
@@ -415,9 +508,9 @@ def test_dense_optimizers_and_ddp_see_no_rows() -> None:
     assert list(model.buffers()) == [], "DistributedDataParallel would copy buffers from rank 0 to all others"
 
 
-def test_tables_are_found_by_their_path_once() -> None:
+def test_tables_are_found_by_their_name_once() -> None:
     model = Model()
-    assert filter_out_sparse_param(model) == {"user": model.user, "parts.item": model.parts["item"]}
+    assert filter_out_sparse_param(model) == {"user": model.user, "item": model.parts["item"]}
     assert filter_out_sparse_param(model.user) == {"user": model.user}
     assert filter_out_sparse_param(model.dense) == {}
 
@@ -434,7 +527,7 @@ def test_state_round_trips_through_a_file_into_a_fresh_model() -> None:
     fresh.user(torch.arange(-50, 0))
     fresh.load_state_dict(torch.load(file, weights_only=True))
     assert as_dict(fresh.user) == as_dict(model.user)
-    assert fresh.user.run_filter(511).admitted == 0
+    assert fresh.user.run_filter(510).admitted == 5_000, "counted on from the saved table"
     assert len(fresh.user) == 100, "last-seen steps and the clock are part of the state"
 
 
@@ -465,6 +558,27 @@ def test_a_copy_is_independent_and_listed() -> None:
     assert (len(model.user), len(twin.user)) == (10, 20)
     assert any(table is twin.user for table in live_tables().values())
     assert as_dict(model.user).items() <= as_dict(twin.user).items()
+
+
+def test_the_number_of_tables_made_tells_of_new_ones() -> None:
+    before = num_tables_made()
+    table = HashTable([1])
+    assert num_tables_made() == before + 1
+    copy.deepcopy(table)
+    assert num_tables_made() == before + 2
+    del table
+    gc.collect()
+    assert num_tables_made() == before + 2
+
+
+def test_a_table_survives_a_pickle() -> None:
+    table = HashTable([2], name="user", filter_hook=AFTER_TEN, initializer=NormalInitializer())
+    table(torch.arange(5))
+    table.tick(7)
+    twin = pickle.loads(pickle.dumps(table))
+    assert as_dict(twin) == as_dict(table)
+    assert twin.last_step == 7
+    assert any(each is twin for each in live_tables().values())
 
 
 def test_dropped_tables_are_not_listed() -> None:

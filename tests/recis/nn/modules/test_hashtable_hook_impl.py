@@ -73,10 +73,10 @@ def test_filter_step_must_be_a_positive_int(value: object) -> None:
         HashtableHookFactory().create_filter_hook(FilterHook("GlobalStepFilter", {"filter_step": value}))
 
 
-def test_global_step_filter_evicts_what_is_older_than_filter_step() -> None:
+def test_global_step_filter_evicts_what_the_last_filter_steps_have_not_seen() -> None:
     rule = GlobalStepFilterHookImpl(filter_step=10)
-    mask = rule.filter(torch.arange(3), torch.tensor([89, 90, 100]), 100)
-    assert mask.tolist() == [True, False, False]
+    mask = rule.filter(torch.arange(4), torch.tensor([89, 90, 91, 100]), 100)
+    assert mask.tolist() == [True, True, False, False]
 
 
 def test_read_only_admits_nothing() -> None:

@@ -1,11 +1,16 @@
 """What a table says to bad arguments, ids, rows, rules and answers of rules; nothing of it changes the table."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from recis.nn import AdmitHook, FilterHook, HashTable
+from recis.nn.initializers import NormalInitializer
 from recis.nn.modules.hashtable_hook_impl import BaseFilterHookImpl, HashtableHookFactory
+from recis.nn.modules.table_arguments import gen_slice
+from recis.ragged.tensor import RaggedTensor
 
 
 class WrongMask(BaseFilterHookImpl):
@@ -84,12 +89,42 @@ def test_ids_on_another_device_are_refused() -> None:
         ("name", 3),
         ("initializer", "normal"),
         ("initializer", True),
+        ("initializer", NormalInitializer),
+        ("dtype", torch.float8_e5m2),
+        ("block_size", 2.0),
+        ("coalesced", "user"),
+        ("children", "user"),
+        ("children", []),
+        ("children", ["a", "b"]),
+        ("grad_reduce_by", "mean"),
     ],
 )
 def test_a_bad_argument_is_named(argument: str, value: object) -> None:
     arguments: dict[str, object] = {"embedding_shape": [2], argument: value}
     with pytest.raises(ValueError, match=argument):
         HashTable(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore:.*(nested tensors|Sparse CSR).*:UserWarning")
+def test_ids_in_other_layouts_are_refused_with_what_to_do() -> None:
+    table = HashTable([2], name="user")
+    nested = torch.nested.nested_tensor([torch.arange(2), torch.arange(1)])
+    dense = torch.arange(4).view(2, 2)
+    for ids, hint in (
+        (dense.to_sparse(), "got layout torch.sparse_coo .*RaggedTensor"),
+        (dense.to_sparse_csr(), "got layout torch.sparse_csr"),
+        (nested, "got a nested one without layout=torch.jagged"),
+        (RaggedTensor(torch.arange(3), torch.tensor([0, 3])), r"got a RaggedTensor \(give values\(\)"),
+    ):
+        with pytest.raises(TypeError, match=f"ids of table 'user': expected a .*tensor, {hint}"):
+            table(ids)
+    assert len(table) == 0
+
+
+@pytest.mark.parametrize(("index", "num"), [(-1, 2), (2, 2), (0, 0), (True, 2), (0, 1.5)])
+def test_a_share_must_be_one_of_them(index: Any, num: Any) -> None:
+    with pytest.raises(ValueError, match="gen_slice's shard"):
+        gen_slice(index, num)
 
 
 def test_an_unknown_rule_lists_the_known_ones() -> None:

@@ -1,0 +1,1 @@
+"""Where RecIS keeps its logger; scripts import it from here."""
