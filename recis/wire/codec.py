@@ -140,12 +140,6 @@ def decode_trace(data: bytes) -> TraceRecord:
         _check_ids(run=record.run, attempt=record.attempt)
         if re.fullmatch(r"[0-9a-f]{64}", record.sha256) is None:
             raise WireError("malformed", f"expected 64 hex digits, got {record.sha256[:80]!r}", "$.sha256")
-        if record.size < 0 or record.rank < 0:
-            raise WireError(
-                "malformed",
-                f"expected size and rank of at least 0, got {record.size} and {record.rank}",
-                "$.size",
-            )
     elif isinstance(record, TraceChunk) and not 1 <= len(record.data) <= MAX_TRACE_CHUNK_BYTES:
         raise WireError("malformed", f"expected 1 to {MAX_TRACE_CHUNK_BYTES} bytes, got {len(record.data)}", "$.data")
     return record
@@ -158,8 +152,11 @@ def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes, limit: int) -> A
         record = decoder.decode(data)
     except msgspec.ValidationError as error:
         _check_version(data)
-        text, _, path = str(error).partition(" - at ")
-        raise WireError("malformed", text, path.strip("`") or "$") from error
+        text, _, place = str(error).partition(" - at ")
+        path = place.strip("`") or "$"
+        if ", got " not in text:
+            text = f"{text}, got {repr(_find(data, path))[:80]}"
+        raise WireError("malformed", text, path) from error
     except _NOT_MESSAGEPACK as error:
         raise WireError(
             "malformed", f"expected one MessagePack record, got {len(data)} bytes that are none: {error}"
@@ -178,6 +175,17 @@ def _check_version(data: bytes) -> None:
     version = raw.get("v", PROTOCOL_VERSION) if isinstance(raw, dict) else PROTOCOL_VERSION
     if version != PROTOCOL_VERSION:
         raise WireError("version", f"expected protocol version {PROTOCOL_VERSION}, got {version!r}", "$.v")
+
+
+def _find(data: bytes, path: str) -> Any:
+    """What stands at `path` in a message that has failed its types, None where that cannot be told."""
+    try:
+        found = _any.decode(data)
+        for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path):
+            found = found[name or int(number)]
+    except (*_NOT_MESSAGEPACK, LookupError, TypeError):
+        return None
+    return found
 
 
 def _check_ids(**ids: str) -> None:

@@ -25,6 +25,9 @@ class Meters:
         self.listed = Gauge("recis_run_list_bytes", "Memory of the lists of runs", registry=self._registry)
         self.watches = Gauge("recis_live_watches", "Charts that browsers watch", registry=self._registry)
 
+        self.upkeep_failures = Gauge(
+            "recis_upkeep_failures", "Times that the store's upkeep set a run aside", registry=self._registry
+        )
         self._trimmed = Gauge(
             "recis_trimmed_rows", "Rows that were more than a run keeps", ["table"], registry=self._registry
         )

@@ -36,6 +36,7 @@ async def read_meters(
     """The server's own numbers as Prometheus text, also while the store is away."""
     with contextlib.suppress(StoreUnavailable):
         meters.trimmed(await store.trimmed())
+        meters.upkeep_failures.set(await store.upkeep_failures())
     meters.ranks.set(presence.num_ranks())
     meters.watches.set(hub.num_watches)
     meters.listed.set(runs.num_bytes)

@@ -19,6 +19,7 @@ from recis_server.store.chunks import CELL_BYTES, decode_cells, expand_cells
 from recis_server.store.codec import NO_ROWS, Rows, last_step
 from recis_server.store.engine import Connection
 from recis_server.store.lists import cut, table_of
+from recis_server.store.meta import commit_number
 from recis_server.store.points import ChunkPlaces, Segment, read_segments
 from recis_server.store.values import ChartRead, ChartSeries
 
@@ -88,7 +89,7 @@ def read_chart(
     superseded: bool,
 ) -> ChartRead:
     """See `interface.Store.chart`."""
-    (commit,) = connection.execute("SELECT value FROM meta WHERE name = 'commit_number'").fetchone()
+    commit = commit_number(connection)
     firsts: dict[tuple[str, int], Mapping[int, int]] = {}
     lines = list(_read_lines(connection, run_id, keys, ranks, start, stop, firsts, superseded=superseded))
     finest = max((segment.chunks.finest() for line in lines for segment in line.segments), default=0)

@@ -11,8 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LAST_STEP", "NO_ROWS", "Rows", "dump", "last_step", "load", "newest_rows", "shorten"]
+from recis.wire.messages import MAX_TEXT_CHARS
+from recis.wire.text import valid_text
 
+__all__ = ["LAST_STEP", "NO_ROWS", "Rows", "dump", "last_step", "load", "newest_rows"]
+
+MAX_DEPTH = 64
+"""How deep a value may be nested."""
 LAST_STEP = 2**63 - 1
 """The last step that there is; as the end of a range it is in it, for nothing lies beyond."""
 
@@ -79,8 +84,11 @@ def newest_rows(steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def dump(value: Any) -> str:
-    """Any value as JSON text; NaN and infinities stay (`load` reads them), what JSON cannot say becomes its text."""
-    return json.dumps(_speakable(value), separators=(",", ":"))
+    """Any value as JSON text; NaN and infinities stay (`load` reads them), what JSON cannot say becomes its text.
+
+    So does what lies deeper than `MAX_DEPTH`: who reads it goes down again, and may have less room to.
+    """
+    return json.dumps(_speakable(value, MAX_DEPTH), separators=(",", ":"))
 
 
 def load(text: str) -> Any:
@@ -88,15 +96,13 @@ def load(text: str) -> Any:
     return json.loads(text)
 
 
-def shorten(text: str, limit: int) -> str:
-    """At most `limit` characters, an ellipsis where some were cut, a mark for U+0000, which not every engine holds."""
-    text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _speakable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _speakable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_speakable(item) for item in value]
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+def _speakable(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return valid_text(value)
+    if isinstance(value, dict | list | tuple):
+        if depth == 0:
+            return "…"
+        if isinstance(value, dict):
+            return {valid_text(str(key)): _speakable(item, depth - 1) for key, item in value.items()}
+        return [_speakable(item, depth - 1) for item in value]
+    return value if value is None or isinstance(value, int | float) else valid_text(str(value), MAX_TEXT_CHARS)

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recis.wire.messages import MAX_TEXT_CHARS, Declare, Event, Line, Pass, Points, Result, Status
+from recis.wire.text import valid_text
 from recis_server.errors import InvalidValue, StoreUnavailable
 from recis_server.store import ledger
 from recis_server.store.attempts import attempt_places
-from recis_server.store.codec import dump, shorten
+from recis_server.store.codec import dump
 from recis_server.store.engine import Connection
+from recis_server.store.lists import saturated
 from recis_server.store.tallies import Tally, read_tallies, summarise, write_tallies
 from recis_server.store.values import Commit, StoredFrame, StreamRow
 
@@ -154,8 +156,8 @@ class FrameBatch:
             return False
         if frame.dropped <= dropped:
             # Numbers that are skipped while the writer counts new drops are those drops.
-            run.missing += max(0, frame.n - acked - frame.span)
-        run.streams[stream.writer] = (frame.n, max(dropped, frame.dropped))
+            run.missing = saturated(run.missing + max(0, frame.n - acked - frame.span))
+        run.streams[stream.writer] = (frame.n, saturated(max(dropped, frame.dropped)))
         run.updated_ns = max(run.updated_ns, stored.received_ns)
         self._pending.runs[stream.run] = run
         self._pending.streams[stream.run, stream.writer] = run.streams[stream.writer]
@@ -183,7 +185,7 @@ class FrameBatch:
             case Status():
                 connection.execute(
                     "UPDATE stream SET state = ?, message = ? WHERE run_id = ? AND writer = ?",
-                    (record.state, shorten(record.message, MAX_TEXT_CHARS), stream.run, stream.writer),
+                    (record.state, valid_text(record.message, MAX_TEXT_CHARS), stream.run, stream.writer),
                 )
                 settle_run_state(connection, stream.run)
 
@@ -205,7 +207,7 @@ class FrameBatch:
                 points.values,
             )
         )
-        run.points += rows.num_rows * len(points.keys)
+        run.points = saturated(run.points + rows.num_rows * len(points.keys))
         keyset.tally.add(rows, stream.attempt, run.points, run.places)
         self._pending.tallies[stream.run, keyset.number] = keyset.tally
         if run.last_step is None or (run.places[stream.attempt], rows.high) > (
@@ -360,7 +362,7 @@ def _add_pass(connection: Connection, stream: StreamRow, record: Pass) -> None:
             record.time_ns,
             stream.rank,
             stream.attempt,
-            shorten(record.table, MAX_NAME_CHARS),
+            valid_text(record.table, MAX_NAME_CHARS),
             record.interval,
             record.rows_before,
             record.evicted,
@@ -380,8 +382,8 @@ def _add_line(connection: Connection, stream: StreamRow, record: Line) -> None:
             stream.rank,
             record.time_ns,
             record.step,
-            shorten(record.level, MAX_NAME_CHARS),
-            shorten(record.text, MAX_TEXT_CHARS),
+            valid_text(record.level, MAX_NAME_CHARS),
+            valid_text(record.text, MAX_TEXT_CHARS),
         ),
     )
 
@@ -391,12 +393,12 @@ def _add_event(connection: Connection, stream: StreamRow, record: Event) -> None
         "INSERT INTO event (run_id, kind, level, time_ns, step, rank, text, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             stream.run,
-            shorten(record.kind, MAX_NAME_CHARS),
+            valid_text(record.kind, MAX_NAME_CHARS),
             record.level,
             record.time_ns,
             record.step,
             stream.rank,
-            shorten(record.text, MAX_TEXT_CHARS),
+            valid_text(record.text, MAX_TEXT_CHARS),
             dump(record.data),
         ),
     )

@@ -164,6 +164,9 @@ class Store(Protocol):
     async def trimmed(self) -> dict[str, int]:
         """How many log lines, events and filter passes were more than a run keeps, by table, since the store began."""
 
+    async def upkeep_failures(self) -> int:
+        """How often the upkeep has set a run aside that it could not work on, since the store began."""
+
     # --- control
 
     async def controls(self, run: str) -> tuple[ControlRow, ...]:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from recis.wire.messages import MAX_TEXT_CHARS, Declare, Result
-from recis_server.store.codec import dump, load, shorten
+from recis.wire.text import valid_text
+from recis_server.store.codec import dump, load
 from recis_server.store.engine import Connection
 from recis_server.store.values import CommandRow, RankResult, StreamRow
 
@@ -30,7 +31,7 @@ def declare(connection: Connection, stream: StreamRow, record: Declare) -> None:
         " description = excluded.description",
         (
             stream.run,
-            shorten(record.control, 256),
+            valid_text(record.control, 256),
             stream.rank,
             record.type,
             dump(record.value),
@@ -38,8 +39,8 @@ def declare(connection: Connection, stream: StreamRow, record: Declare) -> None:
             record.minimum,
             record.maximum,
             int(record.nullable),
-            shorten(record.unit, 256),
-            shorten(record.description, MAX_TEXT_CHARS),
+            valid_text(record.unit, 256),
+            valid_text(record.description, MAX_TEXT_CHARS),
         ),
     )
 
@@ -90,7 +91,7 @@ def answer(connection: Connection, stream: StreamRow, record: Result) -> None:
     if command is None:
         return
     result = RankResult(
-        record.state, record.old, record.new, record.step, record.time_ns, shorten(record.message, MAX_TEXT_CHARS)
+        record.state, record.old, record.new, record.step, record.time_ns, valid_text(record.message, MAX_TEXT_CHARS)
     )
     _put_rank(connection, stream.run, record.command, stream.rank, result)
     _settle(

@@ -9,9 +9,10 @@ Functions for the write thread, each inside of a transaction that its caller has
 from collections.abc import Sequence
 
 from recis.wire.messages import MAX_TEXT_CHARS, Hello
+from recis.wire.text import valid_text
 from recis_server.errors import StoreUnavailable
 from recis_server.store.attempts import enter_attempt, started_ns
-from recis_server.store.codec import dump, shorten
+from recis_server.store.codec import dump
 from recis_server.store.engine import Connection
 from recis_server.store.frames import settle_run_state
 from recis_server.store.values import StreamRow
@@ -65,9 +66,9 @@ def register(connection: Connection, hello: Hello, received_ns: int) -> StreamRo
             hello.writer,
             hello.rank,
             attempt,
-            shorten(hello.host, MAX_NAME_CHARS),
+            valid_text(hello.host, MAX_NAME_CHARS),
             hello.pid,
-            shorten(hello.client, MAX_NAME_CHARS),
+            valid_text(hello.client, MAX_NAME_CHARS),
             # Of a rank's writers the one that began last speaks, whichever is heard of first.
             begun_ns,
         ),
@@ -85,8 +86,8 @@ def _begun_ns(connection: Connection, hello: Hello, received_ns: int) -> int:
 
 
 def _add_run(connection: Connection, hello: Hello, received_ns: int) -> None:
-    name = shorten(hello.name, MAX_NAME_CHARS) or hello.run
-    tags = dump([shorten(tag, MAX_NAME_CHARS) for tag in hello.tags[:MAX_TAGS]])
+    name = valid_text(hello.name, MAX_NAME_CHARS) or hello.run
+    tags = dump([valid_text(tag, MAX_NAME_CHARS) for tag in hello.tags[:MAX_TAGS]])
     config = dump(hello.config)
     connection.execute(
         "INSERT INTO run (run_id, project, name, state, message, created_ns, updated_ns, world_size, last_attempt,"
@@ -94,7 +95,7 @@ def _add_run(connection: Connection, hello: Hello, received_ns: int) -> None:
         " VALUES (?, ?, ?, 'running', '', ?, ?, ?, 0, NULL, ?, '', ?, 0, 0) ON CONFLICT DO NOTHING",
         (
             hello.run,
-            shorten(hello.project, MAX_NAME_CHARS),
+            valid_text(hello.project, MAX_NAME_CHARS),
             name,
             received_ns,
             received_ns,
@@ -121,9 +122,9 @@ def update_run(
         "UPDATE run SET name = coalesce(?, name), tags = coalesce(?, tags), notes = coalesce(?, notes),"
         " updated_ns = updated_ns + 1 WHERE run_id = ?",
         (
-            None if name is None else shorten(name, MAX_NAME_CHARS),
+            None if name is None else valid_text(name, MAX_NAME_CHARS),
             None if tags is None else dump(list(tags)),
-            None if notes is None else shorten(notes, MAX_TEXT_CHARS),
+            None if notes is None else valid_text(notes, MAX_TEXT_CHARS),
             run_id,
         ),
     )

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 from recis.wire.messages import Hello
 from recis_server.errors import StoreUnavailable
-from recis_server.store import chart, ledger, points, registration, rows, whole
+from recis_server.store import chart, ledger, meta, points, registration, rows, whole
 from recis_server.store.engine import Connection, Engine
 from recis_server.store.frames import FrameBatch
 from recis_server.store.layouts import Layouts
@@ -189,8 +189,9 @@ class SqlStore:
         """See `Store.points`."""
 
         def action(connection: Connection) -> tuple[int, tuple[PointsSlice, ...]]:
-            (number,) = connection.execute("SELECT value FROM meta WHERE name = 'commit_number'").fetchone()
-            return number, points.read_points(connection, run, key, ranks, start, stop, superseded=superseded)
+            return meta.commit_number(connection), points.read_points(
+                connection, run, key, ranks, start, stop, superseded=superseded
+            )
 
         return await self._read(action)
 
@@ -247,6 +248,10 @@ class SqlStore:
     async def trimmed(self) -> dict[str, int]:
         """See `Store.trimmed`."""
         return await self._read(read_trimmed)
+
+    async def upkeep_failures(self) -> int:
+        """See `Store.upkeep_failures`."""
+        return (await self._read(meta.read)).get(meta.UPKEEP_FAILURES, 0)
 
     # --- control
 

@@ -25,6 +25,7 @@ from recis.wire.codec import (
 )
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
+COUNT = st.integers(0, m.MAX_COUNT)
 TEXT = st.text(max_size=40)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 53), 1 << 53) | st.floats(allow_nan=False) | TEXT,
@@ -51,12 +52,12 @@ PASSES = st.builds(
     step=INT64,
     time_ns=INT64,
     interval=st.none() | INT64,
-    rows_before=INT64,
-    evicted=INT64,
-    rows_after=INT64,
-    admitted=INT64,
+    rows_before=COUNT,
+    evicted=COUNT,
+    rows_after=COUNT,
+    admitted=COUNT,
     milliseconds=st.floats(allow_nan=False),
-    bytes=INT64,
+    bytes=COUNT,
 )
 RECORDS = (
     points()
