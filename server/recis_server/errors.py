@@ -9,6 +9,7 @@
     ├── Forbidden           403
     ├── TooLarge            413
     ├── StoreUnavailable    503  worth another try
+    │   └── StoreLost       503  the database that was opened is not there any more
     └── StoreError          500  a store that cannot be used at all
 
 Must not know HTTP frameworks: `recis_server.routes.failures` turns these into answers.
@@ -27,6 +28,7 @@ __all__ = [
     "NotFound",
     "ServerError",
     "StoreError",
+    "StoreLost",
     "StoreUnavailable",
     "TooLarge",
     "Unauthorised",
@@ -111,6 +113,18 @@ class StoreUnavailable(ServerError):
     code = "unavailable"
     status = 503
     retry = True
+
+
+class StoreLost(StoreUnavailable):
+    """The database that was opened is gone, or another one is in its place; nothing is read, written or acknowledged.
+
+    Attributes:
+        detail: what and where, for the server's log; `message` tells strangers no place.
+    """
+
+    def __init__(self, message: str, *, detail: str) -> None:
+        super().__init__(message)
+        self.detail = detail
 
 
 class StoreError(ServerError):

@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from recis.wire.messages import Int64, Rank
 from recis_server.errors import InvalidValue, TooLarge
+from recis_server.query.charts import check_range
 
 __all__ = ["Follow", "Request", "Unfollow", "Unwatch", "WatchSeries", "parse"]
 
@@ -16,7 +18,6 @@ MAX_REQUEST_CHARS = 65_536
 MAX_POINTS = 10_000
 
 _RunId = Annotated[str, Meta(min_length=1, max_length=128)]
-_Step = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 
 
 class Follow(Struct, frozen=True, tag_field="type", tag="follow"):
@@ -39,9 +40,9 @@ class WatchSeries(Struct, frozen=True, tag_field="type", tag="watch"):
     id: Annotated[int, Meta(ge=0, le=2**31)]
     run: _RunId
     keys: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=512)], ...], Meta(min_length=1, max_length=256)]
-    rank: Annotated[int, Meta(ge=0)] | Literal["all"] = 0
-    start: _Step | None = None
-    stop: _Step | None = None
+    rank: Rank | Literal["all"] = 0
+    start: Int64 | None = None
+    stop: Int64 | None = None
     points: Annotated[int, Meta(ge=1, le=MAX_POINTS)] = 340
     superseded: bool = False
 
@@ -83,6 +84,5 @@ def parse(text: str | None) -> Request:
     if isinstance(request, WatchSeries):
         if len(set(request.keys)) != len(request.keys):
             raise InvalidValue("$.keys", "expected every key once")
-        if request.start is not None and request.stop is not None and request.stop <= request.start:
-            raise InvalidValue("$.stop", f"expected a stop above start ({request.start}), got {request.stop}")
+        check_range(request.start, request.stop, "$.stop")
     return request

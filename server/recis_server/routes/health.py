@@ -24,8 +24,8 @@ async def read_health() -> Response:
 
 @router.get("/readyz", responses=answers("health", errors=(503,)))
 async def read_readiness(store: StorePart) -> Response:
-    """The store can be read; 503 when not."""
-    await store.tokens()
+    """The store can be written and read; 503 when not."""
+    await store.probe()
     return json_answer({"status": "ok"})
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from recis.wire.messages import MAX_TEXT_CHARS, Declare, Event, Line, Pass, Points, Result, Status
 from recis.wire.text import valid_text
-from recis_server.errors import InvalidValue, StoreUnavailable
-from recis_server.store import ledger
+from recis_server.errors import InvalidValue, StoreLost, StoreUnavailable
+from recis_server.store import ledger, meta
 from recis_server.store.attempts import attempt_places
 from recis_server.store.codec import dump
 from recis_server.store.engine import Connection
@@ -91,6 +91,28 @@ class FrameBatch:
         self._runs: OrderedDict[str, _Run] = OrderedDict()
         self._num_columns = 0
         self._pending = _Pending()
+        self._committed = -1
+        self._number = 0
+
+    def begin(self, connection: Connection) -> None:
+        """See `writer.Batch`: looks how far the store has come.
+
+        Raises:
+            StoreLost: not as far as was acknowledged.
+        """
+        self._number = meta.commit_number(connection)
+        if self._number < self._committed:
+            raise StoreLost(
+                "the store was replaced by an older copy while the server ran; start the server again to go on with it",
+                detail=f"expected commit {self._committed} or a newer one, found {self._number}",
+            )
+        if self._number > self._committed:
+            # A server that took over for a while, or a commit that nobody heard the end of.
+            self.forget()
+
+    def committed(self) -> None:
+        """See `writer.Batch`."""
+        self._committed = self._number
 
     def forget(self) -> None:
         """Nothing remembered is sure any more."""
@@ -109,17 +131,18 @@ class FrameBatch:
         Raises:
             Exception: one of `failures`: the engine could not write; the whole transaction has to go.
         """
-        (number,) = connection.execute("SELECT value FROM meta WHERE name = 'commit_number'").fetchone()
         outcomes = self._attempt(connection, frames)
         if isinstance(outcomes, Exception):
             # One of them is to blame: once more, each on its own.
             outcomes = [self._attempt_one(connection, stored) for stored in frames]
         applied = tuple(stored for stored, outcome in zip(frames, outcomes, strict=True) if outcome is True)
         if applied:
-            number += 1
-            connection.execute("UPDATE meta SET value = ? WHERE name = 'commit_number'", (number,))
+            self._number += 1
+            meta.write(connection, meta.COMMIT_NUMBER, self._number)
         self._trim()
-        return Commit(number, applied), [outcome if isinstance(outcome, Exception) else None for outcome in outcomes]
+        return Commit(self._number, applied), [
+            outcome if isinstance(outcome, Exception) else None for outcome in outcomes
+        ]
 
     def _attempt(self, connection: Connection, frames: list[StoredFrame]) -> "list[bool | Exception] | Exception":
         """For each frame whether it was new, or why nothing of them was written."""

@@ -43,6 +43,13 @@ class Store(Protocol):
     async def close(self) -> None:
         """Drains the writer and closes all connections; safe to call twice."""
 
+    async def probe(self) -> None:
+        """Returns where the store can be written and read now.
+
+        Raises:
+            StoreUnavailable: it cannot; the message names no host, path or user.
+        """
+
     # --- ingest
 
     async def register(self, hello: Hello, received_ns: int) -> StreamRow:
@@ -117,9 +124,8 @@ class Store(Protocol):
     ) -> ChartRead:
         """The points of `start <= step < stop` in buckets, key after key in the order given, each rank by rank.
 
-        Each point is a bucket of its own where no series has more than `points`, or `points` is 0; else the width is
-        `choose_width` over the range that they cover. It is wider where the store no longer has single points. Points
-        that a newer attempt has gone back behind are left out; with `superseded` they stand apart, after each rank's,
+        How wide they are says `buckets.fit_width`; of width 1, each point is a bucket of its own. Points that a newer
+        attempt has gone back behind are left out; with `superseded` they stand apart, after each rank's,
         attempt by attempt.
 
         Args:

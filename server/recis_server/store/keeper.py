@@ -17,12 +17,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from recis_server.errors import StoreError
+from recis_server.errors import StoreError, StoreUnavailable
 from recis_server.store import meta
 from recis_server.store.compact import compact, find_work
-from recis_server.store.engine import Connection, Engine
+from recis_server.store.engine import Anchor, Connection, Engine
 from recis_server.store.open import open_engine
 from recis_server.store.registration import delete_slice
 from recis_server.store.retention import FIRST_PLACE, Place, Retention, drop_slice, find_due
@@ -62,6 +62,7 @@ class Keeper:
 
     def __init__(self, engine: Engine, retention: Retention) -> None:
         self._engine = engine
+        self._failures: tuple[type[Exception], ...] = (StoreUnavailable, *engine.failures)
         self._retention = retention
         self._reader = engine.connect_reader()
         try:
@@ -92,7 +93,7 @@ class Keeper:
         for work in (self._delete, self._compact, self._retain, self._trim):
             try:
                 worked |= work(stop)
-            except self._engine.failures as error:
+            except self._failures as error:
                 # For want of room, it may be: the others make some.
                 failure = failure or error
         if failure is not None or not worked:
@@ -180,7 +181,7 @@ class Keeper:
                 continue
             try:
                 worked |= work(run)
-            except self._engine.failures:
+            except self._failures:
                 self._num_failures[run] = self._num_failures.get(run, 0) + 1
                 raise
             except Exception:  # border: what is wrong with one run must not keep the others waiting
@@ -239,14 +240,14 @@ def main() -> None:
     os.nice(10)
     order = json.loads(sys.stdin.readline())
     engine = open_engine(order["url"])
-    failures: tuple[type[Exception], ...] = (StoreError, *engine.failures)
+    failures: tuple[type[Exception], ...] = (StoreError, StoreUnavailable, *engine.failures)
     keeper: Keeper | None = None
     pause_s = BUSY_S
     waits = False
     while not _ended(pause_s):
         worked = False
         try:
-            keeper = keeper or _open(engine, Retention(**order["retention"]))
+            keeper = keeper or _open(engine, Retention(**order["retention"]), order.get("anchor"))
             worked = keeper.round(partial(_ended, 0.0))
             waits = False
         except failures as error:
@@ -260,8 +261,8 @@ def main() -> None:
     engine.close()
 
 
-def _open(engine: Engine, retention: Retention) -> Keeper:
-    engine.open(exclusive=False)
+def _open(engine: Engine, retention: Retention, anchor: list[Any] | None) -> Keeper:
+    engine.open(exclusive=False, anchor=None if anchor is None else Anchor(anchor[0], tuple(anchor[1])))
     return Keeper(engine, retention)
 
 

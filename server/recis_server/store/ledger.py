@@ -6,6 +6,7 @@ Functions for the write thread, each inside of a transaction that its caller has
 # Names of columns and tables below are constants of this package; every value is bound.
 # ruff: noqa: S608
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -36,13 +37,18 @@ def declare(connection: Connection, stream: StreamRow, record: Declare) -> None:
             record.type,
             dump(record.value),
             record.step,
-            record.minimum,
-            record.maximum,
+            _bound(record.minimum),
+            _bound(record.maximum),
             int(record.nullable),
             valid_text(record.unit, 256),
             valid_text(record.description, MAX_TEXT_CHARS),
         ),
     )
+
+
+def _bound(value: float | None) -> float | None:
+    """A bound as it is kept: NaN and infinities bound nothing."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def add(connection: Connection, command: CommandRow, actor: str) -> CommandRow:

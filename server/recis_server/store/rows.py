@@ -13,7 +13,7 @@ from typing import Any
 
 from recis_server.errors import StoreUnavailable
 from recis_server.store.attempts import attempt_places
-from recis_server.store.codec import dump, load
+from recis_server.store.codec import LAST_STEP, dump, load
 from recis_server.store.engine import Connection
 from recis_server.store.tallies import SeriesTally, read_series
 from recis_server.store.values import ControlRow, EventRow, MetricRow, PassRow, TokenRow, TraceRow
@@ -65,6 +65,8 @@ def read_passes(
     stop: int | None,
 ) -> tuple[PassRow, ...]:
     """The newest passes in order of step; a later attempt's pass replaces an earlier one at the same place."""
+    if stop is not None and stop > LAST_STEP:
+        stop = None
     where, values = ["run_id = ?"], [run_id]
     limits = (("table_name = ?", table), ("rank = ?", rank), ("step >= ?", start), ("step < ?", stop))
     for condition, value in limits:

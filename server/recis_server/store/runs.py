@@ -169,6 +169,7 @@ def _read_cursor(cursor: str, sort: str, kind: type) -> tuple[Any, str]:
             raise TypeError("wrong types")
         if isinstance(place, int) and not -(2**63) <= place < 2**63:
             raise TypeError("beyond what is stored")
+        f"{place}{run_id}".encode()  # a lone surrogate is in no text that is stored
     except (ValueError, TypeError, RecursionError) as error:
         message = f"expected the next_cursor of an earlier answer with sort={sort[:80]}, got {cursor[:80]!r}"
         raise InvalidValue("cursor", message) from error

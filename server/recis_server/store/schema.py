@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from recis_server.store.engine import Connection
 
-__all__ = ["MIGRATIONS", "SCHEMA_VERSION", "statements"]
+__all__ = ["MIGRATIONS", "SCHEMA_VERSION", "TABLES", "statements"]
 
 _FIRST = """
 CREATE TABLE run (
@@ -220,6 +220,12 @@ Part = str | Callable[[Connection], None]
 """SQL, or a function that moves rows inside of the migration's transaction."""
 MIGRATIONS: tuple[tuple[Part, ...], ...] = ((_FIRST,), (_SECOND,), (_THIRD, _count_by_keyset, _THIRD_AFTER))
 SCHEMA_VERSION = len(MIGRATIONS)
+TABLES = (
+    *("run", "attempt", "stream", "series", "keyset", "tally", "frame", "chunk", "axis", "pyramid"),
+    *("filter_pass", "line", "event", "control", "command", "command_rank", "audit", "trace"),
+    *("token", "deletion", "meta"),
+)
+"""All of them, as the newest version has them."""
 
 
 def statements(script: str) -> list[str]:
