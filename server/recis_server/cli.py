@@ -43,6 +43,7 @@ _SERVE_FIELDS = (
     "root_path",
     "insecure",
     "allow_host",
+    "ping_interval",
 )
 
 
@@ -145,6 +146,12 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--root-path", metavar="P", help="path below which a proxy shows this server")
     parser.add_argument("--allow-host", action="append", metavar="NAME", help="another name that this server goes by")
+    parser.add_argument(
+        "--ping-interval",
+        type=float,
+        metavar="S",
+        help="seconds between two pings on a connection; less than a proxy lets one be idle (default: 20)",
+    )
     parser.add_argument("--insecure", action="store_true", default=None, help="serve others without a token")
 
 

@@ -170,14 +170,13 @@ def test_a_stalled_server_does_not_hold_up_the_end(proxy: Proxy, opened: Open) -
 def test_the_server_lets_go_of_clients_that_have_gone_without_a_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "PING_S", 0.3)
     monkeypatch.setattr(serving, "SILENCE_S", 0.5)
 
     async def connected_ranks(url: str) -> int:
         return await asyncio.to_thread(meter, url, "recis_connected_ranks")
 
     async def main() -> None:
-        async with serving.serving(Settings(data=tmp_path / "server", port=0)) as server:
+        async with serving.serving(Settings(data=tmp_path / "server", port=0, ping_interval=0.3)) as server:
             with Proxy(int(server.url.rpartition(":")[2])) as proxy:
                 url = f"ws{proxy.address.removeprefix('http')}/ws/ingest"
                 async with connect(url, ping_interval=None, close_timeout=0.1) as training:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from recis.wire.messages import MAX_TEXT_CHARS
 from recis.wire.text import valid_text
 
-__all__ = ["LAST_STEP", "NO_ROWS", "Rows", "dump", "last_step", "load", "newest_rows"]
+__all__ = ["LAST_STEP", "NO_ROWS", "Rows", "dump", "last_step", "load", "load_or", "newest_rows"]
 
 MAX_DEPTH = 64
 """How deep a value may be nested."""
@@ -94,6 +94,14 @@ def dump(value: Any) -> str:
 def load(text: str) -> Any:
     """The value of a JSON column."""
     return json.loads(text)
+
+
+def load_or(text: str, instead: Any) -> Any:
+    """The value of a JSON column, or something else where it is damaged: one row must not take a list along."""
+    try:
+        return load(text)
+    except (ValueError, RecursionError):
+        return instead
 
 
 def _speakable(value: Any, depth: int) -> Any:

@@ -91,6 +91,7 @@ class FrameBatch:
         self._runs: OrderedDict[str, _Run] = OrderedDict()
         self._num_columns = 0
         self._pending = _Pending()
+        self._identity: int | None = None
         self._committed = -1
         self._number = 0
 
@@ -98,9 +99,18 @@ class FrameBatch:
         """See `writer.Batch`: looks how far the store has come.
 
         Raises:
-            StoreLost: not as far as was acknowledged.
+            StoreLost: not as far as was acknowledged, or it is another store.
         """
-        self._number = meta.commit_number(connection)
+        numbers = meta.read(connection)
+        identity = numbers.get(meta.IDENTITY)
+        if self._committed < 0:
+            self._identity = identity
+        if identity != self._identity:
+            raise StoreLost(
+                "the store was replaced by another while the server ran; start the server again to go on with it",
+                detail=f"expected the store {self._identity}, found {identity}",
+            )
+        self._number = numbers.get(meta.COMMIT_NUMBER, -1)
         if self._number < self._committed:
             raise StoreLost(
                 "the store was replaced by an older copy while the server ran; start the server again to go on with it",

@@ -161,10 +161,12 @@ class Store(Protocol):
     async def events(self, run: str, limit: int = 1000) -> tuple[EventRow, ...]:
         """The newest events, oldest first."""
 
-    async def add_event(self, run: str, event: EventRow) -> EventRow:
+    async def add_event(self, run: str, event: EventRow, *, repeated_ns: int = 0) -> EventRow:
         """Stores an event of the server's own (a connection lost, an attempt begun); its `id` is given here.
 
-        The event of a run that is gone is dropped; its `id` stays 0.
+        One of the same kind, rank and attempt that lies less than `repeated_ns` back becomes this one: it then says how
+        often it happened, in its text and as `times` in its data, and when last. The event of a run that is gone is
+        dropped; its `id` stays 0.
         """
 
     async def trimmed(self) -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from recis.wire.messages import MAX_TEXT_CHARS, Declare, Result
 from recis.wire.text import valid_text
-from recis_server.store.codec import dump, load
+from recis_server.store.codec import dump, load_or
 from recis_server.store.engine import Connection
 from recis_server.store.values import CommandRow, RankResult, StreamRow
 
@@ -140,7 +140,7 @@ def read_many(connection: Connection, run_id: str, limit: int) -> tuple[CommandR
 def _command(connection: Connection, row: tuple[Any, ...]) -> CommandRow:
     command_id, run, control, value, state, requested_by, requested_ns, reason, apply_at_step = row
     ranks = {
-        rank: RankResult(rank_state, load(old), load(new), step, time_ns, message)
+        rank: RankResult(rank_state, load_or(old, None), load_or(new, None), step, time_ns, message)
         for rank, rank_state, old, new, step, time_ns, message in connection.execute(
             "SELECT rank, state, old, new, step, time_ns, message FROM command_rank"
             " WHERE run_id = ? AND command_id = ? ORDER BY rank",
@@ -148,7 +148,7 @@ def _command(connection: Connection, row: tuple[Any, ...]) -> CommandRow:
         )
     }
     return CommandRow(
-        command_id, run, control, load(value), state, requested_by, requested_ns, reason, apply_at_step, ranks
+        command_id, run, control, load_or(value, None), state, requested_by, requested_ns, reason, apply_at_step, ranks
     )
 
 
@@ -194,7 +194,7 @@ def _values(connection: Connection, run_id: str, control: str) -> dict[str, Any]
     rows = connection.execute(
         "SELECT rank, value FROM control WHERE run_id = ? AND control = ?", (run_id, control)
     ).fetchall()
-    return {str(rank): load(value) for rank, value in rows}
+    return {str(rank): load_or(value, None) for rank, value in rows}
 
 
 def _audit(connection: Connection, actor: str, command: CommandRow, action: str, *, before: Any, after: Any) -> None:

@@ -159,6 +159,8 @@ class PostgresEngine:
         return True
 
     def _check_identity(self, connection: "_Connection") -> None:
+        if self._identity is None:
+            return
         try:
             found = meta.read(connection).get(meta.IDENTITY)
         except psycopg.errors.UndefinedTable:

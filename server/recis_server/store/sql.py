@@ -94,11 +94,11 @@ class SqlStore:
     async def open(self) -> None:
         """See `Store.open`."""
         try:
-            anchor = await asyncio.to_thread(self._engine.open, exclusive=self._exclusive)
+            self._anchor = await asyncio.to_thread(self._engine.open, exclusive=self._exclusive)
             await self._writer.open()
             self._reader.open()
             if self._upkeep is not None:
-                self._upkeep.open(anchor)
+                self._upkeep.open(self._anchor)
         except BaseException:
             await self.close()
             raise
@@ -259,9 +259,9 @@ class SqlStore:
         """See `Store.events`."""
         return await self._read(lambda connection: rows.read_events(connection, run, limit))
 
-    async def add_event(self, run: str, event: EventRow) -> EventRow:
+    async def add_event(self, run: str, event: EventRow, *, repeated_ns: int = 0) -> EventRow:
         """See `Store.add_event`."""
-        return await self._writer.call(lambda connection: rows.write_event(connection, run, event))
+        return await self._writer.call(lambda connection: rows.write_event(connection, run, event, repeated_ns))
 
     async def trimmed(self) -> dict[str, int]:
         """See `Store.trimmed`."""
