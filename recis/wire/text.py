@@ -1,17 +1,21 @@
-"""Text from outside as everything that holds or shows it can take it.
+"""Text from outside as text that every part can hold: a database, JSON, UTF-8.
 
-Owns what a text may not have and how a long one ends; must not know where texts come from.
+Owns what a text may not have and how a long one ends; must not know where texts come from or where they go.
 """
 
-__all__ = ["valid_text"]
+__all__ = ["as_text"]
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
-def valid_text(text: str, limit: int | None = None) -> str:
-    """Return `text` with at most `limit` characters, an ellipsis at the end where some were cut.
+def as_text(text: str, limit: int | None = None) -> str:
+    """Return `text` with U+FFFD for every character that not every part can hold.
 
-    Lone surrogates, which UTF-8 and JSON cannot say, and U+0000, which PostgreSQL cannot hold, become U+FFFD.
+    Those are lone surrogates, which UTF-8 and JSON cannot say, and U+0000, which PostgreSQL cannot.
+
+    Args:
+        text: one line or many.
+        limit: most characters; an ellipsis stands for those that were cut. None for any number.
     """
     if limit is not None and len(text) > limit:
         text = text[: limit - 1] + "…"

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recis.wire.messages import MAX_TEXT_CHARS
-from recis.wire.text import valid_text
+from recis.wire.text import as_text
 
 __all__ = ["LAST_STEP", "NO_ROWS", "Rows", "dump", "last_step", "load", "load_or", "newest_rows"]
 
@@ -106,11 +106,11 @@ def load_or(text: str, instead: Any) -> Any:
 
 def _speakable(value: Any, depth: int) -> Any:
     if isinstance(value, str):
-        return valid_text(value)
+        return as_text(value)
     if isinstance(value, dict | list | tuple):
         if depth == 0:
             return "…"
         if isinstance(value, dict):
-            return {valid_text(str(key)): _speakable(item, depth - 1) for key, item in value.items()}
+            return {as_text(str(key)): _speakable(item, depth - 1) for key, item in value.items()}
         return [_speakable(item, depth - 1) for item in value]
-    return value if value is None or isinstance(value, int | float) else valid_text(str(value), MAX_TEXT_CHARS)
+    return value if value is None or isinstance(value, int | float) else as_text(str(value), MAX_TEXT_CHARS)

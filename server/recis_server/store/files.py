@@ -14,7 +14,7 @@ from pathlib import Path
 from recis_server.errors import StoreLost
 from recis_server.store import meta
 
-__all__ = ["Files", "Inode"]
+__all__ = ["Files", "Inode", "inode_of"]
 
 Inode = tuple[int, int]
 """Device and number: what tells a file from another one that has taken its name."""
@@ -49,6 +49,11 @@ class Files:
     def inode(self) -> Inode:
         """Of the database that was remembered."""
         return self._known[self._database]
+
+    def may_be(self, identity: int) -> bool:
+        """Whether the database file says of itself that it is this store, or says nothing yet."""
+        inside = self._read_inside()
+        return inside is None or inside[0] == identity
 
     def remember(self) -> None:
         """Takes the files as they are now; while a connection is open that has read.
@@ -138,6 +143,14 @@ class Files:
 
     def _name(self, path: Path) -> str:
         return "file" if path == self._database else f"file *{path.name.removeprefix(self._database.name)}"
+
+
+def inode_of(path: Path) -> Inode | None:
+    """That of the file at the path, None where there is none."""
+    try:
+        return _inode(path.stat())
+    except OSError:
+        return None
 
 
 def _inode(found: os.stat_result) -> Inode:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recis.wire.messages import MAX_TEXT_CHARS, Declare, Event, Line, Pass, Points, Result, Status
-from recis.wire.text import valid_text
+from recis.wire.text import as_text
 from recis_server.errors import InvalidValue, StoreLost, StoreUnavailable
 from recis_server.store import ledger, meta
 from recis_server.store.attempts import attempt_places
@@ -218,7 +218,7 @@ class FrameBatch:
             case Status():
                 connection.execute(
                     "UPDATE stream SET state = ?, message = ? WHERE run_id = ? AND writer = ?",
-                    (record.state, valid_text(record.message, MAX_TEXT_CHARS), stream.run, stream.writer),
+                    (record.state, as_text(record.message, MAX_TEXT_CHARS), stream.run, stream.writer),
                 )
                 settle_run_state(connection, stream.run)
 
@@ -395,7 +395,7 @@ def _add_pass(connection: Connection, stream: StreamRow, record: Pass) -> None:
             record.time_ns,
             stream.rank,
             stream.attempt,
-            valid_text(record.table, MAX_NAME_CHARS),
+            as_text(record.table, MAX_NAME_CHARS),
             record.interval,
             record.rows_before,
             record.evicted,
@@ -415,8 +415,8 @@ def _add_line(connection: Connection, stream: StreamRow, record: Line) -> None:
             stream.rank,
             record.time_ns,
             record.step,
-            valid_text(record.level, MAX_NAME_CHARS),
-            valid_text(record.text, MAX_TEXT_CHARS),
+            as_text(record.level, MAX_NAME_CHARS),
+            as_text(record.text, MAX_TEXT_CHARS),
         ),
     )
 
@@ -426,12 +426,12 @@ def _add_event(connection: Connection, stream: StreamRow, record: Event) -> None
         "INSERT INTO event (run_id, kind, level, time_ns, step, rank, text, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             stream.run,
-            valid_text(record.kind, MAX_NAME_CHARS),
+            as_text(record.kind, MAX_NAME_CHARS),
             record.level,
             record.time_ns,
             record.step,
             stream.rank,
-            valid_text(record.text, MAX_TEXT_CHARS),
+            as_text(record.text, MAX_TEXT_CHARS),
             dump(record.data),
         ),
     )

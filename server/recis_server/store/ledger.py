@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recis.wire.messages import MAX_TEXT_CHARS, Declare, Result
-from recis.wire.text import valid_text
+from recis.wire.text import as_text
 from recis_server.store.codec import dump, load_or
 from recis_server.store.engine import Connection
 from recis_server.store.values import CommandRow, RankResult, StreamRow
@@ -32,7 +32,7 @@ def declare(connection: Connection, stream: StreamRow, record: Declare) -> None:
         " description = excluded.description",
         (
             stream.run,
-            valid_text(record.control, 256),
+            as_text(record.control, 256),
             stream.rank,
             record.type,
             dump(record.value),
@@ -40,8 +40,8 @@ def declare(connection: Connection, stream: StreamRow, record: Declare) -> None:
             _bound(record.minimum),
             _bound(record.maximum),
             int(record.nullable),
-            valid_text(record.unit, 256),
-            valid_text(record.description, MAX_TEXT_CHARS),
+            as_text(record.unit, 256),
+            as_text(record.description, MAX_TEXT_CHARS),
         ),
     )
 
@@ -97,7 +97,7 @@ def answer(connection: Connection, stream: StreamRow, record: Result) -> None:
     if command is None:
         return
     result = RankResult(
-        record.state, record.old, record.new, record.step, record.time_ns, valid_text(record.message, MAX_TEXT_CHARS)
+        record.state, record.old, record.new, record.step, record.time_ns, as_text(record.message, MAX_TEXT_CHARS)
     )
     _put_rank(connection, stream.run, record.command, stream.rank, result)
     _settle(

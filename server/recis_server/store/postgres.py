@@ -181,8 +181,9 @@ class PostgresEngine:
 
     def explain(self, error: Exception) -> str:
         """See `Engine.explain`; the database's own words may name hosts, users and its own place."""
-        state = getattr(error, "sqlstate", None)
-        return "the database cannot be reached" if state is None else f"the database refused (SQLSTATE {state})"
+        if getattr(error, "sqlstate", None) is None:
+            return "the database cannot be reached"
+        return f"the database refused ({type(error).__name__})"
 
     def rollback(self, connection: Connection) -> None:
         """See `Engine.rollback`."""

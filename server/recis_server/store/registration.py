@@ -9,7 +9,7 @@ Functions for the write thread, each inside of a transaction that its caller has
 from collections.abc import Sequence
 
 from recis.wire.messages import MAX_TEXT_CHARS, Hello
-from recis.wire.text import valid_text
+from recis.wire.text import as_text
 from recis_server.errors import StoreUnavailable
 from recis_server.store.attempts import enter_attempt, started_ns
 from recis_server.store.codec import dump
@@ -66,9 +66,9 @@ def register(connection: Connection, hello: Hello, received_ns: int) -> StreamRo
             hello.writer,
             hello.rank,
             attempt,
-            valid_text(hello.host, MAX_NAME_CHARS),
+            as_text(hello.host, MAX_NAME_CHARS),
             hello.pid,
-            valid_text(hello.client, MAX_NAME_CHARS),
+            as_text(hello.client, MAX_NAME_CHARS),
             # Of a rank's writers the one that began last speaks, whichever is heard of first.
             begun_ns,
         ),
@@ -86,8 +86,8 @@ def _begun_ns(connection: Connection, hello: Hello, received_ns: int) -> int:
 
 
 def _add_run(connection: Connection, hello: Hello, received_ns: int) -> None:
-    name = valid_text(hello.name, MAX_NAME_CHARS) or hello.run
-    tags = dump([valid_text(tag, MAX_NAME_CHARS) for tag in hello.tags[:MAX_TAGS]])
+    name = as_text(hello.name, MAX_NAME_CHARS) or hello.run
+    tags = dump([as_text(tag, MAX_NAME_CHARS) for tag in hello.tags[:MAX_TAGS]])
     config = dump(hello.config)
     connection.execute(
         "INSERT INTO run (run_id, project, name, state, message, created_ns, updated_ns, world_size, last_attempt,"
@@ -95,7 +95,7 @@ def _add_run(connection: Connection, hello: Hello, received_ns: int) -> None:
         " VALUES (?, ?, ?, 'running', '', ?, ?, ?, 0, NULL, ?, '', ?, 0, 0) ON CONFLICT DO NOTHING",
         (
             hello.run,
-            valid_text(hello.project, MAX_NAME_CHARS),
+            as_text(hello.project, MAX_NAME_CHARS),
             name,
             received_ns,
             received_ns,
@@ -122,9 +122,9 @@ def update_run(
         "UPDATE run SET name = coalesce(?, name), tags = coalesce(?, tags), notes = coalesce(?, notes),"
         " updated_ns = updated_ns + 1 WHERE run_id = ?",
         (
-            None if name is None else valid_text(name, MAX_NAME_CHARS),
+            None if name is None else as_text(name, MAX_NAME_CHARS),
             None if tags is None else dump(list(tags)),
-            None if notes is None else valid_text(notes, MAX_TEXT_CHARS),
+            None if notes is None else as_text(notes, MAX_TEXT_CHARS),
             run_id,
         ),
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from recis_server.errors import StoreError, StoreLost
 from recis_server.store import meta
 from recis_server.store.engine import Anchor, Connection
-from recis_server.store.files import Files
+from recis_server.store.files import Files, inode_of
 from recis_server.store.reserve import Reserve
 from recis_server.store.schema import MIGRATIONS, SCHEMA_VERSION, TABLES, statements
 
@@ -31,8 +31,8 @@ LOG_PAGES = 4000
 """Pages (4 KiB) after which the log is copied into the file: a longer log keeps commits even."""
 _FREED_PAGES = 64
 """Pages (4 KiB) that one piece of freed space has at most."""
-INSPECTED_PAGES = 8192
-"""A file of up to so many pages (4 KiB) is inspected whole: that takes some tenths of a second."""
+INSPECTED_PAGES, INSPECTED_S = 8192, 10.0
+"""A file of up to so many pages (4 KiB) is inspected whole, so often: that takes some tenths of a second."""
 
 
 class SqliteEngine:
@@ -47,18 +47,20 @@ class SqliteEngine:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock: int | None = None
+        self._lock_path = _lock_path(path)
         self._reserve = Reserve(path)
         self._files = Files(path)
         self._owner: sqlite3.Connection | None = None
         self._is_damaged = False
+        self._next_inspection = 0.0
 
     def open(self, *, exclusive: bool, anchor: Anchor | None = None) -> Anchor:
         """See `Engine.open`."""
         try:
             if anchor is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-            elif not self._path.exists():
-                raise StoreLost("the store's file was removed", detail=f"{self._path} is not there")
+            elif inode_of(self._path) != anchor.file or not self._files.may_be(anchor.identity):
+                raise StoreLost("the store's file was removed or replaced", detail=f"{self._path} is not what it was")
             if exclusive:
                 self._lock = _take_lock(self._path)
                 self._reserve.let_start()
@@ -66,6 +68,8 @@ class SqliteEngine:
             migrate(self._owner, str(self._path))
             identity = _identify(self._owner)
             if exclusive or anchor is not None:
+                # So that the file says by itself which store it is.
+                self._copy_log(self._owner)
                 self._files.remember()
                 self._files.check()
         except sqlite3.DatabaseError as error:
@@ -81,13 +85,9 @@ class SqliteEngine:
         except (StoreError, StoreLost):
             self.close()
             raise
-        opened = Anchor(identity, self._files.inode if self._files.are_known else ())
-        if anchor is not None and opened != anchor:
-            self.close()
-            raise StoreLost("the store's file was replaced", detail=f"{self._path} is another store than before")
         if not self._files.are_known:
             self._release_owner()
-        return opened
+        return Anchor(identity, self._files.inode if self._files.are_known else ())
 
     def _unwritable(self, error: Exception) -> StoreError:
         return StoreError(f"expected a data folder that can be written, got {self._path.parent}: {error}")
@@ -147,6 +147,7 @@ class SqliteEngine:
         transactions. The server looks often, the upkeep rarely: so the server waits for one transaction at most.
         """
         self.check()
+        self._check_lock()
         pause_s = _OWNER_PAUSE_S if self._lock is not None else _PAUSE_S
         deadline = time.monotonic() + _PATIENCE_S
         connection.execute("PRAGMA busy_timeout = 0")
@@ -170,14 +171,17 @@ class SqliteEngine:
     def check(self) -> None:
         """See `Engine.check`."""
         self._files.check()
-        if self._lock is not None and not _is_at(self._lock, _lock_path(self._path)):
-            # Who removes the lock's file does not take the store; who has made a new one meanwhile does.
-            try:
-                lock = _take_lock(self._path)
-            except (StoreError, OSError) as error:
-                raise StoreLost("another server has taken the store over", detail=str(error)) from error
-            os.close(self._lock)
-            self._lock = lock
+
+    def _check_lock(self) -> None:
+        """Who removes the lock's file does not take the store; who has made a new one meanwhile does."""
+        if self._lock is None or _is_at(self._lock, self._lock_path):
+            return
+        try:
+            lock = _take_lock(self._path)
+        except (StoreError, OSError) as error:
+            raise StoreLost("another server has taken the store over", detail=str(error)) from error
+        os.close(self._lock)
+        self._lock = lock
 
     def inspect(self, connection: Connection) -> None:
         """See `Engine.inspect`."""
@@ -187,11 +191,12 @@ class SqliteEngine:
             connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - names of ours
         connection.execute("SELECT * FROM frame ORDER BY id DESC LIMIT 1").fetchone()
         (num_pages,) = connection.execute("PRAGMA page_count").fetchone()
-        if num_pages <= INSPECTED_PAGES:
+        if num_pages <= INSPECTED_PAGES and time.monotonic() >= self._next_inspection:
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
                 self._is_damaged = True
                 raise sqlite3.DatabaseError(found)
+            self._next_inspection = time.monotonic() + INSPECTED_S
 
     def explain(self, error: Exception) -> str:
         """See `Engine.explain`; SQLite's own words name no place."""
@@ -236,10 +241,14 @@ class SqliteEngine:
         made = reserve and self._reserve.release()
         # The log begins anew once all of it is in the file: then it has room for what follows. Its own time for that
         # is when it is long, and on a full disk it never gets there.
+        return self._copy_log(connection) or made
+
+    def _copy_log(self, connection: Connection) -> bool:
+        """Copies the log into the file as far as readers let it; whether that was all of it."""
         with contextlib.suppress(sqlite3.Error):
             _, log, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            made |= log == copied
-        return made
+            return bool(log == copied)
+        return False
 
 
 def _lock_path(database: Path) -> Path:

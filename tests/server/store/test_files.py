@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -114,6 +114,20 @@ def test_what_is_not_there_any_more_takes_nothing(tmp_path: Path, monkeypatch: p
     run(scenario)
 
 
+def test_a_young_store_is_known_by_its_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LOOK_S", 0.0)
+    monkeypatch.setattr(files, "ODD_PAUSE_S", 0.001)
+    strange = other(tmp_path / "other")
+
+    async def scenario() -> None:
+        async with opened(tmp_path / "data") as store:
+            shutil.copyfile(strange, tmp_path / "data" / "recis.db")
+            with pytest.raises(StoreLost, match="was overwritten"):
+                await store.register(greeting(), 1)
+
+    run(scenario)
+
+
 def test_a_folder_that_is_moved_back_is_the_store_again(tmp_path: Path) -> None:
     data, away = tmp_path / "data", tmp_path / "away"
 
@@ -166,27 +180,24 @@ def test_a_lock_that_is_removed_is_taken_again_or_was_taken_by_another(tmp_path:
             await store.append(frame(row, 1, points([1], loss=[1.0])))
             assert lock.read_text() == f"{os.getpid()}\n"
             lock.unlink()
-            second = hold(lock)
-            try:
-                with pytest.raises(StoreLost, match="another server has taken"):
-                    await store.append(frame(row, 2, points([2], loss=[2.0])))
-            finally:
-                second.kill()
-                second.wait()
+            with held(lock), pytest.raises(StoreLost, match="another server has taken"):
+                await store.append(frame(row, 2, points([2], loss=[2.0])))
             await store.append(frame(row, 2, points([2], loss=[2.0])))
             assert await read(store, "loss") == [(1, 1.0), (2, 2.0)]
 
     run(scenario)
 
 
-def hold(lock: Path) -> "subprocess.Popen[bytes]":
-    """Another process that has taken the lock."""
+@contextlib.contextmanager
+def held(lock: Path) -> Iterator[None]:
+    """Another process has taken the lock."""
     script = f"import fcntl, os; fcntl.flock(os.open({str(lock)!r}, os.O_RDWR | os.O_CREAT), fcntl.LOCK_EX)"
     script += "; print(flush=True); input()"
-    child = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert child.stdout is not None
-    child.stdout.readline()
-    return child
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        yield
+        child.kill()
 
 
 def test_who_comes_after_a_store_that_is_gone_makes_no_other(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_who_holds_the_write_lock_for_too_long_makes_others_fail_and_not_wait_fo
         other = PostgresEngine(url)
         holder = other.connect_writer()
         other.begin_write(holder)
-        with pytest.raises(StoreUnavailable, match="lock timeout"):
+        with pytest.raises(StoreUnavailable, match="LockNotAvailable"):
             await store.append(frame(row, 1, points([1], loss=[1.0])))
         other.rollback(holder)
         holder.close()
@@ -302,23 +302,24 @@ def test_a_database_that_is_not_what_it_was_is_not_ready(
     async def scenario() -> None:
         store = SqlStore(PostgresEngine(url))
         await store.open()
-        await write(store, 1, 1.0)
-        await store.probe()
-        with psycopg.connect(url.replace(name, "postgres"), autocommit=True) as admin:
-            LOSSES[loss](admin, name)
-        for _ in range(2):
-            with pytest.raises(StoreUnavailable) as caught:
-                await store.probe()
-            assert not {"127.0.0.1", str(psycopg.conninfo.conninfo_to_dict(url)["port"]), name} & set(
-                re.split(r"[^\w.]+", caught.value.message)
-            )
-        if loss != "one table dropped":
-            with pytest.raises(StoreUnavailable):
-                await write(store, 2, 2.0)
-        await store.close()
+        try:
+            await write(store, 1, 1.0)
+            await store.probe()
+            with psycopg.connect(url.replace(name, "postgres"), autocommit=True) as admin:
+                LOSSES[loss](admin, name)
+                port = str(admin.info.port)
+            for _ in range(2):
+                with pytest.raises(StoreUnavailable) as caught:
+                    await store.probe()
+                assert not {"127.0.0.1", port, name} & set(re.split(r"[^\w.]+", caught.value.message))
+            if loss != "one table dropped":
+                with pytest.raises(StoreUnavailable):
+                    await write(store, 2, 2.0)
+        finally:
+            await store.close()
 
     run(scenario)
-    assert name in caplog.text or "does not exist" in caplog.text or "commit" in caplog.text
+    assert "recis_server.store.troubles" in caplog.text
 
 
 def test_a_keeper_leaves_a_database_alone_that_has_taken_the_place_of_its_own(url: str) -> None:

@@ -17,6 +17,7 @@ from recis.wire.codec import WireError, column, decode_client, encode
 from recis.wire.messages import MAX_COUNT, Declare, Event, Frame, FrameRecord, Hello, Line, Pass, Points, Result, Status
 from tests.server.httpserver import Site, ask
 from tests.server.realserver import points
+from tests.server.store import engines
 
 INTEGERS = (-(2**63), -1, 0, 2**31, 2**53, 2**63 - 1, 2**64 - 1, 17_000_000_000 * 10**9)
 FLOATS = (math.nan, math.inf, -math.inf, -1.0, 1e300)
@@ -133,6 +134,7 @@ async def assert_deleted(site: Site, *, but: str) -> None:
 
 
 @pytest.mark.parametrize("checked", [True, False], ids=["wire", "store"])
+@pytest.mark.usefixtures("every_engine")
 def test_odd_numbers_in_records_are_refused_or_shown(tmp_path: Path, checked: bool) -> None:
     async def scenario(site: Site) -> None:
         await site.run("honest", points([1], loss=[1.0]))
@@ -150,10 +152,11 @@ def test_odd_numbers_in_records_are_refused_or_shown(tmp_path: Path, checked: bo
         await assert_answers(site, honest="honest")
         await assert_deleted(site, but="honest")
 
-    ask(tmp_path, scenario)
+    ask(tmp_path, scenario, store=engines.current[-1](tmp_path))
 
 
 @pytest.mark.parametrize("checked", [True, False], ids=["wire", "store"])
+@pytest.mark.usefixtures("every_engine")
 def test_counts_of_a_writer_do_not_add_up_to_more_than_a_count(tmp_path: Path, checked: bool) -> None:
     async def scenario(site: Site) -> None:
         await site.run("honest", points([1], loss=[1.0]))
@@ -173,10 +176,11 @@ def test_counts_of_a_writer_do_not_add_up_to_more_than_a_count(tmp_path: Path, c
         assert received["n"] == {"points": 4, "missing": MAX_COUNT, "dropped": 0}
         await assert_deleted(site, but="honest")
 
-    ask(tmp_path, scenario)
+    ask(tmp_path, scenario, store=engines.current[-1](tmp_path))
 
 
 @pytest.mark.parametrize("name", ["rank", "world_size", "first", "pid", "time_ns", "started_ns"])
+@pytest.mark.usefixtures("every_engine")
 def test_odd_numbers_in_a_greeting_are_refused_or_shown(tmp_path: Path, name: str) -> None:
     async def scenario(site: Site) -> None:
         await site.run("honest", points([1], loss=[1.0]))
@@ -194,9 +198,10 @@ def test_odd_numbers_in_a_greeting_are_refused_or_shown(tmp_path: Path, name: st
         await assert_answers(site, honest="honest")
         await assert_deleted(site, but="honest")
 
-    ask(tmp_path, scenario)
+    ask(tmp_path, scenario, store=engines.current[-1](tmp_path))
 
 
+@pytest.mark.usefixtures("every_engine")
 def test_a_command_for_ranks_that_are_at_the_last_step_has_a_step(tmp_path: Path) -> None:
     async def scenario(site: Site) -> None:
         declared = Declare(control="lr", type="float", value=1.0, minimum=math.nan, maximum=math.inf)
@@ -210,7 +215,7 @@ def test_a_command_for_ranks_that_are_at_the_last_step_has_a_step(tmp_path: Path
         (control,) = (await site.client.get("/api/v1/runs/r/controls")).json()["controls"]
         assert (control["minimum"], control["maximum"], control["desired"]) == (None, None, 2.0)
 
-    ask(tmp_path, scenario)
+    ask(tmp_path, scenario, store=engines.current[-1](tmp_path))
 
 
 DAMAGES = {
@@ -230,6 +235,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.usefixtures("every_engine")
 def test_a_damaged_run_harms_no_other_and_can_be_deleted(tmp_path: Path, damage: str) -> None:
     async def scenario(site: Site) -> None:
         await site.run("honest", points([1], loss=[1.0]))
@@ -251,7 +257,7 @@ def test_a_damaged_run_harms_no_other_and_can_be_deleted(tmp_path: Path, damage:
         assert (await site.client.get("/api/v1/runs/bad/events")).status_code == 200
         await assert_deleted(site, but="honest")
 
-    ask(tmp_path, scenario)
+    ask(tmp_path, scenario, store=engines.current[-1](tmp_path))
 
 
 async def change(site: Site, sql: str) -> None:
