@@ -1,23 +1,23 @@
 """SQLite's files while they are open: whether each is still where it was, and what it was.
 
 A process that has a file open hears nothing of its removal: what it writes goes on into a file that nobody finds again.
-Owns what is remembered of the database, its log and the log's index; must not know connections that write.
+Owns what is remembered of the database, its log and the log's index; must not know connections or SQL.
 """
 
 import os
-import sqlite3
 import threading
 import time
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 
 from recis_server.errors import StoreLost
-from recis_server.store import meta
 
-__all__ = ["Files", "Inode", "inode_of"]
+__all__ = ["Files", "Inode", "Inside", "inode_of"]
 
 Inode = tuple[int, int]
 """Device and number: what tells a file from another one that has taken its name."""
+Inside = tuple[int, int]
+"""What a database file says by itself, without its log: which store it is, and up to which commit it has come."""
 LOOK_S = 0.5
 """How often what is in the database file is looked at, at most."""
 ODD_LOOKS, ODD_PAUSE_S = 3, 0.05
@@ -29,13 +29,15 @@ class Files:
 
     Args:
         database: the path of the database.
+        read_inside: reads the database file without its log; None where that makes no sense.
     """
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, read_inside: Callable[[], Inside | None]) -> None:
         self._database = database
+        self._read_inside = read_inside
         self._known: dict[Path, Inode] = {}
         self._mark: tuple[int, int, int] | None = None
-        self._inside: tuple[int, int] | None = None
+        self._inside: Inside | None = None
         self._is_overwritten = False
         self._looking = threading.Lock()
         self._next_look = 0.0
@@ -130,16 +132,6 @@ class Files:
             return False
         self._mark, self._inside = mark, inside
         return True
-
-    def _read_inside(self) -> tuple[int, int] | None:
-        """Identity and number of the newest commit as the file alone has them; None where it has none."""
-        uri = f"{self._database.absolute().as_uri()}?immutable=1"
-        try:
-            with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as alone:
-                numbers = meta.read(alone)
-                return numbers[meta.IDENTITY], numbers[meta.COMMIT_NUMBER]
-        except (sqlite3.Error, KeyError):
-            return None
 
     def _name(self, path: Path) -> str:
         return "file" if path == self._database else f"file *{path.name.removeprefix(self._database.name)}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from recis_server.errors import StoreError, StoreLost
 from recis_server.store import meta
 from recis_server.store.engine import Anchor, Connection
-from recis_server.store.files import Files, inode_of
+from recis_server.store.files import Files, Inside, inode_of
 from recis_server.store.reserve import Reserve
 from recis_server.store.schema import MIGRATIONS, SCHEMA_VERSION, TABLES, statements
 
@@ -49,7 +49,7 @@ class SqliteEngine:
         self._lock: int | None = None
         self._lock_path = _lock_path(path)
         self._reserve = Reserve(path)
-        self._files = Files(path)
+        self._files = Files(path, self._read_inside)
         self._owner: sqlite3.Connection | None = None
         self._is_damaged = False
         self._next_inspection = 0.0
@@ -182,6 +182,15 @@ class SqliteEngine:
             raise StoreLost("another server has taken the store over", detail=str(error)) from error
         os.close(self._lock)
         self._lock = lock
+
+    def _read_inside(self) -> Inside | None:
+        uri = f"{self._path.absolute().as_uri()}?immutable=1"
+        try:
+            with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as alone:
+                numbers = meta.read(alone)
+                return numbers[meta.IDENTITY], numbers[meta.COMMIT_NUMBER]
+        except (sqlite3.Error, KeyError):
+            return None
 
     def inspect(self, connection: Connection) -> None:
         """See `Engine.inspect`."""
