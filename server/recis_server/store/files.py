@@ -12,12 +12,14 @@ from pathlib import Path
 
 from recis_server.errors import StoreLost
 
-__all__ = ["Files", "Inode", "Inside", "inode_of"]
+__all__ = ["NO_STORE", "Files", "Inode", "Inside", "inode_of"]
 
 Inode = tuple[int, int]
 """Device and number: what tells a file from another one that has taken its name."""
 Inside = tuple[int, int]
 """What a database file says by itself, without its log: which store it is, and up to which commit it has come."""
+NO_STORE: Inside = (0, -1)
+"""What is in a file that is none of this program's, or empty."""
 LOOK_S = 0.5
 """How often what is in the database file is looked at, at most."""
 ODD_LOOKS, ODD_PAUSE_S = 3, 0.05
@@ -29,7 +31,8 @@ class Files:
 
     Args:
         database: the path of the database.
-        read_inside: reads the database file without its log; None where that makes no sense.
+        read_inside: reads the database file without its log; None where that says nothing: a disk that was full may
+            have stopped a log from being copied into it halfway.
     """
 
     def __init__(self, database: Path, read_inside: Callable[[], Inside | None]) -> None:
@@ -53,7 +56,7 @@ class Files:
         return self._known[self._database]
 
     def may_be(self, identity: int) -> bool:
-        """Whether the database file says of itself that it is this store, or says nothing yet."""
+        """Whether the database file says of itself that it is this store, or says nothing."""
         inside = self._read_inside()
         return inside is None or inside[0] == identity
 
@@ -128,9 +131,12 @@ class Files:
         if mark == self._mark:
             return True
         inside = self._read_inside()
-        if self._inside is not None and (inside is None or inside[0] != self._inside[0] or inside[1] < self._inside[1]):
+        known = self._inside
+        if inside is not None and known is not None and (inside[0] != known[0] or inside[1] < known[1]):
             return False
-        self._mark, self._inside = mark, inside
+        if inside not in (None, NO_STORE):
+            self._inside = inside
+        self._mark = mark
         return True
 
     def _name(self, path: Path) -> str:

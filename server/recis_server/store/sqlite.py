@@ -13,7 +13,7 @@ from pathlib import Path
 from recis_server.errors import StoreError, StoreLost
 from recis_server.store import meta
 from recis_server.store.engine import Anchor, Connection
-from recis_server.store.files import Files, Inside, inode_of
+from recis_server.store.files import NO_STORE, Files, Inside, inode_of
 from recis_server.store.reserve import Reserve
 from recis_server.store.schema import MIGRATIONS, SCHEMA_VERSION, TABLES, statements
 
@@ -189,8 +189,11 @@ class SqliteEngine:
             with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as alone:
                 numbers = meta.read(alone)
                 return numbers[meta.IDENTITY], numbers[meta.COMMIT_NUMBER]
-        except (sqlite3.Error, KeyError):
-            return None
+        except KeyError:
+            return NO_STORE
+        except sqlite3.Error as error:
+            is_other = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+            return NO_STORE if is_other else None
 
     def inspect(self, connection: Connection) -> None:
         """See `Engine.inspect`."""

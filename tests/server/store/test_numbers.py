@@ -184,9 +184,8 @@ def test_odd_numbers_in_a_greeting_are_refused_or_shown(tmp_path: Path) -> None:
     async def scenario(site: Site) -> None:
         await site.run("honest", points([1], loss=[1.0]))
         refused = taken = 0
-        for name, odd in product(
-            ("rank", "world_size", "first", "pid", "time_ns", "started_ns"), (*INTEGERS, 2**31 - 1)
-        ):
+        names = ("rank", "world_size", "first", "pid", "time_ns", "started_ns")
+        for name, odd in product(names, (-(2**63), -1, 2**31 - 1, 2**63 - 1, 2**64 - 1)):
             greeting: dict[str, Any] = {"world_size": 2**31} if name == "rank" else {}
             try:
                 row = await register(site, f"odd-{name}-{taken}", "w", **greeting, **{name: odd})
