@@ -184,16 +184,16 @@ class SqliteEngine:
         self._lock = lock
 
     def _read_inside(self) -> Inside | None:
-        uri = f"{self._path.absolute().as_uri()}?immutable=1"
+        uri = f"{self._path.absolute().as_uri()}?mode=ro&immutable=1"
         try:
             with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as alone:
                 numbers = meta.read(alone)
-                return numbers[meta.IDENTITY], numbers[meta.COMMIT_NUMBER]
-        except KeyError:
-            return NO_STORE
         except sqlite3.Error as error:
+            # No database, or one without that table.
             is_other = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
             return NO_STORE if is_other else None
+        number = numbers.get(meta.COMMIT_NUMBER)
+        return None if number is None else (numbers.get(meta.IDENTITY, 0), number)
 
     def inspect(self, connection: Connection) -> None:
         """See `Engine.inspect`."""
