@@ -87,6 +87,12 @@ class Engine(Protocol):
             StoreLost: the database that was opened is not there any more.
         """
 
+    def let_go(self, connection: Connection) -> None:
+        """After `StoreLost`, and before the writing connection is closed: leaves nothing to harm what has come instead.
+
+        Outside of a transaction; never raises what `failures` has.
+        """
+
     def inspect(self, connection: Connection) -> None:
         """Reads something of everything, and everything of a small database.
 

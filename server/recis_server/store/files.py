@@ -51,6 +51,11 @@ class Files:
         return bool(self._known)
 
     @property
+    def are_overwritten(self) -> bool:
+        """Whether something else was written into the database file."""
+        return self._is_overwritten
+
+    @property
     def inode(self) -> Inode:
         """Of the database that was remembered."""
         return self._known[self._database]

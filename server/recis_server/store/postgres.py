@@ -174,6 +174,9 @@ class PostgresEngine:
     def check(self) -> None:
         """See `Engine.check`; a session ends with its database, and `begin_write` looks at what a new one has."""
 
+    def let_go(self, connection: Connection) -> None:
+        """See `Engine.let_go`; nothing lies beside a database."""
+
     def inspect(self, connection: Connection) -> None:
         """See `Engine.inspect`; who runs the database sees to the rest."""
         for table in TABLES:

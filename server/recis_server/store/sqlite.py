@@ -172,6 +172,19 @@ class SqliteEngine:
         """See `Engine.check`."""
         self._files.check()
 
+    def let_go(self, connection: Connection) -> None:
+        """See `Engine.let_go`.
+
+        SQLite takes a log for that of whatever file has the database's name. So the log is emptied into the file that
+        it belongs to, wherever that is now; it stays where the database was written over in place.
+        """
+        try:
+            self.check()
+        except StoreLost:
+            if not self._files.are_overwritten:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def _check_lock(self) -> None:
         """Who removes the lock's file does not take the store; who has made a new one meanwhile does."""
         if self._lock is None or _is_at(self._lock, self._lock_path):

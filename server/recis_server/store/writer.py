@@ -153,6 +153,7 @@ class Writer:
                     self._call_one(connection, job)
                     job = self._jobs.get()
         finally:
+            self._engine.let_go(connection)
             connection.close()
 
     def _append_all(self, connection: Connection, first: _Append) -> _Append | _Call | None:
@@ -222,6 +223,7 @@ class Writer:
             return self._troubles.commit_failed(error)
         except StoreLost as error:
             self._engine.rollback(connection)
+            self._engine.let_go(connection)
             return self._troubles.commit_failed(error)
         except Exception as error:
             self._engine.rollback(connection)

@@ -105,11 +105,39 @@ def test_what_is_not_there_any_more_takes_nothing(tmp_path: Path, monkeypatch: p
                 # What was restored with the engine's own lock is a database that can be read.
                 with pytest.raises(StoreLost):
                     await store.runs(RunsWanted())
-                assert snapshot(tmp_path) == after
-        # Closing writes nothing into what has taken the place either.
-        if "restored" not in damage and "log" not in damage:
-            kept = {name: data for name, data in snapshot(tmp_path).items() if name.endswith(".db")}
-            assert kept == {name: data for name, data in after.items() if name.endswith(".db")}
+        # Nothing is made in its place, and what has taken it is as it was, also when the store is closed.
+        found = snapshot(tmp_path)
+        assert set(found) <= set(after)
+        if "over it" in damage or damage in ("emptied", "filled with noise"):
+            assert found["data/recis.db"] == after["data/recis.db"]
+
+    run(scenario)
+
+
+def test_what_has_come_instead_is_served_by_the_next_start_and_what_was_there_is_whole(tmp_path: Path) -> None:
+    strange = other(tmp_path / "other")
+    data = tmp_path / "data"
+    for number in range(3):
+        asyncio.run(fill(data, f"r{number}", 20))
+
+    async def scenario() -> None:
+        async with opened(data) as store:
+            row = await store.register(greeting("last"), 1)
+            for n in range(1, 30):
+                await store.append(frame(row, n, points([n], loss=[float(n)])))
+            (data / "recis.db").rename(tmp_path / "away.db")
+            shutil.copyfile(strange, data / "recis.db")
+            with pytest.raises(StoreLost, match="was replaced"):
+                await store.append(frame(row, 30, points([30], loss=[30.0])))
+        async with opened(data) as store:
+            assert [one.id for one in (await store.runs(RunsWanted())).runs] == ["other"]
+            assert len(await read(store, "loss", "other")) == 9
+        (tmp_path / "again").mkdir()
+        (tmp_path / "away.db").rename(tmp_path / "again" / "recis.db")
+        async with opened(tmp_path / "again") as store:
+            assert len((await store.runs(RunsWanted())).runs) == 4
+            assert len(await read(store, "loss", "last")) == 29
+            await store.probe()
 
     run(scenario)
 
