@@ -37,6 +37,7 @@ from recis.wire.messages import (
     Pass,
     Status,
 )
+from recis.wire.text import as_text
 
 __all__ = ["Parts", "Run"]
 
@@ -158,10 +159,14 @@ class Run:
 
         Args:
             path: a profiler trace, `.json` or `.json.gz`.
-            step: the step that it ends with.
+            step: the step that it ends with, at least 0.
         """
         parts = self._parts
         if parts is None:
+            return
+        number = _as_step(step)
+        if number is None or not 0 <= number < 1 << 63:
+            self._refuse("upload_trace's step", f"expected an integer from 0 to 2^63 - 1, got {step!r:.80}")
             return
         place = Path(path).absolute()
         identity = self._identity
@@ -172,7 +177,7 @@ class Run:
                 rank=identity.rank,
                 path=str(place),
                 name=place.name,
-                step=int(step),
+                step=number,
                 time_ns=time.time_ns(),
             )
         )
@@ -237,14 +242,14 @@ class Run:
                 level=known.get(str(level).lower(), "warning"),
                 time_ns=time.time_ns(),
                 step=at,
-                text=whole[:MAX_TEXT_CHARS],
+                text=as_text(whole, MAX_TEXT_CHARS),
             )
         )
 
     @_guarded
     def line(self, text: str, step: int | None = None, time_ns: int | None = None) -> None:
         """Adds a line to the run's log; `time_ns` is when it was made, in Unix nanoseconds, now when None."""
-        self._append(Line(time_ns=time_ns or time.time_ns(), text=text[:MAX_TEXT_CHARS], step=step))
+        self._append(Line(time_ns=time_ns or time.time_ns(), text=as_text(text, MAX_TEXT_CHARS), step=step))
 
     @_guarded
     def filter_pass(self, report: Pass) -> None:
@@ -287,7 +292,7 @@ class Run:
             try:
                 parts.deferred.resolve(parts.outbox, wait_s=timeout_s)
                 state: Literal["finished", "failed"] = "failed" if error else "finished"
-                self._append(Status(state=state, time_ns=time.time_ns(), message=(error or "")[:MAX_TEXT_CHARS]))
+                self._append(Status(state=state, time_ns=time.time_ns(), message=as_text(error or "", MAX_TEXT_CHARS)))
             finally:
                 self._shut()
                 done = parts.sender.close(timeout_s)

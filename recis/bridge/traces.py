@@ -6,19 +6,22 @@ the upload with resumption; must not know how a trace is made. Runs on the sende
 
 import asyncio
 import hashlib
+import json
 import logging
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 from websockets.asyncio.client import ClientConnection
 
 from recis.bridge.sockets import send
 from recis.wire.codec import decode_trace, encode
-from recis.wire.messages import Event, Refuse, TraceAck, TraceChunk, TraceOpen, TraceReply
+from recis.wire.messages import MAX_TEXT_CHARS, Event, Refuse, TraceAck, TraceChunk, TraceOpen, TraceReply
+from recis.wire.text import as_file_name, as_text
 
 __all__ = ["TraceFileJob", "TraceUploads"]
 
@@ -26,6 +29,7 @@ CHUNK_BYTES = 256 << 10
 WINDOW_CHUNKS = 4
 MAX_WAITING = 256
 _logger = logging.getLogger(__name__)
+_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class TraceFileJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,11 +37,11 @@ class TraceFileJob(msgspec.Struct, frozen=True, kw_only=True):
 
     run: str
     attempt: str
-    rank: int
+    rank: _Count
     path: str
     name: str
-    step: int
-    time_ns: int
+    step: _Count
+    time_ns: _Count
 
 
 class TraceUploads:
@@ -55,8 +59,11 @@ class TraceUploads:
         if folder is not None:
             for note in sorted(folder.glob("trace-*.json")):
                 try:
-                    self._waiting.append(msgspec.json.decode(note.read_bytes(), type=TraceFileJob))
-                except msgspec.DecodeError as error:
+                    job = msgspec.convert(json.loads(note.read_bytes()), TraceFileJob)
+                    if self._note(job) != note:
+                        raise ValueError(f"expected the note of a trace of {note.name}, got one of {job.time_ns}")
+                    self._waiting.append(job)
+                except ValueError as error:
                     _logger.warning("a trace is not sent, its note %s is not whole: %s", note, error)
 
     def __len__(self) -> int:
@@ -66,7 +73,8 @@ class TraceUploads:
     def add(self, job: TraceFileJob) -> None:
         """Takes a finished file; called on any thread, costs one small file."""
         if self._folder is not None:
-            self._note(job).write_bytes(msgspec.json.encode(job))
+            # Not by msgspec: a path need not be valid text.
+            self._note(job).write_text(json.dumps(msgspec.to_builtins(job)), encoding="ascii")
         if len(self._waiting) >= MAX_WAITING:
             self._give_up(self._waiting.popleft(), f"more than {MAX_WAITING} traces were waiting")
         self._waiting.append(job)
@@ -88,7 +96,7 @@ class TraceUploads:
             run=job.run,
             attempt=job.attempt,
             rank=job.rank,
-            name=job.name,
+            name=as_file_name(job.name),
             step=job.step,
             size=size,
             sha256=digest,
@@ -104,7 +112,7 @@ class TraceUploads:
             _logger.info("uploaded trace %s (%d bytes)", job.name, size)
 
     def _give_up(self, job: TraceFileJob, why: str) -> None:
-        text = f"trace {job.name} of step {job.step} is not on the server: {why}"
+        text = as_text(f"trace {job.name} of step {job.step} is not on the server: {why}", MAX_TEXT_CHARS)
         _logger.warning("%s", text)
         self._report(Event(kind="trace_lost", level="error", time_ns=time.time_ns(), step=job.step, text=text))
         self._forget(job)

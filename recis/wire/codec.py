@@ -29,6 +29,7 @@ from recis.wire.messages import (
     TraceOpen,
     TraceRecord,
 )
+from recis.wire.text import MAX_NAME_CHARS, as_file_name
 
 __all__ = [
     "WireError",
@@ -137,12 +138,23 @@ def decode_trace(data: bytes) -> TraceRecord:
     """A record of `/ws/trace`, either direction; raises `WireError` as `decode_client`."""
     record: TraceRecord = _decode(_trace, data, MAX_TRACE_CHUNK_BYTES + 1024)
     if isinstance(record, TraceOpen):
-        _check_ids(run=record.run, attempt=record.attempt)
-        if re.fullmatch(r"[0-9a-f]{64}", record.sha256) is None:
-            raise WireError("malformed", f"expected 64 hex digits, got {record.sha256[:80]!r}", "$.sha256")
+        _check_trace_open(record)
     elif isinstance(record, TraceChunk) and not 1 <= len(record.data) <= MAX_TRACE_CHUNK_BYTES:
         raise WireError("malformed", f"expected 1 to {MAX_TRACE_CHUNK_BYTES} bytes, got {len(record.data)}", "$.data")
     return record
+
+
+def _check_trace_open(record: TraceOpen) -> None:
+    _check_ids(run=record.run, attempt=record.attempt)
+    if re.fullmatch(r"[0-9a-f]{64}", record.sha256) is None:
+        raise WireError("malformed", f"expected 64 hex digits, got {record.sha256[:80]!r}", "$.sha256")
+    if as_file_name(record.name) != record.name:
+        raise WireError(
+            "malformed",
+            f"expected a file name of 1 to {MAX_NAME_CHARS} characters without control characters, '/' and '\\',"
+            f" got {len(record.name)} characters: {record.name[:80]!r}",
+            "$.name",
+        )
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes, limit: int) -> Any:
@@ -156,7 +168,7 @@ def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes, limit: int) -> A
         path = place.strip("`") or "$"
         if ", got " not in text:
             text = f"{text}, got {repr(_find(data, path))[:80]}"
-        raise WireError("malformed", text, path) from error
+        raise WireError("malformed", text[:1].lower() + text[1:], path) from error
     except _NOT_MESSAGEPACK as error:
         raise WireError(
             "malformed", f"expected one MessagePack record, got {len(data)} bytes that are none: {error}"

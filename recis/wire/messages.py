@@ -288,7 +288,7 @@ class TraceOpen(Record, frozen=True, tag="trace_open"):
     attempt: str
     rank: Rank
     name: str
-    step: Int64
+    step: Number
     size: Count
     sha256: str
     time_ns: Int64 = 0

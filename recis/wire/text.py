@@ -1,27 +1,49 @@
-"""Text from outside as text that every part can hold: a database, JSON, UTF-8.
+"""Valid, bounded text: what a database, JSON, UTF-8 and one line of the page can all hold.
 
-Owns what a text may not have and how a long one ends; must not know where texts come from or where they go.
+The only place that decides what such text is. Must not know where text comes from or where it goes.
 """
 
-__all__ = ["as_text"]
+import re
 
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+__all__ = ["MAX_NAME_CHARS", "as_file_name", "as_name", "as_text", "close_reason"]
+
+MAX_NAME_CHARS = 256
+"""Longest name of anything but a series: a run, a tag, a file, an operator, a unit."""
+_MARK = "\N{REPLACEMENT CHARACTER}"
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+"""Lone surrogates, which UTF-8 cannot encode, and U+0000, which PostgreSQL cannot store."""
+_NOT_NAME = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""The above, other control characters, line and paragraph separators, and overrides of the writing direction."""
+_SEPARATOR = re.compile(r"[/\\]")
+_REASON_BYTES = 120
 
 
 def as_text(text: str, limit: int | None = None) -> str:
-    """Return `text` with U+FFFD for every character that not every part can hold.
-
-    Those are lone surrogates, which UTF-8 and JSON cannot say, and U+0000, which PostgreSQL cannot.
+    """Return `text` with U+FFFD in place of U+0000 and lone surrogates.
 
     Args:
-        text: one line or many.
-        limit: most characters; an ellipsis stands for those that were cut. None for any number.
+        text: one line or several; other control characters are kept.
+        limit: maximum number of characters; a longer text is cut and ends with an ellipsis. None means no limit.
     """
-    if limit is not None and len(text) > limit:
-        text = text[: limit - 1] + "…"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # By way of UTF-16, so that two halves of one character that came apart become that character.
-        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text.replace("\0", _REPLACEMENT)
+    return _NOT_TEXT.sub(_MARK, _shorten(text, limit))
+
+
+def as_name(text: str, limit: int = MAX_NAME_CHARS) -> str:
+    """Return `text` as a single line of at most `limit` characters, with U+FFFD in place of control characters."""
+    short = _shorten(text, limit)
+    return short if short.isprintable() else _NOT_NAME.sub(_MARK, short)
+
+
+def as_file_name(text: str) -> str:
+    """Return `text` as a file name without a folder: a name in which `_` replaces path separators."""
+    name = _SEPARATOR.sub("_", as_name(text))
+    return "_" if name in ("", ".", "..") else name
+
+
+def close_reason(message: str) -> str:
+    """Return as much of `message` as fits in a WebSocket close frame, which holds 123 bytes."""
+    return as_name(message, _REASON_BYTES).encode()[:_REASON_BYTES].decode("utf-8", "ignore")
+
+
+def _shorten(text: str, limit: int | None) -> str:
+    return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"

@@ -4,8 +4,10 @@ Owns how bytes get into and out of the object store behind `--blobs`; must not k
 them. Keys are made by the server and never come from outside.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -20,6 +22,8 @@ __all__ = ["Blobs", "LocalBlobs", "open_blobs"]
 
 _KEY = re.compile(r"[a-z]{1,32}/[A-Za-z0-9]{1,64}")
 _READ_BYTES = 1 << 20
+_PARTS_AT_ONCE = 1
+"""Parts of a file copied at once: each takes megabytes of memory, and on one disk several are no faster."""
 
 
 class Blobs(Protocol):
@@ -34,23 +38,27 @@ class Blobs(Protocol):
     def read(self, key: str, start: int, stop: int) -> AsyncIterator[bytes]:
         """The bytes `start <= position < stop` in parts of at most 1 MiB; raises `NotFound`."""
 
+    def local(self, key: str) -> AbstractAsyncContextManager[Path]:
+        """Give the blob as a local file, for other programs to read; raises `NotFound`."""
+
     async def delete(self, key: str) -> None:
-        """Removes `key`; a key that is not there is fine."""
+        """Remove `key` and what a killed `put` of it has left; a key that is not there is fine."""
 
 
 class LocalBlobs:
     """Blobs as files under one folder, which is created when missing."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
         try:
-            self._store = LocalStore(folder.absolute(), mkdir=True)
+            self._store = LocalStore(self._folder, mkdir=True)
         except (BaseError, OSError) as error:
             raise StoreError(f"--blobs: expected a folder that can be created, got {folder}: {error}") from error
 
     async def put(self, key: str, file: Path) -> None:
         """See `Blobs.put`."""
         try:
-            await obstore.put_async(self._store, _checked(key), file)
+            await obstore.put_async(self._store, _checked(key), file, max_concurrency=_PARTS_AT_ONCE)
         except (BaseError, OSError) as error:
             raise StoreUnavailable(f"could not keep a file as blob {key}: {error}") from error
 
@@ -73,12 +81,28 @@ class LocalBlobs:
                 raise NotFound(f"expected a blob {key}, there is none") from error
             yield bytes(part)
 
+    @asynccontextmanager
+    async def local(self, key: str) -> AsyncIterator[Path]:
+        """See `Blobs.local`; the file itself, which stays readable for a program that has opened it before `delete`."""
+        path = self._folder / _checked(key)
+        if not await asyncio.to_thread(path.exists):
+            raise NotFound(f"expected a blob {key}, there is none")
+        yield path
+
     async def delete(self, key: str) -> None:
         """See `Blobs.delete`."""
         try:
             await obstore.delete_async(self._store, _checked(key))
         except FileNotFoundError:
-            return
+            pass
+        except (BaseError, OSError) as error:
+            raise StoreUnavailable(f"could not remove blob {key}: {error}") from error
+        await asyncio.to_thread(self._remove_parts, key)
+
+    def _remove_parts(self, key: str) -> None:
+        # obstore copies into `KEY#NUMBER` first, and neither lists nor deletes such a file.
+        for path in self._folder.glob(f"{key}#*"):
+            path.unlink(missing_ok=True)
 
 
 def open_blobs(url: str) -> Blobs:

@@ -168,7 +168,17 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                 "state": "ready",
                 "created_at": "2026-11-23T19:40:40.000Z",
-                "summary": None,
+                "summary_state": "ready",
+                "summary_error": None,
+                "summary": {
+                    "events": 41210,
+                    "steps": 3,
+                    "wall_ms": 84.512,
+                    "operators": [{"name": "aten::mm", "calls": 72, "self_ms": 20.114, "total_ms": 20.311}],
+                    "categories": {"cpu_op": 61.2, "user_annotation": 84.512},
+                    "truncated": False,
+                    "unreadable": 0,
+                },
             }
         ]
     },

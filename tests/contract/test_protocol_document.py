@@ -40,7 +40,7 @@ WORDS: dict[Any, str] = {
 
 def documented(tag: str) -> dict[str, tuple[str, str]]:
     """Field to type and default, from the table below the record's heading."""
-    section = re.search(rf"^#### `{tag}`\n(.*?)(?=^#|\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    section = re.search(rf"^####? `{tag}`\n(.*?)(?=^#|\Z)", TEXT, re.MULTILINE | re.DOTALL)
     assert section, f"expected a heading for {tag}"
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in section[1].splitlines() if line[:1] == "|"
@@ -87,7 +87,7 @@ def test_a_record_is_described_as_it_is(tag: str) -> None:
 
 
 def test_no_record_is_described_that_does_not_exist() -> None:
-    assert set(re.findall(r"^#### `(\w+)`", TEXT, re.MULTILINE)) == set(RECORDS)
+    assert set(re.findall(r"^####? `(\w+)`", TEXT, re.MULTILINE)) == set(RECORDS)
 
 
 @pytest.mark.parametrize("code", ["malformed", "unauthorised", "superseded", "too_large", "version", "unavailable"])

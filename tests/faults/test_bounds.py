@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import os
 import resource
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
@@ -17,7 +19,7 @@ from websockets.sync.client import connect
 import recis.monitor
 from recis.wire.codec import column, decode_server, encode
 from recis.wire.messages import Ack, Frame, Hello, Points, Welcome
-from tests.e2e.processes import RunningCommand, until
+from tests.e2e.processes import RunningCommand, get_json, until
 from tests.faults.reports import address_of, count, received, serve, stored
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -280,3 +282,48 @@ async def _stream(server: RunningCommand, number: int) -> None:
     grown = used[-1] - used[7]
     assert grown <= 48 * MIB, [f"{one / MIB:.0f}" for one in used]
     assert used[-1] <= 500 * MIB, [f"{one / MIB:.0f}" for one in used]
+
+
+def test_a_large_trace_costs_the_server_little_on_its_way_in_and_out(server: RunningCommand, tmp_path: Path) -> None:
+    """A quarter of a gigabyte; two cost as much (docs/performance.md)."""
+    address = address_of(server)
+    small, large = tmp_path / "small.json", tmp_path / "large.json.gz"
+    small.write_text("{}")
+    piece = os.urandom(MIB)
+    with large.open("wb") as file:
+        for _ in range(256):
+            file.write(piece)
+
+    def arrived() -> dict[str, str]:
+        rows = get_json(f"{address}/api/v1/runs/large/traces")["traces"]
+        return {row["name"]: row["id"] for row in rows if row["state"] == "ready"}
+
+    most = 0
+
+    def look() -> None:
+        nonlocal most
+        most = max(most, resident_bytes(server.process.pid))
+
+    with recis.monitor.init(address, run_id="large", spool_dir=str(tmp_path / "spool")) as run:
+        run.log({"loss": 1.0}, 1)
+        run.upload_trace(small, 1)
+        until(lambda: count(address, "large", "loss") == 1, 60, "the run")
+        until(lambda: small.name in arrived(), 60, "the small trace")
+        before = resident_bytes(server.process.pid)
+        run.upload_trace(large, 2)
+
+        def is_there() -> bool:
+            look()
+            return large.name in arrived()
+
+        until(is_there, 120, "the large trace")
+    url = f"{address}/api/v1/traces/{arrived()[large.name]}/download"
+    for offset in (0, 100 * MIB):
+        request = urllib.request.Request(url, headers={"Range": f"bytes={offset}-"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            size = 0
+            while part := answer.read(MIB):
+                size += len(part)
+                look()
+        assert size == 256 * MIB - offset
+    assert most - before <= 64 * MIB, f"{(most - before) / MIB:.0f} MiB"

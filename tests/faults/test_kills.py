@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -262,6 +263,34 @@ def test_an_upload_cut_by_the_kill_of_its_training_goes_on_where_it_was(tmp_path
             assert sync(tmp_path / "spool", proxy.address).returncode == 0
             check_traces(address, traces)
             assert sum(link.moved["up"] for link in proxy.links[before:]) < size - 500_000, "sent from its start"
+
+
+def test_a_summary_survives_the_kill_of_its_server(tmp_path: Path) -> None:
+    """Killed as soon as the traces are listed: the next server goes on with what is pending."""
+    event = '{"ph":"X","cat":"cpu_op","name":"op","pid":1,"tid":1,"ts":1,"dur":2000}'
+    files = {"whole.json": f"[{','.join([event] * 200_000)}]", "cut.json": f"[{event}, {event[:20]}"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+
+    def summaries(address: str) -> dict[str, str]:
+        try:
+            rows = get_json(f"{address}/api/v1/runs/traces/traces")["traces"]
+        except urllib.error.HTTPError:  # not known yet
+            return {}
+        return {row["name"]: row["summary_state"] for row in rows if row["state"] == "ready"}
+
+    with serve(tmp_path / "server") as server:
+        address = address_of(server)
+        with recis.monitor.init(address, run_id="traces", spool_dir=str(tmp_path / "spool")) as run:
+            run.log({"a": 1.0}, 1)
+            for step, name in enumerate(files):
+                run.upload_trace(tmp_path / name, step)
+        until(lambda: len(summaries(address)) == 2, 60, "both traces")
+        server.process.kill()
+    with serve(tmp_path / "server") as last:
+        address = address_of(last)
+        until(lambda: "pending" not in summaries(address).values(), 60, "their summaries")
+        assert summaries(address) == {"whole.json": "ready", "cut.json": "failed"}
 
 
 def test_a_note_of_a_trace_that_was_torn_by_the_kill_holds_up_nothing(tmp_path: Path) -> None:

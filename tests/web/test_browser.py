@@ -250,6 +250,20 @@ def test_a_trace_appears_and_downloads_byte_for_byte(
         link.click()
     assert waiting.value.suggested_filename == file.name
     assert waiting.value.path().read_bytes() == file.read_bytes()
+    row = page.get_by_role("row").filter(has_text=file.name)
+    expect(row).to_contain_text("no summary: expected complete events", timeout=15_000)
+
+
+def test_a_summary_appears_by_itself(page: Page, console: Console, server: str, live: Training, tmp_path: Path) -> None:
+    opened(page, f"{server}/run/live/traces")
+    event = {"ph": "X", "cat": "cpu_op", "name": "aten::\x01mm", "pid": 1, "tid": 1, "ts": 1.0, "dur": 2000.0}
+    file = tmp_path / "summarised.json"
+    file.write_text(json.dumps({"traceEvents": [event]}).replace("\\u0001", "\x01"))
+    live.run.upload_trace(file, 60)
+    facts = page.get_by_role("row").filter(has_text=file.name).get_by_text("0 steps in 2.0 ms, 1 events, top operators")
+    expect(facts).to_be_visible(timeout=15_000)
+    facts.click()
+    expect(page.get_by_role("cell", name="aten:: mm")).to_be_visible()
 
 
 def test_a_run_that_was_started_again_shows_what_it_replaced_as_a_ghost(

@@ -100,6 +100,9 @@ interface Trace {
   /** uploading, ready, lost. */
   state: string;
   created_at: string;
+  /** pending, ready, failed. */
+  summary_state: string;
+  summary_error: string | null;
   summary: any;
 }
 

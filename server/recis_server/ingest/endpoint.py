@@ -19,6 +19,7 @@ from starlette.types import Send as Sender
 
 from recis.wire.codec import WireError, decode_client, encode
 from recis.wire.messages import Ack, Command, Frame, Hello, Refuse, ServerRecord
+from recis.wire.text import close_reason
 from recis_server.control.desk import Desk, Post
 from recis_server.direct import Direct, direct_of
 from recis_server.errors import InvalidValue, ServerError
@@ -113,7 +114,7 @@ class _Line:
                 self._wake.clear()
                 await self._flush()
             await self._put_out(self._end.refuse)
-            reason = self._end.refuse.message[:100]
+            reason = close_reason(self._end.refuse.message)
             await self._send({"type": "websocket.close", "code": self._end.code, "reason": reason})
         except OSError:  # how a server says that the client is gone
             return

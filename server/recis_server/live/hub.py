@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from recis.wire.codec import points_columns
 from recis.wire.messages import Declare, Event, Pass, Points, Result
+from recis.wire.text import as_name
 from recis_server.bus import Bus, Hint
 from recis_server.errors import InvalidValue, NotFound, ServerError
 from recis_server.ingest.audience import Audience
@@ -388,7 +389,7 @@ def _pass_row(stored: StoredFrame, record: Pass) -> PassRow:
         time_ns=record.time_ns,
         rank=stored.stream.rank,
         attempt=stored.stream.attempt,
-        table=record.table,
+        table=as_name(record.table),
         interval=record.interval,
         rows_before=record.rows_before,
         evicted=record.evicted,

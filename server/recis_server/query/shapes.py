@@ -207,7 +207,9 @@ def trace_shape(row: TraceRow) -> Shape:
         "sha256": row.sha256,
         "state": row.state,
         "created_at": _moment(row.created_ns),
-        "summary": plain(row.summary),
+        "summary_state": row.summary_state,
+        "summary_error": row.summary_error or None,
+        "summary": row.summary,
     }
 
 

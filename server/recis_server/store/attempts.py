@@ -7,7 +7,7 @@ days later, so numbers say nothing about time. Must not know frames, threads or 
 from recis.wire.messages import Hello
 from recis_server.store.engine import Connection
 
-__all__ = ["attempt_places", "enter_attempt", "started_ns"]
+__all__ = ["attempt_number", "attempt_places", "enter_attempt", "started_ns"]
 
 
 def started_ns(hello: Hello, received_ns: int) -> int:
@@ -37,6 +37,14 @@ def enter_attempt(connection: Connection, hello: Hello, begun_ns: int) -> tuple[
         "SELECT ordinal, started_ns FROM attempt WHERE run_id = ? AND attempt_id = ?", (hello.run, hello.attempt)
     ).fetchone()
     return int(ordinal), int(start_ns)
+
+
+def attempt_number(connection: Connection, run_id: str, attempt_id: str) -> int | None:
+    """Return the number of an attempt, None when it is not known."""
+    row = connection.execute(
+        "SELECT ordinal FROM attempt WHERE run_id = ? AND attempt_id = ?", (run_id, attempt_id)
+    ).fetchone()
+    return None if row is None else int(row[0])
 
 
 def attempt_places(connection: Connection, run_id: str) -> dict[int, int]:

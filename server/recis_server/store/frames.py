@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recis.wire.messages import MAX_TEXT_CHARS, Declare, Event, Line, Pass, Points, Result, Status
-from recis.wire.text import as_text
+from recis.wire.text import as_name, as_text
 from recis_server.errors import InvalidValue, StoreLost, StoreUnavailable
 from recis_server.store import ledger, meta
 from recis_server.store.attempts import attempt_places
@@ -30,7 +30,6 @@ REMEMBERED_COLUMNS = 1 << 18
 """Runs, and columns of all their key sets, that are kept in memory; what was written longest ago is read again when
 needed."""
 REMEMBERED_KEYSETS = 1024
-MAX_NAME_CHARS = 256
 MAX_COLUMNS = 1024
 """What was reported together in more columns is kept as several key sets: what the upkeep does to one is bounded."""
 
@@ -395,7 +394,7 @@ def _add_pass(connection: Connection, stream: StreamRow, record: Pass) -> None:
             record.time_ns,
             stream.rank,
             stream.attempt,
-            as_text(record.table, MAX_NAME_CHARS),
+            as_name(record.table),
             record.interval,
             record.rows_before,
             record.evicted,
@@ -415,7 +414,7 @@ def _add_line(connection: Connection, stream: StreamRow, record: Line) -> None:
             stream.rank,
             record.time_ns,
             record.step,
-            as_text(record.level, MAX_NAME_CHARS),
+            as_name(record.level),
             as_text(record.text, MAX_TEXT_CHARS),
         ),
     )
@@ -426,7 +425,7 @@ def _add_event(connection: Connection, stream: StreamRow, record: Event) -> None
         "INSERT INTO event (run_id, kind, level, time_ns, step, rank, text, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             stream.run,
-            as_text(record.kind, MAX_NAME_CHARS),
+            as_name(record.kind),
             record.level,
             record.time_ns,
             record.step,

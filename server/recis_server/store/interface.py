@@ -204,11 +204,35 @@ class Store(Protocol):
             StoreUnavailable: its run is gone.
         """
 
+    async def update_trace(self, trace: TraceRow) -> bool:
+        """Replaces a trace's row; False where it is gone."""
+
+    async def delete_trace(self, trace: TraceRow) -> None:
+        """Removes a trace's row."""
+
     async def traces(self, run: str) -> tuple[TraceRow, ...]:
         """The run's traces, newest first."""
 
     async def trace(self, trace: str) -> TraceRow | None:
         """One trace."""
+
+    async def find_trace(self, run: str, rank: int, name: str, sha256: str) -> TraceRow | None:
+        """The trace that is ready with this content, rank and name."""
+
+    async def unfinished_traces(self) -> tuple[TraceRow, ...]:
+        """The traces of all runs that are `uploading`."""
+
+    async def traces_to_summarise(self, last_run: str, most_bytes: int | None, limit: int) -> tuple[TraceRow, ...]:
+        """The first of the traces that are ready and whose summary is pending.
+
+        Args:
+            last_run: runs take turns; this one had the last.
+            most_bytes: of files of at most this size, None for any.
+            limit: at most so many.
+        """
+
+    async def attempt(self, run: str, attempt: str) -> int | None:
+        """The number of an attempt; None where no process of it has said hello."""
 
     async def add_token(self, token: TokenRow) -> None:
         """Keeps a token."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recis.wire.messages import MAX_TEXT_CHARS, Declare, Result
-from recis.wire.text import as_text
+from recis.wire.text import as_name, as_text
 from recis_server.store.codec import dump, load_or
 from recis_server.store.engine import Connection
 from recis_server.store.values import CommandRow, RankResult, StreamRow
@@ -32,7 +32,7 @@ def declare(connection: Connection, stream: StreamRow, record: Declare) -> None:
         " description = excluded.description",
         (
             stream.run,
-            as_text(record.control, 256),
+            as_name(record.control),
             stream.rank,
             record.type,
             dump(record.value),
@@ -40,7 +40,7 @@ def declare(connection: Connection, stream: StreamRow, record: Declare) -> None:
             _bound(record.minimum),
             _bound(record.maximum),
             int(record.nullable),
-            as_text(record.unit, 256),
+            as_name(record.unit),
             as_text(record.description, MAX_TEXT_CHARS),
         ),
     )
@@ -66,7 +66,7 @@ def add(connection: Connection, command: CommandRow, actor: str) -> CommandRow:
             command.state,
             command.requested_by,
             command.requested_ns,
-            command.reason,
+            as_text(command.reason, MAX_TEXT_CHARS),
             command.apply_at_step,
         ),
     )

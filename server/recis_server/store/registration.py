@@ -9,7 +9,7 @@ Functions for the write thread, each inside of a transaction that its caller has
 from collections.abc import Sequence
 
 from recis.wire.messages import MAX_TEXT_CHARS, Hello
-from recis.wire.text import as_text
+from recis.wire.text import as_name, as_text
 from recis_server.errors import StoreUnavailable
 from recis_server.store.attempts import enter_attempt, started_ns
 from recis_server.store.codec import dump
@@ -19,7 +19,6 @@ from recis_server.store.values import StreamRow
 
 __all__ = ["delete_run", "delete_slice", "register", "update_run"]
 
-MAX_NAME_CHARS = 256
 MAX_TAGS = 64
 SLICE_ROWS, SLICE_BYTES = 256, 4 << 20
 """Rows of one table that one transaction of a deletion takes, and fewer once they have this many bytes."""
@@ -66,9 +65,9 @@ def register(connection: Connection, hello: Hello, received_ns: int) -> StreamRo
             hello.writer,
             hello.rank,
             attempt,
-            as_text(hello.host, MAX_NAME_CHARS),
+            as_name(hello.host),
             hello.pid,
-            as_text(hello.client, MAX_NAME_CHARS),
+            as_name(hello.client),
             # Of a rank's writers the one that began last speaks, whichever is heard of first.
             begun_ns,
         ),
@@ -86,8 +85,8 @@ def _begun_ns(connection: Connection, hello: Hello, received_ns: int) -> int:
 
 
 def _add_run(connection: Connection, hello: Hello, received_ns: int) -> None:
-    name = as_text(hello.name, MAX_NAME_CHARS) or hello.run
-    tags = dump([as_text(tag, MAX_NAME_CHARS) for tag in hello.tags[:MAX_TAGS]])
+    name = as_name(hello.name) or hello.run
+    tags = dump([as_name(tag) for tag in hello.tags[:MAX_TAGS]])
     config = dump(hello.config)
     connection.execute(
         "INSERT INTO run (run_id, project, name, state, message, created_ns, updated_ns, world_size, last_attempt,"
@@ -95,7 +94,7 @@ def _add_run(connection: Connection, hello: Hello, received_ns: int) -> None:
         " VALUES (?, ?, ?, 'running', '', ?, ?, ?, 0, NULL, ?, '', ?, 0, 0) ON CONFLICT DO NOTHING",
         (
             hello.run,
-            as_text(hello.project, MAX_NAME_CHARS),
+            as_name(hello.project),
             name,
             received_ns,
             received_ns,
@@ -122,8 +121,8 @@ def update_run(
         "UPDATE run SET name = coalesce(?, name), tags = coalesce(?, tags), notes = coalesce(?, notes),"
         " updated_ns = updated_ns + 1 WHERE run_id = ?",
         (
-            None if name is None else as_text(name, MAX_NAME_CHARS),
-            None if tags is None else dump(list(tags)),
+            None if name is None else as_name(name),
+            None if tags is None else dump([as_name(tag) for tag in tags]),
             None if notes is None else as_text(notes, MAX_TEXT_CHARS),
             run_id,
         ),

@@ -1,4 +1,4 @@
-"""Rows of the tables as the values of the interface: metrics, passes, events, controls, traces, tokens.
+"""Rows of the tables as the values of the interface: metrics, passes, events, controls, tokens.
 
 Functions on a connection inside of a transaction; must not know threads or who asks.
 """
@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from recis_server.errors import StoreUnavailable
+from recis.wire.messages import MAX_TEXT_CHARS
+from recis.wire.text import as_text
 from recis_server.store.attempts import attempt_places
 from recis_server.store.codec import LAST_STEP, dump, load_or
 from recis_server.store.engine import Connection
 from recis_server.store.tallies import SeriesTally, read_series
-from recis_server.store.values import ControlRow, EventRow, MetricRow, PassRow, TokenRow, TraceRow
+from recis_server.store.values import ControlRow, EventRow, MetricRow, PassRow, TokenRow
 
 __all__ = [
     "read_controls",
@@ -24,15 +25,11 @@ __all__ = [
     "read_metrics",
     "read_passes",
     "read_tokens",
-    "read_trace",
-    "read_traces",
     "write_event",
-    "write_trace",
 ]
 
 MAX_PASSES = 10_000
 _EVENT = "id, kind, level, time_ns, step, rank, text, data"
-_TRACE = "trace_id, run_id, name, rank, attempt, step, size, sha256, state, created_ns, blob, summary"
 
 
 def read_metrics(connection: Connection, run_id: str) -> tuple[MetricRow, ...]:
@@ -117,7 +114,16 @@ def write_event(connection: Connection, run_id: str, event: EventRow, repeated_n
     (number,) = connection.execute(
         "INSERT INTO event (run_id, kind, level, time_ns, step, rank, text, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         " RETURNING id",
-        (run_id, event.kind, event.level, event.time_ns, event.step, event.rank, event.text, dump(event.data)),
+        (
+            run_id,
+            event.kind,
+            event.level,
+            event.time_ns,
+            event.step,
+            event.rank,
+            as_text(event.text, MAX_TEXT_CHARS),
+            dump(event.data),
+        ),
     ).fetchone()
     return replace(event, id=number)
 
@@ -144,52 +150,6 @@ def read_controls(connection: Connection, run_id: str) -> tuple[ControlRow, ...]
     )
 
 
-def read_trace(connection: Connection, trace_id: str) -> TraceRow | None:
-    """One trace."""
-    row = connection.execute(f"SELECT {_TRACE} FROM trace WHERE trace_id = ?", (trace_id,)).fetchone()
-    return None if row is None else _trace(row)
-
-
-def write_trace(connection: Connection, trace: TraceRow) -> None:
-    """Adds a trace, or says all of it anew.
-
-    Raises:
-        StoreUnavailable: its run is gone.
-    """
-    if connection.execute("SELECT 1 FROM run WHERE run_id = ?", (trace.run,)).fetchone() is None:
-        raise StoreUnavailable(f"run {trace.run} was deleted while its trace arrived")
-    connection.execute(
-        f"INSERT INTO trace ({_TRACE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (run_id, trace_id) DO UPDATE SET"
-        " name = excluded.name, rank = excluded.rank, attempt = excluded.attempt,"
-        " step = excluded.step, size = excluded.size, sha256 = excluded.sha256, state = excluded.state,"
-        " created_ns = excluded.created_ns, blob = excluded.blob, summary = excluded.summary",
-        (
-            trace.id,
-            trace.run,
-            trace.name,
-            trace.rank,
-            trace.attempt,
-            trace.step,
-            trace.size,
-            trace.sha256,
-            trace.state,
-            trace.created_ns,
-            trace.blob,
-            dump(trace.summary),
-        ),
-    )
-
-
-def read_traces(connection: Connection, run_id: str) -> tuple[TraceRow, ...]:
-    """A run's traces, newest first."""
-    rows = connection.execute(
-        f"SELECT {_TRACE} FROM trace WHERE run_id = ? ORDER BY created_ns DESC, trace_id",
-        (run_id,),
-    )
-    return tuple(_trace(row) for row in rows)
-
-
 def read_tokens(connection: Connection) -> tuple[TokenRow, ...]:
     """All tokens, oldest first."""
     rows = connection.execute(
@@ -204,10 +164,6 @@ def _pass(row: tuple[Any, ...]) -> PassRow:
 
 def _event(row: tuple[Any, ...]) -> EventRow:
     return replace(EventRow(*row), data=load_or(row[-1], {}))
-
-
-def _trace(row: tuple[Any, ...]) -> TraceRow:
-    return replace(TraceRow(*row), summary=load_or(row[-1], None))
 
 
 def _number(value: float | None) -> float:

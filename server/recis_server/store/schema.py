@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable
 
 from recis_server.store.engine import Connection
+from recis_server.store.traces import read_summary
 
 __all__ = ["MIGRATIONS", "SCHEMA_VERSION", "TABLES", "statements"]
 
@@ -216,9 +217,41 @@ ALTER TABLE series DROP COLUMN last_attempt;
 ALTER TABLE series DROP COLUMN last_value;
 """
 
+_FOURTH = """
+-- pending, ready, or failed with the reason.
+ALTER TABLE trace ADD COLUMN summary_state TEXT NOT NULL DEFAULT 'pending';
+ALTER TABLE trace ADD COLUMN summary_error TEXT NOT NULL DEFAULT '';
+-- Partial, and therefore small: it is read as a whole to choose the next trace.
+CREATE INDEX trace_waiting ON trace (run_id, created_ns, trace_id, size)
+    WHERE summary_state = 'pending' AND state = 'ready';
+CREATE INDEX trace_unfinished ON trace (run_id) WHERE state = 'uploading';
+"""
+
+
+def _keep_good_summaries(connection: Connection) -> None:
+    """Summaries that cannot be shown, for example because of a name that is not valid text, are made again."""
+    for run_id, trace_id, text in connection.execute(
+        "SELECT run_id, trace_id, summary FROM trace WHERE summary <> 'null'"
+    ).fetchall():
+        kept, state = text, "ready"
+        try:
+            read_summary(text)
+        except ValueError:
+            kept, state = "null", "pending"
+        connection.execute(
+            "UPDATE trace SET summary = ?, summary_state = ? WHERE run_id = ? AND trace_id = ?",
+            (kept, state, run_id, trace_id),
+        )
+
+
 Part = str | Callable[[Connection], None]
 """SQL, or a function that moves rows inside of the migration's transaction."""
-MIGRATIONS: tuple[tuple[Part, ...], ...] = ((_FIRST,), (_SECOND,), (_THIRD, _count_by_keyset, _THIRD_AFTER))
+MIGRATIONS: tuple[tuple[Part, ...], ...] = (
+    (_FIRST,),
+    (_SECOND,),
+    (_THIRD, _count_by_keyset, _THIRD_AFTER),
+    (_FOURTH, _keep_good_summaries),
+)
 SCHEMA_VERSION = len(MIGRATIONS)
 TABLES = (
     *("run", "attempt", "stream", "series", "keyset", "tally", "frame", "chunk", "axis", "pyramid"),

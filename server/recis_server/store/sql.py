@@ -12,7 +12,8 @@ from typing import Literal, TypeVar
 
 from recis.wire.messages import Hello
 from recis_server.errors import StoreLost, StoreUnavailable
-from recis_server.store import chart, ledger, meta, points, registration, rows, whole
+from recis_server.store import chart, ledger, meta, points, registration, rows, traces, whole
+from recis_server.store.attempts import attempt_number
 from recis_server.store.engine import Connection, Engine
 from recis_server.store.frames import FrameBatch
 from recis_server.store.layouts import Layouts
@@ -301,15 +302,39 @@ class SqlStore:
 
     async def put_trace(self, trace: TraceRow) -> None:
         """See `Store.put_trace`."""
-        await self._writer.call(lambda connection: rows.write_trace(connection, trace))
+        await self._writer.call(lambda connection: traces.write_trace(connection, trace))
+
+    async def update_trace(self, trace: TraceRow) -> bool:
+        """See `Store.update_trace`."""
+        return await self._writer.call(lambda connection: traces.update_trace(connection, trace))
+
+    async def delete_trace(self, trace: TraceRow) -> None:
+        """See `Store.delete_trace`."""
+        await self._writer.call(lambda connection: traces.delete_trace(connection, trace), removes=True)
 
     async def traces(self, run: str) -> tuple[TraceRow, ...]:
         """See `Store.traces`."""
-        return await self._read(lambda connection: rows.read_traces(connection, run))
+        return await self._read(lambda connection: traces.read_traces(connection, run))
 
     async def trace(self, trace: str) -> TraceRow | None:
         """See `Store.trace`."""
-        return await self._read(lambda connection: rows.read_trace(connection, trace))
+        return await self._read(lambda connection: traces.read_trace(connection, trace))
+
+    async def find_trace(self, run: str, rank: int, name: str, sha256: str) -> TraceRow | None:
+        """See `Store.find_trace`."""
+        return await self._read(lambda connection: traces.find_trace(connection, run, rank, name, sha256))
+
+    async def unfinished_traces(self) -> tuple[TraceRow, ...]:
+        """See `Store.unfinished_traces`."""
+        return await self._read(traces.read_unfinished)
+
+    async def traces_to_summarise(self, last_run: str, most_bytes: int | None, limit: int) -> tuple[TraceRow, ...]:
+        """See `Store.traces_to_summarise`."""
+        return await self._read(lambda connection: traces.read_waiting(connection, last_run, most_bytes, limit))
+
+    async def attempt(self, run: str, attempt: str) -> int | None:
+        """See `Store.attempt`."""
+        return await self._read(lambda connection: attempt_number(connection, run, attempt))
 
     async def add_token(self, token: TokenRow) -> None:
         """See `Store.add_token`."""

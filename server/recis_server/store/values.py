@@ -41,6 +41,7 @@ __all__ = [
 CommandState = Literal["pending", "delivered", "applied", "rejected", "expired"]
 RankState = Literal["pending", "delivered", "applied", "rejected"]
 TraceState = Literal["uploading", "ready", "lost"]
+SummaryState = Literal["pending", "ready", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +317,10 @@ class CommandRow:
 
 @dataclass(frozen=True, slots=True)
 class TraceRow:
-    """One profiler trace; the bytes lie in the blobs under `blob`."""
+    """One profiler trace; the bytes lie in the blobs under `blob`.
+
+    `summary_error` says why summarising has failed; it is empty in the other states.
+    """
 
     id: str
     run: str
@@ -330,6 +334,8 @@ class TraceRow:
     created_ns: int
     blob: str
     summary: dict[str, Any] | None = None
+    summary_state: SummaryState = "pending"
+    summary_error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

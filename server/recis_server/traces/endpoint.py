@@ -3,18 +3,23 @@
 Must not know where bytes are kept. A bad client ends its own connection; what it has sent is kept for the next try.
 """
 
+import asyncio
+
 import msgspec
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from recis.wire.codec import WireError, decode_trace, encode
 from recis.wire.messages import Refuse, TraceAck, TraceChunk, TraceOpen, TraceReply
-from recis_server.errors import ServerError
+from recis.wire.text import close_reason
+from recis_server.errors import ServerError, StoreUnavailable
 from recis_server.store.values import TraceRow
 from recis_server.traces.receiver import HashMismatchError, TraceReceiver, Upload
 
 __all__ = ["router"]
 
+IDLE_S = 60.0
+"""How long a connection may stay silent before it loses its place among the bounded number of uploads."""
 _CLOSE_CODES = {
     "malformed": 4400,
     "superseded": 4409,
@@ -73,7 +78,11 @@ async def _take(websocket: WebSocket, receiver: TraceReceiver, upload: Upload) -
 
 
 async def _next(websocket: WebSocket) -> msgspec.Struct:
-    message = await websocket.receive()
+    try:
+        async with asyncio.timeout(IDLE_S):
+            message = await websocket.receive()
+    except TimeoutError as error:
+        raise StoreUnavailable(f"expected a record within {IDLE_S:.0f} s, got none") from error
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message.get("code") or 1006)
     data = message.get("bytes")
@@ -84,4 +93,4 @@ async def _next(websocket: WebSocket) -> msgspec.Struct:
 
 async def _refuse(websocket: WebSocket, refuse: Refuse) -> None:
     await websocket.send_bytes(encode(refuse))
-    await websocket.close(_CLOSE_CODES[refuse.code], refuse.message[:100])
+    await websocket.close(_CLOSE_CODES[refuse.code], close_reason(refuse.message))

@@ -2,19 +2,21 @@
 
 Owns the partial files, resumption and the row of a finished trace; must not know sockets or what a trace says. A
 partial file is named by a digest of (run, rank, name, hash), so nothing from outside becomes a path, and an upload goes
-on where it was cut, also after a restart of the server.
+on where it was cut, also after a restart of the server. A file that is being copied into the blobs already has a row,
+`uploading`, by which a later server finds what a killed one has left.
 
     receiver = TraceReceiver(store, blobs, bus, folder)     # app.state.traces; `open` and `close` in the lifespan
 """
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import logging
+import math
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -26,7 +28,7 @@ from recis_server.bus import Bus, Hint
 from recis_server.errors import ServerError, StoreUnavailable
 from recis_server.store.interface import Store
 from recis_server.store.values import TraceRow
-from recis_server.traces.digest import DigestError, digest_apart
+from recis_server.traces.summaries import Summaries
 
 __all__ = ["HashMismatchError", "TraceReceiver", "Upload"]
 
@@ -35,8 +37,13 @@ _logger = logging.getLogger(__name__)
 MAX_BYTES = 2 << 30
 STALE_S = 7 * 86_400.0
 _READ_BYTES = 1 << 20
-MAX_UNDIGESTED = 256
-"""Traces waiting for their summary; beyond that a trace is listed without one."""
+SWEEP_S = 3600.0
+MAX_ACTIVE = 256
+MAX_OF_RUN = 64
+"""Most uploads at once, in all and of one run; a further one is told to come back. A run also keeps at most this many
+partial files that nobody is sending; beyond that, the one written longest ago is removed."""
+_RESUMED_AT_ONCE = 2
+"""Partial files hashed at once when uploads resume: each may be gigabytes, and others need the disk and the threads."""
 
 
 class HashMismatchError(ServerError):
@@ -123,30 +130,52 @@ class TraceReceiver:
         self._clock = clock
         self._active: dict[Path, Upload] = {}
         self._locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
-        self._undigested: deque[tuple[TraceRow, Path]] = deque()  # bounded in `finish`
-        self._wake = asyncio.Event()
+        self._resuming = asyncio.Semaphore(_RESUMED_AT_ONCE)
+        self._unsure: set[str] = set()  # traces that could not be kept, whose rows and blobs may be left
+        self._summaries = Summaries(store, blobs, bus)
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Creates the folder and removes partial files that nobody has gone on with for a week."""
-        removed = await asyncio.to_thread(self._clean)
-        if removed:
-            _logger.info("removed %d trace files that were never finished", removed)
-        self._task = asyncio.create_task(self._digest_all(), name="trace-digest")
+        """Create the folder, remove what a killed server has left, and start summarising."""
+        await asyncio.to_thread(functools.partial(self._folder.mkdir, parents=True, exist_ok=True))
+        await self._sweep(await self._store.unfinished_traces())
+        self._task = asyncio.create_task(self._sweep_often(), name="trace-sweep")
+        await self._summaries.open()
 
     async def close(self) -> None:
-        """Stops summarising; safe to call twice."""
+        """Stop sweeping and summarising; safe to call twice."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        await self._summaries.close()
+
+    async def _sweep(self, unfinished: Sequence[TraceRow]) -> None:
+        """Remove partial files that have not grown for a week, and the traces in `unfinished`."""
+        removed = await asyncio.to_thread(self._remove_stale)
+        for row in unfinished:
+            await self._drop(row)
+            removed += 1
+        if removed:
+            _logger.info("removed %d trace files that were never finished", removed)
+
+    async def _sweep_often(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                unsure = frozenset(self._unsure)  # other unfinished traces are being kept at this moment
+                await self._sweep([row for row in await self._store.unfinished_traces() if row.id in unsure])
+                self._unsure -= unsure
+            except (ServerError, OSError) as error:
+                _logger.warning("could not remove what is left of traces: %s", error)
 
     async def begin(self, opening: TraceOpen) -> Upload | TraceRow:
         """Where to go on, or the trace when it is here already. A newer upload of the same file ends an older one.
 
         Raises:
             WireError: too large.
-            StoreUnavailable: the run is not known yet, or the disk cannot be written.
+            StoreUnavailable: the attempt is not known yet, too many uploads are under way, or the disk cannot be
+                written.
         """
         if opening.size > self._max_bytes:
             raise WireError(
@@ -154,19 +183,42 @@ class TraceReceiver:
                 f"expected a trace of at most {self._max_bytes} bytes (profile fewer steps), got {opening.size}",
                 "$.size",
             )
-        if max(opening.rank, abs(opening.step), abs(opening.time_ns)) >= 1 << 63:
-            raise WireError("malformed", "expected rank, step and time_ns within 64 bits", "$.step")
-        if await self._store.run(opening.run) is None:
-            raise StoreUnavailable(f"there is no run {opening.run} yet; its connection to /ws/ingest comes first")
+        if await self._store.attempt(opening.run, opening.attempt) is None:
+            raise StoreUnavailable(
+                f"there is no run {opening.run} with an attempt {opening.attempt} yet;"
+                " its connection to /ws/ingest comes first"
+            )
         known = await self._find(opening)
         if known is not None:
             return known
         path = self._folder / f"{_identity(opening)}.part"
         async with self._lock(path):
+            self._check_room(opening.run, path)
             upload = Upload(opening, path)
-            await _on_disk(upload.resume)
-            self._active[path] = upload
+            self._active[path] = upload  # counts from here on, and replaces an older upload of the file
+            try:
+                async with self._resuming:
+                    await _on_disk(functools.partial(self._make_room, opening.run, path))
+                    await _on_disk(upload.resume)
+            except BaseException:
+                self.end(upload)
+                raise
         return upload
+
+    def _check_room(self, run: str, path: Path) -> None:
+        others = [upload for one, upload in self._active.items() if one != path]
+        of_run = sum(upload.opening.run == run for upload in others)
+        if len(others) >= MAX_ACTIVE or of_run >= MAX_OF_RUN:
+            raise StoreUnavailable(
+                f"expected at most {MAX_OF_RUN} uploads of a run and {MAX_ACTIVE} of all runs at once; try again later"
+            )
+
+    def _make_room(self, run: str, path: Path) -> None:
+        """Remove the run's oldest partial files beyond the bound, except those being sent; blocks."""
+        idle = [one for one in self._folder.glob(f"{_digest(run)}-*.part") if one != path and one not in self._active]
+        for one in sorted(idle, key=_touched_s)[: len(idle) - MAX_OF_RUN + 1]:
+            _logger.warning("run %s: removed what has arrived of a trace: more than %d lie here", run, MAX_OF_RUN)
+            one.unlink(missing_ok=True)
 
     async def write(self, upload: Upload, chunk: TraceChunk) -> int:
         """Takes the next bytes and returns how many there are; bytes that were taken before are passed over.
@@ -201,21 +253,18 @@ class TraceReceiver:
             self._check_active(upload)
             opening = upload.opening
             if not upload.matches():
-                upload.path.unlink()
+                upload.path.unlink(missing_ok=True)
                 raise HashMismatchError(
                     f"expected SHA-256 {opening.sha256} over {opening.size} bytes of {opening.name[:80]!r}, "
                     "got another one; what was kept is discarded",
                     resumed=upload.resumed,
                 )
-            known = await self._find(opening)  # over two connections at once, the other one may have been first
-            row = known or await self._keep(upload)
-            if known is None and len(self._undigested) < MAX_UNDIGESTED:
-                self._undigested.append((row, upload.path.rename(upload.path.with_name(f"{row.id}.whole"))))
-                self._wake.set()
-            else:
-                upload.path.unlink()
+            # Over two connections at once, the other one may have been first.
+            row = await self._find(opening) or await self._keep(upload)
+            upload.path.unlink(missing_ok=True)
         self.end(upload)
         self._bus.publish(Hint("trace", row.run, row.id))
+        self._summaries.wake()
         return row
 
     def end(self, upload: Upload) -> None:
@@ -233,8 +282,8 @@ class TraceReceiver:
 
     async def _keep(self, upload: Upload) -> TraceRow:
         opening = upload.opening
-        run = await self._store.run(opening.run)
-        if run is None:
+        attempt = await self._store.attempt(opening.run, opening.attempt)
+        if attempt is None:
             raise StoreUnavailable(f"run {opening.run} was deleted while its trace arrived")
         trace_id = uuid.uuid4().hex
         row = TraceRow(
@@ -242,43 +291,43 @@ class TraceReceiver:
             run=opening.run,
             name=opening.name,
             rank=opening.rank,
-            attempt=run.attempts,
+            attempt=attempt,
             step=opening.step,
             size=opening.size,
             sha256=opening.sha256,
-            state="ready",
+            state="uploading",
             created_ns=opening.time_ns or self._clock(),
             blob=f"traces/{trace_id}",
         )
-        await self._blobs.put(row.blob, upload.path)
+        ready = replace(row, state="ready")
         try:
             await self._store.put_trace(row)
+            await self._put(row, upload.path)
+            # This may fail although the row was changed: the next upload finds the trace, or the next sweep removes it.
+            known = await self._store.update_trace(ready)
         except ServerError:
-            await self._blobs.delete(row.blob)
+            self._unsure.add(row.id)
             raise
-        return row
+        if not known:
+            await self._blobs.delete(row.blob)
+            raise StoreUnavailable(f"run {opening.run} was deleted while its trace arrived")
+        return ready
 
-    async def _digest_all(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._undigested:
-                row, path = self._undigested.popleft()
-                try:
-                    summary = await digest_apart(path)
-                    await self._store.put_trace(replace(row, summary=summary))
-                    self._bus.publish(Hint("trace", row.run, row.id))
-                except (DigestError, OSError, ServerError) as error:
-                    _logger.warning("trace %r of run %s has no summary: %s", row.name[:80], row.run, error)
-                finally:
-                    path.unlink(missing_ok=True)
+    async def _put(self, row: TraceRow, path: Path) -> None:
+        try:
+            await self._blobs.put(row.blob, path)
+        except StoreUnavailable:
+            with contextlib.suppress(ServerError):  # a part of the copy takes space that may be short
+                await self._drop(row)
+            raise
+
+    async def _drop(self, row: TraceRow) -> None:
+        """Remove a trace, the file first: as long as the row is there, a sweep finds what is left."""
+        await self._blobs.delete(row.blob)
+        await self._store.delete_trace(row)
 
     async def _find(self, opening: TraceOpen) -> TraceRow | None:
-        for row in await self._store.traces(opening.run):
-            wanted = (opening.rank, opening.name, opening.sha256, "ready")
-            if (row.rank, row.name, row.sha256, row.state) == wanted:
-                return row
-        return None
+        return await self._store.find_trace(opening.run, opening.rank, opening.name, opening.sha256)
 
     def _check_active(self, upload: Upload) -> None:
         if self._active.get(upload.path) is not upload:
@@ -290,13 +339,13 @@ class TraceReceiver:
             lock = self._locks[path] = asyncio.Lock()
         return lock
 
-    def _clean(self) -> int:
-        self._folder.mkdir(parents=True, exist_ok=True)
+    def _remove_stale(self) -> int:
         oldest_s = self._clock() / 1e9 - STALE_S
-        stale = [path for path in self._folder.glob("*.part") if path.stat().st_mtime < oldest_s]
-        stale += self._folder.glob("*.whole")
+        stale = [path for path in self._folder.glob("*.part") if _touched_s(path) < oldest_s]
+        stale += self._folder.glob("*.whole")  # earlier versions kept a copy for the summary
         for path in stale:
-            path.unlink()
+            if path not in self._active:
+                path.unlink(missing_ok=True)
         return len(stale)
 
 
@@ -307,6 +356,13 @@ def _identity(opening: TraceOpen) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _touched_s(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # finished or discarded in the meantime
+        return math.inf
 
 
 async def _on_disk(work: Callable[[], None]) -> None:

@@ -299,7 +299,7 @@ def test_a_second_finish_and_a_late_log_are_warnings(run: Run, caplog: pytest.Lo
 
 
 def test_an_error_of_the_monitor_itself_never_reaches_training(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    run.upload_trace("trace.json", "not a step")  # type: ignore[arg-type]
+    run.upload_trace(3, 1)  # type: ignore[arg-type]
     run.alert("x" * 10_000_000)
     run.line(3)  # type: ignore[arg-type]
     assert run.failures == 2

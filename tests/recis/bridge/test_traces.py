@@ -68,6 +68,53 @@ def test_a_file_that_vanishes_before_upload_is_an_event_and_the_next_arrives(ser
     assert [trace["name"] for trace in listed(server, "vanished")] == ["there.json"]
 
 
+@pytest.mark.slow
+def test_a_file_of_any_name_in_a_folder_of_any_name_arrives(
+    server: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    names = {b"\xff.json": "\ufffd.json", b"a\nb\\c.json.gz": "a\ufffdb_c.json.gz", "名.json".encode(): "名.json"}
+    with recis.monitor.init(server, run_id="names", spool_dir=str(tmp_path / "spool")) as run:
+        for step, name in enumerate(names):
+            (folder / os.fsdecode(name)).write_bytes(name)
+            run.upload_trace(folder / os.fsdecode(name), step)
+        run.upload_trace(folder / "gone", 9)
+        run.line("half of a pair: \ud800")
+        for step in (-1, 1 << 63, 1.5, "x", None):
+            run.upload_trace(folder / "gone", step)  # type: ignore[arg-type]
+        assert run.refused == 5
+        until(lambda: lost_traces(server, "names"), 20, "the event")
+    assert sorted(trace["name"] for trace in listed(server, "names")) == sorted(names.values())
+    [lost] = lost_traces(server, "names")
+    assert "caf\ufffd/gone" in lost["text"]
+    assert not (tmp_path / "spool").exists()
+    assert "the monitor failed" not in caplog.text
+
+
+def test_a_note_that_says_something_else_than_it_was_is_not_followed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    uploads = TraceUploads(tmp_path, lambda _: None)
+    uploads.add(job("a.json", 7))
+    (note,) = tmp_path.iterdir()
+    good = note.read_text()
+    for old, new in (
+        ('"step": 7', '"step": -7'),
+        ('"step": 7', f'"step": {10**30}'),
+        ('"rank": 0', '"rank": "0"'),
+        ('"time_ns": 7', '"time_ns": 8'),
+        ("{", "["),
+        ("a.json", "\udcff"),
+    ):
+        assert old in good
+        note.write_bytes(good.replace(old, new).encode("utf-8", "surrogateescape"))
+        assert len(TraceUploads(tmp_path, lambda _: None)) == 0, new
+    assert caplog.text.count("is not whole") == 6
+    note.write_text(good)
+    assert len(TraceUploads(tmp_path, lambda _: None)) == 1
+
+
 def job(name: str, number: int) -> TraceFileJob:
     return TraceFileJob(run="r", attempt="a", rank=0, path=f"/nowhere/{name}", name=name, step=number, time_ns=number)
 

@@ -246,7 +246,7 @@ def test_a_number_is_taken_within_its_bounds_and_refused_outside(tag: str, name:
     for value in (least - 1, most + 1, 2**64 - 1):
         if -(2**63) <= value < 2**64 and (tag, name) != ("frame", "span"):
             decode, data, path = with_number(tag, name, value)
-            with pytest.raises(WireError, match=rf"Expected `int` .*, got {value}") as caught:
+            with pytest.raises(WireError, match=rf"expected `int` .*, got {value}") as caught:
                 decode(data)
             assert (caught.value.code, caught.value.path) == ("malformed", path)
 
@@ -260,7 +260,16 @@ def test_noise_never_raises_anything_else(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("change", "path"),
-    [({"sha256": "nope"}, "$.sha256"), ({"size": -1}, "$.size"), ({"run": "a/b"}, "$.run")],
+    [
+        ({"sha256": "nope"}, "$.sha256"),
+        ({"run": "a/b"}, "$.run"),
+        ({"size": -1}, "$.size"),
+        ({"rank": -1}, "$.rank"),
+        ({"step": -1}, "$.step"),
+        ({"step": 1 << 63}, "$.step"),
+        ({"time_ns": 1 << 63}, "$.time_ns"),
+        *(({"name": name}, "$.name") for name in ("", ".", "..", "a/b", "a\\b", "a\0b", "a\nb", "\x1b[2J", "x" * 257)),
+    ],
 )
 def test_a_trace_announcement_is_checked(change: dict[str, Any], path: str) -> None:
     fields: dict[str, Any] = {
@@ -279,10 +288,20 @@ def test_a_trace_announcement_is_checked(change: dict[str, Any], path: str) -> N
     assert caught.value.path == path
 
 
-def test_a_trace_chunk_has_a_size() -> None:
-    for data in (b"", b"x" * (m.MAX_TRACE_CHUNK_BYTES + 1)):
-        with pytest.raises(WireError):
-            decode_trace(encode(m.TraceChunk(offset=0, data=data)))
+@pytest.mark.parametrize(
+    ("chunk", "path"),
+    [
+        (m.TraceChunk(offset=0, data=b""), "$.data"),
+        (m.TraceChunk(offset=0, data=b"x" * (m.MAX_TRACE_CHUNK_BYTES + 1)), "$.data"),
+        (m.TraceChunk(offset=-1, data=b"x"), "$.offset"),
+        (m.TraceChunk(offset=1 << 63, data=b"x"), "$.offset"),
+    ],
+    ids=["empty", "large", "negative", "far"],
+)
+def test_a_trace_chunk_is_checked(chunk: m.TraceChunk, path: str) -> None:
+    with pytest.raises(WireError) as caught:
+        decode_trace(encode(chunk))
+    assert caught.value.path == path
 
 
 @pytest.mark.parametrize("text", ["a", "2026-11-23.x_1", "A" * 128])

@@ -82,7 +82,7 @@ def test_a_follower_is_told_what_is_and_then_what_changes(tmp_path: Path) -> Non
             await page.until("metrics", lambda message: len(message["metrics"]) == 2)
 
             done = Pass(
-                table="users", step=2, time_ns=2_000_000_000, interval=10, rows_before=5, evicted=2, rows_after=3,
+                table="us\ners", step=2, time_ns=2_000_000_000, interval=10, rows_before=5, evicted=2, rows_after=3,
                 admitted=1, milliseconds=0.5, bytes=640,
             )  # fmt: skip
             await one.report(done, done)
@@ -91,7 +91,7 @@ def test_a_follower_is_told_what_is_and_then_what_changes(tmp_path: Path) -> Non
                     "step": 2,
                     "time": 2.0,
                     "rank": 0,
-                    "table": "users",
+                    "table": "us\ufffders",
                     "interval": 10,
                     "rows_before": 5,
                     "evicted": 2,

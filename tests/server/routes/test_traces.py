@@ -1,5 +1,6 @@
 import hashlib
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,38 @@ async def with_trace(site: Site, folder: Path, name: str = "a.json.gz", state: s
     await site.app.state.blobs.put("traces/t1", file)
     row = TraceRow("t1", "r", name, 0, 1, 50, len(BODY), SHA, state, time.time_ns(), "traces/t1")  # type: ignore[arg-type]
     await site.app.state.store.put_trace(row)
+
+
+def test_a_summary_is_shown_with_its_state(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await with_trace(site, tmp_path)
+        store = site.app.state.store
+        row = await store.trace("t1")
+        for more in (
+            {"summary_state": "pending", "summary_error": None, "summary": None},
+            {"summary_state": "failed", "summary_error": "no trace", "summary": None},
+            {"summary_state": "ready", "summary_error": None, "summary": {"events": 1}},
+        ):
+            await store.update_trace(replace(row, **{**more, "summary_error": more["summary_error"] or ""}))
+            (trace,) = (await site.client.get("/api/v1/runs/r/traces")).json()["traces"]
+            assert {name: trace[name] for name in more} == more
+
+    ask(tmp_path, scenario)
+
+
+def test_a_summary_that_an_earlier_version_has_spoilt_does_not_spoil_the_list(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await with_trace(site, tmp_path)
+        store = site.app.state.store
+        await store.update_trace(replace(await store.trace("t1"), summary_state="ready", summary={"name": "\ud800"}))
+        answer = await site.client.get("/api/v1/runs/r/traces")
+        assert answer.status_code == 200
+        (trace,) = answer.json()["traces"]
+        assert (trace["summary"], trace["summary_state"]) == (None, "failed")
+        assert "expected a stored summary" in trace["summary_error"]
+        assert (await fetch(site)).content == BODY
+
+    ask(tmp_path, scenario)
 
 
 async def fetch(site: Site, **headers: str) -> httpx.Response:

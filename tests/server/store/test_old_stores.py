@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from recis_server.store.compact import compact
+from recis_server.store.engine import Connection
 from recis_server.store.postgres import PostgresEngine, _Connection, _speak
 from recis_server.store.schema import MIGRATIONS
 
@@ -16,22 +17,28 @@ from tests.server.store.streams import SECOND, frame, greeting, opened, points, 
 pytestmark = pytest.mark.usefixtures("every_engine")
 
 
-def make_version_2(folder: Path) -> None:
-    """A store as version 2 wrote it: a run of two attempts, one series in two key sets, the other with NaN last."""
+def make_version(version: int, folder: Path) -> Connection:
+    """An empty store as that version made it, and a connection that may write."""
     engine = engine_of(folder)
     connection = engine.connect_writer()
-    scripts = [part for parts in MIGRATIONS[:2] for part in parts if isinstance(part, str)]
+    scripts = [part for parts in MIGRATIONS[:version] for part in parts if isinstance(part, str)]
     if isinstance(engine, PostgresEngine):
         assert isinstance(connection, _Connection)
         for script in scripts:
             connection.script(_speak(script, engine._num_partitions))
         connection.script("CREATE TABLE schema_version (version BIGINT NOT NULL)")
-        connection.script("INSERT INTO schema_version VALUES (1), (2)")
+        connection.script(f"INSERT INTO schema_version VALUES ({version})")
     else:
         assert isinstance(connection, sqlite3.Connection)
         for script in scripts:
             connection.executescript(script)
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute(f"PRAGMA user_version = {version}")
+    return connection
+
+
+def make_version_2(folder: Path) -> None:
+    """A store as version 2 wrote it: a run of two attempts, one series in two key sets, the other with NaN last."""
+    connection = make_version(2, folder)
     connection.execute(
         "INSERT INTO run VALUES ('r', 'default', 'r', 'running', '', 1, 5, 1, 2, 12, '[]', '', '{}', 7, 0)"
     )
@@ -108,5 +115,32 @@ def test_a_store_of_version_2_goes_on(tmp_path: Path) -> None:
         async with opened(tmp_path) as store:
             assert repr((await read(store, "loss"), await read(store, "lr"))) == before
             assert await store._read(lambda db: db.execute("SELECT count(*) FROM frame").fetchone()) == (0,)
+
+    run(scenario)
+
+
+def test_a_store_of_version_3_summarises_again_what_it_cannot_show(tmp_path: Path) -> None:
+    summaries = {
+        "none": "null",
+        "good": '{"events":1}',
+        "surrogate": '{"name":"\\ud800"}',
+        "NaN": '{"wall_ms":NaN}',
+        "large": '{"name":"' + "x" * 70_000 + '"}',
+    }
+
+    async def scenario() -> None:
+        connection = make_version(3, tmp_path)
+        connection.execute("INSERT INTO run VALUES ('r', 'p', 'r', 'running', '', 1, 5, 1, 1, 1, '[]', '', '{}', 0, 0)")
+        for name, text in summaries.items():
+            connection.execute(
+                "INSERT INTO trace VALUES (?, 'r', 'a.json', 0, 1, 5, 10, '', 'ready', 7, 'traces/x', ?)", (name, text)
+            )
+        connection.close()
+        async with opened(tmp_path) as store:
+            states = {row.id: (row.summary_state, row.summary) for row in await store.traces("r")}
+            pending = [row.id for row in await store.traces_to_summarise("", None, 9)]
+        assert states.pop("good") == ("ready", {"events": 1})
+        assert states == dict.fromkeys(["none", "surrogate", "NaN", "large"], ("pending", None))
+        assert sorted(pending) == ["NaN", "large", "none", "surrogate"]
 
     run(scenario)

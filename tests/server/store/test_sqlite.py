@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from recis_server.errors import StoreError, StoreUnavailable
+from recis_server.store.schema import SCHEMA_VERSION
 from recis_server.store.sql import SqlStore
 from recis_server.store.sqlite import SqliteEngine
 from recis_server.store.values import RunsWanted, TraceRow
@@ -79,7 +80,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         with sqlite3.connect(tmp_path / "recis.db") as db:
             db.execute("PRAGMA user_version = 99")
         db.close()
-        with pytest.raises(StoreError, match=r"expected schema version 3 or older, got 99"):
+        with pytest.raises(StoreError, match=rf"expected schema version {SCHEMA_VERSION} or older, got 99"):
             await SqlStore(SqliteEngine(tmp_path / "recis.db")).open()
 
     run(scenario)

@@ -1,10 +1,12 @@
 import asyncio
 import hashlib
+import logging
 import os
 from pathlib import Path
 
 import msgspec
 import pytest
+from recis_server.traces import endpoint as module
 from websockets.asyncio.client import ClientConnection
 
 from recis.wire.codec import decode_trace, encode
@@ -108,7 +110,14 @@ BAD = {
     "wrong version": (encode(msgspec.structs.replace(opening(), v=2)), "version", 4426),
     "no hash": (encode(msgspec.structs.replace(opening(), sha256="x")), "malformed", 4400),
     "negative size": (encode(msgspec.structs.replace(opening(), size=-1)), "malformed", 4400),
+    "a negative rank": (encode(msgspec.structs.replace(opening(), rank=-1)), "malformed", 4400),
+    "a negative step": (encode(msgspec.structs.replace(opening(), step=-1)), "malformed", 4400),
     "a step that no column holds": (encode(msgspec.structs.replace(opening(), step=2**63)), "malformed", 4400),
+    "no name": (encode(msgspec.structs.replace(opening(), name="")), "malformed", 4400),
+    "a long name": (encode(msgspec.structs.replace(opening(), name="x" * 900_000)), "malformed", 4400),
+    "a name of control characters": (encode(msgspec.structs.replace(opening(), name="\x1b[2J\0")), "malformed", 4400),
+    "a name in another folder": (encode(msgspec.structs.replace(opening(), name="../../🦊" * 30)), "malformed", 4400),
+    "an unknown attempt": (encode(msgspec.structs.replace(opening(), attempt="a9")), "unavailable", 1013),
     "above the limit": (encode(msgspec.structs.replace(opening(), size=3 << 30)), "too_large", 1009),
     "a message above the limit": (bytes(3 << 20), "too_large", 1009),
     "an unknown run": (encode(opening(run="nope")), "unavailable", 1013),
@@ -131,6 +140,66 @@ def test_a_bad_upload_is_refused_with_a_reason_and_others_go_on(tmp_path: Path, 
                 assert bad.close_code == close_code
             await upload(good, CONTENT, 0, len(CONTENT))
             assert isinstance(decode_trace(await good.recv(decode=False)), TraceReply)
+
+    asyncio.run(scenario())
+
+
+BAD_CHUNKS = {
+    "a negative offset": TraceChunk(offset=-5, data=CONTENT[:10]),
+    "an offset beyond what is here": TraceChunk(offset=5, data=CONTENT[:10]),
+    "an offset beyond the file": TraceChunk(offset=len(CONTENT) + 1, data=b"x"),
+    "an offset beyond all files": TraceChunk(offset=1 << 63, data=b"x"),
+    "no data": TraceChunk(offset=0, data=b""),
+    "a second announcement": opening(),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CHUNKS)
+def test_a_bad_part_is_refused_with_a_reason_and_nothing_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, case: str
+) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as server, trainer(server):
+            async with raw(server, "/ws/trace") as connection:
+                await ask(connection, opening())
+                refuse = await ask(connection, BAD_CHUNKS[case])
+                assert isinstance(refuse, Refuse)
+                assert (refuse.code, refuse.retry) == ("malformed", False)
+                assert "expected" in refuse.message
+            async with raw(server, "/ws/trace") as connection:
+                assert await ask(connection, opening()) == TraceAck(offset=0)
+                await upload(connection, CONTENT, 0, len(CONTENT))
+                assert isinstance(decode_trace(await connection.recv(decode=False)), TraceReply)
+            assert await listed(server) == [CONTENT]
+
+    asyncio.run(scenario())
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_more_than_was_announced_is_refused(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as server, trainer(server), raw(server, "/ws/trace") as connection:
+            assert await ask(connection, opening(b"abc")) == TraceAck(offset=0)
+            refuse = await ask(connection, TraceChunk(offset=0, data=b"abcd"))
+            assert isinstance(refuse, Refuse)
+            assert "expected at most the announced 3 bytes, got 4" in refuse.message
+
+    asyncio.run(scenario())
+
+
+def test_who_says_nothing_gives_up_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IDLE_S", 0.05)
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as server, trainer(server):
+            for first in (None, opening()):
+                async with raw(server, "/ws/trace") as connection:
+                    if first is not None:
+                        await ask(connection, first)
+                    refuse = decode_trace(await connection.recv(decode=False))
+                    assert isinstance(refuse, Refuse)
+                    assert (refuse.code, refuse.retry) == ("unavailable", True)
+                    await until(lambda: not server.traces._active)
 
     asyncio.run(scenario())
 

@@ -1,7 +1,6 @@
 import asyncio
 import gzip
 import hashlib
-import json
 import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -12,11 +11,13 @@ import pytest
 from recis_server.bus import Hint
 from recis_server.errors import StoreUnavailable
 from recis_server.store.values import TraceRow
+from recis_server.traces import receiver as module
 from recis_server.traces.receiver import HashMismatchError, TraceReceiver, Upload
 
 from recis.wire.codec import WireError
 from recis.wire.messages import TraceChunk, TraceOpen
-from tests.server.realserver import Parts, hello, parts, until, until_async
+from tests.server.realserver import Parts, hello, parts, until_async
+from tests.server.traces.files import call, trace
 
 CONTENT = os.urandom(100_000)
 
@@ -44,6 +45,24 @@ async def begun(receiver: TraceReceiver, message: TraceOpen) -> Upload:
 async def send(receiver: TraceReceiver, upload: Upload, content: bytes, start: int, stop: int) -> None:
     for offset in range(start, stop, 30_000):
         await receiver.write(upload, TraceChunk(offset=offset, data=content[offset : min(stop, offset + 30_000)]))
+
+
+async def uploaded(receiver: TraceReceiver, message: TraceOpen, content: bytes) -> TraceRow:
+    upload = await begun(receiver, message)
+    await send(receiver, upload, content, 0, len(content))
+    return await receiver.finish(upload)
+
+
+async def summarised(server: Parts, row: TraceRow) -> TraceRow:
+    """The trace when its summary is pending no longer."""
+
+    async def known() -> TraceRow | None:
+        found = await server.store.trace(row.id)
+        return found if found is not None and found.summary_state != "pending" else None
+
+    found = await until_async(known, 30)
+    assert found is not None
+    return found
 
 
 async def received(server: Parts, row: TraceRow) -> bytes:
@@ -85,28 +104,158 @@ def test_a_whole_file_is_kept_byte_for_byte_and_listed(tmp_path: Path) -> None:
         )
         assert await received(server, row) == CONTENT
         assert hints == [Hint("trace", "r1", row.id)]
-        # Random bytes are no trace: listed all the same, without a summary, and nothing is left lying about.
-        await until(lambda: incoming(tmp_path) == [])
+        assert incoming(tmp_path) == []
+        # Random bytes are no trace: listed all the same, with the reason why there is no summary.
+        known = await summarised(server, row)
+        assert (known.state, known.summary_state, known.summary) == ("ready", "failed", None)
+        assert known.summary_error
+        assert hints == [Hint("trace", "r1", row.id)] * 2
 
     run(tmp_path, scenario)
 
 
 def test_a_summary_follows(tmp_path: Path) -> None:
-    event = {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": 1.0, "dur": 500.0}
-    content = gzip.compress(json.dumps({"traceEvents": [event]}).encode())
+    content = gzip.compress(trace([call("aten::mm", 1.0, 500.0)]))
 
     async def scenario(server: Parts) -> None:
+        row = await uploaded(server.traces, opening(content), content)
+        known = await summarised(server, row)
+        assert known.summary is not None
+        assert known.summary["operators"][0]["name"] == "aten::mm"
+        assert await received(server, row) == content
+
+    run(tmp_path, scenario)
+
+
+def test_a_trace_belongs_to_the_attempt_that_made_it(tmp_path: Path) -> None:
+    async def scenario(server: Parts) -> None:
+        await server.store.register(hello("r1", "w2", attempt="a2"), 2)
+        await server.store.register(hello("r1", "w3", attempt="a3"), 3)
+        for number, attempt in enumerate(("a1", "a2", "a3"), 1):
+            content = attempt.encode()
+            row = await uploaded(server.traces, opening(content, attempt=attempt), content)
+            assert row.attempt == number
+        with pytest.raises(StoreUnavailable, match="no run r1 with an attempt a4 yet"):
+            await server.traces.begin(opening(attempt="a4"))
+
+    run(tmp_path, scenario)
+
+
+def blobs(folder: Path) -> list[Path]:
+    return [path for path in (folder / "blobs").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("moment", ["before the copy", "in the copy", "after the copy", "after the row"])
+def test_a_server_that_is_killed_while_it_keeps_a_file_leaves_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """What a kill leaves is made by hand: the row, what there is of the file, and the partial file of the upload."""
+    content = trace([call("aten::mm", 1.0, 500.0)])
+
+    async def killed(server: Parts) -> None:
+        put, update = server.blobs.put, server.store.update_trace
+
+        async def keep(key: str, file: Path) -> None:
+            if moment != "before the copy":
+                await put(key, file)
+            if moment == "in the copy":
+                (path,) = blobs(tmp_path)
+                path.rename(f"{path}#1")
+            if moment in ("before the copy", "in the copy"):
+                raise asyncio.CancelledError
+
+        async def change(row: TraceRow) -> bool:
+            if moment == "after the row":
+                await update(row)
+            raise asyncio.CancelledError
+
+        monkeypatch.setattr(server.blobs, "put", keep)
+        monkeypatch.setattr(server.store, "update_trace", change)
         upload = await begun(server.traces, opening(content))
         await send(server.traces, upload, content, 0, len(content))
-        row = await server.traces.finish(upload)
+        with pytest.raises(asyncio.CancelledError):
+            await server.traces.finish(upload)
+        assert incoming(tmp_path) == [".part"]
+        (row,) = await server.store.traces("r1")
+        assert row.state == ("ready" if moment == "after the row" else "uploading")
 
-        async def summary() -> dict[str, Any] | None:
-            known = await server.store.trace(row.id)
-            return known.summary if known is not None else None
-
-        assert (await until_async(summary))["operators"][0]["name"] == "aten::mm"  # type: ignore[index]
+    async def again(server: Parts) -> None:
+        if moment != "after the row":
+            assert await server.store.traces("r1") == ()
+            assert blobs(tmp_path) == []
+        found = await server.traces.begin(opening(content))
+        row = found if isinstance(found, TraceRow) else await server.traces.finish(found)
+        assert (await summarised(server, row)).summary_state == "ready"
         assert await received(server, row) == content
-        await until(lambda: incoming(tmp_path) == [])
+        assert len(await server.store.traces("r1")) == len(blobs(tmp_path)) == 1
+
+    run(tmp_path, killed)
+    monkeypatch.undo()
+    run(tmp_path, again)
+
+
+def test_what_could_not_be_kept_for_want_of_the_database_goes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SWEEP_S", 0.01)
+
+    async def scenario(server: Parts) -> None:
+        async def unavailable(row: TraceRow) -> bool:
+            raise StoreUnavailable("the database is away")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(server.store, "update_trace", unavailable)
+            upload = await begun(server.traces, opening())
+            await send(server.traces, upload, CONTENT, 0, len(CONTENT))
+            with pytest.raises(StoreUnavailable):
+                await server.traces.finish(upload)
+
+        async def swept() -> bool:
+            return await server.store.traces("r1") == ()
+
+        await until_async(swept)
+        assert blobs(tmp_path) == []
+        assert await received(server, await server.traces.finish(upload)) == CONTENT
+
+    run(tmp_path, scenario)
+
+
+def test_uploads_are_bounded_for_each_run_and_in_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_OF_RUN", 3)
+    monkeypatch.setattr(module, "MAX_ACTIVE", 4)
+
+    async def scenario(server: Parts) -> None:
+        for name in ("r2", "r3"):
+            await server.store.register(hello(name, f"w-{name}"), 1)
+        of_run = [await begun(server.traces, opening(name=str(number))) for number in range(3)]
+        with pytest.raises(StoreUnavailable, match="at most 3 uploads of a run"):
+            await server.traces.begin(opening(name="3"))
+        await begun(server.traces, opening(name="0"))  # the same file again is not one more
+        await begun(server.traces, opening(run="r2"))
+        with pytest.raises(StoreUnavailable, match="4 of all runs"):
+            await server.traces.begin(opening(run="r3"))
+        server.traces.end(of_run[1])
+        await begun(server.traces, opening(run="r3"))
+
+    run(tmp_path, scenario)
+
+
+def test_of_what_nobody_sends_any_more_the_oldest_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_OF_RUN", 3)
+
+    async def scenario(server: Parts) -> None:
+        await server.store.register(hello("other", "w2"), 1)
+        kept = await begun(server.traces, opening(run="other"))
+        active = await begun(server.traces, opening(name="active"))
+        left = []
+        for number in range(6):
+            upload = await begun(server.traces, opening(name=str(number)))
+            await server.traces.write(upload, TraceChunk(offset=0, data=b"x"))
+            os.utime(upload.path, (number, number))
+            server.traces.end(upload)
+            left.append(upload.path)
+        assert set((tmp_path / "incoming").iterdir()) == {kept.path, active.path, *left[-3:]}
+        assert (await begun(server.traces, opening(name="5"))).offset == 1
 
     run(tmp_path, scenario)
 

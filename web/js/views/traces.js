@@ -33,12 +33,14 @@ function Capture({ page, run, control }) {
     <${OutcomeLine} name=${control.name} problem=${problem.value} page=${page} /></form>`;
 }
 
-/** What the server found in a trace: how long, and which operators took the time. @param {{summary: any}} props */
-function Digest({ summary }) {
-  if (!summary) return null;
+/** What the server found in a trace: how long, and which operators took the time; or why it has found nothing. @param {{trace: Trace}} props */
+function Digest({ trace: { state: file, summary, summary_state, summary_error } }) {
+  if (file !== 'ready') return null;
+  if (summary_state === 'pending') return html`<span class="sub">summary pending</span>`;
+  if (!summary) return html`<span class="sub" title=${summary_error}>no summary: ${summary_error}</span>`;
   const operators = /** @type {{name: string, calls: number, self_ms: number, total_ms: number}[]} */ (summary.operators ?? []).slice(0, MOST_OPERATORS);
   const most = Math.max(...operators.map((one) => one.self_ms), 1e-9);
-  const facts = `${plural(summary.steps ?? 0, 'step')} in ${duration(summary.wall_ms)}, ${short(summary.events)} events`;
+  const facts = `${plural(summary.steps ?? 0, 'step')} in ${duration(summary.wall_ms)}, ${short(summary.events)} events${summary.unreadable ? `, ${short(summary.unreadable)} unreadable` : ''}`;
   if (operators.length === 0) return html`<span class="sub">${facts}</span>`;
   return html`<details class="digest"><summary>${facts}, top operators</summary><table><thead><tr><th>Operator</th><th class="number">Calls</th><th class="number">Self</th><th class="number">Total</th></tr></thead>
     <tbody>${operators.map((one) => html`<tr key=${one.name}><td class="bar-cell"><i style=${{ width: `${(100 * one.self_ms) / most}%` }} /><${Name} text=${one.name} /></td>
@@ -47,8 +49,8 @@ function Digest({ summary }) {
 
 /** @param {{trace: Trace}} props */
 function Row({ trace }) {
-  const ready = trace.state === 'ready' || trace.state === 'complete' || trace.state === 'done';
-  return html`<tr><td class="main"><${Name} text=${trace.name} /><${Digest} summary=${trace.summary} />
+  const ready = trace.state === 'ready';
+  return html`<tr><td class="main"><${Name} text=${trace.name} /><${Digest} trace=${trace} />
       <span class="sub narrow-only">rank ${trace.rank} · step ${short(trace.step)} · ${bytes(trace.size)} · <${Ago} at=${trace.created_at} /></span></td>
     <td class="number wide-only">${trace.rank}</td><td class="number wide-only">${whole(trace.step)}</td><td class="number wide-only">${bytes(trace.size)}</td>
     <td class="number wide-only muted"><${Ago} at=${trace.created_at} /></td>
