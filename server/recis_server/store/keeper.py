@@ -41,6 +41,8 @@ RETENTION_S = 60.0
 TRIM_S = 600.0
 ASIDE_S = 3600.0
 """How long a run is left alone at which the upkeep has failed for other reasons than the engine's."""
+MOST_REMEMBERED = 1024
+"""Runs at which the engine has failed, as far as they are remembered."""
 LOOK_SHARE = 0.01
 """How much of the time is spent on looking for runs to compact: where many frames are hot a look takes long."""
 UNITS = 8
@@ -75,7 +77,7 @@ class Keeper:
         self._trimmed_ns = 0
         self._next_look = 0.0
         self._num_failures: dict[str, int] = {}
-        self._aside: dict[str, float] = {}
+        self._aside: dict[tuple[str, str], float] = {}
 
     def close(self) -> None:
         """Ends both connections."""
@@ -106,7 +108,13 @@ class Keeper:
 
     def _delete(self, stop: Stop) -> bool:
         runs = self._read(lambda connection: connection.execute("SELECT run_id FROM deletion").fetchall())
-        return self._each((run for (run,) in runs), partial(self._slices, delete_slice, stop))
+
+        def work(run: str) -> bool:
+            while not stop() and self._write(partial(delete_slice, run_id=run)):
+                pass
+            return True
+
+        return self._each("deletion", (run for (run,) in runs), work)
 
     def _compact(self, stop: Stop) -> bool:
         began = time.monotonic()
@@ -125,7 +133,7 @@ class Keeper:
                     break
             return worked
 
-        return self._each(runs, work)
+        return self._each("compaction", runs, work)
 
     def _retain(self, stop: Stop) -> bool:
         if time.monotonic() < self._next_retention or stop():
@@ -138,7 +146,7 @@ class Keeper:
                 place = self._write(partial(drop_slice, run_id=run, before_ns=due[run], after=place))
             return True
 
-        worked = self._each(due, work)
+        worked = self._each("retention", due, work)
         self._next_retention = time.monotonic() + RETENTION_S
         return worked
 
@@ -158,35 +166,32 @@ class Keeper:
                     pass
             return True
 
-        worked = self._each(found, work)
+        worked = self._each("trimming", found, work)
         # A frame may say that it came a little before it was committed.
         self._trimmed_ns = now_ns - int(TRIM_S * 1e9)
         self._next_trim = time.monotonic() + TRIM_S
         return worked
 
-    def _slices(self, action: Callable[..., bool], stop: Stop, run: str) -> bool:
-        while not stop() and self._write(partial(action, run_id=run)):
-            pass
-        return True
-
-    def _each(self, runs: Iterable[str], work: Callable[[str], bool]) -> bool:
-        """Does the work on each run that is not set aside; whether there was any.
+    def _each(self, what: str, runs: Iterable[str], work: Callable[[str], bool]) -> bool:
+        """Does the work on each run that is not set aside for it; whether there was any.
 
         Raises:
             Exception: one of the engine's failures, at the first run; the next time that run is the last.
         """
         worked = False
         for run in sorted(runs, key=lambda one: self._num_failures.get(one, 0)):
-            if time.monotonic() < self._aside.get(run, 0.0):
+            if time.monotonic() < self._aside.get((what, run), 0.0):
                 continue
             try:
                 worked |= work(run)
             except self._failures:
+                if len(self._num_failures) >= MOST_REMEMBERED:
+                    self._num_failures.clear()
                 self._num_failures[run] = self._num_failures.get(run, 0) + 1
                 raise
             except Exception:  # border: what is wrong with one run must not keep the others waiting
-                _logger.exception("the upkeep of run %s failed; it is set aside for %.0f minutes", run, ASIDE_S / 60)
-                self._aside[run] = time.monotonic() + ASIDE_S
+                _logger.exception("the %s of run %s failed; it waits for %.0f minutes", what, run, ASIDE_S / 60)
+                self._aside[what, run] = time.monotonic() + ASIDE_S
                 self._write(partial(meta.add, name=meta.UPKEEP_FAILURES, number=1))
         return worked
 

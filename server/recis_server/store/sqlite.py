@@ -31,8 +31,10 @@ LOG_PAGES = 4000
 """Pages (4 KiB) after which the log is copied into the file: a longer log keeps commits even."""
 _FREED_PAGES = 64
 """Pages (4 KiB) that one piece of freed space has at most."""
-INSPECTED_PAGES, INSPECTED_S = 8192, 10.0
-"""A file of up to so many pages (4 KiB) is inspected whole, so often: that takes some tenths of a second."""
+INSPECTED_PAGES = 8192
+"""A file of up to so many pages (4 KiB) is inspected whole: that takes some tenths of a second."""
+INSPECTION_SHARE = 0.05
+"""How much of the time that takes at most, however often it is asked for."""
 
 
 class SqliteEngine:
@@ -216,12 +218,13 @@ class SqliteEngine:
             connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - names of ours
         connection.execute("SELECT * FROM frame ORDER BY id DESC LIMIT 1").fetchone()
         (num_pages,) = connection.execute("PRAGMA page_count").fetchone()
-        if num_pages <= INSPECTED_PAGES and time.monotonic() >= self._next_inspection:
+        began = time.monotonic()
+        if num_pages <= INSPECTED_PAGES and began >= self._next_inspection:
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
                 self._is_damaged = True
                 raise sqlite3.DatabaseError(found)
-            self._next_inspection = time.monotonic() + INSPECTED_S
+            self._next_inspection = began + (time.monotonic() - began) / INSPECTION_SHARE
 
     def explain(self, error: Exception) -> str:
         """See `Engine.explain`; SQLite's own words name no place."""

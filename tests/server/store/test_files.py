@@ -20,6 +20,7 @@ from recis_server.store.sql import SqlStore
 from recis_server.store.sqlite import SqliteEngine
 from recis_server.store.values import RunsWanted
 
+from tests.server.realserver import until_async
 from tests.server.store.streams import frame, greeting, opened, points, read, run
 
 
@@ -277,5 +278,33 @@ def test_a_damaged_file_is_not_ready_and_says_no_place(tmp_path: Path, where: in
                 assert str(tmp_path) not in caught.value.message
         finally:
             await store.close()
+
+    run(scenario)
+
+
+def test_damage_that_comes_while_the_server_runs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "SAME_S", 0.0)
+    asyncio.run(fill(tmp_path, "r", 50))
+    path = tmp_path / "recis.db"
+
+    async def ready(store: SqlStore) -> bool:
+        try:
+            await store.probe()
+        except StoreUnavailable:
+            return False
+        return True
+
+    async def not_ready(store: SqlStore) -> bool:
+        return not await ready(store)
+
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            assert await ready(store)
+            # By another process: to close a file here would let go of the engine's locks on it.
+            noise = f"file = open({str(path)!r}, 'r+b'); file.seek(40960); file.write(b'\\xa5' * 40960)"
+            await asyncio.to_thread(subprocess.run, [sys.executable, "-c", noise], check=True)
+            await until_async(lambda: not_ready(store))
+            # For good, whatever the next look may miss.
+            assert not await ready(store)
 
     run(scenario)

@@ -102,7 +102,7 @@ def test_a_run_that_cannot_be_compacted_is_set_aside_and_the_others_are_not(
             left = await store._read(lambda db: db.execute("SELECT DISTINCT run_id FROM frame").fetchall())
             assert [tuple(row) for row in left] == [("bad",)]
             assert await store.upkeep_failures() == 1
-            assert caplog.text.count("the upkeep of run bad failed") == 1
+            assert caplog.text.count("the compaction of run bad failed") == 1
             await store.delete_run("bad")
             assert await compacted(store)
 
