@@ -5,7 +5,8 @@ with plain numbers where torch is not installed.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -17,6 +18,7 @@ from recis.bridge.opening import make_hello, open_run
 from recis.bridge.run import Run
 from recis.reading.data import RunData, Series
 from recis.reading.source import read_run
+from recis.wire.showing import shown
 
 __all__ = ["Mode", "Run", "RunData", "Series", "alert", "check_options", "finish", "init", "log", "read"]
 
@@ -31,25 +33,27 @@ _current: Run | None = None
 
 def init(
     url: str | None = None,
-    project: str = "default",
+    project: str | None = "default",
     name: str | None = None,
     run_id: str | None = None,
-    config: Mapping[str, Any] | None = None,
-    tags: Sequence[str] = (),
+    config: Any = None,
+    tags: Iterable[str] | str | None = (),
     token: str | None = None,
     mode: Mode | None = None,
-    spool_dir: str | None = None,
+    spool_dir: str | os.PathLike[str] | None = None,
 ) -> Run:
     """Opens a run; the server need not be there. Arguments win over `RECIS_MONITOR_*` in the environment.
 
     Args:
         url: the server, `http://HOST:PORT`, with `?token=…` if you like; default `http://127.0.0.1:8765`.
-        project: a group of runs.
+        project: a group of runs; None stands for the default too.
         name: how people call the run; default its identifier.
         run_id: the identifier; the same one again is a new attempt of the same run. Default: the launcher's job, or
             a new one.
-        config: settings to show with the run.
-        tags: words to find it by.
+        config: settings to show with the run: a mapping, a namespace, a dataclass, an object of pydantic, attrs or
+            OmegaConf, or a class, module or object with settings as its attributes. A value that cannot be shown as it
+            is becomes text; one warning names those.
+        tags: words to find it by; a text is one of them.
         token: with the scope `write`, where the server asks for one.
         mode: `online`; `offline` fills only the spool, for `recis-monitor sync`; `disabled` does nothing at all.
         spool_dir: where unacknowledged values lie, on a local disk; default `./recis-spool`, else the system's
@@ -64,12 +68,12 @@ def init(
     if mode == "disabled":
         _current = Run(identity, None)
         return _current
-    if project == "default":
-        project = environment.monitor_setting("PROJECT") or project
+    if project is None or (isinstance(project, str) and project in ("", "default")):
+        project = environment.monitor_setting("PROJECT")
     hello = make_hello(
         identity, project=project, name=name or environment.monitor_setting("NAME"), config=config, tags=tags
     )
-    spool_dir = spool_dir or environment.monitor_setting("SPOOL")
+    spool_dir = _as_folder(spool_dir) or environment.monitor_setting("SPOOL")
     unwind_on_sigterm()
     _current = open_run(identity, hello, address if mode == "online" else None, spool_dir)
     if identity.rank == 0 and _current.url:
@@ -83,14 +87,21 @@ def check_options(
     """What `init` would use of arguments and environment; raises `ValueError` as `init` does, and opens nothing."""
     mode = mode or cast("Mode", environment.monitor_setting("MODE") or "online")
     if mode not in MODES:
-        raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
+        raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {shown(mode)}")
     run_id = run_id or environment.monitor_setting("RUN_ID")
     if run_id is not None:
         check_run_id(run_id)
+        run_id = str.__str__(run_id)  # of a subclass, as numpy has one
     address = ServerAddress.parse(
         url or environment.monitor_url() or DEFAULT_URL, token or environment.monitor_setting("TOKEN")
     )
     return mode, address, run_id
+
+
+def _as_folder(spool_dir: str | os.PathLike[str] | None) -> str | None:
+    if spool_dir is None or isinstance(spool_dir, str | os.PathLike):
+        return os.fspath(spool_dir) if spool_dir is not None else None
+    raise ValueError(f"spool_dir: expected the path of a folder, got {shown(spool_dir)}")
 
 
 def log(metrics: Mapping[str, Any], step: int | None = None) -> None:

@@ -4,7 +4,9 @@ Owns that translation; must not know what is sent.
 """
 
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
+
+from recis.wire.showing import shown
 
 __all__ = ["ServerAddress"]
 
@@ -25,12 +27,12 @@ class ServerAddress:
         Raises:
             ValueError: anything else.
         """
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
-            raise ValueError(f"url: expected an address like http://127.0.0.1:8765, got {url!r}")
+        parts = _parts(url)
+        if parts is None:
+            raise ValueError(f"url: expected an address like http://127.0.0.1:8765, got {shown(url)}")
         scheme = "https" if parts.scheme in ("https", "wss") else "http"
         given = parse_qs(parts.query).get("token", [None])[0]
-        return cls(urlunsplit((scheme, parts.netloc, parts.path.rstrip("/"), "", "")), token or given)
+        return cls(urlunsplit((scheme, parts.netloc, parts.path.rstrip("/"), "", "")), _checked_token(token or given))
 
     def socket(self, path: str) -> str:
         """The WebSocket URL of `path`, which starts with a slash."""
@@ -49,3 +51,25 @@ class ServerAddress:
     def is_loopback(self) -> bool:
         """Whether the server is on this machine, where no proxy stands in between."""
         return urlsplit(self.base).hostname in _LOOPBACK
+
+
+def _parts(url: str) -> SplitResult | None:
+    """Return the parts of an address, None for a text that is none."""
+    if not isinstance(url, str) or not url.strip().isprintable():
+        return None
+    try:
+        url = url.strip()
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = parts.port  # raises where it is no number, or too large
+    except ValueError:
+        return None
+    return parts if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname and port != 0 else None
+
+
+def _checked_token(token: str | None) -> str | None:
+    """Return the token without surrounding white space; raise `ValueError` if it cannot be sent in a header."""
+    if token is None:
+        return None
+    if not isinstance(token, str) or not token.strip().isascii() or not token.strip().isprintable():
+        raise ValueError(f"token: expected a text of printable ASCII characters, got another {type(token).__name__}")
+    return token.strip() or None

@@ -14,12 +14,14 @@ from typing import Any
 
 import msgspec
 
-from recis.wire.controls import check_control_value
+from recis.wire.controls import check_control_value, check_declaration
 from recis.wire.messages import Command, Declare, FrameRecord, Result
+from recis.wire.showing import shown, text_of
 
 __all__ = ["Controls"]
 
 MAX_WAITING = 256
+MAX_CONTROLS = 1024
 _logger = logging.getLogger(__name__)
 
 
@@ -44,16 +46,30 @@ class Controls:
         """Whether a command waits."""
 
     def declare(self, declare: Declare, on_change: Callable[[Any], object]) -> None:
-        """Offers a control; `on_change` gets each new value on the training thread, and refuses it by raising."""
+        """Offers a control; `on_change` gets each new value on the training thread, and refuses it by raising.
+
+        A second declaration of a name takes the place of the first.
+
+        Raises:
+            ValueError: there are too many controls.
+        """
+        if declare.control not in self._offers and len(self._offers) >= MAX_CONTROLS:
+            raise ValueError(f"expected at most {MAX_CONTROLS} controls, got {declare.control} as well")
         self._offers[declare.control] = _Offer(declare, on_change)
         self._send(declare)
 
     def changed(self, name: str, value: Any, step: int | None) -> None:
-        """The value has changed other than by a command: tells the server, if it is a change."""
+        """The value has changed other than by a command: tells the server, if it is a change that can be."""
         offer = self._offers.get(name)
-        if offer is not None and offer.declare.value != value:
-            self._set(name, offer, value, step)
-            self._send(self._offers[name].declare)
+        if offer is None or offer.declare.value == value:
+            return
+        try:
+            check_declaration(msgspec.structs.replace(offer.declare, value=value))
+        except ValueError as error:
+            _logger.warning("not told to the server: %s", error)
+            return
+        self._set(name, offer, value, step)
+        self._send(self._offers[name].declare)
 
     def offer(self, command: Command) -> bool:
         """Takes a command from the server; False for one that is known already or when too many wait."""
@@ -86,15 +102,16 @@ class Controls:
         old = offer.declare.value if offer else None
         try:
             if offer is None:
-                raise ValueError(f"expected one of {sorted(self._offers)}, got {command.control!r}")
+                raise ValueError(f"expected one of {sorted(self._offers)}, got {shown(command.control)}")
             value = check_control_value(offer.declare, command.value)
             offer.on_change(value)
         except Exception as error:  # noqa: BLE001 - a border: the callback is the user's, and its refusal is an answer
-            _logger.warning("refused %s = %r: %s", command.control, command.value, error)
-            return self._result(command, step, state="rejected", old=old, new=old, message=str(error)[:1000])
+            why = text_of(error, 1000)
+            _logger.warning("refused %s = %s: %s", command.control, shown(command.value), why)
+            return self._result(command, step, state="rejected", old=old, new=old, message=why)
         if offer.declare.type != "profile":  # a capture is an act, not a value that stays
             self._set(command.control, offer, value, step)
-        _logger.info("applied %s = %r at step %d (was %r)", command.control, value, step, old)
+        _logger.info("applied %s = %s at step %d (was %s)", command.control, shown(value), step, shown(old))
         return self._result(command, step, state="applied", old=old, new=value)
 
     def _set(self, name: str, offer: _Offer, value: Any, step: int | None) -> None:

@@ -14,6 +14,7 @@ from itertools import count
 
 from recis import environment
 from recis.wire.codec import is_id
+from recis.wire.showing import shown
 
 __all__ = ["Identity", "check_run_id", "identify"]
 
@@ -37,7 +38,7 @@ def check_run_id(text: str) -> None:
     """Raises `ValueError` when `text` cannot name a run."""
     if not isinstance(text, str) or not is_id(text):
         raise ValueError(
-            f"run_id: expected 1 to 128 letters, digits, '.', '_', '-' (the first no sign), got {text!r:.80}"
+            f"run_id: expected 1 to 128 letters, digits, '.', '_', '-' (the first no sign), got {shown(text)}"
         )
 
 

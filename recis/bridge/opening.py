@@ -6,15 +6,16 @@ Owns the choice of the spool's place and the life of its folder; must not know w
 import logging
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Set
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 import recis
 from recis.bridge.address import ServerAddress
 from recis.bridge.client import Sender
+from recis.bridge.config import plain_config
 from recis.bridge.identity import Identity
 from recis.bridge.left_over import LeftOver
 from recis.bridge.outbox import Outbox
@@ -23,30 +24,33 @@ from recis.bridge.scalars import DeferredRows
 from recis.bridge.spool import SpoolFolder, is_local
 from recis.bridge.traces import TraceUploads
 from recis.wire.messages import Hello
+from recis.wire.names import distinct_name
+from recis.wire.showing import shown, text_of
+from recis.wire.text import MAX_NAME_CHARS
 
 __all__ = ["make_hello", "open_run"]
 
 SPOOL_BYTES = 1 << 30
 MEMORY_BYTES = 32 << 20
-MAX_LABEL_CHARS = 256
-MAX_CONFIG_BYTES = 256 << 10
+MAX_TAGS, MAX_TAGS_SEEN = 64, 1024
 _logger = logging.getLogger(__name__)
 
 
-def make_hello(
-    identity: Identity, *, project: str, name: str | None, config: Mapping[str, Any] | None, tags: Sequence[str]
-) -> Hello:
-    """The greeting of this process; texts are cut to what a page can show, a config that is too large is left out."""
+def make_hello(identity: Identity, *, project: object, name: object, config: object, tags: object) -> Hello:
+    """Return the greeting of this process; what cannot be shown of a description is mended, with a warning."""
+    plain, told = plain_config(config)
+    if told:
+        _logger.warning("config: not shown as it was given: %s", told)
     return Hello(
         run=identity.run,
         writer=identity.writer,
         attempt=identity.attempt,
         project=_label("project", project) or "default",
-        name=_label("name", name or ""),
+        name=_label("name", name),
         rank=identity.rank,
         world_size=identity.world_size,
-        config=_plain_config(config or {}),
-        tags=tuple(_label("tag", tag) for tag in tags)[:64],
+        config=plain,
+        tags=_labels("tags", tags),
         host=identity.host,
         pid=identity.pid,
         client=f"recis/{recis.__version__}",
@@ -100,38 +104,51 @@ def _make_folder(spool_dir: str | None, hello: Hello) -> tuple[Path | None, Spoo
     """A new folder for this writer in the first place that takes it; none at all means memory, and is said."""
     identity = msgspec.to_builtins(hello)
     places = [Path(spool_dir)] if spool_dir else [Path("recis-spool"), Path(tempfile.gettempdir()) / "recis-spool"]
-    for root in places:
-        if not is_local(root.absolute()):
-            _logger.warning("not spooling to %s: it is on a network file system, which can stall training", root)
-            continue
-        folder = SpoolFolder(root.absolute() / f"{hello.run}-{hello.rank}-{hello.writer[:8]}")
+    for place in places:
+        folder = None
         try:
+            root = place.absolute()
+            if not is_local(root):
+                _logger.warning("not spooling to %s: it is on a network file system, which can stall training", root)
+                continue
+            folder = SpoolFolder(root / f"{hello.run}-{hello.rank}-{hello.writer[:8]}")
             folder.create(identity)
-        except OSError as error:
-            _logger.warning("not spooling to %s: %s", root, error)
-            folder.close()
+        except (OSError, ValueError) as error:
+            _logger.warning("not spooling to %s: %s", place, text_of(error))
+            if folder is not None:
+                folder.close()
             continue
-        return root.absolute(), folder
+        return root, folder
     _logger.warning("no place for a spool: what is reported waits in memory (%d MiB at most)", MEMORY_BYTES >> 20)
     return None, None
 
 
-def _label(what: str, text: str) -> str:
-    text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(text))
-    if len(text) > MAX_LABEL_CHARS:
-        _logger.warning("%s: expected at most %d characters, got %d; the rest is cut", what, MAX_LABEL_CHARS, len(text))
-        text = text[:MAX_LABEL_CHARS]
-    return text
+def _label(what: str, value: object) -> str:
+    """Return a text to show, "" for None."""
+    text = "" if value is None else str.__str__(value) if isinstance(value, str) else text_of(value)
+    if not text:
+        return ""
+    label = distinct_name(text, MAX_NAME_CHARS)
+    if label != text:
+        _logger.warning(
+            "%s: expected 1 to %d printable characters, got %s; kept as %s", what, MAX_NAME_CHARS, shown(text), label
+        )
+    return label
 
 
-def _plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def _labels(what: str, values: object) -> tuple[str, ...]:
+    """Return texts to show, each once; a value that is no collection is one text."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        values = (values,)
+    labels: dict[str, None] = {}
     try:
-        plain = msgspec.to_builtins(dict(config), str_keys=True, enc_hook=str)
-        size = len(msgspec.msgpack.encode(plain))
-    except Exception as error:  # noqa: BLE001 - border: a user's object may fail in any way when it is shown as text
-        _logger.warning("config: expected values that can be shown as text: %s", error)
-        return {}
-    if size > MAX_CONFIG_BYTES:
-        _logger.warning("config: expected at most %d bytes, got %d; it is left out", MAX_CONFIG_BYTES, size)
-        return {}
-    return plain if isinstance(plain, dict) else {}
+        # Sets are in another order on each rank.
+        ordered = sorted(values, key=text_of) if isinstance(values, Set) else values
+        for value in islice(ordered, MAX_TAGS_SEEN):
+            if (label := _label(what, value)) and len(labels) == MAX_TAGS and label not in labels:
+                _logger.warning("%s: expected at most %d, got more; the first are kept", what, MAX_TAGS)
+                break
+            labels |= {label: None} if label else {}
+    except Exception as error:  # noqa: BLE001 - border: a user's collection may raise anything
+        _logger.warning("%s: they raised %s after %d", what, type(error).__name__, len(labels))
+    return tuple(labels)

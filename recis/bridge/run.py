@@ -6,6 +6,7 @@ know hooks or the Trainer. No method raises into training once the run is open: 
 
 import contextlib
 import functools
+import inspect
 import logging
 import os
 import struct
@@ -16,28 +17,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self
 
+import msgspec
+
 from recis.bridge import lifecycle
 from recis.bridge.client import Sender
 from recis.bridge.controls import Controls
 from recis.bridge.cost import COST_KEYS, MonitorCost
+from recis.bridge.declaration import check_callback, make_declaration
 from recis.bridge.identity import Identity
 from recis.bridge.lane import Lane
 from recis.bridge.outbox import MAX_ROW_KEYS, Outbox
+from recis.bridge.refusals import Refusals
+from recis.bridge.report import as_step, count_values, read_known, read_report
 from recis.bridge.scalars import DeferredRows
 from recis.bridge.traces import TraceFileJob, TraceUploads
-from recis.metrics.scalars import to_value
-from recis.wire.codec import as_key
-from recis.wire.messages import (
-    MAX_KEY_CHARS,
-    MAX_TEXT_CHARS,
-    Declare,
-    Event,
-    FrameRecord,
-    Line,
-    Pass,
-    Status,
-)
-from recis.wire.text import as_text
+from recis.wire.codec import WireError, as_record
+from recis.wire.messages import MAX_KEY_CHARS, Event, FrameRecord, Line, Pass, Status
+from recis.wire.names import distinct_name
+from recis.wire.showing import shown, text_of
+from recis.wire.text import MAX_NAME_CHARS
 
 __all__ = ["Parts", "Run"]
 
@@ -45,13 +43,19 @@ P = ParamSpec("P")
 _PLAIN: frozenset[type] = frozenset({float, int})
 _ENDLESS = 1 << 60
 _MAX_KNOWN_KEYS = 4096
-_MAX_WARNINGS = 100
-_INT64 = range(-(1 << 63), 1 << 63)
+FINISH_S = 5.0
+_LEVELS: dict[str, Literal["info", "warning", "error"]] = {
+    "info": "info",
+    "warn": "warning",
+    "warning": "warning",
+    "error": "error",
+}
 _logger = logging.getLogger(__name__)
 
 
 def _guarded(method: Callable[P, None]) -> Callable[P, None]:
     """The border between the monitor and training: whatever goes wrong inside is logged, counted and over."""
+    signature = inspect.signature(method)
 
     @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -60,7 +64,12 @@ def _guarded(method: Callable[P, None]) -> Callable[P, None]:
         except Exception:  # noqa: BLE001 - border, see above
             run = args[0]
             assert isinstance(run, Run)
-            run._count_failure(method.__name__)  # noqa: SLF001 - of the same class
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:  # the call itself was wrong
+                run.refusals.refuse(method.__name__, str(error))
+            else:
+                run.refusals.fail(method.__name__)
 
     return call
 
@@ -81,8 +90,7 @@ class Run:
     Attributes:
         id: the run's identifier, equal on all ranks.
         url: the run's page, None where there is no server.
-        refused: how many values were not taken because of their name, type or step.
-        failures: how many calls met an error of the monitor's own; each is logged.
+        refusals: what was not taken, counted and said.
         controls: commands that wait for the next step boundary; `log` applies them, as does `step_boundary`.
         cost: what the monitor costs the training thread; becomes the series `monitor/…`.
         measures_log: whether `log` adds to `cost`; off where the caller measures the whole step.
@@ -91,8 +99,7 @@ class Run:
     def __init__(self, identity: Identity, url: str | None) -> None:
         self.id = identity.run
         self.url = url
-        self.refused = 0
-        self.failures = 0
+        self.refusals = Refusals(self.id)
         self._identity = identity
         self._parts: Parts | None = None
         self._outbox: Outbox | None = None  # the same as in _parts while reports are taken
@@ -105,8 +112,7 @@ class Run:
         self._finished = False
         self._dropped = 0  # in all, of a run that has ended
         self._step = -1
-        self._known_keys: set[tuple[str, ...]] = set()
-        self._warned: set[str] = set()
+        self._known_keys: dict[tuple[str, ...], tuple[str, ...]] = {}  # of a dict, and the names that it is kept under
 
     def attach(self, parts: Parts, close: Callable[[bool], None]) -> None:
         """Opens the run; `close` is called once at its end, with whether everything was acknowledged."""
@@ -124,6 +130,16 @@ class Run:
         return self._identity.rank
 
     @property
+    def refused(self) -> int:
+        """Values, and other arguments and calls, that were not accepted."""
+        return self.refusals.refused
+
+    @property
+    def failures(self) -> int:
+        """Calls in which the monitor itself failed."""
+        return self.refusals.failures
+
+    @property
     def dropped(self) -> int:
         """Points lost to a bound so far (spool full, too many device values waiting); after `finish`, in all."""
         parts = self._parts
@@ -134,7 +150,8 @@ class Run:
 
         Args:
             metrics: names to numbers, 0-dim tensors or 0-dim arrays. A `/` makes sections; a dict as a value is
-                flattened into them. Values on a device are copied later, without waiting for it.
+                flattened into them. Values on a device are copied later, without waiting for it. A value that cannot
+                be kept is refused; it costs no other.
             step: the training step; the one after the last call's when None.
         """
         # The hot path: after a pause every line of code and every object that it touches is felt.
@@ -164,11 +181,21 @@ class Run:
         parts = self._parts
         if parts is None:
             return
-        number = _as_step(step)
-        if number is None or not 0 <= number < 1 << 63:
-            self._refuse("upload_trace's step", f"expected an integer from 0 to 2^63 - 1, got {step!r:.80}")
+        number = as_step(step)
+        if number is None or number < 0:
+            why = f"expected an integer from 0 to 2^63 - 1, got {shown(step)}"
+            self.refusals.refuse("upload_trace's step", why)
             return
-        place = Path(path).absolute()
+        try:
+            place = Path(path).absolute()
+            # A missing file is left to the upload, which reports it. A pipe or a device could be read for ever.
+            is_other = "\0" in str(place) or (place.exists() and not place.is_file())
+        except Exception:  # noqa: BLE001 - border: what is given for a path may raise anything
+            self.refusals.refuse("upload_trace", f"expected the path of a file, got {shown(path)}")
+            return
+        if is_other:
+            self.refusals.refuse("upload_trace", f"expected a file, got {shown(str(place), 200)}, which is none")
+            return
         identity = self._identity
         parts.uploads.add(
             TraceFileJob(
@@ -209,64 +236,70 @@ class Run:
             unit: shown behind the value.
             description: one sentence for the page.
         """
-        self.controls.declare(
-            Declare(
-                control=name,
+        try:
+            check_callback(on_change)
+            declare = make_declaration(
+                name,
                 type=type,
                 value=value,
                 step=self._step if self._step >= 0 else None,
-                time_ns=time.time_ns(),
                 minimum=minimum,
                 maximum=maximum,
                 nullable=nullable,
                 unit=unit,
                 description=description,
-            ),
-            on_change,
-        )
+            )
+            self.controls.declare(declare, on_change)
+        except ValueError as error:
+            self.refusals.refuse(f"control {shown(name)}", str(error))
 
     @_guarded
     def alert(self, title: str, text: str = "", level: str = "warning", step: int | None = None) -> None:
         """Tells whoever looks at the run; drawn on the charts. `level` is info, warning or error, in any case."""
-        known: dict[str, Literal["info", "warning", "error"]] = {
-            "info": "info",
-            "warn": "warning",
-            "warning": "warning",
-            "error": "error",
-        }
-        whole = f"{title}: {text}" if text else str(title)
-        at = step if step is not None or self._step < 0 else self._step
+        kind = _LEVELS.get(text_of(level).lower())
+        if kind is None:
+            self.refusals.refuse(
+                "alert's level", f"expected info, warning or error, got {shown(level)}; it is kept as warning"
+            )
+        at = None if step is None else self.refusals.step("alert", step)
+        title, text = text_of(title), text_of(text)
         self._append(
             Event(
                 kind="alert",
-                level=known.get(str(level).lower(), "warning"),
+                level=kind or "warning",
                 time_ns=time.time_ns(),
-                step=at,
-                text=as_text(whole, MAX_TEXT_CHARS),
+                step=self._step if at is None and self._step >= 0 else at,
+                text=f"{title}: {text}" if text else title,
             )
         )
 
     @_guarded
     def line(self, text: str, step: int | None = None, time_ns: int | None = None) -> None:
         """Adds a line to the run's log; `time_ns` is when it was made, in Unix nanoseconds, now when None."""
-        self._append(Line(time_ns=time_ns or time.time_ns(), text=as_text(text, MAX_TEXT_CHARS), step=step))
+        at = None if step is None else self.refusals.step("line", step)
+        self._append(Line(time_ns=as_step(time_ns) or time.time_ns(), text=text_of(text), step=at))
 
     @_guarded
     def filter_pass(self, report: Pass) -> None:
         """Reports one filter pass over one table, as a record and as the series `table/{name}/…`."""
-        self._append(report)
+        if type(report) is not Pass:
+            self.refusals.refuse("filter_pass", f"expected a Pass, got {shown(report)}")
+            return
+        # The same name in the record and in the series, and a distinct one for each table.
+        table = distinct_name(str(report.table), MAX_NAME_CHARS)
+        self._append(msgspec.structs.replace(report, table=table))
         self.log(
             {
-                f"table/{report.table}/rows": report.rows_after,
-                f"table/{report.table}/admitted": report.admitted,
-                f"table/{report.table}/evicted": report.evicted,
-                f"table/{report.table}/bytes": report.bytes,
-                f"table/{report.table}/pass_ms": report.milliseconds,
+                f"table/{table}/rows": report.rows_after,
+                f"table/{table}/admitted": report.admitted,
+                f"table/{table}/evicted": report.evicted,
+                f"table/{table}/bytes": report.bytes,
+                f"table/{table}/pass_ms": report.milliseconds,
             },
             report.step,
         )
 
-    def finish(self, *, error: str | None = None, timeout_s: float = 5.0) -> bool:
+    def finish(self, *, error: str | None = None, timeout_s: float = FINISH_S) -> bool:
         """Ends the run: sends what is left for at most `timeout_s`; the rest stays in the spool for the next start.
 
         Args:
@@ -288,11 +321,12 @@ class Run:
         parts, self._parts = self._parts, None
         if parts is None:
             return True
+        timeout_s = self.refusals.seconds("finish's timeout_s", timeout_s, FINISH_S)
         try:
             try:
                 parts.deferred.resolve(parts.outbox, wait_s=timeout_s)
                 state: Literal["finished", "failed"] = "failed" if error else "finished"
-                self._append(Status(state=state, time_ns=time.time_ns(), message=as_text(error or "", MAX_TEXT_CHARS)))
+                self._append(Status(state=state, time_ns=time.time_ns(), message=text_of(error or "")))
             finally:
                 self._shut()
                 done = parts.sender.close(timeout_s)
@@ -300,7 +334,7 @@ class Run:
                 self._close(done)
             return done
         except Exception:  # noqa: BLE001 - border: the end of the monitor must not become the training's
-            self._count_failure("finish")
+            self.refusals.fail("finish")
             return False
         finally:
             self._shut()
@@ -341,15 +375,24 @@ class Run:
             outbox.interrupt()
 
     def _append(self, record: FrameRecord) -> None:
-        if (outbox := self._outbox) is not None:
-            outbox.append(record)
+        """Add a record; never raises. One that a server would refuse is refused here: it would cost the whole frame."""
+        outbox = self._outbox
+        if outbox is None:
+            return
+        what = f"{type(record).__name__.lower()} record"
+        try:
+            outbox.append(as_record(record))
+        except WireError as error:
+            self.refusals.refuse(what, str(error))
+        except Exception:  # noqa: BLE001 - border: some callers are between two steps
+            self.refusals.fail(what)
 
     def _log_otherwise(self, metrics: Mapping[str, Any], step: Any) -> None:
         """Every call that the lane does not take: one in `cost.apart`, which is measured; after a command has come;
         for other names or from another thread than the call before, with other values than numbers, without room."""
         outbox = self._outbox
         if outbox is None:
-            self._log_late()
+            self._log_late(metrics)
             return
         try:
             if not outbox.lane_is_used_up(self.cost.apart if self.measures_log else _ENDLESS):
@@ -359,86 +402,64 @@ class Run:
                 self.log(metrics, step)
                 if self.measures_log:
                     self.cost.add(time.perf_counter_ns() - start)
+        except Exception as error:  # noqa: BLE001 - border: nothing that is logged stops a training
+            self.refusals.refuse("log", f"{type(error).__name__}: {text_of(error)}", count_values(metrics))
+            return
+        try:
             if self.controls.waiting:
                 self.controls.apply_due(self._step)
             if self.controls.waiting:
                 outbox.interrupt()  # something is due at a later step
-        except Exception as error:  # noqa: BLE001 - border: nothing that is logged stops a training
-            self._refuse("log", f"{type(error).__name__}: {error}")
+        except Exception:  # noqa: BLE001 - border, as above
+            self.refusals.fail("log")
 
     def _log_slowly(self, outbox: Outbox, metrics: Any, step: Any) -> None:
-        number = step if type(step) is int else _as_step(step)
-        if number is None or number not in _INT64:
-            self._refuse("log's step", f"expected an integer that fits 64 bits, got {step!r:.80}")
+        number = as_step(step)
+        if number is None:
+            self.refusals.step("log", step, count_values(metrics))
             return
         if not isinstance(metrics, Mapping):
-            got = f"{type(metrics).__name__} {metrics!r:.80}"
-            self._refuse("log's metrics", f"expected names and their values, as in {{'loss': 0.5}}, got {got}")
+            got = f"{type(metrics).__name__} {shown(metrics)}"
+            self.refusals.refuse("log's metrics", f"expected names and their values, as in {{'loss': 0.5}}, got {got}")
             return
         step = self._step = number
-        keys = tuple(metrics)
-        if keys in self._known_keys and _PLAIN.issuperset(map(type, metrics.values())):
+        keys = self._known_keys.get(tuple(metrics)) if type(metrics) is dict else None
+        if keys is not None and _PLAIN.issuperset(map(type, metrics.values())):
             # An integer that is too large for a float: see the other way.
             with contextlib.suppress(OverflowError, struct.error):
                 outbox.append_row(keys, metrics.values(), step, time.time_ns(), open_lane=True)
                 self._lane = outbox.lane  # perhaps another thread's by now, or a closed one: the next call sees that
                 return
-        self._log_checked(outbox, metrics, step)
+        self._log_checked(outbox, keys, metrics, step)
 
-    def _log_checked(self, outbox: Outbox, metrics: Mapping[str, Any], step: int) -> None:
-        """Names or types seen for the first time, device values, nested dicts, bad input."""
+    def _log_checked(self, outbox: Outbox, keys: tuple[str, ...] | None, metrics: Mapping[Any, Any], step: int) -> None:
+        """Names or types seen for the first time, device values, nested dicts, bad input; `keys`: known names."""
         assert self._parts is not None
         now = time.time_ns()
-        plain: dict[str, float] = {}
-        device: dict[str, Any] = {}
-        for key, value in _flatten("", metrics):
-            name = self._checked_name(key)
-            try:
-                kept = to_value(value)
-            except TypeError as error:
-                self._refuse(name, str(error))
-                continue
-            if isinstance(kept, int | float):
-                plain[name] = kept
-            else:
-                device[name] = kept
-        names = list(plain)
-        if names and names == list(metrics) and len(names) <= MAX_ROW_KEYS and len(self._known_keys) < _MAX_KNOWN_KEYS:
-            self._known_keys.add(tuple(names))
-        for start in range(0, len(names), MAX_ROW_KEYS):
-            part = tuple(names[start : start + MAX_ROW_KEYS])
-            outbox.append_row(part, [plain[name] for name in part], step, now)
-        if device:
-            self._parts.deferred.offer(tuple(device), list(device.values()), step, now)
-
-    def _checked_name(self, key: object) -> str:
-        """The name as the wire takes it: a bad one is mended rather than its values lost."""
-        name = as_key(key if isinstance(key, str) else repr(key))
-        if name != key:
-            self._warn(
-                name,
-                f"expected a name of 1 to {MAX_KEY_CHARS} printable characters, got {key!r:.80}; it is kept as this",
+        report = (read_known(keys, metrics) if keys is not None else None) or read_report(metrics)
+        for name, given in report.mended:
+            self.refusals.warn(
+                name, f"expected a name of 1 to {MAX_KEY_CHARS} printable characters, got {shown(given)}; kept as this"
             )
-        return name
+        for name, why in report.refused:
+            self.refusals.refuse(name, why)
+        if report.names is not None and len(report.names) <= MAX_ROW_KEYS and len(self._known_keys) < _MAX_KNOWN_KEYS:
+            self._known_keys[report.names] = report.names
+        names = tuple(report.plain)
+        left = len(report.plain) + len(report.device)
+        try:
+            for start in range(0, len(names), MAX_ROW_KEYS):
+                part = names[start : start + MAX_ROW_KEYS]
+                outbox.append_row(part, [report.plain[name] for name in part], step, now)
+                left -= len(part)
+            if report.device:
+                self._parts.deferred.offer(tuple(report.device), list(report.device.values()), step, now)
+        except Exception as error:  # noqa: BLE001 - border: what is there already is not lost
+            self.refusals.refuse("log", f"{type(error).__name__}: {text_of(error)}", left)
 
-    def _refuse(self, name: str, why: str) -> None:
-        self.refused += 1
-        self._warn(name, why)
-
-    def _warn(self, name: str, why: str) -> None:
-        if name not in self._warned and len(self._warned) < _MAX_WARNINGS:
-            self._warned.add(name)
-            _logger.warning("run %s, %.80s (said once): %s", self.id, name, why)
-
-    def _log_late(self) -> None:
+    def _log_late(self, metrics: object) -> None:
         if self._finished:
-            self._refuse("a late log", "called after finish; nothing is kept")
-
-    def _count_failure(self, where: str) -> None:
-        self.failures += 1
-        if where not in self._warned:
-            self._warned.add(where)
-            _logger.exception("the monitor failed in %s (said once); training goes on", where)
+            self.refusals.refuse("a late log", "called after finish; nothing is kept", count_values(metrics))
 
     def disown(self) -> None:
         """In a forked child: the outbox is shared memory and the thread is the parent's, so neither is touched."""
@@ -449,22 +470,3 @@ class Run:
     def _shut(self) -> None:
         self._outbox = None
         self._lane = Lane()  # not closed where it is: in a forked child its segment is the parent's memory
-
-
-def _as_step(step: Any) -> int | None:
-    """An int from what counts steps: int-like objects and 0-dim tensors in host memory; None from anything else."""
-    with contextlib.suppress(TypeError, ValueError, OverflowError):
-        if not isinstance(step, bool) and int(step) == step:
-            return int(step)
-    return None
-
-
-def _flatten(prefix: str, metrics: Mapping[Any, Any]) -> "list[tuple[Any, Any]]":
-    pairs: list[tuple[Any, Any]] = []
-    for key, value in metrics.items():
-        name = f"{prefix}/{key}" if prefix else key
-        if isinstance(value, Mapping):
-            pairs.extend(_flatten(str(name), value))
-        else:
-            pairs.append((name, value))
-    return pairs

@@ -31,7 +31,7 @@ class _Row:
 class DeferredRows:
     """At most `max_rows` reports wait; beyond that the oldest goes, counted in the outbox's `dropped`.
 
-    So are those of a device that fails: after a fault of CUDA every question to it raises.
+    So are the values of a device that fails, and no others: after a fault of CUDA every question to it raises.
     """
 
     def __init__(self, max_rows: int = 4096) -> None:
@@ -58,14 +58,17 @@ class DeferredRows:
         """
         deadline = None if wait_s is None else time.monotonic() + wait_s
         while (row := self._next(deadline)) is not None:
-            try:
-                if deadline is not None and not _is_ready(row):
-                    raise TimeoutError(f"expected the values of step {row.step} from the device within {wait_s:g} s")
-                numbers = row.values.numbers()
-            except Exception as error:  # noqa: BLE001 - a device that has failed raises whatever it is asked
-                self._lose(row, error)
+            if deadline is not None and not row.values.ready():
+                late = TimeoutError(f"expected the values of step {row.step} from the device within {wait_s:g} s")
+                self._lose(len(row.keys), row.step, late)
                 continue
-            outbox.append_row(row.keys, numbers, row.step, row.time_ns)
+            found = {
+                key: number for key, number in zip(row.keys, row.values.numbers(), strict=True) if number is not None
+            }
+            if len(found) < len(row.keys):
+                self._lose(len(row.keys) - len(found), row.step, row.values.error)
+            if found:
+                outbox.append_row(tuple(found), found.values(), row.step, row.time_ns)
         with self._lock:
             lost, self._lost = self._lost, 0
         outbox.count_lost(lost)
@@ -76,23 +79,15 @@ class DeferredRows:
             with self._lock:
                 if not self._rows:
                     return None
-                if _is_ready(self._rows[0]) or (deadline is not None and time.monotonic() >= deadline):
+                if self._rows[0].values.ready() or (deadline is not None and time.monotonic() >= deadline):
                     return self._rows.popleft()
             if deadline is None:
                 return None
             time.sleep(WAIT_PAUSE_S)
 
-    def _lose(self, row: _Row, error: Exception) -> None:
+    def _lose(self, points: int, step: int, error: Exception | None) -> None:
         with self._lock:
-            self._lost += len(row.keys)
+            self._lost += points
         if not self._has_failed:
             self._has_failed = True
-            _logger.warning("values on a device are lost, from step %d on (said once): %s", row.step, error)
-
-
-def _is_ready(row: _Row) -> bool:
-    """Whether to ask for its numbers makes no one wait."""
-    try:
-        return row.values.ready()
-    except Exception:  # noqa: BLE001 - a device that has failed; its numbers say so too
-        return True
+            _logger.warning("values on a device are lost, from step %d on (said once): %s", step, error)

@@ -3,6 +3,7 @@
 Must not know models, datasets or hooks.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 from recis.metrics.scalars import PendingScalars, Value
@@ -25,9 +26,12 @@ class WeightedMeans:
             self._weights[name] = self._weights.get(name, 0.0) + weight
 
     def totals(self) -> dict[str, tuple[float, float]]:
-        """Return the sum and the weight of each name; waits for the device."""
+        """Return the sum, NaN where its device failed, and the weight of each name; waits for the device."""
         sums = PendingScalars.start(list(self._sums.values())).numbers()
-        return {name: (total, self._weights[name]) for name, total in zip(self._sums, sums, strict=True)}
+        return {
+            name: (math.nan if total is None else total, self._weights[name])
+            for name, total in zip(self._sums, sums, strict=True)
+        }
 
 
 def merge_means(parts: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, float]:

@@ -45,8 +45,11 @@ class _Draft:
     scalars: PendingScalars
 
     def finish(self) -> LogLine:
-        fields = zip(self.names, self.scalars.numbers(), strict=True)
-        return LogLine(self.step, self.time_ns, " ".join([self.head, *(f"<{name}={n:.6g}>" for name, n in fields)]))
+        fields = [
+            f"<{name}={'?' if number is None else format(number, '.6g')}>"
+            for name, number in zip(self.names, self.scalars.numbers(), strict=True)
+        ]
+        return LogLine(self.step, self.time_ns, " ".join([self.head, *fields]))
 
 
 class _Rates:

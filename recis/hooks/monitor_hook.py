@@ -6,12 +6,13 @@ training: what fails here is logged, counted by the run, and over.
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import recis.monitor
 from recis.bridge.lifecycle import describe
+from recis.bridge.report import as_step
 from recis.bridge.run import Run
 from recis.hooks.cadence import Cadence
 from recis.hooks.filter_hook import FilterPass, HashTableFilterHook
@@ -71,11 +72,11 @@ class MonitorHook(Hook):
         self,
         url: str | None = None,
         *,
-        project: str = "default",
+        project: str | None = "default",
         name: str | None = None,
         run_id: str | None = None,
-        config: Mapping[str, Any] | None = None,
-        tags: Sequence[str] = (),
+        config: Any = None,
+        tags: Iterable[str] | str | None = (),
         token: str | None = None,
         mode: recis.monitor.Mode | None = None,
         spool_dir: str | None = None,
@@ -129,27 +130,35 @@ class MonitorHook(Hook):
     def after_step(self, metrics: Mapping[str, Any] | None, global_step: Any) -> None:  # noqa: D102 - as in Hook
         if not self._opened:
             self._open()
-        if self.run is None or not self.run.is_open:
+        run = self.run
+        if run is None or not run.is_open:
             return
         self._unmeasured -= 1
         start = 0 if self._unmeasured else time.perf_counter_ns()
-        step = self._last_step = int(global_step)
-        assert self._reader is not None
-        fresh: Mapping[str, Any] = self._reader.take()
-        if metrics:
-            fresh = {**metrics, **fresh} if fresh else metrics
-        if self._held:
-            fresh = {**self._held, **fresh}
-        if self._cadence.due(step):
-            self._held = {}
-            if fresh:
-                self.run.log(fresh, step)
-        else:
-            self._held = dict(fresh)
-        self._after_boundary(self.run, step)
+        try:
+            assert self._reader is not None
+            fresh: Mapping[str, Any] = self._reader.take()
+            if metrics:
+                fresh = {**metrics, **fresh} if fresh else metrics
+            if self._held:
+                fresh = {**self._held, **fresh}
+            step = global_step if type(global_step) is int else as_step(global_step)
+            if step is None:
+                run.log(fresh, global_step)  # which refuses, counts and says it
+            else:
+                self._last_step = step
+                if self._cadence.due(step):
+                    self._held = {}
+                    if fresh:
+                        run.log(fresh, step)
+                else:
+                    self._held = dict(fresh)
+                self._after_boundary(run, step)
+        except Exception:  # noqa: BLE001 - border: nothing that is handed in here may end the training
+            run.refusals.fail("MonitorHook")
         if start:
-            self.run.cost.add(time.perf_counter_ns() - start)
-            self._unmeasured = self.run.cost.apart
+            run.cost.add(time.perf_counter_ns() - start)
+            self._unmeasured = run.cost.apart
 
     def after_evaluate(self, trainer: _Trainer) -> None:  # noqa: D102 - as in Hook
         if self.run is not None and self._reader is not None and (fresh := self._reader.take()):

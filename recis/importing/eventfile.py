@@ -8,6 +8,7 @@ wherever an earlier import was cut.
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +16,13 @@ from typing import BinaryIO
 
 import numpy as np
 
+from recis.importing.attempts import Extent
 from recis.importing.tfevents import Event, EventReader
 from recis.importing.tfrecord import DamagedError, read_records
-from recis.wire.codec import as_key, column, is_id
+from recis.wire.codec import column, is_id
 from recis.wire.messages import Frame, Hello, Points, Status
+from recis.wire.names import as_key, distinct_name
+from recis.wire.text import MAX_NAME_CHARS
 
 __all__ = ["EventFile", "find_files"]
 
@@ -84,13 +88,14 @@ class EventFile:
         relative = path.parent.relative_to(root).as_posix()
         name = root.resolve().name if relative == "." else relative
         writer = _digest(project, str(folder), path.name)[:24]
+        # File names are bytes: what is not UTF-8 is mended for display. Identifiers are digests of the real names.
         self.hello = Hello(
             run=_run_id(name, _digest(project, str(folder))[:8]),
             writer=writer,
             attempt=writer,
-            project=project,
-            name=name,
-            config={"tensorboard": str(folder)},
+            project=distinct_name(project, MAX_NAME_CHARS),
+            name=distinct_name(name, MAX_NAME_CHARS),
+            config={"tensorboard": os.fsencode(folder).decode("utf-8", "backslashreplace")},
             client="recis-monitor import",
         )
 
@@ -99,22 +104,36 @@ class EventFile:
         """Bytes in the file now."""
         return self.path.stat().st_size
 
-    def first_scalar(self) -> int | None:
-        """When the file was begun, in ns since 1970; None when it has no scalar (yet)."""
-        began: float | None = None
+    def extent(self, *, alone: bool = False) -> Extent | None:
+        """Return the times and steps of the file; None when it has no scalar (yet).
+
+        Args:
+            alone: stop at the first scalar, as there is no other file to compare with.
+        """
+        began_ns: int | None = None
+        last_ns, purges_from = 0, None
+        steps: dict[str, tuple[int, int]] = {}
         reader = EventReader()
-        try:
-            with self.path.open("rb") as file:
-                for record, end in read_records(file):
-                    self.position = end
-                    event = reader.read(record)
-                    began = event.time_s if began is None else began
-                    if event.scalars:
-                        return max(1, _ns(began))
-        except DamagedError as error:
-            self.damage = error
-        self.ignored.update(reader.ignored)
-        return None
+        with self.path.open("rb") as file:
+            for record, end in self._records(file, 0):
+                self.position = end
+                event = reader.read(record)
+                time_ns = _ns(event.time_s)
+                began_ns = max(1, time_ns) if began_ns is None else began_ns
+                if event.starts:
+                    purges_from = event.step
+                for tag, _ in event.scalars:
+                    low, high = steps.get(tag, (event.step, event.step))
+                    steps[tag] = min(low, event.step), max(high, event.step)
+                if event.scalars:
+                    last_ns = max(last_ns, time_ns)
+                    if alone:
+                        break
+        if began_ns is None or not steps:
+            self.ignored.update(reader.ignored)
+            return None
+        self.damage = None  # `frames` meets it again
+        return Extent(began_ns, last_ns, steps, purges_from)
 
     def frames(self, acked: int, progress: Callable[[int], None] = lambda position: None) -> Iterator[Frame]:
         """What the server does not have: the records behind the byte `acked`, the last with the run's end.

@@ -35,7 +35,7 @@ async def send_frames(address: ServerAddress, hello: Hello, frames: Callable[[in
         frames: called with the highest number that the server has; gives the frames above it.
 
     Returns:
-        How many frames were sent.
+        The number of the attempt that the server has the writer in.
 
     Raises:
         SendingError: see there.
@@ -58,7 +58,7 @@ async def _converse(socket: ClientConnection, hello: Hello, frames: Callable[[in
     session.connected()
     await _send(socket, encode(msgspec.structs.replace(hello, time_ns=time.time_ns())))
     waiting: Iterator[Frame] | None = None
-    num_frames = 0
+    ordinal = 0
     while True:
         # Acknowledgements wait in the socket meanwhile; the window bounds how many.
         while waiting is not None and session.may_send:
@@ -68,15 +68,14 @@ async def _converse(socket: ClientConnection, hello: Hello, frames: Callable[[in
                 break
             data = encode(frame)
             session.sent(frame.n, len(data))
-            num_frames += 1
             await _send(socket, data)
         if waiting is not None and session.acked >= session.newest_sent:
-            return num_frames
+            return ordinal
         async with asyncio.timeout(SILENCE_S):
             message = await socket.recv(decode=False)
         match session.receive(decode_server(message)):
-            case Welcomed(acked=acked):
-                waiting = frames(acked)
+            case Welcomed(acked=acked, attempt=attempt):
+                ordinal, waiting = attempt, frames(acked)
             case Closed(code=code, message=why):
                 how = " (RECIS_MONITOR_TOKEN, or ?token=… in the address)" if code == "unauthorised" else ""
                 raise SendingError(f"the server refuses {hello.run} ({code}): {why}{how}")

@@ -9,7 +9,9 @@ import asyncio
 import logging
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -18,8 +20,10 @@ from tqdm import tqdm
 from recis import environment
 from recis.bridge.address import ServerAddress
 from recis.bridge.progress import progress_bar
+from recis.importing.attempts import Attempts, Extent
 from recis.importing.eventfile import EventFile, find_files
 from recis.importing.sending import SendingError, send_frames
+from recis.wire.showing import text_of
 
 __all__ = ["Outcome", "import_folder", "main"]
 
@@ -60,39 +64,74 @@ def import_folder(folder: Path, address: ServerAddress, project: str) -> Outcome
     outcome = Outcome()
     paths = find_files(folder)
     sizes = {path: path.stat().st_size for path in paths}
-    with progress_bar(folder.name, "B", sum(sizes.values())) as bar:
-        done = 0
-        for path in paths:
-            _import_file(EventFile(path, folder, project), address, outcome, bar, done)
-            done += sizes[path]
-            bar.n = done
+    with progress_bar(text_of(folder.name), "B", sum(sizes.values())) as bar:
+        for _, together in groupby(paths, key=lambda path: path.parent):
+            files = [EventFile(path, folder, project) for path in together]
+            attempts = Attempts()
+            for file, extent in _in_order(files, outcome):
+                _import_file(file, extent, attempts, address, outcome, _shown_by(bar))
+            bar.n = sum(sizes[path] for path in paths[: outcome.files])
             bar.refresh()
     return outcome
 
 
-def _import_file(file: EventFile, address: ServerAddress, outcome: Outcome, bar: "tqdm[None]", done: int) -> None:
-    def show(position: int) -> None:
-        bar.update(done + position - bar.n)
-
-    outcome.files += 1
-    try:
-        began_ns = file.first_scalar()
-        if began_ns is None:
-            outcome.empty += 1
+def _in_order(files: list[EventFile], outcome: Outcome) -> list[tuple[EventFile, Extent]]:
+    """Return the files of one folder that have scalars, in the order in which they were begun."""
+    found: list[tuple[EventFile, Extent]] = []
+    for file in files:
+        outcome.files += 1
+        try:
+            extent = file.extent(alone=len(files) == 1)
+        except OSError as error:
+            outcome.failures.append(str(error))
+            continue
+        if extent is not None:
+            found.append((file, extent))
         else:
-            hello = msgspec.structs.replace(file.hello, started_ns=began_ns)
-            asyncio.run(send_frames(address, hello, lambda acked: file.frames(acked, show)))
-            outcome.runs.add(hello.run)
-            outcome.points += file.num_points
+            outcome.empty += 1
+            _close(file, outcome)
+    return sorted(found, key=lambda pair: pair[1].began_ns)
+
+
+def _import_file(
+    file: EventFile,
+    extent: Extent,
+    attempts: Attempts,
+    address: ServerAddress,
+    outcome: Outcome,
+    show: Callable[[int], None],
+) -> None:
+    attempt = attempts.choose(file.hello.writer, extent)
+    hello = msgspec.structs.replace(file.hello, attempt=attempt, started_ns=extent.began_ns)
+    try:
+        ordinal = asyncio.run(send_frames(address, hello, lambda acked: file.frames(acked, show)))
+        attempts.settle(hello.writer, ordinal)
+        outcome.runs.add(hello.run)
+        outcome.points += file.num_points
     except SendingError:
         raise
     except (OSError, ValueError) as error:
         outcome.failures.append(str(error) if str(file.path) in str(error) else f"{file.path}: {error}")
+    _close(file, outcome)
+
+
+def _close(file: EventFile, outcome: Outcome) -> None:
+    """Add to the outcome what is known of a file after it has been read."""
     outcome.ignored.update(file.ignored)
     if file.damage is not None:
         outcome.failures.append(f"{file.path}: damaged {file.damage}; what comes before is imported")
     elif file.position < file.size:
         outcome.torn += 1
+
+
+def _shown_by(bar: "tqdm[None]") -> Callable[[int], None]:
+    """Return a function that shows the position in a file, after the files before it."""
+    before = bar.n
+
+    def show(position: int) -> None:
+        bar.update(before + position - bar.n)
+
+    return show
 
 
 def _count(number: int, what: str) -> str:
@@ -124,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     for line in outcome.failures:
-        sys.stderr.write(f"recis-monitor: {line}\n")
+        sys.stderr.write(f"recis-monitor: {text_of(line)}\n")
     sys.stdout.write(f"{outcome.line()}\n")
     return 1 if outcome.failures else 0
 

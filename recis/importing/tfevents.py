@@ -1,7 +1,7 @@
 """The scalars of one event record of TensorBoard, out of the wire format of protocol buffers.
 
-Knows the fields of `Event`, `Summary`, `SummaryMetadata` and `TensorProto` that lead to a scalar, and passes over all
-others: see docs/decisions. Must not know files or series.
+Knows the fields of `Event`, `SessionLog`, `Summary`, `SummaryMetadata` and `TensorProto` that lead to a scalar or tell
+of a restart, and passes over all others: see docs/decisions. Must not know files or series.
 """
 
 import re
@@ -17,6 +17,8 @@ __all__ = ["Event", "EventReader"]
 MAX_KINDS = 64
 """Kinds of ignored values that are counted apart."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_START = 1
+"""Status of a session that begins, as `SummaryWriter(purge_step=…)` writes it."""
 _SCALARS = "scalars"
 _KINDS = {4: "images", 5: "histograms", 6: "audio"}
 """Fields of a value that hold no scalar."""
@@ -40,11 +42,15 @@ _double, _float = struct.Struct("<d").unpack, struct.Struct("<f").unpack
 
 
 class Event(NamedTuple):
-    """One record: `time_s` since 1970, the step, and the scalars by their tags."""
+    """One record: `time_s` since 1970, the step, and the scalars by their tags.
+
+    `starts` is whether the writer asked to discard what was written before, from this step on.
+    """
 
     time_s: float
     step: int
     scalars: list[tuple[str, float]]
+    starts: bool = False
 
 
 class EventReader:
@@ -63,7 +69,7 @@ class EventReader:
         plain = _plain(record)
         if plain is not None:
             return plain
-        time_s, step = 0.0, 0
+        time_s, step, starts = 0.0, 0, False
         scalars: list[tuple[str, float]] = []
         try:
             for field, kind, number, content in _fields(record):
@@ -74,12 +80,14 @@ class EventReader:
                 elif field == 5 and kind == _BYTES:
                     for value in _messages(content, 1):
                         scalars.extend(self._value(value))
+                elif field == 7 and kind == _BYTES:
+                    starts = any(member == 1 and status == _START for member, _, status, _ in _fields(content))
                 elif field in (4, 9):
                     self._ignore("graphs")
         except (ValueError, IndexError, struct.error):
             self._ignore("unreadable")
             scalars.clear()
-        return Event(time_s, step, scalars)
+        return Event(time_s, step, scalars, starts)
 
     def _value(self, data: bytes) -> Iterator[tuple[str, float]]:
         tag, plugin, ignored = "", "", ""

@@ -51,7 +51,7 @@ class MetricsRegistry:
     def set(self, name: str, value: object) -> None:
         """Set one metric; see `to_value` for what a value may be. Never raises: what cannot be taken is refused."""
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_CHARS or not name.isprintable():
-            self._refuse(repr(name), f"expected a name of 1 to {MAX_NAME_CHARS} printable characters")
+            self._refuse(_shown(name), f"expected a name of 1 to {MAX_NAME_CHARS} printable characters")
             return
         try:
             kept = to_value(value)
@@ -103,6 +103,13 @@ class MetricsRegistry:
                 self._warned.add(name)
         if first:
             _logger.warning("Metric %s is not recorded (said once per name): %s", name, why)
+
+
+def _shown(name: object) -> str:
+    try:
+        return repr(name)
+    except Exception:  # noqa: BLE001 - border: a caller's object may raise anything
+        return f"<{type(name).__name__}>"
 
 
 class MetricsReader:

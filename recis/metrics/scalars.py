@@ -5,9 +5,10 @@ registries or the bridge. Imports without torch: a tensor can only come from som
 """
 
 import math
+import reprlib
 import sys
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Complex, Number, Real
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 if TYPE_CHECKING:
@@ -32,26 +33,42 @@ def to_value(metric: object) -> Value:
         metric: an int, float or other real number, a 0-dim real tensor, or a 0-dim real numpy array.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: it is something else, or it raises when it is asked for its number.
     """
     if type(metric) is float:  # nearly all that comes
         return metric
+    try:
+        value = _value(metric)
+    except Exception as error:
+        raise TypeError(f"{_EXPECTED}, got {_describe(metric)}, which raised {_name(error)}") from error
+    if value is None:
+        raise TypeError(f"{_EXPECTED}, got {_describe(metric)}")
+    return value
+
+
+_EXPECTED = "expected a real number, a 0-dim tensor or a 0-dim array"
+
+
+def _value(metric: Any) -> "Value | None":
+    """Return what `to_value` keeps, None for nothing; raises whatever the metric raises."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(metric, torch.Tensor):
         return _tensor_value(metric)
-    if isinstance(metric, Real):
+    # Decimals are numbers, but to Python neither real nor complex ones.
+    if isinstance(metric, Real) or (isinstance(metric, Number) and not isinstance(metric, Complex)):
         return _number(metric)
     # numpy's 0-dim arrays and bool scalars, known by shape so that numpy need not be imported.
     if getattr(metric, "shape", None) == () and hasattr(metric, "item"):
         item = metric.item()
-        if isinstance(item, Real):
+        # A masked array has a number behind its mask, which is not a value.
+        if isinstance(item, Real) and not bool(getattr(metric, "mask", False)):
             return _number(item)
-    raise TypeError(f"expected a real number, a 0-dim tensor or a 0-dim array, got {_describe(metric)}")
+    return None
 
 
-def _tensor_value(tensor: "torch.Tensor") -> Value:
+def _tensor_value(tensor: "torch.Tensor") -> "Value | None":
     if tensor.dim() != 0 or tensor.is_complex():
-        raise TypeError(f"expected a 0-dim real tensor, got {_describe(tensor)}")
+        return None
     if tensor.device.type == "cpu":
         return _number(tensor.item())
     return tensor.detach().clone()
@@ -68,49 +85,78 @@ def _number(value: Any) -> int | float:
 
 
 def _describe(value: object) -> str:
-    shape = getattr(value, "shape", None)
+    """Describe a value, which may raise whatever it is asked."""
     kind = type(value).__name__
-    if shape is not None:
-        return f"{kind} of shape {tuple(shape)} and dtype {getattr(value, 'dtype', '?')}"
-    text = repr(value)
+    try:
+        shape = getattr(value, "shape", None)
+        if shape is not None:
+            return f"{kind} of shape {tuple(shape)} and dtype {getattr(value, 'dtype', '?')}"[:200]
+        text = reprlib.repr(value)
+    except Exception as error:  # noqa: BLE001 - border: a user's object
+        return f"{kind} that cannot be shown ({_name(error)})"
     return f"{kind} {text if len(text) <= 80 else text[:77] + '...'}"
+
+
+def _name(error: Exception) -> str:
+    return type(error).__name__
 
 
 class PendingScalars:
     """Numbers on their way: plain ones as they are, device scalars in one queued copy per device and dtype.
 
     Made on the training thread by `start`, which waits for nothing; read by any thread, once `ready` or if it may wait.
+    A value that cannot be read, as when its device has failed, becomes None and costs no other.
+
+    Attributes:
+        error: the exception of the first value that could not be read, else None.
     """
 
-    def __init__(self, numbers: list[float], copies: "list[_DeviceCopy]") -> None:
-        self._numbers = numbers
-        self._copies = copies
+    def __init__(self, values: Sequence[Value]) -> None:
+        self.error: Exception | None = None
+        self._numbers: list[float | None] = [None] * len(values)
+        self._copies: list[_DeviceCopy] = []
+        groups: dict[tuple[Any, Any], list[int]] = {}
+        for index, value in enumerate(values):
+            if isinstance(value, int | float):
+                self._numbers[index] = float(value)
+            else:
+                # One group per dtype: stacking different ones would round large counts to the narrower float.
+                groups.setdefault((value.device, value.dtype), []).append(index)
+        for indices in groups.values():
+            self._copy(indices, values)
 
     @classmethod
     def start(cls, values: Sequence[Value]) -> Self:
         """Begin to copy `values`, numbers and 0-dim tensors; from CUDA into pinned memory, behind an event."""
-        numbers = [0.0] * len(values)
-        groups: dict[tuple[Any, Any], list[int]] = {}
-        for index, value in enumerate(values):
-            if isinstance(value, int | float):
-                numbers[index] = float(value)
-            else:
-                # One group per dtype: stacking different ones would round large counts to the narrower float.
-                groups.setdefault((value.device, value.dtype), []).append(index)
-        copies = [_DeviceCopy(indices, [values[i] for i in indices]) for indices in groups.values()]
-        return cls(numbers, copies)
+        return cls(values)
 
     def ready(self) -> bool:
         """Whether `numbers` returns without waiting; asks the device's event, never waits itself."""
         return all(copy.ready() for copy in self._copies)
 
-    def numbers(self) -> list[float]:
+    def numbers(self) -> list[float | None]:
         """Return the numbers in the order of the values; waits for the device where it is not `ready`."""
         for copy in self._copies:
-            for index, number in zip(copy.indices, copy.numbers(), strict=True):
+            try:
+                read = copy.numbers()
+            except Exception as error:  # noqa: BLE001 - a device that has failed raises whatever it is asked
+                self.error = self.error or error
+                continue
+            for index, number in zip(copy.indices, read, strict=True):
                 self._numbers[index] = float(number)
         self._copies = []
         return self._numbers
+
+    def _copy(self, indices: list[int], values: "Sequence[Any]") -> None:
+        """Start one copy of all of them or, where that fails, one copy of each that can be copied."""
+        try:
+            self._copies.append(_DeviceCopy(indices, [values[i] for i in indices]))
+        except Exception as error:  # noqa: BLE001 - as above
+            if len(indices) == 1:
+                self.error = self.error or error
+                return
+            for index in indices:
+                self._copy([index], values)
 
 
 class _DeviceCopy:
@@ -133,7 +179,10 @@ class _DeviceCopy:
                 self._host = stack
 
     def ready(self) -> bool:
-        return self._event is None or bool(self._event.query())
+        try:
+            return self._event is None or bool(self._event.query())
+        except Exception:  # noqa: BLE001 - a device that has failed; its numbers say so too
+            return True
 
     def numbers(self) -> list[float]:
         if self._event is not None:

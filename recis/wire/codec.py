@@ -3,10 +3,10 @@
 Owns MessagePack, the shape checks that types cannot state, and error texts; must not know sockets or time.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from numbers import Integral, Real
 from typing import Any
 
 import msgspec
@@ -16,12 +16,15 @@ from msgspec.structs import force_setattr
 
 from recis.wire.messages import (
     ID_PATTERN,
+    INT64,
     MAX_FRAME_BYTES,
     MAX_KEY_CHARS,
+    MAX_TEXT_CHARS,
     MAX_TRACE_CHUNK_BYTES,
     PROTOCOL_VERSION,
     ClientRecord,
     Frame,
+    FrameRecord,
     Hello,
     Points,
     ServerRecord,
@@ -29,11 +32,14 @@ from recis.wire.messages import (
     TraceOpen,
     TraceRecord,
 )
+from recis.wire.names import is_name
+from recis.wire.showing import shown, text_of
 from recis.wire.text import MAX_NAME_CHARS, as_file_name
 
 __all__ = [
     "WireError",
-    "as_key",
+    "as_plain",
+    "as_record",
     "column",
     "decode_client",
     "decode_server",
@@ -47,6 +53,7 @@ _encoder = msgspec.msgpack.Encoder()
 _client = msgspec.msgpack.Decoder(ClientRecord)
 _server = msgspec.msgpack.Decoder(ServerRecord)
 _trace = msgspec.msgpack.Decoder(TraceRecord)
+_frame_record = msgspec.msgpack.Decoder(FrameRecord)
 _any = msgspec.msgpack.Decoder()
 _NOT_MESSAGEPACK = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _is_id = re.compile(ID_PATTERN).fullmatch
@@ -78,13 +85,56 @@ def is_id(text: str) -> bool:
     return _is_id(text) is not None
 
 
-def as_key(text: str) -> str:
-    """The name of a series as the wire takes it: itself, or what can be kept of it and, where it is long, a digest."""
-    if not text.isprintable():
-        text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-    if len(text) > MAX_KEY_CHARS:
-        text = f"{text[: MAX_KEY_CHARS - 9]}~{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    return text or "(empty)"
+def as_record(record: FrameRecord) -> FrameRecord:
+    """Return the record as its receiver will read it: plain numbers, valid texts of a bounded length.
+
+    Raises:
+        WireError: the receiver would refuse a field, and with it the whole frame.
+    """
+    try:
+        taken: FrameRecord = _frame_record.decode(
+            _encoder.encode(_mended(msgspec.to_builtins(record, enc_hook=_plain)))
+        )
+    except Exception as error:
+        text, _, path = str(error).partition(" - at ")
+        raise WireError("malformed", text, path.strip("`") or "$") from error
+    return taken
+
+
+def as_plain(value: Any) -> Any:
+    """Return Python's own value of a numpy or torch scalar or of a subclass of a built-in type; else the value itself.
+
+    Raises:
+        Exception: whatever the value raises when it is read.
+    """
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
+
+
+def _plain(value: Any) -> Any:
+    plain = as_plain(value)
+    if plain is value:
+        raise TypeError(f"expected a value that MessagePack has, got {shown(value)}")
+    return plain
+
+
+def _mended(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.isprintable() and len(value) <= MAX_TEXT_CHARS else text_of(value)
+    if isinstance(value, dict):
+        return {_mended(key): _mended(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_mended(item) for item in value]
+    if type(value) is int and value not in INT64:
+        raise ValueError(f"expected an integer that fits 64 bits, got {shown(value)}")
+    return value
 
 
 def column(values: Iterable[float] | npt.NDArray[Any], dtype: str) -> bytes:
@@ -249,6 +299,6 @@ def _checked_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(keys)) != len(keys):
         raise ValueError("expected every key once")
     for key in keys:
-        if not (0 < len(key) <= MAX_KEY_CHARS and key.isprintable()):
+        if not is_name(key, MAX_KEY_CHARS):
             raise ValueError(f"expected 1 to {MAX_KEY_CHARS} printable characters, got {len(key)}: {key[:80]!r}")
     return keys

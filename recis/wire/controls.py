@@ -1,17 +1,51 @@
-"""What values a control takes, decided the same way at the server and again in the training process.
+"""Which controls may be declared and which values they take; the same checks in the training process and the server.
 
 Owns the checks and their messages; must not know who asks or what the value does.
 """
 
-import sys
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from recis.wire.messages import Declare
+import msgspec
 
-__all__ = ["check_control_value"]
+from recis.wire.codec import is_id
+from recis.wire.messages import INT64, Declare
+from recis.wire.showing import shown
+
+__all__ = ["check_control_value", "check_declaration"]
 
 MAX_CAPTURE_STEPS = 100
-_NAMES = {"int": "an integer", "float": "a finite number", "bool": "true or false", "str": "a text"}
+MAX_RANKS = 1 << 20
+MAX_STR_CHARS = 1024
+
+
+def check_declaration(declare: Declare) -> Declare:
+    """Return the declaration with its value as the control takes it.
+
+    Args:
+        declare: fields of any type; nothing about them has been checked.
+
+    Raises:
+        ValueError: a name, type, bound or value that is not valid; the message says what was expected.
+    """
+    if not isinstance(declare.control, str) or not is_id(declare.control):
+        raise ValueError(
+            "name: expected 1 to 128 letters, digits, '.', '_', '-' (the first no sign), got " + shown(declare.control)
+        )
+    if not isinstance(declare.type, str) or declare.type not in _KINDS:
+        raise ValueError(f"{declare.control}: expected a type of {', '.join(_KINDS)}, got {shown(declare.type)}")
+    kind = _KINDS[declare.type]
+    minimum = _check_bound(declare, kind, "minimum", declare.minimum)
+    maximum = _check_bound(declare, kind, "maximum", declare.maximum)
+    if minimum is not None and maximum is not None and minimum > maximum:
+        raise ValueError(f"{declare.control}: expected minimum <= maximum, got {minimum:g} and {maximum:g}")
+    if type(declare.nullable) is not bool:
+        raise ValueError(f"{declare.control}: expected nullable as true or false, got {shown(declare.nullable)}")
+    declare = msgspec.structs.replace(declare, minimum=minimum, maximum=maximum)
+    if not kind.keeps and declare.value is None:
+        return declare
+    return msgspec.structs.replace(declare, value=check_control_value(declare, declare.value))
 
 
 def check_control_value(control: Declare, value: Any) -> Any:
@@ -20,49 +54,107 @@ def check_control_value(control: Declare, value: Any) -> Any:
     Raises:
         ValueError: another type, outside the bounds, or None where that is not offered; says which.
     """
-    expected = _expected(control)
-    if value is None:
-        if control.nullable:
-            return None
-        raise ValueError(f"{control.control}: expected {expected}, got null")
-    if control.type == "profile":
-        return _check_capture(control.control, value)
-    fits = {
-        "int": type(value) is int,
-        "float": type(value) in (int, float) and abs(value) <= sys.float_info.max,
-        "bool": type(value) is bool,
-        "str": type(value) is str and len(value) <= 1024,
-    }[control.type]
-    if not fits:
-        raise ValueError(f"{control.control}: expected {expected}, got {_shown(value)}")
-    if control.type in ("int", "float"):
-        if control.minimum is not None and value < control.minimum:
-            raise ValueError(f"{control.control}: expected at least {control.minimum:g}, got {_shown(value)}")
-        if control.maximum is not None and value > control.maximum:
-            raise ValueError(f"{control.control}: expected at most {control.maximum:g}, got {_shown(value)}")
-    return float(value) if control.type == "float" else value
+    kind = _KINDS[control.type]
+    if value is None and control.nullable:
+        return None
+    try:
+        taken = kind.take(value)
+    except _UnfitError as unfit:
+        expected = str(unfit) or _expected(control, kind)
+        got = "null" if value is None else shown(value)
+        raise ValueError(f"{control.control}: expected {expected}, got {got}") from None
+    if kind.has_bounds and control.minimum is not None and taken < control.minimum:
+        raise ValueError(f"{control.control}: expected at least {control.minimum:g}, got {shown(value)}")
+    if kind.has_bounds and control.maximum is not None and taken > control.maximum:
+        raise ValueError(f"{control.control}: expected at most {control.maximum:g}, got {shown(value)}")
+    return taken
 
 
-def _check_capture(name: str, value: Any) -> dict[str, Any]:
+class _UnfitError(Exception):
+    """A value of another kind. The text, if any, says more precisely than the kind what was expected."""
+
+
+def _take_int(value: Any) -> int:
+    if type(value) is not int:
+        raise _UnfitError
+    if value not in INT64:
+        raise _UnfitError("an integer that fits 64 bits")
+    return value
+
+
+def _take_float(value: Any) -> float:
+    if type(value) in (int, float):
+        try:
+            number = float(value)
+        except OverflowError:
+            raise _UnfitError from None
+        if math.isfinite(number):
+            return number
+    raise _UnfitError
+
+
+def _take_bool(value: Any) -> bool:
+    if type(value) is bool:
+        return value
+    raise _UnfitError
+
+
+def _take_str(value: Any) -> str:
+    if type(value) is not str or len(value) > MAX_STR_CHARS:
+        raise _UnfitError
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _UnfitError("a text of Unicode characters, without lone surrogates") from None
+    return value
+
+
+def _take_capture(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or not set(value) <= {"active", "ranks"}:
-        raise ValueError(f'{name}: expected an object like {{"active": 3, "ranks": [0]}}, got {_shown(value)}')
+        raise _UnfitError('an object like {"active": 3, "ranks": [0]}')
     active, ranks = value.get("active", 1), value.get("ranks")
     if type(active) is not int or not 1 <= active <= MAX_CAPTURE_STEPS:
-        raise ValueError(f"{name}: expected active from 1 to {MAX_CAPTURE_STEPS} steps, got {_shown(active)}")
-    if ranks is not None and not (
-        isinstance(ranks, list) and ranks and all(type(rank) is int and rank >= 0 for rank in ranks)
-    ):
-        raise ValueError(f"{name}: expected ranks as a list of rank numbers, got {_shown(ranks)}")
-    return {"active": active} if ranks is None else {"active": active, "ranks": ranks}
+        raise _UnfitError(f"active from 1 to {MAX_CAPTURE_STEPS} steps")
+    if ranks is None:
+        return {"active": active}
+    if not isinstance(ranks, list) or not 1 <= len(ranks) <= MAX_RANKS:
+        raise _UnfitError("ranks as a list of rank numbers")
+    if not all(type(rank) is int and 0 <= rank < MAX_RANKS for rank in ranks):
+        raise _UnfitError("ranks as a list of rank numbers")
+    return {"active": active, "ranks": ranks}
 
 
-def _expected(control: Declare) -> str:
-    text = "an object" if control.type == "profile" else _NAMES[control.type]
+class _Kind(NamedTuple):
+    """A type of control: what it expects, how a value is checked, and whether it has bounds and keeps a value."""
+
+    expected: str
+    take: Callable[[Any], Any]
+    has_bounds: bool = False
+    keeps: bool = True
+
+
+_KINDS = {
+    "int": _Kind("an integer", _take_int, has_bounds=True),
+    "float": _Kind("a finite number", _take_float, has_bounds=True),
+    "bool": _Kind("true or false", _take_bool),
+    "str": _Kind(f"a text of at most {MAX_STR_CHARS} characters", _take_str),
+    "profile": _Kind("an object", _take_capture, keeps=False),
+}
+
+
+def _check_bound(declare: Declare, kind: _Kind, where: str, bound: Any) -> float | None:
+    if bound is None:
+        return None
+    if not kind.has_bounds:
+        raise ValueError(f"{declare.control}: expected no {where} of a {declare.type}, got {shown(bound)}")
+    try:
+        return _take_float(bound)
+    except _UnfitError:
+        raise ValueError(f"{declare.control}: expected {where} as a finite number, got {shown(bound)}") from None
+
+
+def _expected(control: Declare, kind: _Kind) -> str:
+    text = kind.expected
     if control.minimum is not None:
         text += f" of at least {control.minimum:g}"
     return f"{text} or null" if control.nullable else text
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}…"

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 
 __all__ = [
     "ID_PATTERN",
+    "INT64",
     "MAX_COUNT",
     "MAX_FRAME_BYTES",
     "MAX_KEY_CHARS",
@@ -53,9 +54,11 @@ MAX_FRAME_BYTES = 4 << 20
 MAX_TRACE_CHUNK_BYTES = 1 << 20
 """Largest file part in one `TraceChunk`."""
 MAX_KEY_CHARS = 512
-"""Longest series name; the client shortens a longer one and adds a digest of it."""
+"""Longest series name; a client mends a longer one (`names.as_key`)."""
 MAX_TEXT_CHARS = 8192
 """Longest log line, alert, reason or message."""
+INT64 = range(-(1 << 63), 1 << 63)
+"""Integers that a record may hold."""
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 """What a run, writer, attempt, command or control identifier looks like."""
 MAX_COUNT = 2**53 - 1

@@ -1,9 +1,12 @@
 """`recis.monitor`: arguments and environment, and calls in the wrong order."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import recis.monitor
@@ -19,6 +22,10 @@ from recis.monitor import check_options
         ({"run_id": "../x"}, r"run_id: expected 1 to 128 letters"),
         ({"run_id": "x" * 10_000}, r"run_id: expected 1 to 128 letters"),
         ({"run_id": "🚂"}, r"run_id: expected 1 to 128 letters"),
+        ({"run_id": 7}, r"run_id: expected 1 to 128 letters"),
+        ({"url": 8765}, "url: expected an address"),
+        ({"token": 7}, "token: expected a text"),
+        ({"mode": ["online"]}, "mode: expected one of"),
     ],
 )
 def test_wrong_options_teach(options: dict[str, Any], expected: str | None) -> None:
@@ -39,6 +46,21 @@ def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert (mode, address.base, address.token, run_id) == ("offline", "http://10.1.1.1:1", "abc", "from-env")
     mode, address, run_id = check_options(url="localhost:9", token="t", mode="disabled", run_id="mine")
     assert (mode, address.base, address.token, run_id) == ("disabled", "http://localhost:9", "t", "mine")
+
+
+@pytest.mark.parametrize("project", [None, "", "default"])
+def test_a_project_that_is_not_given_is_the_environments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, project: str | None
+) -> None:
+    monkeypatch.setenv("RECIS_MONITOR_PROJECT", "shop")
+    with recis.monitor.init(mode="offline", spool_dir=tmp_path / "spool", project=project, run_id=np.str_("r1")):
+        [writer] = (tmp_path / "spool").glob("r1-0-*/writer.json")
+        assert json.loads(writer.read_text())["project"] == "shop"
+
+
+def test_a_spool_that_is_no_path_teaches() -> None:
+    with pytest.raises(ValueError, match="spool_dir: expected the path of a folder, got 7"):
+        recis.monitor.init(mode="offline", spool_dir=7)  # type: ignore[arg-type]
 
 
 def test_calls_before_init_are_warnings(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recis.bridge": {"recis", "recis.environment", "recis.metrics", "recis.wire"},
     "recis.reading": {"recis.bridge", "recis.wire"},
     "recis.importing": {"recis.bridge", "recis.environment", "recis.wire"},
-    "recis.monitor": {"recis.bridge", "recis.environment", "recis.reading"},
+    "recis.monitor": {"recis.bridge", "recis.environment", "recis.reading", "recis.wire"},
     "recis.hooks.monitor_hook": {
         "recis.bridge",
         "recis.hooks",

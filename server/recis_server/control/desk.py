@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from recis.wire.codec import encode, is_id
+from recis.wire.codec import is_id
 from recis.wire.controls import check_control_value
 from recis.wire.messages import Command, Declare, Result
 from recis_server.bus import Bus, Hint
@@ -397,11 +397,6 @@ def _checked(declared: Sequence[ControlRow], value: Any) -> Any:
     try:
         for row in declared:
             value = check_control_value(_as_declare(row), value)
-        encode(Command(id="check", control=declared[0].control, value=value))
-    except UnicodeEncodeError as error:
-        raise InvalidValue("value", f"{declared[0].control}: expected a text of Unicode characters: {error}") from error
-    except OverflowError as error:
-        raise InvalidValue("value", f"{declared[0].control}: expected a number that fits 64 bits") from error
     except ValueError as error:
         raise InvalidValue("value", str(error)) from error
     return value

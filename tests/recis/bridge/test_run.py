@@ -1,5 +1,6 @@
 """`recis.bridge.run`: what `log` takes, mends and refuses; how a run ends; what a forked child does."""
 
+import enum
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -64,7 +65,23 @@ def test_nested_metrics_become_sections(run: Run, spooled: Spooled) -> None:
     assert set(spooled.values()) == {"train/loss", "train/aux/kl", "lr"}
 
 
-@pytest.mark.parametrize("bad", ["0.5", None, [1.0], np.zeros(3), torch.zeros(2), object(), 1j])
+class Raises:
+    """Whatever it is asked."""
+
+    def __init__(self, error: type[BaseException] = RuntimeError) -> None:
+        self.error = error
+
+    def __float__(self) -> float:
+        raise self.error
+
+    def __repr__(self) -> str:
+        raise self.error
+
+    shape = property(__float__)
+    __hash__ = __fspath__ = __int__ = __index__ = __str__ = __bool__ = __float__  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("bad", ["0.5", None, [1.0], np.zeros(3), torch.zeros(2), object(), 1j, Raises(ValueError)])
 def test_a_bad_value_is_one_warning_and_a_counter_and_the_rest_arrives(
     run: Run, spooled: Spooled, caplog: pytest.LogCaptureFixture, bad: Any
 ) -> None:
@@ -77,10 +94,17 @@ def test_a_bad_value_is_one_warning_and_a_counter_and_the_rest_arrives(
     assert "bad" not in spooled.values()
 
 
-@pytest.mark.parametrize("step", ["ten", 1.5, True, math.nan, 1 << 63, [1]])
+def test_an_interruption_by_the_user_goes_through(run: Run) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run.log({"a": 1.0, "bad": Raises(KeyboardInterrupt)}, 1)
+    run.log({"a": 2.0}, 2)
+    assert run.refused == 0
+
+
+@pytest.mark.parametrize("step", ["ten", 1.5, True, math.nan, 1 << 63, [1], Raises(), np.zeros(2)])
 def test_a_bad_step_is_a_warning_not_an_error(run: Run, caplog: pytest.LogCaptureFixture, step: Any) -> None:
-    run.log({"a": 1.0}, step)
-    assert run.refused == 1
+    run.log({"a": 1.0, "b": {"c": 2.0, "d": 3.0}}, step)
+    assert run.refused == 3
     assert "expected" in caplog.text
     assert "step" in caplog.text
 
@@ -98,9 +122,11 @@ def test_metrics_that_are_no_dict_are_a_warning(run: Run, caplog: pytest.LogCapt
         ("../../etc/passwd", "../../etc/passwd"),
         ("<script>alert(1)</script>", "<script>alert(1)</script>"),
         ("🚂 loss", "🚂 loss"),
-        ("nul\0", "nul\N{REPLACEMENT CHARACTER}"),
-        ("", "(empty)"),
+        ("nul\0", "nul\N{REPLACEMENT CHARACTER}~cd0798f9"),
+        ("", "(empty)~e3b0c442"),
+        ("\udcff", "\N{REPLACEMENT CHARACTER}~8f1d0f9c"),
         (7, "7"),
+        (("a", 1), "('a', 1)"),
     ],
 )
 def test_a_hostile_name_loses_no_value(run: Run, spooled: Spooled, name: Any, kept: str) -> None:
@@ -109,12 +135,66 @@ def test_a_hostile_name_loses_no_value(run: Run, spooled: Spooled, name: Any, ke
     assert spooled.values() == {kept: [(1, 1.0)]}
 
 
-def test_long_names_are_shortened_and_stay_apart(run: Run, spooled: Spooled) -> None:
-    run.log({"x" * 10_000 + "1": 1.0, "x" * 10_000 + "2": 2.0}, 1)
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x" * 10_000 + "1", "x" * 10_000 + "2"),
+        ("click\nrate", "click\trate"),
+        ("click\N{REPLACEMENT CHARACTER}rate", "click\0rate"),
+        ("", "(empty)"),
+        ("\udcfe", "\udcff"),
+        ("e\N{COMBINING ACUTE ACCENT}", "\N{LATIN SMALL LETTER E WITH ACUTE}"),
+    ],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_two_names_never_become_one(run: Run, spooled: Spooled, names: tuple[str, str], at_once: bool) -> None:
+    first, second = names
+    for report in [{first: 1.0, second: 2.0}] if at_once else [{first: 1.0}, {second: 2.0}]:
+        run.log(report, 1)
     run.finish()
-    names = list(spooled.values())
-    assert len(names) == 2
-    assert all(len(name) <= 512 for name in names)
+    assert run.refused == 0
+    assert list(spooled.values().values()) == [[(1, 1.0)], [(1, 2.0)]]
+    assert all(len(name) <= 512 for name in spooled.values())
+
+
+@pytest.mark.parametrize(
+    ("metrics", "name"), [({"a": {"b": 1.0}, "a/b": 2.0, "c": 3.0}, "a/b"), ({1: 1.0, "1": 2.0, "c": 3.0}, "1")]
+)
+def test_two_spellings_of_one_name_in_one_call_are_told_of(
+    run: Run, spooled: Spooled, caplog: pytest.LogCaptureFixture, metrics: Any, name: str
+) -> None:
+    for step in range(2):
+        run.log(metrics, step)
+    run.finish()
+    assert run.refused == 2
+    assert caplog.text.count("the first value is kept") == 1
+    assert spooled.values() == {name: [(0, 1.0), (1, 1.0)], "c": [(0, 3.0), (1, 3.0)]}
+
+
+def test_names_that_a_row_is_known_by_may_get_a_dict_later(run: Run, spooled: Spooled) -> None:
+    for step in range(3):
+        run.log({"a": 1.0, "b": 2.0}, step)
+    run.log({"a": {"x": 1.0, "y": 2.0}, "b": 2.0}, 3)
+    run.log({"a": {}, "b": 3.0}, 4)
+    run.log({"a": torch.tensor(4.0), "b": 4.0}, 5)
+    run.finish()
+    assert run.refused == 0
+    assert spooled.values() == {
+        "a": [(0, 1.0), (1, 1.0), (2, 1.0), (5, 4.0)],
+        "b": [(0, 2.0), (1, 2.0), (2, 2.0), (3, 2.0), (4, 3.0), (5, 4.0)],
+        "a/x": [(3, 1.0)],
+        "a/y": [(3, 2.0)],
+    }
+
+
+def test_names_of_a_subclass_of_str_are_the_text(run: Run, spooled: Spooled) -> None:
+    class Name(enum.StrEnum):
+        LOSS = "loss"
+
+    for step in range(4):
+        run.log({Name.LOSS: 1.0, np.str_("auc"): 2.0}, step)
+    run.finish()
+    assert {name: len(values) for name, values in spooled.values().items()} == {"loss": 4, "auc": 4}
 
 
 def test_very_many_metrics_in_one_call(run: Run, spooled: Spooled) -> None:
@@ -212,6 +292,29 @@ def test_a_device_that_fails_costs_its_values_and_nothing_else(
     assert "loss" not in values
 
 
+class BrokenScalar(DeviceScalar):
+    """Its device works, and has no number for it."""
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ in ("detach", "clone", "alias"):
+            return BrokenScalar(0.0)
+        raise RuntimeError(f"{func} of a broken scalar")
+
+
+def test_one_device_value_without_a_number_costs_only_itself(
+    run: Run, spooled: Spooled, caplog: pytest.LogCaptureFixture
+) -> None:
+    for step in range(3):
+        run.log({"loss": DeviceScalar(0.5), "bad": BrokenScalar(0.0), "aux": DeviceScalar(9.0)}, step)
+    finisher = threading.Thread(target=run.finish)
+    finisher.start()
+    finisher.join()
+    assert spooled.values() == {"loss": [(step, 0.5) for step in range(3)], "aux": [(step, 9.0) for step in range(3)]}
+    assert run.dropped == 3
+    assert caplog.text.count("of a broken scalar") == 1
+
+
 def test_a_device_that_does_not_answer_is_not_waited_for_without_end(
     run: Run, spooled: Spooled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,24 +388,217 @@ def test_leaving_by_an_exception_marks_the_run_failed(open_offline: Opener, spoo
     assert (last.state, last.message) == ("failed", "ZeroDivisionError: division by zero")
 
 
+@pytest.mark.parametrize("timeout_s", ["5", None, math.nan, -1, Raises(ValueError)])
+def test_an_odd_time_to_finish_in_is_the_default(
+    run: Run, spooled: Spooled, caplog: pytest.LogCaptureFixture, timeout_s: Any
+) -> None:
+    run.log({"a": 1.0}, 1)
+    run.finish(error="\udcff", timeout_s=timeout_s)
+    assert (run.refused, run.failures) == (1, 0)
+    assert "expected a number of seconds" in caplog.text
+    last = spooled.of(Status)[-1]
+    assert isinstance(last, Status)
+    assert (last.state, last.message) == ("failed", "\N{REPLACEMENT CHARACTER}")
+
+
 def test_a_second_finish_and_a_late_log_are_warnings(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     run.log([1.0], 1)
     run.log({"a": 1.0}, 1.5)  # each mistake is told of, whatever was told before
     run.finish()
     assert run.finish()
-    run.log({"a": 1.0}, 1)
+    run.log({"a": 1.0, "b": {"c": 2.0, "d": 3.0}}, 1)
     run.alert("too late")
+    assert run.refused == 5
     assert "log's metrics" in caplog.text
     assert "log's step" in caplog.text
     assert "finish was called twice" in caplog.text
     assert "after finish" in caplog.text
 
 
-def test_an_error_of_the_monitor_itself_never_reaches_training(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    run.upload_trace(3, 1)  # type: ignore[arg-type]
-    run.alert("x" * 10_000_000)
-    run.line(3)  # type: ignore[arg-type]
-    assert run.failures == 2
+WRONG_CONTROLS: dict[str, dict[str, Any]] = {
+    "no type": {"type": "number"},
+    "no text as type": {"type": 3},
+    "no name": {"name": ""},
+    "a name with a slash": {"name": "a/b"},
+    "a name with a line's end": {"name": "a\n"},
+    "a long name": {"name": "x" * 129},
+    "no text as name": {"name": 7},
+    "text as value": {"value": "1"},
+    "no value": {"value": None},
+    "another type": {"type": "int", "value": 1.5},
+    "a bool as number": {"value": True},
+    "a number as bool": {"type": "bool", "value": 1},
+    "NaN": {"value": math.nan},
+    "infinity": {"value": math.inf},
+    "below": {"value": -1.0},
+    "above": {"value": 11.0},
+    "beyond 64 bits": {"type": "int", "value": 1 << 70, "minimum": None, "maximum": None},
+    "no finite number": {"value": 10**400, "maximum": None},
+    "several values": {"value": np.zeros(2)},
+    "a tensor without a value": {"value": torch.zeros((), device="meta")},
+    "raises": {"value": Raises(ValueError)},
+    "text as bound": {"minimum": "0"},
+    "a bool as bound": {"minimum": True},
+    "NaN as bound": {"maximum": math.nan},
+    "a bound that raises": {"maximum": Raises()},
+    "bounds in the wrong order": {"minimum": 10, "maximum": 0},
+    "bounds of a text": {"type": "str", "value": "x"},
+    "no flag": {"nullable": "yes"},
+    "no function": {"on_change": None},
+    "another thing as function": {"on_change": 3},
+    "surrogates": {"type": "str", "value": "\ud800", "minimum": None, "maximum": None},
+    "an unknown argument": {"choices": [1, 2]},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_CONTROLS.values(), ids=WRONG_CONTROLS.keys())
+def test_a_wrong_declaration_is_one_warning_and_a_count_and_silences_nothing(
+    run: Run, spooled: Spooled, caplog: pytest.LogCaptureFixture, wrong: dict[str, Any]
+) -> None:
+    good = {"type": "float", "value": 1.0, "minimum": 0.0, "maximum": 10.0, "on_change": lambda _: None}
+    for _ in range(2):
+        run.control(**{"name": "wrong", **good, **wrong})
+    run.control("right", **good)  # type: ignore[arg-type]
+    run.log({"a": 1.0}, 1)
+    run.finish()
+    assert (run.refused, run.failures) == (2, 0)
+    assert len([record for record in caplog.records if "said once" in record.message]) == 1
+    assert [record.control for record in spooled.of(Declare) if isinstance(record, Declare)] == ["right"]
+    assert spooled.values() == {"a": [(1, 1.0)]}
+
+
+@pytest.mark.parametrize(
+    ("given", "declared"),
+    [
+        ({"value": np.float32(0.5), "minimum": np.int64(0), "maximum": torch.tensor(2)}, (0.5, 0.0, 2.0)),
+        ({"value": torch.tensor(1), "minimum": -math.inf, "maximum": np.float64(math.inf)}, (1.0, None, None)),
+        ({"type": "int", "value": np.int32(3)}, (3, None, None)),
+        ({"type": "int", "value": 1e3, "maximum": 1 << 62}, (1000, None, float(1 << 62))),
+        ({"type": "bool", "value": np.bool_(True)}, (True, None, None)),
+        ({"type": "str", "value": np.str_("adam")}, ("adam", None, None)),
+        ({"type": "int", "value": None, "nullable": True, "unit": None, "description": "\udcff" * 10_000}, (None,) * 3),
+    ],
+)
+def test_numbers_of_other_libraries_are_numbers_in_a_declaration(
+    run: Run, spooled: Spooled, given: dict[str, Any], declared: tuple[Any, ...]
+) -> None:
+    run.control("c", **{"type": "float", "on_change": lambda _: None, **given})
+    run.finish()
+    assert run.refused == 0
+    [record] = spooled.of(Declare)
+    assert isinstance(record, Declare)
+    assert (record.value, record.minimum, record.maximum) == declared
+    assert type(record.value) is type(declared[0])
+
+
+def test_a_second_declaration_takes_the_place_of_the_first_and_a_wrong_one_does_not(run: Run, spooled: Spooled) -> None:
+    seen: list[Any] = []
+    run.control("c", type="int", value=1, on_change=lambda _: seen.append("first"))
+    run.control("c", type="float", value=0.5, on_change=lambda _: seen.append("second"))
+    run.control("c", type="float", value="x", on_change=lambda _: seen.append("third"))
+    run.controls.offer(Command(id="c1", control="c", value=2))
+    run.log({"a": 1.0}, 1)
+    run.finish()
+    assert seen == ["second"]
+    [result] = spooled.of(Result)
+    assert isinstance(result, Result)
+    assert (result.state, result.old, result.new) == ("applied", 0.5, 2.0)
+
+
+def test_a_refusal_that_cannot_be_shown_is_an_answer_too(run: Run, spooled: Spooled) -> None:
+    class UnspeakableError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    def refuse(value: int) -> None:
+        raise UnspeakableError if value == 1 else ValueError("\udcff")
+
+    run.control("c", type="int", value=0, on_change=refuse)
+    for number in (1, 2):
+        run.controls.offer(Command(id=f"c{number}", control="c", value=number))
+    run.log({"a": 1.0}, 1)
+    run.finish()
+    results = [record for record in spooled.of(Result) if isinstance(record, Result)]
+    assert [(record.command, record.state) for record in results] == [("c1", "rejected"), ("c2", "rejected")]
+    assert results[1].message == "\N{REPLACEMENT CHARACTER}"
+
+
+def test_a_value_changed_in_code_to_one_that_no_control_has_stays_here(run: Run, spooled: Spooled) -> None:
+    run.control("c", type="int", value=1, on_change=lambda _: None)
+    run.controls.changed("c", 1 << 70, 3)
+    run.controls.changed("c", 2, 4)
+    run.finish()
+    assert [(record.value, record.step) for record in spooled.of(Declare) if isinstance(record, Declare)] == [
+        (1, None),
+        (2, 4),
+    ]
+
+
+def test_odd_texts_and_steps_of_alerts_and_lines_are_mended_and_told_of(
+    run: Run, spooled: Spooled, caplog: pytest.LogCaptureFixture
+) -> None:
+    run.log({"a": 1.0}, 5)
+    run.alert("\udcff" * 10_000)
+    run.alert(3, text=None, level=40, step="ten")  # type: ignore[arg-type]
+    run.alert(Raises(ValueError), level="ERROR", step=np.int64(7))  # type: ignore[arg-type]
+    run.line("tab\t😀 \ud83d")
+    run.line(3, step=1 << 64, time_ns=-(1 << 70))  # type: ignore[arg-type]
+    run.finish()
+    assert (run.refused, run.failures) == (3, 0)
+    assert "alert's level" in caplog.text
+    assert "alert's step" in caplog.text
+    assert "line's step" in caplog.text
+    first, second, third = (record for record in spooled.of(Event) if isinstance(record, Event))
+    assert len(first.text) == 8192
+    assert (second.text, second.level, second.step) == ("3: None", "warning", 5)
+    assert ("cannot be shown" in third.text, third.level, third.step) == (True, "error", 7)
+    lines = [record for record in spooled.of(Line) if isinstance(record, Line)]
+    assert [(line.text, line.step) for line in lines] == [("tab\t😀 \N{REPLACEMENT CHARACTER}", None), ("3", None)]
+
+
+def test_an_odd_pass_costs_no_more_than_what_is_odd_in_it(run: Run, spooled: Spooled) -> None:
+    numbers: dict[str, Any] = {"step": 5, "time_ns": 1, "interval": None, "evicted": 4, "admitted": 3, "bytes": 640}
+    numbers |= {"rows_before": np.int64(9), "rows_after": torch.tensor(5), "milliseconds": np.float32(0.5)}
+    for table in ("a\nb", "a\tb"):
+        run.filter_pass(Pass(table=table, **numbers))
+    run.filter_pass(Pass(table="c", **{**numbers, "rows_before": "x", "rows_after": "y"}))
+    run.filter_pass(Pass(table="d", **{**numbers, "bytes": 1 << 70}))
+    run.filter_pass({"table": "e"})  # type: ignore[arg-type]
+    run.finish()
+    assert run.failures == 0
+    assert run.refused == 4  # two records, one value, one call
+    first, second = (record for record in spooled.of(Pass) if isinstance(record, Pass))
+    assert first.table != second.table
+    assert (first.rows_before, first.rows_after, first.milliseconds) == (9, 5, 0.5)
+    values = spooled.values()
+    assert values[f"table/{first.table}/rows"] == values[f"table/{second.table}/rows"] == [(5, 5.0)]
+    assert "table/c/rows" not in values
+    assert values["table/c/evicted"] == [(5, 4.0)]
+
+
+@pytest.mark.parametrize("path", [None, 3, b"trace.json", "nul\0.json", ".", "/dev/zero", Raises()])
+def test_a_trace_that_is_no_file_is_one_warning_and_a_count(
+    run: Run, caplog: pytest.LogCaptureFixture, path: Any
+) -> None:
+    run.upload_trace(path, 1)
+    assert (run.refused, run.failures) == (1, 0)
+    assert "expected" in caplog.text
+
+
+def test_an_error_of_the_monitor_itself_never_reaches_training(
+    run: Run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise OSError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Outbox, "append", broken)
+        run.alert("x")
+        run.line("y")
+    with monkeypatch.context() as patch:
+        patch.setattr(Outbox, "append_row", broken)
+        run.log({"a": 1.0, "b": 2.0}, 1)
+    assert (run.failures, run.refused) == (2, 2)
     assert "training goes on" in caplog.text
 
 

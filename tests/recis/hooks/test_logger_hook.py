@@ -130,6 +130,13 @@ def test_values_that_are_not_finite_are_printed(registry: MetricsRegistry, clock
     assert lines() == ["<gstep=1> <lstep=1> <loss=nan> <norm=inf>"]
 
 
+def test_a_value_without_a_number_is_a_question_mark(registry: MetricsRegistry, clock: Clock, lines: Any) -> None:
+    registry.set("loss", torch.zeros((), device="meta"))
+    registry.set("auc", 0.5)
+    LoggerHook(log_step=1).after_step(None, 1)
+    assert lines() == ["<gstep=1> <lstep=1> <loss=?> <auc=0.5>"]
+
+
 def test_listeners_get_every_line(registry: MetricsRegistry, clock: Clock) -> None:
     got: list[LogLine] = []
     hook = LoggerHook(log_step=2)

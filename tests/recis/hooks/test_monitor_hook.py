@@ -1,5 +1,6 @@
 """`recis.hooks.monitor_hook`: what a training says arrives in its run, commands reach the hooks, no error training."""
 
+import argparse
 import gc
 import gzip
 import json
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,6 +16,7 @@ from torch import nn
 from recis.framework import Trainer, TrainingArguments
 from recis.framework.metrics import add_metric
 from recis.hooks import HashTableFilterHook, Hook, LoggerHook, MonitorHook, ProfilerHook
+from recis.metrics.registry import MetricsRegistry, set_current_registry
 from recis.nn import HashTable
 from recis.nn.hashtable_hook import FilterHook
 from recis.nn.modules.hashtable import filter_out_sparse_param
@@ -220,6 +223,24 @@ def test_a_loop_of_ones_own(spooled: Spooled, make_hook: Callable[..., MonitorHo
     assert [step for step, _ in values["own/loss"]] == [1, 2, 3, 4]
     assert [step for step, _ in values["passed_in"]] == [1, 2, 3, 4]
     assert [step for step, _ in values["table/mine/rows"]] == [2, 4]
+
+
+def test_odd_steps_and_metrics_of_a_loop_of_ones_own_never_end_it(
+    spooled: Spooled, make_hook: Callable[..., MonitorHook]
+) -> None:
+    hook, filters = make_hook(config=argparse.Namespace(lr=0.1), tags=None, project=None), HashTableFilterHook(2**70)
+    set_current_registry(MetricsRegistry())
+    hook.watch(filters)
+    hook.after_step({"a": 1.0, "b": 2.0}, "ten")
+    hook.after_step([1.0], 1)  # type: ignore[arg-type]
+    hook.after_step({"a": 1.0}, np.int64(2))
+    filters.reset_filter_interval(2**71)
+    hook.after_step({"a": 2.0}, torch.tensor(3))
+    assert hook.run is not None
+    assert (hook.run.refused, hook.run.failures) == (4, 0)  # two values, one call, the interval of more than 64 bits
+    hook.end()
+    assert spooled.values()["a"] == [(2, 1.0), (3, 2.0)]
+    assert [item.control for item in spooled.of(Declare) if isinstance(item, Declare)] == ["profile"]
 
 
 def test_a_second_training_is_a_new_run_and_reports_once(

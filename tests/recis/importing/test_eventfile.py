@@ -1,6 +1,7 @@
 """Files as streams of frames: whatever was acknowledged, the rest follows once."""
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from tensorboardX.proto.event_pb2 import Event
 
 from recis.importing import eventfile
+from recis.importing.attempts import Extent
 from recis.importing.eventfile import EventFile, find_files
 from recis.wire.codec import decode_client, encode, points_columns
 from recis.wire.messages import Frame, Points, Status
@@ -110,8 +112,41 @@ def test_odd_times_and_names_are_mended(tmp_path: Path) -> None:
     path = tmp_path / "events.out.tfevents.1"
     write_events(path, [scalar_event("a\nb", 1.0, 1, math.nan), scalar_event("", 2.0, 1, 1e300)], began_s=math.inf)
     file = EventFile(path, tmp_path, "p")
-    assert file.first_scalar() == 1
-    assert rows(list(file.frames(0))) == [("(empty)", 1, 0, 2.0), ("a\N{REPLACEMENT CHARACTER}b", 1, 0, 1.0)]
+    assert file.extent() == Extent(1, 0, {"a\nb": (1, 1), "": (1, 1)})
+    assert rows(list(file.frames(0))) == [
+        ("(empty)~e3b0c442", 1, 0, 2.0),
+        ("a\N{REPLACEMENT CHARACTER}b~7e18f737", 1, 0, 1.0),
+    ]
+
+
+def test_what_a_file_covers(tmp_path: Path) -> None:
+    path = tmp_path / "events.out.tfevents.1"
+    start = Event(wall_time=5.0, step=7)
+    start.session_log.status = 1
+    points = [("a", 7, 6.0), ("b", 2, 9.0), ("a", 3, 8.0), ("a", 5, 7.0)]
+    write_events(
+        path,
+        [start.SerializeToString(), *(scalar_event(tag, 1.0, step, time_s) for tag, step, time_s in points)],
+        began_s=4.0,
+    )
+    file = EventFile(path, tmp_path, "p")
+    second = 10**9
+    assert file.extent() == Extent(4 * second, 9 * second, {"a": (3, 7), "b": (2, 2)}, purges_from=7)
+    assert file.extent(alone=True) == Extent(4 * second, 6 * second, {"a": (7, 7)}, purges_from=7)
+
+
+def test_names_that_are_no_utf8_are_mended_and_stay_apart(tmp_path: Path) -> None:
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    names = [b"m\xfcller", b"m\xf6ller", b"new\nline", b"new\tline"]
+    for name in names:
+        write_events(root / os.fsdecode(name) / os.fsdecode(b"x.tfevents.\xff"), [scalar_event("a", 1.0, 1, 1.0)])
+    write_events(root / "x.tfevents", [])
+    files = [EventFile(path, root, "pro\udcff") for path in find_files(root)]
+    assert all(decode_client(encode(file.hello)) == file.hello for file in files)
+    for of_each in ("run", "name", "writer"):
+        assert len({getattr(file.hello, of_each) for file in files}) == 5
+    assert all(file.hello.name.isprintable() for file in files)
+    assert files[0].hello.config["tensorboard"].endswith("caf\\xe9")
 
 
 def test_a_file_that_has_become_shorter_is_another_file(tmp_path: Path) -> None:
@@ -152,4 +187,4 @@ def test_folders_are_runs_and_files_are_attempts(tmp_path: Path) -> None:
     assert again == [file.hello for file in files]
     assert EventFile(find_files(root)[0], root, "other").hello.run != runs[0]
     assert all(decode_client(encode(file.hello)) == file.hello for file in files)
-    assert files[0].first_scalar() is None
+    assert files[0].extent() is None

@@ -1,6 +1,7 @@
 """Event files into a real server: once, however often, while they grow and after restarts."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,62 @@ def test_a_file_that_grows_under_a_torn_tail(tmp_path: Path, server: Process) ->
     run = runs(server)["logs"]
     assert points(server, run["id"], "loss") == [(step, float(step) if step != 50 else 5.0) for step in range(100)]
     assert run["received"] == {"points": 101, "missing": 0, "dropped": 0}
+
+
+def test_two_writers_that_grow_side_by_side_are_no_restart(tmp_path: Path, server: Process) -> None:
+    logs = tmp_path / "logs"
+    address = ServerAddress.parse(server.url)
+    began_s = 1_700_000_000.0
+    steps: list[int] = []
+
+    def write(name: str, *new: int) -> None:
+        path = logs / f"events.out.tfevents.{name}"
+        began = began_s + (new[0] - 0.5 if not path.exists() else 0)
+        write_events(path, [scalar_event("loss", float(step), step, began_s + step) for step in new], began_s=began)
+        steps.extend(new)
+
+    write("b", *range(50))
+    import_folder(logs, address, "p")
+    for step in range(50, 60, 2):  # each is imported before the other goes on, the later one first
+        write("a", step + 1)
+        import_folder(logs, address, "p")
+        write("b", step)
+        import_folder(logs, address, "p")
+    write("c", *range(60, 90, 3))
+    write("b", *range(61, 90, 3))
+    write("a", *range(62, 90, 3))
+    import_folder(logs, address, "p")
+    run = runs(server)["logs"]
+    assert points(server, run["id"], "loss") == [(step, float(step)) for step in sorted(steps)]
+    assert points(server, run["id"], "loss", superseded=True) == points(server, run["id"], "loss")
+    # Both begin again from a checkpoint.
+    for name, first in (("d", 41), ("e", 40)):
+        events = [scalar_event("loss", -1.0, step, began_s + 200 + step) for step in range(first, 60, 2)]
+        write_events(logs / f"events.out.tfevents.{name}", events, began_s=began_s + 200 + first)
+    assert import_folder(logs, address, "p").points == 20
+    assert points(server, run["id"], "loss") == [
+        *((step, float(step)) for step in range(40)),
+        *((step, -1.0) for step in range(40, 60)),
+    ]
+    assert runs(server)["logs"]["attempts"] == 2
+
+
+def test_a_folder_whose_name_is_no_utf8(tmp_path: Path, server: Process, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    for name in (b"m\xfcller", b"m\xf6ller"):
+        path = root / os.fsdecode(name) / os.fsdecode(b"x.tfevents.\xff")
+        write_events(path, [scalar_event("loss", 1.0, 1, 1.0)])
+    with path.open("ab") as file:
+        file.write(b"\xff" * 12)
+    for new in (2, 0):
+        assert main([str(root), "--url", server.url, "--project", "caf\udce9"]) == 1
+        output = capsys.readouterr()
+        assert f"2 runs, 2 files: {new} new point" in output.out
+        assert "damaged at byte" in output.err
+    found = runs(server)
+    assert len(found) == 2
+    assert all(name.startswith("m\N{REPLACEMENT CHARACTER}ller~") for name in found)
+    assert points(server, next(iter(found.values()))["id"], "loss") == [(1, 1.0)]
 
 
 def test_a_run_that_was_deleted_comes_again(tmp_path: Path, server: Process) -> None:

@@ -67,7 +67,18 @@ def test_a_tensor_changed_in_place_later_stays_as_it_was_set() -> None:
     assert registry.take() == {"total": 1.0}
 
 
-@pytest.mark.parametrize("name", ["", 3, None, "nul\0", "line\nbreak", "x" * (MAX_NAME_CHARS + 1)])
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+    def __float__(self) -> float:
+        raise ZeroDivisionError
+
+    shape = ()
+    item = __float__
+
+
+@pytest.mark.parametrize("name", ["", 3, None, "nul\0", "line\nbreak", "x" * (MAX_NAME_CHARS + 1), Unspeakable()])
 def test_a_bad_name_is_one_warning_and_a_count(name: Any, caplog: pytest.LogCaptureFixture) -> None:
     registry = MetricsRegistry()
     registry.set(name, 1.0)
@@ -88,10 +99,10 @@ def test_an_odd_name_is_a_name(name: str) -> None:
 def test_a_bad_value_is_one_warning_a_name_and_loses_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
     registry = MetricsRegistry()
     registry.set("loss", 1.0)
-    for value in ("x", None, torch.zeros(3)):
+    for value in ("x", None, torch.zeros(3), Unspeakable()):
         registry.set("loss", value)
         registry.set("auc", value)
-    assert registry.refused == 6
+    assert registry.refused == 8
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
     assert "expected a real number" in caplog.text
     assert registry.take() == {"loss": 1.0}

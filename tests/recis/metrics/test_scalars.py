@@ -12,6 +12,22 @@ import torch
 from recis.metrics.scalars import PendingScalars, to_value
 
 
+class Raises:
+    """Whatever it is asked."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+    def __repr__(self) -> str:
+        raise RuntimeError("repr")
+
+
+class Lies:
+    """Says that it is a tensor."""
+
+    __class__ = torch.Tensor  # type: ignore[assignment]
+
+
 @pytest.mark.parametrize(
     ("metric", "expected"),
     [
@@ -19,6 +35,10 @@ from recis.metrics.scalars import PendingScalars, to_value
         (2.5, 2.5),
         (True, 1),
         (Fraction(1, 4), 0.25),
+        (Decimal("0.5"), 0.5),
+        (Decimal("Infinity"), math.inf),
+        (np.ma.array(2.5), 2.5),
+        (torch.tensor(1.5, dtype=torch.bfloat16), 1.5),
         (np.float32(0.5), 0.5),
         (np.int64(7), 7),
         (np.array(1.5), 1.5),
@@ -47,8 +67,15 @@ def test_a_number_that_is_not_finite_is_a_value(metric: float) -> None:
         ("0.5", "str '0.5'"),
         (None, "NoneType None"),
         (1j, "complex"),
-        (Decimal("0.5"), "Decimal"),
         ([1.0], "list"),
+        (np.complex64(1j), "complex64"),
+        (Decimal("sNaN"), "which raised ValueError"),
+        (np.ma.masked, "Masked"),
+        (np.ma.array(1.0, mask=True), "MaskedArray"),
+        (np.void(b"x"), "void"),
+        (np.datetime64("2024-01-01"), "datetime64"),
+        pytest.param(Raises(), "Raises that cannot be shown (RuntimeError), which raised RuntimeError", id="raises"),
+        pytest.param(Lies(), "Lies", id="lies"),
         (np.zeros(2), "shape (2,)"),
         (np.array("x"), "shape ()"),
         (torch.zeros(1), "shape (1,)"),
@@ -62,6 +89,15 @@ def test_anything_else_is_refused_with_what_it_is(metric: object, named: str) ->
         to_value(metric)
     assert named in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+def test_an_interruption_by_the_user_goes_through() -> None:
+    class Interrupted(Raises):
+        def __getattr__(self, name: str) -> Any:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        to_value(Interrupted())
 
 
 def test_a_tensor_loses_its_graph_and_its_identity() -> None:
@@ -101,6 +137,37 @@ def test_device_scalars_of_one_dtype_travel_in_one_copy(fake_cuda: Any) -> None:
 def test_numbers_waits_where_the_device_is_not_done(fake_cuda: Any) -> None:
     assert PendingScalars.start([fake_cuda.scalar(1.0)]).numbers() == [1.0]
     assert fake_cuda.waits == 1
+
+
+def test_a_device_value_without_a_number_is_none_and_costs_no_other(fake_cuda: Any) -> None:
+    class Broken(type(fake_cuda.scalar(1.0))):  # type: ignore[misc]
+        @classmethod
+        def __torch_dispatch__(cls, *_: Any) -> Any:
+            raise RuntimeError("device-side assert")
+
+    broken = Broken(torch.tensor(0.0))
+    pending = PendingScalars.start(
+        [fake_cuda.scalar(1.0), 2, broken, torch.zeros((), device="meta"), fake_cuda.scalar(3.0)]
+    )
+    fake_cuda.done = True
+    assert pending.ready()
+    assert pending.numbers() == [1.0, 2.0, None, None, 3.0]
+    assert pending.error is not None
+
+
+def test_a_device_that_fails_when_it_is_asked_is_ready_and_has_no_numbers(
+    fake_cuda: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError("device-side assert")
+
+    pending = PendingScalars.start([fake_cuda.scalar(1.0), 2])
+    event = pending._copies[0]._event
+    monkeypatch.setattr(type(event), "query", fails)
+    monkeypatch.setattr(type(event), "synchronize", fails)
+    assert pending.ready()
+    assert pending.numbers() == [None, 2.0]
+    assert "device-side" in str(pending.error)
 
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

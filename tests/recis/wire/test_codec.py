@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from recis.wire import codec
 from recis.wire import messages as m
 from recis.wire.codec import (
     WireError,
-    as_key,
+    as_record,
     column,
     decode_client,
     decode_server,
@@ -322,15 +323,6 @@ def test_a_frame_stands_for_numbers_from_one_on(span: int) -> None:
     assert error.value.path == "$.span"
 
 
-@given(st.text(max_size=1200))
-def test_any_text_becomes_the_name_of_a_series(text: str) -> None:
-    key = as_key(text)
-    assert 0 < len(key) <= m.MAX_KEY_CHARS
-    assert key.isprintable()
-    assert as_key(key) == key
-    assert key == text or not text.isprintable() or not 0 < len(text) <= m.MAX_KEY_CHARS
-
-
 def test_names_are_shared_and_wrong_ones_are_not_kept() -> None:
     def reported(*keys: str) -> bytes:
         record = m.Points(keys=keys, steps=bytes(8), times=bytes(8), values=bytes(8 * len(keys)))
@@ -345,3 +337,48 @@ def test_names_are_shared_and_wrong_ones_are_not_kept() -> None:
         with contextlib.suppress(WireError):
             decode_client(reported(*keys))
     assert codec._checked_keys.cache_info().currsize == kept
+
+
+def test_a_record_is_what_its_receiver_reads() -> None:
+    numbers: dict[str, Any] = {
+        "step": np.int64(5),
+        "time_ns": 1,
+        "interval": None,
+        "rows_before": 9,
+        "evicted": np.uint8(4),
+    }
+    numbers |= {"rows_after": torch.tensor(5), "admitted": True + 2, "milliseconds": np.float32(0.5), "bytes": 1}
+    taken = as_record(m.Pass(table=np.str_("user"), **numbers))
+    assert msgspec.structs.astuple(taken) == ("user", 5, 1, None, 9, 4, 5, 3, 0.5, 1)
+    assert {type(value) for value in msgspec.structs.astuple(taken)} == {str, int, type(None), float}
+    event = m.Event(kind="alert", time_ns=1, text="\udcff" + "x" * 9000, data={"\udcfe": [float("nan"), "😀"]})
+    mended = as_record(event)
+    assert isinstance(mended, m.Event)
+    assert len(mended.text) == m.MAX_TEXT_CHARS
+    assert mended.data["\N{REPLACEMENT CHARACTER}"][1] == "😀"
+    assert decode_client(encode(m.Frame(n=1, records=(mended,)))).n == 1  # type: ignore[union-attr]
+
+
+ENDLESS: dict[str, Any] = {}
+ENDLESS["me"] = ENDLESS
+
+
+@pytest.mark.parametrize(
+    ("record", "path"),
+    [
+        (m.Line(time_ns=1, text=3), "$.text"),  # type: ignore[arg-type]
+        (m.Line(time_ns=1 << 63, text=""), "$"),
+        (m.Line(time_ns=1, text="", step=1.5), "$.step"),  # type: ignore[arg-type]
+        (m.Event(kind="alert", time_ns=1, text="", level="loud"), "$.level"),  # type: ignore[arg-type]
+        (m.Event(kind="alert", time_ns=1, text="", data=ENDLESS), "$"),
+        (m.Event(kind="alert", time_ns=1, text="", data={"a": object()}), "$"),
+        (m.Declare(control="c", type="enum"), "$.type"),  # type: ignore[arg-type]
+        (m.Declare(control="c", type="int", minimum="x"), "$.minimum"),  # type: ignore[arg-type]
+        (m.Seen(command="c"), "$.t"),
+        (None, "$"),
+    ],
+)
+def test_a_record_that_its_receiver_refuses_is_refused_here(record: Any, path: str) -> None:
+    with pytest.raises(WireError) as error:
+        as_record(record)
+    assert error.value.path == path

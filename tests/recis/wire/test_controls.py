@@ -1,12 +1,16 @@
 """`recis.wire.controls`: which values a control takes, and what is said about the others."""
 
 import math
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from recis.wire.controls import check_control_value
-from recis.wire.messages import Declare
+from recis.wire.codec import decode_client, encode
+from recis.wire.controls import check_control_value, check_declaration
+from recis.wire.messages import Declare, Frame
 
 INTERVAL = Declare(control="filter_interval", type="int", minimum=1, nullable=True)
 SCALE = Declare(control="lr_scale", type="float", minimum=0.0, maximum=10.0)
@@ -20,6 +24,13 @@ def test_filter_interval_refuses_with_what_was_expected_and_what_came(value: Any
     ) as caught:
         check_control_value(INTERVAL, value)
     assert repr(value) in str(caught.value)
+
+
+def test_an_integer_has_64_bits() -> None:
+    with pytest.raises(ValueError, match="filter_interval: expected an integer that fits 64 bits"):
+        check_control_value(INTERVAL, 1 << 63)
+    with pytest.raises(ValueError, match="…"):
+        check_control_value(INTERVAL, 10**100)
 
 
 @pytest.mark.parametrize("value", [1, 200, 1 << 40, None])
@@ -39,7 +50,9 @@ def test_an_integer_is_a_number() -> None:
     assert type(value) is float
 
 
-@pytest.mark.parametrize(("kind", "good", "bad"), [("bool", False, 0), ("str", "adam", 3), ("str", "", "x" * 2000)])
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"), [("bool", False, 0), ("str", "adam", 3), ("str", "", "x" * 2000), ("str", "\0", "\ud800")]
+)
 def test_other_types(kind: Any, good: Any, bad: Any) -> None:
     control = Declare(control="c", type=kind)
     assert check_control_value(control, good) == good
@@ -52,8 +65,13 @@ def test_a_capture_names_steps_and_ranks() -> None:
     assert check_control_value(PROFILE, {"active": 3, "ranks": [0, 2]}) == {"active": 3, "ranks": [0, 2]}
 
 
+ODD_RANKS = [[], [-1], [1 << 64], [True], "0"]
+ODD_STEPS = [0, 101, True, 10**5000]
+
+
 @pytest.mark.parametrize(
-    "value", [3, {"active": 0}, {"active": 101}, {"active": True}, {"ranks": []}, {"ranks": [-1]}, {"path": "/etc"}]
+    "value",
+    [3, {"path": "/etc"}, *({"ranks": ranks} for ranks in ODD_RANKS), *({"active": steps} for steps in ODD_STEPS)],
 )
 def test_a_capture_refuses(value: Any) -> None:
     with pytest.raises(ValueError, match="profile: expected"):
@@ -64,3 +82,73 @@ def test_a_long_value_is_shown_in_part() -> None:
     with pytest.raises(ValueError, match="…") as caught:
         check_control_value(SCALE, "x" * 10_000)
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [
+        Declare(control="a.b-c_1", type="float", value=1, minimum=1, maximum=1),
+        Declare(control="c", type="int", nullable=True, minimum=1),
+        Declare(control="c", type="bool", value=False),
+        Declare(control="c", type="str", value=""),
+        Declare(control="c", type="profile"),
+    ],
+)
+def test_a_right_declaration_stays_as_it_is(declare: Declare) -> None:
+    assert check_declaration(declare) == declare
+
+
+RIGHT: dict[str, Any] = {"control": "c", "type": "float", "value": 1.0, "minimum": 0.0, "maximum": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"control": ""}, "name: expected 1 to 128 letters"),
+        ({"control": "a/b"}, "name: expected 1 to 128 letters"),
+        ({"control": "c\n"}, "name: expected 1 to 128 letters"),
+        ({"control": 7}, "name: expected 1 to 128 letters"),
+        ({"type": "enum"}, "c: expected a type of int, float, bool, str, profile, got 'enum'"),
+        ({"type": ["int"]}, "c: expected a type of"),
+        ({"minimum": 11}, "c: expected minimum <= maximum, got 11 and 10"),
+        ({"minimum": "0"}, "c: expected minimum as a finite number, got '0'"),
+        ({"maximum": math.nan}, "c: expected maximum as a finite number, got nan"),
+        ({"maximum": True}, "c: expected maximum as a finite number, got True"),
+        ({"maximum": 10**400}, "c: expected maximum as a finite number"),
+        ({"nullable": 1}, "c: expected nullable as true or false, got 1"),
+        ({"type": "bool", "value": True}, "c: expected no minimum of a bool, got 0.0"),
+        ({"value": 11}, "c: expected at most 10, got 11"),
+        ({"value": None}, "c: expected a finite number of at least 0, got null"),
+        ({"type": "profile", "value": 3, "minimum": None, "maximum": None}, "c: expected an object like"),
+    ],
+)
+def test_a_wrong_declaration_is_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
+        check_declaration(Declare(**{**RIGHT, **wrong}))
+
+
+FIELDS = st.fixed_dictionaries(
+    {},
+    optional={
+        name: st.one_of(
+            st.none(),
+            st.booleans(),
+            st.integers(),
+            st.floats(),
+            st.text(st.characters(), max_size=3),
+            st.sampled_from(["int", "float", "bool", "str", "profile", "c", {}, {"active": 1}, [1], b"x"]),
+        )
+        for name in ("control", "type", "value", "minimum", "maximum", "nullable")
+    },
+)
+
+
+@given(FIELDS)
+def test_what_is_not_refused_can_be_sent_and_read(fields: dict[str, Any]) -> None:
+    try:
+        declare = check_declaration(Declare(**{**RIGHT, **fields}))
+    except ValueError:
+        return
+    frame = Frame(n=1, records=(declare,))
+    assert decode_client(encode(frame)) == frame
+    assert check_declaration(declare) == declare
