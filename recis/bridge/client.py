@@ -34,6 +34,8 @@ what a kill may cost of the values on a device."""
 BUSY_BYTES = 32 << 10
 """As much as this at a flush, and the next one comes after `FLUSH_S`: segments and pages are made ready in time."""
 BACKOFF_S = (0.5, 15.0)
+SAY_AGAIN_S = 600.0
+"""A connection that is lost again and again is said to be so often."""
 MOST_SKIPPED = 16
 """Rounds of the event loop, with work in each, between two questions to the kernel."""
 _FAILURES = (OSError, WebSocketException, WireError, TimeoutError)
@@ -102,6 +104,8 @@ class Sender:
         self._limit = asyncio.timeout_at(None)
         self._refusal: Closed | None = None
         self._outage = False
+        self._num_outages = 0
+        self._said_outage_at: float | None = None
         self.bytes_sent = 0
         """Bytes of frames put on the wire so far, repeats included."""
         self.connected = False
@@ -338,8 +342,9 @@ class Sender:
     def _greeted(self) -> None:
         self.connected = True
         if self._outage:
-            _logger.warning("connected to %s again", self._address and self._address.base)
             self._outage = False
+            if not self._num_outages:
+                _logger.warning("connected to %s again", self._address and self._address.base)
 
     def _note_outage(self, error: BaseException) -> None:
         if isinstance(error, InvalidStatus) and error.response.status_code in (401, 403):
@@ -349,10 +354,18 @@ class Sender:
             )
         elif not self._outage and self._refusal is None and self._address is not None:
             self._outage = True
+            now = time.monotonic()
+            if self._said_outage_at is not None and now - self._said_outage_at < SAY_AGAIN_S:
+                # A line for each, where a proxy cuts whatever is idle, would bury the training's own.
+                self._num_outages += 1
+                return
+            again = f", as {self._num_outages} times since this was said last" if self._num_outages else ""
+            self._said_outage_at, self._num_outages = now, 0
             _logger.warning(
-                "no connection to %s (%s); training goes on, what it reports is kept and sent later",
+                "no connection to %s (%s)%s; training goes on, what it reports is kept and sent later",
                 self._address.base,
                 str(error) or type(error).__name__,
+                again,
             )
 
     def _refused(self, refusal: Closed) -> None:

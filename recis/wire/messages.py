@@ -5,29 +5,35 @@ Owns names, types and limits; must not know how bytes are made (`codec`), when t
 an unknown field is ignored, a meaning never changes under the same name.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 __all__ = [
     "ID_PATTERN",
     "INT64",
+    "MAX_COUNT",
     "MAX_FRAME_BYTES",
     "MAX_KEY_CHARS",
+    "MAX_RANKS",
     "MAX_TEXT_CHARS",
     "MAX_TRACE_CHUNK_BYTES",
     "PROTOCOL_VERSION",
     "Ack",
     "ClientRecord",
     "Command",
+    "Count",
     "Declare",
     "Event",
     "Frame",
     "FrameRecord",
     "Hello",
+    "Int64",
     "Line",
+    "Number",
     "Pass",
     "Points",
+    "Rank",
     "Refuse",
     "Result",
     "Seen",
@@ -39,6 +45,7 @@ __all__ = [
     "TraceRecord",
     "TraceReply",
     "Welcome",
+    "WorldSize",
 ]
 
 PROTOCOL_VERSION = 1
@@ -54,6 +61,19 @@ INT64 = range(-(1 << 63), 1 << 63)
 """Integers that a record may hold."""
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 """What a run, writer, attempt, command or control identifier looks like."""
+MAX_COUNT = 2**53 - 1
+"""Largest count of anything: exact in JSON and in a float64, and a thousand of them fit an int64."""
+MAX_RANKS = 2**31
+"""Largest world size."""
+
+# Bounds are part of the types: a record with a number outside of them is malformed, whoever decodes it.
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""A step, or a time in nanoseconds since the Unix epoch by a clock that may be wrong."""
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""A position in a stream of frames."""
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+Rank = Annotated[int, Meta(ge=0, lt=MAX_RANKS)]
+WorldSize = Annotated[int, Meta(ge=1, le=MAX_RANKS)]
 
 
 class Record(Struct, frozen=True, kw_only=True, tag_field="t", omit_defaults=True):
@@ -83,34 +103,34 @@ class Pass(Record, frozen=True, tag="pass"):
     """One filter pass over one hash table on one rank; counts are rows, `bytes` is what the table holds after it."""
 
     table: str
-    step: int
-    time_ns: int
-    interval: int | None
-    rows_before: int
-    evicted: int
-    rows_after: int
-    admitted: int
+    step: Int64
+    time_ns: Int64
+    interval: Int64 | None
+    rows_before: Count
+    evicted: Count
+    rows_after: Count
+    admitted: Count
     milliseconds: float
-    bytes: int
+    bytes: Count
 
 
 class Line(Record, frozen=True, tag="line"):
     """A line of the training log."""
 
-    time_ns: int
+    time_ns: Int64
     text: str
     level: str = "info"
-    step: int | None = None
+    step: Int64 | None = None
 
 
 class Event(Record, frozen=True, tag="event"):
     """Something to draw on the charts: an alert, a lost trace, a value changed in code."""
 
     kind: str
-    time_ns: int
+    time_ns: Int64
     text: str
     level: Literal["info", "warning", "error"] = "info"
-    step: int | None = None
+    step: Int64 | None = None
     data: dict[str, Any] = field(default_factory=dict)
 
 
@@ -120,8 +140,8 @@ class Declare(Record, frozen=True, tag="declare"):
     control: str
     type: Literal["int", "float", "bool", "str", "profile"]
     value: Any = None
-    step: int | None = None
-    time_ns: int = 0
+    step: Int64 | None = None
+    time_ns: Int64 = 0
     minimum: float | None = None
     maximum: float | None = None
     nullable: bool = False
@@ -135,8 +155,8 @@ class Result(Record, frozen=True, tag="result"):
     command: str
     control: str
     state: Literal["applied", "rejected"]
-    step: int
-    time_ns: int
+    step: Int64
+    time_ns: Int64
     old: Any = None
     new: Any = None
     message: str = ""
@@ -146,7 +166,7 @@ class Status(Record, frozen=True, tag="status"):
     """The rank's last word (or, with `running`, its first): how its training stands."""
 
     state: Literal["running", "finished", "failed"]
-    time_ns: int
+    time_ns: Int64
     message: str = ""
 
 
@@ -170,16 +190,16 @@ class Hello(Record, frozen=True, tag="hello"):
     attempt: str
     project: str = "default"
     name: str = ""
-    rank: int = 0
-    world_size: int = 1
-    first: int = 1
+    rank: Rank = 0
+    world_size: WorldSize = 1
+    first: Number = 1
     config: dict[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     host: str = ""
-    pid: int = 0
+    pid: Int64 = 0
     client: str = ""
-    time_ns: int = 0
-    started_ns: int = 0
+    time_ns: Int64 = 0
+    started_ns: Int64 = 0
     v: int = PROTOCOL_VERSION
 
 
@@ -191,10 +211,10 @@ class Frame(Record, frozen=True, tag="frame"):
     something else than frames, as the bytes of a file: the frame stands for so many numbers, the last of them `n`.
     """
 
-    n: int
+    n: Number
     records: tuple[FrameRecord, ...]
-    dropped: int = 0
-    span: int = 1
+    dropped: Count = 0
+    span: Number = 1
     v: int = PROTOCOL_VERSION
 
 
@@ -217,10 +237,10 @@ class Welcome(Record, frozen=True, tag="welcome"):
     `watched` is as in `Ack`.
     """
 
-    acked: int
-    attempt: int = 1
-    window_bytes: int = 8 << 20
-    max_frame_bytes: int = MAX_FRAME_BYTES
+    acked: Number
+    attempt: Count = 1
+    window_bytes: Count = 8 << 20
+    max_frame_bytes: Count = MAX_FRAME_BYTES
     watched: bool = True
     v: int = PROTOCOL_VERSION
 
@@ -232,7 +252,7 @@ class Ack(Record, frozen=True, tag="ack"):
     begins to, an `Ack` says so at once, with a number that may have been acknowledged before.
     """
 
-    n: int
+    n: Number
     watched: bool = True
     v: int = PROTOCOL_VERSION
 
@@ -243,7 +263,7 @@ class Command(Record, frozen=True, tag="command"):
     id: str
     control: str
     value: Any = None
-    apply_at_step: int | None = None
+    apply_at_step: Int64 | None = None
     requested_by: str = ""
     reason: str = ""
     v: int = PROTOCOL_VERSION
@@ -269,19 +289,19 @@ class TraceOpen(Record, frozen=True, tag="trace_open"):
 
     run: str
     attempt: str
-    rank: int
+    rank: Rank
     name: str
-    step: int
-    size: int
+    step: Number
+    size: Count
     sha256: str
-    time_ns: int = 0
+    time_ns: Int64 = 0
     v: int = PROTOCOL_VERSION
 
 
 class TraceChunk(Record, frozen=True, tag="trace_chunk"):
     """The file's bytes from `offset` on, 1 to `MAX_TRACE_CHUNK_BYTES` of them."""
 
-    offset: int
+    offset: Count
     data: bytes
     v: int = PROTOCOL_VERSION
 
@@ -289,7 +309,7 @@ class TraceChunk(Record, frozen=True, tag="trace_chunk"):
 class TraceAck(Record, frozen=True, tag="trace_ack"):
     """The server has the first `offset` bytes; answers `TraceOpen` (where to go on) and every chunk."""
 
-    offset: int
+    offset: Count
     v: int = PROTOCOL_VERSION
 
 

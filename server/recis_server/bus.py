@@ -15,7 +15,7 @@ Topic = Literal["run", "metrics", "controls", "command", "events", "trace", "del
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """Something about `run` has changed; `id` names the command or the trace where there is one.
+    """Something about `run` has changed; `id` names the command, the trace or the event where there is one.
 
     `watched` alone points at no row: somebody looks at the run, and it is said again while that lasts.
     """

@@ -43,6 +43,7 @@ _SERVE_FIELDS = (
     "root_path",
     "insecure",
     "allow_host",
+    "ping_interval",
 )
 
 
@@ -147,6 +148,12 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME",
         help="additional hostname to accept, or the address that browsers use, as in https://NAME (may be repeated)",
+    )
+    parser.add_argument(
+        "--ping-interval",
+        type=float,
+        metavar="S",
+        help="seconds between two pings on a connection; less than a proxy lets one be idle (default: 20)",
     )
     parser.add_argument("--insecure", action="store_true", default=None, help="serve others without a token")
 

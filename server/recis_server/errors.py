@@ -11,6 +11,7 @@ ServerError
 ├── TooLarge            413
 ├── HeadTooLarge        431
 ├── StoreUnavailable    503  worth another try
+│   └── StoreLost       503  the database that was opened is not there any more
 ├── Busy                503  worth another try
 └── StoreError          500  a store that cannot be used at all
 """
@@ -31,6 +32,7 @@ __all__ = [
     "RequestTimeout",
     "ServerError",
     "StoreError",
+    "StoreLost",
     "StoreUnavailable",
     "TooLarge",
     "Unauthorised",
@@ -138,6 +140,18 @@ class Busy(ServerError):
     code = "unavailable"
     status = 503
     retry = True
+
+
+class StoreLost(StoreUnavailable):
+    """The database that was opened is gone, or another one is in its place; nothing is read, written or acknowledged.
+
+    Attributes:
+        detail: what and where, for the server's log; `message` tells strangers no place.
+    """
+
+    def __init__(self, message: str, *, detail: str) -> None:
+        super().__init__(message)
+        self.detail = detail
 
 
 class StoreError(ServerError):

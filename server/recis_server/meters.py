@@ -25,6 +25,9 @@ class Meters:
         self.listed = Gauge("recis_run_list_bytes", "Memory of the lists of runs", registry=self._registry)
         self.watches = Gauge("recis_live_watches", "Charts that browsers watch", registry=self._registry)
 
+        self.upkeep_failures = Gauge(
+            "recis_upkeep_failures", "Times that the store's upkeep set a run aside", registry=self._registry
+        )
         self._connections = Gauge("recis_connections", "Connections that are open", registry=self._registry)
         self._ended = Gauge(
             "recis_connections_ended", "Connections that a bound has ended", ["bound"], registry=self._registry

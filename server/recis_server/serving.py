@@ -26,10 +26,9 @@ from recis_server.settings import Settings
 
 __all__ = ["Serving", "serving"]
 
-PING_S = 20.0
 SILENCE_S = 60.0
 """How long a pong may be awaited: it stands behind whatever a slow line still has to carry. A client that has gone
-without a word is let go after `PING_S` + `SILENCE_S`."""
+without a word is let go so long after the next ping."""
 _STOP_S = 5
 """How long open connections may take to end before they are cut."""
 _SLACK_BYTES = 64 << 10
@@ -86,7 +85,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
     async with app.router.lifespan_context(app):
         sock = _bind(settings.host, settings.port)
         try:
-            engine = _Engine(_config(app))
+            engine = _Engine(_config(app, settings))
             task = asyncio.create_task(engine.serve(sockets=[sock]), name="http")
             try:
                 ready = asyncio.create_task(engine.ready.wait(), name="http-ready")
@@ -103,7 +102,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
             sock.close()
 
 
-def _config(app: FastAPI) -> uvicorn.Config:
+def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     connections: Connections = app.state.connections
     return uvicorn.Config(
         cast("Any", app),  # Starlette and uvicorn name the same messages by different types
@@ -113,7 +112,7 @@ def _config(app: FastAPI) -> uvicorn.Config:
         ws=WebSocketProtocol,
         ws_max_size=MAX_FRAME_BYTES + _SLACK_BYTES,
         ws_per_message_deflate=False,
-        ws_ping_interval=PING_S,
+        ws_ping_interval=settings.ping_interval,
         ws_ping_timeout=SILENCE_S,
         log_config=None,
         access_log=False,

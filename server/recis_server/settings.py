@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     root_path: str = ""
     insecure: bool = False
     allow_host: tuple[str, ...] = ()
+    ping_interval: float = Field(default=20.0, ge=0.1, le=3600.0)
+    """Seconds between two pings on a socket: below what a proxy lets a connection be idle."""
 
     @field_validator("root_path")
     @classmethod

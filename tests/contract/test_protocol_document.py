@@ -23,6 +23,11 @@ IDS = {"run", "writer", "attempt", "command", "control"}
 WORDS: dict[Any, str] = {
     str: "text",
     int: "int",
+    m.Int64: "int",
+    m.Number: "number",
+    m.Count: "count",
+    m.Rank: "count",
+    m.WorldSize: "count",
     float: "float",
     bool: "bool",
     bytes: "bytes",
@@ -96,5 +101,9 @@ def test_the_limits_are_the_ones_of_the_code() -> None:
     assert f"descriptions to {m.MAX_TEXT_CHARS:,} characters" in TEXT
     assert m.ID_PATTERN == r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
     assert "1 to 128 letters, digits, `.`, `_` or `-` that starts with a letter or digit" in TEXT
+    assert "| count | an integer from 0 to 2^53 - 1 |" in TEXT
+    assert m.MAX_COUNT == 2**53 - 1
+    assert "at least 0, below `world_size`, which is at most 2^31" in TEXT
+    assert m.MAX_RANKS == 2**31
     assert m.MAX_TRACE_CHUNK_BYTES == 1 << 20
     assert "1 byte to 1 MiB" in TEXT

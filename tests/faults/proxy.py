@@ -5,9 +5,11 @@ done for ever: a stalled link never moves again, new links are healthy.
 """
 
 import contextlib
+import select
 import socket
 import struct
 import threading
+import time
 from types import TracebackType
 from typing import Literal, Self
 
@@ -34,6 +36,7 @@ class Link:
         self._stalled: set[Direction] = set()
         self._budget = budget
         self._held: list[bytes] | None = None
+        self._moved_at = time.monotonic()
         self._over = threading.Event()
         self._lock = threading.Lock()
         self.moved = {"up": 0, "down": 0}
@@ -92,16 +95,25 @@ class Link:
     def _pump(self, way: Direction) -> None:
         source, target = self._sockets[way]
         try:
-            while data := source.recv(PIECE_BYTES):
+            while data := self._receive(source):
+                self._moved_at = time.monotonic()
                 self._proxy.slow_down(len(data), self._over)
                 if not self._pass_on(way, target, data):
                     return
-        except OSError:
+        except (OSError, ValueError):  # closed by the other thread: then it has no number any more
             pass
         with self._lock:
             keep = way in self._stalled or self._held is not None
         if not keep:
             self.cut()
+
+    def _receive(self, source: socket.socket) -> bytes:
+        """The next piece; nothing once the link has been idle for too long."""
+        while not select.select([source], [], [], 0.1)[0]:
+            idle_s = self._proxy.idle_s
+            if self._over.is_set() or (idle_s is not None and time.monotonic() - self._moved_at >= idle_s):
+                return b""
+        return source.recv(PIECE_BYTES)
 
     def _pass_on(self, way: Direction, target: socket.socket, data: bytes) -> bool:
         """Whether to go on."""
@@ -135,6 +147,7 @@ class Proxy:
         links: every link so far, newest last.
         delay_s: how long each piece is kept.
         bytes_per_s: how fast each link is at most, None for as fast as it goes.
+        idle_s: how long nothing may move on a link before it is cut, None for as long as it likes.
         refusing: whether a new connection is closed at once.
         holding: whether a new connection is held as soon as the request that opens it has passed.
         budgets: how many bytes the next connections may send before they are cut, in order.
@@ -145,6 +158,7 @@ class Proxy:
         self.links: list[Link] = []
         self.delay_s = 0.0
         self.bytes_per_s: float | None = None
+        self.idle_s: float | None = None
         self.refusing = False
         self.holding = False
         self.budgets: list[int] = []

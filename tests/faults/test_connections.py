@@ -170,14 +170,13 @@ def test_a_stalled_server_does_not_hold_up_the_end(proxy: Proxy, opened: Open) -
 def test_the_server_lets_go_of_clients_that_have_gone_without_a_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "PING_S", 0.3)
     monkeypatch.setattr(serving, "SILENCE_S", 0.5)
 
     async def connected_ranks(url: str) -> int:
         return await asyncio.to_thread(meter, url, "recis_connected_ranks")
 
     async def main() -> None:
-        async with serving.serving(Settings(data=tmp_path / "server", port=0)) as server:
+        async with serving.serving(Settings(data=tmp_path / "server", port=0, ping_interval=0.3)) as server:
             with Proxy(int(server.url.rpartition(":")[2])) as proxy:
                 url = f"ws{proxy.address.removeprefix('http')}/ws/ingest"
                 async with connect(url, ping_interval=None, close_timeout=0.1) as training:
@@ -194,3 +193,48 @@ def test_the_server_lets_go_of_clients_that_have_gone_without_a_word(
             await server.stopped()
 
     asyncio.run(main())
+
+
+def test_pings_keep_a_quiet_connection_open_through_a_proxy_that_cuts_what_is_idle(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving.serving(Settings(data=tmp_path / "server", port=0, ping_interval=0.2)) as server:
+            with Proxy(int(server.url.rpartition(":")[2])) as proxy:
+                proxy.idle_s = 1.0
+                url = f"ws{proxy.address.removeprefix('http')}/ws/ingest"
+                async with connect(url, ping_interval=None, close_timeout=0.1) as training:
+                    await training.send(encode(Hello(run="quiet", writer="w", attempt="a")))
+                    await training.recv()
+                    begun = proxy.newest.moved["down"]
+                    async with asyncio.timeout(30):
+                        # A ping has six bytes: so many take three times as long as the proxy would wait.
+                        while proxy.newest.moved["down"] < begun + 15 * 6:  # noqa: ASYNC110
+                            await asyncio.sleep(0.05)
+                    assert proxy.newest.is_open
+                    assert len(proxy.links) == 1
+            server.stop()
+            await server.stopped()
+
+    asyncio.run(main())
+
+
+def test_a_proxy_that_cuts_what_is_idle_makes_one_event_and_one_line(
+    proxy: Proxy, server_address: str, opened: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sockets, "PING_S", 60.0)
+    reported = opened("idle")
+    reported.log(10)
+    until(lambda: count(server_address, "idle", "value") == 10, 30, "the run")
+    proxy.idle_s = 1.0
+
+    def times() -> int:
+        (event,) = events(server_address, "idle", "disconnected") or [{"data": {}}]
+        return int(event["data"].get("times", 1))
+
+    until(lambda: times() >= 5, 60, "some connections that were cut")
+    (event,) = events(server_address, "idle", "disconnected")
+    assert event["text"].startswith(f"rank 0 lost its connection {event['data']['times']} times within ")
+    assert caplog.text.count("no connection to") == 1
+    proxy.idle_s = None
+    reported.log(10)
+    finished(reported)
+    reported.check(server_address)

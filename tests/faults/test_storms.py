@@ -207,7 +207,7 @@ async def check_charts(store: SqlStore, rank: Rank, key: str, slices: Sequence[P
     for most in (7, 100, 3000):
         chart = await store.chart(rank.run_id, [key], [rank.rank], None, None, most, superseded=True)
         lines = [points_of(one) for one in slices]
-        assert chart.width == width_of(lines, most)
+        assert chart.width == width_of(lines, None, None, most)
         for one, line in zip(chart.series, lines, strict=True):
             assert_buckets(one.buckets, buckets_of(line, chart.width))
 

@@ -110,7 +110,7 @@ def test_runs_are_listed_for_people_and_for_programs(tmp_path: Path, capsys: pyt
     filled(tmp_path)
     assert main(["runs", "--data", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert sorted(lines) == ["other\tdefault\ttwo·lines·[31m\trunning\t1", "r\tdefault\tr\trunning\t3"]
+    assert sorted(lines) == ["other\tdefault\ttwo\ufffdlines\ufffd[31m\trunning\t1", "r\tdefault\tr\trunning\t3"]
     assert main(["runs", "--json", "--data", str(tmp_path)]) == 0
     assert {run["id"] for run in json.loads(capsys.readouterr().out)["runs"]} == {"r", "other"}
 

@@ -98,9 +98,11 @@ export function addPasses(passes) {
   state.passes.value = [...map.values()].sort((a, b) => a.step - b.step).slice(-MOST_PASSES);
 }
 
-/** @param {RunEvent} event */
+/** Adds an event; one that is known already is replaced: it has happened again. @param {RunEvent} event */
 export function addEvent(event) {
-  state.events.value = [...state.events.value, event].slice(-MOST_EVENTS);
+  const known = state.events.value;
+  const at = known.findIndex((other) => other.id === event.id);
+  state.events.value = at < 0 ? [...known, event].slice(-MOST_EVENTS) : known.with(at, event);
 }
 
 /** @param {string} control @param {Attempt} attempt */

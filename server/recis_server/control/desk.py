@@ -36,6 +36,7 @@ SWEEP_S = 10.0
 LEAD_S = 1.5
 """How far ahead of the ranks a common step lies: a flush, a commit and a delivery, with room to spare."""
 MIN_LEAD_STEPS = 2
+LAST_STEP = 2**63 - 1
 MAX_OPEN = 100
 MAX_JOBS = 10_000
 _OPEN = ("pending", "delivered")
@@ -380,7 +381,7 @@ class Desk:
         said = {one.rank: one.step or 0 for one in declared}
         latest = max(self._pace.expected_step(run, rank) or said[rank] for rank in ranks)
         rate = max(self._pace.rate(run, rank) or 0.0 for rank in ranks)
-        return latest + max(MIN_LEAD_STEPS, math.ceil(rate * LEAD_S))
+        return min(latest + max(MIN_LEAD_STEPS, math.ceil(rate * LEAD_S)), LAST_STEP)
 
 
 def desired_command(control: str, commands: Sequence[CommandRow]) -> CommandRow | None:

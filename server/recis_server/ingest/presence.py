@@ -19,6 +19,8 @@ __all__ = ["Presence"]
 
 MOST_EXPECTED_S = 2.0
 """A rank that trains and is heard of says something in this time."""
+REPEATED_S = 600.0
+"""What happens to a rank again within this time is one event, which says how often."""
 STALLED_S = 60.0
 STALLED_STEPS = 50.0
 _SAMPLES = 16
@@ -32,7 +34,7 @@ class _Rank:
     """
 
     order: tuple[int, int]
-    last_seen_ns: int
+    last_seen_s: float
     connections: int = 1
     final: bool = False
     samples: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
@@ -44,21 +46,36 @@ class _Rank:
         (first_ns, first), (last_ns, last) = self.samples[0], self.samples[-1]
         return (last - first) * 1e9 / (last_ns - first_ns) if last_ns > first_ns else None
 
-    def expected_step(self, now_ns: int) -> int | None:
+    def expected_step(self, now_s: float) -> int | None:
         """The newest step and, by the rate, those since it came; None before the first."""
         if not self.samples:
             return None
-        silent_s = min(max(now_ns - self.last_seen_ns, 0) / 1e9, MOST_EXPECTED_S)
+        silent_s = min(now_s - self.last_seen_s, MOST_EXPECTED_S)
         return self.samples[-1][1] + int((self.rate() or 0.0) * silent_s)
 
 
 class Presence:
-    """Told by the ingest endpoint who comes and goes, and by the store's commits what they say."""
+    """Told by the ingest endpoint who comes and goes, and by the store's commits what they say.
 
-    def __init__(self, store: Store, bus: Bus, *, clock: Callable[[], int] = time.time_ns) -> None:
+    Args:
+        store: keeps the events.
+        bus: hears of every change.
+        clock: Unix time in nanoseconds, for events.
+        monotonic: seconds, for silence: a clock that is set makes nobody silent.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._bus = bus
         self._clock = clock
+        self._monotonic = monotonic
         self._runs: dict[str, dict[int, _Rank]] = {}
         self._announced: dict[str, int] = {}
         store.subscribe(self._on_commit)
@@ -80,17 +97,12 @@ class Presence:
     def expected_step(self, run: str, rank: int) -> int | None:
         """How far this rank is about now: its highest step committed since it connected, and what it trains since."""
         seen = self._rank(run, rank)
-        return seen.expected_step(self._clock()) if seen is not None else None
+        return seen.expected_step(self._monotonic()) if seen is not None else None
 
     def rate(self, run: str, rank: int) -> float | None:
         """Steps per second of this rank by its own clock, None before it is known."""
         seen = self._rank(run, rank)
         return seen.rate() if seen is not None else None
-
-    def last_seen_ns(self, run: str) -> int | None:
-        """When a connected rank last sent something."""
-        ranks = self._runs.get(run)
-        return max(rank.last_seen_ns for rank in ranks.values()) if ranks else None
 
     def live_state(self, run: str) -> str | None:
         """`running` or `stalled` for a run that is connected, None for others.
@@ -98,12 +110,12 @@ class Presence:
         It is stalled when no connected rank has sent anything for 60 s or for 50 of its own steps, whichever is longer.
         """
         ranks = self._runs.get(run)
-        return _live_state(ranks, self._clock()) if ranks else None
+        return _live_state(ranks, self._monotonic()) if ranks else None
 
     def live_states(self) -> dict[str, str]:
         """The same for all that are connected."""
-        now_ns = self._clock()
-        return {run: _live_state(ranks, now_ns) for run, ranks in self._runs.items()}
+        now_s = self._monotonic()
+        return {run: _live_state(ranks, now_s) for run, ranks in self._runs.items()}
 
     # --- what happens
 
@@ -117,7 +129,7 @@ class Presence:
         else:
             # A rank of an older attempt may still hang in a dead connection: the newer one takes its place.
             connections = 1 if known is None else known.connections + 1
-            ranks[stream.rank] = _Rank(stream.order, self._clock(), connections)
+            ranks[stream.rank] = _Rank(stream.order, self._monotonic(), connections)
         self._bus.publish(Hint("run", stream.run))
         if stream.attempt > max(1, self._announced.get(stream.run, 1)):
             self._announced[stream.run] = stream.attempt  # before the first await: other ranks join meanwhile
@@ -126,7 +138,9 @@ class Presence:
     async def left(self, stream: StreamRow, *, expected: bool) -> None:
         """A connection is gone and its frames are committed.
 
-        Without a final status of the rank this is an event, unless it was `expected` (superseded, server stopping).
+        Without a final status of the rank this is an event, unless it was `expected` (superseded, server stopping). One
+        that loses it again and again, as behind a proxy that cuts what is idle, has one event for all within
+        `REPEATED_S`.
         """
         rank = self._rank(stream.run, stream.rank)
         if rank is None:
@@ -143,12 +157,13 @@ class Presence:
         if not expected and not rank.final:
             step = rank.samples[-1][1] if rank.samples else None
             text = f"rank {stream.rank} lost its connection"
-            await self._add(stream, "disconnected", text, level="warning", step=step)
+            await self._add(stream, "disconnected", text, level="warning", step=step, repeated_s=REPEATED_S)
 
     def _on_commit(self, commit: Commit) -> None:
         for stored in commit.frames:
             rank = self._rank(stored.stream.run, stored.stream.rank)
             if rank is not None and rank.order == stored.stream.order:
+                rank.last_seen_s = self._monotonic()
                 _note(rank, stored)
 
     async def _announce_attempt(self, stream: StreamRow) -> None:
@@ -166,19 +181,19 @@ class Presence:
         level: str = "info",
         step: int | None = None,
         time_ns: int | None = None,
+        repeated_s: float = 0.0,
     ) -> None:
         rank = stream.rank if kind == "disconnected" else None
         moment = self._clock() if time_ns is None else time_ns
         event = EventRow(0, kind, level, moment, step, rank, text, {"attempt": stream.attempt})
-        await self._store.add_event(stream.run, event)
-        self._bus.publish(Hint("events", stream.run))
+        event = await self._store.add_event(stream.run, event, repeated_ns=int(repeated_s * 1e9))
+        self._bus.publish(Hint("events", stream.run, str(event.id)))
 
     def _rank(self, run: str, rank: int) -> _Rank | None:
         return self._runs.get(run, {}).get(rank)
 
 
 def _note(rank: _Rank, stored: StoredFrame) -> None:
-    rank.last_seen_ns = stored.received_ns
     for record in stored.frame.records:
         if isinstance(record, Status):
             rank.final = record.state != "running"
@@ -197,10 +212,10 @@ def _newest(points: Points) -> tuple[int, int]:
     return int(times[newest]), int(steps[newest])
 
 
-def _live_state(ranks: Mapping[int, _Rank], now_ns: int) -> str:
-    return "stalled" if all(_is_silent(rank, now_ns) for rank in ranks.values()) else "running"
+def _live_state(ranks: Mapping[int, _Rank], now_s: float) -> str:
+    return "stalled" if all(_is_silent(rank, now_s) for rank in ranks.values()) else "running"
 
 
-def _is_silent(rank: _Rank, now_ns: int) -> bool:
+def _is_silent(rank: _Rank, now_s: float) -> bool:
     patience_s = max(STALLED_S, STALLED_STEPS / (rank.rate() or STALLED_STEPS))
-    return now_ns - rank.last_seen_ns > patience_s * 1e9
+    return now_s - rank.last_seen_s > patience_s

@@ -346,7 +346,7 @@ class Hub:
                 if trace is not None:
                     _push(viewers, ("trace", hint.id), {"type": "trace", "run": run, "trace": trace_shape(trace)})
             case "events":
-                await self._tell_events(run, viewers)
+                await self._tell_events(run, viewers, hint.id)
             case "deleted" | "watched":
                 raise AssertionError(f"{hint.topic} is never scheduled")
 
@@ -360,13 +360,13 @@ class Hub:
         if run in self._topics:
             self._topics[run].metrics_due_s = self._monotonic() + len(rows) * NAME_PACE_S
 
-    async def _tell_events(self, run: str, viewers: set[Viewer]) -> None:
+    async def _tell_events(self, run: str, viewers: set[Viewer], changed: str) -> None:
         topic = self._topics.get(run)
         if topic is None or topic.last_event is None:
             return
         for row in await self._store.events(run, _EVENTS_AT_ONCE):
-            if row.id > topic.last_event:
-                topic.last_event = row.id
+            if row.id > topic.last_event or str(row.id) == changed:
+                topic.last_event = max(topic.last_event, row.id)
                 _push(viewers, ("event", run, row.id), {"type": "event", "run": run, "event": event_shape(row)})
 
 

@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from recis.wire.messages import Int64, Rank
 from recis_server.errors import InvalidValue, TooLarge
+from recis_server.query.charts import check_range
 
 __all__ = ["Follow", "Request", "Unfollow", "Unwatch", "WatchSeries", "parse"]
 
@@ -18,7 +20,6 @@ MAX_BUCKETS = 1 << 20
 """Of all series of a watch together: 64 MiB on the way to a browser."""
 
 _RunId = Annotated[str, Meta(min_length=1, max_length=128)]
-_Step = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 
 
 class Follow(Struct, frozen=True, tag_field="type", tag="follow"):
@@ -41,9 +42,9 @@ class WatchSeries(Struct, frozen=True, tag_field="type", tag="watch"):
     id: Annotated[int, Meta(ge=0, le=2**31)]
     run: _RunId
     keys: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=512)], ...], Meta(min_length=1, max_length=256)]
-    rank: Annotated[int, Meta(ge=0)] | Literal["all"] = 0
-    start: _Step | None = None
-    stop: _Step | None = None
+    rank: Rank | Literal["all"] = 0
+    start: Int64 | None = None
+    stop: Int64 | None = None
     points: Annotated[int, Meta(ge=1, le=MAX_POINTS)] = 340
     superseded: bool = False
 
@@ -88,6 +89,5 @@ def parse(text: str | None) -> Request:
         if len(request.keys) * request.points > MAX_BUCKETS:
             size = f"{len(request.keys)} keys x {request.points} points"
             raise InvalidValue("$.points", f"expected at most {MAX_BUCKETS} buckets in a watch, got {size}")
-        if request.start is not None and request.stop is not None and request.stop <= request.start:
-            raise InvalidValue("$.stop", f"expected a stop above start ({request.start}), got {request.stop}")
+        check_range(request.start, request.stop, "$.stop")
     return request

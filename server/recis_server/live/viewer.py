@@ -17,6 +17,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from recis_server.errors import ServerError
 from recis_server.live.watch import Watch
+from recis_server.query.charts import read_chart
 from recis_server.store.interface import Store
 
 __all__ = ["Viewer", "as_text"]
@@ -134,13 +135,13 @@ class Viewer:
                 self.wake()
 
     async def _read(self, watch: Watch) -> bytes | None:
-        ranks = None if watch.rank is None else (watch.rank,)
         async with self._reads:
             watch.begin()
-            read = await self._store.chart(
+            read = await read_chart(
+                self._store,
                 watch.run,
                 watch.keys,
-                ranks,
+                "all" if watch.rank is None else watch.rank,
                 watch.start,
                 watch.stop,
                 watch.points,

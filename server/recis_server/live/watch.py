@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from recis_server.query.series import encode_binary
-from recis_server.store.buckets import Buckets, bucketize, choose_width, merge
+from recis_server.query.charts import encode_binary
+from recis_server.store.buckets import Buckets, Extent, bucketize, fit_width, last_step, merge
 from recis_server.store.values import ChartRead, ChartSeries, PointsSlice
 
 __all__ = ["Rows", "Watch"]
@@ -117,6 +117,7 @@ class Watch:
         self.stale = True
         self.points = points
         self._width = 1
+        self._finest = 0
         self._series: dict[tuple[str, int], _Series] = {}
         self._lost: list[_Series] = []
         self._firsts: dict[tuple[str, int], dict[int, int]] = {}
@@ -145,7 +146,7 @@ class Watch:
         buffer, self._buffer = self._buffer or [], None
         if self.stale:
             return None
-        self._commit, self._width = read.commit, read.width
+        self._commit, self._width, self._finest = read.commit, read.width, read.finest
         self._series, self._lost = {}, []
         self._firsts = {name: dict(firsts) for name, firsts in read.firsts.items()}
         for one in read.series:
@@ -215,7 +216,7 @@ class Watch:
         if self.start is not None:
             inside &= rows.steps >= self.start
         if self.stop is not None:
-            inside &= rows.steps < self.stop
+            inside &= rows.steps <= last_step(self.stop)
         if inside.all():
             return rows
         return Rows(
@@ -229,11 +230,10 @@ class Watch:
         )
 
     def _fitting(self) -> int:
-        """The width that a read would choose now; as `recis_server.store.chart.read_chart`."""
+        """The width that a read would have now."""
         every = (*self._series.values(), *self._lost)
-        if max(one.count for one in every) <= self.points:
-            return 1
-        return choose_width(min(one.first for one in every), max(one.last for one in every) + 1, self.points)
+        extents = [Extent(one.first, one.last, one.count) for one in every]
+        return fit_width(self.start, self.stop, self.points, extents, self._finest)
 
     def _encode(self, kind: Literal["snapshot", "delta"], series: Sequence[ChartSeries]) -> bytes:
         return encode_binary(kind, self.id, self.run, self._width, self.start, self.stop, series)

@@ -1,36 +1,34 @@
-"""One chart's answer: the points of some series in as many buckets as fit, as JSON or as bytes.
+"""Charts: the one way in which HTTP and live views ask for them, and the two forms in which they are answered.
 
-Reads through the store's interface and calls `series` for the arithmetic; must not know HTTP.
+Owns what `rank` means, bands over ranks, and the layouts as JSON and as bytes. Which points there are and how wide
+buckets are is the store's to say; must not know HTTP, sockets or watches.
 """
 
 import asyncio
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
-from recis_server.query.series import encode_binary
+from recis_server.errors import InvalidValue
 from recis_server.query.shapes import plain
-from recis_server.store.buckets import envelope
+from recis_server.store.buckets import Floats, envelope
 from recis_server.store.interface import Store
-from recis_server.store.values import ChartSeries
+from recis_server.store.values import ChartRead, ChartSeries
 
-__all__ = ["Chart", "chart_bytes", "chart_json", "read_chart"]
+__all__ = ["Ranks", "check_range", "encode_binary", "encode_json", "read_chart"]
 
 Ranks = int | Literal["all", "band"] | None
+"""One rank, each for itself, all in one band, or for each key the lowest that has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """Series on one grid of `width` steps per bucket."""
-
-    run: str
-    width: int
-    start: int | None
-    stop: int | None
-    series: tuple[ChartSeries, ...]
+def check_range(start: int | None, stop: int | None, field: str = "stop") -> None:
+    """Raises `InvalidValue` for a range that holds no step."""
+    if start is not None and stop is not None and stop <= start:
+        raise InvalidValue(field, f"expected a stop above start ({start}), got {stop}")
 
 
 async def read_chart(
@@ -43,10 +41,8 @@ async def read_chart(
     points: int,
     *,
     superseded: bool = False,
-) -> Chart:
-    """The keys on the narrowest grid with at most `points` buckets, each point for itself where all fit.
-
-    Without a rank each key is that of the lowest rank that has it.
+) -> ChartRead:
+    """The keys in buckets of one grid, each key with at most `points` of them.
 
     Raises:
         InvalidValue: points without buckets were asked for, and they are too many for one answer.
@@ -54,10 +50,9 @@ async def read_chart(
     one = [rank] if isinstance(rank, int) else None
     ranks: Sequence[int] | Literal["lowest"] | None = "lowest" if rank is None else one
     read = await store.chart(run, keys, ranks, start, stop, points, superseded=superseded)
-    series = read.series
-    if rank == "band":
-        series = await asyncio.to_thread(lambda: tuple(_bands(read.series)))
-    return Chart(run, read.width, start, stop, series)
+    if rank != "band":
+        return read
+    return replace(read, series=await asyncio.to_thread(lambda: tuple(_bands(read.series))))
 
 
 def _bands(series: Sequence[ChartSeries]) -> Iterator[ChartSeries]:
@@ -70,21 +65,47 @@ def _bands(series: Sequence[ChartSeries]) -> Iterator[ChartSeries]:
         yield ChartSeries(key, None, attempt, envelope([one.buckets for one in ranks]), lost is not None)
 
 
-def chart_bytes(chart: Chart) -> bytes:
-    """The chart in the layout of a snapshot of `/ws/live`."""
-    return encode_binary("snapshot", 0, chart.run, chart.width, chart.start, chart.stop, chart.series)
-
-
-def chart_json(chart: Chart) -> bytes:
-    """The chart as JSON; NaN in a bucket is null, a raw point's `last` keeps it as text."""
+def encode_json(read: ChartRead) -> bytes:
+    """A chart as JSON; NaN in a bucket is null, a raw point's `last` keeps it as text."""
     series = []
-    for one in chart.series:
+    for one in read.series:
         columns: dict[str, Any] = {"key": one.key, "rank": one.rank, "attempt": one.attempt}
         columns["superseded"] = one.superseded
         for name in ("x", "time", "min", "max", "mean", "last", "count", "nan"):
             column = getattr(one.buckets, name)
-            columns[name] = (column.astype(np.int64) if name in ("x", "count", "nan") else column).tolist()
-        if chart.width == 1:
+            columns[name] = _integers(column) if name in ("x", "count", "nan") else column.tolist()
+        if read.width == 1:
             columns["last"] = plain(columns["last"])
         series.append(columns)
-    return msgspec.json.encode({"series": series, "resolution": chart.width})
+    return msgspec.json.encode({"series": series, "resolution": read.width})
+
+
+def _integers(column: Floats) -> list[int]:
+    # The float that is nearest to the last steps is beyond what an int64 holds.
+    fits = not len(column) or float(column.max()) < 2.0**63
+    return column.astype(np.int64).tolist() if fits else [int(number) for number in column.tolist()]
+
+
+def encode_binary(
+    kind: Literal["snapshot", "delta"],
+    watch_id: int,
+    run: str,
+    width: int,
+    start: int | None,
+    stop: int | None,
+    series: Sequence[ChartSeries],
+) -> bytes:
+    """Series as one binary message in the layout of `docs/protocol.md`, `/ws/live`."""
+    heads: list[dict[str, Any]] = []
+    columns: list[bytes] = []
+    offset = 0
+    for one in series:
+        body = np.concatenate(one.buckets.columns()).astype("<f8", copy=False).tobytes()
+        head = {"key": one.key, "rank": one.rank, "attempt": one.attempt, "superseded": one.superseded}
+        heads.append({**head, "n": len(one.buckets), "offset": offset})
+        columns.append(body)
+        offset += len(body)
+    about = {"v": 1, "type": kind, "id": watch_id, "run": run, "width": width, "start": start, "stop": stop}
+    text = json.dumps({**about, "series": heads}, separators=(",", ":")).encode()
+    text += b" " * (-(4 + len(text)) % 8)
+    return b"".join((len(text).to_bytes(4, "little"), text, *columns))

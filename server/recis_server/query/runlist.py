@@ -7,7 +7,6 @@ without a commit. Must not know HTTP or engines.
 
 import asyncio
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -120,7 +119,7 @@ class RunList:
                 cursor: str | None = None
                 for _ in range(MOST_LISTED // AHEAD_RUNS):
                     wanted = Wanted(limit=AHEAD_RUNS, cursor=cursor)
-                    page = await self._read(wanted, view, self._liveness.live_states(), time.time_ns())
+                    page = await self._read(wanted, view, self._liveness.live_states())
                     cursor = page.next_cursor
                     if cursor is None:
                         break
@@ -139,22 +138,20 @@ class RunList:
                 raise InvalidValue("fields", f"expected some of {', '.join(RUN_FIELDS)}, got {name[:80]!r}")
         # Who is connected is asked once: a run is filtered and shown by the same state.
         live = self._liveness.live_states()
-        now_ns = time.time_ns()
-        page = await self._read(wanted, view, live, now_ns)
+        page = await self._read(wanted, view, live)
         tails = {state: _tail(state, view) for state in STATES}
         pieces = [
-            one.json if one.has_ended else one.json + tails[judged("running", live.get(one.id), one.updated_ns, now_ns)]
-            for one in page.runs
+            one.json if one.has_ended else one.json + tails[judged("running", live.get(one.id))] for one in page.runs
         ]
         if pieces:
             pieces[0] = pieces[0][1:]
         return b"".join((b'{"runs":[', *pieces, b'],"next_cursor":', msgspec.json.encode(page.next_cursor), b"}"))
 
-    async def _read(self, wanted: Wanted, view: View, live: Mapping[str, str], now_ns: int) -> RunPage[_Shown]:
+    async def _read(self, wanted: Wanted, view: View, live: Mapping[str, str]) -> RunPage[_Shown]:
         """The runs of a page, those encoded and kept that were not or have changed."""
 
         def accept(mark: RunMark) -> bool:
-            return judged(mark.state, live.get(mark.id), mark.updated_ns, now_ns) == wanted.state
+            return judged(mark.state, live.get(mark.id)) == wanted.state
 
         fresh: list[_Shown] = []
 

@@ -3,7 +3,6 @@
 Must not know HTTP or engines. The store says what the ranks said; who is connected is asked of `Liveness`.
 """
 
-import time
 from typing import Literal, Protocol, get_args
 
 from recis_server.errors import NotFound
@@ -14,8 +13,6 @@ __all__ = ["STATES", "Liveness", "State", "get_run", "judged", "no_run", "shown_
 
 State = Literal["running", "stalled", "disconnected", "finished", "failed"]
 STATES: tuple[str, ...] = get_args(State)
-LOST_NS = 600 * 10**9
-"""A run that has been away for so long is shown as stalled."""
 
 
 class Liveness(Protocol):
@@ -28,22 +25,20 @@ class Liveness(Protocol):
         """The same for all runs that are connected."""
 
 
-def judged(said: str, live: str | None, updated_ns: int, now_ns: int) -> str:
-    """The state that is shown.
+def judged(said: str, live: str | None) -> str:
+    """The state that is shown, everywhere.
 
-    What the ranks said last (`finished`, `failed`) counts; else what their connections say; without any, `disconnected`
-    and after ten minutes `stalled`.
+    What the ranks said last (`finished`, `failed`) counts; else what their connections say; without any the run is
+    disconnected, for however long: a job that is dead says nothing any more, and one that is back is connected.
     """
     if said != "running":
         return said
-    if live is not None:
-        return live
-    return "stalled" if now_ns - updated_ns > LOST_NS else "disconnected"
+    return "disconnected" if live is None else live
 
 
 def shown_state(row: RunRow, liveness: Liveness) -> str:
     """The state of one run."""
-    return judged(row.state, liveness.live_state(row.id), row.updated_ns, time.time_ns())
+    return judged(row.state, liveness.live_state(row.id))
 
 
 async def get_run(store: Store, run: str) -> RunRow:

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 Shape = dict[str, Any]
+MAX_DEPTH = 64
 _EPOCH = datetime(1970, 1, 1)
 RUN_FIELDS = (
     "id",
@@ -50,14 +51,16 @@ RUN_FIELDS = (
 """The members of a run's shape."""
 
 
-def plain(value: Any) -> Any:
-    """The value with non-finite numbers as strings, at any depth."""
+def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
+    """The value with non-finite numbers as strings, at any depth; what lies deeper than `depth` is left out."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+    if isinstance(value, dict | list | tuple):
+        if depth == 0:
+            return "…"
+        if isinstance(value, dict):
+            return {str(key): plain(item, depth - 1) for key, item in value.items()}
+        return [plain(item, depth - 1) for item in value]
     return value
 
 

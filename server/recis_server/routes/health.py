@@ -24,8 +24,8 @@ async def read_health() -> Response:
 
 @router.get("/readyz", responses=answers("health", errors=()))
 async def read_readiness(store: StorePart) -> Response:
-    """The store can be read; 503 when not."""
-    await store.tokens()
+    """The store can be written and read; 503 when not."""
+    await store.probe()
     return json_answer({"status": "ok"})
 
 
@@ -45,6 +45,7 @@ async def read_meters(
     """The server's own numbers as Prometheus text, also while the store is away."""
     with contextlib.suppress(StoreUnavailable):
         meters.trimmed(await store.trimmed())
+        meters.upkeep_failures.set(await store.upkeep_failures())
     meters.connected(len(connections), connections.ended)
     meters.ranks.set(presence.num_ranks())
     meters.watches.set(hub.num_watches)

@@ -8,7 +8,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from recis_server.deps import KnownRunId, StorePart
 from recis_server.errors import InvalidValue
-from recis_server.query.charts import chart_bytes, chart_json, read_chart
+from recis_server.query.charts import check_range, encode_binary, encode_json, read_chart
 from recis_server.query.exports import FORMS, Form, open_export
 from recis_server.query.shapes import pass_shape
 from recis_server.routes.answers import json_answer
@@ -18,6 +18,8 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1/runs/{run}", tags=["series"])
 Key = Annotated[str, Query(min_length=1, max_length=512)]
+Start = Annotated[int | None, Query(ge=-(2**63), lt=2**63, description="first step")]
+Stop = Annotated[int | None, Query(ge=-(2**63), le=2**63, description="step after the last")]
 _BINARY = "application/octet-stream"
 _RANK = "expected a rank of at least 0, 'all' or 'band'"
 
@@ -37,8 +39,8 @@ async def read_series(
     store: StorePart,
     key: Annotated[list[Key], Query(min_length=1, max_length=100)],
     rank: Annotated[str | None, Query(description="a number, all or band; the lowest without it")] = None,
-    start: Annotated[int | None, Query(description="first step")] = None,
-    stop: Annotated[int | None, Query(description="step after the last")] = None,
+    start: Start = None,
+    stop: Stop = None,
     points: Annotated[int, Query(ge=0, le=20_000, description="most buckets a series, 0 for every point")] = 1000,
     x: Annotated[Literal["step"], Query(description="what the buckets run over")] = "step",
     superseded: Annotated[bool, Query(description="put what newer attempts have gone back behind apart")] = False,
@@ -46,11 +48,13 @@ async def read_series(
 ) -> Response:
     """Series in buckets on a grid that does not move as data arrives."""
     ranks = _rank(rank)
+    check_range(start, stop)
     keys = list(dict.fromkeys(key))
     chart = await read_chart(store, run, keys, ranks, start, stop, points, superseded=superseded)
     if _BINARY in accept:
-        return Response(await asyncio.to_thread(chart_bytes, chart), media_type=_BINARY)
-    return json_answer(await asyncio.to_thread(chart_json, chart))
+        body = await asyncio.to_thread(encode_binary, "snapshot", 0, run, chart.width, start, stop, chart.series)
+        return Response(body, media_type=_BINARY)
+    return json_answer(await asyncio.to_thread(encode_json, chart))
 
 
 @router.get(
@@ -81,8 +85,8 @@ async def read_filters(
     store: StorePart,
     table: str | None = None,
     rank: Annotated[int | None, Query(ge=0, lt=2**31)] = None,
-    start: Annotated[int | None, Query(ge=-(2**63), lt=2**63)] = None,
-    stop: Annotated[int | None, Query(ge=-(2**63), lt=2**63)] = None,
+    start: Start = None,
+    stop: Stop = None,
 ) -> Response:
     """What the hash tables' filters did, pass after pass; at most the newest 10,000."""
     passes = await store.passes(run, table, rank, start, stop)

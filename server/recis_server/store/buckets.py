@@ -11,17 +11,20 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from recis_server.store.codec import newest_rows
+from recis_server.store.codec import last_step, newest_rows
 
 __all__ = [
     "Buckets",
+    "Extent",
     "Floats",
     "Points",
     "bucketize",
     "choose_width",
     "coarsen",
     "envelope",
+    "fit_width",
     "grid_of",
+    "last_step",
     "merge",
     "unfold",
 ]
@@ -89,6 +92,38 @@ def choose_width(start: int, stop: int, points: int) -> int:
     while (stop - 1) // width - start // width + 1 > points:
         width *= 2
     return width
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far a series reaches in the range of a chart: its first and its last step, and how many points it has."""
+
+    first: int
+    last: int
+    count: int
+
+
+def fit_width(start: int | None, stop: int | None, points: int, extents: Sequence[Extent], finest: int) -> int:
+    """The width of a chart's buckets; the rule for whoever reads a chart, or keeps one that was read up to date.
+
+    With `start` and `stop` it follows from them alone: no bucket changes as data arrives. Where an end is open, each
+    point is a bucket of its own as long as no series has more than `points`; then the width is the one that fits from
+    the first step of all series to the last. `points` 0 stands for as many as there are.
+
+    Args:
+        start: the first step of the range, None for open.
+        stop: the step after the last, None for open.
+        points: the most buckets that a series may have.
+        extents: of each series with points in the range.
+        finest: buckets are at least 2^`finest` steps wide, because of some the single points are gone.
+    """
+    if start is not None and stop is not None:
+        width = choose_width(start, stop, points)
+    elif points == 0 or not extents or (finest == 0 and all(one.count <= points for one in extents)):
+        width = 1
+    else:
+        width = choose_width(min(one.first for one in extents), max(one.last for one in extents) + 1, points)
+    return max(width, 1 << finest)
 
 
 def unfold(points: Points) -> Buckets:

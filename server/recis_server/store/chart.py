@@ -1,8 +1,8 @@
 """What one chart shows: some series on one grid that holds them all, from as few bytes as that takes.
 
-Owns the choice of width and of what is read for it: raw points where buckets would hide none, else the coarsest cells
-of the pyramid that are fine enough, and raw points at edges and under newer rows. Functions on a connection inside of a
-read transaction; must not know threads or who asks.
+Owns what is read for the width that `buckets.fit_width` says: raw points where each is a bucket, else the coarsest
+cells of the pyramid that are fine enough, and raw points at edges and under newer rows. Functions on a connection
+inside of a read transaction; must not know threads or who asks.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,15 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from recis_server.errors import InvalidValue
-from recis_server.store.buckets import Buckets, choose_width, coarsen, grid_of, unfold
+from recis_server.store.buckets import Buckets, Extent, coarsen, fit_width, grid_of, unfold
 from recis_server.store.chunks import CELL_BYTES, decode_cells, expand_cells
 from recis_server.store.codec import NO_ROWS, Rows, last_step
 from recis_server.store.engine import Connection
 from recis_server.store.lists import cut, table_of
+from recis_server.store.meta import commit_number
 from recis_server.store.points import ChunkPlaces, Segment, read_segments
 from recis_server.store.values import ChartRead, ChartSeries
 
-__all__ = ["MAX_POINTS", "read_chart"]
+__all__ = ["MAX_POINTS", "read_buckets"]
 
 Ints = npt.NDArray[np.int64]
 MAX_POINTS = 2_000_000
@@ -48,6 +49,9 @@ class _Line:
     segments: Sequence[Segment]
     first: int
     last: int
+
+    def extent(self, count: int) -> Extent:
+        return Extent(self.first, self.last, count)
 
     def series(self, buckets: Buckets) -> ChartSeries:
         newest = self.segments[-1]
@@ -76,7 +80,7 @@ class _Part:
         return self.segment.series, self.segment.attempt, self.level, int(lo[0]), int(lo[-1])
 
 
-def read_chart(
+def read_buckets(
     connection: Connection,
     run_id: str,
     keys: Sequence[str],
@@ -88,24 +92,25 @@ def read_chart(
     superseded: bool,
 ) -> ChartRead:
     """See `interface.Store.chart`."""
-    (commit,) = connection.execute("SELECT value FROM meta WHERE name = 'commit_number'").fetchone()
+    commit = commit_number(connection)
     firsts: dict[tuple[str, int], Mapping[int, int]] = {}
     lines = list(_read_lines(connection, run_id, keys, ranks, start, stop, firsts, superseded=superseded))
     finest = max((segment.chunks.finest() for line in lines for segment in line.segments), default=0)
-    if finest == 0 and all(_least(line) <= (points or MAX_POINTS) for line in lines):
+    extents = [line.extent(_least(line)) for line in lines]
+    if fit_width(start, stop, points, extents, finest) == 1:
+        if sum(one.count for one in extents) > MAX_POINTS:
+            raise _too_many()
         rows = [Rows.join([segment.rows(connection) for segment in line.segments]) for line in lines]
-        if points == 0 or all(len(one) <= points for one in rows):
+        # There may be more than is known without reading them: then the width may be another one.
+        extents = [line.extent(len(one)) for line, one in zip(lines, rows, strict=True)]
+        if fit_width(start, stop, points, extents, finest) == 1:
             if sum(map(len, rows)) > MAX_POINTS:
                 raise _too_many()
             raw = tuple(line.series(unfold(one)) for line, one in zip(lines, rows, strict=True))
             return ChartRead(commit, 1, raw, firsts)
-    elif points == 0 and finest == 0:
-        raise _too_many()
-    low = min((line.first for line in lines), default=0)
-    high = max((line.last for line in lines), default=0)
-    width = max(choose_width(low, high + 1, points), 1 << finest)
+    width = fit_width(start, stop, points, extents, finest)
     read = zip(lines, _read_buckets(connection, lines, width), strict=True)
-    return ChartRead(commit, width, tuple(line.series(buckets) for line, buckets in read), firsts)
+    return ChartRead(commit, width, tuple(line.series(buckets) for line, buckets in read), firsts, finest)
 
 
 def _too_many() -> InvalidValue:

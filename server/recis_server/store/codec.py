@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LAST_STEP", "NO_ROWS", "Rows", "dump", "last_step", "load", "newest_rows"]
+from recis.wire.messages import MAX_TEXT_CHARS
+from recis.wire.text import as_text
+
+__all__ = ["LAST_STEP", "NO_ROWS", "Rows", "dump", "last_step", "load", "load_or", "newest_rows"]
 
 MAX_DEPTH = 64
 """How deep a value may be nested."""
@@ -93,11 +96,21 @@ def load(text: str) -> Any:
     return json.loads(text)
 
 
+def load_or(text: str, instead: Any) -> Any:
+    """The value of a JSON column, or something else where it is damaged: one row must not take a list along."""
+    try:
+        return load(text)
+    except (ValueError, RecursionError):
+        return instead
+
+
 def _speakable(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return as_text(value)
     if isinstance(value, dict | list | tuple):
         if depth == 0:
             return "…"
         if isinstance(value, dict):
-            return {str(key): _speakable(item, depth - 1) for key, item in value.items()}
+            return {as_text(str(key)): _speakable(item, depth - 1) for key, item in value.items()}
         return [_speakable(item, depth - 1) for item in value]
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+    return value if value is None or isinstance(value, int | float) else as_text(str(value), MAX_TEXT_CHARS)

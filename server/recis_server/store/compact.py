@@ -7,6 +7,9 @@ any lock; the transaction deletes exactly what was read or does nothing, so two 
 a kill at any moment, change nothing. Must not know threads or processes.
 """
 
+# Only sums of columns are put into statements; every value is bound.
+# ruff: noqa: S608
+
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
@@ -16,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from recis_server.store import meta
 from recis_server.store.buckets import coarsen, merge, unfold
 from recis_server.store.chunks import (
     CHUNK_ROWS,
@@ -30,7 +34,7 @@ from recis_server.store.chunks import (
 )
 from recis_server.store.codec import Rows, newest_rows
 from recis_server.store.engine import Connection, Engine
-from recis_server.store.lists import names, question_marks
+from recis_server.store.lists import names, question_marks, total
 from recis_server.store.points import ChunkPlace, read_chunks
 
 __all__ = ["compact", "find_work"]
@@ -50,11 +54,11 @@ _MOST_NAMED = 512
 
 Ints = npt.NDArray[np.int64]
 
-_WORK = """
+_WORK = f"""
 SELECT h.run_id, r.updated_ns, max(h.num_frames), max(h.num_rows)
 FROM (
-    SELECT run_id, keyset, count(*) AS num_frames, CAST(sum(num_rows) AS BIGINT) AS num_rows
-    FROM frame {} GROUP BY run_id, keyset
+    SELECT run_id, keyset, count(*) AS num_frames, {total("num_rows")} AS num_rows
+    FROM frame {{}} GROUP BY run_id, keyset
 ) AS h JOIN run AS r ON r.run_id = h.run_id
 GROUP BY h.run_id, r.updated_ns
 """
@@ -435,10 +439,7 @@ def _apply(connection: Connection, change: _Change) -> bool:
     run = change.run_id
     if _look(connection, run) != change.seen:
         return False
-    connection.execute(
-        "INSERT INTO meta (name, value) VALUES ('compactions', 1)"
-        " ON CONFLICT (name) DO UPDATE SET value = meta.value + 1"
-    )
+    meta.add(connection, "compactions", 1)
     gone = sum(
         connection.execute(
             "DELETE FROM frame WHERE run_id = ? AND keyset = ? AND +id <= ?", (run, keyset, last)

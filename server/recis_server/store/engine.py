@@ -5,9 +5,16 @@ with `?` for parameters. Must not know tables or rows.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Connection", "Cursor", "Engine"]
+__all__ = ["Anchor", "Connection", "Cursor", "Engine"]
+
+
+class Anchor(NamedTuple):
+    """Which database is open, for another process that is to work on the same: its identity, and its file if any."""
+
+    identity: int
+    file: tuple[int, ...] = ()
 
 
 class Cursor(Protocol):
@@ -46,14 +53,16 @@ class Engine(Protocol):
     def failures(self) -> tuple[type[Exception], ...]:
         """See the class."""
 
-    def open(self, *, exclusive: bool) -> None:
+    def open(self, *, exclusive: bool, anchor: Anchor | None = None) -> Anchor:
         """Makes the database ready: where it lies, who else may use it, its tables.
 
         Args:
             exclusive: whether the caller is the server of this database, of which there is one.
+            anchor: the database that it has to be; nothing is made then.
 
         Raises:
             StoreError: it cannot be reached or written, has another server, or was written by a newer version.
+            StoreLost: it is not the one of `anchor`.
         """
 
     def close(self) -> None:
@@ -66,10 +75,33 @@ class Engine(Protocol):
         """A connection whose transactions see one state of the database and cannot write."""
 
     def begin_write(self, connection: Connection) -> None:
-        """Begins a transaction that writes; waits for others that do."""
+        """Begins a transaction that writes; waits for others that do. Raises as `check`."""
 
     def begin_read(self, connection: Connection) -> None:
-        """Begins a transaction that sees one state of the database."""
+        """Begins a transaction that sees one state of the database. Raises as `check`."""
+
+    def check(self) -> None:
+        """Asked after every commit too, before it is acknowledged.
+
+        Raises:
+            StoreLost: the database that was opened is not there any more.
+        """
+
+    def let_go(self, connection: Connection) -> None:
+        """After `StoreLost`, and before the writing connection is closed: leaves nothing to harm what has come instead.
+
+        Outside of a transaction; never raises what `failures` has.
+        """
+
+    def inspect(self, connection: Connection) -> None:
+        """Reads something of everything, and everything of a small database.
+
+        Raises:
+            Exception: one of the engine's failures.
+        """
+
+    def explain(self, error: Exception) -> str:
+        """One of `failures` in words that anybody may read: without a host, a path or a name of a user."""
 
     def rollback(self, connection: Connection) -> None:
         """Ends whatever transaction is left; never raises what `failures` has."""

@@ -12,11 +12,12 @@ from typing import Any
 
 from recis.wire.messages import MAX_TEXT_CHARS, Declare, Event, Line, Pass, Points, Result, Status
 from recis.wire.text import as_name, as_text
-from recis_server.errors import InvalidValue, StoreUnavailable
-from recis_server.store import ledger
+from recis_server.errors import InvalidValue, StoreLost, StoreUnavailable
+from recis_server.store import ledger, meta
 from recis_server.store.attempts import attempt_places
 from recis_server.store.codec import dump
 from recis_server.store.engine import Connection
+from recis_server.store.lists import saturated
 from recis_server.store.tallies import Tally, read_tallies, summarise, write_tallies
 from recis_server.store.values import Commit, StoredFrame, StreamRow
 
@@ -89,6 +90,38 @@ class FrameBatch:
         self._runs: OrderedDict[str, _Run] = OrderedDict()
         self._num_columns = 0
         self._pending = _Pending()
+        self._identity: int | None = None
+        self._committed = -1
+        self._number = 0
+
+    def begin(self, connection: Connection) -> None:
+        """See `writer.Batch`: looks how far the store has come.
+
+        Raises:
+            StoreLost: not as far as was acknowledged, or it is another store.
+        """
+        numbers = meta.read(connection)
+        identity = numbers.get(meta.IDENTITY)
+        if self._committed < 0:
+            self._identity = identity
+        if identity != self._identity:
+            raise StoreLost(
+                "the store was replaced by another while the server ran; start the server again to go on with it",
+                detail=f"expected the store {self._identity}, found {identity}",
+            )
+        self._number = numbers.get(meta.COMMIT_NUMBER, -1)
+        if self._number < self._committed:
+            raise StoreLost(
+                "the store was replaced by an older copy while the server ran; start the server again to go on with it",
+                detail=f"expected commit {self._committed} or a newer one, found {self._number}",
+            )
+        if self._number > self._committed:
+            # A server that took over for a while, or a commit that nobody heard the end of.
+            self.forget()
+
+    def committed(self) -> None:
+        """See `writer.Batch`."""
+        self._committed = self._number
 
     def forget(self) -> None:
         """Nothing remembered is sure any more."""
@@ -107,17 +140,18 @@ class FrameBatch:
         Raises:
             Exception: one of `failures`: the engine could not write; the whole transaction has to go.
         """
-        (number,) = connection.execute("SELECT value FROM meta WHERE name = 'commit_number'").fetchone()
         outcomes = self._attempt(connection, frames)
         if isinstance(outcomes, Exception):
             # One of them is to blame: once more, each on its own.
             outcomes = [self._attempt_one(connection, stored) for stored in frames]
         applied = tuple(stored for stored, outcome in zip(frames, outcomes, strict=True) if outcome is True)
         if applied:
-            number += 1
-            connection.execute("UPDATE meta SET value = ? WHERE name = 'commit_number'", (number,))
+            self._number += 1
+            meta.write(connection, meta.COMMIT_NUMBER, self._number)
         self._trim()
-        return Commit(number, applied), [outcome if isinstance(outcome, Exception) else None for outcome in outcomes]
+        return Commit(self._number, applied), [
+            outcome if isinstance(outcome, Exception) else None for outcome in outcomes
+        ]
 
     def _attempt(self, connection: Connection, frames: list[StoredFrame]) -> "list[bool | Exception] | Exception":
         """For each frame whether it was new, or why nothing of them was written."""
@@ -154,8 +188,8 @@ class FrameBatch:
             return False
         if frame.dropped <= dropped:
             # Numbers that are skipped while the writer counts new drops are those drops.
-            run.missing += max(0, frame.n - acked - frame.span)
-        run.streams[stream.writer] = (frame.n, max(dropped, frame.dropped))
+            run.missing = saturated(run.missing + max(0, frame.n - acked - frame.span))
+        run.streams[stream.writer] = (frame.n, saturated(max(dropped, frame.dropped)))
         run.updated_ns = max(run.updated_ns, stored.received_ns)
         self._pending.runs[stream.run] = run
         self._pending.streams[stream.run, stream.writer] = run.streams[stream.writer]
@@ -205,7 +239,7 @@ class FrameBatch:
                 points.values,
             )
         )
-        run.points += rows.num_rows * len(points.keys)
+        run.points = saturated(run.points + rows.num_rows * len(points.keys))
         keyset.tally.add(rows, stream.attempt, run.points, run.places)
         self._pending.tallies[stream.run, keyset.number] = keyset.tally
         if run.last_step is None or (run.places[stream.attempt], rows.high) > (

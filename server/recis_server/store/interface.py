@@ -43,6 +43,13 @@ class Store(Protocol):
     async def close(self) -> None:
         """Drains the writer and closes all connections; safe to call twice."""
 
+    async def probe(self) -> None:
+        """Returns where the store can be written and read now.
+
+        Raises:
+            StoreUnavailable: it cannot; the message names no host, path or user.
+        """
+
     # --- ingest
 
     async def register(self, hello: Hello, received_ns: int) -> StreamRow:
@@ -120,9 +127,8 @@ class Store(Protocol):
     ) -> ChartRead:
         """The points of `start <= step < stop` in buckets, key after key in the order given, each rank by rank.
 
-        Each point is a bucket of its own where no series has more than `points`, or `points` is 0; else the width is
-        `choose_width` over the range that they cover. It is wider where the store no longer has single points. Points
-        that a newer attempt has gone back behind are left out; with `superseded` they stand apart, after each rank's,
+        How wide they are says `buckets.fit_width`; of width 1, each point is a bucket of its own. Points that a newer
+        attempt has gone back behind are left out; with `superseded` they stand apart, after each rank's,
         attempt by attempt.
 
         Args:
@@ -158,14 +164,19 @@ class Store(Protocol):
     async def events(self, run: str, limit: int = 1000) -> tuple[EventRow, ...]:
         """The newest events, oldest first."""
 
-    async def add_event(self, run: str, event: EventRow) -> EventRow:
+    async def add_event(self, run: str, event: EventRow, *, repeated_ns: int = 0) -> EventRow:
         """Stores an event of the server's own (a connection lost, an attempt begun); its `id` is given here.
 
-        The event of a run that is gone is dropped; its `id` stays 0.
+        One of the same kind, rank and attempt that lies less than `repeated_ns` back becomes this one: it then says how
+        often it happened, in its text and as `times` in its data, and when last. The event of a run that is gone is
+        dropped; its `id` stays 0.
         """
 
     async def trimmed(self) -> dict[str, int]:
         """How many log lines, events and filter passes were more than a run keeps, by table, since the store began."""
+
+    async def upkeep_failures(self) -> int:
+        """How often the upkeep has set a run aside that it could not work on, since the store began."""
 
     # --- control
 

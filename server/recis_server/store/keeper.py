@@ -13,18 +13,20 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from recis_server.errors import StoreError
+from recis_server.errors import StoreError, StoreUnavailable
+from recis_server.store import meta
 from recis_server.store.compact import compact, find_work
-from recis_server.store.engine import Connection, Engine
+from recis_server.store.engine import Anchor, Connection, Engine
 from recis_server.store.open import open_engine
 from recis_server.store.registration import delete_slice
 from recis_server.store.retention import FIRST_PLACE, Place, Retention, drop_slice, find_due
-from recis_server.store.trim import find_excess, trim_slice
+from recis_server.store.trim import Excess, find_excess, trim_slice
 
 __all__ = ["Keeper", "main"]
 
@@ -37,6 +39,10 @@ BUSY_S, IDLE_S = 0.05, 2.0
 """Pauses after a round that found work, and at most after rounds that found none."""
 RETENTION_S = 60.0
 TRIM_S = 600.0
+ASIDE_S = 3600.0
+"""How long a run is left alone at which the upkeep has failed for other reasons than the engine's."""
+MOST_REMEMBERED = 1024
+"""Runs at which the engine has failed, as far as they are remembered."""
 LOOK_SHARE = 0.01
 """How much of the time is spent on looking for runs to compact: where many frames are hot a look takes long."""
 UNITS = 8
@@ -58,6 +64,7 @@ class Keeper:
 
     def __init__(self, engine: Engine, retention: Retention) -> None:
         self._engine = engine
+        self._failures: tuple[type[Exception], ...] = (StoreUnavailable, *engine.failures)
         self._retention = retention
         self._reader = engine.connect_reader()
         try:
@@ -69,6 +76,8 @@ class Keeper:
         self._next_trim = 0.0
         self._trimmed_ns = 0
         self._next_look = 0.0
+        self._num_failures: dict[str, int] = {}
+        self._aside: dict[tuple[str, str], float] = {}
 
     def close(self) -> None:
         """Ends both connections."""
@@ -83,18 +92,12 @@ class Keeper:
         """
         failure: Exception | None = None
         worked = False
-        try:
-            worked = self._delete(stop)
-            worked |= self._compact(stop)
-        except self._engine.failures as error:
-            # For want of room, it may be: the others make some.
-            failure = error
-        if time.monotonic() >= self._next_retention and not stop():
-            worked |= self._retain(stop)
-            self._next_retention = time.monotonic() + RETENTION_S
-        if time.monotonic() >= self._next_trim and not stop():
-            worked |= self._trim(stop)
-            self._next_trim = time.monotonic() + TRIM_S
+        for work in (self._delete, self._compact, self._retain, self._trim):
+            try:
+                worked |= work(stop)
+            except self._failures as error:
+                # For want of room, it may be: the others make some.
+                failure = failure or error
         if failure is not None or not worked:
             for _ in range(PIECES):
                 if stop() or not self._give_back():
@@ -105,10 +108,13 @@ class Keeper:
 
     def _delete(self, stop: Stop) -> bool:
         runs = self._read(lambda connection: connection.execute("SELECT run_id FROM deletion").fetchall())
-        for (run,) in runs:
+
+        def work(run: str) -> bool:
             while not stop() and self._write(partial(delete_slice, run_id=run)):
                 pass
-        return bool(runs)
+            return True
+
+        return self._each("deletion", (run for (run,) in runs), work)
 
     def _compact(self, stop: Stop) -> bool:
         began = time.monotonic()
@@ -116,35 +122,78 @@ class Keeper:
             return False
         runs = self._read(partial(find_work, now_ns=time.time_ns()))
         self._next_look = began + (time.monotonic() - began) / LOOK_SHARE
-        worked = False
-        for run in runs:
+
+        def work(run: str) -> bool:
+            worked = False
             for _ in range(UNITS):
                 if stop() or not compact(self._engine, self._reader, self._writer, run):
                     break
                 worked = True
                 if not self._read(partial(find_work, now_ns=time.time_ns(), run_id=run)):
                     break
-        return worked
+            return worked
+
+        return self._each("compaction", runs, work)
 
     def _retain(self, stop: Stop) -> bool:
+        if time.monotonic() < self._next_retention or stop():
+            return False
         due = self._read(partial(find_due, retention=self._retention, now_ns=time.time_ns()))
-        worked = False
-        for run, before_ns in due.items():
+
+        def work(run: str) -> bool:
             place: Place | None = FIRST_PLACE
             while place is not None and not stop():
-                place = self._write(partial(drop_slice, run_id=run, before_ns=before_ns, after=place))
-                worked = True
+                place = self._write(partial(drop_slice, run_id=run, before_ns=due[run], after=place))
+            return True
+
+        worked = self._each("retention", due, work)
+        self._next_retention = time.monotonic() + RETENTION_S
         return worked
 
     def _trim(self, stop: Stop) -> bool:
+        if time.monotonic() < self._next_trim or stop():
+            return False
         now_ns = time.time_ns()
-        found = self._read(partial(find_excess, retention=self._retention, since_ns=self._trimmed_ns, now_ns=now_ns))
-        for excess in found:
-            while not stop() and self._write(partial(trim_slice, excess=excess)):
-                pass
+        found: dict[str, list[Excess]] = defaultdict(list)
+        for excess in self._read(
+            partial(find_excess, retention=self._retention, since_ns=self._trimmed_ns, now_ns=now_ns)
+        ):
+            found[excess.run_id].append(excess)
+
+        def work(run: str) -> bool:
+            for excess in found[run]:
+                while not stop() and self._write(partial(trim_slice, excess=excess)):
+                    pass
+            return True
+
+        worked = self._each("trimming", found, work)
         # A frame may say that it came a little before it was committed.
         self._trimmed_ns = now_ns - int(TRIM_S * 1e9)
-        return bool(found)
+        self._next_trim = time.monotonic() + TRIM_S
+        return worked
+
+    def _each(self, what: str, runs: Iterable[str], work: Callable[[str], bool]) -> bool:
+        """Does the work on each run that is not set aside for it; whether there was any.
+
+        Raises:
+            Exception: one of the engine's failures, at the first run; the next time that run is the last.
+        """
+        worked = False
+        for run in sorted(runs, key=lambda one: self._num_failures.get(one, 0)):
+            if time.monotonic() < self._aside.get((what, run), 0.0):
+                continue
+            try:
+                worked |= work(run)
+            except self._failures:
+                if len(self._num_failures) >= MOST_REMEMBERED:
+                    self._num_failures.clear()
+                self._num_failures[run] = self._num_failures.get(run, 0) + 1
+                raise
+            except Exception:  # border: what is wrong with one run must not keep the others waiting
+                _logger.exception("the %s of run %s failed; it waits for %.0f minutes", what, run, ASIDE_S / 60)
+                self._aside[what, run] = time.monotonic() + ASIDE_S
+                self._write(partial(meta.add, name=meta.UPKEEP_FAILURES, number=1))
+        return worked
 
     def _read(self, action: Callable[[Connection], T]) -> T:
         self._engine.begin_read(self._reader)
@@ -196,14 +245,14 @@ def main() -> None:
     os.nice(10)
     order = json.loads(sys.stdin.readline())
     engine = open_engine(order["url"])
-    failures: tuple[type[Exception], ...] = (StoreError, *engine.failures)
+    failures: tuple[type[Exception], ...] = (StoreError, StoreUnavailable, *engine.failures)
     keeper: Keeper | None = None
     pause_s = BUSY_S
     waits = False
     while not _ended(pause_s):
         worked = False
         try:
-            keeper = keeper or _open(engine, Retention(**order["retention"]))
+            keeper = keeper or _open(engine, Retention(**order["retention"]), order.get("anchor"))
             worked = keeper.round(partial(_ended, 0.0))
             waits = False
         except failures as error:
@@ -217,8 +266,8 @@ def main() -> None:
     engine.close()
 
 
-def _open(engine: Engine, retention: Retention) -> Keeper:
-    engine.open(exclusive=False)
+def _open(engine: Engine, retention: Retention, anchor: list[Any] | None) -> Keeper:
+    engine.open(exclusive=False, anchor=None if anchor is None else Anchor(anchor[0], tuple(anchor[1])))
     return Keeper(engine, retention)
 
 

@@ -6,13 +6,14 @@ Functions for the write thread, each inside of a transaction that its caller has
 # Names of columns and tables below are constants of this package; every value is bound.
 # ruff: noqa: S608
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from recis.wire.messages import MAX_TEXT_CHARS, Declare, Result
 from recis.wire.text import as_name, as_text
-from recis_server.store.codec import dump, load
+from recis_server.store.codec import dump, load_or
 from recis_server.store.engine import Connection
 from recis_server.store.values import CommandRow, RankResult, StreamRow
 
@@ -36,13 +37,18 @@ def declare(connection: Connection, stream: StreamRow, record: Declare) -> None:
             record.type,
             dump(record.value),
             record.step,
-            record.minimum,
-            record.maximum,
+            _bound(record.minimum),
+            _bound(record.maximum),
             int(record.nullable),
             as_name(record.unit),
             as_text(record.description, MAX_TEXT_CHARS),
         ),
     )
+
+
+def _bound(value: float | None) -> float | None:
+    """A bound as it is kept: NaN and infinities bound nothing."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def add(connection: Connection, command: CommandRow, actor: str) -> CommandRow:
@@ -134,7 +140,7 @@ def read_many(connection: Connection, run_id: str, limit: int) -> tuple[CommandR
 def _command(connection: Connection, row: tuple[Any, ...]) -> CommandRow:
     command_id, run, control, value, state, requested_by, requested_ns, reason, apply_at_step = row
     ranks = {
-        rank: RankResult(rank_state, load(old), load(new), step, time_ns, message)
+        rank: RankResult(rank_state, load_or(old, None), load_or(new, None), step, time_ns, message)
         for rank, rank_state, old, new, step, time_ns, message in connection.execute(
             "SELECT rank, state, old, new, step, time_ns, message FROM command_rank"
             " WHERE run_id = ? AND command_id = ? ORDER BY rank",
@@ -142,7 +148,7 @@ def _command(connection: Connection, row: tuple[Any, ...]) -> CommandRow:
         )
     }
     return CommandRow(
-        command_id, run, control, load(value), state, requested_by, requested_ns, reason, apply_at_step, ranks
+        command_id, run, control, load_or(value, None), state, requested_by, requested_ns, reason, apply_at_step, ranks
     )
 
 
@@ -188,7 +194,7 @@ def _values(connection: Connection, run_id: str, control: str) -> dict[str, Any]
     rows = connection.execute(
         "SELECT rank, value FROM control WHERE run_id = ? AND control = ?", (run_id, control)
     ).fetchall()
-    return {str(rank): load(value) for rank, value in rows}
+    return {str(rank): load_or(value, None) for rank, value in rows}
 
 
 def _audit(connection: Connection, actor: str, command: CommandRow, action: str, *, before: Any, after: Any) -> None:

@@ -1,13 +1,15 @@
-"""Statements on lists of any length as few different texts, so that the engines keep them prepared.
+"""Parts of statements that both engines take: lists of any length as few different texts, and sums that end somewhere.
 
-Owns how lists are cut and how their parameters are written; must not know tables.
+Owns how lists are cut, how their parameters are written and how numbers are added up; must not know tables.
 """
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, TypeVar
 
-__all__ = ["cut", "names", "question_marks", "table_of"]
+from recis.wire.messages import MAX_COUNT
+
+__all__ = ["cut", "names", "question_marks", "saturated", "table_of", "total"]
 
 T = TypeVar("T")
 
@@ -31,6 +33,20 @@ def names(values: Sequence[T], most: int) -> Iterator[list[T]]:
 def question_marks(number: int) -> str:
     """`?, ?, ?`"""
     return ", ".join("?" * number)
+
+
+def saturated(number: int) -> int:
+    """A count that may have been added up to more than one may be."""
+    return max(0, min(number, MAX_COUNT))
+
+
+def total(column: str, over: str = "") -> str:
+    """The saturated sum of a column of counts, as an expression for `SELECT`; `over` is its window.
+
+    Integers overflow, with an error that takes the whole statement along; floats are exact up to `MAX_COUNT`.
+    """
+    added = f"sum(CASE WHEN {column} > 0 THEN CAST({column} AS DOUBLE PRECISION) ELSE 0 END){over}"
+    return f"CASE WHEN {added} < {MAX_COUNT} THEN CAST({added} AS BIGINT) ELSE {MAX_COUNT} END"
 
 
 def table_of(rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:

@@ -16,9 +16,10 @@ import psycopg
 from psycopg.types.array import ListBinaryDumper
 from psycopg.types.numeric import Int8BinaryDumper
 
-from recis_server.errors import StoreError, StoreUnavailable
-from recis_server.store.engine import Connection, Cursor
-from recis_server.store.schema import MIGRATIONS, SCHEMA_VERSION, statements
+from recis_server.errors import StoreError, StoreLost
+from recis_server.store import meta
+from recis_server.store.engine import Anchor, Connection, Cursor
+from recis_server.store.schema import MIGRATIONS, SCHEMA_VERSION, TABLES, statements
 
 __all__ = ["PostgresEngine"]
 
@@ -75,15 +76,19 @@ class PostgresEngine:
         # What messages call it; the whole URL may hold a password.
         self._place = f"PostgreSQL at {parts.hostname or 'the local socket'}, database {parts.path.lstrip('/') or '?'}"
         self._owner: _Connection | None = None
+        self._identity: int | None = None
 
-    def open(self, *, exclusive: bool) -> None:
+    def open(self, *, exclusive: bool, anchor: Anchor | None = None) -> Anchor:
         """See `Engine.open`."""
         try:
             connection = _Connection(self._url, is_owner=exclusive)
             try:
                 if exclusive:
                     self._take_lock(connection)
-                self._migrate(connection)
+                if anchor is None:
+                    anchor = Anchor(self._migrate(connection))
+                self._identity = anchor.identity
+                self._check_identity(connection)
             except BaseException:
                 connection.close()
                 raise
@@ -94,6 +99,7 @@ class PostgresEngine:
             self._owner = connection
         else:
             connection.close()
+        return anchor
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -117,29 +123,70 @@ class PostgresEngine:
         """See `Engine.begin_write`.
 
         Raises:
-            StoreUnavailable: the connection was lost, and another server has taken over.
+            StoreLost: the connection was lost, and another server has taken over, or another database is there now.
         """
         assert isinstance(connection, _Connection)
-        if connection.restore() and connection.is_owner:
+        if self._restore(connection) and connection.is_owner:
             try:
                 self._take_lock(connection)
             except StoreError as error:
                 # Not lost for good: the other may end, and nothing that clients keep has been acknowledged.
-                raise StoreUnavailable(error.message) from error
+                raise StoreLost("the store has another server", detail=error.message) from error
         connection.script(_BEGIN_WRITE)
 
     def begin_read(self, connection: Connection) -> None:
         """See `Engine.begin_read`."""
         assert isinstance(connection, _Connection)
         begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        connection.restore()
+        self._restore(connection)
         try:
             connection.execute(begin)
         except psycopg.OperationalError:
             # A connection that broke while nobody used it says so now, and nothing was read yet.
-            if not connection.restore():
+            if not self._restore(connection):
                 raise
             connection.execute(begin)
+
+    def _restore(self, connection: "_Connection") -> bool:
+        """Connects again where the connection has broken, to the same database only; whether it had."""
+        if not connection.restore():
+            return False
+        try:
+            self._check_identity(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return True
+
+    def _check_identity(self, connection: "_Connection") -> None:
+        if self._identity is None:
+            return
+        try:
+            found = meta.read(connection).get(meta.IDENTITY)
+        except psycopg.errors.UndefinedTable:
+            found = None
+        if found != self._identity:
+            raise StoreLost(
+                "the store's database was replaced while the server ran; start the server again",
+                detail=f"{self._place} is another store than the one that was opened",
+            )
+
+    def check(self) -> None:
+        """See `Engine.check`; a session ends with its database, and `begin_write` looks at what a new one has."""
+
+    def let_go(self, connection: Connection) -> None:
+        """See `Engine.let_go`; nothing lies beside a database."""
+
+    def inspect(self, connection: Connection) -> None:
+        """See `Engine.inspect`; who runs the database sees to the rest."""
+        for table in TABLES:
+            connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - names of ours
+
+    def explain(self, error: Exception) -> str:
+        """See `Engine.explain`; the database's own words may name hosts, users and its own place."""
+        if getattr(error, "sqlstate", None) is None:
+            return "the database cannot be reached"
+        return f"the database refused ({type(error).__name__})"
 
     def rollback(self, connection: Connection) -> None:
         """See `Engine.rollback`."""
@@ -164,7 +211,8 @@ class PostgresEngine:
                 raise StoreError(f"expected a store for this server alone, {self._place} has another server")
             time.sleep(0.05)
 
-    def _migrate(self, connection: "_Connection") -> None:
+    def _migrate(self, connection: "_Connection") -> int:
+        """Brings the tables to `SCHEMA_VERSION` and returns the identity of the store."""
         connection.script(_BEGIN_WRITE)
         connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
         (version,) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
@@ -180,7 +228,9 @@ class PostgresEngine:
                 else:
                     connection.script(_speak(part, self._num_partitions))
             connection.execute("INSERT INTO schema_version (version) VALUES (?)", (number,))
+        identity = meta.identify(connection)
         connection.execute("COMMIT")
+        return identity
 
 
 class _Connection:

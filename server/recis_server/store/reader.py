@@ -9,8 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from recis_server.errors import StoreUnavailable
+from recis_server.errors import StoreLost, StoreUnavailable
 from recis_server.store.engine import Connection, Engine
+from recis_server.store.troubles import Troubles
 
 __all__ = ["Reader"]
 
@@ -22,11 +23,13 @@ class Reader:
 
     Args:
         engine: opens read-only connections.
+        troubles: hears what reads fail of.
         num_threads: how many reads run at once; more wait in order.
     """
 
-    def __init__(self, engine: Engine, *, num_threads: int = 4) -> None:
+    def __init__(self, engine: Engine, troubles: Troubles, *, num_threads: int = 4) -> None:
         self._engine = engine
+        self._troubles = troubles
         self._num_threads = num_threads
         self._idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()  # at most `num_threads`
         self._threads: ThreadPoolExecutor | None = None
@@ -64,7 +67,10 @@ class Reader:
                 return action(connection)
             finally:
                 self._engine.rollback(connection)
+        except StoreLost as error:
+            self._troubles.lost(error)
+            raise
         except self._engine.failures as error:
-            raise StoreUnavailable(f"the store could not be read: {error}") from error
+            raise self._troubles.failed("the store could not be read", error) from error
         finally:
             self._idle.put(connection)

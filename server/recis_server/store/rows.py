@@ -14,7 +14,7 @@ from recis.wire.messages import MAX_TEXT_CHARS
 from recis.wire.text import as_text
 from recis_server.store import tallies
 from recis_server.store.attempts import attempt_places
-from recis_server.store.codec import dump, load
+from recis_server.store.codec import LAST_STEP, dump, load_or
 from recis_server.store.engine import Connection
 from recis_server.store.layouts import Layouts
 from recis_server.store.values import ControlRow, EventRow, MetricRow, PassRow, TokenRow
@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 MAX_PASSES = 10_000
+_EVENT = "id, kind, level, time_ns, step, rank, text, data"
 
 
 def read_metrics(connection: Connection, layouts: Layouts, run_id: str) -> tuple[MetricRow, ...]:
@@ -48,6 +49,8 @@ def read_passes(
     stop: int | None,
 ) -> tuple[PassRow, ...]:
     """The newest passes in order of step; a later attempt's pass replaces an earlier one at the same place."""
+    if stop is not None and stop > LAST_STEP:
+        stop = None
     where, values = ["run_id = ?"], [run_id]
     limits = (("table_name = ?", table), ("rank = ?", rank), ("step >= ?", start), ("step < ?", stop))
     for condition, value in limits:
@@ -70,16 +73,30 @@ def read_passes(
 def read_events(connection: Connection, run_id: str, limit: int) -> tuple[EventRow, ...]:
     """The newest events, oldest first."""
     rows = connection.execute(
-        "SELECT id, kind, level, time_ns, step, rank, text, data FROM event WHERE run_id = ? ORDER BY id DESC LIMIT ?",
+        f"SELECT {_EVENT} FROM event WHERE run_id = ? ORDER BY id DESC LIMIT ?",
         (run_id, limit),
     ).fetchall()
     return tuple(_event(row) for row in reversed(rows))
 
 
-def write_event(connection: Connection, run_id: str, event: EventRow) -> EventRow:
-    """Adds an event and returns it with its id; 0 when the run is gone, and the event with it."""
+def write_event(connection: Connection, run_id: str, event: EventRow, repeated_ns: int = 0) -> EventRow:
+    """Adds an event and returns it with its id; 0 when the run is gone, and the event with it.
+
+    One that is told again within `repeated_ns` is counted at the first of them; see `interface.Store.add_event`.
+    """
     if connection.execute("SELECT 1 FROM run WHERE run_id = ?", (run_id,)).fetchone() is None:
         return replace(event, id=0)
+    before = _last_alike(connection, run_id, event) if repeated_ns else None
+    if before is not None and 0 <= event.time_ns - before.time_ns < repeated_ns:
+        times = int(before.data.get("times", 1)) + 1
+        seconds = (event.time_ns - before.time_ns) / 1e9
+        text = f"{event.text} {times} times within {seconds:.0f} s"
+        again = replace(before, text=text, data={**before.data, "times": times, "last": event.time_ns / 1e9})
+        connection.execute(
+            "UPDATE event SET text = ?, data = ? WHERE run_id = ? AND id = ?",
+            (again.text, dump(again.data), run_id, again.id),
+        )
+        return again
     (number,) = connection.execute(
         "INSERT INTO event (run_id, kind, level, time_ns, step, rank, text, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         " RETURNING id",
@@ -97,10 +114,20 @@ def write_event(connection: Connection, run_id: str, event: EventRow) -> EventRo
     return replace(event, id=number)
 
 
+def _last_alike(connection: Connection, run_id: str, event: EventRow) -> EventRow | None:
+    """The newest event of the same kind, rank and attempt."""
+    row = connection.execute(
+        f"SELECT {_EVENT} FROM event WHERE run_id = ? AND kind = ? AND rank = ? ORDER BY id DESC LIMIT 1",
+        (run_id, event.kind, event.rank),
+    ).fetchone()
+    found = None if row is None else _event(row)
+    return found if found is not None and found.data.get("attempt") == event.data.get("attempt") else None
+
+
 def read_controls(connection: Connection, run_id: str) -> tuple[ControlRow, ...]:
     """What the ranks declared, by control and rank."""
     return tuple(
-        ControlRow(control, rank, kind, load(value), step, minimum, maximum, bool(nullable), unit, description)
+        ControlRow(control, rank, kind, load_or(value, None), step, minimum, maximum, bool(nullable), unit, description)
         for control, rank, kind, value, step, minimum, maximum, nullable, unit, description in connection.execute(
             "SELECT control, rank, type, value, step, minimum, maximum, nullable, unit, description FROM control"
             " WHERE run_id = ? ORDER BY control, rank",
@@ -122,7 +149,7 @@ def _pass(row: tuple[Any, ...]) -> PassRow:
 
 
 def _event(row: tuple[Any, ...]) -> EventRow:
-    return replace(EventRow(*row), data=load(row[-1]))
+    return replace(EventRow(*row), data=load_or(row[-1], {}))
 
 
 def _number(value: float | None) -> float:

@@ -10,23 +10,29 @@ by a nanosecond at least (`frames`, `registration`).
 
 import base64
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
 
 from recis_server.errors import InvalidValue
-from recis_server.store.codec import load
+from recis_server.store.codec import dump, load
 from recis_server.store.engine import Connection
 from recis_server.store.layouts import Layouts
-from recis_server.store.lists import names, question_marks
+from recis_server.store.lists import names, question_marks, saturated, total
 from recis_server.store.tallies import read_lasts
 from recis_server.store.values import RunMark, RunPage, RunRow, RunsWanted, Versioned
 
 __all__ = ["read_page", "read_rows", "read_run"]
 
 S = TypeVar("S", bound=Versioned)
+T = TypeVar("T")
+U = TypeVar("U")
 
+_logger = logging.getLogger(__name__)
 _FIELDS: dict[str, tuple[str, type]] = {
     "created_at": ("created_ns", int),
     "updated_at": ("updated_ns", int),
@@ -98,7 +104,7 @@ def read_rows(
         num_chars += sum(len(row[11]) for row in rows)
         found = {row[0]: row for row in rows}
         more = _read_more(connection, layouts, part, {run_id: row[5] for run_id, row in found.items()}, keys)
-        yield from (_run(found[run_id], *more(run_id)) for run_id in dict.fromkeys(part) if run_id in found)
+        yield from (_run(found[run_id], more) for run_id in dict.fromkeys(part) if run_id in found)
         if num_chars >= MAX_PAGE_CHARS:
             return
 
@@ -163,6 +169,7 @@ def _read_cursor(cursor: str, sort: str, kind: type) -> tuple[Any, str]:
             raise TypeError("wrong types")
         if isinstance(place, int) and not -(2**63) <= place < 2**63:
             raise TypeError("beyond what is stored")
+        f"{place}{run_id}".encode()  # a lone surrogate is in no text that is stored
     except (ValueError, TypeError, RecursionError) as error:
         message = f"expected the next_cursor of an earlier answer with sort={sort[:80]}, got {cursor[:80]!r}"
         raise InvalidValue("cursor", message) from error
@@ -177,14 +184,22 @@ def _select(connection: Connection, sql: str, values: Sequence[Any], after: str 
     return connection.execute(f"{sql} WHERE run_id IN ({question_marks(len(values))}){after}", values).fetchall()
 
 
+class _More(NamedTuple):
+    """What other tables say of some runs, to be asked for one after the other: one that is damaged harms no other."""
+
+    places: Mapping[str, Mapping[int, int]]
+    ranks: Mapping[str, Sequence[int]]
+    dropped: Mapping[str, int]
+    lasts: Callable[[str], dict[str, float]]
+
+
 def _read_more(
     connection: Connection,
     layouts: Layouts,
     run_ids: Sequence[str],
     created_ns: Mapping[str, int],
     keys: Collection[str] | None,
-) -> Callable[[str], tuple[int, tuple[int, ...], int, dict[str, float]]]:
-    """What other tables say of some runs: attempts, ranks, points dropped, last values."""
+) -> _More:
     places: dict[str, dict[int, int]] = defaultdict(dict)
     for run_id, number in _select(
         connection, "SELECT run_id, ordinal FROM attempt", run_ids, " ORDER BY run_id, started_ns, ordinal"
@@ -194,19 +209,13 @@ def _read_more(
     dropped: dict[str, int] = defaultdict(int)
     for run_id, rank, number in _select(
         connection,
-        "SELECT run_id, rank, CAST(sum(dropped) AS BIGINT) FROM stream",
+        f"SELECT run_id, rank, {total('dropped')} FROM stream",
         run_ids,
         " GROUP BY run_id, rank ORDER BY run_id, rank",
     ):
         ranks[run_id].append(rank)
-        dropped[run_id] += number
-    lasts = read_lasts(connection, layouts, run_ids, created_ns, places, keys)
-    return lambda run_id: (
-        len(places[run_id]),
-        tuple(ranks[run_id]),
-        dropped[run_id],
-        lasts.get(run_id, {}),
-    )
+        dropped[run_id] = saturated(dropped[run_id] + number)
+    return _More(places, ranks, dropped, read_lasts(connection, layouts, run_ids, created_ns, places, keys))
 
 
 @lru_cache(1024)
@@ -215,28 +224,56 @@ def _tags(text: str) -> tuple[str, ...]:
     return tuple(load(text))
 
 
-def _run(
-    row: tuple[Any, ...], attempts: int, ranks: tuple[int, ...], dropped: int, summary: dict[str, float]
-) -> RunRow:
+def _run(row: tuple[Any, ...], more: _More) -> RunRow:
     (run_id, project, name, state, message, created_ns, updated_ns, world_size) = row[:8]
     (last_step, tags, notes, config, points, missing) = row[8:]
-    return RunRow(
+    damaged: list[str] = []
+    shown = RunRow(
         id=run_id,
         project=project,
         name=name,
         state=state,
         created_ns=created_ns,
         updated_ns=updated_ns,
-        ranks=ranks,
+        ranks=tuple(more.ranks.get(run_id, ())),
         world_size=world_size,
-        attempts=attempts,
+        attempts=len(more.places.get(run_id, ())),
         last_step=last_step,
-        summary=summary,
-        tags=_tags(tags),
+        summary=_part(damaged, "summary", {}, more.lasts, run_id),
+        tags=_part(damaged, "tags", (), _tags, tags),
         notes=notes,
-        config_json=config,
-        points=points,
-        missing=missing,
-        dropped=dropped,
+        config_json=_part(damaged, "config", "{}", _json, config),
+        points=saturated(points),
+        missing=saturated(missing),
+        dropped=more.dropped.get(run_id, 0),
         message=message,
     )
+    if not damaged:
+        return shown
+    parts = ", ".join(damaged)
+    _say_damaged(run_id, parts)
+    return shown._replace(message=f"{message} [the store cannot read this run's {parts}]".lstrip())
+
+
+def _part(damaged: list[str], name: str, instead: T, read: Callable[[U], T], stored: U) -> T:
+    """What `read` makes of something that is stored; `instead`, and `name` in `damaged`, where it can make nothing."""
+    try:
+        return read(stored)
+    except Exception:  # noqa: BLE001 - border: a row that is damaged, in whatever way, is a gap and no failure
+        damaged.append(name)
+        return instead
+
+
+def _json(text: str) -> str:
+    """The text where it is JSON; with NaN, or nested deep, as it would be stored now."""
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return dump(load(text))
+    return text
+
+
+@lru_cache(1024)
+def _say_damaged(run_id: str, parts: str) -> None:
+    """Once for each run: lists are read every few seconds."""
+    _logger.error("run %s is damaged in the store and shown without its %s; it can be deleted", run_id, parts)

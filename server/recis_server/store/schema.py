@@ -12,7 +12,7 @@ from collections.abc import Callable
 from recis_server.store.engine import Connection
 from recis_server.store.traces import read_summary
 
-__all__ = ["MIGRATIONS", "SCHEMA_VERSION", "statements"]
+__all__ = ["MIGRATIONS", "SCHEMA_VERSION", "TABLES", "statements"]
 
 _FIRST = """
 CREATE TABLE run (
@@ -253,6 +253,12 @@ MIGRATIONS: tuple[tuple[Part, ...], ...] = (
     (_FOURTH, _keep_good_summaries),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
+TABLES = (
+    *("run", "attempt", "stream", "series", "keyset", "tally", "frame", "chunk", "axis", "pyramid"),
+    *("filter_pass", "line", "event", "control", "command", "command_rank", "audit", "trace"),
+    *("token", "deletion", "meta"),
+)
+"""All of them, as the newest version has them."""
 
 
 def statements(script: str) -> list[str]:

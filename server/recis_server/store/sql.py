@@ -11,15 +11,17 @@ from functools import partial
 from typing import Literal, TypeVar
 
 from recis.wire.messages import Hello
-from recis_server.errors import StoreUnavailable
-from recis_server.store import chart, ledger, points, registration, rows, traces, whole
+from recis_server.errors import StoreLost, StoreUnavailable
+from recis_server.store import chart, ledger, meta, points, registration, rows, traces, whole
 from recis_server.store.attempts import attempt_number
 from recis_server.store.engine import Connection, Engine
 from recis_server.store.frames import FrameBatch
 from recis_server.store.layouts import Layouts
+from recis_server.store.probe import Probe
 from recis_server.store.reader import Reader
 from recis_server.store.runs import read_page, read_rows, read_run
 from recis_server.store.trim import read_trimmed
+from recis_server.store.troubles import Troubles
 from recis_server.store.upkeep import Upkeep
 from recis_server.store.values import (
     ChartRead,
@@ -73,8 +75,10 @@ class SqlStore:
         self._observe = observe
         self._listeners: list[Callable[[Commit], None]] = []
         self._batch = FrameBatch(engine.failures)
-        self._writer = Writer(engine, self._batch, self._on_commit)
-        self._reader = Reader(engine)
+        troubles = Troubles(engine.explain)
+        self._writer = Writer(engine, self._batch, troubles, self._on_commit)
+        self._reader = Reader(engine, troubles)
+        self._probe = Probe(engine, self._writer, troubles)
         self._layouts = Layouts()
 
     def subscribe(self, listener: Callable[[Commit], None]) -> None:
@@ -91,11 +95,11 @@ class SqlStore:
     async def open(self) -> None:
         """See `Store.open`."""
         try:
-            await asyncio.to_thread(self._engine.open, exclusive=self._exclusive)
+            self._anchor = await asyncio.to_thread(self._engine.open, exclusive=self._exclusive)
             await self._writer.open()
             self._reader.open()
             if self._upkeep is not None:
-                self._upkeep.open()
+                self._upkeep.open(self._anchor)
         except BaseException:
             await self.close()
             raise
@@ -104,10 +108,24 @@ class SqlStore:
         """See `Store.close`."""
         if self._upkeep is not None:
             await self._upkeep.close()
-        # The writer last: it leaves a file without a log beside it.
-        await self._reader.close()
-        await self._writer.close()
+        await self._probe.close()
+        # The writer last: it leaves a file without a log beside it. But not where another file has taken its place,
+        # which what is in the log has no place in.
+        ends = [self._reader.close, self._writer.close]
+        for end in ends if self._is_there() else reversed(ends):
+            await end()
         self._engine.close()
+
+    def _is_there(self) -> bool:
+        try:
+            self._engine.check()
+        except StoreLost:
+            return False
+        return True
+
+    async def probe(self) -> None:
+        """See `Store.probe`."""
+        await self._probe.ask()
 
     async def _read(self, action: Callable[[Connection], T]) -> T:
         return await self._reader.call(action)
@@ -195,8 +213,9 @@ class SqlStore:
         """See `Store.points`."""
 
         def action(connection: Connection) -> tuple[int, tuple[PointsSlice, ...]]:
-            (number,) = connection.execute("SELECT value FROM meta WHERE name = 'commit_number'").fetchone()
-            return number, points.read_points(connection, run, key, ranks, start, stop, superseded=superseded)
+            return meta.commit_number(connection), points.read_points(
+                connection, run, key, ranks, start, stop, superseded=superseded
+            )
 
         return await self._read(action)
 
@@ -214,7 +233,7 @@ class SqlStore:
         """See `Store.chart`."""
 
         return await self._read(
-            lambda connection: chart.read_chart(
+            lambda connection: chart.read_buckets(
                 connection, run, keys, ranks, start, stop, points, superseded=superseded
             )
         )
@@ -250,13 +269,17 @@ class SqlStore:
         """See `Store.events`."""
         return await self._read(lambda connection: rows.read_events(connection, run, limit))
 
-    async def add_event(self, run: str, event: EventRow) -> EventRow:
+    async def add_event(self, run: str, event: EventRow, *, repeated_ns: int = 0) -> EventRow:
         """See `Store.add_event`."""
-        return await self._writer.call(lambda connection: rows.write_event(connection, run, event))
+        return await self._writer.call(lambda connection: rows.write_event(connection, run, event, repeated_ns))
 
     async def trimmed(self) -> dict[str, int]:
         """See `Store.trimmed`."""
         return await self._read(read_trimmed)
+
+    async def upkeep_failures(self) -> int:
+        """See `Store.upkeep_failures`."""
+        return (await self._read(meta.read)).get(meta.UPKEEP_FAILURES, 0)
 
     # --- control
 

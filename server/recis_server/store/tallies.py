@@ -11,11 +11,11 @@ threads or who asks.
 import math
 import struct
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -183,32 +183,41 @@ def read_lasts(
     created_ns: Mapping[str, int],
     places: Mapping[str, Mapping[int, int]],
     keys: Collection[str] | None,
-) -> dict[str, dict[str, float]]:
-    """The newest value of each key of some runs, in order of the keys.
+) -> Callable[[str], dict[str, float]]:
+    """A function that gives the newest value of each key of one of some runs, in order of the keys.
 
-    The newest (attempt, step) of a key speaks for it; of ranks that are equally far, the lowest.
+    The newest (attempt, step) of a key speaks for it; of ranks that are equally far, the lowest. The function raises
+    where the tallies of its run are damaged.
 
     Args:
         connection: in a transaction.
         layouts: of the store.
         run_ids: the runs; one may be there several times.
-        created_ns: of each run when it was created.
+        created_ns: of each run when it was created; others are left out.
         places: of each run the order of its attempts.
         keys: these, None for all.
     """
     if keys is not None and not keys:
-        return {}
-    rows = connection.execute(
+        return lambda run_id: {}
+    found = connection.execute(
         "SELECT run_id, keyset, last_attempt, last_step, mark, lasts FROM tally"
         f" WHERE run_id IN ({', '.join('?' * len(run_ids))})",
         run_ids,
     ).fetchall()
+    rows = [row for row in found if row[0] in created_ns]
     columns = layouts.read(connection, (row[:2] for row in rows), created_ns)
-    sets: dict[str, list[tuple[tuple[int, int, int, int], tuple[str, ...], bytes]]] = defaultdict(list)
-    for run_id, keyset, attempt, step, mark, lasts in rows:
-        _, rank, names = columns[run_id, keyset]
-        sets[run_id].append(((places[run_id][attempt], step, -rank, mark), names, lasts))
-    return {run_id: _newest(of_run, keys) for run_id, of_run in sets.items()}
+    tallies: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for row in rows:
+        tallies[row[0]].append(row)
+
+    def newest(run_id: str) -> dict[str, float]:
+        sets = []
+        for _, keyset, attempt, step, mark, lasts in tallies.get(run_id, ()):
+            _, rank, names = columns[run_id, keyset]
+            sets.append(((places[run_id][attempt], step, -rank, mark), names, lasts))
+        return _newest(sets, keys)
+
+    return newest
 
 
 def _newest(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+from recis_server.store import meta
 from recis_server.store.engine import Connection
 from recis_server.store.retention import DAY_NS, Retention
 
@@ -80,17 +81,13 @@ def trim_slice(connection: Connection, excess: Excess) -> bool:
     where = " AND ".join(f"{column} = ?" for column in ("run_id", *BOUNDS[excess.table].place))
     connection.executemany(f"DELETE FROM {excess.table} WHERE {where}", [(excess.run_id, *place) for place in places])
     if too_many:
-        connection.execute(
-            "INSERT INTO meta (name, value) VALUES (?, ?)"
-            " ON CONFLICT (name) DO UPDATE SET value = meta.value + excluded.value",
-            (f"trimmed_{excess.table}", len(too_many)),
-        )
+        meta.add(connection, f"trimmed_{excess.table}", len(too_many))
     return len(places) == SLICE_ROWS
 
 
 def read_trimmed(connection: Connection) -> dict[str, int]:
     """How many rows of each table were too many for their run, since the store was made."""
-    found = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    found = meta.read(connection)
     return {table: found.get(f"trimmed_{table}", 0) for table in BOUNDS}
 
 

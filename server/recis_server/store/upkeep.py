@@ -11,6 +11,7 @@ import logging
 import sys
 from dataclasses import asdict
 
+from recis_server.store.engine import Anchor
 from recis_server.store.retention import Retention
 
 __all__ = ["Upkeep"]
@@ -32,11 +33,13 @@ class Upkeep:
     def __init__(self, url: str, retention: Retention) -> None:
         self._url = url
         self._retention = retention
+        self._anchor: Anchor | None = None
         self._child: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def open(self) -> None:
-        """Starts the child, on the event loop that runs."""
+    def open(self, anchor: Anchor) -> None:
+        """Starts the child, on the event loop that runs; it works on the database of `anchor` and on no other."""
+        self._anchor = anchor
         self._task = asyncio.create_task(self._run(), name="store-upkeep")
 
     async def close(self) -> None:
@@ -66,7 +69,7 @@ class Upkeep:
 
     async def _run_once(self) -> int:
         # The URL may hold a password: it goes through the pipe, not on the command line that everybody can read.
-        order = json.dumps({"url": self._url, "retention": asdict(self._retention)})
+        order = json.dumps({"url": self._url, "retention": asdict(self._retention), "anchor": self._anchor})
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "recis_server.store.keeper", stdin=asyncio.subprocess.PIPE
         )

@@ -216,14 +216,16 @@ class ChartSeries:
 class ChartRead:
     """Series on one grid of `width` steps per bucket, as of one commit; series without points are left out.
 
-    `firsts` tells of every key and rank that was asked for, with points in the range or not, the first step that each
-    attempt has ever reported.
+    `width` is at least 2^`finest`: below that the store has no single points of some of them any more. `firsts` tells
+    of every key and rank that was asked for, with points in the range or not, the first step that each attempt has ever
+    reported.
     """
 
     commit: int
     width: int
     series: tuple[ChartSeries, ...]
     firsts: Mapping[tuple[str, int], Mapping[int, int]] = field(default_factory=dict)
+    finest: int = 0
 
 
 @dataclass(frozen=True, slots=True)

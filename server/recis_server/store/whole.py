@@ -3,10 +3,14 @@
 Functions on a connection inside of a read transaction; must not know formats, threads or what a window holds.
 """
 
+# Only sums of columns are put into statements; every value is bound.
+# ruff: noqa: S608
+
 from collections.abc import Collection
 from typing import NamedTuple
 
 from recis_server.store.engine import Connection
+from recis_server.store.lists import total
 from recis_server.store.points import series_names
 from recis_server.store.values import ExportSize
 
@@ -17,9 +21,9 @@ GROUP_SERIES = 512
 """Short series that are read together: a statement for each of tens of thousands would take minutes."""
 
 # Added up in the database: a series may have a million frames.
-_EDGES = """
+_EDGES = f"""
 SELECT min(lo) FROM (
-    SELECT lo, CAST(sum(num_rows) OVER (ORDER BY lo) AS BIGINT) / ? AS bin FROM (
+    SELECT lo, ({total("num_rows", " OVER (ORDER BY lo)")}) / ? AS bin FROM (
         SELECT lo, num_rows FROM chunk WHERE run_id = ? AND series = ? AND axis IS NOT NULL
         UNION ALL
         SELECT f.lo, f.num_rows FROM keyset AS k JOIN frame AS f ON f.run_id = k.run_id AND f.keyset = k.keyset
@@ -27,26 +31,26 @@ SELECT min(lo) FROM (
     ) AS piece
 ) AS place GROUP BY bin ORDER BY bin
 """
-_ROWS = """
-SELECT series, CAST(sum(num_rows) AS BIGINT) FROM (
+_ROWS = f"""
+SELECT series, {total("num_rows")} FROM (
     SELECT series, num_rows FROM chunk WHERE run_id = ? AND axis IS NOT NULL
     UNION ALL
     SELECT k.series, f.num_rows FROM keyset AS k JOIN (
-        SELECT keyset, CAST(sum(num_rows) AS BIGINT) AS num_rows FROM frame WHERE run_id = ? GROUP BY keyset
+        SELECT keyset, {total("num_rows")} AS num_rows FROM frame WHERE run_id = ? GROUP BY keyset
     ) AS f ON f.keyset = k.keyset WHERE k.run_id = ?
 ) AS piece GROUP BY series
 """
-_COLD_SIZE = """
-SELECT s.key, CAST(sum(CASE WHEN c.axis IS NULL THEN 0 ELSE c.num_rows END) AS BIGINT),
-    CAST(sum(CASE WHEN c.axis IS NULL THEN c.num_rows ELSE 0 END) AS BIGINT)
+_COLD_SIZE = f"""
+SELECT s.key, {total("CASE WHEN c.axis IS NULL THEN 0 ELSE c.num_rows END")},
+    {total("CASE WHEN c.axis IS NULL THEN c.num_rows ELSE 0 END")}
 FROM series AS s JOIN chunk AS c ON c.run_id = s.run_id AND c.series = s.series
 WHERE s.run_id = ? GROUP BY s.key
 """
-_HOT_SIZE = """
-SELECT s.key, CAST(sum(f.num_rows) AS BIGINT), 0
+_HOT_SIZE = f"""
+SELECT s.key, {total("f.num_rows")}, 0
 FROM series AS s JOIN keyset AS k ON k.run_id = s.run_id AND k.series = s.series
 JOIN (
-    SELECT keyset, CAST(sum(num_rows) AS BIGINT) AS num_rows FROM frame WHERE run_id = ? GROUP BY keyset
+    SELECT keyset, {total("num_rows")} AS num_rows FROM frame WHERE run_id = ? GROUP BY keyset
 ) AS f ON f.keyset = k.keyset
 WHERE s.run_id = ? GROUP BY s.key
 """

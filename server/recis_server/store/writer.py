@@ -13,8 +13,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from recis_server.errors import ServerError, StoreUnavailable
+from recis_server.errors import ServerError, StoreLost, StoreUnavailable
 from recis_server.store.engine import Connection, Engine
+from recis_server.store.troubles import Troubles
 from recis_server.store.values import Commit, StoredFrame
 
 __all__ = ["Batch", "Writer"]
@@ -38,8 +39,14 @@ CLOSE_S = 30.0
 class Batch(Protocol):
     """What happens to frames inside of a transaction; used by the write thread only."""
 
+    def begin(self, connection: Connection) -> None:
+        """A transaction has begun, of frames or of something else; raises `StoreLost` for a store that is older."""
+
     def apply(self, connection: Connection, frames: list[StoredFrame]) -> tuple[Commit, list[Exception | None]]:
         """Writes the frames; returns what is new of them, and for each frame why it was left out, if it was."""
+
+    def committed(self) -> None:
+        """The transaction is durable."""
 
     def forget(self) -> None:
         """The transaction was rolled back: nothing that was remembered of the tables is sure."""
@@ -62,6 +69,7 @@ class Writer:
     Args:
         engine: opens the writing connection.
         batch: what to do with frames.
+        troubles: hears how each transaction went.
         committed: called on the event loop after every commit that holds something new.
     """
 
@@ -69,10 +77,12 @@ class Writer:
         self,
         engine: Engine,
         batch: Batch,
+        troubles: Troubles,
         committed: Callable[[Commit, float], None],
     ) -> None:
         self._engine = engine
         self._batch = batch
+        self._troubles = troubles
         self._committed = committed
         self._jobs: queue.SimpleQueue[_Append | _Call | None] = queue.SimpleQueue()  # bounded in _put
         self._urgent = threading.Event()
@@ -143,6 +153,7 @@ class Writer:
                     self._call_one(connection, job)
                     job = self._jobs.get()
         finally:
+            self._engine.let_go(connection)
             connection.close()
 
     def _append_all(self, connection: Connection, first: _Append) -> _Append | _Call | None:
@@ -198,13 +209,22 @@ class Writer:
     def _transaction(self, connection: Connection, action: Callable[[], T]) -> T | Exception:
         try:
             self._engine.begin_write(connection)
+            self._batch.begin(connection)
             result = action()
             connection.execute("COMMIT")
+            # What was committed into a file that is gone is not acknowledged.
+            self._engine.check()
+            self._batch.committed()
+            self._troubles.committed()
             return result
         except self._engine.failures as error:
             self._engine.rollback(connection)
             self._engine.make_room(connection, reserve=False)
-            return StoreUnavailable(f"the store could not commit: {error}")
+            return self._troubles.commit_failed(error)
+        except StoreLost as error:
+            self._engine.rollback(connection)
+            self._engine.let_go(connection)
+            return self._troubles.commit_failed(error)
         except Exception as error:
             self._engine.rollback(connection)
             if not isinstance(error, ServerError):

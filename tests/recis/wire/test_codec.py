@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import typing
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from recis.wire.codec import (
 )
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
+COUNT = st.integers(0, m.MAX_COUNT)
 TEXT = st.text(max_size=40)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 53), 1 << 53) | st.floats(allow_nan=False) | TEXT,
@@ -52,12 +54,12 @@ PASSES = st.builds(
     step=INT64,
     time_ns=INT64,
     interval=st.none() | INT64,
-    rows_before=INT64,
-    evicted=INT64,
-    rows_after=INT64,
-    admitted=INT64,
+    rows_before=COUNT,
+    evicted=COUNT,
+    rows_after=COUNT,
+    admitted=COUNT,
     milliseconds=st.floats(allow_nan=False),
-    bytes=INT64,
+    bytes=COUNT,
 )
 RECORDS = (
     points()
@@ -170,6 +172,84 @@ def test_what_is_no_record_is_refused_with_code_and_place(data: bytes, code: str
     with pytest.raises(WireError) as caught:
         decode_client(data)
     assert (caught.value.code, caught.value.path) == (code, path)
+
+
+RECORDS_WITH_NUMBERS = {
+    "frame": {"n": 9, "records": []},
+    "hello": {"run": "r", "writer": "w", "attempt": "a"},
+    "trace_open": {"run": "r", "attempt": "a", "rank": 0, "name": "x", "step": 1, "size": 1, "sha256": "0" * 64},
+    "trace_chunk": {"offset": 0, "data": b"x"},
+    "trace_ack": {"offset": 0},
+    "welcome": {"acked": 0},
+    "ack": {"n": 1},
+    "command": {"id": "c", "control": "x"},
+}
+IN_FRAMES = {
+    "pass": dict.fromkeys(("step", "time_ns", "rows_before", "evicted", "rows_after", "admitted", "bytes"), 1)
+    | {"table": "t", "interval": None, "milliseconds": 0.5},
+    "line": {"time_ns": 1, "text": "x"},
+    "event": {"kind": "k", "time_ns": 1, "text": "x"},
+    "declare": {"control": "c", "type": "int"},
+    "result": {"command": "c", "control": "c", "state": "applied", "step": 1, "time_ns": 1},
+    "status": {"state": "running", "time_ns": 1},
+}
+
+
+def numbers_of(tag: str) -> list[tuple[str, int, int]]:
+    """Every integer of a record, with the least and the most that its type lets it be."""
+    (kind,) = [
+        one
+        for one in vars(m).values()
+        if isinstance(one, type) and issubclass(one, m.Record) and one.__struct_config__.tag == tag
+    ]
+    found = []
+    for field in msgspec.structs.fields(kind):
+        kinds = [one for one in (field.type, *typing.get_args(field.type)) if one in BOUNDS]
+        if kinds:
+            found.append((field.name, *BOUNDS[kinds[0]]))
+        assert field.type is not int or field.name == "v", f"{tag}.{field.name} is not bounded"
+    return found
+
+
+BOUNDS: dict[Any, tuple[int, int]] = {
+    m.Int64: (-(2**63), 2**63 - 1),
+    m.Number: (0, 2**63 - 1),
+    m.Count: (0, 2**53 - 1),
+    m.Rank: (0, 2**31 - 1),
+    m.WorldSize: (1, 2**31),
+}
+NUMBERS = [(tag, *one) for tag in (*RECORDS_WITH_NUMBERS, *IN_FRAMES) for one in numbers_of(tag)]
+
+
+def with_number(tag: str, name: str, value: int) -> tuple[Any, bytes, str]:
+    """A decoder, a record with this number, and where the number stands in it."""
+    if tag in IN_FRAMES:
+        record = {"t": tag, **IN_FRAMES[tag], name: value}
+        return (
+            decode_client,
+            msgspec.msgpack.encode({"t": "frame", "n": 1, "records": [record]}),
+            f"$.records[0].{name}",
+        )
+    decode = decode_trace if tag.startswith("trace") else decode_client if tag in ("frame", "hello") else decode_server
+    fields = {"t": tag, **RECORDS_WITH_NUMBERS[tag], name: value}
+    if name == "rank":
+        fields["world_size"] = 2**31
+    if (tag, name) == ("frame", "span"):
+        fields["n"] = value
+    return decode, msgspec.msgpack.encode(fields), f"$.{name}"
+
+
+@pytest.mark.parametrize(("tag", "name", "least", "most"), NUMBERS)
+def test_a_number_is_taken_within_its_bounds_and_refused_outside(tag: str, name: str, least: int, most: int) -> None:
+    for value in (max(least, 1), most):
+        decode, data, _ = with_number(tag, name, value)
+        assert decode(data) is not None
+    for value in (least - 1, most + 1, 2**64 - 1):
+        if -(2**63) <= value < 2**64 and (tag, name) != ("frame", "span"):
+            decode, data, path = with_number(tag, name, value)
+            with pytest.raises(WireError, match=rf"expected `int` .*, got {value}") as caught:
+                decode(data)
+            assert (caught.value.code, caught.value.path) == ("malformed", path)
 
 
 @given(st.binary(max_size=200))

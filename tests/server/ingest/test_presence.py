@@ -48,15 +48,12 @@ def test_ranks_are_present_from_greeting_to_end(tmp_path: Path) -> None:
 
 
 def test_where_a_rank_is_now_follows_from_its_newest_step_and_its_own_clock(tmp_path: Path) -> None:
-    now_ns = 1
-
-    def clock() -> int:
-        return now_ns
+    now_s = 1.0
 
     async def scenario() -> None:
-        nonlocal now_ns
+        nonlocal now_s
         async with parts(tmp_path) as server:
-            presence = Presence(server.store, server.bus, clock=clock)
+            presence = Presence(server.store, server.bus, monotonic=lambda: now_s)
             row = await join(server, presence, hello())
             assert presence.expected_step("r1", 0) is None
             assert presence.rate("r1", 0) is None
@@ -66,8 +63,8 @@ def test_where_a_rank_is_now_follows_from_its_newest_step_and_its_own_clock(tmp_
             assert presence.rate("r1", 0) == pytest.approx(1.0)
             assert presence.expected_step("r1", 1) is None
             # It goes on between two flushes, and for a while only: it may have stopped.
-            for seconds, step in ((0.0, 10), (-5.0, 10), (0.8, 10), (1.5, 11), (60.0, 12)):
-                now_ns = 1 + int(seconds * 1e9)
+            for seconds, step in ((0.0, 10), (0.8, 10), (1.5, 11), (60.0, 12)):
+                now_s = 1.0 + seconds
                 assert presence.expected_step("r1", 0) == step
 
     asyncio.run(scenario())
@@ -152,7 +149,7 @@ def test_silence_is_judged_by_connection_and_by_the_runs_own_pace(tmp_path: Path
     async def scenario() -> None:
         async with parts(tmp_path) as server:
             clock = Clock()
-            presence = Presence(server.store, server.bus, clock=clock)
+            presence = Presence(server.store, server.bus, monotonic=lambda: clock.now_s)
             row = await join(server, presence, hello())
 
             def state() -> str | None:
@@ -166,12 +163,56 @@ def test_silence_is_judged_by_connection_and_by_the_runs_own_pace(tmp_path: Path
             for n, step in ((1, 1), (2, 2)):
                 record = points([step * 10], loss=[1.0])
                 record = msgspec.structs.replace(record, steps=step.to_bytes(8, "little"))
-                await commit(server, row, record, n=n, received_ns=clock())
+                await commit(server, row, record, n=n)
             clock.now_s += 499
             assert state() == "running"
             clock.now_s += 2
             assert state() == "stalled"
             await presence.left(row, expected=True)
             assert state() is None
+
+    asyncio.run(scenario())
+
+
+def test_a_clock_that_is_set_makes_nobody_silent(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            clock = Clock()
+            presence = Presence(server.store, server.bus, clock=clock, monotonic=lambda: 5.0)
+            row = await join(server, presence, hello())
+            await commit(server, row, points([1], loss=[1.0]), received_ns=clock())
+            for seconds in (-86_400.0, 10 * 86_400.0):
+                clock.now_s += seconds
+                assert presence.live_state("r1") == "running"
+
+    asyncio.run(scenario())
+
+
+def test_a_connection_that_is_lost_again_and_again_is_one_event(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            clock = Clock()
+            presence = Presence(server.store, server.bus, clock=clock)
+            told: list[str] = []
+            server.bus.subscribe(lambda hint: told.append(hint.id) if hint.topic == "events" else None)
+            for _ in range(37):
+                for rank in (0, 1):
+                    row = await join(server, presence, hello(writer=f"w{rank}", rank=rank, world_size=2))
+                    await presence.left(row, expected=False)
+                clock.now_s += 2
+            first, second = await server.store.events("r1")
+            assert [one.rank for one in (first, second)] == [0, 1]
+            assert first.text == "rank 0 lost its connection 37 times within 72 s"
+            assert first.data == {"attempt": 1, "times": 37, "last": 1072.0}
+            assert (first.level, first.time_ns) == ("warning", 1000 * SECOND)
+            # Browsers are told each time, of the same one.
+            assert set(told) == {str(first.id), str(second.id)}
+            assert len(told) == 74
+            # Ten minutes on it is another one.
+            clock.now_s += 600
+            row = await join(server, presence, hello(writer="w0", world_size=2))
+            await presence.left(row, expected=False)
+            *_, third = await server.store.events("r1")
+            assert (third.text, third.data) == ("rank 0 lost its connection", {"attempt": 1})
 
     asyncio.run(scenario())

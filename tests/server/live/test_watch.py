@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from recis_server.live.viewer import Viewer
 from recis_server.live.watch import Rows, Watch
 from recis_server.query.charts import read_chart
-from recis_server.store.buckets import Buckets, bucketize, choose_width
+from recis_server.store import compact as compacting
+from recis_server.store.buckets import Buckets, Extent, bucketize, fit_width
+from recis_server.store.retention import Retention
 from recis_server.store.values import ChartRead, ChartSeries, PointsSlice, StoredFrame, StreamRow
 
 from recis.wire.messages import Frame, Points
 from tests.server.realserver import Parts, hello, parts, points
+from tests.server.store.test_exact import keep_all
 
 COLUMNS = ("x", "time", "min", "max", "mean", "last", "count", "nan")
 
@@ -64,12 +67,12 @@ def slice_of(one: Rows) -> PointsSlice:
     return PointsSlice(one.key, one.rank, one.steps, one.times, one.values, attempts, one.attempt)
 
 
-def read_of(commit: int, *slices: PointsSlice, points: int = 4) -> ChartRead:
+def read_of(
+    commit: int, *slices: PointsSlice, start: int | None = None, stop: int | None = None, points: int = 4
+) -> ChartRead:
     """What the store would say of these points, each slice a series."""
-    width = 1
-    if max((len(one.steps) for one in slices), default=0) > points:
-        low, high = min(one.steps[0] for one in slices), max(one.steps[-1] for one in slices)
-        width = choose_width(int(low), int(high) + 1, points)
+    extents = [Extent(int(one.steps[0]), int(one.steps[-1]), len(one.steps)) for one in slices]
+    width = fit_width(start, stop, points, extents, 0)
     firsts: dict[tuple[str, int], dict[int, int]] = {}
     for one in reversed(slices):
         firsts.setdefault((one.key, one.rank), {})[one.attempt] = int(one.steps[0])
@@ -100,7 +103,7 @@ def shown(one: Watch, *read: Rows, commit: int = 1) -> Page:
     """The watch after a snapshot of `read` as of `commit`."""
     page = Page()
     one.begin()
-    message = one.snapshot(read_of(commit, *map(slice_of, read), points=one.points))
+    message = one.snapshot(read_of(commit, *map(slice_of, read), start=one.start, stop=one.stop, points=one.points))
     assert message is not None
     page.apply(message)
     return page
@@ -186,6 +189,18 @@ def test_a_view_that_is_outgrown_asks_for_a_new_snapshot() -> None:
     assert one.stale
 
 
+def test_a_view_with_both_ends_keeps_its_grid_whatever_comes() -> None:
+    one = watch(start=0, stop=64)
+    page = shown(one)
+    assert page.width == 16
+    for step in range(64):
+        assert one.feed(rows(2 + step, [step]))
+        assert not one.stale
+        send(one, page)
+    assert (page.num_snapshots, page.width) == (1, 16)
+    assert list(page.series["loss", 0]) == [0.0, 16.0, 32.0, 48.0]
+
+
 def test_points_outside_of_the_view_and_of_other_ranks_are_nothing() -> None:
     one = watch(start=10, stop=20, rank=1)
     shown(one)
@@ -193,9 +208,9 @@ def test_points_outside_of_the_view_and_of_other_ranks_are_nothing() -> None:
     assert not one.feed(rows(2, [9], rank=1))
     assert not one.feed(rows(2, [20], rank=1))
     assert one.feed(rows(3, [9, 10, 11, 20], rank=1))
-    page = Page(width=1)
+    page = Page(width=4)
     send(one, page)
-    assert list(page.series["loss", 1]) == [10.0, 11.0]
+    assert list(page.series["loss", 1].values()) == [(8.0, 11.0, 10.0, 11.0, 10.5, 11.0, 2.0, 0.0)]
 
 
 def test_steps_on_both_sides_of_zero_fit_even_into_one_point() -> None:
@@ -296,6 +311,33 @@ def assert_same(page: Page, wanted: dict[tuple[str | int | None, ...], Buckets])
             # Sums are made in another order; everything else is the same to the last bit.
             tolerance = 1e-7 if column == "mean" else 0.0
             np.testing.assert_allclose(said, known, rtol=0, atol=tolerance, err_msg=f"{name} {column}")
+
+
+@pytest.mark.parametrize("view", [(None, None), (0, None), (0, 4096), (None, 4096)])
+def test_new_points_cost_no_snapshots_where_retention_has_dropped_single_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view: tuple[int | None, int | None]
+) -> None:
+    monkeypatch.setattr(compacting, "IDLE_NS", -(10**19))
+
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            stream = await server.store.register(hello(), 1)
+            await server.store.append(
+                StoredFrame(stream, Frame(n=1, records=(points([*range(2000)], loss=[0.5] * 2000),)), 1)
+            )
+            await asyncio.to_thread(keep_all, tmp_path, Retention(1.0))
+            one = Watch(1, "r1", ("loss",), rank=0, start=view[0], stop=view[1], points=4000)
+            viewing = Viewing(server, one)
+            await server.hub.watch(Viewer(cast("WebSocket", None), server.store, server.hub.reads), one)
+            await viewing.refresh()
+            for number in range(10):
+                record = points([2000 + number], loss=[float(number)])
+                await server.store.append(StoredFrame(stream, Frame(n=2 + number, records=(record,)), 1))
+                await viewing.refresh()
+            assert (viewing.page.num_snapshots, viewing.page.width) == (1, 64)
+            assert_same(viewing.page, await expected(server, one, 4000))
+
+    asyncio.run(scenario())
 
 
 VALUES = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([float("nan"), float("inf"), float("-inf"), 0.0]))

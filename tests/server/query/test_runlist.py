@@ -12,7 +12,6 @@ import pytest
 from recis_server.errors import InvalidValue
 from recis_server.query import runlist as module
 from recis_server.query.runlist import MOST_LISTED, PAGE_VIEW, RunList, View, Wanted
-from recis_server.query.runs import LOST_NS
 from recis_server.query.shapes import RUN_FIELDS
 from recis_server.store import runs as reading
 from recis_server.store.sql import SqlStore
@@ -106,7 +105,7 @@ def test_every_state_is_judged_when_the_list_is_made(tmp_path: Path) -> None:
                 if name in ("done", "broken"):
                     said = Status(state="finished" if name == "done" else "failed", time_ns=1)
                     await store.append(frame(stream, 1, said))
-            await store.register(greeting("gone", "w"), now_ns - 2 * LOST_NS)
+            await store.register(greeting("gone", "w"), now_ns - 1200 * 10**9)
             connected = Connected(here="running", silent="stalled", done="running")
             runs = RunList(store, connected)
             states = {one["id"]: one["state"] for one in await listed(runs)}
@@ -116,7 +115,7 @@ def test_every_state_is_judged_when_the_list_is_made(tmp_path: Path) -> None:
                 "away": "disconnected",
                 "done": "finished",
                 "broken": "failed",
-                "gone": "stalled",
+                "gone": "disconnected",
             }
             for state in set(states.values()):
                 found = [one["id"] for one in await listed(runs, state=state)]

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from recis_server.store.buckets import choose_width
 from recis_server.store.values import StoredFrame
 
+from recis.wire.codec import column
 from recis.wire.exports import ExportHead, ExportPart, unpack
-from recis.wire.messages import Frame, Hello, Pass
+from recis.wire.messages import Frame, Hello, Pass, Points
 from tests.server.httpserver import Site, ask
 from tests.server.realserver import points
 
@@ -51,6 +53,56 @@ def test_buckets_hold_the_true_extremes_on_a_fixed_grid(tmp_path: Path, many: in
         assert sum(series["nan"]) == 1
         raw = (await site.client.get("/api/v1/runs/r/series?key=loss&points=0&start=777&stop=779")).json()
         assert raw["series"][0]["last"] == [1e6, "NaN"]
+
+    ask(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("more", ["", "&rank=all", "&rank=band", "&key=lr", "&superseded=true&rank=all"])
+@pytest.mark.parametrize("view", [(0, 300_000, 1000), (-5, 700, 9), (3, 50, 100), (-(2**63), 2**63, 1), (0, 99, 0)])
+def test_the_grid_of_a_range_does_not_move_as_data_arrives(
+    tmp_path: Path, more: str, view: tuple[int, int, int]
+) -> None:
+    start, stop, many = view
+    url = f"/api/v1/runs/r/series?key=loss&start={start}&stop={stop}&points={many}{more}"
+
+    async def scenario(site: Site) -> None:
+        store = site.app.state.store
+        widths = set()
+        for part, attempt in enumerate("aab"):
+            for rank in (0, 1):
+                hello = Hello(run="r", writer=f"{attempt}{rank}", attempt=attempt, rank=rank, world_size=2)
+                row = await store.register(hello, 1)
+                steps = [*range(part * 40 + rank, part * 40 + 40)]
+                records = (points(steps, loss=[1.0] * len(steps), lr=[0.1] * len(steps)),)
+                await store.append(StoredFrame(row, Frame(n=row.acked + 1, records=records), 1))
+                answer = (await site.client.get(url)).json()
+                widths.add(answer["resolution"])
+                assert all(x % answer["resolution"] == 0 for one in answer["series"] for x in one["x"])
+        assert widths == {choose_width(start, stop, many)}
+
+    ask(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(5, 5), (5, 4), (2**63 - 1, -(2**63)), (0, 2**63 + 1), (-(2**63) - 1, 0)])
+def test_a_range_that_holds_no_step_is_said(tmp_path: Path, start: int, stop: int) -> None:
+    async def scenario(site: Site) -> None:
+        await site.filled()
+        answer = await site.client.get(f"/api/v1/runs/r/series?key=loss&start={start}&stop={stop}")
+        assert answer.status_code == 422
+        assert answer.json()["error"]["field"] in ("start", "stop")
+
+    ask(tmp_path, scenario)
+
+
+def test_the_last_of_all_steps_can_be_asked_for(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        steps = column([-(2**63), 2**63 - 1], "<i8")
+        await site.run("r", Points(("loss",), steps, column([0, 1], "<i8"), column([1.0, 2.0], "<f8")))
+        for ends in ("", f"&start={-(2**63)}&stop={2**63}", f"&start={2**63 - 5}"):
+            answer = (await site.client.get(f"/api/v1/runs/r/series?key=loss&points=2{ends}")).json()
+            (series,) = answer["series"]
+            # Where the float stands that is nearest to it.
+            assert (series["x"][-1], series["last"][-1]) == (2**63, 2.0)
 
     ask(tmp_path, scenario)
 

@@ -43,7 +43,8 @@ def test_a_summary_that_an_earlier_version_has_spoilt_does_not_spoil_the_list(tm
     async def scenario(site: Site) -> None:
         await with_trace(site, tmp_path)
         store = site.app.state.store
-        await store.update_trace(replace(await store.trace("t1"), summary_state="ready", summary={"name": "\ud800"}))
+        spoil = "UPDATE trace SET summary_state = 'ready', summary = ? WHERE trace_id = 't1'"
+        await store._writer.call(lambda db: db.execute(spoil, ('{"name": "\\ud800"}',)).rowcount)
         answer = await site.client.get("/api/v1/runs/r/traces")
         assert answer.status_code == 200
         (trace,) = answer.json()["traces"]

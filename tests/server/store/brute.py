@@ -58,13 +58,23 @@ def lines_of(truth: Truth, start: int | None, stop: int | None, *, superseded: b
     return {line: sorted(points) for line, points in found.items()}
 
 
-def width_of(lines: Iterable[Sequence[Point]], most: int) -> int:
-    """How many steps a bucket has: 1 where no series has too many points, else the first power of two that fits."""
+def width_of(lines: Iterable[Sequence[Point]], start: int | None, stop: int | None, most: int) -> int:
+    """How many steps a bucket has: the first power of two that fits into the range.
+
+    Where that is open at an end, 1 while no series has too many points, else what fits over what there is.
+    """
     shown = list(lines)
-    if most == 0 or all(len(points) <= most for points in shown):
+    if most == 0:
         return 1
-    low = min(points[0].step for points in shown)
-    high = max(points[-1].step for points in shown)
+    if start is not None and stop is not None:
+        if stop <= start:
+            return 1
+        low, high = start, stop - 1
+    elif all(len(points) <= most for points in shown):
+        return 1
+    else:
+        low = min(points[0].step for points in shown)
+        high = max(points[-1].step for points in shown)
     # Zero is an edge of every grid.
     allowed = max(2, most) if low < 0 <= high else most
     width = 1

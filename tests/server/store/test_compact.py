@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recis_server.store import chart, points, tail
 from recis_server.store import compact as compacting
-from recis_server.store.buckets import bucketize, choose_width
-from recis_server.store.chart import read_chart
+from recis_server.store.buckets import Extent, bucketize, fit_width
+from recis_server.store.chart import read_buckets
 from recis_server.store.compact import compact, find_work
 from recis_server.store.engine import Connection
 from recis_server.store.frames import FrameBatch
@@ -85,6 +85,7 @@ class Store:
         row = register(self.writer, hello_of(attempt, rank), 1000 * HOUR)
         self.batch.forget_run("r")
         self.numbers[attempt, rank] += 1
+        self.batch.begin(self.writer)
         self.batch.apply(self.writer, [frame(row, self.numbers[attempt, rank], record)])
         self.writer.execute("COMMIT")
         for key, one in columns.items():
@@ -142,11 +143,10 @@ def assert_right(connection: Connection, truth: Truth, start: int | None, stop: 
             steps = sorted(expected[name])
             assert one.steps.tolist() == steps
             np.testing.assert_array_equal(one.values, [expected[name][step] for step in steps])
-    found = read_chart(connection, "r", ["loss", "qps"], None, start, stop, most, superseded=True)
+    found = read_buckets(connection, "r", ["loss", "qps"], None, start, stop, most, superseded=True)
     assert {(one.key, one.rank, one.attempt if one.superseded else 0) for one in found.series} == set(expected)
-    width = 1
-    if max((len(rows) for rows in expected.values()), default=0) > most:
-        width = choose_width(min(map(min, expected.values())), max(map(max, expected.values())) + 1, most)
+    extents = [Extent(min(rows), max(rows), len(rows)) for rows in expected.values()]
+    width = fit_width(start, stop, most, extents, 0)
     assert found.width == width
     for one in found.series:
         rows = expected[one.key, one.rank or 0, one.attempt if one.superseded else 0]

@@ -152,7 +152,7 @@ class Run:
         keys = ["qps", "loss", "nothing", "auc"]
         read = await read_chart(self.store, self.name, keys, rank, start, stop, most, superseded=superseded)
         expected = {line: every[line] for line in every if self._is_asked_for(line, every, rank)}
-        width = width_of(expected.values(), most)
+        width = width_of(expected.values(), start, stop, most)
         assert read.width == width
         order = await self._order()
         found = {

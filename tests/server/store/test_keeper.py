@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from recis_server.errors import StoreUnavailable
 from recis_server.store import compact as compacting
-from recis_server.store.engine import Connection
+from recis_server.store import keeper as keeping
+from recis_server.store.compact import compact
+from recis_server.store.engine import Connection, Engine
 from recis_server.store.keeper import Keeper
 from recis_server.store.retention import Retention
 from recis_server.store.sql import SqlStore
@@ -70,6 +72,73 @@ def test_two_keepers_at_once_change_nothing_that_is_read(tmp_path: Path, monkeyp
             )
             assert counts[0] < 30
             assert counts[1] <= 6
+
+    run(scenario)
+
+
+@pytest.mark.usefixtures("every_engine")
+def test_a_run_that_cannot_be_compacted_is_set_aside_and_the_others_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(compacting, "IDLE_NS", -(10**19))
+
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            for name in ("bad", "good", "other"):
+                row = await store.register(greeting(name), 1)
+                steps = list(range(20_000 if name == "bad" else 100))
+                await store.append(frame(row, 1, points(steps, loss=[0.5] * len(steps))))
+            await store._writer.call(
+                lambda db: db.execute("UPDATE frame SET data = ? WHERE run_id = ?", (b"abc", "bad")).rowcount
+            )
+            engine = engine_of(tmp_path)
+            keeper = Keeper(engine, Retention())
+            try:
+                for _ in range(3):
+                    keeper._next_look = 0.0
+                    keeper.round(lambda: False)
+            finally:
+                keeper.close()
+            left = await store._read(lambda db: db.execute("SELECT DISTINCT run_id FROM frame").fetchall())
+            assert [tuple(row) for row in left] == [("bad",)]
+            assert await store.upkeep_failures() == 1
+            assert caplog.text.count("the compaction of run bad failed") == 1
+            await store.delete_run("bad")
+            assert await compacted(store)
+
+    run(scenario)
+
+
+@pytest.mark.usefixtures("every_engine")
+def test_a_run_at_which_the_engine_fails_is_the_last_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compacting, "IDLE_NS", -(10**19))
+
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            for name in ("bad", "good"):
+                row = await store.register(greeting(name), 1)
+                steps = list(range(20_000 if name == "bad" else 100))
+                await store.append(frame(row, 1, points(steps, loss=[0.5] * len(steps))))
+            engine = engine_of(tmp_path)
+            keeper = Keeper(engine, Retention())
+
+            def failing(engine: Engine, reader: Connection, writer: Connection, run_id: str) -> bool:
+                if run_id == "bad":
+                    raise engine.failures[0]("a page of this run cannot be read")
+                return compact(engine, reader, writer, run_id)
+
+            monkeypatch.setattr(keeping, "compact", failing)
+            try:
+                for _ in range(2):
+                    keeper._next_look = 0.0
+                    with pytest.raises(engine.failures):
+                        keeper.round(lambda: False)
+            finally:
+                keeper.close()
+            left = await store._read(lambda db: db.execute("SELECT DISTINCT run_id FROM frame").fetchall())
+            assert [tuple(row) for row in left] == [("bad",)]
 
     run(scenario)
 

@@ -6,7 +6,7 @@ from itertools import count
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recis_server.store.chart import read_chart
+from recis_server.store.chart import read_buckets
 from recis_server.store.frames import FrameBatch
 from recis_server.store.points import read_points
 from recis_server.store.registration import register
@@ -58,6 +58,7 @@ def fill(connection: sqlite3.Connection, reports: Reports, ages_h: list[int]) ->
         numbers[attempt, rank] += 1
         values = [float(next(arrivals)) for _ in steps]
         written.update({(attempt, rank, step): value for step, value in zip(steps, values, strict=True)})
+        batch.begin(connection)
         batch.apply(connection, [frame(row, numbers[attempt, rank], points(steps, loss=values))])
     return written
 
@@ -127,7 +128,7 @@ def test_buckets_of_what_is_superseded_lie_on_the_grid_of_the_others(reports: Re
     with tables() as connection:
         fill(connection, reports, [0] * NUM_ATTEMPTS)
         found = read_points(connection, "r", "loss", None, None, None, superseded=True)
-        chart = read_chart(connection, "r", ["loss"], None, None, None, most, superseded=True)
+        chart = read_buckets(connection, "r", ["loss"], None, None, None, most, superseded=True)
     assert [(one.rank, one.attempt, one.superseded) for one in chart.series] == [
         (one.rank, one.attempt, one.superseded) for one in found
     ]

@@ -1,15 +1,17 @@
 """What only PostgreSQL can do to a store: take its connections away, give its lock to another server."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
-from recis_server.errors import StoreError, StoreUnavailable
+from recis_server.errors import StoreError, StoreLost, StoreUnavailable
 from recis_server.store import postgres as module
-from recis_server.store.engine import Connection
+from recis_server.store import probe
+from recis_server.store.engine import Anchor, Connection
 from recis_server.store.keeper import Keeper
 from recis_server.store.postgres import PostgresEngine
 from recis_server.store.retention import Retention
@@ -138,7 +140,7 @@ def test_who_holds_the_write_lock_for_too_long_makes_others_fail_and_not_wait_fo
         other = PostgresEngine(url)
         holder = other.connect_writer()
         other.begin_write(holder)
-        with pytest.raises(StoreUnavailable, match="lock timeout"):
+        with pytest.raises(StoreUnavailable, match="LockNotAvailable"):
             await store.append(frame(row, 1, points([1], loss=[1.0])))
         other.rollback(holder)
         holder.close()
@@ -268,6 +270,82 @@ def test_a_list_of_any_length_is_one_statement(writer: Connection) -> None:
             writer.execute(f"SELECT lo FROM frame WHERE lo IN ({marks})", wanted)
     found = writer.execute("SELECT statement FROM pg_prepared_statements WHERE statement LIKE ?", ("SELECT lo FROM%",))
     assert found.fetchall() == [("SELECT lo FROM frame WHERE lo = ANY($1)",)]
+
+
+LOSSES = {
+    "dropped": lambda admin, name: admin.execute(f"DROP DATABASE {name} WITH (FORCE)"),
+    "made anew": lambda admin, name: [
+        admin.execute(sql) for sql in (f"DROP DATABASE {name} WITH (FORCE)", f"CREATE DATABASE {name}")
+    ],
+    "its tables dropped": lambda admin, name: change(admin, name, "DROP TABLE frame, tally"),
+    "one table dropped": lambda admin, name: change(admin, name, "DROP TABLE command"),
+    "an older copy restored": lambda admin, name: change(
+        admin, name, "UPDATE meta SET value = value - 1 WHERE name = 'commit_number'"
+    ),
+    "another restored": lambda admin, name: change(admin, name, "UPDATE meta SET value = 7 WHERE name = 'identity'"),
+}
+
+
+def change(admin: "psycopg.Connection[Any]", name: str, sql: str) -> None:
+    """What somebody else does in the database."""
+    with psycopg.connect(host="127.0.0.1", port=admin.info.port, user=admin.info.user, dbname=name) as other:
+        other.execute(sql.encode())
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_database_that_is_not_what_it_was_is_not_ready(
+    url: str, monkeypatch: pytest.MonkeyPatch, loss: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(probe, "SAME_S", 0.0)
+    name = url.rpartition("/")[2]
+
+    async def scenario() -> None:
+        store = SqlStore(PostgresEngine(url))
+        await store.open()
+        try:
+            await write(store, 1, 1.0)
+            await store.probe()
+            with psycopg.connect(url.replace(name, "postgres"), autocommit=True) as admin:
+                LOSSES[loss](admin, name)
+                port = str(admin.info.port)
+            for _ in range(2):
+                with pytest.raises(StoreUnavailable) as caught:
+                    await store.probe()
+                assert not {"127.0.0.1", port, name} & set(re.split(r"[^\w.]+", caught.value.message))
+            if loss != "one table dropped":
+                with pytest.raises(StoreUnavailable):
+                    await write(store, 2, 2.0)
+        finally:
+            await store.close()
+
+    run(scenario)
+    assert "recis_server.store.troubles" in caplog.text
+
+
+def test_a_keeper_leaves_a_database_alone_that_has_taken_the_place_of_its_own(url: str) -> None:
+    async def scenario() -> None:
+        store = SqlStore(PostgresEngine(url))
+        await store.open()
+        await write(store, 1, 1.0)
+        engine = PostgresEngine(url)
+        assert engine.open(exclusive=False, anchor=store._anchor) == store._anchor
+        other = PostgresEngine(url)
+        with pytest.raises(StoreLost, match="was replaced"):
+            other.open(exclusive=False, anchor=Anchor(store._anchor.identity + 1))
+        keeper = Keeper(engine, Retention())
+        keeper.round(lambda: False)
+        await store.close()
+        name = url.rpartition("/")[2]
+        with psycopg.connect(url.replace(name, "postgres"), autocommit=True) as admin:
+            LOSSES["made anew"](admin, name)
+        for _ in range(2):
+            with pytest.raises((StoreLost, *engine.failures)):
+                keeper.round(lambda: False)
+        with psycopg.connect(url) as found:
+            assert found.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
+        keeper.close()
+
+    run(scenario)
 
 
 def test_what_a_deletion_frees_can_be_used_again(url: str) -> None:

@@ -48,6 +48,7 @@ def test_series_are_what_all_their_points_say(
         if forgets:
             batch.forget()
         columns = {key: [row[1 + place] for row in report] for place, key in enumerate(keys)}
+        batch.begin(connection)
         batch.apply(connection, [frame(rows[attempt], number, points([row[0] for row in report], **columns))])
         for key, values in columns.items():
             for (step, *_), value in zip(report, values, strict=True):

@@ -1,21 +1,21 @@
-import json
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recis_server.query.series import encode_binary
 from recis_server.store.buckets import (
     Buckets,
+    Extent,
     bucketize,
     choose_width,
     coarsen,
     envelope,
+    fit_width,
     merge,
     unfold,
 )
-from recis_server.store.values import ChartSeries, PointsSlice
+from recis_server.store.values import PointsSlice
 
 Point = tuple[int, float]
 STEPS = st.one_of(st.integers(0, 300), st.integers(2**40, 2**40 + 300))
@@ -127,6 +127,30 @@ def test_no_points_and_no_range_have_width_one() -> None:
     assert len(bucketize(slice_of([]), 8)) == 0
 
 
+EXTENTS = st.lists(
+    st.builds(Extent, st.integers(0, 10**6), st.integers(10**6, 10**9), st.integers(1, 10**6)), max_size=3
+)
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(1, 2**64), st.integers(0, 20_000), EXTENTS, EXTENTS)
+def test_the_width_of_a_range_with_both_ends_follows_from_them_alone(
+    start: int, length: int, points: int, before: list[Extent], after: list[Extent]
+) -> None:
+    width = fit_width(start, start + length, points, before, 0)
+    assert width == fit_width(start, start + length, points, after, 0) == choose_width(start, start + length, points)
+    assert fit_width(start, start + length, points, after, 9) == max(width, 512)
+
+
+@given(EXTENTS, st.sampled_from([(None, None), (0, None), (None, 10**9)]), st.integers(1, 1000))
+def test_an_open_range_has_single_points_while_they_fit(
+    extents: list[Extent], ends: tuple[int | None, int | None], points: int
+) -> None:
+    width = fit_width(*ends, points, extents, 0)
+    assert (width == 1) == all(one.count <= points for one in extents) or width == 1
+    assert fit_width(*ends, 0, extents, 0) == 1
+    assert fit_width(*ends, points, extents, 6) >= 64
+
+
 def test_an_envelope_spans_all_ranks() -> None:
     low, high = slice_of([(0, 1.0), (1, 5.0)]), slice_of([(0, -2.0), (9, math.nan)])
     band = envelope([bucketize(low, 4), bucketize(high, 4)])
@@ -141,19 +165,3 @@ def test_buckets_since_a_step() -> None:
     buckets = bucketize(slice_of([(0, 1.0), (4, 2.0), (8, 3.0)]), 4)
     assert buckets.since(4).x.tolist() == [4, 8]
     assert len(buckets.since(9)) == 0
-
-
-@given(POINTS, st.text(max_size=20))
-def test_the_binary_form_can_be_read_back(points: list[Point], key: str) -> None:
-    one = ChartSeries(key, None, 2, bucketize(slice_of(points), 4))
-    two = ChartSeries("qps", 1, 1, bucketize(slice_of([(1, 2.0)]), 4))
-    data = encode_binary("delta", 7, "r", 4, 0, None, [one, two])
-    length = int.from_bytes(data[:4], "little")
-    assert (4 + length) % 8 == 0
-    head = json.loads(data[4 : 4 + length])
-    assert (head["v"], head["type"], head["id"], head["run"], head["width"]) == (1, "delta", 7, "r", 4)
-    assert (head["start"], head["stop"]) == (0, None)
-    assert [series["rank"] for series in head["series"]] == [None, 1]
-    for series, source in zip(head["series"], (one, two), strict=True):
-        body = np.frombuffer(data, "<f8", 8 * series["n"], 4 + length + series["offset"])
-        np.testing.assert_array_equal(body.reshape(8, -1).tolist(), columns(source.buckets))

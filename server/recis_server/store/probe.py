@@ -1,0 +1,87 @@
+"""Whether the store can be used now: something is committed, and something of everything is read.
+
+Owns how often that is tried: whoever asks in the same second gets the same answer. Must not know engines or HTTP.
+"""
+
+import asyncio
+import time
+from functools import partial
+
+from recis_server.errors import StoreLost, StoreUnavailable
+from recis_server.store import meta
+from recis_server.store.engine import Engine
+from recis_server.store.troubles import Troubles
+from recis_server.store.writer import Writer
+
+__all__ = ["Probe"]
+
+SAME_S = 1.0
+"""For how long an answer is given again."""
+ANSWER_S = 2.0
+"""How long an answer may take; later, it is that there is none."""
+
+
+class Probe:
+    """See the module; used on the event loop.
+
+    Args:
+        engine: of the store.
+        writer: its writer.
+        troubles: hears what is wrong.
+    """
+
+    def __init__(self, engine: Engine, writer: Writer, troubles: Troubles) -> None:
+        self._engine = engine
+        self._writer = writer
+        self._troubles = troubles
+        self._try: asyncio.Task[None] | None = None
+        self._tried_at = 0.0
+
+    async def ask(self) -> None:
+        """Returns where the store can be used.
+
+        Raises:
+            StoreUnavailable: it cannot, or says nothing within `ANSWER_S`.
+        """
+        if self._try is None or (self._try.done() and time.monotonic() - self._tried_at >= SAME_S):
+            self._try = asyncio.create_task(self._attempt(), name="store-probe")
+            self._try.add_done_callback(_look_at)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await asyncio.shield(self._try)
+        except TimeoutError as error:
+            raise StoreUnavailable(f"the store has not answered within {ANSWER_S:g} s") from error
+
+    async def close(self) -> None:
+        """Waits for what is under way; safe to call twice."""
+        if self._try is not None:
+            await asyncio.wait({self._try})
+
+    async def _attempt(self) -> None:
+        try:
+            await self._writer.call(partial(meta.write, name=meta.PROBE, value=time.time_ns()))
+            await asyncio.to_thread(self._inspect)
+        finally:
+            self._tried_at = time.monotonic()
+
+    def _inspect(self) -> None:
+        try:
+            # A new connection: others may have what they read in memory.
+            connection = self._engine.connect_reader()
+            try:
+                self._engine.begin_read(connection)
+                self._engine.inspect(connection)
+                self._engine.rollback(connection)
+            finally:
+                connection.close()
+        except StoreLost as error:
+            self._troubles.lost(error)
+            raise
+        except self._engine.failures as error:
+            raise self._troubles.failed("the store could not be read", error) from error
+
+
+def _look_at(task: "asyncio.Task[None]") -> None:
+    """Takes note of how it ended, so that nobody warns of an answer for which nobody has waited."""
+    if not task.cancelled():
+        task.exception()
