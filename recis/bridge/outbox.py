@@ -289,7 +289,7 @@ class Outbox:
         if self._spare is not None:
             self._spare.remove()
             self._spare = None
-        self._close_segment()
+        self._close_segment(is_final=True)
         left = [segment for segment in self._closed if segment.holds_after(self._acked)]
         if left:
             if self._folder is not None and any(segment.path is None for segment in left):
@@ -328,21 +328,22 @@ class Outbox:
         # First, so that the next segment's header has the count even if the process is killed now.
         while len(self._closed) + (self._segment is not None) >= self._max_segments:
             self._drop_oldest()
-        self._close_segment()
         segment, self._spare = self._spare or self._new_segment(), None
+        if self._segment is not None and self._segment.has_tail:
+            self._last_frame = self._next_number()
+        # Before the old one is closed, which says that another one follows.
         segment.begin(max(self._last_frame, self._acked), self._dropped)
+        self._close_segment(is_final=False)
         self._segment = segment
         return segment
 
-    def _close_segment(self) -> None:
+    def _close_segment(self, *, is_final: bool) -> None:
         segment = self._segment
         if segment is None:
             return
         self._forms.clear()
         self.lane.leave()  # before the segment goes, which the lane's rows lie in
-        if segment.has_tail:
-            self._last_frame = self._next_number()
-        segment.close(self._last_frame, self._dropped)
+        segment.close(self._last_frame, self._dropped, is_final=is_final)
         self._closed.append(segment)
         self._segment = None
 
@@ -391,9 +392,15 @@ class Outbox:
     # --- damage
 
     def _note_damage(self) -> None:
+        begun = [segment for segment in self._closed if segment.last_frame]
+        if begun and begun[-1].is_continued:
+            begun[-1].damage.append(Damage(0, 0, 0, "the next file is missing or empty; how much was lost is unknown"))
         last = 0
+        has_empty = False
         for segment in self._closed:
-            if last and segment.last_before > last:
+            has_empty = has_empty or not segment.writer
+            # Files that are missing before the first one were acknowledged, or dropped at the bound.
+            if (last or has_empty) and segment.last_before > last:
                 why = f"frames {last + 1} to {segment.last_before}, before this file, are missing"
                 segment.damage.append(Damage(0, 0, 0, why))
             last = max(last, segment.last_frame)

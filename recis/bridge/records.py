@@ -68,7 +68,7 @@ MOST_LAYOUTS = 1 << 15
 
 _WORD = struct.Struct("=Q")
 _TWO_WORDS = struct.Struct("=QQ")
-_HEADER = struct.Struct("=8sIIQQQQIIIIIII4x")
+_HEADER = struct.Struct("=8sIIQQQQIIIIIIII")
 _CRC = struct.Struct("=Ixxxx")
 HEADER_BYTES = _HEADER.size + _CRC.size
 _SEAL = struct.Struct("=QQIIIIIxxxx")
@@ -96,6 +96,7 @@ class Header(NamedTuple):
         records: number of records other than rows after the last seal.
         all_points: number of values in the segment.
         all_records: number of records other than rows in the segment.
+        is_final: 1 if the writer ended with this segment, 0 if another one follows.
     """
 
     number: int
@@ -110,6 +111,7 @@ class Header(NamedTuple):
     records: int = 0
     all_points: int = 0
     all_records: int = 0
+    is_final: int = 0
 
     def pack(self) -> bytes:
         """Return the header's bytes, checksum included."""

@@ -79,6 +79,7 @@ class Segment:
         last_frame: highest frame number up to the end of this segment.
         dropped: points that the writer had dropped at its bound by then.
         damage: losses found in this segment.
+        is_continued: whether another segment has to follow this one.
         is_kept: whether to keep the file for inspection even without damage.
     """
 
@@ -99,6 +100,7 @@ class Segment:
     last_frame: int = 0
     dropped: int = 0
     damage: list[Damage] = field(default_factory=list)
+    is_continued: bool = False
     is_kept: bool = False
     _header: Header | None = None
     _unsealed: int = HEADER_BYTES
@@ -170,6 +172,7 @@ class Segment:
             last_frame=found.last_frame,
             dropped=max([header.dropped, *(span.dropped for span in found.frames)]),
             damage=found.damage,
+            is_continued=bool(header.end and not header.is_final),
         )
 
     @property
@@ -263,11 +266,11 @@ class Segment:
         self._write_copy(SEAL_COPY, span.pack())
         self._unsealed = self.end
 
-    def close(self, n: int, dropped: int) -> None:
+    def close(self, n: int, dropped: int, *, is_final: bool) -> None:
         """Store the totals and unmap the file, which can still be read.
 
         Records that are in no frame yet become frame `n`, without a checksum over the frame: the training thread calls
-        this, and each record has its own checksum.
+        this, and each record has its own checksum. `is_final` says that no other segment follows.
         """
         assert self._header is not None
         unsealed, points, records = self._unsealed, self.points, self.records
@@ -281,6 +284,7 @@ class Segment:
             records=records,
             all_points=sum(span.points for span in self.frames),
             all_records=sum(span.records for span in self.frames),
+            is_final=int(is_final),
         )
         self._write_header(header)
         if self.path is not None:

@@ -126,7 +126,11 @@ class SpoolFolder:
             except OSError as error:
                 self.num_kept += 1
                 _logger.warning("leaving %s in place: %s", path, error)
-        return [segment for _, segment in sorted(found.items())]
+        segments = [segment for _, segment in sorted(found.items())]
+        if writer is not None and segments and not any(segment.writer for segment in segments):
+            why = "empty, although every run starts with a record; how much was lost is unknown"
+            self.set_aside.note(segments[0].name, 0, 0, 0, why)
+        return segments
 
     def remove(self) -> None:
         """Delete the folder, and its parent if that is empty; what was set aside stays for inspection."""

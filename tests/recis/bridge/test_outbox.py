@@ -391,6 +391,27 @@ def test_a_file_that_is_changed_behind_a_living_process_costs_what_was_in_it_and
     assert Outbox(tmp_path).dropped == 2 * (total - len(found))
 
 
+@pytest.mark.parametrize("how", ["deleted", "emptied", "zeroed"])
+@pytest.mark.parametrize("has_ended", [True, False])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_whole_file_that_is_gone_is_noticed_wherever_that_can_be_known(
+    tmp_path: Path, how: str, has_ended: bool, number: int
+) -> None:
+    outbox, _ = spool_in(tmp_path, 2)
+    outbox.prepare()
+    if has_ended:
+        outbox.close()
+    path = tmp_path / f"{number:08d}.seg"
+    if how == "deleted":
+        path.unlink()
+    else:
+        path.write_bytes(b"" if how == "emptied" else bytes(path.stat().st_size))
+    left = Outbox(tmp_path, segments=SpoolFolder(tmp_path).segments())
+    # The first one may have been acknowledged, and deleted for that.
+    assert len(left.set_aside) == (number > 1 or how != "deleted")
+    assert Outbox(tmp_path, segments=SpoolFolder(tmp_path).segments()).set_aside.values == 0
+
+
 def test_a_file_that_cannot_be_opened_for_the_moment_is_read_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -210,7 +210,7 @@ def test_preparing_pages_changes_nothing(tmp_path: Path) -> None:
     before = segment.path.read_bytes()
     segment.prefault()
     assert segment.path.read_bytes() == before
-    segment.close(1, 0)
+    segment.close(1, 0, is_final=True)
     segment.prefault()
 
 
@@ -222,7 +222,7 @@ def test_a_kill_while_headers_are_written_leaves_one_of_them(tmp_path: Path, mom
     before = segment.path.read_bytes()
     segment.seal(1, 5)
     sealed = segment.path.read_bytes()
-    segment.close(2, 5)
+    segment.close(2, 5, is_final=True)
     data, end = bytearray(segment.path.read_bytes()), len(before) - HEADER_BYTES
     assert Header.unpack(data, 0) == Header.unpack(data, end) != Header.unpack(before, 0)
     if moment < 3:

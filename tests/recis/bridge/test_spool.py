@@ -43,7 +43,7 @@ def writer(tmp_path: Path) -> Path:
             segment = Segment.create(number, 4096, place, "w")
             segment.begin(number - 1, 0)
             segment.append_row(struct.pack("=qdq", number, 0.5, 1), segment.add_layout(("a",)))
-            segment.close(number, 0)
+            segment.close(number, 0, is_final=True)
     return place
 
 
@@ -77,7 +77,7 @@ def of_another_writer(path: Path) -> None:
     segment = Segment.create(2, 4096, path.parent, "somebody else")
     segment.begin(1, 0)
     segment.append_row(struct.pack("=qdq", 2, 666.0, 1), segment.add_layout(("a",)))
-    segment.close(2, 0)
+    segment.close(2, 0, is_final=True)
 
 
 GONE = 1
@@ -201,6 +201,14 @@ def test_a_segment_that_a_kill_left_unbegun_is_empty_and_nothing_to_report(
     outbox.ack(1)
     assert outbox.close()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [0, 4096])
+def test_a_run_whose_only_segment_is_empty_has_lost_it(tmp_path: Path, size: int) -> None:
+    with SpoolFolder(tmp_path / "r-0-0123abcd") as folder:
+        folder.create(IDENTITY)
+        (folder.path / "00000001.seg").write_bytes(bytes(size))
+        assert len(folder.segments()) == len(folder.set_aside) == 1
 
 
 def test_a_living_writer_keeps_its_folder_and_a_dead_one_gives_it_up(tmp_path: Path) -> None:
