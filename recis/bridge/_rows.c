@@ -5,6 +5,10 @@
    and the row that is there, so a row can neither be interrupted nor waited for, and `busy` is always false. A build of
    Python without that lock takes the plain writer: there is no stable ABI for it to load this by. */
 
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__ || !defined(__SIZEOF_INT128__)
+#error "Row checksums are implemented for 64-bit little-endian machines; others use the plain writer."
+#endif
+
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdatomic.h>
@@ -13,13 +17,15 @@
 #include <structmember.h>
 #include <time.h>
 
-#define MOST_VALUES 61 /* segment.ROW_KEYS */
+#define MOST_VALUES 61 /* rows.MOST_VALUES */
 #define MOST_LAYOUTS 32 /* rows.MOST_LAYOUTS */
+#define PRIME 1000000007u /* records.PRIME */
 
 typedef struct {
     PyObject *keys; /* a tuple, or NULL */
     Py_ssize_t width;
     int64_t head;
+    uint32_t salt;
 } Layout;
 
 typedef struct {
@@ -41,13 +47,10 @@ forget(RowWriter *self)
 }
 
 static PyObject *
-aim(RowWriter *self, PyObject *args)
+aim(RowWriter *self, PyObject *words)
 {
-    PyObject *words, *reals;
     Py_buffer buffer;
 
-    if (!PyArg_ParseTuple(args, "OO:aim", &words, &reals))
-        return NULL;
     if (PyObject_GetBuffer(words, &buffer, PyBUF_WRITABLE) < 0)
         return NULL;
     if ((uintptr_t)buffer.buf % sizeof(int64_t)) {
@@ -68,8 +71,9 @@ learn(RowWriter *self, PyObject *args)
 {
     PyObject *keys;
     long long head;
+    unsigned int salt;
 
-    if (!PyArg_ParseTuple(args, "O!L:learn", &PyTuple_Type, &keys, &head))
+    if (!PyArg_ParseTuple(args, "O!LI:learn", &PyTuple_Type, &keys, &head, &salt))
         return NULL;
     Py_ssize_t width = PyTuple_Size(keys);
     if (width > MOST_VALUES)
@@ -87,7 +91,7 @@ learn(RowWriter *self, PyObject *args)
     Layout *layout = &self->layouts[self->num_learned++ % MOST_LAYOUTS];
     PyObject *before = layout->keys;
     Py_INCREF(keys);
-    *layout = (Layout){keys, width, head};
+    *layout = (Layout){keys, width, head, salt};
     Py_XDECREF(before);
     Py_RETURN_NONE;
 }
@@ -154,6 +158,30 @@ find_layout(RowWriter *self, PyObject *metrics, Py_ssize_t width, double *values
     return -1;
 }
 
+/* 2^(64 i) modulo PRIME, the weight of word i. */
+static uint32_t powers[MOST_VALUES + 2];
+
+static void
+fill_powers(void)
+{
+    uint64_t power = 1, base = UINT64_MAX % PRIME + 1;
+    for (int place = 0; place < MOST_VALUES + 2; place++) {
+        powers[place] = (uint32_t)power;
+        power = power * base % PRIME;
+    }
+}
+
+/* The words as one integer, least significant word first, plus `sum`, modulo PRIME. The sum of products fits 128 bits. */
+static uint32_t
+check_of(const int64_t *words, Py_ssize_t count, uint64_t sum)
+{
+    unsigned __int128 number = sum;
+    for (Py_ssize_t place = 0; place < count; place++)
+        number += (unsigned __int128)(uint64_t)words[place] * powers[place];
+    uint64_t high = (uint64_t)(number >> 64) % PRIME, low = (uint64_t)number % PRIME;
+    return (uint32_t)((high * powers[1] + low) % PRIME);
+}
+
 static PyObject *
 write_row(RowWriter *self, PyObject *const *args, Py_ssize_t num_args)
 {
@@ -185,8 +213,10 @@ write_row(RowWriter *self, PyObject *const *args, Py_ssize_t num_args)
     row[1] = step;
     memcpy(row + 2, values, (size_t)width * sizeof(double));
     row[2 + width] = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    Layout *layout = &self->layouts[place];
+    int64_t head = layout->head | check_of(row + 1, width + 2, (uint64_t)layout->salt + (uint64_t)self->end);
     atomic_thread_fence(memory_order_release);
-    *(volatile int64_t *)row = self->layouts[place].head; /* last: now it is there, also if the process is killed */
+    *(volatile int64_t *)row = head; /* last: now it is there, also if the process is killed */
     self->end += width + 3;
     self->left--;
     Py_RETURN_TRUE;
@@ -229,7 +259,7 @@ dealloc(RowWriter *self)
 }
 
 static PyMethodDef methods[] = {
-    {"aim", (PyCFunction)(void (*)(void))aim, METH_VARARGS, NULL},
+    {"aim", (PyCFunction)(void (*)(void))aim, METH_O, NULL},
     {"learn", (PyCFunction)(void (*)(void))learn, METH_VARARGS, NULL},
     {"leave", (PyCFunction)(void (*)(void))leave, METH_NOARGS, NULL},
     {"write", (PyCFunction)(void (*)(void))write_row, METH_FASTCALL, NULL},
@@ -262,6 +292,7 @@ static PyType_Spec spec = {"recis.bridge._rows.RowWriter", sizeof(RowWriter), 0,
 static int
 fill_module(PyObject *module)
 {
+    fill_powers();
     PyObject *type = PyType_FromModuleAndSpec(module, &spec, NULL);
     if (type == NULL)
         return -1;

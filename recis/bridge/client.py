@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from recis.bridge.address import ServerAddress
 from recis.bridge.outbox import Outbox
@@ -23,7 +23,7 @@ from recis.bridge.sockets import open_socket, send
 from recis.bridge.traces import TraceUploads
 from recis.wire.codec import WireError, decode_server, encode
 from recis.wire.messages import Command, Hello, Seen
-from recis.wire.session import Acked, Arrived, ClientSession, Closed, Welcomed
+from recis.wire.session import Acked, Arrived, ClientSession, Closed, Rejected, Welcomed
 
 __all__ = ["Sender"]
 
@@ -36,10 +36,17 @@ BUSY_BYTES = 32 << 10
 BACKOFF_S = (0.5, 15.0)
 SAY_AGAIN_S = 600.0
 """A connection that is lost again and again is said to be so often."""
+TRIAL_S = 5.0
+"""How long a connection has to last before it is used to send a frame that may have broken others."""
 MOST_SKIPPED = 16
 """Rounds of the event loop, with work in each, between two questions to the kernel."""
 _FAILURES = (OSError, WebSocketException, WireError, TimeoutError)
+_BREAKS = (ConnectionError, ConnectionClosed)
 _logger = logging.getLogger(__name__)
+
+
+class _LessNextTimeError(ConnectionError):
+    """The server has refused a greeting or a frame, which the next connection sends with less in it."""
 
 
 class _PatientSelector(selectors.DefaultSelector):
@@ -103,6 +110,9 @@ class Sender:
         self._closing = asyncio.Event()
         self._limit = asyncio.timeout_at(None)
         self._refusal: Closed | None = None
+        self._is_plain = False  # greet without name, config and tags
+        self._greeted_at = 0.0
+        self._own_error = ""  # the last one logged that was not the connection's
         self._outage = False
         self._num_outages = 0
         self._said_outage_at: float | None = None
@@ -207,14 +217,11 @@ class Sender:
                 async with self._connect("/ws/ingest") as socket:
                     await self._converse(socket)
                 delay_s = BACKOFF_S[0]
-            except (*_FAILURES, RuntimeError) as error:
-                # RuntimeError: at the interpreter's end asyncio can no longer resolve a host name.
-                if isinstance(error, RuntimeError) and self._deadline is None:
-                    raise
-                if self.connected:
+            except Exception as error:  # noqa: BLE001 - border: nothing may end this thread
+                if self.connected and not self._session.is_stuck:
                     delay_s = BACKOFF_S[0]
-                self._note_outage(error)
-                if self._deadline is not None and not self.connected:
+                self._note_failure(error)
+                if self._deadline is not None and not self.connected and not isinstance(error, _LessNextTimeError):
                     return
             finally:
                 self.connected = False
@@ -223,6 +230,21 @@ class Sender:
                 await self._pause(delay_s * random.uniform(0.7, 1.3))
                 delay_s = min(delay_s * 2, BACKOFF_S[1])
 
+    def _note_failure(self, error: Exception) -> None:
+        match self._session.broken() if isinstance(error, _BREAKS) else None:
+            case Rejected(n=n, message=text):
+                self._outbox.refused(n, text)
+            case Closed() as refusal:
+                self._refused(refusal)
+        if isinstance(error, _LessNextTimeError):
+            _logger.info("%s", error)
+        elif isinstance(error, _FAILURES) or (isinstance(error, RuntimeError) and self._deadline is not None):
+            # RuntimeError: at the interpreter's end asyncio can no longer resolve a host name.
+            self._note_outage(error)
+        elif repr(error) != self._own_error:
+            self._own_error = repr(error)
+            _logger.error("unexpected error in the sender, which reconnects (logged once)", exc_info=error)
+
     def _connect(self, path: str) -> connect:
         assert self._address is not None
         return open_socket(self._address, path)
@@ -230,23 +252,26 @@ class Sender:
     async def _converse(self, socket: ClientConnection) -> None:
         """One connection, until everything is done or it fails."""
         self._session.connected()
-        hello = msgspec.structs.replace(self._hello, first=self._outbox.first_frame(), time_ns=time.time_ns())
-        await send(socket, encode(hello))
+        await send(socket, self._greeting())
         reader = asyncio.create_task(self._read(socket), name="recis-reader")
         try:
             while not self._finished() and not reader.done():
                 self._wake.clear()
                 # An acknowledgement wakes this loop too, but makes no frame: one per answer is too many.
-                allowed = self._may_send()
+                allowed = self._may_send() and not (self._session.is_on_trial and self._is_fresh())
                 if allowed and self._session.may_send and (self._flush_due or self._deadline is not None):
                     self._flush_due = False
-                    self._outbox.cut()
+                    self._outbox.seal()
                 while (
                     allowed
                     and self._session.may_send
                     and (frame := self._outbox.frame(self._session.newest_sent)) is not None
                 ):
-                    data = encode(frame)
+                    try:
+                        data = encode(frame)
+                    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+                        self._outbox.refused(frame.n, str(error))
+                        continue
                     self._session.sent(frame.n, len(data))
                     self.bytes_sent += len(data)
                     await send(socket, data)
@@ -256,6 +281,15 @@ class Sender:
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
+
+    def _greeting(self) -> bytes:
+        hello = msgspec.structs.replace(self._hello, first=self._outbox.first_frame(), time_ns=time.time_ns())
+        if not self._is_plain:
+            try:
+                return encode(hello)
+            except (ValueError, TypeError, OverflowError, RecursionError) as error:
+                self._greet_plainly(str(error))
+        return encode(msgspec.structs.replace(hello, name="", config={}, tags=()))
 
     async def _read(self, socket: ClientConnection) -> None:
         try:
@@ -277,6 +311,9 @@ class Sender:
                         self._on_command(command)
                         await send(socket, encode(Seen(command=command.id)))
                         continue
+                    case Rejected(n=n, message=text):
+                        self._outbox.refused(n, text)
+                        raise _LessNextTimeError(f"the server has refused frame {n}: {text}")
                     case Closed() as refusal:
                         self._refused(refusal)
                         raise ConnectionError(refusal.message)
@@ -297,7 +334,7 @@ class Sender:
             try:
                 await self._uploads.send_next(lambda: self._connect("/ws/trace"))
                 delay_s = BACKOFF_S[0]
-            except _FAILURES as error:
+            except Exception as error:  # noqa: BLE001 - border: one file must not block the others
                 _logger.info("a trace upload was cut, trying again: %s", error)
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, BACKOFF_S[1])
@@ -339,8 +376,13 @@ class Sender:
             async with asyncio.timeout(delay_s):
                 await self._closing.wait()
 
+    def _is_fresh(self) -> bool:
+        """Return whether the connection is too young to say that it lasts."""
+        return time.monotonic() - self._greeted_at < TRIAL_S
+
     def _greeted(self) -> None:
         self.connected = True
+        self._greeted_at = time.monotonic()
         if self._outage:
             self._outage = False
             if not self._num_outages:
@@ -369,6 +411,14 @@ class Sender:
             )
 
     def _refused(self, refusal: Closed) -> None:
-        if not refusal.retry:
-            self._refusal = refusal
-            _logger.warning("the server refuses this writer (%s): %s", refusal.code, refusal.message)
+        if refusal.retry:
+            return
+        if refusal.code == "malformed" and not self.connected and not self._is_plain:
+            self._greet_plainly(refusal.message)
+            raise _LessNextTimeError(refusal.message)
+        self._refusal = refusal
+        _logger.warning("the server refuses this writer (%s): %s", refusal.code, refusal.message)
+
+    def _greet_plainly(self, why: str) -> None:
+        self._is_plain = True
+        _logger.warning("cannot send the run's name, config and tags: %s", why)

@@ -8,6 +8,7 @@ import time
 from _thread import get_ident
 from types import TracebackType
 
+from recis.bridge.records import Layout
 from recis.bridge.rows import RowWriter
 from recis.bridge.segment import Segment
 
@@ -50,8 +51,8 @@ class Lane:
         if self.is_interrupted():
             raise RuntimeError(INTERRUPTION)
 
-    def open(self, segment: Segment, keys: tuple[str, ...], number: int) -> "Lane":
-        """The calling thread's lane, for rows of `keys` too, from the end of `segment` on; this lane is held.
+    def open(self, segment: Segment, layout: Layout) -> "Lane":
+        """The calling thread's lane, for rows of `layout` too, from the end of `segment` on; this lane is held.
 
         A lane has one owner for good. Another thread gets another lane, and this one stays closed: its owner may have
         found itself to be the owner a moment ago, and must not be let into somebody else's.
@@ -62,10 +63,10 @@ class Lane:
             lane = Lane()
             lane.rows_left = self.rows_left
         if lane._segment is not segment:
-            lane._rows.aim(segment.words, segment.reals)
+            lane._rows.aim(segment.words)
             lane._rows.position, lane._granted = (segment.end // 8, 0), 0  # not where the last segment ended
             lane._segment = segment
-        lane._rows.learn(keys, segment.row_head(number, len(keys)))
+        lane._rows.learn(layout.keys, layout.head, layout.salt)
         return lane
 
     def leave(self) -> None:

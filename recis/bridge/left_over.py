@@ -7,16 +7,14 @@ to arrive counts: so nothing of the new process may be sent before what the old 
 """
 
 import logging
-import os
-import socket
 import threading
 import time
 from pathlib import Path
 
 from recis.bridge.address import ServerAddress
 from recis.bridge.client import Sender
-from recis.bridge.spool import find_left_over
-from recis.bridge.sync import send_folder, writer_of
+from recis.bridge.spool import find_left_over, writer_lives
+from recis.bridge.sync import Outcome, send_folder, writer_of
 from recis.wire.messages import Hello
 
 __all__ = ["LeftOver"]
@@ -39,7 +37,12 @@ class LeftOver:
     def __init__(self, root: Path, own: Path, hello: Hello) -> None:
         self._before: list[Path] = []
         self._others: list[Path] = []
-        for path in find_left_over(root):
+        try:
+            found = find_left_over(root)
+        except OSError as error:
+            found = []
+            _logger.warning("cannot look for data of earlier trainings in %s: %s", root, error)
+        for path in found:
             if path != own:
                 (self._before if _same_rank(path, hello) else self._others).append(path)
         self._in_order = threading.Event()
@@ -70,10 +73,10 @@ def _send_first(path: Path, address: ServerAddress, sender: Sender) -> bool:
     tries = 0
     while sender.is_alive:
         if sender.connected:
-            done = _try(path, address)
-            if done or (done is None and _lives(path)):
+            outcome = _try(path, address)
+            if outcome in (Outcome.SENT, Outcome.SENT_IN_PART) or (outcome is Outcome.BUSY and writer_lives(path)):
                 return True
-            tries += done is False
+            tries += outcome is Outcome.LEFT
             if tries >= MAX_TRIES:
                 _logger.warning("what is left in %s is not sent first: it may replace newer values later", path)
                 return True
@@ -81,15 +84,15 @@ def _send_first(path: Path, address: ServerAddress, sender: Sender) -> bool:
     return False
 
 
-def _try(path: Path, address: ServerAddress) -> bool | None:
-    """As `send_folder`; True also where there is nothing to try again."""
+def _try(path: Path, address: ServerAddress) -> Outcome:
+    """Do as `send_folder`; return `SENT` also if another try would be of no use."""
     try:
         return send_folder(path, address, timeout_s=TIMEOUT_S)
     except FileNotFoundError:
-        return True  # another process of this start has sent it
-    except (OSError, ValueError) as error:
+        return Outcome.SENT  # by another process of this start
+    except Exception as error:  # noqa: BLE001 - border: one folder must not block the others
         _logger.warning("cannot send what is left in %s: %s", path, error)
-        return True
+        return Outcome.SENT
 
 
 def _same_rank(path: Path, hello: Hello) -> bool:
@@ -99,15 +102,3 @@ def _same_rank(path: Path, hello: Hello) -> bool:
     except (OSError, ValueError):
         return False
     return (other.run, other.attempt, other.rank) == (hello.run, hello.attempt, hello.rank)
-
-
-def _lives(path: Path) -> bool:
-    """Whether the process that made the folder still lives, as far as can be seen from here."""
-    try:
-        writer = writer_of(path)
-        os.kill(writer.pid, 0)
-    except PermissionError:
-        return True
-    except (OSError, ValueError):
-        return False
-    return writer.host == socket.gethostname()

@@ -21,6 +21,7 @@ from recis.bridge.left_over import LeftOver
 from recis.bridge.outbox import Outbox
 from recis.bridge.run import Parts, Run
 from recis.bridge.scalars import DeferredRows
+from recis.bridge.set_aside import SetAside
 from recis.bridge.spool import SpoolFolder, is_local
 from recis.bridge.traces import TraceUploads
 from recis.wire.messages import Hello
@@ -66,8 +67,9 @@ def open_run(identity: Identity, hello: Hello, address: ServerAddress | None, sp
     deferred = DeferredRows()
     left_over = LeftOver(root, place, hello) if root is not None and place is not None and address is not None else None
     try:
-        outbox = Outbox(place, SPOOL_BYTES if place else MEMORY_BYTES)
-        uploads = TraceUploads(place, outbox.append)
+        set_aside = folder.set_aside if folder is not None else SetAside(None)
+        outbox = Outbox(place, SPOOL_BYTES if place else MEMORY_BYTES, writer=hello.writer, set_aside=set_aside)
+        uploads = TraceUploads(place, outbox.append, set_aside)
         sender = Sender(
             outbox,
             uploads,

@@ -1,56 +1,54 @@
-"""What the training process said and the server has not acknowledged: rows and records in segments, cut into frames.
+"""What the training process said and the server has not acknowledged: rows and records in segments, sealed into frames.
 
 Owns the order of records, the numbering of frames, the bound and its loss policy (oldest segment first, counted); must
 not know sockets, threads or time. Rows that are like the one before come in by the `lane`, without a lock; whoever
 writes otherwise takes the lock and holds the lane. All methods may be called from any thread.
+
+Whatever a spool contains, reading it never fails: what cannot be sent is accounted for in `set_aside`.
 """
 
+import errno
 import functools
 import logging
 import struct
-import sys
 import threading
-from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
-import numpy as np
 
+from recis.bridge.frame_reader import FrameReader
 from recis.bridge.lane import INTERRUPTION, Lane
-from recis.bridge.segment import HEADER, KEYS, RECORD, ROW, ROW_KEYS, WIDE_ROW, FrameSpan, Segment, items_of
+from recis.bridge.records import MOST_LAYOUTS, FrameSpan, Layout
+from recis.bridge.recovery import Damage
+from recis.bridge.rows import MOST_VALUES
+from recis.bridge.segment import Segment
+from recis.bridge.set_aside import SetAside
 from recis.wire.codec import encode
-from recis.wire.messages import Frame, FrameRecord, Points
+from recis.wire.messages import Frame, FrameRecord
 
-__all__ = ["MAX_ROW_KEYS", "TIME_NS", "Outbox"]
+__all__ = ["MAX_ROW_KEYS", "Outbox"]
 
 SEGMENT_BYTES = 2 << 20
 """Also the largest frame: a frame never spans two segments."""
 MEMORY_SEGMENTS = 16
 """Most segments in memory while the folder takes none."""
-TIME_NS = 1000
-"""Rows are sent with times in whole microseconds: what is below says nothing, and is half of a time's bytes on disk."""
-FEW_WORDS = 4096
-"""Numbers of one layout in a frame up to which numpy is not asked: used four times a second it is never in the cache,
-and takes a tenth of a millisecond of the training's to get there."""
 MAX_ROW_KEYS = 2048
 """Most values in one row; keys of 512 characters still fit a segment."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _records = msgspec.msgpack.Decoder(FrameRecord)
-_key_lists = msgspec.msgpack.Decoder(tuple[str, ...])
-_encoder = msgspec.msgpack.Encoder()
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
+"""Errors that are temporary and not the file's."""
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Layout:
-    number: int
+class _Form(NamedTuple):
+    layout: Layout
     row: struct.Struct  # step, values, time
 
 
@@ -77,16 +75,26 @@ class Outbox:
         folder: where the segments lie, an existing folder of this writer alone.
         max_bytes: bound over all segments; beyond it the oldest goes and its points are counted in `dropped`.
         segments: what a stopped process left, oldest first; numbering goes on after it.
+        writer: identifier of the writer.
+        set_aside: account of what cannot be sent; by default that of `folder`.
     """
 
-    def __init__(self, folder: Path | None, max_bytes: int = 1 << 30, segments: Sequence[Segment] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        max_bytes: int = 1 << 30,
+        segments: Sequence[Segment] = (),
+        *,
+        writer: str = "",
+        set_aside: SetAside | None = None,
+    ) -> None:
         self._folder = folder
+        self._writer = writer
         self._max_segments = max(2, max_bytes // SEGMENT_BYTES)
         # Two locks, so that a report from a signal handler in the middle of another one is refused and not a deadlock.
         self._lock = threading.RLock()
         self._writing = threading.Lock()
-        self._layouts: dict[tuple[str, ...], _Layout] = {}
-        self._names: dict[int, tuple[str, ...]] = {}  # of the layouts, by number
+        self._forms: dict[tuple[str, ...], _Form] = {}
         self._closed: deque[Segment] = deque(segments)  # bounded by _max_segments in _roll
         self._segment: Segment | None = None
         self._spare: Segment | None = None
@@ -96,10 +104,16 @@ class Outbox:
         self._full = False
         self._last_frame = max((segment.last_frame for segment in segments), default=0)
         self._acked = 0
+        self._dropped = max((segment.dropped for segment in segments), default=0)  # to the bound
+        self.set_aside = set_aside if set_aside is not None else SetAside(folder)
+        self._reader = FrameReader(self.set_aside, self.append)
         self.lane = Lane()
-        self.dropped = max((span.dropped for segment in segments for span in segment.frames), default=0)
-        """Points lost to the bound so far."""
-        self._cut_recovered_tails()
+        self._note_damage()
+
+    @property
+    def dropped(self) -> int:
+        """Number of points lost so far: dropped at the bound, or impossible to send."""
+        return self._dropped + self.set_aside.values
 
     # --- training thread
 
@@ -119,32 +133,34 @@ class Outbox:
         Raises:
             struct.error, TypeError, OverflowError: a value or the step is no number that fits; nothing is added.
         """
-        layout = self._layouts.get(keys) or self._new_layout(keys)
-        row = layout.row.pack(step, *values, time_ns or 1)
+        form = self._forms.get(keys) or self._new_form(keys)
+        row = form.row.pack(step, *values, time_ns)
         segment = self._segment
         if segment is None or segment.room() < len(row):
-            layout, segment = self._new_layout(keys), self._segment
+            form, segment = self._new_form(keys), self._segment
         assert segment is not None
-        if len(keys) > ROW_KEYS:
-            segment.append(WIDE_ROW, row, layout.number, len(keys))
-            return
-        segment.append_row(row, layout.number, len(keys))
-        if open_lane:
-            lane = self.lane.open(segment, keys, layout.number)
+        segment.append_row(row, form.layout)
+        if open_lane and len(keys) <= MOST_VALUES:
+            lane = self.lane.open(segment, form.layout)
             if lane is not self.lane:
                 lane.release()
                 self.lane = lane
 
     @_alone
     def append(self, record: FrameRecord) -> None:
-        """Adds any other record; one that is larger than a segment is refused with a `ValueError`."""
+        """Adds any other record.
+
+        Raises:
+            ValueError, TypeError, OverflowError: the record is too large for a segment, or violates the protocol.
+        """
         payload = encode(record)
         if len(payload) > SEGMENT_BYTES // 2:
             raise ValueError(f"expected a record of at most {SEGMENT_BYTES // 2} bytes, got {len(payload)}")
+        _records.decode(payload)  # fail here, where the caller can be told
         segment = self._segment
         if segment is None or segment.room() < len(payload):
             segment = self._roll()
-        segment.append(RECORD, payload)
+        segment.append(payload)
 
     @_alone
     def lane_is_used_up(self, rows: int) -> bool:
@@ -177,7 +193,7 @@ class Outbox:
         """Adds points that were lost before they came here; the next frame says so."""
         self.lane.refuse_interruption()
         with self._lock:
-            self.dropped += points
+            self._dropped += points
 
     def prepare(self) -> None:
         """Allocates the next segment and the next pages ahead, so that the training thread need not."""
@@ -188,7 +204,7 @@ class Outbox:
                 return
             number = next(self._numbers)
         try:
-            spare = Segment.create(number, SEGMENT_BYTES, self._folder)
+            spare = Segment.create(number, SEGMENT_BYTES, self._folder, self._writer)
         except OSError:
             return  # _roll meets the same error when it matters, and says so
         with self._lock:
@@ -199,14 +215,14 @@ class Outbox:
         spare.remove()
 
     @_alone
-    def cut(self) -> int:
+    def seal(self) -> int:
         """Makes a frame of what is not in one yet, if anything; returns the number of the newest frame."""
-        self._cut()
+        self._seal()
         return self._last_frame
 
     @property
     def newest_frame(self) -> int:
-        """The number of the frame that was cut last."""
+        """The number of the frame that was sealed last."""
         return self._last_frame
 
     def ack(self, n: int) -> None:
@@ -216,11 +232,12 @@ class Outbox:
         """
         with self._lock:
             self._acked = max(self._acked, n)
-            while len(self._closed) > (self._segment is None) and self._closed[0].last_frame <= self._acked:
-                self._closed.popleft().remove()
+            self._reader.forget(self._acked)
+            while len(self._closed) > (self._segment is None) and not self._closed[0].holds_after(self._acked):
+                self._discard(self._closed.popleft())
 
     def first_frame(self) -> int:
-        """The lowest frame number that is still held and not acknowledged, or the next one to be cut."""
+        """The lowest frame number that is still held and not acknowledged, or the next one to be sealed."""
         with self._lock:
             for segment in self._all():
                 for span in segment.frames:
@@ -229,52 +246,57 @@ class Outbox:
             return max(self._last_frame, self._acked) + 1
 
     def frame(self, after: int) -> Frame | None:
-        """The first frame with a number above `after`, None when there is no such frame."""
+        """Return what can be sent of the first frame above `after` of which anything can, or None.
+
+        Raises:
+            OSError: the frame cannot be read now, for a temporary reason.
+        """
         while after < self._last_frame:
             with self._lock:
                 found = self._find(after)
                 if found is None:
                     return None
                 segment, span = found
-                is_newest = segment is self._segment
-                # Of the newest its own bytes and the names that are known: a frame costs what is in it, however many
-                # are before it. A file that no longer changes is read without holding up the training thread.
-                start, names = (span.start, self._names) if is_newest else (0, None)
-                data = segment.read(start, span.stop) if is_newest or segment.path is None else None
-            try:
-                data = segment.read(start, span.stop) if data is None else data
-            except FileNotFoundError:
-                continue  # dropped at the bound in between
-            return _whole_frame(data, span) if names is None else _frame(data, 0, span, names)
+                # Copy only the frame's bytes of a mapped segment, whatever is before it; read a file, which no longer
+                # changes, without the lock that the training thread needs.
+                data = segment.read(span.start, span.stop) if segment.is_mapped else None
+                layouts = segment.layouts
+            frame = self._read(segment, span, data, layouts)
+            if frame is not None:
+                return frame
+            with self._lock:
+                if span in segment.frames:
+                    segment.frames.remove(span)
         return None
+
+    def refused(self, n: int, why: str) -> None:
+        """Leave out of frame `n`, which the server has refused for good, what may be the reason."""
+        with self._lock:
+            self._reader.refused(n, why)
 
     @_alone
     def pending(self) -> tuple[int, int]:
-        """Frames not acknowledged, what is not cut yet counted as one; and the points in them."""
+        """Frames not acknowledged, what is in none yet counted as one; and the points in them."""
         spans = [span for segment in self._all() for span in segment.frames if span.n > self._acked]
-        has_tail = self._segment is not None and self._segment.end > self._segment.first_uncut
-        uncut = self._segment.points if self._segment is not None else 0
-        return len(spans) + has_tail, sum(span.points for span in spans) + uncut
+        segment = self._segment
+        points = segment.points if segment is not None else 0
+        return len(spans) + (segment is not None and segment.has_tail), sum(span.points for span in spans) + points
 
     @_alone
     def close(self) -> bool:
-        """Cuts the tail and unmaps; True when everything was acknowledged and the segments are gone."""
-        self._cut()
+        """Seals the last frame and unmaps; True when everything was acknowledged and the segments are gone."""
+        self._seal()
         if self._spare is not None:
             self._spare.remove()
             self._spare = None
-        if self._segment is not None:
-            self._forget_layouts()
-            self._segment.unmap()
-            self._closed.append(self._segment)
-            self._segment = None
-        left = [segment for segment in self._closed if segment.last_frame > self._acked]
+        self._close_segment(is_final=True)
+        left = [segment for segment in self._closed if segment.holds_after(self._acked)]
         if left:
             if self._folder is not None and any(segment.path is None for segment in left):
                 _logger.warning("what was reported while the spool had no room is lost")
             return False
         while self._closed:
-            self._closed.popleft().remove()
+            self._discard(self._closed.popleft())
         return True
 
     # --- inside the lock
@@ -288,39 +310,42 @@ class Outbox:
                 return segment, next(span for span in segment.frames if span.n > after)
         return None
 
-    def _new_layout(self, keys: tuple[str, ...]) -> _Layout:
-        """A layout for `keys`, its names written in a segment with room for one row of it."""
-        names = _encoder.encode(keys)
+    def _new_form(self, keys: tuple[str, ...]) -> _Form:
+        """Write the names of rows to a segment with room for at least one of them."""
         row = struct.Struct(f"=q{len(keys)}dq")
         segment = self._segment
-        if segment is None or segment.room() < len(names) + row.size + 64 or len(self._layouts) > 0xFFFE:
+        if (
+            segment is None
+            or segment.room() < Segment.room_for_names(keys) + row.size
+            or len(segment.layouts) >= MOST_LAYOUTS
+        ):
             segment = self._roll()
-        layout = _Layout(len(self._names), row)
-        segment.append(KEYS, names, layout.number)
-        self._names[layout.number] = keys
-        self._layouts[keys] = layout
-        return layout
-
-    def _forget_layouts(self) -> None:
-        self._layouts.clear()
-        self._names = {}  # a new one: the sender may still be reading frames by the old
-        self.lane.leave()  # before the segment goes, which the lane's rows lie in
+        form = self._forms[keys] = _Form(segment.add_layout(keys), row)
+        return form
 
     def _roll(self) -> Segment:
         """Starts the next segment; at the bound the oldest goes first."""
-        # Before the cut: what is lost is then in the spool, also when this process is killed next.
+        # First, so that the next segment's header has the count even if the process is killed now.
         while len(self._closed) + (self._segment is not None) >= self._max_segments:
             self._drop_oldest()
-        self._forget_layouts()
-        if self._segment is not None:
-            self._cut()
-            self._segment.unmap()
-            self._closed.append(self._segment)
-            self._segment = None
         segment, self._spare = self._spare or self._new_segment(), None
-        segment.begin(max(self._last_frame, self._acked))
+        if self._segment is not None and self._segment.has_tail:
+            self._last_frame = self._next_number()
+        # Before the old one is closed, which says that another one follows.
+        segment.begin(max(self._last_frame, self._acked), self._dropped)
+        self._close_segment(is_final=False)
         self._segment = segment
         return segment
+
+    def _close_segment(self, *, is_final: bool) -> None:
+        segment = self._segment
+        if segment is None:
+            return
+        self._forms.clear()
+        self.lane.leave()  # before the segment goes, which the lane's rows lie in
+        segment.close(self._last_frame, self._dropped, is_final=is_final)
+        self._closed.append(segment)
+        self._segment = None
 
     def _new_segment(self) -> Segment:
         """In the folder; where that takes none, in memory, so that a server that is there still gets everything.
@@ -330,89 +355,78 @@ class Outbox:
         while True:
             number = next(self._numbers)
             try:
-                segment = Segment.create(number, SEGMENT_BYTES, self._folder)
+                segment = Segment.create(number, SEGMENT_BYTES, self._folder, self._writer)
                 self._full = False
                 return segment
+            except FileExistsError:
+                continue  # a file that was renamed
             except OSError as error:
                 if not self._full:
                     _logger.warning("no room in the spool, going on in memory: %s", error)
                 self._full = True
             if sum(segment.path is None for segment in self._closed) < MEMORY_SEGMENTS:
-                return Segment.create(number, SEGMENT_BYTES, None)
+                return Segment.create(number, SEGMENT_BYTES, None, self._writer)
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
         segment = self._closed.popleft()
-        self.dropped += sum(span.points for span in segment.frames if span.n > self._acked)
-        segment.remove()
+        self._dropped += sum(span.points for span in segment.frames if span.n > self._acked)
+        self._discard(segment)
 
-    def _cut(self) -> None:
+    def _discard(self, segment: Segment) -> None:
+        """Delete a segment that is not needed any more, or keep its file for inspection."""
+        if (segment.damage or segment.is_kept) and segment.path is not None:
+            self.set_aside.keep(segment.path)
+        else:
+            segment.remove()
+
+    def _next_number(self) -> int:
+        return max(self._last_frame, self._acked) + 1
+
+    def _seal(self) -> None:
         segment = self._segment
-        if segment is not None and segment.end > segment.first_uncut:
-            self._last_frame = max(self._last_frame, self._acked) + 1
-            segment.cut(self._last_frame, self.dropped)
+        if segment is not None and segment.has_tail:
+            self._last_frame = self._next_number()
+            segment.seal(self._last_frame, self._dropped)
 
-    def _cut_recovered_tails(self) -> None:
-        """Records after the last cut were never sent: they become one more frame of their segment."""
+    # --- damage
+
+    def _note_damage(self) -> None:
+        begun = [segment for segment in self._closed if segment.last_frame]
+        if begun and begun[-1].is_continued:
+            begun[-1].damage.append(Damage(0, 0, 0, "the next file is missing or empty; how much was lost is unknown"))
+        last = 0
+        has_empty = False
         for segment in self._closed:
-            if segment.end > segment.first_uncut:
-                self._last_frame += 1
-                segment.cut(self._last_frame, self.dropped)
+            has_empty = has_empty or not segment.writer
+            # Files that are missing before the first one were acknowledged, or dropped at the bound.
+            if (last or has_empty) and segment.last_before > last:
+                why = f"frames {last + 1} to {segment.last_before}, before this file, are missing"
+                segment.damage.append(Damage(0, 0, 0, why))
+            last = max(last, segment.last_frame)
+            if segment.damage:
+                self.set_aside.note(segment.name, 0, *segment.loss())
+        event = self.set_aside.news()
+        if event is not None:
+            self.append(event)
 
-
-def _whole_frame(data: bytes, span: FrameSpan) -> Frame:
-    """The wire record of one span in the bytes of its segment from the first on."""
-    view = memoryview(data)
-    items = items_of(view, HEADER.size, span.stop)
-    names = {item.layout: _key_lists.decode(item.payload(view)) for item in items if item.kind == KEYS}
-    return _frame(data, span.start, span, names)
-
-
-def _frame(data: bytes, start: int, span: FrameSpan, names: Mapping[int, tuple[str, ...]]) -> Frame:
-    """The wire record of the span whose bytes begin at `start`: rows of one layout become columns.
-
-    Args:
-        data: bytes of a segment, to the end of the span.
-        start: where in `data` the span begins.
-        span: the frame.
-        names: of the segment's row layouts, by number.
-    """
-    rows: dict[int, list[memoryview]] = {}
-    records: list[FrameRecord] = []
-    view = memoryview(data)
-    for item in items_of(view, start, len(data)):
-        if item.kind in (ROW, WIDE_ROW):
-            rows.setdefault(item.layout, []).append(view[item.start : item.stop])
-        elif item.kind == RECORD:
-            records.append(_records.decode(item.payload(view)))
-    points = [_points(names[number], b"".join(group)) for number, group in rows.items()]
-    return Frame(n=span.n, records=(*points, *records), dropped=span.dropped)
-
-
-def _points(keys: tuple[str, ...], rows: bytes) -> Points:
-    """Rows of one layout as columns: a row ends with step, values and time, whatever is before them."""
-    num_values = len(keys)
-    width = num_values + (4 if num_values > ROW_KEYS else 3)
-    if len(rows) <= 8 * FEW_WORDS and sys.byteorder == "little":
-        words = memoryview(rows).cast("q")
-        step, *values, time = (words[place::width] for place in range(width - 2 - num_values, width))
-        return Points(
-            keys=keys,
-            steps=step.tobytes(),
-            times=array("q", [moment // TIME_NS * TIME_NS for moment in time]).tobytes(),
-            values=b"".join([column.tobytes() for column in values]),
-        )
-    return _points_of_many(keys, rows, width)
-
-
-def _points_of_many(keys: tuple[str, ...], rows: bytes, width: int) -> Points:
-    """The same for rows of `width` numbers, with numpy."""
-    num_values = len(keys)
-    words = np.frombuffer(rows, np.int64).reshape(-1, width)
-    values = words[:, -1 - num_values : -1].view(np.float64)
-    return Points(
-        keys=keys,
-        steps=words[:, -2 - num_values].astype("<i8").tobytes(),
-        times=(words[:, -1] // TIME_NS * TIME_NS).astype("<i8").tobytes(),
-        values=values.T.astype("<f8", order="C").tobytes(),
-    )
+    def _read(
+        self, segment: Segment, span: FrameSpan, data: bytes | None, layouts: Mapping[int, Layout]
+    ) -> Frame | None:
+        """Read what can be sent of a frame, whatever is wrong with it; with `data` None, from the file."""
+        why = ""
+        try:
+            if data is None:
+                data, layouts = segment.read(span.start, span.stop), self._reader.layouts_of(segment)
+            return self._reader.read(segment, span, data, layouts)
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in _PASSING:
+                raise
+            why = str(error)
+        except Exception as error:  # border: one frame must not keep the others from being sent
+            _logger.exception("cannot read frame %d", span.n)
+            why = repr(error)
+        with self._lock:
+            if segment not in self._all():
+                return None  # dropped at the bound meanwhile
+        return self._reader.read(segment, span, b"", {}, why)

@@ -6,13 +6,33 @@ not be compiled (docs/decisions/0011). Both are held to the same tests.
 """
 
 from _thread import get_ident
+from collections.abc import Callable
+from operator import itemgetter
+from struct import Struct
+from sys import byteorder
 from time import time_ns
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["MOST_LAYOUTS", "PlainRowWriter", "RowWriter"]
+from recis.bridge.records import PRIME
 
+__all__ = ["MOST_LAYOUTS", "MOST_VALUES", "PlainRowWriter", "RowWriter"]
+
+MOST_VALUES = 61
+"""Most values in a row; wider ones are written by `Segment.append_row`."""
 MOST_LAYOUTS = 32
 """What a training reports at one step and not at the next; of more than so many the one learned first is forgotten."""
+
+
+_PLAIN = frozenset({float, int})
+_number = int.from_bytes
+
+
+class _Layout(NamedTuple):
+    keys: tuple[str, ...]
+    head: int
+    salt: int
+    values_of: Callable[[dict[str, Any]], tuple[Any, ...]]
+    pack: Callable[..., bytes]  # of step, values, time
 
 
 class PlainRowWriter:
@@ -27,42 +47,45 @@ class PlainRowWriter:
         limit: no row may take this word or one behind it; 0 keeps the owner out.
     """
 
-    __slots__ = ("_layouts", "_reals", "_words", "busy", "limit", "owner", "position")
+    __slots__ = ("_bytes", "_layouts", "_words", "busy", "limit", "owner", "position")
 
     def __init__(self) -> None:
         self.owner = 0
         self.busy = False
         self.position = (0, 0)
         self.limit = 0
-        self._layouts: list[tuple[tuple[str, ...], int]] = []
+        self._layouts: list[_Layout] = []
         self._words: Any = None
-        self._reals: Any = None
+        self._bytes: Any = None
 
-    def aim(self, words: "memoryview[int]", reals: "memoryview[float]") -> None:
+    def aim(self, words: "memoryview[int]") -> None:
         """Prepares rows of the calling thread, and forgets all layouts; to be called while there is no limit.
 
         Args:
             words: the segment as int64; it cannot be released before `leave`.
-            reals: the same memory as float64.
         """
         self._layouts = []
-        self._words, self._reals = words, reals
+        self._words, self._bytes = words, words.cast("B")
         self.owner = get_ident()
 
-    def learn(self, keys: tuple[str, ...], head: int) -> None:
+    def learn(self, keys: tuple[str, ...], head: int, salt: int) -> None:
         """From now on rows of these names are written as well; to be called while there is no limit.
 
         Args:
-            keys: the names, in the order of the values in a row; at most `segment.ROW_KEYS`. Known ones change nothing.
-            head: first word of such a row.
+            keys: the names, in the order of the values in a row; at most `MOST_VALUES`. Known ones change nothing.
+            head: head word of such a row without its checksum, see `records`.
+            salt: added to the checksum of such a row; at most 32 bits.
         """
-        if all(known != keys for known, _ in self._layouts):
-            self._layouts = [*self._layouts[-MOST_LAYOUTS + 1 :], (keys, head)]
+        if all(layout.keys != keys for layout in self._layouts):
+            # With a single name `itemgetter` returns the value, not a tuple.
+            values_of = itemgetter(*keys) if len(keys) > 1 else lambda metrics: tuple(metrics[key] for key in keys)
+            layout = _Layout(keys, head, salt, values_of, Struct(f"=q{len(keys)}dq").pack)
+            self._layouts = [*self._layouts[-MOST_LAYOUTS + 1 :], layout]
 
     def leave(self) -> None:
         """Lets go of the segment; nothing is written until the next `aim`."""
         self.limit = 0
-        self._words = self._reals = None
+        self._words = self._bytes = None
 
     def write(self, metrics: Any, step: Any) -> bool:
         """Adds a row with the time of now, if the owner calls, has room and reports the names that rows are made for.
@@ -75,49 +98,46 @@ class PlainRowWriter:
         """
         if self.busy or self.owner != get_ident():
             return False
-        written = False
-        end = num_words = 0
+        row = b""
         try:
             self.busy = True
             limit = self.limit  # before where it is: with a limit nobody is at it, and nobody comes while it is busy
             end, left = self.position
             if left > 0 and type(step) is int and type(metrics) is dict and end + len(metrics) + 3 <= limit:
-                num_words = len(metrics) + 3
-                written = self._fill(metrics, step)
-        except Exception:  # noqa: BLE001, S110 - a number that is too large, say: see the other way
-            pass
-        finally:
-            try:
-                if not written and num_words and end == self.position[0]:
-                    # Behind the last record there are only zeros: what is left could be read as a head.
-                    for place in range(end, end + num_words):
-                        self._words[place] = 0
-            finally:
-                self.busy = False
-        return written
-
-    def _fill(self, metrics: dict[str, Any], step: int) -> bool:
-        """The row and the new position, where there is a layout for it."""
-        words = self._words
-        (end, left), num_values = self.position, len(metrics)
-        for keys, head in self._layouts:
-            # A dict of as many names that has all of ours has no other.
-            if len(keys) == num_values and self._fill_values(metrics, keys, end + 2):
-                words[end + 1] = step
-                words[end + 2 + num_values] = time_ns()
-                words[end] = head  # last: now it is there, also if the process is killed
-                self.position = end + 3 + num_values, left - 1
+                head, salt, pack, values = self._find(metrics)
+                row = pack(step, *values, time_ns())
+                start, stop = 8 * end + 8, 8 * end + 8 + len(row)
+                self._bytes[start:stop] = row
+                # The head comes last: from here on the row survives a kill.
+                self._words[end] = head + (_number(row, byteorder) + salt + end) % PRIME
+                self.position = stop // 8, left - 1
                 return True
+        except Exception:  # noqa: BLE001 - other names, or too large a number: the caller takes the slow path
+            return False
+        except BaseException:  # raised by a signal handler
+            if row and end == self.position[0]:
+                # After the last record there are only zeros.
+                self._bytes[8 * end : 8 * end + 8 + len(row)] = bytes(8 + len(row))
+            raise
+        finally:
+            self.busy = False
         return False
 
-    def _fill_values(self, metrics: dict[str, Any], keys: tuple[str, ...], start: int) -> bool:
-        reals = self._reals
-        for place, key in enumerate(keys, start):
-            value = metrics.get(key)
-            if type(value) is not float and type(value) is not int:
-                return False
-            reals[place] = value
-        return True
+    def _find(self, metrics: dict[str, Any]) -> tuple[int, int, Callable[..., bytes], tuple[Any, ...]]:
+        """Return head, salt and `pack` of the layout with these names, and the values in its order.
+
+        Raises:
+            LookupError: there is no such layout, or not all values are float or int.
+        """
+        for keys, head, salt, values_of, pack in self._layouts:
+            if len(keys) == len(metrics):
+                try:
+                    values = values_of(metrics)  # a dict of this length with all of the names has no other
+                except KeyError:
+                    continue
+                if _PLAIN.issuperset(map(type, values)):
+                    return head, salt, pack, values
+        raise LookupError
 
 
 RowWriter: Any

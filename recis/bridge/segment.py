@@ -1,124 +1,113 @@
-"""One file of the spool: a preallocated, memory-mapped stretch of records that survives the process.
+"""One file of the spool: a preallocated, memory-mapped sequence of records that survives the process.
 
-Owns the layout on disk and the recovery of what a killed process left; must not know when a frame is cut or sent
-(`outbox`, `client`), nor what a record means.
+Owns the file and writing to it; must not know when a frame is sealed or sent (`outbox`, `client`), or what a record
+means. `records` defines the format, `recovery` reads what a kill or damage has left.
 
-Segment file: a header (`RECISSPL`, u32 layout version, u32 segment number, u64 number of the last frame before it, so
-that numbering goes on when all earlier segments are gone), then records, then zeros. All in words of 8 bytes, in the
-byte order of the machine. A record begins with its head: u32 bytes of the whole record, u16 row layout, u8 kind, u8 0.
+Layout: header, records with a seal after each frame, zeros; at the end, growing downwards, a copy of the header and of
+all names and seals. Many records depend on those, so a single damage to the file never costs more than it hits.
 
-- A row of numbers: i64 step, one f64 a value, i64 time, which is never zero. At most `ROW_KEYS` values.
-- Everything else (names, wire records, cuts, longer rows): u32 CRC-32 of the payload, u32 its length, payload, padding.
-
-The head is written last, and pages of a mapped file outlive the process: after a kill a record is there whole or not
-at all. After a crash of the machine each sector of the disk is there or not: a row lies in two at most, its head in the
-first and its time in the last, so it is whole when neither is zero; all else has its checksum.
+The head of a record is written last, and the pages of a mapped file outlive the process: after a kill a record is
+either complete or absent. Checksums detect everything else that can happen to the file.
 """
 
 import contextlib
 import mmap
 import os
-import struct
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 from zlib import crc32
 
-import numpy as np
+import msgspec
 
-__all__ = [
-    "CUT",
-    "CUT_BYTES",
-    "HEADER",
-    "KEYS",
-    "RECORD",
-    "ROW",
-    "ROW_KEYS",
-    "WIDE_ROW",
-    "FrameSpan",
-    "Item",
-    "Segment",
-    "items_of",
-]
+from recis.bridge.files import read_regular
+from recis.bridge.records import (
+    HEADER_BYTES,
+    MAGIC,
+    NAMES,
+    NAMES_COPY,
+    RECORD,
+    SEAL,
+    SEAL_BYTES,
+    SEAL_COPY,
+    VERSION,
+    FrameSpan,
+    Header,
+    Layout,
+    record_bytes,
+    row_head,
+    seed_of,
+    tag_of,
+)
+from recis.bridge.recovery import Damage, find_header, recover
 
-MAGIC = b"RECISSPL"
-LAYOUT_VERSION = 2
-HEADER = struct.Struct("=8sIIQ")
-CHECK = struct.Struct("=II")
-"""CRC-32 and length of the payload."""
-CUT_PAYLOAD = struct.Struct("=QQ")
-"""Frame number, points that the writer has dropped so far."""
-CUT_BYTES = 8 + CHECK.size + CUT_PAYLOAD.size
+__all__ = ["AnotherVersionError", "Segment"]
+
 AHEAD_BYTES = 64 << 10
 """What `prefault` prepares: three seconds of 200 reports of ten values each."""
-ROW_KEYS = 61
-"""Most values in a row without a checksum: with head, step and time as long as a sector of 512 bytes."""
-
-KEYS, ROW, WIDE_ROW, RECORD, CUT = range(1, 6)
-"""Kinds: the names of a row layout, a row of numbers, a longer one, an encoded wire record, the end of a frame."""
+COPIED_NAMES_BYTES = 64 << 10
+"""Longer names are stored once: two copies of the longest would not fit into a segment."""
 
 _MADV_POPULATE_WRITE = 23  # not in the mmap module
-_HEAD = struct.Struct("=IHBx")
-_HEAD_WORD = struct.Struct("=q")
-_FEW_ROWS = 8
-"""So many are looked at one by one: where other rows lie between them, that is less than one look at many."""
+_SEALS_BYTES = 2 * SEAL_BYTES
+_encoder = msgspec.msgpack.Encoder()
 
 
-@dataclass(frozen=True, slots=True)
-class FrameSpan:
-    """Where the records of frame `n` lie in their segment, as byte offsets; `points` is how many values they hold."""
-
-    n: int
-    start: int
-    stop: int
-    points: int
-    dropped: int
+class AnotherVersionError(ValueError):
+    """The segment was written by another version of this program."""
 
 
-class Item(NamedTuple):
-    """A record, or neighbouring rows of one layout, at the bytes `start` to `stop`; `width` bytes each."""
-
-    kind: int
-    layout: int
-    start: int
-    stop: int
-    width: int
-
-    def payload(self, data: memoryview) -> memoryview:
-        """What a record that is no row carries."""
-        _, length = CHECK.unpack_from(data, self.start + 8)
-        return data[self.start + 16 : self.start + 16 + length]
-
-    def points(self) -> int:
-        """How many values its rows hold."""
-        head_and_ends = {ROW: 3, WIDE_ROW: 4}.get(self.kind)
-        return (self.width // 8 - head_and_ends) * (self.stop - self.start) // self.width if head_and_ends else 0
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Segment:
     """One file, mapped while it is written; without a path it lives in memory only.
 
-    `end` is where the next record goes, `size` the room there is; the last `CUT_BYTES` are kept for the cut. `points`
-    counts the values that are in no frame yet.
+    Attributes:
+        number: sequence number.
+        size: size of the file in bytes.
+        path: the file, None in memory.
+        writer: `tag_of` the writer.
+        seed: initial value of the checksums.
+        view, words: the contents as bytes and as int64, while mapped.
+        layouts: layouts of the rows by number, while mapped.
+        end: offset of the next record.
+        top: offset of the copies at the end.
+        points: number of values that are in no frame yet.
+        records: number of other records that are in no frame yet.
+        frames: frames that can be sent, in order.
+        last_before: number of the last frame before this segment.
+        last_frame: highest frame number up to the end of this segment.
+        dropped: points that the writer had dropped at its bound by then.
+        damage: losses found in this segment.
+        is_continued: whether another segment has to follow this one.
+        is_kept: whether to keep the file for inspection even without damage.
     """
 
     number: int
     size: int
     path: Path | None
+    writer: int = 0
+    seed: int = 0
     view: memoryview | None = None
     words: "memoryview[int] | None" = None
-    reals: "memoryview[float] | None" = None
-    end: int = HEADER.size
-    last_before: int = 0
+    layouts: dict[int, Layout] = field(default_factory=dict)
+    end: int = HEADER_BYTES
+    top: int = 0
     points: int = 0
+    records: int = 0
     frames: list[FrameSpan] = field(default_factory=list)
+    last_before: int = 0
+    last_frame: int = 0
+    dropped: int = 0
+    damage: list[Damage] = field(default_factory=list)
+    is_continued: bool = False
+    is_kept: bool = False
+    _header: Header | None = None
+    _unsealed: int = HEADER_BYTES
     _map: mmap.mmap | None = None
 
     @classmethod
-    def create(cls, number: int, size: int, folder: Path | None) -> Self:
+    def create(cls, number: int, size: int, folder: Path | None, writer: str = "") -> Self:
         """A new, empty, fully allocated segment; `size` is a multiple of 8.
 
         Raises:
@@ -138,81 +127,122 @@ class Segment:
                 raise
             finally:
                 os.close(descriptor)
-        view = memoryview(mapped)
-        segment = cls(number, size, path, view, view.cast("q"), view.cast("d"), _map=mapped)
-        segment.begin(0)
+        view, tag = memoryview(mapped), tag_of(writer)
+        segment = cls(number, size, path, tag, seed_of(tag, number), view, view.cast("q"), _map=mapped)
+        segment.begin(0, 0)
         return segment
 
-    def begin(self, last_before: int) -> None:
-        """Notes the last frame number before this segment; called when the segment becomes the one that is written."""
-        assert self.view is not None
-        self.last_before = last_before
-        HEADER.pack_into(self.view, 0, MAGIC, LAYOUT_VERSION, self.number, last_before)
+    def begin(self, last_before: int, dropped: int) -> None:
+        """Store the last frame number and the points dropped so far, when this becomes the segment to write to."""
+        self.last_before = self.last_frame = last_before
+        self.dropped, self.top = dropped, self.size - HEADER_BYTES
+        self._header = Header(self.number, self.writer, last_before, dropped, 0, self.size)
+        self._write_header(self._header)
 
     @classmethod
     def recover(cls, path: Path) -> Self:
-        """What a stopped process left in `path`, with the spans of its frames.
+        """Recover the frames of a stopped process from a file, which is not modified.
 
         Raises:
-            ValueError: the file is no segment of this layout.
+            AnotherVersionError: the file was written by another version.
+            ValueError: nothing in the file can be verified.
+            OSError: the file cannot be read.
         """
-        data = path.read_bytes()
-        if data == bytes(len(data)):  # killed while it was being made
-            return cls(int(path.stem), len(data), path)
-        if len(data) < HEADER.size or data[:8] != MAGIC:
-            raise ValueError(f"expected a segment that starts with {MAGIC!r}, got {data[:8]!r} in {path}")
-        _, version, number, last_before = HEADER.unpack_from(data)
-        if version != LAYOUT_VERSION:
-            raise ValueError(
-                f"expected spool layout {LAYOUT_VERSION}, got {version} in {path}: "
-                "another version of recis-monitor wrote it, and can send it"
-            )
-        segment = cls(number, len(data), path, last_before=last_before)
-        view = memoryview(data)
-        for item in items_of(view, HEADER.size, len(data)):
-            if item.kind == CUT:
-                n, dropped = CUT_PAYLOAD.unpack(item.payload(view))
-                segment.frames.append(FrameSpan(n, segment.first_uncut, item.start, segment.points, dropped))
-                segment.points = 0
-            else:
-                segment.points += item.points()
-            segment.end = item.stop
-        return segment
+        data = read_regular(path)
+        if data.count(0) == len(data):  # killed while it was being made
+            return cls(int(path.stem) if path.stem.isdecimal() else 0, len(data), path)
+        header = find_header(data, path.stem)
+        if header is None:
+            version = int.from_bytes(data[8:12], sys.byteorder)
+            if data[:8] == MAGIC and version != VERSION:
+                raise AnotherVersionError(
+                    f"expected spool layout {VERSION}, got {version} in {path}: "
+                    "it was written by another version of recis-monitor, which can send it"
+                )
+            raise ValueError(f"expected a segment with a header that matches its checksum, got {data[:8]!r} in {path}")
+        found = recover(data, header)
+        return cls(
+            header.number,
+            header.size,
+            path,
+            header.writer,
+            seed_of(header.writer, header.number),
+            frames=found.frames,
+            last_before=header.last_before,
+            last_frame=found.last_frame,
+            dropped=max([header.dropped, *(span.dropped for span in found.frames)]),
+            damage=found.damage,
+            is_continued=bool(header.end and not header.is_final),
+        )
 
     @property
-    def last_frame(self) -> int:
-        """The highest frame number up to the end of this segment."""
-        return self.frames[-1].n if self.frames else self.last_before
+    def name(self) -> str:
+        """Name for messages."""
+        return self.path.name if self.path is not None else f"segment {self.number} in memory"
 
     @property
-    def first_uncut(self) -> int:
-        """Where the records that belong to no frame yet begin."""
-        return self.frames[-1].stop + CUT_BYTES if self.frames else HEADER.size
+    def is_mapped(self) -> bool:
+        """Whether the contents are in memory."""
+        return self.view is not None
+
+    def loss(self) -> tuple[int, int, str]:
+        """Return the number of values and of other records lost, and the reason. Requires some damage."""
+        first = self.damage[0]
+        why = f"frame {first.n}: {first.why}" if first.n else first.why
+        more = f", and {len(self.damage) - 1} more" if len(self.damage) > 1 else ""
+        values, records = sum(loss.values for loss in self.damage), sum(loss.records for loss in self.damage)
+        return values, records, why + more
+
+    @property
+    def has_tail(self) -> bool:
+        """Whether there are records that are in no frame yet."""
+        return self.points > 0 or self.records > 0
+
+    def holds_after(self, n: int) -> bool:
+        """Return whether there is, or will be, a frame with a number above `n`."""
+        return self.has_tail or (bool(self.frames) and self.frames[-1].n > n)
 
     def room(self) -> int:
-        """Payload bytes that still fit in one record, the cut's place left free."""
-        return self.size - self.end - CUT_BYTES - 8 - CHECK.size
+        """Return how many bytes of a row's words or a record's payload still fit, with room reserved for a seal."""
+        return self.top - self.end - _SEALS_BYTES - 24
 
-    def append(self, kind: int, payload: bytes, layout: int = 0, points: int = 0) -> None:
-        """Writes one record; the caller has checked `room` (a cut may use the place that is kept for it)."""
+    @staticmethod
+    def room_for_names(keys: tuple[str, ...]) -> int:
+        """Return how much of `room` `add_layout` takes."""
+        names = _encoder.encode(keys)
+        return (len(names) + 24) * (2 if len(names) <= COPIED_NAMES_BYTES else 1)
+
+    def add_layout(self, keys: tuple[str, ...]) -> Layout:
+        """Write the names of rows to come; the caller has checked `room` and `MOST_LAYOUTS`."""
+        names = _encoder.encode(keys)
+        layout = Layout(len(self.layouts), keys, crc32(names, self.seed))
+        self._write(record_bytes(NAMES, names, self.seed, self.end // 8, layout.number))
+        if len(names) <= COPIED_NAMES_BYTES:
+            self._write_copy(NAMES_COPY, names, layout.number)
+        self.layouts[layout.number] = layout
+        return layout
+
+    def append(self, payload: bytes) -> None:
+        """Write an encoded record; the caller has checked `room`."""
+        self._write(record_bytes(RECORD, payload, self.seed, self.end // 8))
+        self.records += 1
+
+    def append_row(self, row: bytes, layout: Layout) -> None:
+        """Write a row, given its step, values and time; the caller has checked `room`."""
         assert self.view is not None
-        record = _checked(kind, payload, layout)
-        self._write(record)
-        self.points += points
-
-    def append_row(self, row: bytes, layout: int, points: int) -> None:
-        """Writes a row of at most `ROW_KEYS` values: step, values and time, for which the caller has checked `room`."""
-        self._write(_HEAD.pack(8 + len(row), layout, ROW) + row)
-        self.points += points
+        assert self.words is not None
+        start, place = self.end, self.end // 8
+        stop = start + 8 + len(row)
+        self.view[start + 8 : stop] = row
+        self.words[place] = row_head(row, layout, place)
+        # Last: if a signal handler raises before this line, the next row overwrites this one.
+        self.end = stop
+        self.points += len(layout.keys)
 
     @property
     def rows_stop(self) -> int:
-        """The word behind the last one that a row may take: from there on is the cut's place."""
-        return (self.size - CUT_BYTES) // 8
-
-    def row_head(self, layout: int, num_values: int) -> int:
-        """The first word of a row, as a number."""
-        return int.from_bytes(_HEAD.pack(8 * (num_values + 3), layout, ROW), sys.byteorder)
+        """Index of the word at which rows have to stop, with room reserved for a seal."""
+        return (self.top - _SEALS_BYTES) // 8
 
     def advance(self, end_word: int, num_rows: int) -> None:
         """Takes note of so many rows, each with a head, a step and a time, that were written up to this word."""
@@ -221,49 +251,51 @@ class Segment:
 
     def prefault(self) -> None:
         """Has the system make the next pages writable, which costs a thread more the first time than a report does."""
-        # Where the last cut has filled it to the last byte there is no next page.
+        # Where the last frame has filled it to the last byte there is no next page.
         if self._map is not None and self.end < self.size and sys.platform == "linux":
             start = self.end - self.end % mmap.PAGESIZE
             with contextlib.suppress(OSError):  # before Linux 5.14
                 self._map.madvise(_MADV_POPULATE_WRITE, start, min(AHEAD_BYTES, self.size - start))
 
-    def _write(self, record: bytes) -> None:
+    def seal(self, n: int, dropped: int) -> None:
+        """End frame `n` and write its checksum: from now on this number always means the same records."""
         assert self.view is not None
-        assert self.words is not None
-        start, stop = self.end, self.end + len(record)
-        self.view[start + 8 : stop] = record[8:]
-        self.words[start // 8] = int.from_bytes(record[:8], sys.byteorder, signed=True)
-        self.end = stop
+        crc = crc32(self.view[self._unsealed : self.end], self.seed)
+        span = self._end_frame(n, dropped, crc)
+        self._write(record_bytes(SEAL, span.pack(), self.seed, self.end // 8))
+        self._write_copy(SEAL_COPY, span.pack())
+        self._unsealed = self.end
 
-    def cut(self, n: int, dropped: int) -> None:
-        """Ends frame `n` here: from now on the same number always means the same records."""
-        span = FrameSpan(n, self.first_uncut, self.end, self.points, dropped)
-        record = _checked(CUT, CUT_PAYLOAD.pack(n, dropped))
-        if self.view is not None:
-            self._write(record)
-        else:  # of a stopped process: not mapped, written through the file
-            assert self.path is not None
-            with self.path.open("r+b") as file:
-                file.truncate(self.end)  # first: what is left of a torn record must not be read as one behind the cut
-                file.seek(self.end)
-                file.write(record)
-            self.end += len(record)
-        self.points = 0
-        self.frames.append(span)
+    def close(self, n: int, dropped: int, *, is_final: bool) -> None:
+        """Store the totals and unmap the file, which can still be read.
 
-    def read(self, start: int, stop: int) -> bytes:
-        """The bytes from `start` to `stop`, which is at most `end`."""
+        Records that are in no frame yet become frame `n`, without a checksum over the frame: the training thread calls
+        this, and each record has its own checksum. `is_final` says that no other segment follows.
+        """
+        assert self._header is not None
+        unsealed, points, records = self._unsealed, self.points, self.records
+        if self.has_tail:
+            self._end_frame(n, dropped, None)
+        header = self._header._replace(
+            last_frame=self.last_frame,
+            end=self.end,
+            unsealed=unsealed,
+            points=points,
+            records=records,
+            all_points=sum(span.points for span in self.frames),
+            all_records=sum(span.records for span in self.frames),
+            is_final=int(is_final),
+        )
+        self._write_header(header)
+        if self.path is not None:
+            self._release()
+
+    def read(self, start: int = 0, stop: int | None = None) -> bytes:
+        """Return the bytes from `start` to `stop`."""
         if self.view is not None:
             return bytes(self.view[start:stop])
         assert self.path is not None
-        with self.path.open("rb") as file:
-            file.seek(start)
-            return file.read(stop - start)
-
-    def unmap(self) -> None:
-        """Gives the memory back; a segment with a file can still be read. Safe to call twice."""
-        if self.path is not None:
-            self._release()
+        return read_regular(self.path, start, self.size if stop is None else stop)
 
     def remove(self) -> None:
         """Forgets the segment and its file."""
@@ -271,59 +303,41 @@ class Segment:
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
+    # --- inside
+
+    def _end_frame(self, n: int, dropped: int, crc: int | None) -> FrameSpan:
+        span = FrameSpan(n, dropped, self._unsealed, self.end, self.points, self.records, crc)
+        self.frames.append(span)
+        self.last_frame, self.dropped = n, dropped
+        self.points = self.records = 0
+        return span
+
+    def _write(self, record: bytes) -> None:
+        self._write_at(self.end, record)
+        self.end += len(record)
+
+    def _write_copy(self, kind: int, payload: bytes, layout: int = 0) -> None:
+        place = self.top - 16 - len(payload) - -len(payload) % 8
+        self._write_at(place, record_bytes(kind, payload, self.seed, place // 8, layout))
+        self.top = place
+
+    def _write_at(self, start: int, record: bytes) -> None:
+        assert self.view is not None
+        assert self.words is not None
+        self.view[start + 8 : start + len(record)] = record[8:]
+        self.words[start // 8] = int.from_bytes(record[:8], sys.byteorder, signed=True)
+
+    def _write_header(self, header: Header) -> None:
+        """Write both copies, one after the other: a kill in between leaves one of them intact."""
+        assert self.view is not None
+        for start in (0, self.size - HEADER_BYTES):
+            self.view[start : start + HEADER_BYTES] = header.pack()
+
     def _release(self) -> None:
-        for view in (self.words, self.reals, self.view):
+        for view in (self.words, self.view):
             if view is not None:
                 view.release()
         if self._map is not None:
             self._map.close()
-        self.words = self.reals = self.view = self._map = None
-
-
-def _checked(kind: int, payload: bytes, layout: int = 0) -> bytes:
-    padding = -len(payload) % 8
-    head = _HEAD.pack(8 + CHECK.size + len(payload) + padding, layout, kind)
-    return head + CHECK.pack(crc32(payload), len(payload)) + payload + bytes(padding)
-
-
-def items_of(data: memoryview, start: int, stop: int) -> Iterator[Item]:
-    """The whole records in `data[start:stop]`, neighbouring rows of one layout as one item; ends at the first torn one.
-
-    A loop over every row would keep the interpreter from the training thread for as long as it takes.
-    """
-    while start + 16 <= stop:
-        size, layout, kind = _HEAD.unpack_from(data, start)
-        if size < 24 or size % 8 or start + size > stop:
-            return
-        if kind == ROW:
-            item = Item(kind, layout, start, start + size * _count_alike(data, start, stop, size), size)
-        else:
-            item = Item(kind, layout, start, start + size, size)
-            checksum, length = CHECK.unpack_from(data, start + 8)
-            if not 0 < length <= size - 16 or crc32(item.payload(data)) != checksum:
-                return
-        if item.stop == start:
-            return
-        yield item
-        start = item.stop
-
-
-def _count_alike(data: memoryview, start: int, stop: int, size: int) -> int:
-    """How many rows from `start` on have the size and the layout of the first, and a time: those are whole."""
-    most, width = (stop - start) // size, size // 8
-    head = _HEAD_WORD.unpack_from(data, start)
-    no_time = (0,)
-    for count in range(min(most, _FEW_ROWS)):
-        place = start + count * size
-        if _HEAD_WORD.unpack_from(data, place) != head or _HEAD_WORD.unpack_from(data, place + size - 8) == no_time:
-            return count
-    count, window = min(most, _FEW_ROWS), 8 * _FEW_ROWS
-    while count < most:
-        length = min(window, most - count)
-        rows = np.frombuffer(data, np.int64, length * width, start + count * size).reshape(length, width)
-        others = (rows[:, 0] != head[0]) | (rows[:, -1] == 0)
-        if others.any():
-            return count + int(others.argmax())
-        count += length
-        window *= 8
-    return count
+            self.layouts = {}
+        self.words = self.view = self._map = None

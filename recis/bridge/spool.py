@@ -5,33 +5,46 @@ Owns the folder and its lock; must not know what is in a segment (`segment`) or 
 
 import contextlib
 import fcntl
-import json
 import logging
 import os
+import re
 import shutil
+import socket
 import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from recis.bridge.segment import Segment
+from recis.bridge.files import read_checked, write_checked
+from recis.bridge.records import tag_of
+from recis.bridge.segment import AnotherVersionError, Segment
+from recis.bridge.set_aside import FOLDER, SetAside
 
-__all__ = ["SpoolFolder", "find_left_over", "is_local"]
+__all__ = ["SpoolFolder", "find_left_over", "is_local", "writer_lives"]
 
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "lustre", "ceph", "glusterfs", "beegfs", "gpfs", "afs"}
     | {"fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse"}
 )
+_folder_name = re.compile(r".+-\d+-[^-]{1,8}", re.DOTALL).fullmatch
+"""Run, rank and first characters of the writer, as `opening` names folders."""
 _logger = logging.getLogger(__name__)
 
 
 class SpoolFolder:
-    """One writer's folder: `writer.json` (who it is), its segments, and a lock that its owner holds while it lives."""
+    """One writer's folder: `writer.json` (who it is), its segments, and a lock that its owner holds while it lives.
+
+    Attributes:
+        path: the folder.
+        set_aside: account of what cannot be sent.
+        num_kept: number of files that `segments` left in place because they are unreadable now or of another version.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.aside = 0
-        """Files that `segments` could not read, and left where they are."""
+        self.set_aside = SetAside(path)
+        self.num_kept = 0
+        self._unusable: list[Path] = []
         self._lock: BinaryIO | None = None
 
     def __enter__(self) -> Self:
@@ -49,9 +62,7 @@ class SpoolFolder:
         if not self.acquire():
             raise OSError(f"expected to be the only user of {self.path}, but another process holds its lock")
         # Last: a folder without this file has nothing to send.
-        partial = self.path / "writer.tmp"
-        partial.write_text(json.dumps(identity), encoding="utf-8")
-        partial.rename(self.path / "writer.json")
+        write_checked(self.path / "writer.json", identity)
 
     def acquire(self) -> bool:
         """Takes the lock; False when a living process has it. The kernel frees it however that process ends.
@@ -59,7 +70,10 @@ class SpoolFolder:
         Raises:
             FileNotFoundError: the folder has gone: its owner, or another process that took it over, was done with it.
         """
-        file = (self.path / "lock").open("r+b")
+        lock = self.path / "lock"
+        if not lock.exists() and writer_lives(self.path):
+            return False  # its owner still holds the deleted file
+        file = lock.open("a+b")  # creates the file: a copied folder may lack it
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -70,24 +84,66 @@ class SpoolFolder:
         return True
 
     def identity(self) -> dict[str, Any]:
-        """What `create` was given; raises `OSError` or `ValueError` where it is unreadable."""
-        identity: dict[str, Any] = json.loads((self.path / "writer.json").read_text(encoding="utf-8"))
+        """What `create` was given.
+
+        Raises:
+            FileNotFoundError: the folder holds nothing to send, any more or yet.
+            OSError, ValueError: the file is unreadable or damaged.
+        """
+        try:
+            identity: dict[str, Any] = read_checked(self.path / "writer.json")
+        except FileNotFoundError:
+            if not any(self.path.glob("*.seg")):
+                raise
+            raise ValueError(
+                f"expected {self.path / 'writer.json'}, without which the run of the segments beside it is unknown"
+            ) from None
         return identity
 
     def segments(self) -> list[Segment]:
-        """All readable segments in order; unreadable ones are reported and left where they are."""
-        found = []
+        """Recover all segments of this writer, in order; other files are reported, and stay until `remove`."""
+        try:
+            writer = tag_of(self.identity()["writer"])
+        except (OSError, ValueError, TypeError, KeyError):
+            writer = None
+        found: dict[int, Segment] = {}
         for path in sorted(self.path.glob("*.seg")):
             try:
-                found.append(Segment.recover(path))
-            except ValueError as error:
-                self.aside += 1
-                _logger.warning("leaving %s aside: %s", path, error)
-        return found
+                segment = Segment.recover(path)
+                if writer is not None and segment.writer not in (writer, 0):
+                    raise ValueError(f"expected a segment of this folder's writer in {path}, got one of another writer")
+                if segment.number in found:
+                    raise ValueError(
+                        f"expected one file per segment, got {path}, a copy of {found[segment.number].path}"
+                    )
+                found[segment.number] = segment
+            except AnotherVersionError as error:
+                self.num_kept += 1
+                _logger.warning("leaving %s in place: %s", path, error)
+            except (ValueError, FileNotFoundError, IsADirectoryError) as error:
+                self._unusable.append(path)
+                self.set_aside.note(path.name, 0, 0, 0, f"the whole file: {error}")
+            except OSError as error:
+                self.num_kept += 1
+                _logger.warning("leaving %s in place: %s", path, error)
+        segments = [segment for _, segment in sorted(found.items())]
+        if writer is not None and segments and not any(segment.writer for segment in segments):
+            why = "empty, although every run starts with a record; how much was lost is unknown"
+            self.set_aside.note(segments[0].name, 0, 0, 0, why)
+        return segments
 
     def remove(self) -> None:
-        """Deletes the folder, and its parent when that is empty."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Delete the folder, and its parent if that is empty; what was set aside stays for inspection."""
+        for path in self._unusable:
+            self.set_aside.keep(path)
+        if len(self.set_aside):
+            # First: without this file the folder has nothing to send.
+            self.set_aside.keep(self.path / "writer.json")
+            for path in self.path.iterdir():
+                if path.name != FOLDER:
+                    _delete(path)
+            return
+        _delete(self.path)
         with contextlib.suppress(OSError):  # other writers are still there
             self.path.parent.rmdir()
 
@@ -96,6 +152,13 @@ class SpoolFolder:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _let_go() -> None:
@@ -108,23 +171,59 @@ _locked: "weakref.WeakSet[SpoolFolder]" = weakref.WeakSet()
 os.register_at_fork(after_in_child=_let_go)
 
 
+def writer_lives(path: Path) -> bool:
+    """Return whether the process that created the folder is alive, as far as this host can tell."""
+    try:
+        identity = SpoolFolder(path).identity()
+        pid, is_here = int(identity["pid"]), bool(identity["host"] == socket.gethostname())
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return is_here
+    except (OSError, OverflowError):
+        return False
+    return is_here
+
+
 def find_left_over(root: Path) -> list[Path]:
-    """Folders of writers below `root` (or `root` itself) that have something to send, in the order of their starts."""
+    """Return the folders of writers below `root` (or `root` itself) that have something to send, oldest start first.
+
+    Includes folders that are unreadable, or that have segments but no `writer.json`, so that they are reported.
+
+    Raises:
+        OSError: `root` cannot be read.
+    """
     if (root / "writer.json").is_file():
         return [root]
-    found: list[tuple[int, Path]] = []
-    for path in root.glob("*/writer.json"):
-        with contextlib.suppress(FileNotFoundError):  # sent in between
-            found.append((_start_ns(path), path.parent))
-    return [path for _, path in sorted(found)]
+    try:
+        found = [path for path in root.iterdir() if path.name != FOLDER and _is_writers(path)]
+    except FileNotFoundError:
+        return []
+    if not found and _is_writers(root.absolute()):
+        return [root]
+    return sorted(found, key=lambda path: (_start_ns(path), path))
 
 
-def _start_ns(writer: Path) -> int:
+def _is_writers(path: Path) -> bool:
+    is_ours = _folder_name(path.name) is not None
+    try:
+        return (path / "writer.json").exists() or (is_ours and any(each.suffix == ".seg" for each in path.iterdir()))
+    except (FileNotFoundError, NotADirectoryError):
+        return False  # sent in between
+    except OSError:
+        return is_ours
+
+
+def _start_ns(folder: Path) -> int:
     """As the writer noted it: files and folders change when a part of them is sent, and are copied in any order."""
     try:
-        return int(json.loads(writer.read_bytes())["started_ns"])
-    except (ValueError, TypeError, KeyError):
-        return writer.stat().st_mtime_ns
+        return int(read_checked(folder / "writer.json")["started_ns"])
+    except (OSError, ValueError, TypeError, KeyError):
+        with contextlib.suppress(OSError):
+            return folder.stat().st_mtime_ns
+        return 0
 
 
 def is_local(path: Path, mounts: Path = Path("/proc/mounts")) -> bool:

@@ -5,6 +5,7 @@ repeated: numbers that the server has are not sent again.
 """
 
 import argparse
+import enum
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +18,16 @@ from recis.bridge.address import ServerAddress
 from recis.bridge.client import Sender
 from recis.bridge.outbox import Outbox
 from recis.bridge.progress import progress_bar
+from recis.bridge.set_aside import SetAside
 from recis.bridge.spool import SpoolFolder, find_left_over
 from recis.bridge.traces import TraceUploads
 from recis.wire.messages import Hello
+from recis.wire.text import as_name
 
-__all__ = ["Progress", "add_arguments", "main", "send_folder", "writer_of"]
+__all__ = ["Outcome", "Progress", "add_arguments", "main", "send_folder", "writer_of"]
 
-INTERRUPTED = 130
+LEFT, SET_ASIDE, INTERRUPTED = 1, 3, 130
+"""Exit codes, see `main`."""
 DEFAULT_URL = "http://127.0.0.1:8765"
 
 
@@ -31,29 +35,52 @@ Progress = Callable[[int, int], None]
 """Called some times a second with the points acknowledged and the points there are."""
 
 
+class Outcome(enum.Enum):
+    """The result for a folder, as the command prints it."""
+
+    SENT = "sent"
+    SENT_IN_PART = "sent, except for data that was set aside"
+    LEFT = "NOT sent, kept"
+    BUSY = "still being written by a running training, or being sent"
+
+
 def writer_of(path: Path) -> Hello:
     """Who has written a folder; raises `OSError` or `ValueError` where that cannot be read."""
-    return msgspec.convert(SpoolFolder(path).identity(), Hello)
+    try:
+        return msgspec.convert(SpoolFolder(path).identity(), Hello)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"expected {path / 'writer.json'} to say who writes: {error}") from error
 
 
 def send_folder(
-    path: Path, address: ServerAddress, *, timeout_s: float, progress: Progress = lambda *_: None
-) -> bool | None:
+    path: Path,
+    address: ServerAddress,
+    *,
+    timeout_s: float,
+    progress: Progress = lambda *_: None,
+    on_loss: Callable[[SetAside], None] = lambda _: None,
+) -> Outcome:
     """Sends one writer's folder and removes it when all of it is acknowledged.
 
+    Args:
+        path: the folder.
+        address: of the server.
+        timeout_s: when to leave the rest.
+        progress: see there.
+        on_loss: called if a part of it cannot be sent.
+
     Returns:
-        True when it is empty now, False when something is left, None when a living process owns it. Files that are no
-        segments of this version stay, and count as left.
+        The result. Files that are of another version, or cannot be read now, stay in place and count as left.
 
     Raises:
         OSError, ValueError: the folder cannot be read.
     """
     with SpoolFolder(path) as folder:
         if not folder.acquire():
-            return None
-        hello = writer_of(path)
-        outbox = Outbox(path, segments=folder.segments())
-        uploads = TraceUploads(path, outbox.append)
+            return Outcome.BUSY
+        hello, set_aside = writer_of(path), folder.set_aside
+        outbox = Outbox(path, segments=folder.segments(), writer=hello.writer, set_aside=set_aside)
+        uploads = TraceUploads(path, outbox.append, set_aside)
         total = outbox.pending()[1]
 
         def tick() -> None:
@@ -63,10 +90,13 @@ def send_folder(
         sender = Sender(outbox, uploads, hello, address, on_command=lambda _: False, tick=tick)
         sender.run_until_drained(timeout_s)
         tick()
-        done = outbox.close() and not len(uploads) and not folder.aside
-        if done:
-            folder.remove()
-        return done
+        is_empty = outbox.close() and not len(uploads) and not folder.num_kept
+        if len(set_aside):
+            on_loss(set_aside)
+        if not is_empty:
+            return Outcome.LEFT
+        folder.remove()
+        return Outcome.SENT_IN_PART if len(set_aside) else Outcome.SENT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +120,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Send every folder and return the exit code: 0 when all was sent, 1 when something is left, 130 on Ctrl-C.
+    """Send every folder and return the exit code.
+
+    Returns:
+        0 if all was sent, 1 if something is left to send, 3 if nothing is left but some data could not be sent and was
+        set aside, 130 on Ctrl-C.
 
     Raises:
         ValueError: the folder does not exist, or the address is malformed.
@@ -98,39 +132,46 @@ def main(options: argparse.Namespace) -> int:
     if not options.spool.is_dir():
         raise ValueError(f"expected a spool folder, got {options.spool}, which is none")
     address = ServerAddress.parse(options.url, options.token)
-    left = 0
+    try:
+        folders = find_left_over(options.spool)
+    except OSError as error:
+        sys.stderr.write(f"cannot read {as_name(str(options.spool))}: {error}\n")
+        return LEFT
+    outcomes: list[Outcome] = []
     stuck: set[tuple[str, str, int]] = set()
-    folders = find_left_over(options.spool)
     for position, path in enumerate(folders, 1):
+        title = f"{position}/{len(folders)} {as_name(path.name)}"
+        losses: list[SetAside] = []
         try:
             hello = writer_of(path)
             rank = hello.run, hello.attempt, hello.rank
-            with progress_bar(f"{position}/{len(folders)} {path.name}", "points") as bar:
-
-                def show(done: int, total: int, bar: "tqdm[None]" = bar) -> None:
-                    bar.total, bar.n = total, done
-                    bar.refresh()
-
-                # What a rank has said after a restart does not overtake what it said before.
-                done = rank not in stuck and send_folder(path, address, timeout_s=options.timeout, progress=show)
-            if done is False:
+            # What a rank has said after a restart does not overtake what it said before.
+            outcome = Outcome.LEFT if rank in stuck else _send(path, address, options.timeout, title, losses)
+            if outcome is Outcome.LEFT:
                 stuck.add(rank)
         except FileNotFoundError:
-            done = True  # by another process, in between
+            outcome = Outcome.SENT  # by another process, in between
         except KeyboardInterrupt:
             sys.stderr.write("interrupted; the same command goes on where it was\n")
             return INTERRUPTED
-        except (OSError, ValueError, msgspec.ValidationError) as error:
-            done = False
-            sys.stderr.write(f"cannot read {path}: {error}\n")
-        words = {
-            True: "sent",
-            False: "NOT sent, kept",
-            None: "still being written by a running training, or being sent",
-        }
-        left += done is False
-        sys.stdout.write(f"{position}/{len(folders)} {path.name}: {words[done]}\n")
+        except Exception as error:  # noqa: BLE001 - border: whatever a folder holds, the others are sent
+            outcome = Outcome.LEFT
+            sys.stderr.write(f"cannot read {as_name(str(path))}: {error}\n")
+        outcomes.append(outcome)
+        sys.stdout.write("".join([f"{title}: {outcome.value}\n", *(f"  {loss}\n" for loss in losses)]))
         sys.stdout.flush()
     if not folders:
-        sys.stdout.write(f"nothing to send in {options.spool}\n")
-    return 1 if left else 0
+        sys.stdout.write(f"nothing to send in {as_name(str(options.spool))}\n")
+    if Outcome.LEFT in outcomes:
+        return LEFT
+    return SET_ASIDE if Outcome.SENT_IN_PART in outcomes else 0
+
+
+def _send(path: Path, address: ServerAddress, timeout_s: float, title: str, losses: list[SetAside]) -> Outcome:
+    with progress_bar(title, "points") as bar:
+
+        def show(done: int, total: int, bar: "tqdm[None]" = bar) -> None:
+            bar.total, bar.n = total, done
+            bar.refresh()
+
+        return send_folder(path, address, timeout_s=timeout_s, progress=show, on_loss=losses.append)

@@ -6,7 +6,6 @@ the upload with resumption; must not know how a trace is made. Runs on the sende
 
 import asyncio
 import hashlib
-import json
 import logging
 import time
 from collections import deque
@@ -18,6 +17,8 @@ from typing import Annotated
 import msgspec
 from websockets.asyncio.client import ClientConnection
 
+from recis.bridge.files import read_checked, write_checked
+from recis.bridge.set_aside import SetAside
 from recis.bridge.sockets import send
 from recis.wire.codec import decode_trace, encode
 from recis.wire.messages import MAX_TEXT_CHARS, Event, Refuse, TraceAck, TraceChunk, TraceOpen, TraceReply
@@ -28,8 +29,14 @@ __all__ = ["TraceFileJob", "TraceUploads"]
 CHUNK_BYTES = 256 << 10
 WINDOW_CHUNKS = 4
 MAX_WAITING = 256
+MAX_FAILURES = 20
+"""Consecutive tries without progress, and without the server asking to try later, after which a file is given up."""
 _logger = logging.getLogger(__name__)
 _Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+
+
+class _TryLaterError(ConnectionError):
+    """The server asks to send the file later."""
 
 
 class TraceFileJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,21 +57,28 @@ class TraceUploads:
     Args:
         folder: where the list is kept across a crash; None keeps it in memory.
         report: takes an event for the run: a file that vanished, that was refused or given up.
+        set_aside: account of notes that cannot be read; by default that of `folder`.
     """
 
-    def __init__(self, folder: Path | None, report: Callable[[Event], None]) -> None:
+    def __init__(self, folder: Path | None, report: Callable[[Event], None], set_aside: SetAside | None = None) -> None:
         self._folder = folder
+        set_aside = set_aside if set_aside is not None else SetAside(folder)
         self._report = report
         self._waiting: deque[TraceFileJob] = deque()  # bounded in `add`
-        if folder is not None:
-            for note in sorted(folder.glob("trace-*.json")):
-                try:
-                    job = msgspec.convert(json.loads(note.read_bytes()), TraceFileJob)
-                    if self._note(job) != note:
-                        raise ValueError(f"expected the note of a trace of {note.name}, got one of {job.time_ns}")
-                    self._waiting.append(job)
-                except ValueError as error:
-                    _logger.warning("a trace is not sent, its note %s is not whole: %s", note, error)
+        self._failures = 0  # consecutive ones of the first file
+        self._reached = 0  # bytes of it that the server has acknowledged
+        for note in sorted(folder.glob("trace-*.json")) if folder is not None else ():
+            try:
+                job = msgspec.convert(read_checked(note), TraceFileJob)
+                if self._note(job) != note:
+                    raise ValueError(f"expected the note of a trace of {note.name}, got one of {job.time_ns}")
+                self._waiting.append(job)
+            except (OSError, ValueError) as error:
+                set_aside.note(note.name, 0, 0, 1, f"a trace: {error}")
+                set_aside.keep(note)
+        event = set_aside.news()
+        if event is not None:
+            report(event)
 
     def __len__(self) -> int:
         """How many files still wait."""
@@ -73,8 +87,7 @@ class TraceUploads:
     def add(self, job: TraceFileJob) -> None:
         """Takes a finished file; called on any thread, costs one small file."""
         if self._folder is not None:
-            # Not by msgspec: a path need not be valid text.
-            self._note(job).write_text(json.dumps(msgspec.to_builtins(job)), encoding="ascii")
+            write_checked(self._note(job), msgspec.to_builtins(job))
         if len(self._waiting) >= MAX_WAITING:
             self._give_up(self._waiting.popleft(), f"more than {MAX_WAITING} traces were waiting")
         self._waiting.append(job)
@@ -88,9 +101,11 @@ class TraceUploads:
         job = self._waiting[0]
         path = Path(job.path)
         try:
+            if not path.is_file():  # noqa: ASYNC240 - does not block, unlike opening a pipe
+                raise FileNotFoundError("there is none")
             size, digest = await _measure(path)
         except OSError as error:
-            self._give_up(self._waiting.popleft(), f"it vanished before upload: expected the file at {path} ({error})")
+            self._next(f"it vanished before upload: expected the file at {path} ({error})")
             return
         opening = TraceOpen(
             run=job.run,
@@ -102,14 +117,61 @@ class TraceUploads:
             sha256=digest,
             time_ns=job.time_ns,
         )
-        async with connect() as socket:
-            refusal = await _upload(socket, opening, path)
-        self._waiting.popleft()
-        if refusal is not None:
-            self._give_up(job, f"the server refused it: {refusal}")
+        try:
+            data = encode(opening)
+        except (ValueError, OverflowError) as error:
+            self._next(f"it cannot be announced: {error}")
+            return
+        reached = self._reached
+        try:
+            async with connect() as socket:
+                refusal = await self._upload(socket, data, path)
+        except _TryLaterError:
+            raise
+        except Exception:  # of any kind, but not for ever
+            self._failures = self._failures + 1 if self._reached <= reached else 0
+            if self._failures < MAX_FAILURES:
+                raise
+            refusal = f"{MAX_FAILURES} consecutive tries made no progress"
+        self._next(f"the server refused it: {refusal}" if refusal is not None else None)
+
+    async def _upload(self, socket: ClientConnection, opening: bytes, path: Path) -> str | None:
+        """Send the file from the server's offset on; return why it was refused, or None if it arrived."""
+        await send(socket, opening)
+        with path.open("rb") as file:
+            sent: int | None = None
+            acked = 0
+            while True:
+                message = await socket.recv(decode=False)
+                match decode_trace(message):
+                    case TraceReply():
+                        return None
+                    case Refuse(message=text, retry=False):
+                        return text
+                    case Refuse(message=text):
+                        raise _TryLaterError(text)
+                    case TraceAck(offset=offset):
+                        acked = self._reached = offset
+                        if sent is None:
+                            sent = offset
+                            file.seek(offset)
+                while (
+                    sent is not None
+                    and sent - acked < WINDOW_CHUNKS * CHUNK_BYTES
+                    and (piece := file.read(CHUNK_BYTES))
+                ):
+                    await send(socket, encode(TraceChunk(offset=sent, data=piece)))
+                    sent += len(piece)
+
+    def _next(self, trouble: str | None) -> None:
+        """Remove the first file from the list: it has arrived, or is given up because of `trouble`."""
+        job = self._waiting.popleft()
+        self._failures = self._reached = 0
+        if trouble is not None:
+            self._give_up(job, trouble)
         else:
             self._forget(job)
-            _logger.info("uploaded trace %s (%d bytes)", job.name, size)
+            _logger.info("uploaded trace %s", job.name)
 
     def _give_up(self, job: TraceFileJob, why: str) -> None:
         text = as_text(f"trace {job.name} of step {job.step} is not on the server: {why}", MAX_TEXT_CHARS)
@@ -134,28 +196,3 @@ async def _measure(path: Path) -> tuple[int, str]:
             digest.update(piece)
             await asyncio.sleep(0)
         return file.tell(), digest.hexdigest()
-
-
-async def _upload(socket: ClientConnection, opening: TraceOpen, path: Path) -> str | None:
-    """Sends the file from where the server wants it; returns why it was refused, None when it arrived."""
-    await send(socket, encode(opening))
-    with path.open("rb") as file:
-        sent: int | None = None
-        acked = 0
-        while True:
-            message = await socket.recv(decode=False)
-            match decode_trace(message):
-                case TraceReply():
-                    return None
-                case Refuse(message=text, retry=False):
-                    return text
-                case Refuse(message=text):
-                    raise ConnectionError(text)
-                case TraceAck(offset=offset):
-                    acked = offset
-                    if sent is None:
-                        sent = offset
-                        file.seek(offset)
-            while sent is not None and sent - acked < WINDOW_CHUNKS * CHUNK_BYTES and (piece := file.read(CHUNK_BYTES)):
-                await send(socket, encode(TraceChunk(offset=sent, data=piece)))
-                sent += len(piece)

@@ -17,7 +17,7 @@ from recis.bridge.address import ServerAddress
 from recis.bridge.sockets import SILENCE_S, open_socket, send
 from recis.wire.codec import WireError, decode_server, encode
 from recis.wire.messages import Frame, Hello
-from recis.wire.session import ClientSession, Closed, Welcomed
+from recis.wire.session import ClientSession, Closed, Rejected, Welcomed
 
 __all__ = ["SendingError", "send_frames"]
 
@@ -76,7 +76,7 @@ async def _converse(socket: ClientConnection, hello: Hello, frames: Callable[[in
         match session.receive(decode_server(message)):
             case Welcomed(acked=acked, attempt=attempt):
                 ordinal, waiting = attempt, frames(acked)
-            case Closed(code=code, message=why):
+            case Closed(code=code, message=why) | Rejected(code=code, message=why):
                 how = " (RECIS_MONITOR_TOKEN, or ?token=… in the address)" if code == "unauthorised" else ""
                 raise SendingError(f"the server refuses {hello.run} ({code}): {why}{how}")
             case _:

@@ -207,8 +207,9 @@ class Frame(Record, frozen=True, tag="frame"):
     """A numbered batch of records: committed whole or not at all, acknowledged after the commit.
 
     `n` starts at 1 and rises by one per frame of the writer; the same number always carries the same records.
-    `dropped` is how many points this writer has lost to its own bounds so far. `span` is for writers that count
-    something else than frames, as the bytes of a file: the frame stands for so many numbers, the last of them `n`.
+    `dropped` is how many points this writer has lost so far, to its own bounds or because they could not be sent.
+    `span` is for writers that count something else than frames, as the bytes of a file: the frame stands for so many
+    numbers, the last of them `n`.
     """
 
     n: Number

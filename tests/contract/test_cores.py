@@ -1,5 +1,7 @@
 """The two protocol cores against each other: whatever is lost, cut, repeated or restarted, each frame is stored once.
 
+But for those that the server refuses: these, and no others, are left out, and what is behind them arrives.
+
 No socket, thread or clock: a network of two queues that can be cut at any message, a store that commits when it is told
 to and may fail, a server that forgets everything but its store, and a writer that forgets everything but its spool.
 """
@@ -14,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from recis_server.ingest.session import Close, IngestSession, Keep, Register, Send, Streams
 from recis_server.store.values import StreamRow
 
-from recis.wire.codec import decode_client, decode_server, encode
+from recis.wire.codec import WireError, decode_client, decode_server, encode
 from recis.wire.messages import Frame, Hello, Line, ServerRecord
-from recis.wire.session import Acked, ClientSession, Closed, Welcomed
+from recis.wire.session import Acked, ClientSession, Closed, Rejected, Welcomed
 
 HELLO = Hello(run="r", writer="w", attempt="a")
 
@@ -36,6 +38,8 @@ class Cores(RuleBasedStateMachine):
     def begin(self) -> None:
         self.spool: dict[int, str] = {}
         self.newest = 0
+        self.bad: set[int] = set()
+        self.left_out: set[int] = set()
         self.store: dict[int, str] = {}
         self.doubled = False
         self.acked_to_client = 0
@@ -57,6 +61,12 @@ class Cores(RuleBasedStateMachine):
             self.newest += 1
             self.spool[self.newest] = f"line {self.newest}"
 
+    @rule()
+    def report_nonsense(self) -> None:
+        """What no server takes: a writer does not always know."""
+        self.report(1)
+        self.bad.add(self.newest)
+
     @precondition(lambda self: self.connection is None)
     @rule()
     def connect(self) -> None:
@@ -71,7 +81,8 @@ class Cores(RuleBasedStateMachine):
         following = [n for n in self.spool if n > self.client.newest_sent]
         if following:
             n = min(following)
-            data = encode(Frame(n=n, records=(Line(time_ns=0, text=self.spool[n]),)))
+            line = Line(time_ns=0, text=self.spool[n], level=5 if n in self.bad else "info")  # type: ignore[arg-type]
+            data = encode(Frame(n=n, records=(line,)))
             self.client.sent(n, len(data))
             self.connection.up.append(data)
 
@@ -81,9 +92,15 @@ class Cores(RuleBasedStateMachine):
         assert self.connection is not None
         match self.client.receive(decode_server(self.connection.down.popleft())):
             case Acked(n=n) | Welcomed(acked=n):
-                assert all(number in self.store for number in range(1, n + 1)), "acknowledged before it was stored"
+                stored = self.store.keys() | self.left_out
+                assert all(number in stored for number in range(1, n + 1)), "acknowledged before it was stored"
                 self.spool = {number: text for number, text in self.spool.items() if number > n}
                 self.acked_to_client = max(self.acked_to_client, n)
+            case Rejected(n=n):
+                assert n in self.bad, "left out for another one's fault"
+                self.left_out.add(n)
+                del self.spool[n]
+                self.cut(keep_stale=False)
             case Closed(retry=retry):
                 assert retry
                 self.cut(keep_stale=False)
@@ -128,7 +145,12 @@ class Cores(RuleBasedStateMachine):
         if not connection.up or connection.closed_by_server:
             return
         data = connection.up.popleft()
-        for action in connection.session.receive(decode_client(data), len(data), 0):
+        try:
+            record = decode_client(data)
+        except WireError as error:
+            self.act(connection, connection.session.end(error.code, str(error)))
+            return
+        for action in connection.session.receive(record, len(data), 0):
             if isinstance(action, Register):
                 row = StreamRow("r", "w", 0, 1, max(self.store, default=0), 0)
                 answers, older = connection.session.registered(row)
@@ -212,7 +234,9 @@ class Cores(RuleBasedStateMachine):
             return
         assert not self.doubled
         assert all(text == f"line {n}" for n, text in self.store.items())
-        assert sorted(self.store) == list(range(1, len(self.store) + 1)), "a hole"
+        assert not self.store.keys() & self.bad
+        taken = {n for n in self.left_out if n <= max(self.store, default=0)} | self.store.keys()
+        assert sorted(taken) == list(range(1, len(taken) + 1)), "a hole"
 
     def teardown(self) -> None:
         """When nothing breaks any more, everything arrives."""
@@ -221,7 +245,7 @@ class Cores(RuleBasedStateMachine):
         self.stale.clear()
         self.cease_to_look()
         self.report(1)
-        for _ in range(20 * (self.newest + 5)):
+        for _ in range(20 * (self.newest + 5) * (len(self.bad) + 1)):
             if self.connection is None:
                 self.connect()
             self.send()
@@ -232,7 +256,8 @@ class Cores(RuleBasedStateMachine):
                 self.client_reads()
             if self.acked_to_client == self.newest and not self.spool:
                 break
-        assert len(self.store) == self.newest
+        assert self.left_out == self.bad
+        assert len(self.store) == self.newest - len(self.bad)
         assert not self.spool
         assert not self.client.watched
         self.begin_to_look()

@@ -293,7 +293,7 @@ def test_a_summary_survives_the_kill_of_its_server(tmp_path: Path) -> None:
         assert summaries(address) == {"whole.json": "ready", "cut.json": "failed"}
 
 
-def test_a_note_of_a_trace_that_was_torn_by_the_kill_holds_up_nothing(tmp_path: Path) -> None:
+def test_a_note_of_a_trace_that_is_damaged_holds_up_nothing_and_is_no_success(tmp_path: Path) -> None:
     traces = make_traces(tmp_path, [1000, 2000])
     kill_with_traces("http://127.0.0.1:9", tmp_path / "spool", traces, lambda: True)
     torn, _ = sorted((tmp_path / "spool").rglob("trace-*.json"))
@@ -301,7 +301,8 @@ def test_a_note_of_a_trace_that_was_torn_by_the_kill_holds_up_nothing(tmp_path: 
     with serve(tmp_path / "server") as server:
         address = address_of(server)
         done = sync(tmp_path / "spool", address)
-        assert (done.returncode, done.stderr.count("not whole")) == (0, 1)
+        assert (done.returncode, done.stderr.count(torn.name)) == (3, 1)
+        assert "lost 0 values and 1 other record; see" in done.stdout
         check_traces(address, traces[1:])
         assert stored(address, "traces", "a") == [(1, 1.0), (2, 2.0)]
 

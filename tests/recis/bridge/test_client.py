@@ -1,12 +1,26 @@
-"""The sender's event loop; what the sender does is tested with real servers in `tests/e2e` and `tests/faults`."""
+"""The sender's event loop, and what a server will never take; the rest with real servers in `tests/{e2e,faults}`."""
 
 import asyncio
 import selectors
 import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import msgspec
 import pytest
+from websockets.sync.server import ServerConnection, serve
 
-from recis.bridge.client import MOST_SKIPPED, _make_loop
+from recis.bridge import client
+from recis.bridge.address import ServerAddress
+from recis.bridge.client import MOST_SKIPPED, Sender, _make_loop
+from recis.bridge.outbox import Outbox
+from recis.bridge.spool import SpoolFolder
+from recis.bridge.traces import TraceUploads
+from recis.wire.codec import WireError, decode_client, encode, points_columns
+from recis.wire.messages import Ack, ClientRecord, Event, Frame, FrameRecord, Hello, Line, Points, Refuse, Welcome
 
 
 def test_a_loop_with_work_asks_the_kernel_seldom_and_still_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,3 +65,190 @@ def test_timers_are_on_time_in_a_loop_that_has_work() -> None:
 
     with asyncio.Runner(loop_factory=_make_loop) as runner:
         assert runner.run(fired())
+
+
+# --- what a server will never take
+
+HELLO = Hello(run="r", writer="w", attempt="a", config={"lr": 0.1}, tags=("t",))
+
+
+@dataclass
+class Choosy:
+    """A server that takes some frames and not others, and remembers what it took.
+
+    `judge` says of a record of the writer why it is refused; `None` breaks the connection, an empty text takes it.
+    """
+
+    judge: Callable[[ClientRecord], str | None]
+    frames: dict[int, Frame] = field(default_factory=dict)
+    greetings: list[Hello] = field(default_factory=list)
+    connections: int = 0
+
+    def serve(self, socket: ServerConnection) -> None:
+        self.connections += 1
+        for data in socket:
+            assert isinstance(data, bytes)
+            try:
+                record = decode_client(data)
+                why = self.judge(record)
+            except WireError as error:
+                why = str(error)
+            if why is None:
+                socket.socket.close()
+                return
+            if why:
+                socket.send(encode(Refuse(code="malformed", message=why)))
+                socket.close(4400)
+                return
+            if isinstance(record, Hello):
+                self.greetings.append(record)
+                socket.send(encode(Welcome(acked=max(self.frames, default=0))))
+            elif isinstance(record, Frame):
+                self.frames[record.n] = record
+                socket.send(encode(Ack(n=record.n)))
+
+    def records(self) -> list[FrameRecord]:
+        return [record for frame in self.frames.values() for record in frame.records]
+
+    def texts(self) -> list[str]:
+        return [record.text for record in self.records() if isinstance(record, Line)]
+
+
+@pytest.fixture
+def drain(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Choosy, Outbox], bool]]:
+    """Sends an outbox to a server of this kind, on a port of its own."""
+    monkeypatch.setattr(client, "BACKOFF_S", (0.001, 0.002))
+    monkeypatch.setattr(client, "TRIAL_S", 0.01)
+    with ExitStack() as stack:
+
+        def send_all(choosy: Choosy, outbox: Outbox) -> bool:
+            server = stack.enter_context(serve(choosy.serve, "127.0.0.1", 0))
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(server.shutdown)
+            address = ServerAddress.parse(f"http://127.0.0.1:{server.socket.getsockname()[1]}", None)
+            uploads = TraceUploads(None, outbox.append)
+            sender = Sender(outbox, uploads, HELLO, address, on_command=lambda _: False, tick=lambda: None)
+            return sender.run_until_drained(30)
+
+        yield send_all
+
+
+def filled(folder: Path) -> Outbox:
+    """Five frames: of a row and two lines each."""
+    outbox = Outbox(folder, writer="w")
+    for number in range(1, 6):
+        outbox.append_row(("a",), [float(number)], number, 1)
+        outbox.append(Line(time_ns=1, text=f"good {number}"))
+        outbox.append(Line(time_ns=1, text=f"bad {number}" if number == 3 else f"fine {number}"))
+        assert outbox.seal() == number
+    return outbox
+
+
+def values_of(records: list[FrameRecord]) -> list[float]:
+    return [float(points_columns(record)[2][0, 0]) for record in records if isinstance(record, Points)]
+
+
+def is_bad(record: ClientRecord) -> list[int]:
+    """Where in a frame the bad line is."""
+    records = record.records if isinstance(record, Frame) else ()
+    return [place for place, each in enumerate(records) if isinstance(each, Line) and each.text.startswith("bad")]
+
+
+def check_left_out(choosy: Choosy, outbox: Outbox, values: int, records: int) -> None:
+    """So much was left out, the server was told, and the file is kept for a look at it."""
+    assert (outbox.set_aside.values, outbox.set_aside.records) == (values, records)
+    assert max(frame.dropped for frame in choosy.frames.values()) == values
+    [event] = [record for record in choosy.records() if isinstance(record, Event)]
+    assert event.kind == "not_sent"
+    assert outbox.close()
+
+
+def test_a_record_that_the_server_names_is_left_out_and_the_rest_of_its_frame_arrives(
+    tmp_path: Path, drain: Callable[[Choosy, Outbox], bool]
+) -> None:
+    outbox = filled(tmp_path)
+    choosy = Choosy(
+        lambda record: f"expected no such line - at `$.records[{is_bad(record)[0]}]`" if is_bad(record) else ""
+    )
+    assert drain(choosy, outbox)
+    assert values_of(choosy.records()) == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert choosy.texts() == [text for n in range(1, 6) for text in (f"good {n}", f"fine {n}") if text != "fine 3"]
+    check_left_out(choosy, outbox, 0, 1)
+    assert [path.name for path in (tmp_path / "set-aside").glob("*.seg")] == ["00000001.seg"]
+
+
+@pytest.mark.parametrize("why", ["expected something else", None], ids=["refused", "broken"])
+def test_a_frame_that_is_refused_or_breaks_the_connection_loses_all_but_its_values(
+    tmp_path: Path, drain: Callable[[Choosy, Outbox], bool], why: str | None
+) -> None:
+    outbox = filled(tmp_path)
+    choosy = Choosy(lambda record: why if is_bad(record) else "")
+    assert drain(choosy, outbox)
+    assert values_of(choosy.records()) == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert choosy.texts() == [text for n in (1, 2, 4, 5) for text in (f"good {n}", f"fine {n}")]
+    assert choosy.connections < 20
+    check_left_out(choosy, outbox, 0, 2)
+
+
+def test_a_frame_that_is_refused_whatever_is_in_it_is_skipped_and_counted(
+    tmp_path: Path, drain: Callable[[Choosy, Outbox], bool]
+) -> None:
+    outbox = filled(tmp_path)
+    choosy = Choosy(lambda record: "no" if isinstance(record, Frame) and record.n == 3 else "")
+    assert drain(choosy, outbox)
+    assert values_of(choosy.records()) == [1.0, 2.0, 4.0, 5.0]
+    check_left_out(choosy, outbox, 1, 2)
+
+
+def test_what_is_wrong_by_our_own_rules_is_found_without_the_server(
+    tmp_path: Path, drain: Callable[[Choosy, Outbox], bool]
+) -> None:
+    """Names that no version of ours would write, and records that are none, between right ones."""
+    outbox = filled(tmp_path)
+    outbox.append_row(("a", "a"), [1.0, 2.0], 6, 1)
+    outbox.append_row(("a",), [6.0], 6, 1)
+    segment = outbox._segment
+    assert segment is not None
+    for payload in (b"\xc1", b"\x80", msgspec.msgpack.encode({"t": "declare", "control": "c", "type": "complex"})):
+        segment.append(payload)
+    outbox.append(Line(time_ns=1, text="last"))
+    choosy = Choosy(lambda _: "")
+    assert drain(choosy, outbox)
+    assert values_of(choosy.records()) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    assert choosy.texts()[-1] == "last"
+    assert (outbox.set_aside.values, outbox.set_aside.records) == (2, 3)
+
+
+def test_a_greeting_that_is_refused_goes_without_what_users_have_put_in_it(
+    tmp_path: Path, drain: Callable[[Choosy, Outbox], bool]
+) -> None:
+    outbox = filled(tmp_path)
+    choosy = Choosy(lambda record: "expected less" if isinstance(record, Hello) and record.config else "")
+    assert drain(choosy, outbox)
+    assert [(hello.config, hello.tags, hello.project) for hello in choosy.greetings] == [({}, (), "default")]
+    assert len(choosy.frames) == 5
+
+
+def test_a_writer_that_is_refused_gives_up_and_keeps_everything(
+    tmp_path: Path, drain: Callable[[Choosy, Outbox], bool]
+) -> None:
+    outbox = filled(tmp_path)
+    choosy = Choosy(lambda record: "nobody" if isinstance(record, Hello) else "")
+    assert not drain(choosy, outbox)
+    assert choosy.connections == 2
+    assert outbox.pending()[0] == 5
+
+
+def test_a_server_that_refuses_every_frame_takes_none_with_it(
+    tmp_path: Path, drain: Callable[[Choosy, Outbox], bool]
+) -> None:
+    outbox = Outbox(tmp_path, writer="w")
+    for number in range(1, 40):
+        outbox.append_row(("a",), [float(number)], number, 1)
+        outbox.seal()
+    choosy = Choosy(lambda record: "no" if isinstance(record, Frame) else "")
+    assert not drain(choosy, outbox)
+    assert choosy.connections < 40
+    assert Outbox(tmp_path, segments=SpoolFolder(tmp_path).segments()).pending()[1] == 39

@@ -268,7 +268,7 @@ def test_many_threads_and_a_sender_lose_nothing_and_mix_nothing(open_offline: Op
         for thread in work:
             thread.start()
         for turn in count():
-            outbox.cut()
+            outbox.seal()
             outbox.append_row(("sender",), [float(turn)], turn, 1)
             time.sleep(1e-5)  # on a busy machine the lock would hardly ever be anybody else's
             if not any(thread.is_alive() for thread in work):
@@ -292,7 +292,7 @@ def test_one_fast_thread_and_a_sender_that_cuts_all_the_time(open_offline: Opene
 
         def cut() -> None:
             while not over.is_set():
-                outbox.cut()
+                outbox.seal()
                 outbox.pending()
                 outbox.prepare()
 

@@ -1,5 +1,6 @@
 """`recis.bridge.outbox`: rows become frames, numbers stay with their records, the bound drops the oldest and counts."""
 
+import errno
 import os
 import signal
 import struct
@@ -16,9 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recis.bridge import frames as frames_module
 from recis.bridge import outbox as module
 from recis.bridge.outbox import Outbox
-from recis.bridge.segment import Item, items_of
+from recis.bridge.records import Item, items_of
 from recis.bridge.spool import SpoolFolder
 from recis.wire.codec import decode_client, encode, points_columns
 from recis.wire.messages import Event, Frame, Line, Points
@@ -53,7 +55,7 @@ def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Outbox:
 def test_rows_of_one_layout_become_columns_in_order(outbox: Outbox) -> None:
     for step in range(5):
         outbox.append_row(("loss", "qps"), (step / 10, 100.0 + step), step, 5_000_999 + 1000 * step)
-    assert outbox.cut() == 1
+    assert outbox.seal() == 1
     frame = outbox.frame(0)
     assert frame is not None
     [points] = frame.records
@@ -68,7 +70,7 @@ def test_other_records_travel_in_the_same_frame(outbox: Outbox) -> None:
     event = Event(kind="alert", time_ns=1, text="Loss is NaN", step=3)
     outbox.append(event)
     outbox.append_row(("loss",), (1.0,), 3, 2)
-    outbox.cut()
+    outbox.seal()
     frame = outbox.frame(0)
     assert frame is not None
     assert event in frame.records
@@ -77,19 +79,19 @@ def test_other_records_travel_in_the_same_frame(outbox: Outbox) -> None:
 
 def test_a_frame_keeps_its_records_whatever_comes_later(outbox: Outbox) -> None:
     outbox.append_row(("a",), (1.0,), 1, 0)
-    assert outbox.cut() == 1
+    assert outbox.seal() == 1
     before = outbox.frame(0)
     outbox.append_row(("a",), (2.0,), 2, 0)
-    assert outbox.cut() == 2
+    assert outbox.seal() == 2
     assert outbox.frame(0) == before
     assert outbox.frame(2) is None
 
 
 def test_an_empty_cut_makes_no_frame(outbox: Outbox) -> None:
-    assert outbox.cut() == 0
+    assert outbox.seal() == 0
     outbox.append_row(("a",), (1.0,), 1, 0)
-    assert outbox.cut() == 1
-    assert outbox.cut() == 1
+    assert outbox.seal() == 1
+    assert outbox.seal() == 1
     assert outbox.pending() == (1, 1)
 
 
@@ -97,14 +99,14 @@ def test_acknowledged_segments_go_and_numbering_goes_on(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
     for step in range(60_000):
         outbox.append_row(("a", "b", "c"), (1.0, 2.0, 3.0), step, 0)
-    last = outbox.cut()
+    last = outbox.seal()
     files = len(list(tmp_path.glob("*.seg")))
     assert files >= 2
     outbox.ack(last)
     assert outbox.first_frame() == last + 1
     assert len(list(tmp_path.glob("*.seg"))) == 1
     outbox.append_row(("a", "b", "c"), (1.0, 2.0, 3.0), 60_000, 0)
-    assert outbox.cut() == last + 1
+    assert outbox.seal() == last + 1
     outbox.ack(last + 1)
     assert outbox.close()
     assert not list(tmp_path.glob("*.seg"))
@@ -116,7 +118,7 @@ def test_a_row_that_is_none_leaves_no_trace(outbox: Outbox, bad: tuple[Any, ...]
     with pytest.raises((struct.error, TypeError, OverflowError)):
         outbox.append_row(("a", "b"), bad, 2, 0)
     outbox.append_row(("a", "b"), (3.0, 4.0), 3, 0)
-    outbox.cut()
+    outbox.seal()
     frame = outbox.frame(0)
     assert frame is not None
     assert rows_of(frame) == [(1, "a", 1.0), (3, "a", 3.0), (1, "b", 2.0), (3, "b", 4.0)]
@@ -132,7 +134,7 @@ def test_the_bound_drops_the_oldest_and_counts_the_points(tmp_path: Path) -> Non
     total = 150_000
     for step in range(total):
         outbox.append_row(("a", "b", "c"), (1.0, 2.0, 3.0), step, 0)
-    outbox.cut()
+    outbox.seal()
     kept = [row for frame in frames_of(outbox) for row in rows_of(frame)]
     assert outbox.dropped > 0
     assert len(kept) + outbox.dropped == 3 * total
@@ -175,7 +177,7 @@ def test_without_room_on_disk_everything_goes_through_memory(
     monkeypatch.undo()
     for step in range(200_000, 300_000):
         outbox.append_row(("a",), (1.0,), step, 0)
-    outbox.cut()
+    outbox.seal()
     assert [step for frame in frames_of(outbox) for step, _, _ in rows_of(frame)] == list(range(300_000))
     assert outbox.dropped == 0
     assert caplog.text.count("going on in memory") == 1
@@ -190,7 +192,7 @@ def test_memory_is_bounded_too_when_the_disk_stays_full(tmp_path: Path, full_dis
     total = (module.MEMORY_SEGMENTS + 3) * module.SEGMENT_BYTES // 40
     for step in range(1, total):
         outbox.append_row(("a", "b"), (1.0, 2.0), step, 0)
-    outbox.cut()
+    outbox.seal()
     frames = frames_of(outbox)
     steps = [step for frame in frames for step, key, _ in rows_of(frame) if key == "a"]
     assert outbox.dropped > 0
@@ -202,7 +204,7 @@ def test_memory_is_bounded_too_when_the_disk_stays_full(tmp_path: Path, full_dis
 def test_rows_with_very_many_long_names_fit(outbox: Outbox) -> None:
     keys = tuple(f"{number:04d}" + "x" * 508 for number in range(module.MAX_ROW_KEYS))
     outbox.append_row(keys, range(len(keys)), 1, 0)
-    outbox.cut()
+    outbox.seal()
     frame = outbox.frame(0)
     assert frame is not None
     assert len(rows_of(frame)) == len(keys)
@@ -234,7 +236,7 @@ def test_whatever_happens_every_value_is_in_exactly_one_frame(
             outbox.append_row(keys, [value] * len(keys), step, 0)
             written.extend((step, key, value) for key in keys)
         elif operation[0] == "cut":
-            outbox.cut()
+            outbox.seal()
         elif operation[0] == "ack":
             for frame in frames_of(outbox):
                 if frame.n <= operation[1]:
@@ -243,7 +245,7 @@ def test_whatever_happens_every_value_is_in_exactly_one_frame(
         else:  # a kill: what is mapped stays in the files, and nobody tidies up
             outbox = Outbox(folder, segments=SpoolFolder(folder).segments())
             outbox.ack(max(server, default=0))
-    outbox.cut()
+    outbox.seal()
     for frame in frames_of(outbox):
         assert server.setdefault(frame.n, rows_of(frame)) == rows_of(frame)
     assert sorted(row for rows in server.values() for row in rows) == sorted(written)
@@ -261,7 +263,7 @@ while True:
     sys.stdout.flush()
     step += 1
     if step % 1000 == 0:
-        outbox.cut()
+        outbox.seal()
 """
 
 
@@ -289,10 +291,10 @@ def test_many_threads_lose_nothing(outbox: Outbox) -> None:
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        outbox.cut()
+        outbox.seal()
     for thread in threads:
         thread.join()
-    outbox.cut()
+    outbox.seal()
     rows = [row for frame in frames_of(outbox) for row in rows_of(frame)]
     assert len(rows) == len(set(rows)) == 2000
 
@@ -309,10 +311,10 @@ def test_a_frame_costs_what_is_in_it_however_many_are_before_it(
             looked_at += 1
             yield item
 
-    monkeypatch.setattr(module, "items_of", counting)
+    monkeypatch.setattr(frames_module, "items_of", counting)
     for step in range(500):
         outbox.append_row(("a", "b"), (step, -step), step, 0)
-        frame = outbox.frame(outbox.cut() - 1)
+        frame = outbox.frame(outbox.seal() - 1)
         assert frame is not None
         assert rows_of(frame) == [(step, "a", step), (step, "b", -step)]
     assert looked_at <= 3 * 500, "rows and names of earlier frames were read again"
@@ -327,7 +329,7 @@ def test_rows_of_mixed_layouts_come_back_in_their_order(tmp_path: Path) -> None:
         keys = layouts[step % 2 if step < 100 else step // 7 % 4 if step < 1000 else step // 900 % 4]
         outbox.append_row(keys, [step / (place + 2) for place in range(len(keys))], step, 1000 * step + 1)
         said[keys].append((step, step / 2))
-    frame = outbox.frame(outbox.cut() - 1)
+    frame = outbox.frame(outbox.seal() - 1)
     assert frame is not None
     for points in frame.records:
         assert isinstance(points, Points)
@@ -338,19 +340,104 @@ def test_rows_of_mixed_layouts_come_back_in_their_order(tmp_path: Path) -> None:
     assert not said
 
 
-TIMES = st.integers(-(1 << 62), (1 << 63) - 1)
-INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
+def spool_in(folder: Path, num_segments: int) -> tuple[Outbox, int]:
+    """So many full segments and one that is begun, with a frame every hundred rows; and the number of rows."""
+    steps = count()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SEGMENT_BYTES", 64 << 10)
+        outbox = Outbox(folder, writer="w")
+        while len(outbox._closed) < num_segments:
+            step = next(steps)
+            outbox.append_row(("a", "b"), (step, -step), step, 1000)
+            if step % 100 == 99:
+                outbox.seal()
+    outbox.seal()
+    return outbox, next(steps)
 
 
-@given(st.sampled_from([1, 2, 5, 61, 62, 200]), st.data())
-@settings(max_examples=200, deadline=None)
-def test_few_rows_become_the_same_columns_as_many(num_values: int, data: st.DataObject) -> None:
-    before = 2 if num_values > 61 else 1  # head, and a checksum where the row is wide
-    rows = b""
-    for _ in range(data.draw(st.integers(1, 20))):
-        bits = data.draw(st.lists(INT64, min_size=before + 1, max_size=before + 1))
-        values = data.draw(st.lists(st.floats(width=64), min_size=num_values, max_size=num_values))
-        rows += struct.pack(f"<{before + 1}q{num_values}dq", *bits, *values, data.draw(TIMES))
-    keys = tuple(f"key {number}" for number in range(num_values))
-    width = before + num_values + 2
-    assert module._points(keys, rows) == module._points_of_many(keys, rows, width)
+def bit_flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("damage", "rows_lost"),
+    [
+        (Path.unlink, range(1400, 1700)),
+        (lambda path: os.truncate(path, 0), range(1400, 1700)),
+        (lambda path: os.truncate(path, path.stat().st_size // 2), range(700, 850)),
+        (bit_flipped, range(1, 2)),
+        (lambda path: (path.unlink(), path.mkdir()), range(1400, 1700)),
+    ],
+)
+def test_a_file_that_is_changed_behind_a_living_process_costs_what_was_in_it_and_is_counted(
+    tmp_path: Path, damage: Callable[[Path], None], rows_lost: range
+) -> None:
+    outbox, total = spool_in(tmp_path, 3)
+    damage(tmp_path / "00000002.seg")
+    found = [step for frame in frames_of(outbox) for step, key, _ in rows_of(frame) if key == "a"]
+    assert total - len(found) in rows_lost
+    assert sorted(set(found)) == found
+    assert {0, total - 1} <= set(found)
+    assert outbox.dropped == outbox.set_aside.values == 2 * (total - len(found))
+    assert frames_of(outbox)[-1].dropped == outbox.dropped, "counted once"
+    outbox.seal()
+    [event] = [record for record in frames_of(outbox)[-1].records if isinstance(record, Event)]
+    assert event.kind == "not_sent"
+    outbox.ack(outbox.newest_frame)
+    assert outbox.close()
+    # The next process counts the same, once.
+    assert Outbox(tmp_path).dropped == 2 * (total - len(found))
+
+
+@pytest.mark.parametrize("how", ["deleted", "emptied", "zeroed"])
+@pytest.mark.parametrize("has_ended", [True, False])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_whole_file_that_is_gone_is_noticed_wherever_that_can_be_known(
+    tmp_path: Path, how: str, has_ended: bool, number: int
+) -> None:
+    outbox, _ = spool_in(tmp_path, 2)
+    outbox.prepare()
+    if has_ended:
+        outbox.close()
+    path = tmp_path / f"{number:08d}.seg"
+    if how == "deleted":
+        path.unlink()
+    else:
+        path.write_bytes(b"" if how == "emptied" else bytes(path.stat().st_size))
+    left = Outbox(tmp_path, segments=SpoolFolder(tmp_path).segments())
+    # The first one may have been acknowledged, and deleted for that.
+    assert len(left.set_aside) == (number > 1 or how != "deleted")
+    assert Outbox(tmp_path, segments=SpoolFolder(tmp_path).segments()).set_aside.values == 0
+
+
+def test_a_file_that_cannot_be_opened_for_the_moment_is_read_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox, total = spool_in(tmp_path, 1)
+
+    def none_left(*_: Any) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", none_left)
+        with pytest.raises(OSError, match="Too many"):
+            outbox.frame(0)
+    assert sum(len(rows_of(frame)) for frame in frames_of(outbox)) == 2 * total
+    assert outbox.dropped == 0
+
+
+def test_a_record_that_could_not_be_sent_is_refused_where_it_is_given(outbox: Outbox) -> None:
+    for bad in (
+        Line(time_ns="now", text="x"),  # type: ignore[arg-type]
+        Event(kind="alert", time_ns=1, text="x", level="fatal"),  # type: ignore[arg-type]
+        Line(time_ns=1 << 70, text="x"),
+        Line(time_ns=1, text="\ud800"),
+    ):
+        with pytest.raises((ValueError, OverflowError)):
+            outbox.append(bad)
+    outbox.append(Line(time_ns=1, text="right"))
+    outbox.seal()
+    [frame] = frames_of(outbox)
+    assert frame.records == (Line(time_ns=1, text="right"),)

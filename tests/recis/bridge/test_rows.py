@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recis.bridge.rows import MOST_LAYOUTS, PlainRowWriter, RowWriter
-from recis.bridge.segment import ROW_KEYS
+from recis.bridge.records import PRIME
+from recis.bridge.rows import MOST_LAYOUTS, MOST_VALUES, PlainRowWriter, RowWriter
 
 KEYS = ("a", "b")
 WIDTH = len(KEYS) + 3
-HEAD = 77
+HEAD = 77 << 32
+SALT = (1 << 32) - 5
 FIRST = 2
 """The word where rows begin."""
 
@@ -31,22 +32,29 @@ class Memory:
     def __init__(self, kind: Callable[[], Any], keys: tuple[str, ...] = KEYS, num_rows: int = 4) -> None:
         self.width = len(keys) + 3
         self.view = memoryview(bytearray(8 * (FIRST + num_rows * self.width)))
-        self.words, self.reals = self.view.cast("q"), self.view.cast("d")
+        self.words = self.view.cast("q")
         self.writer = kind()
-        self.writer.aim(self.words, self.reals)
-        self.writer.learn(keys, HEAD)
+        self.writer.aim(self.words)
+        self.writer.learn(keys, HEAD, SALT)
         self.writer.position = FIRST, 1000
         self.writer.limit = FIRST + num_rows * self.width
 
     def rows(self) -> list[tuple[int, ...]]:
-        """Head, step and the values' bits of each row; times are between a second ago and now."""
+        """Head without check, step and the values' bits of each row; times are between a second ago and now."""
         found = []
         for start in range(FIRST, self.writer.position[0], self.width):
-            *row, at = self.words[start : start + self.width]
+            head, *row, at = self.words[start : start + self.width]
             assert time.time_ns() - 10**9 <= at <= time.time_ns()
-            found.append(tuple(row))
+            assert head & 0xFFFFFFFF == self.check(start, SALT)
+            found.append((head >> 32 << 32, *row))
         assert not any(self.words[self.writer.position[0] :]), "behind the last row there are only zeros"
         return found
+
+    def check(self, start: int, salt: int, width: int | None = None) -> int:
+        """What the check of the row at this word has to be: by adding up its words."""
+        words = self.words[start + 1 : start + (width or self.width)]
+        number = sum((word & 0xFFFFFFFFFFFFFFFF) << 64 * place for place, word in enumerate(words))
+        return (number + salt + start) % PRIME
 
 
 class Name(str):
@@ -98,30 +106,35 @@ def test_it_ends_when_no_more_rows_are_left(kind: type) -> None:
 @both
 def test_rows_of_several_layouts_lie_one_behind_the_other(kind: type) -> None:
     memory = Memory(kind)
-    memory.writer.learn(("c",), 78)
-    memory.writer.learn(("a", "c"), 79)
-    memory.writer.learn(("c",), 80)  # known
+    memory.writer.learn(("c",), 78 << 32, 1)
+    memory.writer.learn(("a", "c"), 79 << 32, 2)
+    memory.writer.learn(("c",), 80 << 32, 3)  # known
     for metrics in ({"c": 1.0}, {"c": 2.0, "a": 3.0}, {"a": 4.0, "b": 5.0}):
         assert memory.writer.write(metrics, 1)
     assert not memory.writer.write({"b": 1.0, "c": 2.0}, 1)
-    words = [word for place, word in enumerate(memory.words[FIRST:]) if place not in (3, 8, 13)]  # but the times
-    assert words[:3] == [78, 1, bits(1.0)]
-    assert words[3:7] == [79, 1, bits(3.0), bits(2.0)]
-    assert words[7:11] == [HEAD, 1, bits(4.0), bits(5.0)]
-    assert not any(words[11:])
+    assert [memory.words[place] for place in (2, 6, 11)] == [
+        78 << 32 | memory.check(2, 1, 4),
+        79 << 32 | memory.check(6, 2, 5),
+        HEAD | memory.check(11, SALT, 5),
+    ]
+    words = [word for place, word in enumerate(memory.words) if place not in (0, 1, 2, 5, 6, 10, 11, 15)]
+    assert words[:2] == [1, bits(1.0)]
+    assert words[2:5] == [1, bits(3.0), bits(2.0)]
+    assert words[5:8] == [1, bits(4.0), bits(5.0)]
+    assert not any(words[8:])
 
 
 @both
 def test_of_too_many_layouts_the_first_is_forgotten_and_of_an_old_aim_all(kind: type) -> None:
     memory = Memory(kind, num_rows=3 * MOST_LAYOUTS)
     for number in range(MOST_LAYOUTS):
-        memory.writer.learn((f"m{number}",), number)
+        memory.writer.learn((f"m{number}",), number << 32, 0)
     assert not memory.writer.write({"a": 1.0, "b": 2.0}, 1)
     assert all(memory.writer.write({f"m{number}": 1.0}, 1) for number in range(MOST_LAYOUTS))
-    memory.writer.learn(("again",), 99)
+    memory.writer.learn(("again",), 99 << 32, 0)
     assert not memory.writer.write({"m0": 1.0}, 1)
     assert memory.writer.write({"m1": 1.0}, 1)
-    memory.writer.aim(memory.words, memory.reals)
+    memory.writer.aim(memory.words)
     assert not memory.writer.write({"m1": 1.0}, 1)
 
 
@@ -133,7 +146,7 @@ def test_nothing_is_written_before_it_is_aimed_and_after_it_has_left(kind: type)
     memory.writer.leave()
     assert not memory.writer.write({"a": 1.0, "b": 2.0}, 1)
     assert memory.writer.limit == 0
-    for view in (memory.words, memory.reals, memory.view):
+    for view in (memory.words, memory.view):
         view.release()  # nobody holds it any more
     memory.writer.leave()
 
@@ -201,10 +214,10 @@ def test_both_write_the_same(reports: list[tuple[int, list[Any]]]) -> None:
 
 @both
 def test_the_widest_row(kind: type) -> None:
-    keys = tuple(f"m{number}" for number in range(ROW_KEYS))
+    keys = tuple(f"m{number}" for number in range(MOST_VALUES))
     memory = Memory(kind, keys)
     assert memory.writer.write({key: float(number) for number, key in enumerate(keys)}, 1)
-    assert memory.rows() == [(HEAD, 1, *(bits(float(number)) for number in range(ROW_KEYS)))]
+    assert memory.rows() == [(HEAD, 1, *(bits(float(number)) for number in range(MOST_VALUES)))]
 
 
 @both
@@ -233,7 +246,7 @@ def test_a_compiled_writer_that_is_taken_away_in_the_middle_writes_nowhere(chang
     name.does = {
         "limit": lambda: setattr(memory.writer, "limit", 0),
         "leave": memory.writer.leave,
-        "aim": lambda: memory.writer.aim(other.words, other.reals),
+        "aim": lambda: memory.writer.aim(other.words),
     }[change]
     assert not memory.writer.write({name: 3.0, "b": 4.0}, 1)
     assert not any(memory.words)
@@ -255,15 +268,15 @@ def test_the_compiled_writer_never_leaves_its_memory(end: int) -> None:
 def test_the_compiled_writer_says_what_it_expected() -> None:
     memory = Memory(RowWriter)
     with pytest.raises(TypeError):
-        memory.writer.learn(list(KEYS), HEAD)
+        memory.writer.learn(list(KEYS), HEAD, SALT)
     with pytest.raises(TypeError):
-        memory.writer.learn(KEYS, "head")
+        memory.writer.learn(KEYS, "head", SALT)
     with pytest.raises(ValueError, match="at most 61 names, got 62"):
-        memory.writer.learn(tuple(f"m{number}" for number in range(ROW_KEYS + 1)), HEAD)
+        memory.writer.learn(tuple(f"m{number}" for number in range(MOST_VALUES + 1)), HEAD, SALT)
     with pytest.raises(ValueError, match="multiple of 8"):
-        memory.writer.aim(memory.view[1:9], memory.reals)
+        memory.writer.aim(memory.view[1:9])
     with pytest.raises((TypeError, BufferError)):
-        memory.writer.aim(b"read only", memory.reals)
+        memory.writer.aim(b"read only")
     with pytest.raises(TypeError, match="metrics and step"):
         memory.writer.write({})
     with pytest.raises(TypeError, match="as a tuple"):
@@ -286,9 +299,9 @@ def test_it_keeps_nothing_of_what_it_is_given(kind: type) -> None:
         assert not memory.writer.write({keys[0]: values[0], keys[1]: values[1]}, step)
         assert not memory.writer.write({keys[0]: values[0]}, step)
         end, left = memory.writer.position
-        memory.writer.aim(memory.words, memory.reals)
-        memory.writer.learn(keys, HEAD)
-        memory.writer.learn(tuple(keys), HEAD)
+        memory.writer.aim(memory.words)
+        memory.writer.learn(keys, HEAD, SALT)
+        memory.writer.learn(tuple(keys), HEAD, SALT)
         memory.writer.position = end, left + 1
     assert [sys.getrefcount(one) for one in kept] == before
     del memory

@@ -22,7 +22,7 @@ def test_reports_beyond_the_bound_push_out_the_oldest_and_the_next_frame_counts_
     assert outbox.dropped == 0
     rows.resolve(outbox)
     assert outbox.dropped == 4
-    outbox.cut()
+    outbox.seal()
     frame = outbox.frame(0)
     assert frame is not None
     [points] = frame.records

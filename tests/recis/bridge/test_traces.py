@@ -1,18 +1,22 @@
 """`recis.bridge.traces`: files arrive byte for byte on a real server; what cannot arrive is said once, on the run."""
 
+import asyncio
 import gzip
 import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import recis.monitor
 from recis.bridge import traces as module
+from recis.bridge.files import read_checked, write_checked
+from recis.bridge.set_aside import SetAside
 from recis.bridge.traces import TraceFileJob, TraceUploads
 from recis.wire.messages import Event
 from tests.e2e.processes import RunningCommand, get_json, until
@@ -92,27 +96,39 @@ def test_a_file_of_any_name_in_a_folder_of_any_name_arrives(
     assert "the monitor failed" not in caplog.text
 
 
-def test_a_note_that_says_something_else_than_it_was_is_not_followed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": -7},
+        {"step": 10**30},
+        {"rank": "0"},
+        {"time_ns": 8},
+        {"path": None},
+        lambda data: data.replace(b"a.json", b"b.json"),
+        lambda data: data.replace(b'"step": 7', b'"step": 8'),
+        lambda data: data[:20],
+        lambda data: b"",
+    ],
+)
+def test_a_note_that_says_something_else_than_it_was_is_not_followed_but_set_aside(
+    tmp_path: Path, change: dict[str, Any] | Callable[[bytes], bytes]
 ) -> None:
     uploads = TraceUploads(tmp_path, lambda _: None)
     uploads.add(job("a.json", 7))
     (note,) = tmp_path.iterdir()
-    good = note.read_text()
-    for old, new in (
-        ('"step": 7', '"step": -7'),
-        ('"step": 7', f'"step": {10**30}'),
-        ('"rank": 0', '"rank": "0"'),
-        ('"time_ns": 7', '"time_ns": 8'),
-        ("{", "["),
-        ("a.json", "\udcff"),
-    ):
-        assert old in good
-        note.write_bytes(good.replace(old, new).encode("utf-8", "surrogateescape"))
-        assert len(TraceUploads(tmp_path, lambda _: None)) == 0, new
-    assert caplog.text.count("is not whole") == 6
-    note.write_text(good)
-    assert len(TraceUploads(tmp_path, lambda _: None)) == 1
+    if isinstance(change, dict):
+        write_checked(note, {**read_checked(note), **change})
+    else:
+        note.write_bytes(change(note.read_bytes()))
+    said: list[Event] = []
+    set_aside = SetAside(tmp_path)
+    assert len(TraceUploads(tmp_path, said.append, set_aside)) == 0
+    assert set_aside.records == 1
+    [event] = said
+    assert note.name in event.text
+    assert [path.name for path in (tmp_path / "set-aside").glob("trace-*")] == [note.name]
+    assert len(TraceUploads(tmp_path, said.append)) == 0
+    assert len(said) == 1, "said once"
 
 
 def job(name: str, number: int) -> TraceFileJob:
@@ -135,3 +151,33 @@ def test_too_many_waiting_gives_up_the_oldest_and_says_so(tmp_path: Path, monkey
     assert len(uploads) == 3
     assert [event.step for event in said] == [0, 1]
     assert len(TraceUploads(tmp_path, said.append)) == 3
+
+
+def test_a_trace_of_which_nothing_is_ever_taken_is_given_up_and_the_next_one_tried(tmp_path: Path) -> None:
+    said: list[Event] = []
+    uploads = TraceUploads(tmp_path, said.append)
+    (tmp_path / "a.json").write_text("{}")
+    uploads.add(msgspec.structs.replace(job("a.json", 1), path=str(tmp_path / "a.json")))
+    uploads.add(job("b.json", 2))
+
+    def connect() -> Any:
+        raise ConnectionResetError
+
+    for _ in range(module.MAX_FAILURES - 1):
+        with pytest.raises(ConnectionResetError):
+            asyncio.run(uploads.send_next(connect))
+    assert (len(uploads), said) == (2, [])
+    asyncio.run(uploads.send_next(connect))
+    assert [event.step for event in said] == [1]
+    assert len(uploads) == len(TraceUploads(tmp_path, said.append)) == 1
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    said: list[Event] = []
+    uploads = TraceUploads(None, said.append)
+    for number, path in enumerate((tmp_path / "pipe", tmp_path, "/dev/zero", "a\0b")):
+        uploads.add(msgspec.structs.replace(job("x", number), path=str(path)))
+    for _ in range(4):
+        asyncio.run(uploads.send_next(lambda: pytest.fail("nothing to send")))
+    assert [event.step for event in said] == [0, 1, 2, 3]

@@ -1,0 +1,248 @@
+"""`recis.bridge.recovery`: of a damaged segment nothing wrong is sent, all that is not hit is, the rest is counted."""
+
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from recis.bridge import outbox as outbox_module
+from recis.bridge.frames import read_frame
+from recis.bridge.outbox import Outbox
+from recis.bridge.records import NAMES, NAMES_COPY, SEAL, SEAL_COPY, FrameSpan, Item, Layout, seed_of, verified_records
+from recis.bridge.recovery import Damage, find_header, find_layouts, recover
+from recis.bridge.segment import Segment
+from recis.wire.codec import points_columns
+from recis.wire.messages import Line, Points
+
+SIZE = 4 << 10
+LAYOUTS = [("a",), ("a", "b"), tuple(f"m{number}" for number in range(10)), ("c", "d", "e")]
+Value = tuple[int, str, float]
+
+
+class Read(NamedTuple):
+    """What is found in some bytes."""
+
+    values: list[Value]
+    lines: list[int]
+    frames: list[FrameSpan]
+    damage: list[Damage]
+
+    def lost(self) -> tuple[int, int]:
+        return sum(loss.values for loss in self.damage), sum(loss.records for loss in self.damage)
+
+
+class Sample(NamedTuple):
+    """Bytes of a segment, what they say, and where names and seals lie: by layout, and by the frame's number."""
+
+    number: int
+    data: bytes
+    read: Read
+    names: dict[int, list[Item]]
+    seals: dict[int, list[Item]]
+
+    def has_one(self, data: bytes, items: list[Item]) -> bool:
+        """Whether one of these is in `data` as it is here."""
+        return any(data[item.start : item.stop] == self.data[item.start : item.stop] for item in items)
+
+    def has_frame(self, data: bytes, span: FrameSpan) -> bool:
+        """Whether the bytes of a frame, its seal and all names are as they are here."""
+        is_whole = data[span.start : span.stop] == self.data[span.start : span.stop]
+        kept = [self.seals.get(span.n, []), *self.names.values()]
+        return is_whole and all(self.has_one(data, items) for items in kept)
+
+
+def sample_of(number: int, data: bytes) -> Sample:
+    found, header = read(data, number), find_header(data)
+    assert found is not None
+    assert header is not None
+    assert not found.damage
+    names, seals = defaultdict(list), defaultdict(list)
+    for item in verified_records(data, seed_of(header.writer, header.number)):
+        if item.kind in (NAMES, NAMES_COPY):
+            names[item.layout].append(item)
+        elif item.kind in (SEAL, SEAL_COPY):
+            span = FrameSpan.unpack(item.payload(memoryview(data)))
+            assert span is not None
+            seals[span.n].append(item)
+    assert {len(items) for items in (*names.values(), *seals.values())} == {2}
+    return Sample(number, data, found, names, seals)
+
+
+@lru_cache
+def said(data: bytes, span: FrameSpan, layouts: tuple[Layout, ...], seed: int) -> tuple[list[Value], list[int]]:
+    """Values and lines of a frame."""
+    content = read_frame(data, span, {layout.number: layout for layout in layouts}, seed)
+    assert (content.lost_values, content.lost_records) == (0, 0), "more than was found at first"
+    values: list[Value] = []
+    lines: list[int] = []
+    for record in content.records:
+        if isinstance(record, Points):
+            steps, times, columns = points_columns(record)
+            assert (times == 1000 * steps).all()
+            for key, column in zip(record.keys, columns.tolist(), strict=True):
+                values += [(step, key, value) for step, value in zip(steps.tolist(), column, strict=True)]
+        else:
+            assert isinstance(record, Line)
+            assert record.text == f"line {record.time_ns}"
+            lines.append(record.time_ns)
+    return values, lines
+
+
+def read(data: bytes, number: int) -> Read | None:
+    """As the next process does; None where nothing of it can be trusted."""
+    header = find_header(data, f"{number:08d}")
+    if header is None:
+        return None
+    found, seed = recover(data, header), seed_of(header.writer, header.number)
+    layouts = tuple(find_layouts(data, seed).values())
+    frames = [said(data[span.start : span.stop], span, layouts, seed) for span in found.frames]
+    values = [value for values, _ in frames for value in values]
+    lines = [line for _, lines in frames for line in lines]
+    return Read(values, lines, found.frames, found.damage)
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
+    """A spool of three segments: with sealed frames and an unsealed one, with a single one, and of a killed process."""
+    folder = tmp_path_factory.mktemp("spool")
+    chance = random.Random(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outbox_module, "SEGMENT_BYTES", SIZE)
+        outbox = Outbox(folder, writer="w")
+        step = 0
+        while (segment := outbox._segment) is None or segment.number < 3 or segment.end < SIZE // 2:
+            step += 1
+            keys = LAYOUTS[chance.randrange(len(LAYOUTS))]
+            outbox.append_row(keys, [step + place / 16 for place in range(len(keys))], step, 1000 * step)
+            if step % 11 == 0:
+                outbox.append(Line(time_ns=step, text=f"line {step}"))
+            if step % 13 == 0 and outbox._segment is not None and outbox._segment.number != 2:
+                outbox.seal()
+    made = [sample_of(number, path.read_bytes()) for number, path in enumerate(sorted(folder.glob("*.seg")), 1)]
+    assert {value[0] for sample in made for value in sample.read.values} == set(range(1, step + 1))
+    assert [len(sample.read.frames) > 1 for sample in made] == [True, False, True]
+    return made
+
+
+# --- random damage
+
+Damaging = Callable[[random.Random, bytes, list[bytes]], bytes]
+
+
+def flipped(chance: random.Random, data: bytes, _: list[bytes]) -> bytes:
+    changed = bytearray(data)
+    for _ in range(chance.choice([1, 1, 1, 2, 3, 8])):
+        changed[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    return bytes(changed)
+
+
+def overwritten(chance: random.Random, data: bytes, _: list[bytes]) -> bytes:
+    place, length = chance.randrange(len(data)), chance.randrange(1, 65)
+    return data[:place] + chance.randbytes(length) + data[place + length :]
+
+
+def truncated(chance: random.Random, data: bytes, _: list[bytes]) -> bytes:
+    return data[: chance.randrange(len(data))]
+
+
+def block_of(chance: random.Random) -> slice:
+    size = chance.choice([8, 16, 64, 512, 1024])
+    start = chance.randrange(SIZE) // size * size
+    return slice(start, start + size)
+
+
+def zeroed(chance: random.Random, data: bytes, _: list[bytes]) -> bytes:
+    place = block_of(chance)
+    return data[: place.start] + bytes(place.stop - place.start) + data[place.stop :]
+
+
+def repeated(chance: random.Random, data: bytes, _: list[bytes]) -> bytes:
+    """A block that lies at another place too."""
+    place = block_of(chance)
+    start = chance.randrange(SIZE) // 8 * 8
+    return data[: place.start] + data[start : start + place.stop - place.start] + data[place.stop :]
+
+
+def mixed(chance: random.Random, data: bytes, others: list[bytes]) -> bytes:
+    """A block of another segment."""
+    place = block_of(chance)
+    return data[: place.start] + chance.choice(others)[place] + data[place.stop :]
+
+
+def shifted(chance: random.Random, data: bytes, _: list[bytes]) -> bytes:
+    """Bytes that came in between."""
+    place, length = chance.randrange(len(data)), chance.choice([1, 8, 40, 120])
+    into = chance.choice([bytes(length), data[place : place + length], chance.randbytes(length)])
+    return (data[:place] + into + data[place:])[: chance.choice([SIZE, 2 * SIZE])]
+
+
+def extended(chance: random.Random, data: bytes, others: list[bytes]) -> bytes:
+    return data + chance.choice([b"\0" * 512, chance.randbytes(100), chance.choice(others)])
+
+
+DAMAGES: list[Damaging] = [flipped, overwritten, truncated, zeroed, repeated, mixed, shifted, extended]
+
+
+def ends_earlier(sample: Sample, data: bytes) -> bool:
+    """Whether this is as after an earlier kill, perhaps in the middle of a row: what is gone leaves no trace then."""
+    end = max(span.stop for span in sample.read.frames)
+    first = next(place for place in range(0, end, 8) if data[place : place + 8] != sample.data[place : place + 8])
+    words = [data[place : place + 8] for place in range(first, end, 8)]
+    return words[0] == bytes(8) and len(words) - words.count(bytes(8)) <= max(map(len, LAYOUTS)) + 2
+
+
+def check(sample: Sample, data: bytes) -> None:
+    """Nothing wrong, nothing twice, no new numbers; what is missing is said, and counted where that can be known."""
+    found, before = read(data, sample.number), sample.read
+    if found is None:
+        return
+    assert set(found.values) <= set(before.values)
+    assert set(found.lines) <= set(before.lines)
+    assert len(found.values) == len(set(found.values))
+    assert len(found.lines) == len(set(found.lines))
+    missing = len(before.values) - len(found.values), len(before.lines) - len(found.lines)
+    if not found.damage and any(missing):
+        assert sample.number == 3, "lost without a word"
+        assert ends_earlier(sample, data), "lost without a word"
+    if sample.number != 3:  # has noted at its end what is in it
+        assert found.lost() == missing
+    numbers = {span.n for span in found.frames}
+    assert numbers <= {span.n for span in before.frames}
+    for span in before.frames:
+        assert span.n in numbers or not sample.has_frame(data, span), "a frame that was not hit"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number_of_damages", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_of_random_damages_none_makes_a_wrong_value_or_loses_one_without_a_word(
+    samples: list[Sample], number_of_damages: int
+) -> None:
+    chance = random.Random(number_of_damages)
+    for turn in range(number_of_damages):
+        sample = samples[turn % 3]
+        damaging = DAMAGES[turn // 3 % len(DAMAGES)]
+        data = damaging(chance, sample.data, [other.data for other in samples if other is not sample])
+        try:
+            check(sample, data)
+        except Exception as error:
+            raise AssertionError(f"turn {turn}: {damaging.__name__} on segment {sample.number}") from error
+
+
+def test_what_a_killed_process_has_left_whole_is_no_damage(tmp_path: Path) -> None:
+    """Of each kind of record: alone, sealed and not, and behind others."""
+    outbox = Outbox(tmp_path, writer="w")
+    for step in range(1, 40):
+        if step % 3:
+            outbox.append(Line(time_ns=step, text="x" * step))
+        else:
+            outbox.append_row(LAYOUTS[step % 4], [0.0] * len(LAYOUTS[step % 4]), 0, 0)
+        if step % 5 == 0:
+            outbox.seal()
+        [path] = tmp_path.glob("*.seg")
+        left = Segment.recover(path)
+        assert not left.damage
+        assert sum(span.records for span in left.frames) == step - step // 3
