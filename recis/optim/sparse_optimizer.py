@@ -69,15 +69,19 @@ class SparseOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for name, table in self.tables.items():
-            pending = table.grad()
-            if pending is None:
-                continue
-            self._num_steps[name] += 1
-            slots, grad = pending
-            if len(slots):
-                state = {column: table.state(column) for column in self._state_fill}
-                self._update(table.weight(), slots, grad, state, self._num_steps[name])
+            with table.lock:  # a lookup by another thread may make the table grow
+                self._step(name, table)
         return loss
+
+    def _step(self, name: str, table: HashTable) -> None:
+        pending = table.grad()
+        if pending is None:
+            return
+        self._num_steps[name] += 1
+        slots, grad = pending
+        if len(slots):
+            state = {column: table.state(column) for column in self._state_fill}
+            self._update(table.weight(), slots, grad, state, self._num_steps[name])
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the rows' gradients; `set_to_none` is there for torch's interface and makes no difference."""
@@ -88,9 +92,10 @@ class SparseOptimizer(Optimizer):
         """Return options, and for each table the number of steps and the state of every row, by id."""
         state: dict[str, dict[str, Any]] = {}
         for name, table in self.tables.items():
-            slots = table.slots()
-            columns = {column: table.state(column)[slots] for column in self._state_fill}
-            state[name] = {"step": self._num_steps[name], "ids": table.ids(), **columns}
+            with table.lock:
+                slots = table.slots()
+                columns = {column: table.state(column)[slots] for column in self._state_fill}
+                state[name] = {"step": self._num_steps[name], "ids": table.ids(), **columns}
         return {"state": state, "param_groups": [dict(group) for group in self.param_groups]}
 
     @torch.no_grad()

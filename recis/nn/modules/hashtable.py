@@ -4,10 +4,13 @@ Owns the lookup, the table's step clock and the list of live tables. Must not kn
 (`recis.optim`), when a filter pass is due (`recis.hooks.filter_hook`), or other ranks: a table is local to its process.
 """
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from itertools import count
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 import torch
@@ -31,6 +34,20 @@ from recis.nn.modules.table_arguments import (
 __all__ = ["FilterCounts", "HashTable", "filter_out_sparse_param", "live_tables"]
 
 _STATE = ("ids", "embeddings", "last_seen", "clock")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _exclusive(method: "Callable[Concatenate[HashTable, P], R]") -> "Callable[Concatenate[HashTable, P], R]":
+    """Run the method while its table's lock is held."""
+
+    @wraps(method)
+    def call(table: "HashTable", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with table.lock:
+            return method(table, *args, **kwargs)
+
+    return call
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +78,11 @@ class HashTable(nn.Module):
         filter_hook: which rows a filter pass evicts; none when None.
         admit_hook: which new ids get a row; all when None.
 
+    Attributes:
+        lock: held by each method, so that several threads may use one table. It is reentrant: hold it around calls that
+            belong together, as an optimizer does for a step, but not around `backward`, whose part on a GPU runs on
+            another thread.
+
     Raises:
         ValueError: an argument outside what it allows; the message has its name and value.
     """
@@ -79,6 +101,7 @@ class HashTable(nn.Module):
         super().__init__()
         check_layout(name, block_size, dtype)
         self.name = name
+        self.lock = threading.RLock()
         self.embedding_shape = checked_shape(embedding_shape)
         self._initializer = checked_initializer(initializer)
         factory = HashtableHookFactory()
@@ -102,6 +125,7 @@ class HashTable(nn.Module):
 
     # -- lookup ------------------------------------------------------------------------------------------------------
 
+    @_exclusive
     def forward(self, ids: Tensor, admit_hook: AdmitHook | None = None) -> Tensor:
         """Return the rows of ids; int64 `[...]` to `[..., *embedding_shape]`.
 
@@ -130,8 +154,12 @@ class HashTable(nn.Module):
                 column = self._rows.column("embedding")  # admission may have made it grow
             self._rows.column("last_seen").index_fill_(0, slots, self._clock)
             anchor = torch.empty(0, device=column.device, requires_grad=torch.is_grad_enabled())
-            rows = RowLookup.apply(anchor, self._gradients, column, slots, flat, rule is None)  # type: ignore[no-untyped-call]
+            rows = RowLookup.apply(anchor, self._add_gradient, column, slots, flat, rule is None)  # type: ignore[no-untyped-call]
         return rows.view(*ids.shape, *self.embedding_shape)
+
+    @_exclusive
+    def _add_gradient(self, ids: Tensor, grad: Tensor) -> None:
+        self._gradients.add(ids, grad)
 
     def _lookup_admit(self, admit_hook: AdmitHook) -> BaseAdmitHookImpl:
         key = repr(admit_hook)
@@ -168,6 +196,7 @@ class HashTable(nn.Module):
 
     # -- content -----------------------------------------------------------------------------------------------------
 
+    @_exclusive
     def __len__(self) -> int:
         return len(self._rows)
 
@@ -177,24 +206,29 @@ class HashTable(nn.Module):
         return self._rows.column("id").device
 
     @property
+    @_exclusive
     def nbytes(self) -> int:
         """Bytes held on the device: index, rows, last-seen steps and optimizer state, free slots included."""
         return self._index.nbytes + self._rows.nbytes
 
+    @_exclusive
     def ids(self) -> Tensor:
         """Return all ids in the table, int64 `[len(self)]`, in the order of `embeddings()`."""
         return self._rows.column("id")[self._rows.live()]
 
+    @_exclusive
     def ids_map(self) -> tuple[Tensor, Tensor]:
         """Return `(ids, index)`, int64 `[len(self)]` each, with `embeddings()[index]` the rows of these ids."""
         ids = self.ids()
         return ids, torch.arange(len(ids), device=ids.device)
 
+    @_exclusive
     def embeddings(self) -> Tensor:
         """Return a copy of all rows, `[len(self), *embedding_shape]`, in the order of `ids()`."""
         return self._rows.column("embedding")[self._rows.live()]
 
     @torch.no_grad()
+    @_exclusive
     def insert(self, ids: Tensor, rows: Tensor) -> None:
         """Set the rows of ids, adding those that are new, whatever the admission rule and mode.
 
@@ -214,6 +248,7 @@ class HashTable(nn.Module):
         self._rows.column("embedding").index_copy_(0, slots, rows[last])
         self._rows.column("last_seen").index_fill_(0, slots, self._clock)
 
+    @_exclusive
     def clear(self) -> None:
         """Drop all rows, their optimizer state and pending gradients; the memory stays."""
         slots = self._rows.live()
@@ -223,6 +258,7 @@ class HashTable(nn.Module):
 
     # -- filtering ---------------------------------------------------------------------------------------------------
 
+    @_exclusive
     def tick(self, step: int) -> None:
         """Tell the table that training step number `step` is over; what it looks up from now on belongs to the next.
 
@@ -239,6 +275,7 @@ class HashTable(nn.Module):
             last_seen.masked_fill_(last_seen == self._clock, step)
         self._clock = step + 1
 
+    @_exclusive
     def run_filter(self, step: int) -> FilterCounts:
         """Evict what the filter rule says; one pass over the table, and none at all without a rule.
 
@@ -265,6 +302,7 @@ class HashTable(nn.Module):
 
     # -- training (for optimizers) -----------------------------------------------------------------------------------
 
+    @_exclusive
     def grad(self) -> tuple[Tensor, Tensor] | None:
         """Return `(slots, grad)`: the rows with a gradient, each once, and its sum over all lookups since `clear_grad`.
 
@@ -278,29 +316,35 @@ class HashTable(nn.Module):
         known = slots != NO_SLOT
         return slots[known], pending[1][known]
 
+    @_exclusive
     def clear_grad(self) -> None:
         """Forget the gradients since the last call."""
         self._gradients.clear()
 
+    @_exclusive
     def add_state(self, name: str, fill: float) -> None:
         """Add a column of optimizer state, shaped like the rows, `fill` for every new row; resets an existing one."""
         embedding = self._rows.column("embedding")
         self._rows.add_column(f"state.{name}", self.embedding_shape, embedding.dtype, fill)
 
+    @_exclusive
     def state(self, name: str) -> Tensor:
         """Return a column of optimizer state by slot, `[capacity, *embedding_shape]`, to be changed in place."""
         return self._rows.column(f"state.{name}")
 
+    @_exclusive
     def weight(self) -> Tensor:
         """Return the rows by slot, `[capacity, *embedding_shape]`, to be changed in place under `no_grad`."""
         return self._rows.column("embedding")
 
+    @_exclusive
     def slots(self, ids: Tensor | None = None) -> Tensor:
         """Return the slots of ids, 0 for unknown ones; of all rows in the order of `ids()` when None."""
         return self._rows.live() if ids is None else self._index.find(ids)
 
     # -- nn.Module ---------------------------------------------------------------------------------------------------
 
+    @_exclusive
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "HashTable":
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._rows.apply("embedding", fn)
@@ -309,6 +353,7 @@ class HashTable(nn.Module):
         self._dtype = self.weight().dtype
         return self
 
+    @_exclusive
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         slots = self._rows.live()
@@ -342,6 +387,7 @@ class HashTable(nn.Module):
         self._restore(ids, embeddings, last_seen, int(clock))
 
     @torch.no_grad()
+    @_exclusive
     def _restore(self, ids: Tensor, embeddings: Tensor, last_seen: Tensor, clock: int) -> None:
         self.clear()
         slots = self._rows.allocate(len(ids))
@@ -353,9 +399,14 @@ class HashTable(nn.Module):
         self._clock = clock
         self._admitted = 0
 
+    @_exclusive
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "lock"}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         # A copy is a table of its own; `__init__` does not run for it.
         super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.lock = threading.RLock()
         _live_tables[next(_serial)] = self
 
     def extra_repr(self) -> str:
@@ -366,6 +417,15 @@ class HashTable(nn.Module):
 
 _live_tables: WeakValueDictionary[int, HashTable] = WeakValueDictionary()
 _serial: Iterator[int] = count()
+
+
+def _renew_locks() -> None:
+    """In a forked child: a lock that another thread of the parent held would never be released."""
+    for table in _live_tables.values():
+        table.lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_locks)
 
 
 def live_tables() -> dict[int, HashTable]:

@@ -3,6 +3,7 @@
 Owns what backward hands over. Must not know slots of other tables, optimizers' rules or the index's inside.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -64,18 +65,24 @@ class RowGradients:
 
 
 class RowLookup(torch.autograd.Function):
-    """Gathers rows; its backward adds to a `RowGradients`, and nothing of it depends on where rows lie by then."""
+    """Gathers rows; its backward hands over their gradient, and nothing of it depends on where rows lie by then."""
 
     @staticmethod
     def forward(
-        ctx: Any, _anchor: Tensor, gradients: RowGradients, column: Tensor, slots: Tensor, ids: Tensor, all_known: bool
+        ctx: Any,
+        _anchor: Tensor,
+        take: Callable[[Tensor, Tensor], None],
+        column: Tensor,
+        slots: Tensor,
+        ids: Tensor,
+        all_known: bool,
     ) -> Tensor:
         """Return the rows, `[N, *shape]`.
 
         Args:
             ctx: autograd's context.
             _anchor: any tensor that requires a gradient; it puts this node into the graph and gets none.
-            gradients: what backward adds to.
+            take: what backward calls with ids `[N]` and their gradient `[N, *shape]`, on whatever thread it runs.
             column: `[capacity, *shape]`.
             slots: int64 `[N]`, where the rows are.
             ids: int64 `[N]`, whose rows they are.
@@ -83,7 +90,7 @@ class RowLookup(torch.autograd.Function):
         """
         # Saved the checked way: an id buffer overwritten before backward is reported by autograd, not trained on.
         ctx.save_for_backward(ids, None if all_known else slots)
-        ctx.gradients = gradients
+        ctx.take = take
         return column.index_select(0, slots)
 
     @staticmethod
@@ -94,5 +101,5 @@ class RowLookup(torch.autograd.Function):
         if slots is not None:
             known = slots != NO_SLOT
             ids, grad = ids[known], grad[known]  # the host must know how many: only lookups that may meet unknown ids
-        ctx.gradients.add(ids, grad)
+        ctx.take(ids, grad)
         return (None,) * 6
