@@ -11,8 +11,8 @@ from typing import Any, Literal, cast
 
 from recis import environment
 from recis.bridge.address import ServerAddress
+from recis.bridge.ending import unwind_on_signals
 from recis.bridge.identity import check_run_id, identify
-from recis.bridge.lifecycle import unwind_on_sigterm
 from recis.bridge.opening import make_hello, open_run
 from recis.bridge.run import Run
 from recis.reading.data import RunData, Series
@@ -70,7 +70,7 @@ def init(
         identity, project=project, name=name or environment.monitor_setting("NAME"), config=config, tags=tags
     )
     spool_dir = spool_dir or environment.monitor_setting("SPOOL")
-    unwind_on_sigterm()
+    unwind_on_signals()
     _current = open_run(identity, hello, address if mode == "online" else None, spool_dir)
     if identity.rank == 0 and _current.url:
         _logger.info("run %s: %s", identity.run, _current.url)

@@ -11,12 +11,13 @@ import os
 import struct
 import threading
 import time
+from _thread import get_ident
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self
 
-from recis.bridge import lifecycle
+from recis.bridge import ending, lifecycle
 from recis.bridge.client import Sender
 from recis.bridge.controls import Controls
 from recis.bridge.cost import COST_KEYS, MonitorCost
@@ -82,6 +83,7 @@ class Run:
         url: the run's page, None where there is no server.
         refused: how many values were not taken because of their name, type or step.
         failures: how many calls met an error of the monitor's own; each is logged.
+        fault: what has ended the thread that reported last; None while it, or another, goes on.
         controls: commands that wait for the next step boundary; `log` applies them, as does `step_boundary`.
         cost: what the monitor costs the training thread; becomes the series `monitor/…`.
         measures_log: whether `log` adds to `cost`; off where the caller measures the whole step.
@@ -92,6 +94,7 @@ class Run:
         self.url = url
         self.refused = 0
         self.failures = 0
+        self.fault: str | None = None
         self._identity = identity
         self._parts: Parts | None = None
         self._outbox: Outbox | None = None  # the same as in _parts while reports are taken
@@ -103,6 +106,7 @@ class Run:
         self._finishing = threading.RLock()  # a signal handler may finish the run in the middle of `finish`
         self._finished = False
         self._dropped = 0  # in all, of a run that has ended
+        self._reporter = get_ident()
         self._step = -1
         self._known_keys: set[tuple[str, ...]] = set()
         self._warned: set[str] = set()
@@ -313,7 +317,7 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._finished:
-            self.finish(error=lifecycle.describe(error) if error is not None else None)
+            self.finish(error=ending.failure(error))
 
     # --- inside
 
@@ -346,6 +350,7 @@ class Run:
         if outbox is None:
             self._log_late()
             return
+        self.fault = None
         try:
             if not outbox.lane_is_used_up(self.cost.apart if self.measures_log else _ENDLESS):
                 self._log_slowly(outbox, metrics, step)
@@ -371,6 +376,7 @@ class Run:
             self._refuse("log's metrics", f"expected names and their values, as in {{'loss': 0.5}}, got {got}")
             return
         step = self._step = number
+        self._reporter = get_ident()
         keys = tuple(metrics)
         if keys in self._known_keys and _PLAIN.issuperset(map(type, metrics.values())):
             # An integer that is too large for a float: see the other way.
@@ -434,6 +440,13 @@ class Run:
         if where not in self._warned:
             self._warned.add(where)
             _logger.exception("the monitor failed in %s (said once); training goes on", where)
+
+    @_guarded
+    def thread_failed(self, thread: int | None, text: str) -> None:
+        """A thread has ended by an exception: the run's end, unless it is another one's or somebody reports again."""
+        if thread == self._reporter and self._outbox is not None:
+            self.fault = text
+            self._interrupt()
 
     def disown(self) -> None:
         """In a forked child: the outbox is shared memory and the thread is the parent's, so neither is touched."""

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import recis.monitor
-from recis.bridge.lifecycle import describe
+from recis.bridge.ending import failure
 from recis.bridge.run import Run
 from recis.hooks.cadence import Cadence
 from recis.hooks.filter_hook import FilterPass, HashTableFilterHook
@@ -165,8 +165,7 @@ class MonitorHook(Hook):
         if rest:  # held back by `every`, or set after the last step
             run.log(rest, self._last_step)
         self._held = {}
-        error = trainer.state.error if trainer is not None else None
-        self.acknowledged = run.finish(error=describe(error) if error is not None else None)
+        self.acknowledged = run.finish(error=failure(trainer.state.error if trainer is not None else None))
 
     # --- inside
 
