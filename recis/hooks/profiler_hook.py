@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any, SupportsInt
 
 import torch
-import torch.distributed as dist
 
-from recis import environment
+from recis import environment, launch
 from recis.errors import ArgumentError, CaptureBusyError
 from recis.hooks.cadence import check_interval
 from recis.hooks.hook import Hook
@@ -310,7 +309,7 @@ class ProfilerHook(Hook):
     # -- the file ----------------------------------------------------------------------------------------------------
 
     def _export(self, step: int) -> None:
-        rank = _rank_and_size()[0]
+        rank = launch.place().rank
         suffix = ".json.gz" if self._compress else ".json"
         app = environment.app_id().replace("/", "_")
         path = Path(self.output_dir) / f"{app}-rank{rank}-timeline-{step}{suffix}"
@@ -366,20 +365,10 @@ def _new_profile() -> torch.profiler.profile:
     profile = torch.profiler.profile(
         activities=activities, record_shapes=True, profile_memory=True, with_stack=True, with_flops=True
     )
-    if not _has_process_group():  # torch writes this by itself where there is one
-        rank, size = _rank_and_size()
-        profile.preset_metadata_json("distributedInfo", json.dumps({"rank": rank, "world_size": size}))
+    at = launch.place()
+    if at.source != "group":  # torch writes this by itself where there is one
+        profile.preset_metadata_json("distributedInfo", json.dumps({"rank": at.rank, "world_size": at.world_size}))
     return profile
-
-
-def _has_process_group() -> bool:
-    return dist.is_available() and dist.is_initialized()
-
-
-def _rank_and_size() -> tuple[int, int]:
-    if _has_process_group():
-        return dist.get_rank(), dist.get_world_size()
-    return environment.rank(), environment.world_size()
 
 
 def _check_count(where: str, value: int) -> int:
