@@ -11,6 +11,8 @@ import builtins
 import contextlib
 import dis
 import functools
+import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -18,8 +20,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-__all__ = ["Terminated", "failure", "listen", "of_process", "unwind_on_signals"]
+__all__ = ["Terminated", "failure", "listen", "listen_in_child", "of_child", "of_process", "unwind_on_signals"]
 
+_SCRIPT = "__main__"
 _EXITS = frozenset({"SystemExit", "exit", "quit"})
 _FILLERS = frozenset({"CACHE", "PRECALL", "PUSH_NULL"})
 _CONSTANTS = frozenset({"LOAD_CONST", "LOAD_CONST_IMMORTAL", "LOAD_SMALL_INT"})
@@ -37,7 +40,8 @@ class Terminated(SystemExit):
 
 
 _terminated: Terminated | None = None
-_main: FrameType | None = None
+_main: FrameType | None = None  # of the script
+_target: FrameType | None = None  # in a child of `multiprocessing`, of what it was started for
 _is_interactive = False
 _heard: list[str | None] = []  # what the last exit call on the main thread said; empty before there was one
 
@@ -94,12 +98,31 @@ def of_process() -> str | None:
     return _unheard(_main) if _main is not None else None
 
 
+def of_child() -> str | None:
+    """What failed, at the end of a child of `multiprocessing`; None when it ends well."""
+    error = sys.exc_info()[1]  # up to Python 3.12 a child comes to its end while what ends it is handled
+    if error is not None or _terminated is not None:
+        return failure(error or _terminated)
+    if _target is None:
+        return of_process()
+    if _has_returned(_target):
+        return None
+    return _heard[0] if _heard else "an exception has ended the process"
+
+
+def listen_in_child() -> None:
+    """Takes note of what a child of `multiprocessing` is running now."""
+    global _target  # noqa: PLW0603 - a child is started for one thing
+    code = getattr(multiprocessing.current_process().run, "__code__", None)
+    _target = _target or _find_frame(lambda frame: frame.f_code is code)
+
+
 @functools.cache
 def listen(on_thread_failure: Callable[[int | None, str], None]) -> None:
     """Begins to listen, once per process; `on_thread_failure` is called with the thread's identity and what failed."""
     global _main, _is_interactive  # noqa: PLW0603 - the process has one main script
     _is_interactive = hasattr(sys, "ps1") or bool(sys.flags.interactive or sys.flags.inspect)
-    _main = _find_main()
+    _main = _find_frame(lambda frame: frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == _SCRIPT)
     _hear_threads(on_thread_failure)
     if not _is_interactive:
         for owner, name in ((sys, "exit"), (builtins, "exit"), (builtins, "quit")):
@@ -126,22 +149,33 @@ def _hearing(leave: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return leave(*args, **kwargs)
         except SystemExit as error:
-            if threading.current_thread() is threading.main_thread():
+            is_over = _target is not None and not _is_running(_target)  # then it is `multiprocessing` that exits
+            if threading.current_thread() is threading.main_thread() and not is_over:
                 _heard[:] = [failure(error)]
             raise
 
     return call
 
 
-# --- the frame of the main script
+def _forget() -> None:
+    """In a forked child: it may be started for something else than its parent."""
+    global _target  # noqa: PLW0603 - as above
+    _target = None
+    _heard.clear()
 
 
-def _find_main() -> FrameType | None:
-    """The outermost frame of a script on the main thread; it knows afterwards where it was left."""
+os.register_at_fork(after_in_child=_forget)
+
+
+# --- frames, which know afterwards where they were left
+
+
+def _find_frame(is_it: Callable[[FrameType], bool]) -> FrameType | None:
+    """The outermost such frame on the main thread."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001 - documented
     found = None
     while frame is not None:
-        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__main__":
+        if is_it(frame):
             found = frame
         frame = frame.f_back
     return found

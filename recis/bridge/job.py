@@ -33,9 +33,9 @@ __all__ = ["Job", "find_job"]
 STORE_S = 10.0
 """How long the store of a process group, or of `torchrun`, may take to answer."""
 _ELASTIC = "TORCHELASTIC_RUN_ID"
-_STARTS_A_RANK_ONCE = frozenset(
-    {"SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "LOCAL_RANK"}
-)  # others may start one again that has failed, while the job goes on
+_STARTED_BY_MPI = frozenset({"OMPI_COMM_WORLD_RANK", "PMI_RANK"})
+_STARTS_A_RANK_ONCE = _STARTED_BY_MPI | {"SLURM_PROCID", "LOCAL_RANK"}
+"""Others may start a rank again that has failed, while the job goes on."""
 _logger = logging.getLogger(__name__)
 
 
@@ -92,12 +92,13 @@ def _is_made_up(name: str) -> bool:
 
 def _allocated_name(at: Place) -> str | None:
     """What tells the job from others of its allocation of Slurm, the same when the allocation is run again."""
-    number, task = _setting("SLURM_JOB_ID"), _setting("SLURM_ARRAY_TASK_ID")
+    number = _setting("SLURM_JOB_ID")
     if not number:
         return None
-    name = f"slurm-{_setting('SLURM_ARRAY_JOB_ID') or number}_{task}" if task else f"slurm-{number}"
+    array, task = _setting("SLURM_ARRAY_JOB_ID") or number, _setting("SLURM_ARRAY_TASK_ID")
+    name = f"slurm-{array}_{task}" if task else f"slurm-{number}"
     if launch.is_slurm_step():
-        name += f".{_setting('SLURM_STEP_ID')}"
+        name += "." + _setting("SLURM_STEP_ID")
         if at.source == "SLURM_PROCID" and at.world_size > 1:
             return _as_id(name)  # each `srun` is a step of its own
     # All processes of these jobs are called with the same words; otherwise their rank may be among them.
@@ -126,7 +127,7 @@ def _start_key(at: Place) -> str | None:
     if _has_group(at) and not _is_elastic():
         return None
     for name in ("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid"):
-        if at.source.startswith(("OMPI", "PMI")) and _setting(name):
+        if at.source in _STARTED_BY_MPI and _setting(name):
             return f"{name} {_setting(name)}"
     if at.source == "SLURM_PROCID" and launch.is_slurm_step():
         return "srun"  # the name of the run has the step in it

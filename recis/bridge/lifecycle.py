@@ -46,14 +46,16 @@ def closed(run: _Run) -> None:
 
 def _end_with_child() -> None:
     """In a child of `multiprocessing`: has the runs finished by what such a child does last, which is seldom an exit
-    handler. It is called while the exception that ends the child, if any, is handled."""
+    handler."""
     global _in_child  # noqa: PLW0603 - the process ends once
     util = sys.modules.get("multiprocessing.util")
     if util is None:  # it is loaded before a child of whatever kind
         return
     _end_with_children(util)
-    if multiprocessing.parent_process() is not None and not (_in_child and _in_child.still_active()):
-        _in_child = util.Finalize(None, _finish_in_child, exitpriority=-100)  # behind all others
+    if multiprocessing.parent_process() is not None:
+        ending.listen_in_child()
+        if not (_in_child and _in_child.still_active()):
+            _in_child = util.Finalize(None, _finish_in_child, exitpriority=-100)  # behind all others
 
 
 @functools.cache
@@ -63,11 +65,11 @@ def _end_with_children(util: Any) -> None:
 
 
 def _finish_in_child() -> None:
-    _finish_all(ending.failure(sys.exc_info()[1]))
+    _finish_all(ending.of_child())
 
 
 def _finish_at_exit() -> None:
-    _finish_all(ending.of_process())
+    _finish_all(ending.of_process() if multiprocessing.parent_process() is None else ending.of_child())
 
 
 def _finish_all(error: str | None) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from weakref import WeakSet
 
 import torch
-from torch.autograd import profiler, profiler_legacy
+from torch.autograd import profiler
 
 from recis.errors import CaptureBusyError
 
@@ -32,13 +32,11 @@ _BEGINNINGS = (
     (profiler.profile, "_start_trace"),
     (profiler.emit_itt, "__enter__"),
     (profiler.emit_nvtx, "__enter__"),
-    (profiler_legacy.profile, "__enter__"),
 )
 _ENDS = (
     (profiler.profile, "__exit__"),
     (profiler.emit_itt, "__exit__"),
     (profiler.emit_nvtx, "__exit__"),
-    (profiler_legacy.profile, "__exit__"),
 )
 _logger = logging.getLogger(__name__)
 _others: "WeakSet[Any]" = WeakSet()  # profilers in use that are not a session's

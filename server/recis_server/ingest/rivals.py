@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from recis.wire.codec import points_columns
 from recis.wire.messages import FrameRecord, Hello, Points
-from recis_server.store.attempts import started_ns
 from recis_server.store.values import StoredFrame
 
 __all__ = ["Rivals"]
@@ -45,7 +44,8 @@ class Rivals:
         if known is None:
             ahead_ns = now_ns - hello.time_ns if hello.time_ns > 0 else 0
             place = f"process {hello.pid} on {hello.host[:256]}" if hello.host else f"writer {writer}"
-            known = self._writers[writer] = _Writer(started_ns(hello, now_ns), ahead_ns, place)
+            began_ns = hello.started_ns + ahead_ns if hello.started_ns > 0 else now_ns
+            known = self._writers[writer] = _Writer(began_ns, ahead_ns, place)
         known.connections += 1
 
     def left(self, writer: str) -> None:

@@ -167,7 +167,10 @@ ENDINGS = {
 
 OF_CHILDREN = {
     "child-return": FINISHED,
-    "child-raise": failed("RuntimeError: diverged"),
+    # Since Python 3.13 the exception is gone when a child comes to its end.
+    "child-raise": failed(
+        "RuntimeError: diverged" if sys.version_info < (3, 13) else "an exception has ended the process"
+    ),
     "child-exit": failed("SystemExit: no data"),
     "child-status": failed("RuntimeError: diverged"),
     "child-finish": FINISHED,
