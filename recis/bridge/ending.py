@@ -56,8 +56,8 @@ def failure(error: BaseException | None) -> str | None:
     if isinstance(error, SystemExit) and not isinstance(error, Terminated):
         if error.code is None or (isinstance(error.code, int) and error.code == 0):
             return None
-        if isinstance(error.code, int) and error.__context__ is not None:
-            return failure(error.__context__)
+        if isinstance(error.code, int) and (cause := failure(error.__context__)) is not None:
+            return cause
     try:
         text = f"{type(error).__name__}: {error}".rstrip(": ")
     except Exception:  # noqa: BLE001 - border: how an exception is shown is its author's
@@ -193,7 +193,10 @@ def _has_returned(main: FrameType) -> bool:
 
 
 def _has_left(error: BaseException, main: FrameType | None) -> bool:
-    return error.__traceback__ is not None and error.__traceback__.tb_frame is main
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame is not main:
+        trace = trace.tb_next
+    return trace is not None
 
 
 def _unheard(main: FrameType) -> str | None:

@@ -115,7 +115,13 @@ ENDINGS = {
     "catches an exit": Ending("try:\n    sys.exit(1)\nexcept SystemExit:\n    pass", 0, FINISHED),
     "catches an exit, and exits well": Ending("try:\n    sys.exit(1)\nexcept SystemExit:\n    sys.exit()", 0, FINISHED),
     "raises after an exit that was caught": Ending(
-        "try:\n    sys.exit()\nexcept SystemExit:\n    pass\ndeep(ValueError('bad'))", 1, failed("ValueError: bad")
+        "try:\n    sys.exit()\nexcept SystemExit:\n    pass\ndeep(ValueError('bad'))",
+        1,
+        failed("ValueError: bad"),
+        "module",
+    ),
+    "catches an exit, and exits by a failure": Ending(
+        "try:\n    sys.exit(0)\nexcept SystemExit:\n    sys.exit(3)", 3, failed("SystemExit: 3")
     ),
     "raises": Ending("raise RuntimeError('boom')", 1, failed("RuntimeError: boom")),
     "raises under a hook of somebody else": Ending(
