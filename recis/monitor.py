@@ -7,13 +7,14 @@ with plain numbers where torch is not installed.
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from recis import environment
 from recis.bridge.address import ServerAddress
-from recis.bridge.identity import check_run_id, identify
-from recis.bridge.lifecycle import unwind_on_sigterm
+from recis.bridge.ending import unwind_on_signals
+from recis.bridge.identity import check_place, check_run_id, identify
 from recis.bridge.opening import make_hello, open_run
 from recis.bridge.run import Run
 from recis.reading.data import RunData, Series
@@ -29,6 +30,7 @@ DEFAULT_URL = "http://127.0.0.1:8765"
 
 _logger = logging.getLogger(__name__)
 _current: Run | None = None
+_openings = count()  # each run that a process of a job opens is another one
 
 
 def init(
@@ -41,6 +43,8 @@ def init(
     token: str | None = None,
     mode: Mode | None = None,
     spool_dir: str | os.PathLike[str] | None = None,
+    rank: int | None = None,
+    world_size: int | None = None,
 ) -> Run:
     """Opens a run; the server need not be there. Arguments win over `RECIS_MONITOR_*` in the environment.
 
@@ -58,13 +62,17 @@ def init(
         mode: `online`; `offline` fills only the spool, for `recis-monitor sync`; `disabled` does nothing at all.
         spool_dir: where unacknowledged values lie, on a local disk; default `./recis-spool`, else the system's
             folder for temporary files.
+        rank: this process's number among those of its job, with `world_size`; default what a process group or the
+            launcher says.
+        world_size: how many processes the job has.
 
     Raises:
-        ValueError: an address, mode or identifier that is none; says what was expected.
+        ValueError: an address, mode, identifier or rank that is none; says what was expected.
     """
     global _current  # noqa: PLW0603 - the module-level `log` and `finish` act on the run opened last
     mode, address, run_id = check_options(url=url, token=token, mode=mode, run_id=run_id)
-    identity = identify(run_id)
+    check_place(rank, world_size)
+    identity = identify(run_id, rank, world_size, opening=next(_openings))
     if mode == "disabled":
         _current = Run(identity, None)
         return _current
@@ -74,7 +82,7 @@ def init(
         identity, project=project, name=name or environment.monitor_setting("NAME"), config=config, tags=tags
     )
     spool_dir = _as_folder(spool_dir) or environment.monitor_setting("SPOOL")
-    unwind_on_sigterm()
+    unwind_on_signals()
     _current = open_run(identity, hello, address if mode == "online" else None, spool_dir)
     if identity.rank == 0 and _current.url:
         _logger.info("run %s: %s", identity.run, _current.url)

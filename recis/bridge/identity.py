@@ -1,24 +1,21 @@
 """Who this process is to the server: run, attempt, rank, writer.
 
-Owns how all ranks of a job come to the same run and attempt without configuration; must not know sockets or hooks.
+Owns the checks of what users say of it; what is left to say is worked out by `job`. Must not know sockets or hooks.
 """
 
-import hashlib
+import operator
 import os
 import secrets
 import socket
-import sys
-import time
 from dataclasses import dataclass
-from itertools import count
+from typing import SupportsIndex
 
-from recis import environment
+from recis import launch
+from recis.bridge.job import find_job
 from recis.wire.codec import is_id
 from recis.wire.showing import shown
 
-__all__ = ["Identity", "check_run_id", "identify"]
-
-_openings = count()  # each run opened in a process of a job has its own place in the job's store
+__all__ = ["Identity", "check_place", "check_run_id", "identify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,41 +39,43 @@ def check_run_id(text: str) -> None:
         )
 
 
-def identify(run_id: str | None) -> Identity:
-    """Works out the identity; `run_id` (checked) wins over the launcher's job, the job over a new name."""
-    rank, world_size = environment.rank(), environment.world_size()
-    start = _shared_start(world_size)
-    job = environment.job_id() if world_size > 1 else None
-    run = run_id or (_as_id(job) if job else None) or f"{time.strftime('%Y%m%d-%H%M%S')}-{start[:6]}"
-    if run_id is None and job is None and world_size > 1:
-        run = f"job-{start[:12]}"  # the clock may differ from rank to rank
+def check_place(rank: int | None, world_size: int | None) -> None:
+    """Raises `ValueError` when these are not a rank and a number of ranks above it, or both None."""
+    if rank is None and world_size is None:
+        return
+    number, size = _whole(rank), _whole(world_size)
+    if number is None or size is None or not 0 <= number < size < 1 << 31:
+        raise ValueError(
+            "rank, world_size: expected two ints, the first at least 0 and below the second, or neither, "
+            f"got {rank!r:.80} and {world_size!r:.80}"
+        )
+
+
+def _whole(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        return None
+    return operator.index(value)
+
+
+def identify(
+    run_id: str | None, rank: int | None = None, world_size: int | None = None, *, opening: int = 0
+) -> Identity:
+    """Works out the identity.
+
+    Args:
+        run_id: checked; None takes the name of the job, else a new one.
+        rank: checked, with `world_size`; None takes what the launcher says.
+        world_size: see `rank`.
+        opening: how many runs this process has opened before; equal on all ranks.
+    """
+    at = launch.place(_whole(rank), _whole(world_size))
+    job = find_job(at, opening)
     return Identity(
-        run=run,
-        attempt=start,
+        run=run_id or job.run,
+        attempt=job.start,
         writer=secrets.token_hex(12),
-        rank=min(rank, world_size - 1),
-        world_size=world_size,
+        rank=at.rank,
+        world_size=at.world_size,
         host=socket.gethostname(),
         pid=os.getpid(),
     )
-
-
-def _shared_start(world_size: int) -> str:
-    """A name for this start of the job that is equal on all its ranks and new at the next start."""
-    mine = secrets.token_hex(12)
-    if world_size == 1:
-        return mine
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        # The first rank to come wins; no rank waits for another, so a rank without a monitor stalls nobody.
-        store = distributed.distributed_c10d._get_default_store()  # noqa: SLF001 - torch has no public name for it
-        place = f"recis-monitor/start/{next(_openings)}"
-        return bytes(store.compare_set(place, "", mine)).decode()
-    return hashlib.sha256(environment.launcher_key().encode()).hexdigest()[:24]
-
-
-def _as_id(text: str) -> str:
-    """`text` itself if it is an identifier, else one made from it."""
-    if is_id(text):
-        return text
-    return f"job-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -1,39 +1,42 @@
-"""What happens to open runs when the process forks, is asked to end, or just ends.
+"""What happens to open runs when the process forks or ends.
 
-Owns the list of open runs and the handlers of the process; must not know what a run reports.
+Owns the list of open runs, and what is done with them then; how the process ends is `ending`'s to know. Must not know
+what a run reports.
 """
 
 import atexit
-import contextlib
+import functools
+import multiprocessing
 import os
-import signal
 import sys
 import weakref
-from typing import Protocol
+from typing import Any, Protocol
 
-__all__ = ["Terminated", "closed", "describe", "opened", "unwind_on_sigterm"]
+from recis.bridge import ending
+
+__all__ = ["closed", "opened"]
 
 
 class _Run(Protocol):
+    @property
+    def fault(self) -> str | None: ...
+
     def finish(self, *, error: str | None = None) -> bool: ...
 
     def disown(self) -> None: ...
 
-
-class Terminated(SystemExit):
-    """What SIGTERM becomes in a process with an open run: it unwinds like any exit, so that the run is flushed."""
-
-    def __str__(self) -> str:
-        return "SIGTERM"
+    def thread_failed(self, thread: int | None, text: str) -> None: ...
 
 
 _open_runs: "weakref.WeakSet[_Run]" = weakref.WeakSet()
-_terminated: Terminated | None = None
+_in_child: Any = None  # a `multiprocessing.util.Finalize`
 
 
 def opened(run: _Run) -> None:
-    """The run takes reports: it is finished when the interpreter ends, and disowned in a forked child."""
+    """The run takes reports: it is finished when the process ends, and disowned in a forked child."""
     _open_runs.add(run)
+    ending.listen(_thread_failed)
+    _end_with_child()
 
 
 def closed(run: _Run) -> None:
@@ -41,23 +44,42 @@ def closed(run: _Run) -> None:
     _open_runs.discard(run)
 
 
-def describe(error: BaseException) -> str:
-    """An exception as its last line in a traceback."""
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+def _end_with_child() -> None:
+    """In a child of `multiprocessing`: has the runs finished by what such a child does last, which is seldom an exit
+    handler."""
+    global _in_child  # noqa: PLW0603 - the process ends once
+    util = sys.modules.get("multiprocessing.util")
+    if util is None:  # it is loaded before a child of whatever kind
+        return
+    _end_with_children(util)
+    if multiprocessing.parent_process() is not None:
+        ending.listen_in_child()
+        if not (_in_child and _in_child.still_active()):
+            _in_child = util.Finalize(None, _finish_in_child, exitpriority=-100)  # behind all others
 
 
-def unwind_on_sigterm() -> None:
-    """Has SIGTERM raise `Terminated` where it would have killed the process at once; a handler of the user's stays."""
-    with contextlib.suppress(ValueError):  # only the main thread may; elsewhere the spool keeps what there is
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, _on_sigterm)
+@functools.cache
+def _end_with_children(util: Any) -> None:
+    # A child forgets at its start what was to be called at its end, and asks those who have said so here.
+    util.register_after_fork(_finish_in_child, lambda _: _end_with_child())
 
 
-def _on_sigterm(number: int, frame: object) -> None:
-    global _terminated  # noqa: PLW0603 - one per process, read when the interpreter ends
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one kills
-    _terminated = Terminated(128 + number)
-    raise _terminated
+def _finish_in_child() -> None:
+    _finish_all(ending.of_child())
+
+
+def _finish_at_exit() -> None:
+    _finish_all(ending.of_process() if multiprocessing.parent_process() is None else ending.of_child())
+
+
+def _finish_all(error: str | None) -> None:
+    for run in list(_open_runs):
+        run.finish(error=run.fault or error)
+
+
+def _thread_failed(thread: int | None, text: str) -> None:
+    for run in list(_open_runs):
+        run.thread_failed(thread, text)
 
 
 def _disown_all() -> None:
@@ -66,12 +88,5 @@ def _disown_all() -> None:
     _open_runs.clear()
 
 
-def _finish_all() -> None:
-    """A script that just ends has finished; one that ends by an uncaught exception or a signal has failed."""
-    error: BaseException | None = getattr(sys, "last_value", None) or _terminated
-    for run in list(_open_runs):
-        run.finish(error=describe(error) if error is not None else None)
-
-
 os.register_at_fork(after_in_child=_disown_all)
-atexit.register(_finish_all)
+atexit.register(_finish_at_exit)

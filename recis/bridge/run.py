@@ -12,6 +12,7 @@ import os
 import struct
 import threading
 import time
+from _thread import get_ident
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ from typing import Any, Literal, ParamSpec, Self
 
 import msgspec
 
-from recis.bridge import lifecycle
+from recis.bridge import ending, lifecycle
 from recis.bridge.client import Sender
 from recis.bridge.controls import Controls
 from recis.bridge.cost import COST_KEYS, MonitorCost
@@ -91,6 +92,7 @@ class Run:
         id: the run's identifier, equal on all ranks.
         url: the run's page, None where there is no server.
         refusals: what was not taken, counted and said.
+        fault: what has ended the thread that reported last; None while it, or another, goes on.
         controls: commands that wait for the next step boundary; `log` applies them, as does `step_boundary`.
         cost: what the monitor costs the training thread; becomes the series `monitor/…`.
         measures_log: whether `log` adds to `cost`; off where the caller measures the whole step.
@@ -100,6 +102,7 @@ class Run:
         self.id = identity.run
         self.url = url
         self.refusals = Refusals(self.id)
+        self.fault: str | None = None
         self._identity = identity
         self._parts: Parts | None = None
         self._outbox: Outbox | None = None  # the same as in _parts while reports are taken
@@ -111,6 +114,7 @@ class Run:
         self._finishing = threading.RLock()  # a signal handler may finish the run in the middle of `finish`
         self._finished = False
         self._dropped = 0  # in all, of a run that has ended
+        self._reporter = get_ident()
         self._step = -1
         self._known_keys: dict[tuple[str, ...], tuple[str, ...]] = {}  # of a dict, and the names that it is kept under
 
@@ -352,7 +356,7 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._finished:
-            self.finish(error=lifecycle.describe(error) if error is not None else None)
+            self.finish(error=ending.failure(error))
 
     # --- inside
 
@@ -394,6 +398,7 @@ class Run:
         if outbox is None:
             self._log_late(metrics)
             return
+        self.fault = None
         try:
             if not outbox.lane_is_used_up(self.cost.apart if self.measures_log else _ENDLESS):
                 self._log_slowly(outbox, metrics, step)
@@ -423,6 +428,7 @@ class Run:
             self.refusals.refuse("log's metrics", f"expected names and their values, as in {{'loss': 0.5}}, got {got}")
             return
         step = self._step = number
+        self._reporter = get_ident()
         keys = self._known_keys.get(tuple(metrics)) if type(metrics) is dict else None
         if keys is not None and _PLAIN.issuperset(map(type, metrics.values())):
             # An integer that is too large for a float: see the other way.
@@ -460,6 +466,13 @@ class Run:
     def _log_late(self, metrics: object) -> None:
         if self._finished:
             self.refusals.refuse("a late log", "called after finish; nothing is kept", count_values(metrics))
+
+    @_guarded
+    def thread_failed(self, thread: int | None, text: str) -> None:
+        """A thread has ended by an exception: the run's end, unless it is another one's or somebody reports again."""
+        if thread == self._reporter and self._outbox is not None:
+            self.fault = text
+            self._interrupt()
 
     def disown(self) -> None:
         """In a forked child: the outbox is shared memory and the thread is the parent's, so neither is touched."""

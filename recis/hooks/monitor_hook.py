@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import recis.monitor
-from recis.bridge.lifecycle import describe
+from recis.bridge.ending import failure
+from recis.bridge.identity import check_place
 from recis.bridge.report import as_step
 from recis.bridge.run import Run
 from recis.hooks.cadence import Cadence
@@ -54,6 +55,8 @@ class MonitorHook(Hook):
         token: with the scope `write`.
         mode: `online`, `offline` or `disabled`.
         spool_dir: where unacknowledged values lie.
+        rank: this process's number among those of its job, with `world_size`.
+        world_size: how many processes the job has.
         every: stream metrics every so many steps, the newest value of each; filter passes and commands are not
             affected.
 
@@ -80,6 +83,8 @@ class MonitorHook(Hook):
         token: str | None = None,
         mode: recis.monitor.Mode | None = None,
         spool_dir: str | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
         every: int = 1,
     ) -> None:
         self.run: Run | None = None
@@ -94,8 +99,11 @@ class MonitorHook(Hook):
             "token": token,
             "mode": mode,
             "spool_dir": spool_dir,
+            "rank": rank,
+            "world_size": world_size,
         }
         recis.monitor.check_options(url=url, token=token, mode=mode, run_id=run_id)
+        check_place(rank, world_size)
         self._cadence = Cadence(every)
         self._registry: MetricsRegistry | None = None
         self._reader: MetricsReader | None = None
@@ -174,8 +182,7 @@ class MonitorHook(Hook):
         if rest:  # held back by `every`, or set after the last step
             run.log(rest, self._last_step)
         self._held = {}
-        error = trainer.state.error if trainer is not None else None
-        self.acknowledged = run.finish(error=describe(error) if error is not None else None)
+        self.acknowledged = run.finish(error=failure(trainer.state.error if trainer is not None else None))
 
     # --- inside
 

@@ -1,9 +1,11 @@
 """Profiler captures: when a window opens and closes, and the trace file that is left by it.
 
-Owns the schedule, one torch profiler per window, and writing the file whole or not at all. A failure of any of it is
-logged once and switches profiling off; training goes on. Must not know the trainer or who listens for files.
+Owns the schedule, one torch profiler per window, and writing the file whole or not at all. Another profiler costs a
+window; a failure of any of it is logged once and switches profiling off; training goes on. Must not know the trainer or
+who listens for files.
 """
 
+import contextlib
 import gzip
 import json
 import logging
@@ -17,12 +19,12 @@ from pathlib import Path
 from typing import Any, SupportsInt
 
 import torch
-import torch.distributed as dist
 
-from recis import environment
+from recis import environment, launch
 from recis.errors import ArgumentError, CaptureBusyError
 from recis.hooks.cadence import check_interval
 from recis.hooks.hook import Hook
+from recis.hooks.profiler_session import ProfilerSession, is_taken
 from recis.numerals import as_int
 
 __all__ = ["ProfilerHook", "TraceFile"]
@@ -42,34 +44,44 @@ class _Window:
     """One warm-up and one recording of a given number of steps, with a torch profiler of its own.
 
     The profiler is driven by its three phases and not by a torch schedule, which could number the steps only from 0.
+    Every method raises `CaptureBusyError` when another profiler has begun: the window is over then.
+
+    Attributes:
+        on_demand: whether somebody has asked for it.
+        recorded: steps recorded so far.
+        last_step: the step after which it is complete.
     """
 
-    def __init__(self, profile: torch.profiler.profile, *, warmup: int, active: int, on_demand: bool) -> None:
+    def __init__(
+        self, profile: torch.profiler.profile, next_step: int, *, warmup: int, active: int, on_demand: bool
+    ) -> None:
         self.on_demand = on_demand
-        self.recording = False
         self.recorded = 0
-        self._profile = profile
+        self.last_step = next_step - 1 + warmup + active
+        self._session = ProfilerSession(profile)
+        self._next_step = next_step
         self._warmup = warmup
         self._active = active
-        self._step_mark: torch.profiler.record_function | None = None
 
-    def open(self, next_step: int) -> None:
-        """Begin before `next_step`."""
-        if torch.autograd._profiler_enabled():  # type: ignore[attr-defined]  # noqa: SLF001
-            # Torch would take the events away from the other one instead of refusing.
-            raise RuntimeError("another torch profiler is running in this process")
-        self._profile.prepare_trace()
+    @property
+    def recording(self) -> bool:
+        """Whether the warm-up is over."""
+        return self._session.recording
+
+    def open(self) -> None:
+        """Begin before the next step."""
+        self._session.prepare()
         if self._warmup == 0:
-            self._record(next_step)
+            self._record(self._next_step)
 
     def advance(self, step: int) -> bool:
         """Take note that `step` has ended; whether the window is complete, and stopped."""
+        self._session.check()
         if self.recording:
             self.recorded += 1
             if self.recorded == self._active:
                 self.stop()
                 return True
-            self._unmark()
             self._mark(step + 1)
             return False
         self._warmup -= 1
@@ -79,25 +91,15 @@ class _Window:
 
     def stop(self) -> None:
         """Stop the profiler in whatever phase it is; what was recorded can be exported then."""
-        if not self.recording:
-            self._profile.start_trace()  # a warmed-up profiler cannot be stopped in any other way
-        self._unmark()
-        self._profile.stop_trace()
+        self._session.stop()
 
     def _record(self, step: int) -> None:
-        self._profile.start_trace()
-        self.recording = True
+        self._session.start()
         self._mark(step)
 
     def _mark(self, step: int) -> None:
         # The name by which trace viewers and analysers find the steps.
-        self._step_mark = torch.profiler.record_function(f"ProfilerStep#{step}")
-        self._step_mark.__enter__()  # type: ignore[no-untyped-call]
-
-    def _unmark(self) -> None:
-        if self._step_mark is not None:
-            self._step_mark.__exit__(None, None, None)
-            self._step_mark = None
+        self._session.mark(f"ProfilerStep#{step}")
 
 
 class ProfilerHook(Hook):
@@ -107,6 +109,8 @@ class ProfilerHook(Hook):
     recorded steps; there are `repeat` cycles. CPU and, where there is one, CUDA activities are recorded, with memory,
     shapes, stacks and FLOPs. The file is `{APP_ID or 'local'}-rank{rank}-timeline-{last step}.json.gz`. A training
     that ends inside a recording keeps what there is. Evaluation is no step. The file is written on the training thread.
+    A window gives way to any other torch profiler in the process, on any thread: it is given up with a warning, and the
+    next one comes as if it had been recorded.
 
     In a loop of one's own: `after_step(None, global_step)` after each step, and `end()`; with `wait=0` also
     `before_train()`, or the first step is missed.
@@ -166,7 +170,8 @@ class ProfilerHook(Hook):
 
         Raises:
             ArgumentError: `active` is no positive int, or `warmup` is negative.
-            CaptureBusyError: (a `RuntimeError`) another capture is under way, or profiling was switched off.
+            CaptureBusyError: (a `RuntimeError`) another capture is under way, another torch profiler is in use, or
+                profiling was switched off.
         """
         wanted = check_interval("request_capture's active", active), _check_count("request_capture's warmup", warmup)
         with self._lock:
@@ -177,6 +182,8 @@ class ProfilerHook(Hook):
                 raise CaptureBusyError("another capture is waiting for the next step boundary")
             if window is not None and (window.recording or window.on_demand):
                 raise CaptureBusyError("another capture is under way")
+            if window is None and is_taken():
+                raise CaptureBusyError("another torch profiler is in use")
             self._request = wanted
 
     def before_train(self, trainer: Any = None) -> None:
@@ -218,19 +225,29 @@ class ProfilerHook(Hook):
         window = self._window
         if window is None:
             self._countdown -= 1
-        elif window.advance(self._last_step):
+        else:
+            self._move(window)
+        self._open_next()
+
+    def _move(self, window: _Window) -> None:
+        try:
+            if not window.advance(self._last_step):
+                return
+        except CaptureBusyError as error:
+            self._give_up(window, error)
+        else:
             self._finish(window)
             self._export(self._last_step)
-        self._open_next()
 
     def _open_next(self) -> None:
         """Open the window that is due at this boundary, if any: a capture that was asked for goes first."""
         window = self._window
         with self._lock:
             if self._request is not None and (window is None or not window.recording):
+                self._window = None
                 if window is not None:
-                    self._window = None
-                    window.stop()
+                    with contextlib.suppress(CaptureBusyError):  # the same error comes at once from the capture
+                        window.stop()
                 active, warmup = self._request
                 self._request = None
                 self._open(warmup=warmup, active=active, on_demand=True)
@@ -240,9 +257,20 @@ class ProfilerHook(Hook):
     def _open(self, *, warmup: int, active: int, on_demand: bool) -> None:
         # A fresh profiler for each window: a used one keeps the events of its last window in memory.
         self.prof = _new_profile()
-        window = _Window(self.prof, warmup=warmup, active=active, on_demand=on_demand)
-        window.open(self._last_step + 1)
-        self._window = window
+        window = _Window(self.prof, self._last_step + 1, warmup=warmup, active=active, on_demand=on_demand)
+        try:
+            window.open()
+        except CaptureBusyError as error:
+            self._give_up(window, error)
+        else:
+            self._window = window
+
+    def _give_up(self, window: _Window, error: CaptureBusyError) -> None:
+        self._finish(window)
+        if not window.on_demand:
+            self._countdown += window.last_step - self._last_step  # the next one begins when it would have
+        what = "the capture that was asked for" if window.on_demand else "a profiler window"
+        self.logger.warning("After step %d %s is given up: %s", self._last_step, what, error)
 
     def _finish(self, window: _Window) -> None:
         self._window = None
@@ -254,11 +282,15 @@ class ProfilerHook(Hook):
         window = self._window
         if window is None:
             return
-        self._finish(window)
         recorded = window.recording
-        window.stop()
-        if recorded and keep:
-            self._export(step)
+        try:
+            window.stop()
+        except CaptureBusyError as error:
+            self._give_up(window, error)
+        else:
+            self._finish(window)
+            if recorded and keep:
+                self._export(step)
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """The border between profiling and training: what fails here is said once and never tried again."""
@@ -268,14 +300,17 @@ class ProfilerHook(Hook):
             action()
         except Exception as error:
             self.broken = f"{type(error).__name__}: {error}"
-            self._window = None
+            window, self._window = self._window, None
             self._cycles_left = 0
+            if window is not None:
+                with contextlib.suppress(Exception):  # the error that counts is the first
+                    window.stop()
             self.logger.exception("Profiling is switched off for the rest of this training")
 
     # -- the file ----------------------------------------------------------------------------------------------------
 
     def _export(self, step: int) -> None:
-        rank = _rank_and_size()[0]
+        rank = launch.place().rank
         suffix = ".json.gz" if self._compress else ".json"
         app = environment.app_id().replace("/", "_")
         path = Path(self.output_dir) / f"{app}-rank{rank}-timeline-{step}{suffix}"
@@ -331,20 +366,10 @@ def _new_profile() -> torch.profiler.profile:
     profile = torch.profiler.profile(
         activities=activities, record_shapes=True, profile_memory=True, with_stack=True, with_flops=True
     )
-    if not _has_process_group():  # torch writes this by itself where there is one
-        rank, size = _rank_and_size()
-        profile.preset_metadata_json("distributedInfo", json.dumps({"rank": rank, "world_size": size}))
+    at = launch.place()
+    if at.source != "group":  # torch writes this by itself where there is one
+        profile.preset_metadata_json("distributedInfo", json.dumps({"rank": at.rank, "world_size": at.world_size}))
     return profile
-
-
-def _has_process_group() -> bool:
-    return dist.is_available() and dist.is_initialized()
-
-
-def _rank_and_size() -> tuple[int, int]:
-    if _has_process_group():
-        return dist.get_rank(), dist.get_world_size()
-    return environment.rank(), environment.world_size()
 
 
 def _check_count(where: str, value: int) -> int:

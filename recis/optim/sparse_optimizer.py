@@ -88,7 +88,8 @@ class SparseOptimizer(Optimizer):
         self._num_calls = (self._num_calls + 1) % self._accumulation
         if self._num_calls == 0:
             for name, table in self.tables.items():
-                self._update_table(name, table)
+                with table.lock:  # a lookup by another thread may make the table grow
+                    self._update_table(name, table)
         return loss
 
     def _update_table(self, name: str, table: HashTable) -> None:
@@ -122,10 +123,11 @@ class SparseOptimizer(Optimizer):
         """Return options, and for each table the number of updates and the state of every row, by id."""
         state: dict[str, dict[str, Any]] = {}
         for name, table in self.tables.items():
-            ids = table.ids().sort().values
-            slots = table.slots(ids)
-            columns = {column: table.state(column)[slots] for column in self._state_fill}
-            state[name] = {"step": self._num_steps[name], "ids": ids, **columns}
+            with table.lock:
+                ids = table.ids().sort().values
+                slots = table.slots(ids)
+                columns = {column: table.state(column)[slots] for column in self._state_fill}
+                state[name] = {"step": self._num_steps[name], "ids": ids, **columns}
         return {"state": state, "param_groups": [dict(group) for group in self.param_groups]}
 
     @torch.no_grad()

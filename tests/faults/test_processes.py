@@ -81,6 +81,24 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+FORKED = """
+import multiprocessing, sys
+import recis.monitor
+
+def train(number):
+    run = recis.monitor.init(sys.argv[1], run_id=f"forked-{number}", spool_dir=sys.argv[2])
+    run.log({"value": 1.0}, 1)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=train, args=(number,)) for number in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+"""
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCommand]:
     with serve(tmp_path_factory.mktemp("server")) as running:
@@ -114,6 +132,17 @@ def test_a_loader_worker_that_logs_never_touches_the_sender(
     assert count(address, f"workers-{method}", "from_a_worker") == 0
     assert received(address, f"workers-{method}") == {"points": 120, "missing": 0, "dropped": 0}
     assert get_json(f"{address}/api/v1/runs/workers-{method}")["state"] == "finished"
+
+
+def test_runs_of_forked_processes_that_just_return_are_there_and_finished(
+    server: RunningCommand, tmp_path: Path
+) -> None:
+    address = address_of(server)
+    run_python(tmp_path / "train.py", FORKED, address, str(tmp_path / "spool"))
+    for number in range(3):
+        assert get_json(f"{address}/api/v1/runs/forked-{number}")["state"] == "finished"
+        assert stored(address, f"forked-{number}", "value") == [(1, 1.0)]
+    assert not (tmp_path / "spool").exists()
 
 
 def test_a_forked_child_that_outlives_a_killed_parent_does_not_keep_its_spool(
@@ -156,9 +185,10 @@ def test_four_ranks_of_a_launcher_are_one_run(server: RunningCommand, tmp_path: 
         ("raise ValueError('the loss\\nis a string')", 1, "failed", "ValueError: the loss\nis a string"),
         ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", 143, "failed", "Terminated: SIGTERM"),
         ("sys.exit(0)", 0, "finished", ""),
+        ("sys.exit('no data')", 1, "failed", "SystemExit: no data"),
         ("run.finish(); run.finish(); run.log({'value': 1.0}, 11)", 0, "finished", ""),
     ],
-    ids=["exception", "SIGTERM", "exit", "finished twice"],
+    ids=["exception", "SIGTERM", "exit", "failing exit", "finished twice"],
 )
 def test_how_a_training_ends_is_on_the_server_with_all_that_it_reported(
     server: RunningCommand, tmp_path: Path, ending: str, status: int, state: str, message: str

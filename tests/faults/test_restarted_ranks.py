@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,6 +86,7 @@ def check(address: str, spool: Path, steps: dict[int, dict[int, float]]) -> None
     run = get_json(f"{address}/api/v1/runs/job")
     assert (run["ranks"], run["attempts"], run["state"]) == ([0, 1], 1, "finished")
     assert events(address, "job", "attempt") == []
+    assert events(address, "job", "rank_conflict") == []
     found = {
         series["rank"]: dict(zip(series["x"], series["last"], strict=True))
         for series in raw_series(address, "job", "loss")
@@ -165,3 +167,22 @@ def test_spools_of_one_rank_are_sent_in_the_order_of_their_starts(tmp_path: Path
         assert sync(spool, address).returncode == 0
         [series] = raw_series(address, "job", "loss")
         assert series["last"] == [float(-step if 500 <= step < 800 else step) for step in range(1000)]
+
+
+def test_two_processes_that_claim_one_rank_are_an_event(tmp_path: Path) -> None:
+    with serve(tmp_path / "server") as server, ranks() as started:
+        address = address_of(server)
+        started += [Rank(1, address, tmp_path / f"spool-{number}", 0, 100) for number in (0, 1)]
+        for rank in started:
+            rank.wait_until_logged()
+
+        def conflicts() -> list[dict[str, Any]]:
+            started[0].log_more()
+            return events(address, "job", "rank_conflict")
+
+        until(lambda: bool(conflicts()), 60, "the conflict is noted")
+        for rank in started:
+            rank.finish()
+        [event] = events(address, "job", "rank_conflict")
+        assert (event["rank"], event["level"]) == (1, "warning")
+        assert all(f"process {rank.process.pid} on " in event["text"] for rank in started)

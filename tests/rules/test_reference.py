@@ -86,7 +86,8 @@ def test_every_route_is_in_the_reference_and_no_other() -> None:
 
 
 def test_every_environment_variable_is_in_the_reference_and_no_other() -> None:
-    environment = (ROOT / "recis" / "environment.py").read_text(encoding="utf-8")
+    readers = [ROOT / "recis" / name for name in ("environment.py", "launch.py", "bridge/job.py")]
+    environment = "\n".join(path.read_text(encoding="utf-8") for path in readers)
     own = {name for source in sources() for name in re.findall(r"monitor_setting\(\"([A-Z_]+)\"", source.text)}
     launchers = set(re.findall(r'"([A-Z][A-Z_]{3,})"', environment)) - own
     build = re.findall(r'"(RECIS_[A-Z_]+)"', (ROOT / "scripts" / "compile_rows.py").read_text(encoding="utf-8"))

@@ -4,9 +4,9 @@ Owns the lookup, the table's step clock and the list of live tables. Must not kn
 (`recis.optim`), when a filter pass is due (`recis.hooks.filter_hook`), or other ranks: a table is local to its process.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -29,10 +29,12 @@ from recis.nn.modules.table_arguments import (
     checked_children,
     checked_initializer,
     checked_shape,
+    checked_slice,
     gen_slice,
 )
+from recis.nn.modules.table_lock import TableLock, exclusive
 from recis.nn.modules.table_names import distinct_names, warn_of_shared_names
-from recis.nn.modules.table_rules import TableRules
+from recis.nn.modules.table_rules import FilterCounts, TableRules
 from recis.nn.modules.table_state import TableState, read_state, write_state
 from recis.numerals import positive_int
 from recis.ragged.tensor import RaggedTensor
@@ -46,21 +48,6 @@ __all__ = [
     "live_tables",
     "num_tables_made",
 ]
-
-_WHOLE = gen_slice()
-
-_logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class FilterCounts:
-    """What one filter pass found and did in one table; `bytes` has index, rows, last-seen steps, optimizer state."""
-
-    rows_before: int
-    evicted: int
-    rows_after: int
-    admitted: int
-    bytes: int
 
 
 @dataclass(slots=True)
@@ -95,6 +82,10 @@ class HashTable(nn.Module):
         filter_hook: which rows a filter pass evicts; none when None.
         admit_hook: which new ids get a row; all when None.
 
+    Attributes:
+        lock: held by each method, so that several threads may use one table. Hold it around calls that belong together,
+            but not around `backward`, whose part on a GPU runs on another thread.
+
     Raises:
         ValueError: an argument outside what it allows; the message has its name and value.
         TypeError: a rule that cannot be built with the parameters of its declaration.
@@ -118,11 +109,12 @@ class HashTable(nn.Module):
         super().__init__()
         check_options(name, dtype, grad_reduce_by)
         self.name = name
+        self.lock = TableLock()
         self.embedding_shape = checked_shape(embedding_shape)
         self.children_hashtable = checked_children(name, coalesced, children)
         self.coalesce = coalesced
         self.grad_reduce_by = grad_reduce_by
-        self.slice = self._checked_slice(slice)
+        self.slice = checked_slice(name, slice)
         self._block_size = positive_int("HashTable's block_size", block_size, "rows")
         self._initializer = checked_initializer(initializer, self._block_size, self.embedding_shape)
         self._dtype = dtype
@@ -134,14 +126,6 @@ class HashTable(nn.Module):
         self._sees_steps = self._rules.sees_steps
         _list(self)
 
-    def _checked_slice(self, share: Slice | None) -> Slice:
-        if share is not None and (share.slice_begin, share.slice_end) != (0, share.slice_size):
-            _logger.warning(
-                "table %r: slice %d to %d of %d is kept but not enforced; give each process its own share of the ids",
-                *(self.name, share.slice_begin, share.slice_end, share.slice_size),
-            )
-        return share or _WHOLE
-
     def _allocate(self, device: torch.device) -> None:
         self._index = IdIndex(device)
         self._rows = RowStore(self._block_size, device)
@@ -152,6 +136,7 @@ class HashTable(nn.Module):
 
     # -- lookup ------------------------------------------------------------------------------------------------------
 
+    @exclusive
     def forward(self, ids: Tensor, admit_hook: AdmitHook | None = None) -> Tensor:
         """Return the rows of ids; int64 `[...]` to `[..., *embedding_shape]`.
 
@@ -185,8 +170,12 @@ class HashTable(nn.Module):
             self._rules.see(slots)
             anchor = torch.empty(0, device=column.device, requires_grad=torch.is_grad_enabled())
             takes_mean = self.grad_reduce_by == "id"
-            rows = RowLookup.apply(anchor, self._gradients, column, slots, flat, rule is None, takes_mean)  # type: ignore[no-untyped-call]
+            rows = RowLookup.apply(anchor, self._add_gradient, column, slots, flat, rule is None, takes_mean)  # type: ignore[no-untyped-call]
         return rows.view(*ids.shape, *self.embedding_shape)
+
+    @exclusive
+    def _add_gradient(self, ids: Tensor, grad: Tensor) -> None:
+        self._gradients.add(ids, grad)
 
     def _admit_unknown(self, ids: Tensor, slots: Tensor, rule: Any) -> Tensor:
         # The host must know how many ids are new: this is the one wait for the device of a training lookup.
@@ -217,6 +206,7 @@ class HashTable(nn.Module):
 
     # -- content -----------------------------------------------------------------------------------------------------
 
+    @exclusive
     def __len__(self) -> int:
         return len(self._rows)
 
@@ -226,28 +216,34 @@ class HashTable(nn.Module):
         return self._rows.column("id").device
 
     @property
+    @exclusive
     def nbytes(self) -> int:
         """Bytes held on the device: index, rows, last-seen steps and optimizer state, free slots included."""
         return self._index.nbytes + self._rows.nbytes
 
+    @exclusive
     def ids(self) -> Tensor:
         """Return all ids in the table, int64 `[len(self)]`, in the order of `embeddings()`."""
         return self._rows.column("id")[self._rows.live()]
 
+    @exclusive
     def ids_map(self) -> tuple[Tensor, Tensor]:
         """Return `(ids, index)`, int64 `[len(self)]` each, with `embeddings()[index]` the rows of these ids."""
         ids = self.ids()
         return ids, torch.arange(len(ids), device=ids.device)
 
+    @exclusive
     def last_seen(self) -> Tensor:
         """Return the training step in which each id was last looked up, or inserted; in the order of `ids()`."""
         return self._rows.column("last_seen")[self._rows.live()]
 
+    @exclusive
     def embeddings(self) -> Tensor:
         """Return a copy of all rows, `[len(self), *embedding_shape]`, in the order of `ids()`."""
         return self._rows.column("embedding")[self._rows.live()]
 
     @torch.no_grad()
+    @exclusive
     def insert(self, ids: Tensor, rows: Tensor) -> None:
         """Set the rows of ids, adding those that are new, whatever the admission rule and mode.
 
@@ -267,6 +263,7 @@ class HashTable(nn.Module):
         self._exact.put(slots, rows[last])
         self._rows.column("last_seen").index_fill_(0, slots, self._clock.now)
 
+    @exclusive
     def clear(self) -> None:
         """Drop all rows, their optimizer state and pending gradients; the memory stays."""
         slots = self._rows.live()
@@ -281,6 +278,7 @@ class HashTable(nn.Module):
         """The training step that ended last, -1 before a first step number is known."""
         return self._clock.now - 1
 
+    @exclusive
     def tick(self, step: int) -> None:
         """Tell the table that training step number `step` is over; what it looks up from now on belongs to the next.
 
@@ -309,6 +307,7 @@ class HashTable(nn.Module):
             last_seen.masked_fill_(last_seen == now, step)
 
     @torch.no_grad()
+    @exclusive
     def run_filter(self, step: int) -> FilterCounts:
         """Evict what the filter rule says; one pass over the table, and none at all without a rule.
 
@@ -328,6 +327,7 @@ class HashTable(nn.Module):
             bytes=self.nbytes,
         )
 
+    @exclusive
     def evict(self, ids: Tensor, slots: Tensor) -> None:
         """Drop ids, distinct and in the table, given with their slots; int64 `[N]` each."""
         self._index.remove(ids)
@@ -335,6 +335,7 @@ class HashTable(nn.Module):
 
     # -- training (for optimizers) -----------------------------------------------------------------------------------
 
+    @exclusive
     def grad(self) -> tuple[Tensor, Tensor] | None:
         """Return `(slots, grad)`: the rows with a gradient, each once, and its sum over all lookups since `clear_grad`.
 
@@ -348,36 +349,44 @@ class HashTable(nn.Module):
         known = slots != NO_SLOT
         return slots[known], pending[1][known]
 
+    @exclusive
     def clear_grad(self) -> None:
         """Forget the gradients since the last call."""
         self._gradients.clear()
 
+    @exclusive
     def add_state(self, name: str, fill: float) -> None:
         """Add a column of optimizer state, shaped like the rows, `fill` for every new row; resets an existing one."""
         self._rows.add_state(f"state.{name}", "embedding", fill)
 
+    @exclusive
     def state(self, name: str) -> Tensor:
         """Return a column of optimizer state by slot, `[capacity, *embedding_shape]`, to be changed in place."""
         return self._rows.column(f"state.{name}")
 
+    @exclusive
     def weight(self) -> Tensor:
         """Return the rows by slot, `[capacity, *embedding_shape]`, to be changed in place under `no_grad`."""
         return self._rows.column("embedding")
 
+    @exclusive
     def read_rows(self, slots: Tensor) -> Tensor:
         """Return rows as an optimizer sees them, `[M, *embedding_shape]`: narrow ones in float32, without rounding."""
         return self._exact.read(slots)
 
+    @exclusive
     def write_rows(self, slots: Tensor, rows: Tensor) -> None:
         """Set rows as `read_rows` gives them. What a narrow dtype rounds away is kept beside it, so that it adds up."""
         self._exact.write(slots, rows)
 
+    @exclusive
     def slots(self, ids: Tensor | None = None) -> Tensor:
         """Return the slots of ids, 0 for unknown ones; of all rows in the order of `ids()` when None."""
         return self._rows.live() if ids is None else self._index.find(ids)
 
     # -- nn.Module ---------------------------------------------------------------------------------------------------
 
+    @exclusive
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "HashTable":
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._rows.apply("embedding", fn)
@@ -387,6 +396,7 @@ class HashTable(nn.Module):
         self._dtype = self.weight().dtype
         return self
 
+    @exclusive
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         slots = self._rows.live()
@@ -423,6 +433,7 @@ class HashTable(nn.Module):
             self._restore(state)
 
     @torch.no_grad()
+    @exclusive
     def _restore(self, state: TableState) -> None:
         self.clear()
         ids = state.ids.to(self.device)
@@ -438,6 +449,10 @@ class HashTable(nn.Module):
         if state.generator is not None and isinstance(self._initializer, Initializer) and self._initializer.generator:
             self._initializer.generator.set_state(state.generator.cpu())
 
+    @exclusive
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         # A copy is a table of its own; `__init__` does not run for it.
         super().__setstate__(state)  # type: ignore[no-untyped-call]
@@ -451,13 +466,14 @@ class HashTable(nn.Module):
 
 
 _live_tables: WeakValueDictionary[int, HashTable] = WeakValueDictionary()
+_serial = count(1)
 _num_made = 0
 
 
 def _list(table: HashTable) -> None:
     global _num_made  # noqa: PLW0603  the list of live tables is this module's business
-    _num_made += 1
-    _live_tables[_num_made] = table
+    _live_tables[number := next(_serial)] = table  # atomic: threads may make tables at the same time
+    _num_made = number
 
 
 def live_tables() -> dict[int, HashTable]:

@@ -3,6 +3,7 @@
 Owns what backward hands over. Must not know slots of other tables, optimizers' rules or the index's inside.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -66,13 +67,13 @@ class RowGradients:
 
 
 class RowLookup(torch.autograd.Function):
-    """Gathers rows; its backward adds to a `RowGradients`, and nothing of it depends on where rows lie by then."""
+    """Gathers rows; its backward hands over their gradient, and nothing of it depends on where rows lie by then."""
 
     @staticmethod
     def forward(
         ctx: Any,
         _anchor: Tensor,
-        gradients: RowGradients,
+        take: Callable[[Tensor, Tensor], None],
         column: Tensor,
         slots: Tensor,
         ids: Tensor,
@@ -84,7 +85,7 @@ class RowLookup(torch.autograd.Function):
         Args:
             ctx: autograd's context.
             _anchor: any tensor that requires a gradient; it puts this node into the graph and gets none.
-            gradients: what backward adds to.
+            take: what backward calls with ids `[N]` and their gradient `[N, *shape]`, on whatever thread it runs.
             column: `[capacity, *shape]`.
             slots: int64 `[N]`, where the rows are.
             ids: int64 `[N]`, whose rows they are.
@@ -93,7 +94,7 @@ class RowLookup(torch.autograd.Function):
         """
         # Saved the checked way: an id buffer overwritten before backward is reported by autograd, not trained on.
         ctx.save_for_backward(ids, None if all_known else slots)
-        ctx.gradients = gradients
+        ctx.take = take
         ctx.takes_mean = takes_mean
         return column.index_select(0, slots)
 
@@ -108,5 +109,5 @@ class RowLookup(torch.autograd.Function):
         if ctx.takes_mean:
             _, position, counts = torch.unique(ids, return_inverse=True, return_counts=True)
             grad = grad / counts[position].view(-1, *[1] * (grad.dim() - 1))
-        ctx.gradients.add(ids, grad)
+        ctx.take(ids, grad)
         return (None,) * 7

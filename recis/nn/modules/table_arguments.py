@@ -3,6 +3,7 @@
 Owns the checks and their messages. Must not know the table: it is handed names, shapes and devices.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,12 +28,14 @@ __all__ = [
     "checked_children",
     "checked_initializer",
     "checked_shape",
+    "checked_slice",
     "gen_slice",
 ]
 
 Fill = Callable[[Tensor], object]
 """Fills a tensor `[new, *embedding_shape]` in place, as the functions of `torch.nn.init` do."""
 
+_logger = logging.getLogger(__name__)
 ROW_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -61,12 +64,25 @@ def gen_slice(shard_index: int = 0, shard_num: int = 1, slice_size: int = 65536)
     return Slice(begin, begin + share + (index < larger), size)
 
 
+_WHOLE = gen_slice()
+
+
 def checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
     """Return the shape of a row as a tuple; `ValueError` unless it is positive ints."""
     sizes = [as_int(size) for size in shape] if isinstance(shape, Sequence) else []
     if not sizes or any(size is None or size < 1 for size in sizes):
         raise ArgumentError("HashTable's embedding_shape", "positive ints, such as [16]", shape)
     return tuple(size for size in sizes if size is not None)
+
+
+def checked_slice(table: str, share: Slice | None) -> Slice:
+    """The share of all ids; warns of one that is not the whole, which is kept but not enforced."""
+    if share is not None and (share.slice_begin, share.slice_end) != (0, share.slice_size):
+        _logger.warning(
+            "table %r: slice %d to %d of %d is kept but not enforced; give each process its own share of the ids",
+            *(table, share.slice_begin, share.slice_end, share.slice_size),
+        )
+    return share or _WHOLE
 
 
 def checked_initializer(initializer: object, block_size: int, shape: tuple[int, ...]) -> Fill:

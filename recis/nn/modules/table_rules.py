@@ -3,6 +3,7 @@
 Owns the instances of the rules. Must not know a rule's decision, or how a table keeps its rows.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -22,10 +23,21 @@ from recis.nn.modules.table_view import TableView
 if TYPE_CHECKING:
     from recis.nn.modules.hashtable import HashTable
 
-__all__ = ["MAX_LOOKUP_RULES", "TableRules"]
+__all__ = ["MAX_LOOKUP_RULES", "FilterCounts", "TableRules"]
 
 MAX_LOOKUP_RULES = 64
 """Admission rules of single lookups that a table keeps; the oldest is built again when it is given once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterCounts:
+    """What one filter pass found and did in one table; `bytes` has index, rows, last-seen steps, optimizer state."""
+
+    rows_before: int
+    evicted: int
+    rows_after: int
+    admitted: int
+    bytes: int
 
 
 class TableRules(nn.Module):

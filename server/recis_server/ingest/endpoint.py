@@ -262,7 +262,7 @@ class Intake:
                         reason = f"writer {row.writer} has connected again"
                         _put(self._lines[older], older.end("superseded", reason, retry=True))
                     _put(line, answers)
-                    await self._presence.joined(row)
+                    await self._presence.joined(row, hello)
                     self._posts[session] = await self._desk.attach(row, line.command)
                 case Keep():
                     assert session.stream is not None

@@ -1,17 +1,21 @@
 """Which ranks are connected, how far they are and how fast they go; which of them are silent.
 
-Owns the memory of the present connections and the events `attempt` and `disconnected`; must not know sockets. Forgets
-a rank when its connection is gone: what lasts is in the store.
+Owns the memory of the present connections and the events `attempt`, `disconnected` and `rank_conflict`; must not know
+sockets. Forgets a rank when its connection is gone: what lasts is in the store.
 """
 
+import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from recis.wire.codec import points_columns
-from recis.wire.messages import Points, Status
+from recis.wire.messages import Hello, Points, Status
 from recis_server.bus import Bus, Hint
+from recis_server.errors import ServerError
+from recis_server.ingest.rivals import Rivals
 from recis_server.store.interface import Store
 from recis_server.store.values import Commit, EventRow, StoredFrame, StreamRow
 
@@ -24,6 +28,7 @@ REPEATED_S = 600.0
 STALLED_S = 60.0
 STALLED_STEPS = 50.0
 _SAMPLES = 16
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -35,6 +40,7 @@ class _Rank:
 
     order: tuple[int, int]
     last_seen_s: float
+    rivals: Rivals
     connections: int = 1
     final: bool = False
     samples: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
@@ -78,7 +84,12 @@ class Presence:
         self._monotonic = monotonic
         self._runs: dict[str, dict[int, _Rank]] = {}
         self._announced: dict[str, int] = {}
+        self._telling: set[asyncio.Task[None]] = set()
         store.subscribe(self._on_commit)
+
+    async def close(self) -> None:
+        """Waits for the events that are being written."""
+        await asyncio.gather(*self._telling, return_exceptions=True)
 
     # --- questions
 
@@ -119,8 +130,13 @@ class Presence:
 
     # --- what happens
 
-    async def joined(self, stream: StreamRow) -> None:
-        """A writer was greeted; the first one of a later attempt makes an event."""
+    async def joined(self, stream: StreamRow, hello: Hello | None = None) -> None:
+        """A writer was greeted; the first one of a later attempt makes an event.
+
+        Args:
+            stream: the writer.
+            hello: its greeting; None where nothing more is known of it.
+        """
         ranks = self._runs.setdefault(stream.run, {})
         known = ranks.get(stream.rank)
         if known is not None and known.order >= stream.order:
@@ -128,8 +144,10 @@ class Presence:
             known.connections += 1
         else:
             # A rank of an older attempt may still hang in a dead connection: the newer one takes its place.
-            connections = 1 if known is None else known.connections + 1
-            ranks[stream.rank] = _Rank(stream.order, self._monotonic(), connections)
+            connections, rivals = (1, Rivals()) if known is None else (known.connections + 1, known.rivals)
+            known = ranks[stream.rank] = _Rank(stream.order, self._monotonic(), rivals, connections)
+        if hello is not None:
+            known.rivals.joined(stream.writer, hello, self._clock())
         self._bus.publish(Hint("run", stream.run))
         if stream.attempt > max(1, self._announced.get(stream.run, 1)):
             self._announced[stream.run] = stream.attempt  # before the first await: other ranks join meanwhile
@@ -145,6 +163,7 @@ class Presence:
         rank = self._rank(stream.run, stream.rank)
         if rank is None:
             return
+        rank.rivals.left(stream.writer)
         rank.connections -= 1
         if rank.connections > 0:
             return
@@ -162,9 +181,27 @@ class Presence:
     def _on_commit(self, commit: Commit) -> None:
         for stored in commit.frames:
             rank = self._rank(stored.stream.run, stored.stream.rank)
-            if rank is not None and rank.order == stored.stream.order:
+            if rank is None:
+                continue
+            if rank.order == stored.stream.order:
                 rank.last_seen_s = self._monotonic()
                 _note(rank, stored)
+            if len(rank.rivals) > 1 and (conflict := rank.rivals.notice(stored)) is not None:
+                task = asyncio.create_task(self._tell_conflict(stored.stream, *conflict), name="rank-conflict")
+                self._telling.add(task)
+                task.add_done_callback(self._telling.discard)
+
+    async def _tell_conflict(self, stream: StreamRow, writers: list[str], places: list[str]) -> None:
+        try:
+            known = await self._store.events(stream.run)
+            if any(event.kind == "rank_conflict" and event.data.get("writers") == writers for event in known):
+                return
+            text = (
+                f"two processes report as rank {stream.rank}, and may hide each other's values: {' and '.join(places)}"
+            )
+            await self._add(stream, "rank_conflict", text, level="warning", data={"writers": writers})
+        except ServerError as error:
+            _logger.warning("a conflict in run %s was not noted: %s", stream.run, error)
 
     async def _announce_attempt(self, stream: StreamRow) -> None:
         known = await self._store.events(stream.run)
@@ -182,10 +219,11 @@ class Presence:
         step: int | None = None,
         time_ns: int | None = None,
         repeated_s: float = 0.0,
+        data: Mapping[str, object] | None = None,
     ) -> None:
-        rank = stream.rank if kind == "disconnected" else None
+        rank = None if kind == "attempt" else stream.rank
         moment = self._clock() if time_ns is None else time_ns
-        event = EventRow(0, kind, level, moment, step, rank, text, {"attempt": stream.attempt})
+        event = EventRow(0, kind, level, moment, step, rank, text, {"attempt": stream.attempt, **(data or {})})
         event = await self._store.add_event(stream.run, event, repeated_ns=int(repeated_s * 1e9))
         self._bus.publish(Hint("events", stream.run, str(event.id)))
 

@@ -1,17 +1,24 @@
 """`recis.bridge.identity`: all ranks of a job come to one run and one attempt."""
 
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 
-from recis.bridge.identity import identify
+from recis.bridge.identity import check_place, identify
 from recis.wire.codec import is_id
-
-LAUNCH = ["RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "MASTER_ADDR", "MASTER_PORT"]
+from tests.recis.test_launch import LAUNCHERS
 
 
 @pytest.fixture(autouse=True)
-def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in LAUNCH:
-        monkeypatch.delenv(name, raising=False)
+def no_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith((*LAUNCHERS, "TORCHELASTIC_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 def as_rank(monkeypatch: pytest.MonkeyPatch, rank: int, **variables: str) -> None:
@@ -64,3 +71,21 @@ def test_two_jobs_on_one_machine_stay_apart(monkeypatch: pytest.MonkeyPatch) -> 
     first = identify(None)
     as_rank(monkeypatch, 0, MASTER_PORT="29501")
     assert identify(None).run != first.run
+
+
+def test_rank_and_size_may_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_rank(monkeypatch, 1)
+    first, second = identify(None, 5, 8), identify(None, np.int64(6), np.int64(8))  # type: ignore[arg-type]
+    assert [(one.rank, one.world_size) for one in (first, second)] == [(5, 8), (6, 8)]
+    assert (first.run, first.attempt) == (second.run, second.attempt)
+    assert identify("mine", 5, 8).run == "mine"
+
+
+@pytest.mark.parametrize(
+    ("rank", "world_size"),
+    [(0, None), (None, 2), (2, 2), (-1, 2), (0, 0), (0, 1 << 31), ("0", 2), (0.0, 2), (True, 2), (0, "x" * 1000)],
+)
+def test_a_rank_that_is_none_teaches(rank: Any, world_size: Any) -> None:
+    with pytest.raises(ValueError, match="rank, world_size: expected two ints, the first at least 0") as caught:
+        check_place(rank, world_size)
+    assert len(str(caught.value)) < 300

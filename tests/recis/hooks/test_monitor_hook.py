@@ -191,20 +191,41 @@ def test_every_streams_the_newest_value_of_each_metric(
     assert [step for step, _ in spooled.values()["loss"]] == [5, 10, 12]
 
 
-def test_a_failed_training_is_marked_with_its_last_line(
-    tmp_path: Path, spooled: Spooled, make_hook: Callable[..., MonitorHook]
+@pytest.mark.parametrize(
+    ("error", "state", "message"),
+    [
+        (RuntimeError("out of luck"), "failed", "RuntimeError: out of luck"),
+        (SystemExit(3), "failed", "SystemExit: 3"),
+        (SystemExit(0), "finished", ""),
+    ],
+)
+def test_a_training_that_is_left_is_marked_with_what_ended_it(
+    tmp_path: Path,
+    spooled: Spooled,
+    make_hook: Callable[..., MonitorHook],
+    error: BaseException,
+    state: str,
+    message: str,
 ) -> None:
     class Fails(Hook):
         def after_step(self, metrics: Any, global_step: int) -> None:
             if global_step == 3:
-                raise RuntimeError("out of luck")
+                raise error
 
     trainer = make_trainer(tmp_path, make_hook(), Fails())
-    with pytest.raises(RuntimeError, match="out of luck"):
+    with pytest.raises(type(error)):
         trainer.train()
     last = spooled.of(Status)[-1]
     assert isinstance(last, Status)
-    assert (last.state, last.message) == ("failed", "RuntimeError: out of luck")
+    assert (last.state, last.message) == (state, message)
+
+
+def test_rank_and_size_may_be_given(make_hook: Callable[..., MonitorHook]) -> None:
+    hook = make_hook(rank=2, world_size=3)
+    hook.after_step({"loss": 1.0}, 1)
+    assert hook.run is not None
+    assert hook.run.rank == 2
+    hook.end()
 
 
 def test_a_loop_of_ones_own(spooled: Spooled, make_hook: Callable[..., MonitorHook]) -> None:
@@ -269,7 +290,15 @@ def test_a_monitor_that_cannot_start_never_stops_training(
 
 
 @pytest.mark.parametrize(
-    "options", [{"every": 0}, {"every": True}, {"mode": "on"}, {"run_id": "a b"}, {"url": "ftp://x"}]
+    "options",
+    [
+        {"every": 0},
+        {"every": True},
+        {"mode": "on"},
+        {"run_id": "a b"},
+        {"url": "ftp://x"},
+        {"rank": 2, "world_size": 2},
+    ],
 )
 def test_wrong_arguments_are_refused_at_construction(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):

@@ -216,3 +216,43 @@ def test_a_connection_that_is_lost_again_and_again_is_one_event(tmp_path: Path) 
             assert (third.text, third.data) == ("rank 0 lost its connection", {"attempt": 1})
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("attempts", [("a1", "a1"), ("a1", "a2")], ids=["of one attempt", "of two"])
+def test_two_processes_that_report_as_one_rank_are_one_event(tmp_path: Path, attempts: tuple[str, str]) -> None:
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            clock = Clock()
+            greetings = [
+                msgspec.structs.replace(
+                    hello(writer=f"w{n}", rank=3, world_size=4, attempt=attempt),
+                    host=f"host-{n}",
+                    pid=n,
+                    time_ns=n * SECOND,
+                )
+                for n, attempt in enumerate(attempts, 1)
+            ]
+
+            async def talk(presence: Presence) -> None:
+                rows = []
+                for greeting in greetings:
+                    clock.now_s = greeting.pid
+                    rows.append(await server.store.register(greeting, clock()))
+                    await presence.joined(rows[-1], greeting)
+                for n in (1, 2):
+                    await commit(server, rows[0], points([n + 10**6], loss=[1.0]), n=rows[0].acked + n)
+                await presence.close()
+                for row in rows:
+                    await presence.left(row, expected=True)
+
+            await talk(Presence(server.store, server.bus, clock=clock))
+            event, *attempt = sorted(await server.store.events("r1"), key=lambda event: event.kind == "attempt")
+            assert len(attempt) == len(set(attempts)) - 1
+            assert (event.kind, event.level, event.rank) == ("rank_conflict", "warning", 3)
+            assert event.text.endswith("process 1 on host-1 and process 2 on host-2")
+            assert event.data == {"attempt": 1, "writers": ["w1", "w2"]}
+            # A server that was started since finds it noted.
+            await talk(Presence(server.store, server.bus, clock=clock))
+            assert len(await server.store.events("r1")) == len(set(attempts))
+
+    asyncio.run(scenario())

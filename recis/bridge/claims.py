@@ -1,0 +1,57 @@
+"""Which training of its kind a process belongs to, on this machine: the first, the second, and so on.
+
+Owns small files in the system's folder for temporary files; must not know what they count. A batch system names an
+allocation, in which any number of trainings may run: what tells them apart, and is the same when the allocation is run
+again after it was preempted, is only their order.
+"""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import stat
+import tempfile
+import time
+from pathlib import Path
+
+__all__ = ["claim"]
+
+MAX_CLAIMS = 10_000
+KEPT_S = 30 * 86_400.0
+
+
+def claim(scope: str, launch: str) -> int:
+    """Return how many other launches have claimed `scope` before; the same at each call for a launch.
+
+    Raises:
+        OSError: the files cannot be written, or there are too many.
+    """
+    folder = _folder()
+    draft = folder / f".{os.getpid()}-{secrets.token_hex(4)}"
+    draft.write_text(launch, encoding="utf-8")
+    try:
+        for number in range(MAX_CLAIMS):
+            place = folder / f"{hashlib.sha256(scope.encode()).hexdigest()[:24]}-{number}"
+            try:
+                os.link(draft, place)  # there with its content or not at all
+            except FileExistsError:
+                if place.read_text(encoding="utf-8") != launch:
+                    continue
+            return number
+    finally:
+        draft.unlink(missing_ok=True)
+    raise OSError(f"expected at most {MAX_CLAIMS} trainings of a kind, got more")
+
+
+def _folder() -> Path:
+    """The user's own folder, without what is too old to matter."""
+    folder = Path(tempfile.gettempdir()) / f"recis-monitor-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise PermissionError(f"expected {folder} to be a folder of this user")
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process has removed it
+            if time.time() - path.stat().st_mtime > KEPT_S:
+                path.unlink()
+    return folder

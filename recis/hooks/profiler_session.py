@@ -1,0 +1,265 @@
+"""One use of torch's profiler, which gives way to any other in the process.
+
+Owns the knowledge of who uses the profiler; must not know windows, steps or files.
+
+Torch has one profiler per process and does not guard it: a second one that is prepared or started takes over, and the
+process dies (SIGSEGV) when the first goes on or, with two threads, at the next operator. Torch offers no public way to
+ask who uses it, or to be told. So the methods by which its profilers begin and end, two of them private, are wrapped
+here: once per process, when the first session begins. Without a session they do what they did before.
+"""
+
+import functools
+import gc
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch.autograd import profiler
+
+from recis.errors import CaptureBusyError
+
+__all__ = ["ProfilerSession", "is_taken"]
+
+PATIENCE_S = 60.0
+"""How long a profiler on another thread waits for the step boundary at which the session gives way to it."""
+
+_BEGINNINGS = (
+    (profiler.profile, "_prepare_trace"),  # of torch.profiler.profile too, whose warm-up begins with it
+    (profiler.profile, "_start_trace"),
+    (profiler.emit_itt, "__enter__"),
+    (profiler.emit_nvtx, "__enter__"),
+)
+_ENDS = (
+    (profiler.profile, "__exit__"),
+    (profiler.emit_itt, "__exit__"),
+    (profiler.emit_nvtx, "__exit__"),
+)
+_logger = logging.getLogger(__name__)
+_others: "WeakSet[Any]" = WeakSet()  # profilers in use that are not a session's
+_changed = threading.Condition()  # guards `_others`, `_session` and the state of that session
+_session: "ProfilerSession | None" = None
+
+
+class ProfilerSession:
+    """A profiler from `prepare` over `start` to `stop`, all on one thread.
+
+    Another profiler on this thread ends it at once; one on another thread waits until the session's owner next calls
+    one of its methods. Either way that call raises `CaptureBusyError`, and the session is over.
+
+    Args:
+        profile: not started; without a schedule.
+    """
+
+    def __init__(self, profile: torch.profiler.profile) -> None:
+        self._profile = profile
+        self._thread = threading.get_ident()
+        self._recording = False
+        self._acting = False
+        self._wanted = False  # by a profiler on another thread
+        self._step_mark: torch.profiler.record_function | None = None
+
+    @property
+    def recording(self) -> bool:
+        """Whether it was started and not yet stopped."""
+        return self._recording
+
+    def prepare(self) -> None:
+        """Begin to warm up.
+
+        Raises:
+            CaptureBusyError: a profiler is in use.
+        """
+        global _session  # noqa: PLW0603 - torch has one profiler, so this process has one session
+        with _changed:
+            _watch()
+            if is_taken():
+                raise CaptureBusyError("another torch profiler is in use")
+            _session = self
+            self._act(self._profile.prepare_trace)
+
+    def start(self) -> None:
+        """Begin to record.
+
+        Raises:
+            CaptureBusyError: another profiler has begun.
+        """
+        with _changed:
+            self.check()
+            self._act(self._profile.start_trace)
+            self._recording = True
+
+    def mark(self, name: str) -> None:
+        """End the range that was marked before, and begin one of this name."""
+        self._unmark()
+        self._step_mark = torch.profiler.record_function(name)
+        self._step_mark.__enter__()  # type: ignore[no-untyped-call]
+
+    def check(self) -> None:
+        """Raise `CaptureBusyError` if another profiler has begun or waits to; the session is over then."""
+        with _changed:
+            if _session is self and self._wanted:
+                self._end()
+            # The question to torch finds what has come in past the methods that are wrapped.
+            if _session is not self or (self._recording and not _is_enabled()):
+                self._leave()
+                raise CaptureBusyError("another torch profiler has begun")
+
+    def stop(self) -> None:
+        """End, in whatever phase it is; what was recorded can be exported then.
+
+        Raises:
+            CaptureBusyError: another profiler has begun; nothing can be exported.
+        """
+        with _changed:
+            self.check()
+            self._end()
+
+    def _end(self) -> None:
+        if not self._recording:
+            self._act(self._profile.start_trace)  # a warmed-up profiler cannot be stopped in any other way
+        self._unmark()
+        self._act(self._profile.stop_trace)
+        self._leave()
+
+    def _act(self, action: Callable[[], object]) -> None:
+        self._acting = True
+        try:
+            action()
+        except BaseException:
+            self._leave()
+            raise
+        finally:
+            self._acting = False
+
+    def _leave(self) -> None:
+        global _session  # noqa: PLW0603 - as above
+        self._recording = False
+        if _session is self:
+            _session = None
+            _changed.notify_all()
+
+    def _unmark(self) -> None:
+        if self._step_mark is not None:
+            self._step_mark.__exit__(None, None, None)
+            self._step_mark = None
+
+    # --- told by the methods that are wrapped, with `_changed` held
+
+    def give_way(self) -> None:
+        """Another profiler is about to begin.
+
+        Raises:
+            RuntimeError: the session is another thread's, which has not called for `PATIENCE_S`. If the other profiler
+                began all the same, torch would end the process.
+        """
+        if self._thread != threading.get_ident():
+            self._wanted = True
+            if not _changed.wait_for(lambda: _session is not self, PATIENCE_S):
+                raise RuntimeError(f"expected ProfilerHook to give way to this profiler within {PATIENCE_S:.0f} s")
+            return
+        try:
+            self._end()
+        except Exception:  # border: it is somebody else who begins
+            _logger.exception("a profiler session could not be ended")
+
+    def was_ended(self, subject: object) -> None:
+        """A profiler has ended, perhaps the session's own by somebody else."""
+        if self._profile.profiler is subject and not self._acting:
+            self._leave()
+
+    def is_acting(self, subject: object) -> bool:
+        """Whether it is the session that moves its profiler now."""
+        return self._acting and self._profile.profiler is subject
+
+
+def is_taken() -> bool:
+    """Whether a profiler is in use in this process: a session's, any other that was made in Python, or one that records
+    on this thread."""
+    with _changed:
+        _watch()
+        return _session is not None or len(_others) > 0 or _is_enabled()
+
+
+def _is_enabled() -> bool:
+    return bool(torch.autograd._profiler_enabled())  # type: ignore[attr-defined]  # noqa: SLF001 - there is no other
+
+
+def _before_beginning(subject: Any) -> None:
+    if not getattr(subject, "enabled", True):
+        return
+    with _changed:
+        if _session is not None and _session.is_acting(subject):
+            return
+        _others.add(subject)  # first: no other session begins in front of it
+        if _session is not None:
+            _session.give_way()
+
+
+def _after_end(subject: Any) -> None:
+    with _changed:
+        _others.discard(subject)
+        if _session is not None:
+            _session.was_ended(subject)
+
+
+@functools.cache
+def _watch() -> None:
+    """Wrap the methods, and find the profilers that have begun before."""
+    for kind, name in _BEGINNINGS:
+        _wrap(kind, name, _beginning)
+    for kind, name in _ENDS:
+        _wrap(kind, name, _end)
+    for thing in gc.get_objects():
+        if issubclass(type(thing), profiler.profile) and _has_begun(thing):
+            _others.add(thing)
+
+
+def _has_begun(thing: profiler.profile) -> bool:
+    return getattr(thing, "entered", False) and getattr(thing, "kineto_results", None) is None
+
+
+def _wrap(kind: type, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    method = getattr(kind, name, None)
+    if method is None:
+        version = torch.__version__
+        _logger.warning("torch %s has no %s.%s: another profiler may go unnoticed", version, kind.__qualname__, name)
+    else:
+        setattr(kind, name, around(method))
+
+
+def _beginning(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(subject: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            _before_beginning(subject)
+            return method(subject, *args, **kwargs)
+        except BaseException:
+            _after_end(subject)
+            raise
+
+    return call
+
+
+def _end(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(subject: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(subject, *args, **kwargs)
+        finally:
+            _after_end(subject)
+
+    return call
+
+
+def _forget() -> None:
+    """In a forked child: the session is the parent's, and another thread of it may have held the lock."""
+    global _changed, _session
+    _changed, _session = threading.Condition(), None
+    _others.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
