@@ -49,7 +49,9 @@ copyFileSync(join(modules, 'uplot/dist/uPlot.min.css'), join(out, 'uplot.css'));
 copyFileSync(join(modules, 'uplot/dist/uPlot.d.ts'), join(out, 'uplot.d.ts'));
 
 const sums = ['ui.js', 'uplot.css', 'uplot.d.ts', 'uplot.js'].map((file) => {
-  const digest = createHash('sha256').update(readFileSync(join(out, file))).digest('hex');
+  const digest = createHash('sha256')
+    .update(readFileSync(join(out, file)))
+    .digest('hex');
   return `${digest}  ${file}\n`;
 });
 writeFileSync(join(out, 'SHA256SUMS'), sums.join(''));

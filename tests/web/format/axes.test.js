@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { logTickLabels, logTicks, tickLabels, timeTickLabels } from '../../../web/js/format/axes.js';
+
+test('the labels of one axis share suffix and number of digits', () => {
+  const axes = [
+    [
+      [0, 0.5, 1],
+      ['0', '0.5', '1.0'],
+    ],
+    [
+      [0, 0.25, 0.5, 0.75],
+      ['0', '0.25', '0.50', '0.75'],
+    ],
+    [
+      [0.1, 0.3],
+      ['0.1', '0.3'],
+    ],
+    [
+      [0, 250, 500, 750, 1000],
+      ['0', '0.25k', '0.50k', '0.75k', '1.00k'],
+    ],
+    [
+      [0, 2000, 4000],
+      ['0', '2k', '4k'],
+    ],
+    [
+      [-1500, -1000],
+      ['−1.5k', '−1.0k'],
+    ],
+    [
+      [2e-5, 4e-5],
+      ['2.0e-5', '4.0e-5'],
+    ],
+  ];
+  for (const [ticks, labels] of axes) assert.deepEqual(tickLabels(ticks), labels);
+});
+
+test('a logarithmic axis has round ticks, over many decades and over less than one', () => {
+  assert.deepEqual(logTicks(0.3, 6), [0.5, 1, 2, 5]);
+  assert.deepEqual(logTickLabels(logTicks(1e-3, 1e9)), ['0.01', '1', '100', '10k', '1M', '100M']);
+  assert.deepEqual(logTicks(0.43, 0.47), [0.43, 0.44, 0.45, 0.46, 0.47]);
+  assert.deepEqual(logTickLabels([0.02, 1, 2000, null]), ['0.02', '1', '2k', '']);
+});
+
+test('a time axis shows seconds and dates only where they differ', () => {
+  const time = new Date(2026, 0, 2, 13, 5, 30).getTime() / 1000;
+  const midnight = new Date(2026, 0, 2).getTime() / 1000;
+  assert.deepEqual(timeTickLabels([time], 10), ['13:05:30']);
+  assert.deepEqual(timeTickLabels([midnight, time], 300), ['01-02', '13:05']);
+  assert.deepEqual(timeTickLabels([time], 86400), ['01-02']);
+});

@@ -1,0 +1,20 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DEFAULT_VIEW, parseView, viewSearch } from '../../../web/js/routing/view.js';
+
+test('view state survives the way through the address', () => {
+  const view = { from: 100, to: 900, smooth: 0.6, log: true, x: 'time', rank: 'all', q: 'loss|qps & more', state: 'x' };
+  assert.deepEqual(parseView(viewSearch(view)), view);
+  assert.deepEqual(parseView(viewSearch({ ...view, rank: 37 })), { ...view, rank: 37 });
+});
+
+test('defaults are left out, and other parameters kept', () => {
+  assert.equal(viewSearch(DEFAULT_VIEW), '');
+  assert.equal(viewSearch({ ...DEFAULT_VIEW, log: true }, 'runs=a,b'), '?runs=a,b&log=1');
+});
+
+test('invalid parameters get their defaults', () => {
+  assert.deepEqual(parseView('?from=9&to=3&smooth=7&rank=-1&log=yes&x=mood'), DEFAULT_VIEW);
+  assert.deepEqual(parseView('?from=1e99&to=abc&smooth=NaN&rank=%00'), DEFAULT_VIEW);
+  assert.equal(parseView('?from=5').from, null);
+});

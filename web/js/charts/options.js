@@ -1,0 +1,94 @@
+// @ts-check
+/** The uPlot options of a chart: axes, scales and cursor. */
+/** @import uPlot from '../../vendor/uplot.js' */
+import { logTickLabels, logTicks, tickLabels, timeTickLabels } from '../format/axes.js';
+import { xRange, yRange } from './scales.js';
+
+const FONT = '11px system-ui, sans-serif';
+const AXIS_GAP = 6;
+const STEP_INCREMENTS = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((n) => n * 10 ** power)).flat();
+/** Width of a y axis, the same for all charts so that their plots line up; more where a label needs it. */
+const AXIS_WIDTH = 46;
+const pen = document.createElement('canvas').getContext('2d');
+
+/** @param {readonly string[] | null} labels */
+function axisWidth(labels) {
+  if (!pen || !labels) return AXIS_WIDTH;
+  pen.font = FONT;
+  const widths = labels.map((label) => pen.measureText(label).width + AXIS_GAP + 2);
+  return Math.ceil(Math.max(AXIS_WIDTH, ...widths));
+}
+
+/**
+ * @param {Picture} picture
+ * @returns {uPlot.Axis}
+ */
+function xAxis({ axis }) {
+  const place = { size: 24, gap: 4, space: 48 };
+  if (axis === 'time') return { ...place, values: (_, ticks, __, ___, gap) => timeTickLabels(ticks, gap) };
+  return { ...place, incrs: STEP_INCREMENTS, values: (_, ticks) => tickLabels(ticks) };
+}
+
+/**
+ * @param {Picture} picture
+ * @returns {uPlot.Axis}
+ */
+function yAxis({ log, kind }) {
+  /** @type {uPlot.Axis} */
+  const place = { size: (_, labels) => axisWidth(labels), gap: AXIS_GAP, space: 32 };
+  if (log) {
+    return {
+      ...place,
+      splits: (_, __, low, high) => logTicks(low, high),
+      filter: (_, ticks) => ticks,
+      values: (_, ticks) => logTickLabels(ticks),
+    };
+  }
+  return { ...place, values: (_, ticks) => tickLabels(kind === 'bars' ? ticks.map(Math.abs) : ticks) };
+}
+
+/**
+ * Return the options of a chart, which reads its picture and colors anew at every redraw.
+ * @param {import('./chart.js').Chart} chart
+ * @returns {uPlot.Options}
+ */
+export function plotOptions(chart) {
+  const { picture } = chart;
+  const shared = {
+    stroke: () => chart.palette.colors.text,
+    font: FONT,
+    grid: { stroke: () => chart.palette.colors.grid, width: 1 },
+    ticks: { show: false },
+    border: { show: false },
+  };
+  const doubleClick = () => {
+    chart.gestures.reset();
+    return null;
+  };
+  return {
+    width: Math.max(50, chart.host.clientWidth),
+    height: chart.height,
+    padding: [16, 12, 0, 0],
+    legend: { show: false },
+    cursor: {
+      y: false,
+      points: { show: false },
+      drag: { x: true, y: false, setScale: false },
+      bind: { dblclick: () => doubleClick },
+    },
+    scales: {
+      x: { time: picture.axis === 'time', range: (_, low, high) => xRange(chart.picture, low, high) },
+      y: { distr: picture.log ? 3 : 1, range: () => yRange(chart.picture) },
+    },
+    series: [{}, { paths: () => null, points: { show: false } }],
+    axes: [
+      { ...shared, ...xAxis(picture) },
+      { ...shared, ...yAxis(picture) },
+    ],
+    hooks: {
+      draw: [(plot) => chart.paint(plot)],
+      setSelect: [(plot) => chart.zoomToSelection(plot)],
+      ready: [(plot) => chart.listen(plot)],
+    },
+  };
+}

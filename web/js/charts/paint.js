@@ -1,0 +1,127 @@
+// @ts-check
+/** Draws a picture: maps values to pixels and puts lines, bars and marks on the canvas in their order. */
+import { axisColumn, smooth } from '../data/series.js';
+import { drawEvents, drawNonFinite, drawPasses } from './marks.js';
+import { clipped, drawBand, drawBars, drawEndDot, drawLine } from './shapes.js';
+
+/**
+ * Draw a picture onto a canvas.
+ * @param {CanvasRenderingContext2D} context
+ * @param {PlotArea['box']} box
+ * @param {number} ratio device pixels per CSS pixel
+ * @param {[number, number]} xRange
+ * @param {[number, number]} yRange
+ * @param {Picture} picture
+ * @param {Colors} colors
+ */
+export function paintPicture(context, box, ratio, xRange, yRange, picture, colors) {
+  const area = plotArea(context, box, ratio, xRange, yRange, picture.log);
+  clipped(area, () => {
+    if (picture.kind === 'bars') paintBars(area, picture);
+    else paintLines(area, picture, colors);
+  });
+  drawEvents(area, picture.events);
+}
+
+/**
+ * Return the mapping from values to pixels.
+ * @param {CanvasRenderingContext2D} context
+ * @param {PlotArea['box']} box
+ * @param {number} ratio
+ * @param {[number, number]} xRange
+ * @param {[number, number]} yRange
+ * @param {boolean} log
+ * @returns {PlotArea}
+ */
+export function plotArea(context, box, ratio, [x0, x1], [y0, y1], log) {
+  const base = box.top + box.height;
+  const across = box.width / (x1 - x0);
+  const floor = log ? Math.log10(y0) : y0;
+  const up = box.height / ((log ? Math.log10(y1) : y1) - floor);
+  return {
+    context,
+    box,
+    ratio,
+    px: (x) => box.left + (x - x0) * across,
+    // A logarithmic axis has no place for 0 and below: such values go to the lower edge, where the band ends.
+    py: log ? (y) => (y > 0 ? base - (Math.log10(y) - floor) * up : base) : (y) => base - (y - floor) * up,
+  };
+}
+
+/**
+ * @param {PlotArea} area
+ * @param {Picture} picture
+ */
+function paintBars(area, { lines, axis }) {
+  lines.forEach(({ series, color }, i) => {
+    drawBars(area, series, axisColumn(series, axis), i === 0 ? 1 : -1, color);
+  });
+}
+
+/**
+ * @param {PlotArea} area
+ * @param {Picture} picture
+ * @param {Colors} colors
+ */
+function paintLines(area, picture, colors) {
+  const { lines, passes } = picture;
+  const current = lines.filter((line) => !line.superseded);
+  for (const line of lines) {
+    if (line.superseded) paintSuperseded(area, line, picture);
+    else paintCurrent(area, line, picture, current.length === 1, colors.bad);
+  }
+  drawPasses(area, passes, colors.pass);
+}
+
+/**
+ * Return how far points are drawn to the right of their x value: a bucket's in its middle.
+ * @param {Series} series
+ * @param {Axis} axis
+ */
+const bucketShift = (series, axis) => (axis === 'step' ? (series.width - 1) / 2 : 0);
+
+/**
+ * @param {PlotArea} area
+ * @param {Line} line
+ * @param {Picture} picture
+ */
+function paintSuperseded(area, { series, color, dash }, { axis, smooth: weight }) {
+  const values = weight ? smooth(series.mean, series.n, weight) : series.mean;
+  const pen = { color, dash, shift: bucketShift(series, axis), width: 1.25, alpha: 0.6 };
+  drawLine(area, axisColumn(series, axis), values, series.n, pen);
+}
+
+/**
+ * @param {PlotArea} area
+ * @param {Line} line
+ * @param {Picture} picture
+ * @param {boolean} withBand
+ * @param {string} nonFiniteColor
+ */
+function paintCurrent(area, { series, color, tint, dash }, { axis, smooth: weight }, withBand, nonFiniteColor) {
+  const { n, mean } = series;
+  const xs = axisColumn(series, axis);
+  const shift = bucketShift(series, axis);
+  if (withBand) drawBand(area, series, bucketSpan(series, axis), tint);
+  const pen = { color, dash, shift };
+  if (weight) {
+    drawLine(area, xs, mean, n, { ...pen, width: 1, alpha: 0.3 });
+    drawLine(area, xs, smooth(mean, n, weight), n, { ...pen, width: 1.75 });
+  } else {
+    drawLine(area, xs, mean, n, { ...pen, width: 1.5 });
+    if (n) drawEndDot(area, xs[n - 1] + shift, mean[n - 1], color);
+  }
+  drawNonFinite(area, series, xs, nonFiniteColor);
+}
+
+/**
+ * Return where a bucket begins and ends on the x axis. A bucket has its first step but the time of its last point: on a
+ * time axis it begins where the one before ended.
+ * @param {Series} series
+ * @param {Axis} axis
+ * @returns {(i: number) => [number, number]}
+ */
+function bucketSpan({ x, time, width }, axis) {
+  if (axis === 'step') return (i) => [x[i], x[i] + width];
+  return (i) => [time[Math.max(0, i - 1)], time[i]];
+}

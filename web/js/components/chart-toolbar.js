@@ -1,0 +1,68 @@
+// @ts-check
+/** The toolbar of charts: search, axes, smoothing, zoom and pause act on all charts of the page. */
+import { html } from '../../vendor/ui.js';
+import { setView, state } from '../data/state.js';
+import { Icon } from './icons.js';
+import { onValue, SearchField } from './inputs.js';
+
+/** @type {readonly [Axis, string][]} */
+const AXES = [
+  ['step', 'Step'],
+  ['time', 'Time'],
+];
+
+function AxisChoice() {
+  const { x } = state.view.value;
+  return html`<span class="segments" role="group" aria-label="Horizontal axis">
+    ${AXES.map(
+      ([axis, label]) =>
+        html`<button key=${axis} aria-pressed=${x === axis} onClick=${() => setView({ x: axis })}>${label}</button>`,
+    )}
+  </span>`;
+}
+
+function Smoothing() {
+  const { smooth } = state.view.value;
+  const set = onValue((value) => setView({ smooth: Number(value) }));
+  return html`<label class="field">
+    Smoothing
+    <input type="range" min="0" max="0.98" step="0.02" value=${smooth} onInput=${set} />
+    <span class="fixed">${smooth ? smooth.toFixed(2) : 'off'}</span>
+  </label>`;
+}
+
+function LogButton() {
+  const { log } = state.view.value;
+  const toggle = () => setView({ log: !log });
+  return html`<button aria-pressed=${log} onClick=${toggle} title="Logarithmic vertical axis (l)">Log</button>`;
+}
+
+/** @param {{app: App}} props */
+function ResetZoomButton({ app }) {
+  if (state.view.value.from === null) return null;
+  const title = 'Reset the zoom and follow new data (0)';
+  return html`<button class="primary" onClick=${() => app.resetZoom()} title=${title}>Back to live</button>`;
+}
+
+/** @param {{app: App}} props */
+function PauseButton({ app }) {
+  const paused = state.paused.value;
+  const title = 'Freeze the charts; no data is lost (Space)';
+  return html`<button aria-pressed=${paused} onClick=${() => app.togglePause()} title=${title}>
+    <${Icon} shape=${paused ? 'play' : 'pause'} solid=${paused} /> ${paused ? 'Paused' : 'Pause'}
+  </button>`;
+}
+
+/** @param {{app: App, search?: boolean, children?: any}} props `children` come after the search field */
+export function ChartToolbar({ app, search = true, children }) {
+  return html`<div class="toolbar" role="toolbar" aria-label="Charts">
+    ${search && html`<${SearchField} label="Search charts" />`}
+    ${children}
+    <${AxisChoice} />
+    <${Smoothing} />
+    <${LogButton} />
+    <span class="grow" />
+    <${ResetZoomButton} app=${app} />
+    <${PauseButton} app=${app} />
+  </div>`;
+}

@@ -1,0 +1,41 @@
+// @ts-check
+/** Which line is which: samples of lines, and the choice of ranks with its legend. */
+import { html } from '../../vendor/ui.js';
+import { lineStyle } from '../charts/picture.js';
+import { setView, state } from '../data/state.js';
+import { onValue, RankOptions } from './inputs.js';
+
+const MAX_LEGEND_RANKS = 16;
+
+/**
+ * A sample of a line.
+ * @param {{app: App, number: number}} props
+ */
+export function LineSwatch({ app, number }) {
+  const { color, dash } = lineStyle(app.palette.colors, number);
+  return html`<svg class="swatch" viewBox="0 0 20 4" aria-hidden="true">
+    <line x1="0" y1="2" x2="20" y2="2" stroke=${color} stroke-dasharray=${dash.join(' ')} stroke-width="2.5" />
+  </svg>`;
+}
+
+/**
+ * The choice of ranks; nothing when there is only one.
+ * @param {{ranks: number[], app: App}} props
+ */
+export function RankSelect({ ranks, app }) {
+  if (ranks.length < 2) return null;
+  const { rank } = state.view.value;
+  const choose = onValue((value) => setView({ rank: value === 'all' ? 'all' : Number(value) }));
+  return html`<label class="field">
+      Rank
+      <select value=${String(rank)} onChange=${choose}><${RankOptions} ranks=${ranks} /></select>
+    </label>
+    ${rank === 'all' && html`<${RankLegend} ranks=${ranks} app=${app} />`}`;
+}
+
+/** @param {{ranks: number[], app: App}} props */
+function RankLegend({ ranks, app }) {
+  const entry = (/** @type {number} */ rank, /** @type {number} */ i) =>
+    html`<span key=${rank}><${LineSwatch} app=${app} number=${i} />${rank}</span>`;
+  return html`<span class="legend">${ranks.slice(0, MAX_LEGEND_RANKS).map(entry)}</span>`;
+}

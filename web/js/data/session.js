@@ -1,0 +1,193 @@
+// @ts-check
+/**
+ * Keeps the state up to date with the server: loads the data of the open page and follows its changes. Knows neither
+ * document nor views.
+ */
+import { batch } from '../../vendor/ui.js';
+import { RequestError } from './api.js';
+import { decodeFrame } from './frames.js';
+import { addEvent, addPasses, clearRun, putCommand, putRuns, putTrace, state } from './state.js';
+
+/**
+ * @typedef {object} SessionParts
+ * @property {import('./api.js').ApiClient} api
+ * @property {import('./run-list.js').RunList} runList
+ * @property {import('./series-store.js').SeriesStore} store
+ * @property {(run: string, keys: Set<string>) => void} seriesChanged
+ */
+
+/**
+ * The messages that change lists of the open run, by their type.
+ * @type {Record<string, (message: any) => void>}
+ */
+const RUN_MESSAGES = {
+  metrics: (message) => (state.metrics.value = message.metrics),
+  controls: (message) => (state.controls.value = message.controls),
+  command: (message) => putCommand(message.command),
+  passes: (message) => addPasses(message.passes),
+  event: (message) => addEvent(message.event),
+  trace: (message) => putTrace(message.trace),
+};
+
+export class Session {
+  /** @param {SessionParts} parts */
+  constructor({ api, runList, store, seriesChanged }) {
+    this.api = api;
+    this.runList = runList;
+    this.store = store;
+    this.seriesChanged = seriesChanged;
+    /** @type {import('./connection.js').LiveConnection | null} */
+    this.connection = null;
+    /** @type {import('./watches.js').Watches | null} */
+    this.watches = null;
+    this.loading = new AbortController();
+  }
+
+  /**
+   * Use this connection and these watches, and connect. The session must be the connection's listener.
+   * @param {import('./connection.js').LiveConnection} connection
+   * @param {import('./watches.js').Watches} watches
+   */
+  start(connection, watches) {
+    this.connection = connection;
+    this.watches = watches;
+    state.connection.value = { up: false, since: this.api.now(), ever: false };
+    connection.open();
+  }
+
+  opened() {
+    const again = state.connection.value.ever;
+    state.connection.value = { up: true, since: this.api.now(), ever: true };
+    this.#follow();
+    this.watches?.restart();
+    if (again) this.refresh();
+  }
+
+  closed() {
+    const { up, since, ever } = state.connection.value;
+    state.connection.value = { up: false, since: up ? this.api.now() : since, ever };
+  }
+
+  /** @param {any} message */
+  text(message) {
+    const route = state.route.value;
+    const own = route.page === 'run' && (message.run?.id ?? message.run) === route.run;
+    if (message.type === 'hello') state.canControl.value = message.scope !== 'view';
+    else if (message.type === 'deleted') this.runList.remove(message.run);
+    else if (message.type === 'error') warn(message.error);
+    else if (message.type === 'run' && route.page !== 'run') this.runList.update(message.run);
+    else if (message.type === 'run' && own) state.run.value = message.run;
+    else if (own) RUN_MESSAGES[message.type]?.(message);
+  }
+
+  /** @param {ArrayBuffer} buffer */
+  binary(buffer) {
+    const frame = decodeFrame(buffer);
+    const keys = this.watches?.keysOf(frame.id);
+    if (keys) this.seriesChanged(frame.run, this.store.apply(frame, keys));
+  }
+
+  /** Be up to date again: the tab is visible, or the network is back. */
+  resume() {
+    this.connection?.reconnectNow();
+    this.watches?.sync();
+  }
+
+  /** Receive no more chart data: the tab is hidden. */
+  suspend() {
+    this.watches?.suspend();
+  }
+
+  /**
+   * Open a page: end the subscriptions of the one before, and load its data.
+   * @param {Route} route
+   */
+  enter(route) {
+    const before = state.route.value;
+    const sameRun = before.page === 'run' && route.page === 'run' && before.run === route.run;
+    const reuse = sameRun && state.load.value !== 'loading';
+    state.route.value = route;
+    if (reuse) return;
+    this.loading.abort();
+    this.loading = new AbortController();
+    if (before.page === 'run') this.#send({ type: 'unfollow', run: before.run });
+    else this.#send({ type: 'unfollow', runs: true });
+    clearRun();
+    this.#follow();
+    this.refresh();
+  }
+
+  /** Load the data of the open page. */
+  async refresh() {
+    const { signal } = this.loading;
+    try {
+      await this.#load(state.route.value, signal);
+      state.load.value = 'ready';
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof RequestError)) throw error;
+      // With data on the page already, the banner about the lost connection is enough.
+      if (state.load.value === 'ready' && error.status === 0) return;
+      state.load.value = { status: error.status, message: error.message };
+    }
+  }
+
+  /** Load the next page of the list of runs. */
+  async loadMoreRuns() {
+    await this.runList.load(state.runsCursor.value, this.loading.signal);
+  }
+
+  /** Load the runs that the current search finds. */
+  async searchRuns() {
+    await this.runList.search(this.loading.signal);
+  }
+
+  /**
+   * @param {Route} route
+   * @param {AbortSignal} signal
+   */
+  async #load(route, signal) {
+    if (route.page === 'run') await this.#loadRun(route.run, signal);
+    else if (route.page === 'runs') await this.runList.load(null, signal);
+    else if (route.page === 'compare') {
+      putRuns(await Promise.all(route.runs.map((run) => this.api.run(run, signal))), true);
+    }
+  }
+
+  /**
+   * @param {string} id
+   * @param {AbortSignal} signal
+   */
+  async #loadRun(id, signal) {
+    const run = await this.api.run(id, signal); // first and alone: an unknown run is one failed request, not seven
+    const lists = /** @type {const} */ (['metrics', 'controls', 'commands', 'filters', 'events', 'traces']);
+    const answers = await Promise.all(lists.map((list) => this.api.list(id, list, signal)));
+    const { metrics, controls, commands, passes, events, traces } = Object.assign({}, ...answers);
+    batch(() => {
+      state.run.value = run;
+      state.metrics.value = metrics;
+      state.controls.value = controls;
+      state.commands.value = commands;
+      state.events.value = events;
+      state.traces.value = traces;
+      addPasses(passes);
+    });
+  }
+
+  #follow() {
+    const route = state.route.value;
+    if (route.page === 'run') this.#send({ type: 'follow', run: route.run });
+    else this.#send({ type: 'follow', runs: true });
+  }
+
+  /** @param {object} message */
+  #send(message) {
+    this.connection?.send(message);
+  }
+}
+
+/** @param {{code: string, message: string}} error */
+function warn(error) {
+  // An unknown run is shown by its page already, from the answer to its request.
+  if (error.code !== 'not_found') console.warn('The server rejected a message:', error.message);
+}

@@ -1,0 +1,146 @@
+// @ts-check
+/** The state of the page, as signals, and its transitions. Knows neither server, document nor charts. */
+import { batch, computed, signal } from '../../vendor/ui.js';
+import { DEFAULT_VIEW } from '../routing/view.js';
+import { mergePasses } from './filter-passes.js';
+import { orderKeys, tableNames } from './series-names.js';
+
+const MAX_EVENTS = 1000;
+
+/**
+ * @template T
+ * @param {T} value
+ * @returns {Signal<T>}
+ */
+const cell = (value) => signal(value);
+
+export const state = {
+  route: cell(/** @type {Route} */ ({ page: 'runs' })),
+  view: cell(/** @type {View} */ (DEFAULT_VIEW)),
+  /** The server's time in seconds since the epoch, updated once a second. */
+  now: cell(0),
+  connection: cell(/** @type {ConnectionState} */ ({ up: false, since: 0, ever: false })),
+  /** Whether this browser has the control scope. */
+  canControl: cell(true),
+  paused: cell(false),
+  /** Text for screen readers: the values under the crosshair. */
+  announcement: cell(''),
+  load: cell(/** @type {LoadState} */ ('loading')),
+
+  runs: cell(/** @type {Map<string, Run>} */ (new Map())),
+  /** Where the next page of the list of runs starts, null after the last. */
+  runsCursor: cell(/** @type {string | null} */ (null)),
+  /** Ids of the runs selected for comparison. */
+  selectedRuns: cell(/** @type {Set<string>} */ (new Set())),
+
+  run: cell(/** @type {Run | null} */ (null)),
+  metrics: cell(/** @type {Metric[]} */ ([])),
+  controls: cell(/** @type {Control[]} */ ([])),
+  commands: cell(/** @type {Command[]} */ ([])),
+  passes: cell(/** @type {FilterPass[]} */ ([])),
+  events: cell(/** @type {RunEvent[]} */ ([])),
+  traces: cell(/** @type {Trace[]} */ ([])),
+  /** Values requested on this page, by control. */
+  requests: cell(/** @type {Record<string, ControlRequest>} */ ({})),
+};
+
+const seriesKeys = computed(() => state.metrics.value.map((metric) => metric.key));
+
+/** The names of the run's series, in display order. */
+export const orderedKeys = computed(() => orderKeys(seriesKeys.value));
+
+/** The names of the run's hash tables. */
+export const tables = computed(() => tableNames(state.passes.value, seriesKeys.value));
+
+/** Reset everything that belongs to one run. */
+export function clearRun() {
+  batch(() => {
+    state.run.value = null;
+    state.metrics.value = [];
+    state.controls.value = [];
+    state.commands.value = [];
+    state.passes.value = [];
+    state.events.value = [];
+    state.traces.value = [];
+    state.requests.value = {};
+    state.paused.value = false;
+    state.load.value = 'loading';
+  });
+}
+
+/**
+ * Add or update runs of the list.
+ * @param {readonly Run[]} runs
+ * @param {boolean} [replace] whether to remove all other runs
+ */
+export function putRuns(runs, replace = false) {
+  const map = new Map(replace ? [] : state.runs.value);
+  for (const run of runs) map.set(run.id, run);
+  state.runs.value = map;
+}
+
+/**
+ * Remove a deleted run.
+ * @param {string} id
+ */
+export function removeRun(id) {
+  const map = new Map(state.runs.value);
+  map.delete(id);
+  state.runs.value = map;
+  if (state.run.value?.id === id) state.load.value = { status: 404, message: 'This run was deleted.' };
+}
+
+/**
+ * Select a run for comparison, or deselect it.
+ * @param {string} id
+ */
+export function toggleSelected(id) {
+  const selected = new Set(state.selectedRuns.value);
+  if (!selected.delete(id)) selected.add(id);
+  state.selectedRuns.value = selected;
+}
+
+/**
+ * Return a list with an item replaced by id, or put in front when it is new.
+ * @template {{id: string}} T
+ * @param {T[]} list
+ * @param {T} item
+ * @returns {T[]}
+ */
+function put(list, item) {
+  const at = list.findIndex((other) => other.id === item.id);
+  return at < 0 ? [item, ...list] : list.with(at, item);
+}
+
+/** @param {Command} command */
+export function putCommand(command) {
+  state.commands.value = put(state.commands.value, command);
+}
+
+/** @param {Trace} trace */
+export function putTrace(trace) {
+  state.traces.value = put(state.traces.value, trace);
+}
+
+/** @param {readonly FilterPass[]} passes */
+export function addPasses(passes) {
+  state.passes.value = mergePasses(state.passes.value, passes);
+}
+
+/** @param {RunEvent} event */
+export function addEvent(event) {
+  state.events.value = [...state.events.value, event].slice(-MAX_EVENTS);
+}
+
+/**
+ * @param {string} control
+ * @param {ControlRequest} request
+ */
+export function setRequest(control, request) {
+  state.requests.value = { ...state.requests.value, [control]: request };
+}
+
+/** @param {Partial<View>} change */
+export function setView(change) {
+  state.view.value = { ...state.view.value, ...change };
+}

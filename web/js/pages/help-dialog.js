@@ -1,0 +1,50 @@
+// @ts-check
+/** The list of keyboard shortcuts. */
+import { html, useEffect, useRef } from '../../vendor/ui.js';
+import { shortcuts } from '../data/settings.js';
+
+/** @type {readonly [keys: string[], action: string][]} */
+const KEYS = [
+  [['/'], 'Search'],
+  [['j', 'k'], 'Next or previous chart'],
+  [['←', '→'], 'Move the crosshair of the focused chart'],
+  [['+', '−'], 'Zoom in or out'],
+  [['0'], 'Reset the zoom (or double-click a chart)'],
+  [['Space'], 'Pause or resume the charts'],
+  [['l'], 'Logarithmic vertical axis'],
+  [['t'], 'Change the theme'],
+  [['?'], 'Show this list'],
+];
+
+/** @param {{open: Signal<boolean>}} props */
+export function HelpDialog({ open }) {
+  return open.value ? html`<${OpenDialog} open=${open} />` : null;
+}
+
+/** @param {{open: Signal<boolean>}} props */
+function OpenDialog({ open }) {
+  const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
+  useEffect(() => dialog.current?.showModal(), []);
+  const closed = () => {
+    open.value = false;
+  };
+  const toggle = () => {
+    shortcuts.value = !shortcuts.value;
+  };
+  return html`<dialog ref=${dialog} class="help" aria-labelledby="help-title" onClose=${closed}>
+    <h2 id="help-title">Keyboard shortcuts</h2>
+    <dl>
+      ${KEYS.map(
+        ([keys, action]) => html`<div key=${action}>
+          <dt>${keys.map((key) => html`<kbd key=${key}>${key}</kbd>`)}</dt>
+          <dd>${action}</dd>
+        </div>`,
+      )}
+    </dl>
+    <p class="muted">Drag across a chart to zoom all charts. Hold Ctrl and scroll to zoom around the pointer.</p>
+    <label class="check">
+      <input type="checkbox" checked=${shortcuts} onChange=${toggle} /> Enable single-key shortcuts
+    </label>
+    <form method="dialog"><button class="primary">Close</button></form>
+  </dialog>`;
+}

@@ -1,0 +1,65 @@
+// @ts-check
+/** The frame of every page: header, banner, and the page of the current route. */
+import { html } from '../../vendor/ui.js';
+import { EmptyState } from '../components/placeholders.js';
+import { state } from '../data/state.js';
+import { routeHref } from '../routing/links.js';
+import { ComparePage } from './compare/compare-page.js';
+import { Header } from './header.js';
+import { HelpDialog } from './help-dialog.js';
+import { RunPage } from './run/run-page.js';
+import { RunsPage } from './runs/runs-page.js';
+
+const BANNER_AFTER_S = 2;
+
+/** Says that the server cannot be reached. */
+function ConnectionBanner() {
+  const { up, since, ever } = state.connection.value;
+  if (up || state.now.value - since < BANNER_AFTER_S) return null;
+  return html`<div class="banner" role="status">
+    ${ever ? 'The server is not responding.' : 'No live connection to the server yet.'}${' '}
+    This page keeps its data and reconnects automatically.
+  </div>`;
+}
+
+function RunsLink() {
+  return html`<p><a href=${routeHref({ page: 'runs' })}>Back to all runs</a></p>`;
+}
+
+/** @param {{error: {status: number, message: string}, app: App}} props */
+function LoadError({ error: { status, message }, app }) {
+  if (status === 404) {
+    return html`<${EmptyState} whole title="Run not found"><p>${message}</p><${RunsLink} /><//>`;
+  }
+  if (status === 401 || status === 403) {
+    return html`<${EmptyState} whole title="This server requires a token">
+      <p>${message}</p>
+      <p>Open the URL that <code>recis-monitor serve</code> printed when it started; it contains the token.</p>
+    <//>`;
+  }
+  return html`<${EmptyState} whole title="This page could not be loaded">
+    <p>${message}</p>
+    <p><button class="primary" onClick=${() => app.session.refresh()}>Try again</button></p>
+  <//>`;
+}
+
+/** @param {{app: App}} props */
+function CurrentPage({ app }) {
+  const route = state.route.value;
+  const load = state.load.value;
+  if (typeof load === 'object') return html`<${LoadError} error=${load} app=${app} />`;
+  if (route.page === 'runs') return html`<${RunsPage} app=${app} />`;
+  if (route.page === 'run') return html`<${RunPage} app=${app} route=${route} />`;
+  if (route.page === 'compare') return html`<${ComparePage} app=${app} ids=${route.runs} />`;
+  return html`<${EmptyState} whole title="Page not found"><${RunsLink} /><//>`;
+}
+
+/** @param {{app: App, helpOpen: Signal<boolean>}} props */
+export function Layout({ app, helpOpen }) {
+  return html`<a class="skip" href="#main">Skip to content</a>
+    <${Header} helpOpen=${helpOpen} />
+    <${ConnectionBanner} />
+    <main id="main" tabindex="-1"><${CurrentPage} app=${app} /></main>
+    <div class="visually-hidden" role="status" aria-live="polite">${state.announcement}</div>
+    <${HelpDialog} open=${helpOpen} />`;
+}

@@ -1,0 +1,20 @@
+// @ts-check
+/** The charts of a run. */
+import { html } from '../../../vendor/ui.js';
+import { rankLines } from '../../charts/picture.js';
+import { ChartSections } from '../../components/chart-sections.js';
+import { ChartToolbar } from '../../components/chart-toolbar.js';
+import { RankSelect } from '../../components/line-legend.js';
+import { Loading } from '../../components/placeholders.js';
+import { orderedKeys, state } from '../../data/state.js';
+
+/** @param {{app: App, run: Run}} props */
+export function ChartsTab({ app, run }) {
+  const keys = orderedKeys.value;
+  const sources = (/** @type {string} */ key) => [{ run: run.id, key }];
+  /** @type {LineBuilder} */
+  const lines = ([list]) => rankLines(list, app.palette.colors);
+  if (keys.length === 0 && state.load.value !== 'ready') return html`<${Loading} />`;
+  return html`<${ChartToolbar} app=${app}><${RankSelect} ranks=${run.ranks} app=${app} /><//>
+    <${ChartSections} app=${app} keys=${keys} sources=${sources} lines=${lines} />`;
+}

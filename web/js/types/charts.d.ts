@@ -1,0 +1,147 @@
+/** Chart data and drawing, for the type check only: the browser never loads this file. */
+
+type Column = 'x' | 'time' | 'min' | 'max' | 'mean' | 'last' | 'count' | 'nan';
+
+/** Buckets of one series on one rank; the first `n` entries of every column are in use. */
+type Series = {
+  key: string;
+  rank: number;
+  attempt: number;
+  /** Whether these are the points that a later attempt has superseded. */
+  superseded: boolean;
+  n: number;
+  /** Steps per bucket. */
+  width: number;
+} & Record<Column, Float64Array>;
+
+/** The series of one key: all ranks, superseded points before current ones. */
+type SeriesList = readonly Series[];
+
+/** A decoded binary message of `/ws/live`. */
+interface Frame {
+  type: 'snapshot' | 'delta';
+  id: number;
+  run: string;
+  width: number;
+  start: number | null;
+  stop: number | null;
+  series: Series[];
+}
+
+/** What all watches of the page have in common. */
+interface Scope {
+  rank: number | 'all';
+  start: number | null;
+  stop: number | null;
+  points: number;
+  superseded: boolean;
+}
+
+interface SeriesSource {
+  run: string;
+  key: string;
+}
+
+/** Colors of the current theme that a canvas needs. */
+interface Colors {
+  grid: string;
+  text: string;
+  bad: string;
+  warn: string;
+  mark: string;
+  pass: string;
+  series: string[];
+  /** Translucent fill for the band of the series with the same index. */
+  tint: string[];
+}
+
+interface LineStyle {
+  color: string;
+  tint: string;
+  dash: number[];
+}
+
+interface Line extends LineStyle {
+  series: Series;
+  label: string;
+  superseded: boolean;
+}
+
+interface LinePen {
+  color: string;
+  width: number;
+  alpha?: number;
+  dash?: number[];
+  /** Offset added to every x value: half a bucket, to draw at its middle. */
+  shift?: number;
+}
+
+interface EventMark {
+  x: number;
+  label: string;
+  color: string;
+  dash: boolean;
+}
+
+type ChartKind = 'line' | 'bars';
+
+/** Everything a chart needs to draw itself. */
+interface Picture {
+  kind: ChartKind;
+  lines: Line[];
+  x: [number, number] | null;
+  log: boolean;
+  smooth: number;
+  axis: Axis;
+  events: EventMark[];
+  /** Steps of filter passes. */
+  passes: number[];
+}
+
+/** A canvas, a box on it in canvas pixels, and the mapping from values to pixels. */
+interface PlotArea {
+  context: CanvasRenderingContext2D;
+  box: { left: number; top: number; width: number; height: number };
+  px: (x: number) => number;
+  py: (y: number) => number;
+  ratio: number;
+}
+
+interface ChartGestures {
+  hover: (x: number | null) => void;
+  zoom: (from: number, to: number) => void;
+  reset: () => void;
+}
+
+/** The bucket of one line under the crosshair. */
+interface Reading {
+  label: string;
+  color: string;
+  x: number;
+  value: number;
+  min: number;
+  max: number;
+  count: number;
+}
+
+interface Tooltip {
+  left: number;
+  /** Whether it opens to the left of the crosshair. */
+  flip: boolean;
+  title: string;
+  readings: Reading[];
+}
+
+/** A chart as the chart group sees it. */
+interface GroupMember {
+  host: HTMLElement;
+  sources: readonly SeriesSource[];
+  /** Draw with this range of the x axis, or the extent of the data when null. */
+  draw: (range: [number, number] | null) => void;
+  /** Move the crosshair; `own` says that the pointer is over this chart. */
+  point: (x: number | null, own: boolean) => void;
+  resize: (width: number) => void;
+}
+
+/** Build the lines of a chart from the series of each of its sources. */
+type LineBuilder = (lists: readonly SeriesList[]) => Line[];

@@ -1,0 +1,59 @@
+/** The page's own state, for the type check only: the browser never loads this file. */
+
+type Signal<T> = import('../../vendor/ui.js').Signal<T>;
+type App = import('../app.js').App;
+
+type Axis = 'step' | 'time';
+type Tab = 'charts' | 'tables' | 'traces';
+type Route =
+  | { page: 'runs' }
+  | { page: 'run'; run: string; tab: Tab }
+  | { page: 'compare'; runs: string[] }
+  | { page: 'unknown'; path: string };
+
+/** The view state that the address holds. */
+interface View {
+  /** First and last step of the zoom, both null without one. */
+  from: number | null;
+  to: number | null;
+  /** Weight of the moving average, from 0 (off) to below 1. */
+  smooth: number;
+  log: boolean;
+  x: Axis;
+  rank: number | 'all';
+  /** Search text. */
+  q: string;
+  /** Run state to show, empty for all. */
+  state: string;
+}
+
+/** Progress of loading the current page. */
+type LoadState = 'loading' | 'ready' | { status: number; message: string };
+
+interface ConnectionState {
+  up: boolean;
+  /** When it went up or down, in seconds since the epoch. */
+  since: number;
+  /** Whether it has ever been up. */
+  ever: boolean;
+}
+
+/** A control value requested on this page. */
+interface ControlRequest {
+  id: string;
+  value: unknown;
+  reason: string;
+  phase: 'sending' | 'sent' | 'unreachable' | 'rejected';
+  message: string;
+  /** Seconds since the epoch. */
+  at: number;
+}
+
+type ParsedValue = { ok: true; value: unknown } | { ok: false; message: string };
+
+/** The status line of a control. */
+interface Outcome {
+  tone: 'pending' | 'good' | 'bad';
+  text: string;
+  retry: boolean;
+}
