@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 STAMPS := .venv/stamps
 LOWEST := .venv/lowest
-TSC    := tests/web/node_modules/.bin/tsc
+NODE   := tests/web/node_modules/.bin
 
 .PHONY: help demo test check docs lowest format screenshot
 
@@ -26,9 +26,10 @@ docs: $(STAMPS)/install ## build the HTML documentation; warnings and broken lin
 lowest: $(STAMPS)/lowest ## the fast tests with the lowest versions of the dependencies that pyproject.toml admits
 	$(LOWEST)/bin/python -m pytest -q -m "not slow" $(ARGS)
 
-format: $(STAMPS)/install ## put the code in shape
+format: $(STAMPS)/install $(STAMPS)/node ## put the code in shape
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+	$(NODE)/biome check --write
 
 screenshot: $(STAMPS)/browser $(STAMPS)/data ## draw the README's pictures anew from a real run
 	$(BIN)/python scripts/screenshot.py
@@ -38,7 +39,8 @@ lint: $(STAMPS)/install $(STAMPS)/node
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(TSC) -p web
+	$(NODE)/biome check
+	$(NODE)/tsc -p web
 
 $(STAMPS)/venv:
 	$(PYTHON) -m venv .venv

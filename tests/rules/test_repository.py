@@ -54,10 +54,10 @@ def test_local_hooks_run_what_the_checks_run() -> None:
     hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     lint = makefile.split("\nlint: ")[1].split("\n\n")[0]
-    tools = re.findall(r"\$\((?:BIN|TSC)\)(?:/(\w+))?", lint)
-    assert {"ruff", "mypy"} <= set(tools)
-    assert [tool for tool in tools if tool and f".venv/bin/{tool}" not in hooks] == []
-    assert "tests/web/node_modules/.bin/tsc -p web" in hooks
+    folders = {"BIN": ".venv/bin", "NODE": "tests/web/node_modules/.bin"}
+    tools = re.findall(r"\$\((BIN|NODE)\)/(\w+)", lint)
+    assert {"ruff", "mypy", "biome", "tsc"} == {tool for _, tool in tools}
+    assert [tool for folder, tool in tools if f"{folders[folder]}/{tool}" not in hooks] == []
     named = [word for entry in re.findall(r"entry: (.*)", hooks) for word in entry.split() if word.startswith("tests/")]
     assert [path for path in named if "node_modules" not in path and not (ROOT / path).exists()] == []
 

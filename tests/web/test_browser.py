@@ -73,9 +73,9 @@ def test_runs_are_found_by_name_and_state(page: Page, console: Console, server: 
     page.keyboard.type("films deep")
     expect(page.get_by_role("link", name="deepfm", exact=True)).to_be_visible()
     page.get_by_label("State").select_option("failed")
-    expect(page.get_by_text("No run matches")).to_be_visible()
+    expect(page.get_by_text("No matching runs")).to_be_visible()
     page.reload()
-    expect(page.get_by_text("No run matches")).to_be_visible()
+    expect(page.get_by_text("No matching runs")).to_be_visible()
     page.get_by_role("button", name="Show all runs").click()
     expect(page.get_by_role("link", name="deepfm", exact=True)).to_be_visible()
 
@@ -131,7 +131,7 @@ def test_values_that_are_not_finite_are_counted_on_the_card(
     page: Page, console: Console, server: str, live: Training
 ) -> None:
     opened(page, f"{server}/run/live")
-    expect(chart(page, "loss").get_by_text("1 not finite")).to_be_visible(timeout=10_000)
+    expect(chart(page, "loss").get_by_text("1 non-finite")).to_be_visible(timeout=10_000)
 
 
 def test_zoom_lives_in_the_address(page: Page, console: Console, server: str, live: Training) -> None:
@@ -157,7 +157,7 @@ def test_charts_are_found_by_a_pattern(page: Page, console: Console, server: str
     page.get_by_label("Search charts").fill("^q|/lr$")
     expect(page.get_by_role("region")).to_have_count(2)
     page.get_by_label("Search charts").fill("*(")
-    expect(page.get_by_text("No chart matches")).to_be_visible()
+    expect(page.get_by_text("No matching charts")).to_be_visible()
 
 
 def test_the_keyboard_reaches_everything(page: Page, console: Console, server: str, live: Training) -> None:
@@ -175,7 +175,7 @@ def test_the_keyboard_reaches_everything(page: Page, console: Console, server: s
     page.keyboard.press("Space")
     expect(page.get_by_role("button", name="Paused")).to_be_visible()
     page.keyboard.press("?")
-    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
 
@@ -214,7 +214,7 @@ def test_a_bad_interval_is_answered_on_the_spot_and_not_sent(
     opened(page, f"{server}/run/live/tables")
     before = get_json(f"{server}/api/v1/runs/live/commands")
     apply(page, text)
-    says(page, "refused: filter_interval must be a whole number of 1 or more, or off")
+    says(page, "refused: filter_interval must be an integer of at least 1, or off")
     assert get_json(f"{server}/api/v1/runs/live/commands") == before
 
 
@@ -229,7 +229,7 @@ def test_what_the_training_refuses_is_shown_with_its_reason(
 
 def test_passes_arrive_by_themselves(page: Page, console: Console, server: str, live: Training) -> None:
     opened(page, f"{server}/run/live/tables")
-    passes = page.get_by_role("region", name="Last passes").get_by_role("row")
+    passes = page.get_by_role("region", name="Recent filter passes").get_by_role("row")
     expect(passes.nth(1)).to_contain_text("user", timeout=10_000)
     newest = passes.nth(1).inner_text()
     until(lambda: passes.nth(1).inner_text().split("\t")[0] != newest.split("\t")[0], 10, "another pass on top")
@@ -240,7 +240,7 @@ def test_a_trace_appears_and_downloads_byte_for_byte(
     page: Page, console: Console, server: str, live: Training, tmp_path: Path
 ) -> None:
     opened(page, f"{server}/run/live/traces")
-    expect(page.get_by_text("No trace yet")).to_be_visible()
+    expect(page.get_by_text("No traces yet")).to_be_visible()
     file = tmp_path / "local-rank0-timeline-50.json.gz"
     file.write_bytes(gzip.compress(json.dumps({"traceEvents": []}).encode()))
     live.run.upload_trace(file, 50)
@@ -272,7 +272,7 @@ def test_a_run_that_was_started_again_shows_what_it_replaced_as_a_ghost(
     train_twice(server, tmp_path / "spool", "twice")
     opened(page, f"{server}/run/twice")
     plot = chart(page, "loss").get_by_role("img")
-    expect(plot).to_have_attribute("aria-label", re.compile(r"at step 179.*, 100 superseded points behind it$"))
+    expect(plot).to_have_attribute("aria-label", re.compile(r"at step 179.*, 100 superseded points$"))
     expect(chart(page, "loss").locator(".value")).to_have_text("0.5525")
     # The value is that of the newer attempt, the older one's is no second line under the crosshair.
     plot.focus()
@@ -294,7 +294,7 @@ def test_what_the_monitor_costs_is_in_the_header_and_its_charts_are_folded(
     cost = page.locator(".figure").filter(has_text="Monitor")
     expect(cost).to_have_text(re.compile(r"^Monitor(< )?[\d.]+ % of step time$"), timeout=20_000)
     expect(cost).to_have_attribute(
-        "title", re.compile(r"^[\d.]+ [µm]s a step, p99 [\d.]+ [µm]s; \d+ values wait to be sent; .+B per second$")
+        "title", re.compile(r"^[\d.]+ [µm]s per step, p99 [\d.]+ [µm]s; \d+ values waiting to be sent; .+B/s$")
     )
     expect(chart(page, "loss")).to_be_visible()
     section = page.get_by_role("heading", name="monitor")
@@ -309,7 +309,9 @@ def test_what_the_monitor_costs_is_in_the_header_and_its_charts_are_folded(
 def test_dropped_points_are_a_warning_in_words(page: Page, console: Console, server: str, live: Training) -> None:
     report_dropped(server, "lossy", 1204)
     opened(page, f"{server}/run/lossy")
-    expect(page.get_by_role("status").filter(has_text=re.compile(r"1\s204 dropped.*no room left"))).to_be_visible()
+    expect(
+        page.get_by_role("status").filter(has_text=re.compile(r"1\s204 points dropped.*spool.*full"))
+    ).to_be_visible()
     page.goto(f"{server}/run/live")
     expect(chart(page, "loss")).to_be_visible()
     expect(page.get_by_text(re.compile("dropped"))).to_have_count(0)
@@ -334,7 +336,7 @@ def test_what_a_full_spool_has_dropped_is_said_on_the_page(
     assert received["dropped"] == dropped
     assert received["missing"] == 0
     opened(page, f"{server}/run/full")
-    said = page.get_by_role("status").filter(has_text=re.compile(r"dropped.*no room left"))
+    said = page.get_by_role("status").filter(has_text=re.compile(r"points dropped.*spool.*full"))
     expect(said).to_be_visible()
     assert re.sub(r"\D", "", said.inner_text()) == str(dropped)
 
@@ -342,7 +344,7 @@ def test_what_a_full_spool_has_dropped_is_said_on_the_page(
 def test_an_unknown_run_has_a_page_with_a_way_back(page: Page, console: Console, server: str) -> None:
     console.allow(r"404 \(Not Found\)")
     opened(page, f"{server}/run/nobody")
-    expect(page.get_by_role("heading", name="There is no such run")).to_be_visible()
+    expect(page.get_by_role("heading", name="Run not found")).to_be_visible()
     page.get_by_role("link", name="Back to all runs").click()
     expect(page).to_have_url(f"{server}/")
 
@@ -396,7 +398,7 @@ def test_the_page_outlives_its_server(page: Page, console: Console, tmp_path: Pa
             expect(chart(page, "loss").locator("canvas")).to_be_visible()
             first.process.terminate()
             first.process.wait(30)
-            expect(page.get_by_text("The server does not answer")).to_be_visible(timeout=15_000)
+            expect(page.get_by_text("The server is not responding")).to_be_visible(timeout=15_000)
             expect(chart(page, "loss").locator("canvas")).to_be_visible()
             with RunningCommand(tmp_path, "serve", "--port", address.rsplit(":", 1)[1]):
                 expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=30_000)

@@ -1,31 +1,20 @@
-// What may be typed into a control, and the answers that teach.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { expects, readValue } from '../../web/js/value.js';
+import { expectedText, formatValue, parseValue, steppedText } from '../../../web/js/controls/value.js';
+import { control } from '../objects.js';
 
-const interval = {
-  name: 'filter_interval',
-  type: 'int',
-  value: 100,
-  desired: 100,
-  minimum: 1,
-  maximum: null,
-  nullable: true,
-  unit: 'steps',
-  ranks: {},
-};
-
-test('good values are taken', () => {
-  assert.deepEqual(readValue(interval, ' 250 '), { ok: true, value: 250 });
-  assert.deepEqual(readValue({ ...interval, type: 'float' }, '1e1'), { ok: true, value: 10 });
-  assert.deepEqual(readValue({ ...interval, type: 'str' }, ' as it is '), { ok: true, value: ' as it is ' });
+test('acceptable values are parsed', () => {
+  assert.deepEqual(parseValue(control(), ' 250 '), { ok: true, value: 250 });
+  assert.deepEqual(parseValue(control({ type: 'float' }), '1e1'), { ok: true, value: 10 });
+  assert.deepEqual(parseValue(control({ type: 'str' }), ' as it is '), { ok: true, value: ' as it is ' });
+  assert.deepEqual(parseValue(control({ type: 'bool' }), 'true'), { ok: true, value: true });
 });
 
-test('bad values are answered with the name, what is expected and what came', () => {
-  const answers = {
+test('unacceptable values are answered with the name, what is expected and what was entered', () => {
+  const problems = {
     0: '0 is below 1',
     '-1': '-1 is below 1',
-    1.5: '1.5 is not a whole number',
+    1.5: '1.5 is not an integer',
     x: '“x” is not a number',
     '': 'the field is empty',
     '0x10': '“0x10” is not a number',
@@ -33,16 +22,33 @@ test('bad values are answered with the name, what is expected and what came', ()
     '1e400': '“1e400” is not a number',
     True: '“True” is not a number',
   };
-  for (const [text, why] of Object.entries(answers)) {
-    const found = readValue(interval, text);
-    assert.equal(found.ok, false, text);
-    assert.equal(found.message, `filter_interval must be a whole number of 1 or more, or off; ${why}.`);
+  for (const [text, problem] of Object.entries(problems)) {
+    const parsed = parseValue(control(), text);
+    assert.equal(parsed.ok, false, text);
+    assert.equal(parsed.message, `filter_interval must be an integer of at least 1, or off; ${problem}.`);
   }
 });
 
-test('both bounds are named, and a long text is cut', () => {
-  const scale = { ...interval, name: 'lr_scale', type: 'float', minimum: 0, maximum: 10, nullable: false };
-  assert.equal(expects(scale), 'a number between 0 and 10');
-  assert.match(readValue(scale, '11').message, /11 is above 10/);
-  assert.ok(readValue(scale, 'y'.repeat(10_000)).message.length < 140);
+test('both bounds are named, and a long text is shortened', () => {
+  const scale = control({ name: 'lr_scale', type: 'float', minimum: 0, maximum: 10, nullable: false });
+  assert.equal(expectedText(scale), 'a number between 0 and 10');
+  assert.match(parseValue(scale, '11').message, /11 is above 10/);
+  assert.ok(parseValue(scale, 'y'.repeat(10_000)).message.length < 140);
+});
+
+test('values have their unit, and profiles their steps and ranks', () => {
+  const texts = [
+    formatValue(null),
+    formatValue(true),
+    formatValue(100, 'steps'),
+    formatValue({ active: 1, ranks: [0, 3] }),
+  ];
+  assert.deepEqual(texts, ['off', 'on', '100 steps', '1 step on rank 0, 3']);
+});
+
+test('arrow keys change a number within its bounds', () => {
+  assert.equal(steppedText(control(), '5', -1, true), '1');
+  assert.equal(steppedText(control(), '5', 1, false), '6');
+  assert.equal(steppedText(control({ type: 'float' }), '2', 1, false), '2.2');
+  assert.equal(steppedText(control(), 'x', 1, false), null);
 });

@@ -1,9 +1,8 @@
-// Which series are asked for, and how seldom.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Watches } from '../../web/js/watch.js';
+import { Watches } from '../../../web/js/data/watches.js';
 
-function desk() {
+function recordedWatches() {
   const sent = [];
   const forgotten = [];
   const watches = new Watches(
@@ -13,79 +12,73 @@ function desk() {
   return { watches, sent, forgotten };
 }
 
-test('charts that come into view together share a watch; later ones do not ask for the first again', () => {
-  const { watches, sent } = desk();
-  watches.want('r', 'a');
-  watches.want('r', 'b');
+test('charts that become visible together share a watch; later ones do not request the first again', () => {
+  const { watches, sent } = recordedWatches();
+  watches.acquire('r', 'a');
+  watches.acquire('r', 'b');
   watches.sync();
-  watches.want('r', 'c');
+  watches.acquire('r', 'c');
   watches.sync();
-  assert.deepEqual(
-    sent.map((m) => m.keys),
-    [['a', 'b'], ['c']],
-  );
+  const keys = sent.map((message) => message.keys.join());
+  assert.deepEqual(keys, ['a,b', 'c']);
 });
 
-test('a watch ends when none of its charts is in view, and its data is let go', () => {
-  const { watches, sent, forgotten } = desk();
-  watches.want('r', 'a');
-  watches.want('r', 'b');
+test('a watch ends when none of its charts is visible, and its data is dropped', () => {
+  const { watches, sent, forgotten } = recordedWatches();
+  watches.acquire('r', 'a');
+  watches.acquire('r', 'b');
   watches.sync();
-  watches.unwant('r', 'a');
+  watches.release('r', 'a');
   watches.sync();
   assert.equal(sent.length, 1);
-  watches.unwant('r', 'b');
+  watches.release('r', 'b');
   watches.sync();
   assert.deepEqual(sent[1], { type: 'unwatch', id: 1 });
   assert.deepEqual(forgotten, ['r a', 'r b']);
+  assert.equal(watches.keysOf(1), null);
 });
 
-test('a series on two charts is wanted until both are gone', () => {
-  const { watches, sent } = desk();
-  watches.want('r', 'a');
-  watches.want('r', 'a');
+test('a series on two charts is watched until both are gone', () => {
+  const { watches, sent } = recordedWatches();
+  watches.acquire('r', 'a');
+  watches.acquire('r', 'a');
   watches.sync();
-  watches.unwant('r', 'a');
+  watches.release('r', 'a');
   watches.sync();
   assert.equal(sent.length, 1);
 });
 
-test('another zoom or rank asks again under the same numbers', () => {
-  const { watches, sent } = desk();
-  watches.want('r', 'a');
+test('another scope requests the same series again under the same id, once', () => {
+  const { watches, sent } = recordedWatches();
+  watches.acquire('r', 'a');
   watches.sync();
-  watches.setScope({ rank: 'all', start: 5, stop: 9, points: 400 });
-  watches.setScope({ rank: 'all', start: 5, stop: 9, points: 400 });
-  assert.deepEqual(
-    sent.map((m) => [m.id, m.rank, m.start]),
-    [
-      [1, 0, null],
-      [1, 'all', 5],
-    ],
-  );
+  const scope = { rank: 'all', start: 5, stop: 9, points: 400, superseded: true };
+  watches.setScope(scope);
+  watches.setScope({ ...scope });
+  const requests = sent.map(({ id, rank, start }) => [id, rank, start].join());
+  assert.deepEqual(requests, ['1,0,', '1,all,5']);
 });
 
-test('a long scroll does not leave watches without end, and no message has too many keys', () => {
-  const { watches, sent } = desk();
+test('the number of watches and the keys of a message are bounded', () => {
+  const { watches, sent } = recordedWatches();
   for (let i = 0; i < 40; i++) {
-    watches.want('r', `k${i}`);
+    watches.acquire('r', `k${i}`);
     watches.sync();
   }
-  assert.ok(watches.batches.size <= 13);
-  for (let i = 0; i < 300; i++) watches.want('r', `m${i}`);
+  assert.ok(watches.watches.size <= 13);
+  for (let i = 0; i < 300; i++) watches.acquire('r', `m${i}`);
   watches.sync();
-  assert.ok(sent.filter((m) => m.type === 'watch').every((m) => m.keys.length <= 64));
+  const requests = sent.filter((message) => message.type === 'watch');
+  assert.ok(requests.every((message) => message.keys.length <= 64));
 });
 
-test('a hidden tab is pushed nothing and keeps what it has', () => {
-  const { watches, sent, forgotten } = desk();
-  watches.want('r', 'a');
+test('a suspended tab keeps its data and requests it again', () => {
+  const { watches, sent, forgotten } = recordedWatches();
+  watches.acquire('r', 'a');
   watches.sync();
-  watches.rest();
+  watches.suspend();
   watches.sync();
-  assert.deepEqual(
-    sent.map((m) => m.type),
-    ['watch', 'unwatch', 'watch'],
-  );
+  const types = sent.map((message) => message.type);
+  assert.deepEqual(types, ['watch', 'unwatch', 'watch']);
   assert.deepEqual(forgotten, []);
 });

@@ -55,6 +55,9 @@ test('exact numbers keep all digits', () => {
 });
 
 test('a count of one has a singular noun', () => {
-  assert.deepEqual([0, 1, 2].map((count) => pluralize(count, 'run')), ['0 runs', '1 run', '2 runs']);
+  assert.deepEqual(
+    [0, 1, 2].map((count) => pluralize(count, 'run')),
+    ['0 runs', '1 run', '2 runs'],
+  );
   assert.equal(pluralize(3, 'series', 'series'), '3 series');
 });

@@ -127,9 +127,14 @@ export function addPasses(passes) {
   state.passes.value = mergePasses(state.passes.value, passes);
 }
 
-/** @param {RunEvent} event */
+/**
+ * Add an event, or replace it when it is known: it has occurred again.
+ * @param {RunEvent} event
+ */
 export function addEvent(event) {
-  state.events.value = [...state.events.value, event].slice(-MAX_EVENTS);
+  const known = state.events.value;
+  const at = known.findIndex((other) => other.id === event.id);
+  state.events.value = at < 0 ? [...known, event].slice(-MAX_EVENTS) : known.with(at, event);
 }
 
 /**

@@ -77,6 +77,8 @@ interface Command {
 }
 
 interface RunEvent {
+  /** The same when the event is sent again because it has occurred again. */
+  id: number;
   kind: string;
   level: string;
   /** Seconds since the epoch. */

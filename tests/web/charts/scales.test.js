@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { EMPTY_PICTURE } from '../../../web/js/charts/picture.js';
+import { stepsInView, xRange, yRange } from '../../../web/js/charts/scales.js';
+import { bucket, series } from '../frames.js';
+
+const line = (rows, superseded = false) => ({ series: series(rows), superseded });
+const picture = (members) => ({ ...EMPTY_PICTURE, ...members });
+
+test('the x axis shows the zoom, else the data, and is never empty', () => {
+  assert.deepEqual(xRange(picture({ x: [3, 9] }), 0, 100), [3, 9]);
+  assert.deepEqual(xRange(picture({}), 0, 100), [0, 100]);
+  assert.deepEqual(xRange(picture({ x: [5, 5] }), 0, 1), [4.5, 5.5]);
+});
+
+test('the steps in view come from the zoom, or from the data on a time axis', () => {
+  const lines = [line([bucket(0, 1), bucket(8, 1)])];
+  assert.deepEqual(stepsInView(picture({ x: [2, 4], lines })), [2, 4]);
+  assert.deepEqual(stepsInView(picture({ x: [2, 4], lines, axis: 'time' })), [0, 8]);
+  assert.deepEqual(stepsInView(picture({})), [0, 1]);
+});
+
+test('the y axis has the extremes in view with a margin, but not those of superseded points', () => {
+  const lines = [line([bucket(0, 900)], true), line([bucket(0, 10), bucket(1, 20)])];
+  const [low, high] = yRange(picture({ lines }));
+  assert.ok(low < 10 && low > 8 && high > 20 && high < 22);
+  assert.deepEqual(yRange(picture({})), [0, 1]);
+  assert.equal(yRange(picture({ lines: [line([bucket(0, 0), bucket(1, 1)])] }))[0], 0);
+});
+
+test('a logarithmic axis starts above zero', () => {
+  const [low, high] = yRange(picture({ log: true, lines: [line([bucket(0, 0), bucket(1, 10), bucket(2, 1000)])] }));
+  assert.ok(low > 0 && low < 10 && high > 1000);
+  assert.deepEqual(yRange(picture({ log: true })), [0.1, 10]);
+});
+
+test('bars leave room on both sides of zero', () => {
+  const bars = [line([bucket(0, 100)]), line([bucket(0, 10)])];
+  const [low, high] = yRange(picture({ kind: 'bars', lines: bars }));
+  assert.ok(low <= -10 && high >= 100);
+  assert.deepEqual(yRange(picture({ kind: 'bars', lines: [line([bucket(0, 0)])] })), [-1, 1]);
+});

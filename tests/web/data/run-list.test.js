@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { beforeEach, mock, test } from 'node:test';
+import { compareRuns, filterRuns, RunList } from '../../../web/js/data/run-list.js';
+import { putRuns, state } from '../../../web/js/data/state.js';
+import { run } from '../objects.js';
+
+const ids = (runs) => [...runs].map(({ id }) => id).join(' ');
+
+beforeEach(() => {
+  putRuns([], true);
+  state.route.value = { page: 'runs' };
+});
+
+test('running runs come first, then newer ones', () => {
+  const runs = [
+    run({ id: 'old', created_at: '2026-01-01' }),
+    run({ id: 'done', state: 'finished', created_at: '2026-01-03' }),
+    run({ id: 'new', created_at: '2026-01-02' }),
+  ];
+  assert.equal(ids(runs.sort(compareRuns)), 'new old done');
+});
+
+test('a run is found when every word is in its name, project, id or tags', () => {
+  const runs = [run({ id: 'a', name: 'DeepFM', tags: ['lr3'] }), run({ id: 'b', state: 'failed' })];
+  assert.equal(ids(filterRuns(runs, 'films deep LR3', '')), 'a');
+  assert.equal(ids(filterRuns(runs, '', 'failed')), 'b');
+  assert.equal(ids(filterRuns(runs, 'nothing', '')), '');
+});
+
+test('the first page replaces the list, others and searches add to it', async () => {
+  const asked = [];
+  const list = new RunList({
+    runs: async (filter) => {
+      asked.push(filter);
+      return { runs: [run({ id: `page ${asked.length}` })], next_cursor: 'next' };
+    },
+  });
+  putRuns([run({ id: 'gone' })]);
+  await list.load(null);
+  await list.load('next');
+  state.view.value = { ...state.view.value, q: 'deep', state: 'failed' };
+  await list.search();
+  assert.equal(ids(state.runs.value.values()), 'page 1 page 2 page 3');
+  assert.deepEqual([asked[1].cursor, asked[2].q, asked[2].state], ['next', 'deep', 'failed']);
+});
+
+test('pushed runs are shown together; a deleted one is not shown again', () => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  try {
+    const list = new RunList({ runs: async () => ({ runs: [], next_cursor: null }) });
+    list.update(run({ id: 'a' }));
+    list.update(run({ id: 'b' }));
+    list.remove('b');
+    assert.equal(state.runs.value.size, 0);
+    mock.timers.tick(500);
+    assert.equal(ids(state.runs.value.values()), 'a');
+  } finally {
+    mock.timers.reset();
+  }
+});

@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+import { RequestError } from '../../../web/js/data/api.js';
+import { SeriesStore } from '../../../web/js/data/series-store.js';
+import { Session } from '../../../web/js/data/session.js';
+import { clearRun, putRuns, state } from '../../../web/js/data/state.js';
+import { bucket, encodeFrame } from '../frames.js';
+import { run } from '../objects.js';
+
+const LISTS = { metrics: [{ key: 'loss' }], controls: [], commands: [], filters: [], events: [], traces: [] };
+
+beforeEach(() => {
+  clearRun();
+  putRuns([], true);
+  state.route.value = { page: 'runs' };
+});
+
+/** Return a started session with everything that it sends and changes recorded. */
+function startedSession(fail = () => null) {
+  const log = { sent: [], changed: [], listed: 0, restarts: 0 };
+  const answer = async (value, id) => {
+    const error = fail(id);
+    if (error) throw error;
+    return value;
+  };
+  const api = {
+    now: () => 5,
+    run: (id) => answer(run({ id }), id),
+    list: (id, name) => answer(name === 'filters' ? { passes: [] } : { [name]: LISTS[name] }, id),
+  };
+  const runList = {
+    load: async () => {
+      log.listed += 1;
+    },
+    update: (updated) => putRuns([updated]),
+    remove: () => {},
+  };
+  const seriesChanged = (id, keys) => log.changed.push([id, ...keys]);
+  const session = new Session({ api, runList, store: new SeriesStore(), seriesChanged });
+  const watches = {
+    keysOf: (id) => (id === 1 ? new Set(['loss']) : null),
+    restart: () => {
+      log.restarts += 1;
+    },
+  };
+  session.start({ open: () => {}, send: (message) => log.sent.push(message) }, watches);
+  return { session, log };
+}
+
+/** Wait until the page has loaded or failed. */
+async function loaded() {
+  while (state.load.value === 'loading') await new Promise((resolve) => setImmediate(resolve));
+}
+
+test('a run page loads its data and follows its run only', async () => {
+  const { session, log } = startedSession();
+  session.enter({ page: 'run', run: 'a', tab: 'charts' });
+  await loaded();
+  assert.equal(state.run.value.id, 'a');
+  assert.deepEqual(log.sent, [
+    { type: 'unfollow', runs: true },
+    { type: 'follow', run: 'a' },
+  ]);
+  session.text({ type: 'run', run: run({ id: 'b', name: 'other' }) });
+  session.text({ type: 'run', run: run({ id: 'a', name: 'renamed' }) });
+  session.text({ type: 'event', run: 'a', event: { id: 1, text: 'x' } });
+  session.text({ type: 'event', run: 'b', event: { id: 2, text: 'y' } });
+  assert.equal(state.run.value.name, 'renamed');
+  assert.equal(state.events.value.length, 1);
+});
+
+test('another tab of the same run loads nothing again', async () => {
+  const { session, log } = startedSession();
+  session.enter({ page: 'run', run: 'a', tab: 'charts' });
+  await loaded();
+  const before = log.sent.length;
+  session.enter({ page: 'run', run: 'a', tab: 'tables' });
+  assert.equal(log.sent.length, before);
+  assert.equal(state.run.value.id, 'a');
+});
+
+test('an unknown run is an error of the page', async () => {
+  const { session } = startedSession(() => new RequestError(404, 'not_found', 'no such run'));
+  session.enter({ page: 'run', run: 'x', tab: 'charts' });
+  await loaded();
+  assert.deepEqual(state.load.value, { status: 404, message: 'no such run' });
+});
+
+test('a lost server leaves the loaded page as it is, and reconnecting loads it again', async () => {
+  let gone = false;
+  const { session, log } = startedSession(() => (gone ? new RequestError(0, 'unreachable', 'gone') : null));
+  session.opened();
+  session.enter({ page: 'run', run: 'a', tab: 'charts' });
+  await loaded();
+  session.closed();
+  assert.deepEqual(state.connection.value, { up: false, since: 5, ever: true });
+  gone = true;
+  await session.refresh();
+  assert.equal(state.load.value, 'ready');
+  session.opened();
+  assert.equal(log.restarts, 2);
+});
+
+test('a frame of an ended watch is ignored', () => {
+  const { session, log } = startedSession();
+  session.binary(encodeFrame({ id: 7 }, [{ key: 'loss', rows: [bucket(0, 1)] }]));
+  session.binary(encodeFrame({ id: 1 }, [{ key: 'loss', rows: [bucket(0, 1)] }]));
+  assert.deepEqual(log.changed, [['r', 'loss']]);
+});
+
+test('read-only access is known from the greeting', () => {
+  const { session } = startedSession();
+  session.text({ type: 'hello', scope: 'view' });
+  assert.equal(state.canControl.value, false);
+  session.text({ type: 'hello', scope: 'control' });
+  assert.equal(state.canControl.value, true);
+});

@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+import * as transitions from '../../../web/js/data/state.js';
+import { command, pass, run } from '../objects.js';
+
+const { state } = transitions;
+beforeEach(transitions.clearRun);
+
+test('names and tables follow metrics and passes', () => {
+  state.metrics.value = [{ key: 'table/item/rows' }, { key: 'loss' }];
+  transitions.addPasses([pass({ table: 'user' })]);
+  assert.deepEqual(transitions.orderedKeys.value, ['loss', 'table/item/rows']);
+  assert.deepEqual(transitions.tables.value, ['item', 'user']);
+});
+
+test('a run of the list is replaced by id', () => {
+  transitions.putRuns([run({ id: 'a' }), run({ id: 'b' })], true);
+  transitions.putRuns([run({ id: 'a', name: 'other' })]);
+  assert.deepEqual([state.runs.value.size, state.runs.value.get('a').name], [2, 'other']);
+});
+
+test('a deleted run leaves the list, and its page says so', () => {
+  transitions.putRuns([run()], true);
+  state.run.value = run();
+  transitions.removeRun('r');
+  assert.equal(state.runs.value.size, 0);
+  assert.equal(state.load.value.status, 404);
+});
+
+test('runs are selected and deselected', () => {
+  transitions.toggleSelected('a');
+  transitions.toggleSelected('b');
+  transitions.toggleSelected('a');
+  assert.deepEqual([...state.selectedRuns.value], ['b']);
+});
+
+test('a command is replaced by id, and a new one comes first', () => {
+  transitions.putCommand(command({ id: 'a' }));
+  transitions.putCommand(command({ id: 'b' }));
+  transitions.putCommand(command({ id: 'a', state: 'applied' }));
+  const shown = state.commands.value.map((known) => `${known.id} ${known.state}`);
+  assert.deepEqual(shown, ['b pending', 'a applied']);
+});
+
+test('an event that has occurred again is replaced, and their number is bounded', () => {
+  transitions.addEvent({ id: 1, text: 'lost once' });
+  transitions.addEvent({ id: 2, text: 'other' });
+  transitions.addEvent({ id: 1, text: 'lost twice' });
+  assert.deepEqual(
+    state.events.value.map((event) => event.text),
+    ['lost twice', 'other'],
+  );
+  for (let id = 3; id < 1500; id++) transitions.addEvent({ id, text: '' });
+  assert.equal(state.events.value.length, 1000);
+  assert.equal(state.events.value.at(-1).id, 1499);
+});
+
+test('requests and the view change one member at a time', () => {
+  transitions.setRequest('a', { id: 1 });
+  transitions.setRequest('b', { id: 2 });
+  assert.deepEqual(Object.keys(state.requests.value), ['a', 'b']);
+  transitions.setView({ log: true });
+  transitions.setView({ q: 'loss' });
+  assert.deepEqual([state.view.value.log, state.view.value.q], [true, 'loss']);
+});
