@@ -260,7 +260,7 @@ def test_a_summary_appears_by_itself(page: Page, console: Console, server: str, 
     file = tmp_path / "summarised.json"
     file.write_text(json.dumps({"traceEvents": [event]}).replace("\\u0001", "\x01"))
     live.run.upload_trace(file, 60)
-    facts = page.get_by_role("row").filter(has_text=file.name).get_by_text("0 steps in 2.0 ms, 1 events, top operators")
+    facts = page.get_by_role("row").filter(has_text=file.name).get_by_text("0 steps in 2.0 ms, 1 event, top operators")
     expect(facts).to_be_visible(timeout=15_000)
     facts.click()
     expect(page.get_by_role("cell", name="aten:: mm")).to_be_visible()

@@ -72,7 +72,11 @@ class Training:
         step = last = 0
         while not self._stop.wait(STEP_S):
             step += 1
-            values: dict[str, float] = {"loss": 0.4 + 0.3 / step, "train/lr": 1e-3, "monitor/queue": 0.0}
+            values: dict[str, float] = {
+                "loss": 0.4 + 0.3 / step + step % 7 / 1000,
+                "train/lr": 1e-3,
+                "monitor/queue": 0.0,
+            }
             if step % 10 == 0:
                 values["qps"] = 1 / STEP_S + step % 7
             if step == 30:
