@@ -51,7 +51,7 @@ $(STAMPS)/torch: $(STAMPS)/venv
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	touch $@
 
-$(STAMPS)/install: $(STAMPS)/torch pyproject.toml scripts/compile_rows.py recis/bridge/_rows.c recis/wire/version.py
+$(STAMPS)/install: $(STAMPS)/torch pyproject.toml scripts/compile_rows.py recis/bridge/_row_writer.c recis/wire/version.py
 	$(BIN)/python -m pip install --quiet --editable '.[server,scale,dev,docs]'
 	touch $@
 

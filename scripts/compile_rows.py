@@ -1,4 +1,4 @@
-"""The build hook that compiles `recis/bridge/_rows.c`; without a compiler the package does the same in Python.
+"""The build hook that compiles `recis/bridge/_row_writer.c`; without a compiler the package does the same in Python.
 
 The module uses the stable ABI of Python 3.11, so there is one wheel per platform. An editable install has it in the
 source tree: install again after a change of the C file. With `RECIS_MONITOR_PURE=1` in the environment nothing is
@@ -16,7 +16,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from setuptools import Distribution, Extension
 from setuptools.command.build_ext import build_ext
 
-SOURCE = Path("recis/bridge/_rows.c")
+SOURCE = Path("recis/bridge/_row_writer.c")
 PURE = "RECIS_MONITOR_PURE"
 ABI = "0x030B0000"
 ABI_TAG = "cp311-abi3"
@@ -35,7 +35,7 @@ class CompileRows(BuildHookInterface[Any]):
         """
         folder = Path(self.root) / SOURCE.parent
         if version == "editable":
-            for old in folder.glob("_rows*.so"):
+            for old in folder.glob("_row_writer*.so"):
                 old.unlink()  # of another source, or of another compiler
         pure = os.environ.get(PURE) or "0"
         if pure not in ("0", "1"):
@@ -71,4 +71,4 @@ def compile_rows(root: Path, folder: Path) -> Path | None:
     command.build_lib, command.build_temp = str(folder / "lib"), str(folder / "temp")
     command.ensure_finalized()
     command.run()
-    return next((folder / "lib").rglob("_rows*"), None)
+    return next((folder / "lib").rglob("_row_writer*"), None)

@@ -6,7 +6,7 @@ Owns the account of what is left out; must not know which frame is next (`outbox
 from collections.abc import Callable, Mapping
 
 from recis.bridge.frames import FrameContent, leave_out, num_values, read_frame
-from recis.bridge.records import FrameSpan, Layout
+from recis.bridge.records import FrameSpan, RowLayout
 from recis.bridge.recovery import Damage, find_layouts
 from recis.bridge.segment import Segment
 from recis.bridge.set_aside import SetAside
@@ -30,9 +30,9 @@ class FrameReader:
         self._set_aside = set_aside
         self._report = report
         self._refusals: dict[int, list[str]] = {}
-        self._layouts: tuple[Segment, dict[int, Layout]] | None = None  # of the file read last
+        self._layouts: tuple[Segment, dict[int, RowLayout]] | None = None  # of the file read last
 
-    def layouts_of(self, segment: Segment) -> Mapping[int, Layout]:
+    def layouts_of(self, segment: Segment) -> Mapping[int, RowLayout]:
         """Return the layouts of a segment; those of the file read last are cached."""
         if segment.is_mapped:
             return segment.layouts
@@ -41,7 +41,7 @@ class FrameReader:
         return self._layouts[1]
 
     def read(
-        self, segment: Segment, span: FrameSpan, data: bytes, layouts: Mapping[int, Layout], why: str = ""
+        self, segment: Segment, span: FrameSpan, data: bytes, layouts: Mapping[int, RowLayout], why: str = ""
     ) -> Frame | None:
         """Return what can be sent of a frame, or None if nothing can.
 

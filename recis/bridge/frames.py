@@ -14,7 +14,7 @@ from zlib import crc32
 import msgspec
 import numpy as np
 
-from recis.bridge.records import RECORD, ROW, FrameSpan, Layout, items_of, verified_records, verified_rows
+from recis.bridge.records import RECORD, ROW, FrameSpan, RowLayout, items_of, verified_records, verified_rows
 from recis.wire.codec import WireError, decode_client, encode
 from recis.wire.messages import Frame, FrameRecord, Points
 
@@ -40,7 +40,7 @@ class FrameContent(NamedTuple):
     lost_records: int
 
 
-def read_frame(data: bytes, span: FrameSpan, layouts: Mapping[int, Layout], seed: int) -> FrameContent:
+def read_frame(data: bytes, span: FrameSpan, layouts: Mapping[int, RowLayout], seed: int) -> FrameContent:
     """Read a frame.
 
     Args:
@@ -71,7 +71,7 @@ def _all_of(data: bytes) -> tuple[dict[int, list[memoryview]], list[memoryview]]
 
 
 def _verified_of(
-    data: bytes, span: FrameSpan, layouts: Mapping[int, Layout], seed: int
+    data: bytes, span: FrameSpan, layouts: Mapping[int, RowLayout], seed: int
 ) -> tuple[dict[int, list[memoryview]], list[memoryview]]:
     """Return the same for the records whose own checksum matches."""
     verified = verified_rows(data, span.start, layouts, span.start, span.start + len(data))

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from recis.bridge.address import ServerAddress
-from recis.bridge.client import Sender
+from recis.bridge.sender import Sender
 from recis.bridge.spool import find_left_over, writer_lives
 from recis.bridge.sync import Outcome, send_folder, writer_of
 from recis.wire.messages import Hello

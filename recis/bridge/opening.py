@@ -14,13 +14,13 @@ import msgspec
 
 import recis
 from recis.bridge.address import ServerAddress
-from recis.bridge.client import Sender
 from recis.bridge.config import plain_config
+from recis.bridge.deferred_reports import DeferredReports
 from recis.bridge.identity import Identity
 from recis.bridge.left_over import LeftOver
 from recis.bridge.outbox import Outbox
 from recis.bridge.run import Parts, Run
-from recis.bridge.scalars import DeferredRows
+from recis.bridge.sender import Sender
 from recis.bridge.set_aside import SetAside
 from recis.bridge.spool import SpoolFolder, is_local
 from recis.bridge.traces import TraceUploads
@@ -64,14 +64,14 @@ def open_run(identity: Identity, hello: Hello, address: ServerAddress | None, sp
     run = Run(identity, address.run_page(identity.run) if address else None)
     root, folder = _make_folder(spool_dir, hello)
     place = folder.path if folder else None
-    deferred = DeferredRows()
+    deferred = DeferredReports()
     left_over = LeftOver(root, place, hello) if root is not None and place is not None and address is not None else None
     try:
         set_aside = folder.set_aside if folder is not None else SetAside(None)
         outbox = Outbox(place, SPOOL_BYTES if place else MEMORY_BYTES, writer=hello.writer, set_aside=set_aside)
-        uploads = TraceUploads(place, outbox.append, set_aside)
+        uploads = TraceUploads(place, outbox.writer.append, set_aside)
         sender = Sender(
-            outbox,
+            outbox.reader,
             uploads,
             hello,
             address,

@@ -42,7 +42,7 @@ __all__ = [
     "FrameSpan",
     "Header",
     "Item",
-    "Layout",
+    "RowLayout",
     "VerifiedRows",
     "head_of",
     "heads_in",
@@ -130,7 +130,7 @@ class Header(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class RowLayout:
     """The names of rows that were reported together.
 
     Attributes:
@@ -209,7 +209,7 @@ def seed_of(writer: int, number: int) -> int:
     return crc32(_TWO_WORDS.pack(writer, number))
 
 
-def row_head(row: bytes, layout: Layout, place: int) -> int:
+def row_head(row: bytes, layout: RowLayout, place: int) -> int:
     """Return the head word for the other words of a row; `place` is the row's position in words."""
     return layout.head | (int.from_bytes(row, sys.byteorder) + layout.salt + place) % PRIME
 
@@ -295,13 +295,13 @@ def verified_records(data: bytes, seed: int, base: int = 0) -> Iterator[Item]:
 class VerifiedRows(NamedTuple):
     """Rows of one layout: their offsets in the segment, and their words as a matrix with one row per line."""
 
-    layout: Layout
+    layout: RowLayout
     places: npt.NDArray[np.int64]
     rows: npt.NDArray[np.uint64]
 
 
 def verified_rows(
-    data: bytes, base: int, layouts: Mapping[int, Layout], start: int, stop: int
+    data: bytes, base: int, layouts: Mapping[int, RowLayout], start: int, stop: int
 ) -> Iterator[VerifiedRows]:
     """Yield all rows between two offsets whose checksum matches, whatever lies between them.
 
@@ -320,8 +320,8 @@ def verified_rows(
 
 
 def heads_in(
-    words: npt.NDArray[np.uint64], layouts: Mapping[int, Layout]
-) -> Iterator[tuple[Layout, npt.NDArray[np.int64]]]:
+    words: npt.NDArray[np.uint64], layouts: Mapping[int, RowLayout]
+) -> Iterator[tuple[RowLayout, npt.NDArray[np.int64]]]:
     """Yield for each layout the indices of the words that could be heads of its rows.
 
     One pass for all layouts, of which there can be thousands.
@@ -337,7 +337,7 @@ def heads_in(
 
 
 def _verify_rows(
-    layout: Layout, words: npt.NDArray[np.uint64], may_be: npt.NDArray[np.int64], start: int
+    layout: RowLayout, words: npt.NDArray[np.uint64], may_be: npt.NDArray[np.int64], start: int
 ) -> VerifiedRows:
     width = layout.words
     weights = _weights(width - 1)

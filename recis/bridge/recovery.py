@@ -23,7 +23,7 @@ from recis.bridge.records import (
     FrameSpan,
     Header,
     Item,
-    Layout,
+    RowLayout,
     head_of,
     heads_in,
     items_of,
@@ -65,7 +65,7 @@ class _Found(NamedTuple):
     points: int
     records: int
     end: int
-    gaps: list[tuple[int, int, Layout | None]]
+    gaps: list[tuple[int, int, RowLayout | None]]
 
 
 def find_header(data: bytes, name: str = "") -> Header | None:
@@ -80,14 +80,14 @@ def find_header(data: bytes, name: str = "") -> Header | None:
     return last if name.isdecimal() and int(name) == last.number != first.number else first
 
 
-def find_layouts(data: bytes, seed: int, items: Sequence[Item] | None = None) -> dict[int, Layout]:
+def find_layouts(data: bytes, seed: int, items: Sequence[Item] | None = None) -> dict[int, RowLayout]:
     """Return the layouts of a segment by number; `items` are its verified records, if known."""
     view = memoryview(data)
-    layouts: dict[int, Layout] = {}
+    layouts: dict[int, RowLayout] = {}
     for item in verified_records(data, seed) if items is None else items:
         if item.kind in (NAMES, NAMES_COPY):
             names = item.payload(view)
-            layouts[item.layout] = Layout(item.layout, _key_lists.decode(names), crc32(names, seed))
+            layouts[item.layout] = RowLayout(item.layout, _key_lists.decode(names), crc32(names, seed))
     return layouts
 
 
@@ -236,7 +236,7 @@ class _Search:
             gaps.append((int(before[place]), int(after[place]), self._layouts[int(which[row])] if row >= 0 else None))
         return _Found(points, sum(item.kind == RECORD for item in items), int(before[-1]), gaps)
 
-    def _left_behind(self, start: int, stop: int, before: Layout | None) -> tuple[int, int]:
+    def _left_behind(self, start: int, stop: int, before: RowLayout | None) -> tuple[int, int]:
         """Estimate the values and other records that are lost after the last verified record of a killed process.
 
         The head of a record is written last: a record without a head was never completed, one with a wrong head was.
@@ -257,7 +257,7 @@ class _Search:
         is_torn = used[-1] < longest_row or (is_record and 8 * int(used[-1]) < 16 + length)
         return (0, 0) if is_torn or len(used) < FEW_WORDS else (0, 1)
 
-    def _guess(self, start: int, stop: int, before: Layout | None) -> tuple[int, int]:
+    def _guess(self, start: int, stop: int, before: RowLayout | None) -> tuple[int, int]:
         """Estimate the values and other records in a gap, from the heads that are left in it and the row before it."""
         values = records = 0
         while start + 16 <= min(stop, len(self._data)):

@@ -21,16 +21,17 @@ from typing import Any, Literal, ParamSpec, Self
 import msgspec
 
 from recis.bridge import ending, lifecycle
-from recis.bridge.client import Sender
 from recis.bridge.controls import Controls
 from recis.bridge.cost import COST_KEYS, MonitorCost
 from recis.bridge.declaration import check_callback, make_declaration
+from recis.bridge.deferred_reports import DeferredReports
+from recis.bridge.fast_path import FastPath
 from recis.bridge.identity import Identity
-from recis.bridge.lane import Lane
-from recis.bridge.outbox import MAX_ROW_KEYS, Outbox
+from recis.bridge.outbox import Outbox
+from recis.bridge.outbox_writer import MAX_ROW_KEYS
 from recis.bridge.refusals import Refusals
 from recis.bridge.report import as_step, count_values, read_known, read_report
-from recis.bridge.scalars import DeferredRows
+from recis.bridge.sender import Sender
 from recis.bridge.traces import TraceFileJob, TraceUploads
 from recis.wire.codec import WireError, as_record
 from recis.wire.messages import MAX_KEY_CHARS, Event, FrameRecord, Line, Pass, Status
@@ -78,7 +79,7 @@ def _guarded(method: Callable[P, None]) -> Callable[P, None]:
 class Parts:
     """What an open run works with; absent (None) in a disabled or finished run and in a forked child."""
 
-    def __init__(self, outbox: Outbox, deferred: DeferredRows, uploads: TraceUploads, sender: Sender) -> None:
+    def __init__(self, outbox: Outbox, deferred: DeferredReports, uploads: TraceUploads, sender: Sender) -> None:
         self.outbox = outbox
         self.deferred = deferred
         self.uploads = uploads
@@ -106,11 +107,11 @@ class Run:
         self._identity = identity
         self._parts: Parts | None = None
         self._outbox: Outbox | None = None  # the same as in _parts while reports are taken
-        self._lane = Lane()  # closed; of an open run the outbox's
+        self._fast_path = FastPath()  # closed; of an open run the outbox's
         self._close: Callable[[bool], None] = lambda _: None
         self.cost = MonitorCost()
         self.measures_log = True
-        self.controls = Controls(self._append, self._interrupt)
+        self.controls = Controls(self._append, self._force_slow_path)
         self._finishing = threading.RLock()  # a signal handler may finish the run in the middle of `finish`
         self._finished = False
         self._dropped = 0  # in all, of a run that has ended
@@ -122,7 +123,7 @@ class Run:
         """Opens the run; `close` is called once at its end, with whether everything was acknowledged."""
         self._parts = parts
         self._outbox = parts.outbox
-        self._lane = parts.outbox.lane
+        self._fast_path = parts.outbox.writer.fast_path
         self._close = close
         lifecycle.opened(self)
         self._append(Status(state="running", time_ns=time.time_ns()))
@@ -162,7 +163,7 @@ class Run:
         if step is None:
             step = self._step + 1
         # In two lines: a call as of a method would be looked up in the class first, through one more cache.
-        write = self._lane.write
+        write = self._fast_path.write
         if write(metrics, step):
             self._step = step
         else:
@@ -171,7 +172,7 @@ class Run:
     @_guarded
     def step_boundary(self, step: int) -> None:
         """Between two steps: applies the commands that are due."""
-        if self.controls.waiting and self._outbox is not None and not self._outbox.is_interrupted():
+        if self.controls.waiting and self._outbox is not None and not self._outbox.writer.is_interrupted():
             self.controls.apply_due(step)
 
     @_guarded
@@ -314,7 +315,7 @@ class Run:
             Whether the server has acknowledged everything (True also in a disabled run). A second call only warns.
             A call from inside a report, as by a signal handler, leaves it to the exit of the process, and is False.
         """
-        if self._outbox is not None and self._outbox.is_interrupted():
+        if self._outbox is not None and self._outbox.writer.is_interrupted():
             _logger.warning("run %s: finish was called in the middle of a report; it is left to the exit", self.id)
             return False
         with self._finishing:
@@ -328,7 +329,7 @@ class Run:
         timeout_s = self.refusals.seconds("finish's timeout_s", timeout_s, FINISH_S)
         try:
             try:
-                parts.deferred.resolve(parts.outbox, wait_s=timeout_s)
+                parts.deferred.resolve(parts.outbox.writer, wait_s=timeout_s)
                 state: Literal["finished", "failed"] = "failed" if error else "finished"
                 self._append(Status(state=state, time_ns=time.time_ns(), message=text_of(error or "")))
             finally:
@@ -361,22 +362,24 @@ class Run:
     # --- inside
 
     def tick(self) -> None:
-        """Regular work on the sender's thread: device values that have arrived, and the monitor's own cost."""
+        """Append device values that have arrived, allocate room for reports to come, and report the monitor's own cost;
+        called regularly on the sender's thread."""
         parts = self._parts
         if parts is None:
             return
-        parts.deferred.resolve(parts.outbox)
+        parts.deferred.resolve(parts.outbox.writer)
+        parts.outbox.writer.prepare()
         if not self.cost.is_due():
             return
         values = self.cost.report(
-            queue_depth=parts.outbox.pending()[1], bytes_sent=parts.sender.bytes_sent, dropped=self.dropped
+            queue_depth=parts.outbox.reader.pending()[1], bytes_sent=parts.sender.bytes_sent, dropped=self.dropped
         )
         if self._step >= 0:
-            parts.outbox.append_row(COST_KEYS, values, self._step, time.time_ns())
+            parts.outbox.writer.append_report(COST_KEYS, values, self._step, time.time_ns())
 
-    def _interrupt(self) -> None:
+    def _force_slow_path(self) -> None:
         if (outbox := self._outbox) is not None:
-            outbox.interrupt()
+            outbox.writer.force_slow_path()
 
     def _append(self, record: FrameRecord) -> None:
         """Add a record; never raises. One that a server would refuse is refused here: it would cost the whole frame."""
@@ -385,7 +388,7 @@ class Run:
             return
         what = f"{type(record).__name__.lower()} record"
         try:
-            outbox.append(as_record(record))
+            outbox.writer.append(as_record(record))
         except WireError as error:
             self.refusals.refuse(what, str(error))
         except Exception:  # noqa: BLE001 - border: some callers are between two steps
@@ -400,7 +403,7 @@ class Run:
             return
         self.fault = None
         try:
-            if not outbox.lane_is_used_up(self.cost.apart if self.measures_log else _ENDLESS):
+            if not outbox.writer.quota_is_spent(self.cost.apart if self.measures_log else _ENDLESS):
                 self._log_slowly(outbox, metrics, step)
             else:
                 start = time.perf_counter_ns()
@@ -414,7 +417,7 @@ class Run:
             if self.controls.waiting:
                 self.controls.apply_due(self._step)
             if self.controls.waiting:
-                outbox.interrupt()  # something is due at a later step
+                outbox.writer.force_slow_path()  # something is due at a later step
         except Exception:  # noqa: BLE001 - border, as above
             self.refusals.fail("log")
 
@@ -433,8 +436,10 @@ class Run:
         if keys is not None and _PLAIN.issuperset(map(type, metrics.values())):
             # An integer that is too large for a float: see the other way.
             with contextlib.suppress(OverflowError, struct.error):
-                outbox.append_row(keys, metrics.values(), step, time.time_ns(), open_lane=True)
-                self._lane = outbox.lane  # perhaps another thread's by now, or a closed one: the next call sees that
+                outbox.writer.append_report(keys, metrics.values(), step, time.time_ns(), open_fast_path=True)
+                self._fast_path = (
+                    outbox.writer.fast_path
+                )  # perhaps another thread's by now, or a closed one: the next call sees that
                 return
         self._log_checked(outbox, keys, metrics, step)
 
@@ -456,7 +461,7 @@ class Run:
         try:
             for start in range(0, len(names), MAX_ROW_KEYS):
                 part = names[start : start + MAX_ROW_KEYS]
-                outbox.append_row(part, [report.plain[name] for name in part], step, now)
+                outbox.writer.append_report(part, [report.plain[name] for name in part], step, now)
                 left -= len(part)
             if report.device:
                 self._parts.deferred.offer(tuple(report.device), list(report.device.values()), step, now)
@@ -472,7 +477,7 @@ class Run:
         """A thread has ended by an exception: the run's end, unless it is another one's or somebody reports again."""
         if thread == self._reporter and self._outbox is not None:
             self.fault = text
-            self._interrupt()
+            self._force_slow_path()
 
     def disown(self) -> None:
         """In a forked child: the outbox is shared memory and the thread is the parent's, so neither is touched."""
@@ -482,4 +487,4 @@ class Run:
 
     def _shut(self) -> None:
         self._outbox = None
-        self._lane = Lane()  # not closed where it is: in a forked child its segment is the parent's memory
+        self._fast_path = FastPath()  # not closed where it is: in a forked child its segment is the parent's memory

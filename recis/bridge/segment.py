@@ -34,7 +34,7 @@ from recis.bridge.records import (
     VERSION,
     FrameSpan,
     Header,
-    Layout,
+    RowLayout,
     record_bytes,
     row_head,
     seed_of,
@@ -90,7 +90,7 @@ class Segment:
     seed: int = 0
     view: memoryview | None = None
     words: "memoryview[int] | None" = None
-    layouts: dict[int, Layout] = field(default_factory=dict)
+    layouts: dict[int, RowLayout] = field(default_factory=dict)
     end: int = HEADER_BYTES
     top: int = 0
     points: int = 0
@@ -212,10 +212,10 @@ class Segment:
         names = _encoder.encode(keys)
         return (len(names) + 24) * (2 if len(names) <= COPIED_NAMES_BYTES else 1)
 
-    def add_layout(self, keys: tuple[str, ...]) -> Layout:
+    def add_layout(self, keys: tuple[str, ...]) -> RowLayout:
         """Write the names of rows to come; the caller has checked `room` and `MOST_LAYOUTS`."""
         names = _encoder.encode(keys)
-        layout = Layout(len(self.layouts), keys, crc32(names, self.seed))
+        layout = RowLayout(len(self.layouts), keys, crc32(names, self.seed))
         self._write(record_bytes(NAMES, names, self.seed, self.end // 8, layout.number))
         if len(names) <= COPIED_NAMES_BYTES:
             self._write_copy(NAMES_COPY, names, layout.number)
@@ -227,7 +227,7 @@ class Segment:
         self._write(record_bytes(RECORD, payload, self.seed, self.end // 8))
         self.records += 1
 
-    def append_row(self, row: bytes, layout: Layout) -> None:
+    def append_row(self, row: bytes, layout: RowLayout) -> None:
         """Write a row, given its step, values and time; the caller has checked `room`."""
         assert self.view is not None
         assert self.words is not None

@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from recis import environment
 from recis.bridge.address import ServerAddress
-from recis.bridge.client import Sender
 from recis.bridge.outbox import Outbox
 from recis.bridge.progress import progress_bar
+from recis.bridge.sender import Sender
 from recis.bridge.set_aside import SetAside
 from recis.bridge.spool import SpoolFolder, find_left_over
 from recis.bridge.traces import TraceUploads
@@ -80,14 +80,14 @@ def send_folder(
             return Outcome.BUSY
         hello, set_aside = writer_of(path), folder.set_aside
         outbox = Outbox(path, segments=folder.segments(), writer=hello.writer, set_aside=set_aside)
-        uploads = TraceUploads(path, outbox.append, set_aside)
-        total = outbox.pending()[1]
+        uploads = TraceUploads(path, outbox.writer.append, set_aside)
+        total = outbox.reader.pending()[1]
 
         def tick() -> None:
             # The server may have had a part of it already: what is not pending is there.
-            progress(total - outbox.pending()[1], total)
+            progress(total - outbox.reader.pending()[1], total)
 
-        sender = Sender(outbox, uploads, hello, address, on_command=lambda _: False, tick=tick)
+        sender = Sender(outbox.reader, uploads, hello, address, on_command=lambda _: False, tick=tick)
         sender.run_until_drained(timeout_s)
         tick()
         is_empty = outbox.close() and not len(uploads) and not folder.num_kept

@@ -26,9 +26,9 @@ from tests.rules.sources import ROOT, sources
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 USE_THE_BRIDGE = """
-import importlib.util, recis.bridge.rows, recis.monitor, recis.wire
+import importlib.util, recis.bridge.row_writer, recis.monitor, recis.wire
 assert importlib.util.find_spec("torch") is None
-assert recis.bridge.rows.RowWriter is not recis.bridge.rows.PlainRowWriter, "expected the compiled one"
+assert recis.bridge.row_writer.RowWriter is not recis.bridge.row_writer.PlainRowWriter, "expected the compiled one"
 with recis.monitor.init(url=URL, run_id="numbers") as run:
     for step in range(10):
         run.log({"loss": 1.0 / (step + 1)}, step=step)
@@ -147,7 +147,9 @@ def test_the_sdist_has_the_sources_and_no_tests(built: Path) -> None:
     files = {name for name in names if "/" not in name}
     assert files - {".gitignore"} == {"LICENSE", "PKG-INFO", "README.md", "THIRD-PARTY-NOTICES", "pyproject.toml"}
     assert {source.where for source in sources()} <= set(names)
-    assert {"recis/bridge/_rows.c", "scripts/compile_rows.py", "docs/index.md", "web/vendor/vendor.mjs"} <= set(names)
+    assert {"recis/bridge/_row_writer.c", "scripts/compile_rows.py", "docs/index.md", "web/vendor/vendor.mjs"} <= set(
+        names
+    )
     parts = {part for name in names for part in name.split("/")}
     assert parts.isdisjoint({"tests", "node_modules", "__pycache__", "_build", "dist"})
     assert not [name for name in names if name.endswith((".so", ".pyc", ".test.js"))]
@@ -183,9 +185,9 @@ def test_the_wheel_is_for_one_platform_or_where_nothing_is_compiled_for_all(whee
     on_request = build_wheel(tmp_path / "on-request", RECIS_MONITOR_PURE="1")
     for plain in (no_compiler, on_request):
         assert plain.name.endswith("-py3-none-any.whl")
-        assert compiled - set(zipfile.ZipFile(plain).namelist()) == {"recis/bridge/_rows.abi3.so"}
+        assert compiled - set(zipfile.ZipFile(plain).namelist()) == {"recis/bridge/_row_writer.abi3.so"}
     # An editable install's own module stays as it was.
-    assert importlib.util.find_spec("recis.bridge._rows") is not None
+    assert importlib.util.find_spec("recis.bridge._row_writer") is not None
 
 
 # --- what they do

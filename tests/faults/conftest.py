@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import recis.monitor
-from recis.bridge import client, sockets
+from recis.bridge import sender, sockets
 from tests.faults.proxy import Proxy
 from tests.faults.reports import Reported, address_of, serve
 
@@ -49,7 +49,7 @@ def opened(proxy: Proxy, spool: str, impatient: None) -> Iterator[Callable[[str]
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client's waits, much shorter."""
-    monkeypatch.setattr(client, "BACKOFF_S", (0.05, 0.5))
+    monkeypatch.setattr(sender, "BACKOFF_S", (0.05, 0.5))
     monkeypatch.setattr(sockets, "CONNECT_S", 1.0)
     monkeypatch.setattr(sockets, "PING_S", 1.0)
     monkeypatch.setattr(sockets, "SILENCE_S", 1.5)

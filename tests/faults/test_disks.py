@@ -15,7 +15,7 @@ from typing import Any, Self
 import pytest
 
 import recis.monitor
-from recis.bridge import client
+from recis.bridge import sender
 from tests.e2e.processes import RunningCommand, get_json, until
 from tests.faults.reports import Reported, address_of, count, counts, meter, received, serve, stored
 
@@ -127,7 +127,7 @@ class FullDisk:
 
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "BACKOFF_S", (0.05, 0.5))
+    monkeypatch.setattr(sender, "BACKOFF_S", (0.05, 0.5))
 
 
 def log_until_full(reported: Reported, server: RunningCommand) -> None:
@@ -182,7 +182,7 @@ def test_a_server_without_room_that_is_killed_has_everything_after_its_restart(t
 def test_a_trace_that_finds_no_room_on_the_server_is_sent_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "recis.bridge.client")
+    caplog.set_level(logging.INFO, "recis.bridge.sender")
     trace = tmp_path / "big-rank0-timeline-7.json"
     trace.write_bytes(b'{"traceEvents": [' + b"{}," * 200_000 + b"{}]}")
     with serve(tmp_path / "server") as server:

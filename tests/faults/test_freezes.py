@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import recis.monitor
-from recis.bridge import client, sockets
+from recis.bridge import sender, sockets
 from tests.e2e.processes import RunningCommand, until
 from tests.faults.reports import address_of, count, raw_series, received, serve
 
@@ -26,8 +26,8 @@ import sys, time
 true_time_ns, offset_ns = time.time_ns, 0
 time.time_ns = lambda: true_time_ns() + offset_ns
 import recis.monitor  # by now all of it reads this clock
-from recis.bridge import lane, rows
-lane.RowWriter = rows.PlainRowWriter  # the compiled one asks the system itself
+from recis.bridge import fast_path, row_writer
+fast_path.RowWriter = row_writer.PlainRowWriter  # the compiled one asks the system itself
 run = recis.monitor.init(sys.argv[1], run_id="clock", spool_dir=sys.argv[2])
 for step in range(3000):
     if step == 1000:
@@ -61,7 +61,7 @@ def cost_us(run: recis.monitor.Run, first: int) -> float:
 def test_a_frozen_server_costs_training_nothing_and_gets_everything_later(
     server: RunningCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "BACKOFF_S", (0.1, 0.5))
+    monkeypatch.setattr(sender, "BACKOFF_S", (0.1, 0.5))
     address = address_of(server)
     run = recis.monitor.init(address, run_id="frozen", spool_dir=str(tmp_path / "spool"))
     warm, up = cost_us(run, 0), cost_us(run, CALLS)

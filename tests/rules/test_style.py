@@ -31,7 +31,7 @@ ENVIRONMENT = {
     "server/recis_server/demo.py",  # hands its environment on to the processes it starts, and reads nothing from it
 }
 THREADS = {
-    "recis/bridge/client.py",
+    "recis/bridge/sender.py",
     "recis/bridge/job.py",
     "recis/bridge/left_over.py",
     "recis/demo/__main__.py",

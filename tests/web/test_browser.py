@@ -14,7 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 from recis_server.store import open_store
 
 import recis.monitor
-from recis.bridge import client, opening
+from recis.bridge import opening, sender
 from recis.wire.messages import Hello
 from tests.e2e.processes import RunningCommand, get_json, until
 from tests.faults.proxy import Proxy
@@ -322,7 +322,7 @@ def test_what_a_full_spool_has_dropped_is_said_on_the_page(
 ) -> None:
     """From the bound of a real spool, over a server that was away, to the words that a user reads."""
     monkeypatch.setattr(opening, "SPOOL_BYTES", 4 << 20)
-    monkeypatch.setattr(client, "BACKOFF_S", (0.05, 0.2))
+    monkeypatch.setattr(sender, "BACKOFF_S", (0.05, 0.2))
     with Proxy(int(server.rpartition(":")[2])) as proxy:
         proxy.refusing = True
         with recis.monitor.init(proxy.address, run_id="full", spool_dir=str(tmp_path / "spool")) as run:

@@ -24,7 +24,7 @@ class Spooled:
         for path in find_left_over(self.root):
             outbox = Outbox(path, segments=SpoolFolder(path).segments())
             after = 0
-            while (frame := outbox.frame(after)) is not None:
+            while (frame := outbox.reader.frame(after)) is not None:
                 found.extend(frame.records)
                 after = frame.n
         return found

@@ -5,25 +5,25 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from recis.bridge import lane
+from recis.bridge import fast_path
 from recis.bridge.outbox import Outbox
-from recis.bridge.rows import PlainRowWriter
+from recis.bridge.row_writer import PlainRowWriter
 from recis.monitor import Run
 from recis.wire.messages import Status
 from tests.e2e.processes import until
 from tests.recis.bridge.conftest import Spooled
-from tests.recis.bridge.test_lane import BEFORE, Opener, on_the_lane
+from tests.recis.bridge.test_fast_path import BEFORE, Opener, on_the_fast_path
 from tests.recis.bridge.test_run import DeviceScalar
 
 
 @pytest.fixture
 def run(open_offline: Opener, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """With a plain lane open for `a` and `b`, at steps 0 to 5."""
-    monkeypatch.setattr(lane, "RowWriter", PlainRowWriter)
+    monkeypatch.setattr(fast_path, "RowWriter", PlainRowWriter)
     with open_offline(run_id="r") as run:
         for step in range(5):
             run.log({"a": 1.0, "b": 2.0}, step)
-        assert on_the_lane(run, lambda: run.log({"a": 1.0, "b": 2.0}, 5))
+        assert on_the_fast_path(run, lambda: run.log({"a": 1.0, "b": 2.0}, 5))
         yield run
 
 
@@ -34,21 +34,21 @@ def in_mid_row(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
     Where a signal handler or a finalizer may come.
     """
     outbox: Outbox = run._outbox  # type: ignore[assignment]
-    waiting = threading.Thread(target=outbox.pending)
+    waiting = threading.Thread(target=outbox.reader.pending)
 
     def call(what: Callable[[], object]) -> None:
         def clock() -> int:
             monkeypatch.undo()
             waiting.start()
             until(
-                lambda: not run._lane._rows.limit and run._lane._segment is not None,
+                lambda: not run._fast_path._writer.limit and run._fast_path._segment is not None,
                 10,
                 "somebody who waits for the row",
             )
             what()
             return 1
 
-        monkeypatch.setattr("recis.bridge.rows.time_ns", clock)
+        monkeypatch.setattr("recis.bridge.row_writer.time_ns", clock)
         run.log({"a": 3.0, "b": 4.0}, 6)
 
     yield call

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recis.bridge import frames as frames_module
-from recis.bridge import outbox as module
+from recis.bridge import outbox_writer as module
 from recis.bridge.outbox import Outbox
 from recis.bridge.records import Item, items_of
 from recis.bridge.spool import SpoolFolder
@@ -41,7 +41,7 @@ def rows_of(frame: Frame) -> list[Row]:
 
 def frames_of(outbox: Outbox) -> list[Frame]:
     frames, after = [], 0
-    while (frame := outbox.frame(after)) is not None:
+    while (frame := outbox.reader.frame(after)) is not None:
         frames.append(frame)
         after = frame.n
     return frames
@@ -54,9 +54,9 @@ def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Outbox:
 
 def test_rows_of_one_layout_become_columns_in_order(outbox: Outbox) -> None:
     for step in range(5):
-        outbox.append_row(("loss", "qps"), (step / 10, 100.0 + step), step, 5_000_999 + 1000 * step)
-    assert outbox.seal() == 1
-    frame = outbox.frame(0)
+        outbox.writer.append_report(("loss", "qps"), (step / 10, 100.0 + step), step, 5_000_999 + 1000 * step)
+    assert outbox.reader.seal() == 1
+    frame = outbox.reader.frame(0)
     assert frame is not None
     [points] = frame.records
     assert isinstance(points, Points)
@@ -68,73 +68,73 @@ def test_rows_of_one_layout_become_columns_in_order(outbox: Outbox) -> None:
 
 def test_other_records_travel_in_the_same_frame(outbox: Outbox) -> None:
     event = Event(kind="alert", time_ns=1, text="Loss is NaN", step=3)
-    outbox.append(event)
-    outbox.append_row(("loss",), (1.0,), 3, 2)
-    outbox.seal()
-    frame = outbox.frame(0)
+    outbox.writer.append(event)
+    outbox.writer.append_report(("loss",), (1.0,), 3, 2)
+    outbox.reader.seal()
+    frame = outbox.reader.frame(0)
     assert frame is not None
     assert event in frame.records
     assert rows_of(frame) == [(3, "loss", 1.0)]
 
 
 def test_a_frame_keeps_its_records_whatever_comes_later(outbox: Outbox) -> None:
-    outbox.append_row(("a",), (1.0,), 1, 0)
-    assert outbox.seal() == 1
-    before = outbox.frame(0)
-    outbox.append_row(("a",), (2.0,), 2, 0)
-    assert outbox.seal() == 2
-    assert outbox.frame(0) == before
-    assert outbox.frame(2) is None
+    outbox.writer.append_report(("a",), (1.0,), 1, 0)
+    assert outbox.reader.seal() == 1
+    before = outbox.reader.frame(0)
+    outbox.writer.append_report(("a",), (2.0,), 2, 0)
+    assert outbox.reader.seal() == 2
+    assert outbox.reader.frame(0) == before
+    assert outbox.reader.frame(2) is None
 
 
 def test_an_empty_cut_makes_no_frame(outbox: Outbox) -> None:
-    assert outbox.seal() == 0
-    outbox.append_row(("a",), (1.0,), 1, 0)
-    assert outbox.seal() == 1
-    assert outbox.seal() == 1
-    assert outbox.pending() == (1, 1)
+    assert outbox.reader.seal() == 0
+    outbox.writer.append_report(("a",), (1.0,), 1, 0)
+    assert outbox.reader.seal() == 1
+    assert outbox.reader.seal() == 1
+    assert outbox.reader.pending() == (1, 1)
 
 
 def test_acknowledged_segments_go_and_numbering_goes_on(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
     for step in range(60_000):
-        outbox.append_row(("a", "b", "c"), (1.0, 2.0, 3.0), step, 0)
-    last = outbox.seal()
+        outbox.writer.append_report(("a", "b", "c"), (1.0, 2.0, 3.0), step, 0)
+    last = outbox.reader.seal()
     files = len(list(tmp_path.glob("*.seg")))
     assert files >= 2
-    outbox.ack(last)
-    assert outbox.first_frame() == last + 1
+    outbox.reader.ack(last)
+    assert outbox.reader.first_frame() == last + 1
     assert len(list(tmp_path.glob("*.seg"))) == 1
-    outbox.append_row(("a", "b", "c"), (1.0, 2.0, 3.0), 60_000, 0)
-    assert outbox.seal() == last + 1
-    outbox.ack(last + 1)
+    outbox.writer.append_report(("a", "b", "c"), (1.0, 2.0, 3.0), 60_000, 0)
+    assert outbox.reader.seal() == last + 1
+    outbox.reader.ack(last + 1)
     assert outbox.close()
     assert not list(tmp_path.glob("*.seg"))
 
 
 @pytest.mark.parametrize("bad", [("x", 1.0), (10**400, 1.0), (1.0,), (1.0, 2.0, 3.0)])
 def test_a_row_that_is_none_leaves_no_trace(outbox: Outbox, bad: tuple[Any, ...]) -> None:
-    outbox.append_row(("a", "b"), (1.0, 2.0), 1, 0)
+    outbox.writer.append_report(("a", "b"), (1.0, 2.0), 1, 0)
     with pytest.raises((struct.error, TypeError, OverflowError)):
-        outbox.append_row(("a", "b"), bad, 2, 0)
-    outbox.append_row(("a", "b"), (3.0, 4.0), 3, 0)
-    outbox.seal()
-    frame = outbox.frame(0)
+        outbox.writer.append_report(("a", "b"), bad, 2, 0)
+    outbox.writer.append_report(("a", "b"), (3.0, 4.0), 3, 0)
+    outbox.reader.seal()
+    frame = outbox.reader.frame(0)
     assert frame is not None
     assert rows_of(frame) == [(1, "a", 1.0), (3, "a", 3.0), (1, "b", 2.0), (3, "b", 4.0)]
 
 
 def test_a_record_larger_than_a_segment_is_refused(outbox: Outbox) -> None:
     with pytest.raises(ValueError, match="expected a record of at most"):
-        outbox.append(Line(time_ns=0, text="x" * (2 << 20)))
+        outbox.writer.append(Line(time_ns=0, text="x" * (2 << 20)))
 
 
 def test_the_bound_drops_the_oldest_and_counts_the_points(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path, max_bytes=3 * module.SEGMENT_BYTES)
     total = 150_000
     for step in range(total):
-        outbox.append_row(("a", "b", "c"), (1.0, 2.0, 3.0), step, 0)
-    outbox.seal()
+        outbox.writer.append_report(("a", "b", "c"), (1.0, 2.0, 3.0), step, 0)
+    outbox.reader.seal()
     kept = [row for frame in frames_of(outbox) for row in rows_of(frame)]
     assert outbox.dropped > 0
     assert len(kept) + outbox.dropped == 3 * total
@@ -148,7 +148,7 @@ def test_a_process_killed_after_a_drop_has_the_count_in_its_spool(tmp_path: Path
     outbox = Outbox(tmp_path, max_bytes=2 * module.SEGMENT_BYTES)
     steps = count()
     while not outbox.dropped:
-        outbox.append_row(("a", "b", "c"), (1.0, 2.0, 3.0), next(steps), 0)
+        outbox.writer.append_report(("a", "b", "c"), (1.0, 2.0, 3.0), next(steps), 0)
     # As after a SIGKILL: only the files are left.
     left = Outbox(tmp_path, segments=SpoolFolder(tmp_path).segments())
     kept = sum(len(rows_of(frame)) for frame in frames_of(left))
@@ -173,11 +173,11 @@ def test_without_room_on_disk_everything_goes_through_memory(
     outbox = Outbox(tmp_path)
     full_disk()
     for step in range(200_000):
-        outbox.append_row(("a",), (1.0,), step, 0)
+        outbox.writer.append_report(("a",), (1.0,), step, 0)
     monkeypatch.undo()
     for step in range(200_000, 300_000):
-        outbox.append_row(("a",), (1.0,), step, 0)
-    outbox.seal()
+        outbox.writer.append_report(("a",), (1.0,), step, 0)
+    outbox.reader.seal()
     assert [step for frame in frames_of(outbox) for step, _, _ in rows_of(frame)] == list(range(300_000))
     assert outbox.dropped == 0
     assert caplog.text.count("going on in memory") == 1
@@ -187,12 +187,12 @@ def test_without_room_on_disk_everything_goes_through_memory(
 
 def test_memory_is_bounded_too_when_the_disk_stays_full(tmp_path: Path, full_disk: Callable[[], None]) -> None:
     outbox = Outbox(tmp_path)
-    outbox.append_row(("a", "b"), (1.0, 2.0), 0, 0)
+    outbox.writer.append_report(("a", "b"), (1.0, 2.0), 0, 0)
     full_disk()
     total = (module.MEMORY_SEGMENTS + 3) * module.SEGMENT_BYTES // 40
     for step in range(1, total):
-        outbox.append_row(("a", "b"), (1.0, 2.0), step, 0)
-    outbox.seal()
+        outbox.writer.append_report(("a", "b"), (1.0, 2.0), step, 0)
+    outbox.reader.seal()
     frames = frames_of(outbox)
     steps = [step for frame in frames for step, key, _ in rows_of(frame) if key == "a"]
     assert outbox.dropped > 0
@@ -203,9 +203,9 @@ def test_memory_is_bounded_too_when_the_disk_stays_full(tmp_path: Path, full_dis
 
 def test_rows_with_very_many_long_names_fit(outbox: Outbox) -> None:
     keys = tuple(f"{number:04d}" + "x" * 508 for number in range(module.MAX_ROW_KEYS))
-    outbox.append_row(keys, range(len(keys)), 1, 0)
-    outbox.seal()
-    frame = outbox.frame(0)
+    outbox.writer.append_report(keys, range(len(keys)), 1, 0)
+    outbox.reader.seal()
+    frame = outbox.reader.frame(0)
     assert frame is not None
     assert len(rows_of(frame)) == len(keys)
     assert decode_client(encode(frame)) == frame
@@ -233,19 +233,19 @@ def test_whatever_happens_every_value_is_in_exactly_one_frame(
     for step, operation in enumerate(operations):
         if operation[0] == "row":
             keys, value = operation[1], operation[2]
-            outbox.append_row(keys, [value] * len(keys), step, 0)
+            outbox.writer.append_report(keys, [value] * len(keys), step, 0)
             written.extend((step, key, value) for key in keys)
         elif operation[0] == "cut":
-            outbox.seal()
+            outbox.reader.seal()
         elif operation[0] == "ack":
             for frame in frames_of(outbox):
                 if frame.n <= operation[1]:
                     assert server.setdefault(frame.n, rows_of(frame)) == rows_of(frame)
-            outbox.ack(min(operation[1], max(server, default=0)))
+            outbox.reader.ack(min(operation[1], max(server, default=0)))
         else:  # a kill: what is mapped stays in the files, and nobody tidies up
             outbox = Outbox(folder, segments=SpoolFolder(folder).segments())
-            outbox.ack(max(server, default=0))
-    outbox.seal()
+            outbox.reader.ack(max(server, default=0))
+    outbox.reader.seal()
     for frame in frames_of(outbox):
         assert server.setdefault(frame.n, rows_of(frame)) == rows_of(frame)
     assert sorted(row for rows in server.values() for row in rows) == sorted(written)
@@ -258,12 +258,12 @@ from recis.bridge.outbox import Outbox
 outbox = Outbox(Path(sys.argv[1]))
 step = 0
 while True:
-    outbox.append_row(("a", "b"), (float(step), -float(step)), step, 0)
+    outbox.writer.append_report(("a", "b"), (float(step), -float(step)), step, 0)
     sys.stdout.write(f"{step}\\n")
     sys.stdout.flush()
     step += 1
     if step % 1000 == 0:
-        outbox.seal()
+        outbox.reader.seal()
 """
 
 
@@ -285,16 +285,16 @@ def test_a_killed_writer_loses_nothing_for_which_the_call_returned(tmp_path: Pat
 def test_many_threads_lose_nothing(outbox: Outbox) -> None:
     def work(number: int) -> None:
         for step in range(500):
-            outbox.append_row((f"thread{number}",), (float(step),), step, 0)
+            outbox.writer.append_report((f"thread{number}",), (float(step),), step, 0)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        outbox.seal()
+        outbox.reader.seal()
     for thread in threads:
         thread.join()
-    outbox.seal()
+    outbox.reader.seal()
     rows = [row for frame in frames_of(outbox) for row in rows_of(frame)]
     assert len(rows) == len(set(rows)) == 2000
 
@@ -313,8 +313,8 @@ def test_a_frame_costs_what_is_in_it_however_many_are_before_it(
 
     monkeypatch.setattr(frames_module, "items_of", counting)
     for step in range(500):
-        outbox.append_row(("a", "b"), (step, -step), step, 0)
-        frame = outbox.frame(outbox.seal() - 1)
+        outbox.writer.append_report(("a", "b"), (step, -step), step, 0)
+        frame = outbox.reader.frame(outbox.reader.seal() - 1)
         assert frame is not None
         assert rows_of(frame) == [(step, "a", step), (step, "b", -step)]
     assert looked_at <= 3 * 500, "rows and names of earlier frames were read again"
@@ -327,9 +327,9 @@ def test_rows_of_mixed_layouts_come_back_in_their_order(tmp_path: Path) -> None:
     for step in range(3000):
         # Alone, in pairs, and in runs longer than what is compared at a time.
         keys = layouts[step % 2 if step < 100 else step // 7 % 4 if step < 1000 else step // 900 % 4]
-        outbox.append_row(keys, [step / (place + 2) for place in range(len(keys))], step, 1000 * step + 1)
+        outbox.writer.append_report(keys, [step / (place + 2) for place in range(len(keys))], step, 1000 * step + 1)
         said[keys].append((step, step / 2))
-    frame = outbox.frame(outbox.seal() - 1)
+    frame = outbox.reader.frame(outbox.reader.seal() - 1)
     assert frame is not None
     for points in frame.records:
         assert isinstance(points, Points)
@@ -346,12 +346,12 @@ def spool_in(folder: Path, num_segments: int) -> tuple[Outbox, int]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "SEGMENT_BYTES", 64 << 10)
         outbox = Outbox(folder, writer="w")
-        while len(outbox._closed) < num_segments:
+        while len(outbox._queue.closed) < num_segments:
             step = next(steps)
-            outbox.append_row(("a", "b"), (step, -step), step, 1000)
+            outbox.writer.append_report(("a", "b"), (step, -step), step, 1000)
             if step % 100 == 99:
-                outbox.seal()
-    outbox.seal()
+                outbox.reader.seal()
+    outbox.reader.seal()
     return outbox, next(steps)
 
 
@@ -382,10 +382,10 @@ def test_a_file_that_is_changed_behind_a_living_process_costs_what_was_in_it_and
     assert {0, total - 1} <= set(found)
     assert outbox.dropped == outbox.set_aside.values == 2 * (total - len(found))
     assert frames_of(outbox)[-1].dropped == outbox.dropped, "counted once"
-    outbox.seal()
+    outbox.reader.seal()
     [event] = [record for record in frames_of(outbox)[-1].records if isinstance(record, Event)]
     assert event.kind == "not_sent"
-    outbox.ack(outbox.newest_frame)
+    outbox.reader.ack(outbox.reader.newest_frame)
     assert outbox.close()
     # The next process counts the same, once.
     assert Outbox(tmp_path).dropped == 2 * (total - len(found))
@@ -398,7 +398,7 @@ def test_a_whole_file_that_is_gone_is_noticed_wherever_that_can_be_known(
     tmp_path: Path, how: str, has_ended: bool, number: int
 ) -> None:
     outbox, _ = spool_in(tmp_path, 2)
-    outbox.prepare()
+    outbox.writer.prepare()
     if has_ended:
         outbox.close()
     path = tmp_path / f"{number:08d}.seg"
@@ -423,7 +423,7 @@ def test_a_file_that_cannot_be_opened_for_the_moment_is_read_later(
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", none_left)
         with pytest.raises(OSError, match="Too many"):
-            outbox.frame(0)
+            outbox.reader.frame(0)
     assert sum(len(rows_of(frame)) for frame in frames_of(outbox)) == 2 * total
     assert outbox.dropped == 0
 
@@ -436,8 +436,8 @@ def test_a_record_that_could_not_be_sent_is_refused_where_it_is_given(outbox: Ou
         Line(time_ns=1, text="\ud800"),
     ):
         with pytest.raises((ValueError, OverflowError)):
-            outbox.append(bad)
-    outbox.append(Line(time_ns=1, text="right"))
-    outbox.seal()
+            outbox.writer.append(bad)
+    outbox.writer.append(Line(time_ns=1, text="right"))
+    outbox.reader.seal()
     [frame] = frames_of(outbox)
     assert frame.records == (Line(time_ns=1, text="right"),)

@@ -16,7 +16,7 @@ from recis.bridge.records import (
     SEAL,
     FrameSpan,
     Header,
-    Layout,
+    RowLayout,
     items_of,
     record_bytes,
     row_head,
@@ -26,17 +26,17 @@ from recis.bridge.records import (
     verified_rows,
 )
 
-LAYOUT = Layout(3, ("a", "b"), 0xFFFFFFF1)
+LAYOUT = RowLayout(3, ("a", "b"), 0xFFFFFFF1)
 SEED = seed_of(tag_of("w"), 1)
 PLACE = 5
 ROW = struct.pack("=qddq", 7, 0.5, float("nan"), 1_700_000_000_000_000_000)
 
 
-def row_bytes(row: bytes, layout: Layout, place: int) -> bytes:
+def row_bytes(row: bytes, layout: RowLayout, place: int) -> bytes:
     return struct.pack("=Q", row_head(row, layout, place)) + row
 
 
-def proved(data: bytes, layout: Layout = LAYOUT) -> list[int]:
+def proved(data: bytes, layout: RowLayout = LAYOUT) -> list[int]:
     """Where rows prove themselves in bytes that begin at `PLACE`."""
     base = 8 * PLACE
     return [
@@ -84,7 +84,7 @@ def test_a_row_proves_itself_only_where_it_was_written_and_under_its_names(other
 @given(st.lists(st.tuples(st.integers(0, 3), st.binary(max_size=40)), max_size=12), st.integers(0, 200))
 @settings(max_examples=100, deadline=None)
 def test_rows_are_found_between_anything(rows: list[tuple[int, bytes]], seed: int) -> None:
-    layouts = {number: Layout(number, tuple("abcdef"[: number + 1]), seed * number) for number in range(3)}
+    layouts = {number: RowLayout(number, tuple("abcdef"[: number + 1]), seed * number) for number in range(3)}
     data, expected = b"", set()
     for number, garbage in rows:
         data += garbage + bytes(-len(garbage) % 8)

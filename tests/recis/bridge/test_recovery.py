@@ -9,10 +9,20 @@ from typing import NamedTuple
 
 import pytest
 
-from recis.bridge import outbox as outbox_module
+from recis.bridge import outbox_writer
 from recis.bridge.frames import read_frame
 from recis.bridge.outbox import Outbox
-from recis.bridge.records import NAMES, NAMES_COPY, SEAL, SEAL_COPY, FrameSpan, Item, Layout, seed_of, verified_records
+from recis.bridge.records import (
+    NAMES,
+    NAMES_COPY,
+    SEAL,
+    SEAL_COPY,
+    FrameSpan,
+    Item,
+    RowLayout,
+    seed_of,
+    verified_records,
+)
 from recis.bridge.recovery import Damage, find_header, find_layouts, recover
 from recis.bridge.segment import Segment
 from recis.wire.codec import points_columns
@@ -73,7 +83,7 @@ def sample_of(number: int, data: bytes) -> Sample:
 
 
 @lru_cache
-def said(data: bytes, span: FrameSpan, layouts: tuple[Layout, ...], seed: int) -> tuple[list[Value], list[int]]:
+def said(data: bytes, span: FrameSpan, layouts: tuple[RowLayout, ...], seed: int) -> tuple[list[Value], list[int]]:
     """Values and lines of a frame."""
     content = read_frame(data, span, {layout.number: layout for layout in layouts}, seed)
     assert (content.lost_values, content.lost_records) == (0, 0), "more than was found at first"
@@ -111,17 +121,17 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
     folder = tmp_path_factory.mktemp("spool")
     chance = random.Random(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(outbox_module, "SEGMENT_BYTES", SIZE)
+        patch.setattr(outbox_writer, "SEGMENT_BYTES", SIZE)
         outbox = Outbox(folder, writer="w")
         step = 0
-        while (segment := outbox._segment) is None or segment.number < 3 or segment.end < SIZE // 2:
+        while (segment := outbox._queue.current) is None or segment.number < 3 or segment.end < SIZE // 2:
             step += 1
             keys = LAYOUTS[chance.randrange(len(LAYOUTS))]
-            outbox.append_row(keys, [step + place / 16 for place in range(len(keys))], step, 1000 * step)
+            outbox.writer.append_report(keys, [step + place / 16 for place in range(len(keys))], step, 1000 * step)
             if step % 11 == 0:
-                outbox.append(Line(time_ns=step, text=f"line {step}"))
-            if step % 13 == 0 and outbox._segment is not None and outbox._segment.number != 2:
-                outbox.seal()
+                outbox.writer.append(Line(time_ns=step, text=f"line {step}"))
+            if step % 13 == 0 and outbox._queue.current is not None and outbox._queue.current.number != 2:
+                outbox.reader.seal()
     made = [sample_of(number, path.read_bytes()) for number, path in enumerate(sorted(folder.glob("*.seg")), 1)]
     assert {value[0] for sample in made for value in sample.read.values} == set(range(1, step + 1))
     assert [len(sample.read.frames) > 1 for sample in made] == [True, False, True]
@@ -237,11 +247,11 @@ def test_what_a_killed_process_has_left_whole_is_no_damage(tmp_path: Path) -> No
     outbox = Outbox(tmp_path, writer="w")
     for step in range(1, 40):
         if step % 3:
-            outbox.append(Line(time_ns=step, text="x" * step))
+            outbox.writer.append(Line(time_ns=step, text="x" * step))
         else:
-            outbox.append_row(LAYOUTS[step % 4], [0.0] * len(LAYOUTS[step % 4]), 0, 0)
+            outbox.writer.append_report(LAYOUTS[step % 4], [0.0] * len(LAYOUTS[step % 4]), 0, 0)
         if step % 5 == 0:
-            outbox.seal()
+            outbox.reader.seal()
         [path] = tmp_path.glob("*.seg")
         left = Segment.recover(path)
         assert not left.damage

@@ -13,6 +13,7 @@ import torch
 
 import recis.monitor
 from recis.bridge.outbox import Outbox
+from recis.bridge.outbox_writer import OutboxWriter
 from recis.bridge.spool import SpoolFolder, find_left_over
 from recis.metrics.scalars import PendingScalars
 from recis.monitor import Run
@@ -592,11 +593,11 @@ def test_an_error_of_the_monitor_itself_never_reaches_training(
         raise OSError("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Outbox, "append", broken)
+        patch.setattr(OutboxWriter, "append", broken)
         run.alert("x")
         run.line("y")
     with monkeypatch.context() as patch:
-        patch.setattr(Outbox, "append_row", broken)
+        patch.setattr(OutboxWriter, "append_report", broken)
         run.log({"a": 1.0, "b": 2.0}, 1)
     assert (run.failures, run.refused) == (2, 2)
     assert "training goes on" in caplog.text

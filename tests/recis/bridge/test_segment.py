@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recis.bridge import outbox as outbox_module
+from recis.bridge import outbox_writer
 from recis.bridge.frames import TIME_NS, read_frame
 from recis.bridge.outbox import Outbox
 from recis.bridge.records import HEADER_BYTES, ROW, Header, items_of
 from recis.bridge.recovery import find_layouts
-from recis.bridge.rows import MOST_VALUES
+from recis.bridge.row_writer import MOST_VALUES
 from recis.bridge.segment import COPIED_NAMES_BYTES, Segment
 from recis.wire.codec import points_columns
 from recis.wire.messages import Line, Points
@@ -70,17 +70,17 @@ Row = tuple[int, str, float]
 def write(folder: Path, rows: list[tuple[tuple[str, ...], float]], seals: set[int], lines: set[int]) -> list[Row]:
     """One row a step, seals and other records in between; returns what a reader has to find, in order."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(outbox_module, "SEGMENT_BYTES", 32 << 10)
+        patch.setattr(outbox_writer, "SEGMENT_BYTES", 32 << 10)
         outbox = Outbox(folder)
-        outbox.append_row(("a",), [0.0], 0, TIME_NS)
+        outbox.writer.append_report(("a",), [0.0], 0, TIME_NS)
     said: list[Row] = [(0, "a", 0.0)]
     for step, (keys, value) in enumerate(rows, 1):
-        outbox.append_row(keys, [value] * len(keys), step, TIME_NS * (step + 1))
+        outbox.writer.append_report(keys, [value] * len(keys), step, TIME_NS * (step + 1))
         said.extend((step, key, value) for key in keys)
         if step in seals:
-            outbox.seal()
+            outbox.reader.seal()
         if step in lines:
-            outbox.append(Line(time_ns=1, text=f"line {step}", step=step))
+            outbox.writer.append(Line(time_ns=1, text=f"line {step}", step=step))
     return in_order(said)
 
 

@@ -52,7 +52,7 @@ def numbers(writer: Path) -> tuple[list[int], int]:
     folder = SpoolFolder(writer)
     outbox = Outbox(writer, segments=folder.segments(), writer="w", set_aside=folder.set_aside)
     found, after = [], 0
-    while (frame := outbox.frame(after)) is not None:
+    while (frame := outbox.reader.frame(after)) is not None:
         after = frame.n
         if not any(isinstance(record, Event) and record.kind == "not_sent" for record in frame.records):
             found.append(after)
@@ -177,8 +177,8 @@ def test_what_is_set_aside_stays_and_is_found_no_more(writer: Path) -> None:
     with SpoolFolder(writer) as folder:
         assert folder.acquire()
         outbox = Outbox(writer, segments=folder.segments(), writer="w", set_aside=folder.set_aside)
-        outbox.seal()
-        outbox.ack(outbox.newest_frame)
+        outbox.reader.seal()
+        outbox.reader.ack(outbox.reader.newest_frame)
         assert outbox.close()
         folder.remove()
     assert sorted(path.name for path in writer.iterdir()) == ["set-aside"]
@@ -195,10 +195,10 @@ def test_a_segment_that_a_kill_left_unbegun_is_empty_and_nothing_to_report(
     (tmp_path / "00000001.seg").write_bytes(bytes(size))
     folder = SpoolFolder(tmp_path)
     outbox = Outbox(tmp_path, segments=folder.segments())
-    assert (outbox.pending(), outbox.frame(0), folder.num_kept, caplog.text) == ((0, 0), None, 0, "")
-    outbox.append_row(("a",), (1.0,), 1, 1)
-    assert outbox.seal() == 1
-    outbox.ack(1)
+    assert (outbox.reader.pending(), outbox.reader.frame(0), folder.num_kept, caplog.text) == ((0, 0), None, 0, "")
+    outbox.writer.append_report(("a",), (1.0,), 1, 1)
+    assert outbox.reader.seal() == 1
+    outbox.reader.ack(1)
     assert outbox.close()
     assert not list(tmp_path.iterdir())
 
@@ -253,11 +253,11 @@ def test_removing_the_last_folder_removes_the_root(tmp_path: Path) -> None:
 
 def test_recovered_frames_have_their_numbers_points_and_drops(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path)
-    outbox.append_row(("a", "b"), (1.0, 2.0), 1, 0)
-    outbox.seal()
-    outbox.append_row(("c",), (3.0,), 2, 0)
-    outbox.append_row(("a", "b"), (4.0, 5.0), 2, 0)
-    outbox.seal()
+    outbox.writer.append_report(("a", "b"), (1.0, 2.0), 1, 0)
+    outbox.reader.seal()
+    outbox.writer.append_report(("c",), (3.0,), 2, 0)
+    outbox.writer.append_report(("a", "b"), (4.0, 5.0), 2, 0)
+    outbox.reader.seal()
     [segment] = SpoolFolder(tmp_path).segments()
     assert [(span.n, span.points) for span in segment.frames] == [(1, 2), (2, 3)]
 

@@ -143,10 +143,10 @@ def test_a_record_that_is_none_and_names_that_are_wrong_keep_nothing_else_from_b
         outbox: Outbox = run._outbox  # type: ignore[assignment]
         for step in range(10):
             run.log({"a": float(step)}, step)
-            outbox.append_row(("twice", "twice"), (1.0, 2.0), step, 1)
-            assert outbox._segment is not None
-            outbox._segment.append(b"\x81\xa1t\xa7declare")
-            outbox.seal()
+            outbox.writer.append_report(("twice", "twice"), (1.0, 2.0), step, 1)
+            assert outbox._queue.current is not None
+            outbox._queue.current.append(b"\x81\xa1t\xa7declare")
+            outbox.reader.seal()
     with RunningCommand(tmp_path, "serve") as server:
         address = server.wait_for(r"Listening on (http://\S+)").rstrip("/")
         done = sync(spooled.root, address)

@@ -1,4 +1,4 @@
-"""`recis.bridge.rows`: the compiled writer and the plain one write the same words, refuse the same and keep nothing."""
+"""`recis.bridge.row_writer`: compiled and plain writer write the same words, refuse the same and keep nothing."""
 
 import struct
 import sys
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recis.bridge.records import PRIME
-from recis.bridge.rows import MOST_LAYOUTS, MOST_VALUES, PlainRowWriter, RowWriter
+from recis.bridge.row_writer import MOST_LAYOUTS, MOST_VALUES, PlainRowWriter, RowWriter
 
 KEYS = ("a", "b")
 WIDTH = len(KEYS) + 3

@@ -1,4 +1,4 @@
-"""`recis.bridge.lane` and its rows, compiled and not: fast for one thread, right for all who come between."""
+"""`recis.bridge.fast_path` and its rows, compiled and not: fast for one thread, right for all who come between."""
 
 import gc
 import math
@@ -22,10 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recis.monitor
-from recis.bridge import lane
+from recis.bridge import fast_path
 from recis.bridge.cost import COST_KEYS
 from recis.bridge.outbox import Outbox
-from recis.bridge.rows import PlainRowWriter, RowWriter
+from recis.bridge.row_writer import PlainRowWriter, RowWriter
 from recis.monitor import Run
 from recis.wire.messages import Command, Result
 from tests.recis.bridge.conftest import Spooled
@@ -49,7 +49,7 @@ class Precise(float):
 def writer(request: pytest.FixtureRequest) -> Iterator[None]:
     """Everything here holds for both."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lane, "RowWriter", request.param)
+        patch.setattr(fast_path, "RowWriter", request.param)
         yield
 
 
@@ -59,18 +59,18 @@ def run(open_offline: Opener) -> Iterator[Run]:
     with open_offline(run_id="r") as run:
         for step in range(5):
             run.log({"a": 1.0, "b": 2.0}, step)
-        assert on_the_lane(run, lambda: run.log({"a": 1.0, "b": 2.0}, 5))
+        assert on_the_fast_path(run, lambda: run.log({"a": 1.0, "b": 2.0}, 5))
         yield run
 
 
 BEFORE = {"a": [(step, 1.0) for step in range(6)], "b": [(step, 2.0) for step in range(6)]}
 
 
-def on_the_lane(run: Run, log: Callable[[], None]) -> bool:
+def on_the_fast_path(run: Run, log: Callable[[], None]) -> bool:
     """Whether the report moved the lane itself: everybody else takes the lock and tells the segment."""
-    before = run._lane._rows.position, run._lane._segment.end  # type: ignore[union-attr]
+    before = run._fast_path._writer.position, run._fast_path._segment.end  # type: ignore[union-attr]
     log()
-    return run._lane._rows.position > before[0] and run._lane._segment.end == before[1]  # type: ignore[union-attr]
+    return run._fast_path._writer.position > before[0] and run._fast_path._segment.end == before[1]  # type: ignore[union-attr]
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def busy_switching() -> Iterator[None]:
 
 
 def test_the_order_of_the_names_is_free_and_values_stay_with_them(run: Run, spooled: Spooled) -> None:
-    assert on_the_lane(run, lambda: run.log({"b": 4.0, "a": 3}, 6))
+    assert on_the_fast_path(run, lambda: run.log({"b": 4.0, "a": 3}, 6))
     run.finish()
     assert spooled.values() == {"a": [*BEFORE["a"], (6, 3.0)], "b": [*BEFORE["b"], (6, 4.0)]}
 
@@ -102,7 +102,7 @@ def test_the_order_of_the_names_is_free_and_values_stay_with_them(run: Run, spoo
 )
 def test_what_is_not_alike_goes_the_other_way_and_arrives(run: Run, spooled: Spooled, other: dict[str, Any]) -> None:
     names = set(other)
-    assert not on_the_lane(run, lambda: run.log(other, 6))
+    assert not on_the_fast_path(run, lambda: run.log(other, 6))
     run.log({"a": 1.5, "b": 2.5}, 7)
     run.log({"a": 1.5, "b": 2.5}, 8)
     run.finish()
@@ -113,17 +113,17 @@ def test_what_is_not_alike_goes_the_other_way_and_arrives(run: Run, spooled: Spo
     assert spooled.values() == expected
 
 
-def test_reports_of_other_names_in_between_come_by_the_lane_too(run: Run, spooled: Spooled) -> None:
+def test_reports_of_other_names_in_between_come_by_the_fast_path_too(run: Run, spooled: Spooled) -> None:
     outbox: Outbox = run._outbox  # type: ignore[assignment]
     run.measures_log = False
     each: list[dict[str, float]] = [{"a": 1.0, "b": 2.0}, {"c": 3.0}, {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}]
     for step in range(6, 14):
         for metrics in each:
             run.log(metrics, step)
-    _, before = outbox.pending()
+    _, before = outbox.reader.pending()
     for metrics in each:
-        assert on_the_lane(run, lambda metrics=metrics: run.log(metrics, 14))  # type: ignore[misc]
-    assert outbox.pending()[1] == before + 7
+        assert on_the_fast_path(run, lambda metrics=metrics: run.log(metrics, 14))  # type: ignore[misc]
+    assert outbox.reader.pending()[1] == before + 7
     run.finish()
     steps = range(6, 15)
     assert spooled.values() == {
@@ -173,7 +173,7 @@ VALUES = [
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:24])
-def test_a_value_is_kept_or_refused_alike_with_a_lane_and_without(
+def test_a_value_is_kept_or_refused_alike_with_a_fast_path_and_without(
     open_offline: Opener, spooled: Spooled, value: Any
 ) -> None:
     """Bit by bit: under names that were never seen, and under names that have had numbers and a lane."""
@@ -268,8 +268,8 @@ def test_many_threads_and_a_sender_lose_nothing_and_mix_nothing(open_offline: Op
         for thread in work:
             thread.start()
         for turn in count():
-            outbox.seal()
-            outbox.append_row(("sender",), [float(turn)], turn, 1)
+            outbox.reader.seal()
+            outbox.writer.append_report(("sender",), [float(turn)], turn, 1)
             time.sleep(1e-5)  # on a busy machine the lock would hardly ever be anybody else's
             if not any(thread.is_alive() for thread in work):
                 break
@@ -292,9 +292,9 @@ def test_one_fast_thread_and_a_sender_that_cuts_all_the_time(open_offline: Opene
 
         def cut() -> None:
             while not over.is_set():
-                outbox.seal()
-                outbox.pending()
-                outbox.prepare()
+                outbox.reader.seal()
+                outbox.reader.pending()
+                outbox.writer.prepare()
 
         cutter = threading.Thread(target=cut)
         cutter.start()
@@ -303,7 +303,7 @@ def test_one_fast_thread_and_a_sender_that_cuts_all_the_time(open_offline: Opene
         over.set()
         cutter.join()
         # Reports of the monitor's own cost come by themselves.
-        assert (outbox.pending()[1] - width * steps) % len(COST_KEYS) == 0
+        assert (outbox.reader.pending()[1] - width * steps) % len(COST_KEYS) == 0
     values = spooled.values()
     for number in range(width):
         assert values[f"m{number}"] == [(step, step + number / 8) for step in range(steps)]

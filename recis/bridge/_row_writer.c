@@ -1,4 +1,4 @@
-/* The same as `PlainRowWriter` in rows.py, see there; for where a compiler was at hand when this was installed.
+/* The same as `PlainRowWriter` in row_writer.py, see there; for where a compiler was at hand when this was installed.
 
    After a pause the caches are cold, and a call costs the memory that it touches: here that is little beside what the
    interpreter goes through for the same. Nothing here gives the interpreter lock away between the last look at `limit`
@@ -17,8 +17,8 @@
 #include <structmember.h>
 #include <time.h>
 
-#define MOST_VALUES 61 /* rows.MOST_VALUES */
-#define MOST_LAYOUTS 32 /* rows.MOST_LAYOUTS */
+#define MOST_VALUES 61 /* row_writer.MOST_VALUES */
+#define MOST_LAYOUTS 32 /* row_writer.MOST_LAYOUTS */
 #define PRIME 1000000007u /* records.PRIME */
 
 typedef struct {
@@ -280,14 +280,14 @@ static PyGetSetDef properties[] = {
 
 static PyType_Slot slots[] = {
     {Py_tp_dealloc, dealloc},
-    {Py_tp_doc, (void *)"See `recis.bridge.rows.PlainRowWriter`."},
+    {Py_tp_doc, (void *)"See `recis.bridge.row_writer.PlainRowWriter`."},
     {Py_tp_members, members},
     {Py_tp_getset, properties},
     {Py_tp_methods, methods},
     {0, NULL},
 };
 
-static PyType_Spec spec = {"recis.bridge._rows.RowWriter", sizeof(RowWriter), 0, Py_TPFLAGS_DEFAULT, slots};
+static PyType_Spec spec = {"recis.bridge._row_writer.RowWriter", sizeof(RowWriter), 0, Py_TPFLAGS_DEFAULT, slots};
 
 static int
 fill_module(PyObject *module)
@@ -303,10 +303,10 @@ fill_module(PyObject *module)
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, fill_module}, {0, NULL}};
 
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_rows", NULL, 0, NULL, module_slots, NULL, NULL, NULL};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_row_writer", NULL, 0, NULL, module_slots, NULL, NULL, NULL};
 
 PyMODINIT_FUNC
-PyInit__rows(void)
+PyInit__row_writer(void)
 {
     return PyModuleDef_Init(&module);
 }

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recis.bridge.outbox import Outbox
+from recis.bridge.outbox_writer import OutboxWriter
 from recis.metrics.scalars import PendingScalars
 
-__all__ = ["DeferredRows"]
+__all__ = ["DeferredReports"]
 
 WAIT_PAUSE_S = 0.001
 _logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class _Row:
     time_ns: int
 
 
-class DeferredRows:
+class DeferredReports:
     """At most `max_rows` reports wait; beyond that the oldest goes, counted in the outbox's `dropped`.
 
     So are the values of a device that fails, and no others: after a fault of CUDA every question to it raises.
@@ -49,7 +49,7 @@ class DeferredRows:
                 self._lost += len(self._rows.popleft().keys)
             self._rows.append(row)
 
-    def resolve(self, outbox: Outbox, *, wait_s: float | None = None) -> None:
+    def resolve(self, outbox: OutboxWriter, *, wait_s: float | None = None) -> None:
         """Moves what has arrived to the outbox, in order.
 
         Args:
@@ -68,7 +68,7 @@ class DeferredRows:
             if len(found) < len(row.keys):
                 self._lose(len(row.keys) - len(found), row.step, row.values.error)
             if found:
-                outbox.append_row(tuple(found), found.values(), row.step, row.time_ns)
+                outbox.append_report(tuple(found), found.values(), row.step, row.time_ns)
         with self._lock:
             lost, self._lost = self._lost, 0
         outbox.count_lost(lost)

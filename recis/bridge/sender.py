@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from recis.bridge.address import ServerAddress
-from recis.bridge.outbox import Outbox
+from recis.bridge.outbox_reader import OutboxReader
 from recis.bridge.sockets import open_socket, send
 from recis.bridge.traces import TraceUploads
 from recis.wire.codec import WireError, decode_server, encode
@@ -82,7 +82,7 @@ class Sender:
 
     def __init__(
         self,
-        outbox: Outbox,
+        outbox: OutboxReader,
         uploads: TraceUploads,
         hello: Hello,
         address: ServerAddress | None,
@@ -201,7 +201,6 @@ class Sender:
     def _work(self) -> None:
         try:
             self._tick()
-            self._outbox.prepare()
         except Exception:  # border: what is reported must not end the sender
             _logger.exception("the sender's regular work failed")
 

@@ -13,10 +13,10 @@ import msgspec
 import pytest
 from websockets.sync.server import ServerConnection, serve
 
-from recis.bridge import client
+from recis.bridge import sender as module
 from recis.bridge.address import ServerAddress
-from recis.bridge.client import MOST_SKIPPED, Sender, _make_loop
 from recis.bridge.outbox import Outbox
+from recis.bridge.sender import MOST_SKIPPED, Sender, _make_loop
 from recis.bridge.spool import SpoolFolder
 from recis.bridge.traces import TraceUploads
 from recis.wire.codec import WireError, decode_client, encode, points_columns
@@ -117,8 +117,8 @@ class Choosy:
 @pytest.fixture
 def drain(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Choosy, Outbox], bool]]:
     """Sends an outbox to a server of this kind, on a port of its own."""
-    monkeypatch.setattr(client, "BACKOFF_S", (0.001, 0.002))
-    monkeypatch.setattr(client, "TRIAL_S", 0.01)
+    monkeypatch.setattr(module, "BACKOFF_S", (0.001, 0.002))
+    monkeypatch.setattr(module, "TRIAL_S", 0.01)
     with ExitStack() as stack:
 
         def send_all(choosy: Choosy, outbox: Outbox) -> bool:
@@ -128,8 +128,8 @@ def drain(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Choosy, Outbox]
             stack.callback(thread.join)
             stack.callback(server.shutdown)
             address = ServerAddress.parse(f"http://127.0.0.1:{server.socket.getsockname()[1]}", None)
-            uploads = TraceUploads(None, outbox.append)
-            sender = Sender(outbox, uploads, HELLO, address, on_command=lambda _: False, tick=lambda: None)
+            uploads = TraceUploads(None, outbox.writer.append)
+            sender = Sender(outbox.reader, uploads, HELLO, address, on_command=lambda _: False, tick=lambda: None)
             return sender.run_until_drained(30)
 
         yield send_all
@@ -139,10 +139,10 @@ def filled(folder: Path) -> Outbox:
     """Five frames: of a row and two lines each."""
     outbox = Outbox(folder, writer="w")
     for number in range(1, 6):
-        outbox.append_row(("a",), [float(number)], number, 1)
-        outbox.append(Line(time_ns=1, text=f"good {number}"))
-        outbox.append(Line(time_ns=1, text=f"bad {number}" if number == 3 else f"fine {number}"))
-        assert outbox.seal() == number
+        outbox.writer.append_report(("a",), [float(number)], number, 1)
+        outbox.writer.append(Line(time_ns=1, text=f"good {number}"))
+        outbox.writer.append(Line(time_ns=1, text=f"bad {number}" if number == 3 else f"fine {number}"))
+        assert outbox.reader.seal() == number
     return outbox
 
 
@@ -207,13 +207,13 @@ def test_what_is_wrong_by_our_own_rules_is_found_without_the_server(
 ) -> None:
     """Names that no version of ours would write, and records that are none, between right ones."""
     outbox = filled(tmp_path)
-    outbox.append_row(("a", "a"), [1.0, 2.0], 6, 1)
-    outbox.append_row(("a",), [6.0], 6, 1)
-    segment = outbox._segment
+    outbox.writer.append_report(("a", "a"), [1.0, 2.0], 6, 1)
+    outbox.writer.append_report(("a",), [6.0], 6, 1)
+    segment = outbox._queue.current
     assert segment is not None
     for payload in (b"\xc1", b"\x80", msgspec.msgpack.encode({"t": "declare", "control": "c", "type": "complex"})):
         segment.append(payload)
-    outbox.append(Line(time_ns=1, text="last"))
+    outbox.writer.append(Line(time_ns=1, text="last"))
     choosy = Choosy(lambda _: "")
     assert drain(choosy, outbox)
     assert values_of(choosy.records()) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
@@ -238,7 +238,7 @@ def test_a_writer_that_is_refused_gives_up_and_keeps_everything(
     choosy = Choosy(lambda record: "nobody" if isinstance(record, Hello) else "")
     assert not drain(choosy, outbox)
     assert choosy.connections == 2
-    assert outbox.pending()[0] == 5
+    assert outbox.reader.pending()[0] == 5
 
 
 def test_a_server_that_refuses_every_frame_takes_none_with_it(
@@ -246,9 +246,9 @@ def test_a_server_that_refuses_every_frame_takes_none_with_it(
 ) -> None:
     outbox = Outbox(tmp_path, writer="w")
     for number in range(1, 40):
-        outbox.append_row(("a",), [float(number)], number, 1)
-        outbox.seal()
+        outbox.writer.append_report(("a",), [float(number)], number, 1)
+        outbox.reader.seal()
     choosy = Choosy(lambda record: "no" if isinstance(record, Frame) else "")
     assert not drain(choosy, outbox)
     assert choosy.connections < 40
-    assert Outbox(tmp_path, segments=SpoolFolder(tmp_path).segments()).pending()[1] == 39
+    assert Outbox(tmp_path, segments=SpoolFolder(tmp_path).segments()).reader.pending()[1] == 39

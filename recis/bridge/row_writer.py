@@ -1,8 +1,8 @@
 """Rows of a few layouts into a mapped segment, by one thread, without a lock or a system call: a report's fast part.
 
 Owns how a row is written so that it is there whole or not at all; must not know who else waits for the segment
-(`lane`), nor what a segment is beside words. It is there twice: `_rows.c`, and the same in Python for where it could
-not be compiled (docs/decisions/0011). Both are held to the same tests.
+(`fast_path`), nor what a segment is beside words. It exists twice: `_row_writer.c`, and the same in Python for where
+that could not be compiled (docs/decisions/0011). Both pass the same tests.
 """
 
 from _thread import get_ident
@@ -142,6 +142,6 @@ class PlainRowWriter:
 
 RowWriter: Any
 try:
-    from recis.bridge._rows import RowWriter
+    from recis.bridge._row_writer import RowWriter
 except ImportError:
     RowWriter = PlainRowWriter

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from recis.bridge.deferred_reports import DeferredReports
 from recis.bridge.outbox import Outbox
-from recis.bridge.scalars import DeferredRows
 from recis.wire.messages import Points
 
 
@@ -16,17 +16,17 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 
 
 def test_reports_beyond_the_bound_push_out_the_oldest_and_the_next_frame_counts_them(outbox: Outbox) -> None:
-    rows = DeferredRows(max_rows=3)
+    rows = DeferredReports(max_rows=3)
     for step in range(5):
         rows.offer(("a", "b"), (float(step), 0.0), step, 7)
     assert outbox.dropped == 0
-    rows.resolve(outbox)
+    rows.resolve(outbox.writer)
     assert outbox.dropped == 4
-    outbox.seal()
-    frame = outbox.frame(0)
+    outbox.reader.seal()
+    frame = outbox.reader.frame(0)
     assert frame is not None
     [points] = frame.records
     assert isinstance(points, Points)
     assert (frame.dropped, memoryview(points.steps).cast("q").tolist()) == (4, [2, 3, 4])
-    rows.resolve(outbox)
+    rows.resolve(outbox.writer)
     assert outbox.dropped == 4
