@@ -1,6 +1,6 @@
 """What the store's benchmarks read: the same points every time, written as training processes do and compacted.
 
-Owns the data sets, their values, and how they come into a store (frames through `append`, chunks by the keeper); must
+Owns the data sets, their values, and how they come into a store (frames through `append`, chunks by the worker); must
 not know what is measured.
 """
 
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from recis_server.store.engines.open import open_engine
 from recis_server.store.interface import StoredFrame, StreamRow
-from recis_server.store.keeper import Keeper
-from recis_server.store.open import open_engine
-from recis_server.store.retention import Retention
 from recis_server.store.sql import SqlStore
+from recis_server.store.upkeep.retention import Retention
+from recis_server.store.upkeep.worker import MaintenanceWorker
 
 from recis.bridge.outbox import TIME_NS
 from recis.wire.codec import column
@@ -31,7 +31,7 @@ STEP_NS = 10_000_000
 FRAMES_AT_ONCE = 256
 FRAME_ROWS = 5_000
 COMPACT_POINTS = 1 << 22
-"""Points that are written before the keeper gets its turn: in life it works beside."""
+"""Points that are written before the worker gets its turn: in life it works beside."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ async def _fill(url: str, data_set: DataSet) -> dict[str, float]:
     engine = open_engine(url)
     store = SqlStore(engine)
     await store.open()
-    keeper = Keeper(engine, Retention())
+    worker = MaintenanceWorker(engine, Retention())
     seconds = {"write_s": 0.0, "compact_s": 0.0}
     try:
         streams = [
@@ -126,12 +126,12 @@ async def _fill(url: str, data_set: DataSet) -> dict[str, float]:
             if len(waiting) >= FRAMES_AT_ONCE or num_points >= COMPACT_POINTS:
                 seconds["write_s"] += await _write(store, waiting)
             if num_points >= COMPACT_POINTS:
-                seconds["compact_s"] += await asyncio.to_thread(_compact, keeper)
+                seconds["compact_s"] += await asyncio.to_thread(_compact, worker)
                 num_points = 0
         seconds["write_s"] += await _write(store, waiting)
-        seconds["compact_s"] += await asyncio.to_thread(_compact, keeper)
+        seconds["compact_s"] += await asyncio.to_thread(_compact, worker)
     finally:
-        keeper.close()
+        worker.close()
         await store.close()
     return seconds
 
@@ -147,9 +147,9 @@ async def _write(store: SqlStore, frames: list[StoredFrame]) -> float:
     return time.perf_counter() - began
 
 
-def _compact(keeper: Keeper) -> float:
+def _compact(worker: MaintenanceWorker) -> float:
     began = time.perf_counter()
-    while keeper.round(lambda: False):
+    while worker.round(lambda: False):
         pass
     return time.perf_counter() - began
 
@@ -166,7 +166,7 @@ def _frames(data_set: DataSet, streams: list[StreamRow], first_step: int = 0) ->
             times = BEGAN_NS + steps * STEP_NS + spread.astype(np.int64) // TIME_NS * TIME_NS
             values = np.concatenate([_values(source, data_set, steps, place) for place in range(data_set.keys)])
             points = Points(keys, column(steps, "<i8"), column(times, "<i8"), column(values, "<f8"))
-            # Long ago: the run is at rest, so that the keeper leaves no frame.
+            # Long ago: the run is at rest, so that the worker leaves no frame.
             yield StoredFrame(stream, Frame(n=n, records=(points,)), BEGAN_NS), len(values)
 
 

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from recis_server.store.schema import SCHEMA_VERSION
+from recis_server.store.engines.schema import SCHEMA_VERSION
 
 from benchmarks.datasets import DataSet, fill
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from recis_server.store.chunks import CHUNK_ROWS
+from recis_server.store.points.chunks import CHUNK_ROWS
 
 from benchmarks.datasets import DataSet, prefill
 from benchmarks.ingest import Load, connect_all, load_run, send_all

@@ -19,8 +19,8 @@ from urllib.parse import urlencode
 
 import numpy as np
 from recis_server.query.charts import read_chart
+from recis_server.store.engines.open import open_engine
 from recis_server.store.interface import ChartRead
-from recis_server.store.open import open_engine
 from recis_server.store.sql import SqlStore
 from recis_server.store.values import RunsWanted
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from recis_server.store.open import open_engine
+from recis_server.store.engines.open import open_engine
 from recis_server.store.sql import SqlStore
 from recis_server.store.values import StoredFrame
 

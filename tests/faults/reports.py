@@ -22,7 +22,7 @@ __all__ = [
     "count",
     "counts",
     "events",
-    "keepers",
+    "maintenance_workers",
     "meter",
     "received",
     "serve",
@@ -39,7 +39,7 @@ def serve(folder: Path, port: str = "0", *options: str) -> RunningCommand:
     return RunningCommand(folder, "serve", "--port", port, *options)
 
 
-def keepers(server: RunningCommand) -> list[int]:
+def maintenance_workers(server: RunningCommand) -> list[int]:
     """The process that keeps its store, if it has been started."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
     return [int(pid) for pid in children.read_text().split()] if children.exists() else []

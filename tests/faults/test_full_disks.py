@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from recis_server.store.chunks import CHUNK_ROWS
+from recis_server.store.points.chunks import CHUNK_ROWS
 
 import recis.monitor
 from tests.e2e.processes import COMMAND, RunningCommand, get_json, until
-from tests.faults.reports import Reported, address_of, count, keepers
-from tests.server.store.test_compact import assert_whole
+from tests.faults.reports import Reported, address_of, count, maintenance_workers
+from tests.server.store.points.test_compaction import assert_whole
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -152,7 +152,7 @@ def test_a_full_disk_keeps_what_is_there_and_all_comes_when_there_is_room(disk: 
             assert reported.run.finish(timeout_s=60)
             reported.check(address)
             # What is hot becomes cold, now that there is room.
-            until(lambda: keepers(again), 30, "its keeper")
+            until(lambda: maintenance_workers(again), 30, "its worker")
     check(disk, tmp_path, "full")
 
 
@@ -167,20 +167,22 @@ def count_or_none(address: str, run: str) -> int | None:
 def test_a_compaction_without_room_changes_nothing_and_is_made_later(disk: SmallDisk, tmp_path: Path) -> None:
     with Served(disk, tmp_path / "server") as server:
         address = address_of(server)
-        until(lambda: any(has_open(pid, "recis.db-wal") for pid in keepers(server)), 30, "the keeper at work")
-        [keeper] = keepers(server)
-        until(lambda: stopped_without_lock(disk, keeper), 30, "the keeper between two transactions")
+        until(
+            lambda: any(has_open(pid, "recis.db-wal") for pid in maintenance_workers(server)), 30, "the worker at work"
+        )
+        [worker] = maintenance_workers(server)
+        until(lambda: stopped_without_lock(disk, worker), 30, "the worker between two transactions")
         reported = Reported(recis.monitor.init(address, run_id="cold", spool_dir=str(tmp_path / "spool")))
         reported.log(200_000)
         until(lambda: count(address, "cold", "value") == 200_000, 60, "all points, hot")
         # The log of what is written has its final size: room for nothing but what it holds already.
         disk.fill()
-        os.kill(keeper, signal.SIGCONT)
+        os.kill(worker, signal.SIGCONT)
         until(lambda: "upkeep waits: database or disk is full" in server.output, 60, "a compaction without room")
-        assert keepers(server) == [keeper], "it waits, and does not die"
+        assert maintenance_workers(server) == [worker], "it waits, and does not die"
         assert frames(disk) > 0
         assert len(raw(address, "cold")) == 200_000
-        os.kill(keeper, signal.SIGKILL)
+        os.kill(worker, signal.SIGKILL)
         disk.empty()
         until(lambda: frames(disk) == 0, 60, "all points, cold")
         assert reported.run.finish(timeout_s=60)
@@ -188,14 +190,14 @@ def test_a_compaction_without_room_changes_nothing_and_is_made_later(disk: Small
     check(disk, tmp_path, "cold")
 
 
-def stopped_without_lock(disk: SmallDisk, keeper: int) -> bool:
+def stopped_without_lock(disk: SmallDisk, worker: int) -> bool:
     """Stops it; lets it go on where it has the lock that others write with."""
-    os.kill(keeper, signal.SIGSTOP)
+    os.kill(worker, signal.SIGSTOP)
     script = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=1).execute('BEGIN IMMEDIATE')"
     command = [*disk.enter(), sys.executable, "-c", script, str(disk.folder / "data" / "recis.db")]
     if subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0:
         return True
-    os.kill(keeper, signal.SIGCONT)
+    os.kill(worker, signal.SIGCONT)
     return False
 
 
@@ -234,7 +236,7 @@ def deleted(address: str, run: str) -> bool:
 FILL_THE_LOG = """
 import sqlite3, sys
 from pathlib import Path
-from recis_server.store.sqlite import SqliteEngine
+from recis_server.store.engines.sqlite import SqliteEngine
 
 engine = SqliteEngine(Path(sys.argv[1]) / "recis.db")
 engine.open(exclusive=True)

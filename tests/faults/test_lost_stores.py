@@ -11,7 +11,7 @@ import pytest
 
 import recis.monitor
 from tests.e2e.processes import RunningCommand, get_json, until
-from tests.faults.reports import Reported, address_of, count, keepers, serve, stored
+from tests.faults.reports import Reported, address_of, count, maintenance_workers, serve, stored
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.usefixtures("impatient")]
 
@@ -54,10 +54,10 @@ def test_what_comes_after_a_store_is_gone_is_kept_for_the_next_one(tmp_path: Pat
         message = lost(server, address)
         assert "start the server again" in message
         # Not by the process that keeps the store either, also when it starts anew.
-        os.kill(until(lambda: keepers(server), 10, "a keeper")[0], signal.SIGKILL)
+        os.kill(until(lambda: maintenance_workers(server), 10, "a worker")[0], signal.SIGKILL)
         reported.log(99)
-        until(lambda: server.output.count("upkeep ended") and keepers(server), 20, "another keeper")
-        until(lambda: server.output.count("upkeep waits") >= 1, 20, "a keeper that finds nothing")
+        until(lambda: server.output.count("upkeep ended") and maintenance_workers(server), 20, "another worker")
+        until(lambda: server.output.count("upkeep waits") >= 1, 20, "a worker that finds nothing")
         assert not server.data.exists() or how == "replaced"
         assert said(address, "/readyz")[0] == 503
         assert server.interrupt() == 0

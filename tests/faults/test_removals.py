@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recis_server.store.engines.sqlite import SqliteEngine
 from recis_server.store.sql import SqlStore
-from recis_server.store.sqlite import SqliteEngine
 from recis_server.store.values import StoredFrame
 
 import recis.monitor

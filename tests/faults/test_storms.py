@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from recis_server.store import open_store
-from recis_server.store.chunks import CHUNK_ROWS
+from recis_server.store.points.chunks import CHUNK_ROWS
 from recis_server.store.sql import SqlStore
 from recis_server.store.values import PointsSlice
 
@@ -25,9 +25,9 @@ import recis.monitor
 from recis.monitor import Run
 from scripts.postgres import PostgresServer, postgres_server
 from tests.e2e.processes import get_json, until
-from tests.faults.reports import address_of, keepers, received, serve, sync
+from tests.faults.reports import address_of, maintenance_workers, received, serve, sync
 from tests.server.store.brute import Point, assert_buckets, buckets_of, width_of
-from tests.server.store.test_compact import assert_whole
+from tests.server.store.points.test_compaction import assert_whole
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -104,19 +104,19 @@ class Storm:
         self.server.process.wait()
         self.server = serve(self._folder, self._port, *self._options)
 
-    def kill_keeper(self) -> None:
+    def kill_worker(self) -> None:
         # One that has just been killed comes back a little later.
         end = time.monotonic() + 5
-        while not keepers(self.server) and time.monotonic() < end:
+        while not maintenance_workers(self.server) and time.monotonic() < end:
             time.sleep(0.05)
-        for pid in keepers(self.server):
+        for pid in maintenance_workers(self.server):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-                self.kills["found keeper"] += 1
+                self.kills["found worker"] += 1
 
     def kill_both(self) -> None:
         # Frozen first, so that neither can do a thing about the end of the other.
-        pids = [self.server.process.pid, *keepers(self.server)]
+        pids = [self.server.process.pid, *maintenance_workers(self.server)]
         for how in (signal.SIGSTOP, signal.SIGKILL):
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
@@ -253,10 +253,10 @@ def test_a_server_on_a_file_that_is_killed_again_and_again_has_everything_once(
     one = storm()
     path = tmp_path / "server" / "data" / "recis.db"
     with streaming(one.address, tmp_path / "spool") as ranks:
-        one.rage(ranks, [one.kill_server, one.kill_keeper, one.kill_both])
+        one.rage(ranks, [one.kill_server, one.kill_worker, one.kill_both])
         one.settle(ranks, tmp_path / "spool")
         check_all(one, f"sqlite:///{path}", ranks)
-    assert one.kills["found keeper"] >= 4, one.kills
+    assert one.kills["found worker"] >= 4, one.kills
     assert one.server.interrupt() == 0
     with sqlite3.connect(path) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -286,7 +286,7 @@ def test_a_server_on_postgresql_and_its_database_are_killed_again_and_again(
         database.start()
 
     with streaming(one.address, tmp_path / "spool") as ranks:
-        one.rage(ranks, [one.kill_server, one.kill_keeper, one.kill_both, crash_database, stop_database])
+        one.rage(ranks, [one.kill_server, one.kill_worker, one.kill_both, crash_database, stop_database])
         one.settle(ranks, tmp_path / "spool")
         check_all(one, url, ranks)
     assert one.kills["crash_database"] >= 2, one.kills

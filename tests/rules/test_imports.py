@@ -179,11 +179,64 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recis_server.__main__": {"recis_server.cli", "recis_server.commands"},
 }
 
+STORE_MAY_IMPORT: dict[str, set[str]] = {
+    # --- the rooms of the store, from the ground up
+    "recis_server.store.steps": set(),
+    "recis_server.store.json_columns": set(),
+    "recis_server.store.values": {"recis_server.store.json_columns"},
+    "recis_server.store.interface": {"recis_server.store.values"},
+    "recis_server.store.engines": {"recis_server.store.json_columns"},
+    "recis_server.store.tables": {
+        "recis_server.store.engines",
+        "recis_server.store.json_columns",
+        "recis_server.store.steps",
+        "recis_server.store.values",
+    },
+    "recis_server.store.points": {
+        "recis_server.store.engines",
+        "recis_server.store.steps",
+        "recis_server.store.tables",
+        "recis_server.store.values",
+    },
+    "recis_server.store.upkeep": {
+        "recis_server.store.engines",
+        "recis_server.store.points",
+        "recis_server.store.tables",
+    },
+    # --- the store itself, which uses them all
+    "recis_server.store.writer": {"recis_server.store.engines", "recis_server.store.values"},
+    "recis_server.store.reader": {"recis_server.store.engines"},
+    "recis_server.store.probe": {"recis_server.store.engines", "recis_server.store.writer"},
+    "recis_server.store.sql": {
+        "recis_server.store.engines",
+        "recis_server.store.points",
+        "recis_server.store.probe",
+        "recis_server.store.reader",
+        "recis_server.store.tables",
+        "recis_server.store.upkeep",
+        "recis_server.store.values",
+        "recis_server.store.writer",
+    },
+    "recis_server.store.open": {
+        "recis_server.store.engines",
+        "recis_server.store.interface",
+        "recis_server.store.sql",
+        "recis_server.store.upkeep",
+        "recis_server.store.values",
+    },
+    "recis_server.store": {
+        "recis_server.store.interface",
+        "recis_server.store.open",
+        "recis_server.store.upkeep",
+    },
+}
+"""Who may import whom within the store: a row may name only rows above it."""
+
 LAZY: dict[str, str] = {
     "recis.cli -> recis.bridge.sync": "the sender is loaded for `sync` only, not in a server's process",
     "recis_server.__main__ -> recis_server.cli": "its packages may be missing, which is then said in one line",
     "recis_server.query.exports -> recis_server.query.parquet": "pyarrow is an extra: large, and needed for one format",
-    "recis_server.store.open -> recis_server.store.postgres": "its driver is an extra that most servers do without",
+    "recis_server.store.engines.open -> recis_server.store.engines.postgres": "its driver is an optional extra",
 }
 """Imports of own modules inside functions, `importer -> imported`, with the reason beside it."""
 
@@ -208,6 +261,22 @@ def test_the_table_has_no_row_and_no_entry_that_nobody_needs() -> None:
     assert {room: names for room, names in spare.items() if names} == {}
 
 
+def test_rooms_of_the_store_import_only_what_lies_below_them() -> None:
+    needed: dict[str, set[str]] = {room: set() for room in STORE_MAY_IMPORT}
+    for source in sources():
+        if source.room == "recis_server.store":
+            room = _room_of_store(source.name)
+            imported = {_room_of_store(name) for name in source.imports() if room_of(name) == source.room}
+            needed[room] |= imported - {room}
+    assert needed == STORE_MAY_IMPORT
+    rooms = list(STORE_MAY_IMPORT)
+    assert all(rooms.index(below) < place for place, room in enumerate(rooms) for below in needed[room])
+
+
+def _room_of_store(name: str) -> str:
+    return ".".join(name.split(".")[:3])
+
+
 def test_the_server_imports_only_the_wire_from_the_training_side() -> None:
     for source in sources():
         if source.name.startswith("recis_server"):
@@ -230,10 +299,11 @@ SEAM = {
     "recis_server.store",
     "recis_server.store.interface",
     "recis_server.store.values",
-    "recis_server.store.buckets",
+    "recis_server.store.steps",
+    "recis_server.store.points.buckets",
 }
 """What the rest of the server may see of the store; everything else there knows that there are engines."""
-DRIVERS = {"sqlite3": "recis_server.store.sqlite", "psycopg": "recis_server.store.postgres"}
+DRIVERS = {"sqlite3": "recis_server.store.engines.sqlite", "psycopg": "recis_server.store.engines.postgres"}
 
 
 def test_only_the_store_knows_that_there_are_engines() -> None:

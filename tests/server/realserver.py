@@ -21,8 +21,8 @@ from recis_server.ingest.endpoint import router as ingest_router
 from recis_server.ingest.presence import Presence
 from recis_server.live.endpoint import router as live_router
 from recis_server.live.hub import Hub
+from recis_server.store.engines.sqlite import SqliteEngine
 from recis_server.store.sql import SqlStore
-from recis_server.store.sqlite import SqliteEngine
 from recis_server.traces.endpoint import router as traces_router
 from recis_server.traces.receiver import TraceReceiver
 from starlette.types import ASGIApp

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from recis_server.cli import main
+from recis_server.store.engines.sqlite import SqliteEngine
 from recis_server.store.sql import SqlStore
-from recis_server.store.sqlite import SqliteEngine
 from recis_server.store.values import StoredFrame
 
 from recis.wire.codec import column

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from recis_server.query.charts import encode_binary
-from recis_server.store.buckets import Buckets, Extent, bucketize, fit_width, last_step, merge
-from recis_server.store.values import ChartRead, ChartSeries, PointsSlice
+from recis_server.store.points.buckets import Extent, bucketize, fit_width, merge
+from recis_server.store.steps import last_step
+from recis_server.store.values import Buckets, ChartRead, ChartSeries, PointsSlice
 
 __all__ = ["Rows", "Watch"]
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from recis_server.errors import InvalidValue
 from recis_server.query.shapes import plain
-from recis_server.store.buckets import Floats, envelope
 from recis_server.store.interface import Store
-from recis_server.store.values import ChartRead, ChartSeries
+from recis_server.store.points.buckets import envelope
+from recis_server.store.values import ChartRead, ChartSeries, Floats
 
 __all__ = ["Ranks", "check_range", "encode_binary", "encode_json", "read_chart"]
 

@@ -2,6 +2,6 @@
 
 from recis_server.store.interface import Store
 from recis_server.store.open import open_store
-from recis_server.store.retention import Retention
+from recis_server.store.upkeep.retention import Retention
 
 __all__ = ["Retention", "Store", "open_store"]

@@ -1,20 +1,15 @@
 """Which engine, and so which store, a `--store` URL names."""
 
 from collections.abc import Callable
-from pathlib import Path
-from urllib.parse import unquote
 
-from recis_server.store.engine import Engine
+from recis_server.store.engines.open import open_engine
 from recis_server.store.interface import Store
-from recis_server.store.retention import Retention
 from recis_server.store.sql import SqlStore
-from recis_server.store.sqlite import SqliteEngine
-from recis_server.store.upkeep import Upkeep
+from recis_server.store.upkeep.retention import Retention
+from recis_server.store.upkeep.supervisor import MaintenanceSupervisor
 from recis_server.store.values import Commit
 
-__all__ = ["open_engine", "open_store"]
-
-_PREFIX = "sqlite:///"
+__all__ = ["open_store"]
 
 
 def open_store(
@@ -35,31 +30,5 @@ def open_store(
     Raises:
         ValueError: see `open_engine`.
     """
-    upkeep = Upkeep(url, retention or Retention()) if exclusive else None
+    upkeep = MaintenanceSupervisor(url, retention or Retention()) if exclusive else None
     return SqlStore(open_engine(url), exclusive=exclusive, observe=observe, upkeep=upkeep)
-
-
-def open_engine(url: str) -> Engine:
-    """The engine of `sqlite:///PATH` (four slashes for an absolute path) or `postgresql://…`; not open yet.
-
-    Raises:
-        ValueError: a scheme that no store of this version serves, no path, or a driver that is not installed.
-    """
-    if url.startswith(("postgresql://", "postgres://")):
-        return _open_postgres(url)
-    path = unquote(url.removeprefix(_PREFIX))
-    if not url.startswith(_PREFIX) or not path:
-        # Whatever it is may hold a password.
-        raise ValueError(f"--store: expected sqlite:///PATH or postgresql://…, got {url.split('@')[-1][:80]!r}")
-    return SqliteEngine(Path(path))
-
-
-def _open_postgres(url: str) -> Engine:
-    try:
-        # Its driver is an extra: most servers do without.
-        from recis_server.store.postgres import PostgresEngine
-    except ImportError as error:
-        raise ValueError(
-            f"--store: expected PostgreSQL's driver to be installed (pip install 'recis-monitor[scale]'): {error}"
-        ) from error
-    return PostgresEngine(url)

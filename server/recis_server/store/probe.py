@@ -8,9 +8,9 @@ import time
 from functools import partial
 
 from recis_server.errors import StoreLost, StoreUnavailable
-from recis_server.store import meta
-from recis_server.store.engine import Engine
-from recis_server.store.troubles import Troubles
+from recis_server.store.engines import meta
+from recis_server.store.engines.engine import Engine
+from recis_server.store.engines.failures import FailureLog
 from recis_server.store.writer import Writer
 
 __all__ = ["Probe"]
@@ -27,13 +27,13 @@ class Probe:
     Args:
         engine: of the store.
         writer: its writer.
-        troubles: hears what is wrong.
+        failure_log: hears what is wrong.
     """
 
-    def __init__(self, engine: Engine, writer: Writer, troubles: Troubles) -> None:
+    def __init__(self, engine: Engine, writer: Writer, failure_log: FailureLog) -> None:
         self._engine = engine
         self._writer = writer
-        self._troubles = troubles
+        self._failure_log = failure_log
         self._try: asyncio.Task[None] | None = None
         self._tried_at = 0.0
 
@@ -75,10 +75,10 @@ class Probe:
             finally:
                 connection.close()
         except StoreLost as error:
-            self._troubles.lost(error)
+            self._failure_log.lost(error)
             raise
         except self._engine.failures as error:
-            raise self._troubles.failed("the store could not be read", error) from error
+            raise self._failure_log.failed("the store could not be read", error) from error
 
 
 def _look_at(task: "asyncio.Task[None]") -> None:

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from recis_server.errors import StoreLost, StoreUnavailable
-from recis_server.store.engine import Connection, Engine
-from recis_server.store.troubles import Troubles
+from recis_server.store.engines.engine import Connection, Engine
+from recis_server.store.engines.failures import FailureLog
 
 __all__ = ["Reader"]
 
@@ -23,13 +23,13 @@ class Reader:
 
     Args:
         engine: opens read-only connections.
-        troubles: hears what reads fail of.
+        failure_log: hears what reads fail of.
         num_threads: how many reads run at once; more wait in order.
     """
 
-    def __init__(self, engine: Engine, troubles: Troubles, *, num_threads: int = 4) -> None:
+    def __init__(self, engine: Engine, failure_log: FailureLog, *, num_threads: int = 4) -> None:
         self._engine = engine
-        self._troubles = troubles
+        self._failure_log = failure_log
         self._num_threads = num_threads
         self._idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()  # at most `num_threads`
         self._threads: ThreadPoolExecutor | None = None
@@ -68,9 +68,9 @@ class Reader:
             finally:
                 self._engine.rollback(connection)
         except StoreLost as error:
-            self._troubles.lost(error)
+            self._failure_log.lost(error)
             raise
         except self._engine.failures as error:
-            raise self._troubles.failed("the store could not be read", error) from error
+            raise self._failure_log.failed("the store could not be read", error) from error
         finally:
             self._idle.put(connection)

@@ -12,17 +12,19 @@ from typing import Literal, TypeVar
 
 from recis.wire.messages import Hello
 from recis_server.errors import StoreLost, StoreUnavailable
-from recis_server.store import chart, ledger, meta, points, registration, rows, traces, whole
-from recis_server.store.attempts import attempt_number
-from recis_server.store.engine import Connection, Engine
-from recis_server.store.frames import FrameBatch
-from recis_server.store.layouts import Layouts
+from recis_server.store.engines import meta
+from recis_server.store.engines.engine import Connection, Engine
+from recis_server.store.engines.failures import FailureLog
+from recis_server.store.points import chart, export_windows, series
 from recis_server.store.probe import Probe
 from recis_server.store.reader import Reader
-from recis_server.store.runs import read_page, read_rows, read_run
-from recis_server.store.trim import read_trimmed
-from recis_server.store.troubles import Troubles
-from recis_server.store.upkeep import Upkeep
+from recis_server.store.tables import deletion, ledger, registration, rows, traces
+from recis_server.store.tables.attempts import attempt_number
+from recis_server.store.tables.frames import FrameBatch
+from recis_server.store.tables.keyset_cache import KeySetCache
+from recis_server.store.tables.runs import read_page, read_rows, read_run
+from recis_server.store.upkeep.supervisor import MaintenanceSupervisor
+from recis_server.store.upkeep.trim import read_trimmed
 from recis_server.store.values import (
     ChartRead,
     CommandRow,
@@ -67,7 +69,7 @@ class SqlStore:
         *,
         exclusive: bool = True,
         observe: Callable[[float, Commit], None] = lambda seconds, commit: None,
-        upkeep: Upkeep | None = None,
+        upkeep: MaintenanceSupervisor | None = None,
     ) -> None:
         self._upkeep = upkeep
         self._engine = engine
@@ -75,11 +77,11 @@ class SqlStore:
         self._observe = observe
         self._listeners: list[Callable[[Commit], None]] = []
         self._batch = FrameBatch(engine.failures)
-        troubles = Troubles(engine.explain)
-        self._writer = Writer(engine, self._batch, troubles, self._on_commit)
-        self._reader = Reader(engine, troubles)
-        self._probe = Probe(engine, self._writer, troubles)
-        self._layouts = Layouts()
+        failure_log = FailureLog(engine.explain)
+        self._writer = Writer(engine, self._batch, failure_log, self._on_commit)
+        self._reader = Reader(engine, failure_log)
+        self._probe = Probe(engine, self._writer, failure_log)
+        self._keyset_cache = KeySetCache()
 
     def subscribe(self, listener: Callable[[Commit], None]) -> None:
         """See `Store.subscribe`."""
@@ -158,11 +160,11 @@ class SqlStore:
 
     async def runs_anew(self, wanted: RunsWanted, known: Mapping[str, S], show: Callable[[RunRow], S]) -> RunPage[S]:
         """See `Store.runs_anew`."""
-        return await self._read(lambda connection: read_page(connection, self._layouts, wanted, known, show))
+        return await self._read(lambda connection: read_page(connection, self._keyset_cache, wanted, known, show))
 
     async def run(self, run: str) -> RunRow | None:
         """See `Store.run`."""
-        return await self._read(lambda connection: read_run(connection, self._layouts, run))
+        return await self._read(lambda connection: read_run(connection, self._keyset_cache, run))
 
     async def has_run(self, run: str) -> bool:
         """See `Store.has_run`."""
@@ -171,7 +173,7 @@ class SqlStore:
 
     async def runs_named(self, runs: Sequence[str]) -> tuple[RunRow, ...]:
         """See `Store.runs_named`."""
-        return await self._read(lambda connection: tuple(read_rows(connection, self._layouts, runs, None)))
+        return await self._read(lambda connection: tuple(read_rows(connection, self._keyset_cache, runs, None)))
 
     async def update_run(
         self, run: str, *, name: str | None, tags: Sequence[str] | None, notes: str | None
@@ -184,7 +186,7 @@ class SqlStore:
         """See `Store.delete_run`."""
 
         def action(connection: Connection) -> list[str]:
-            blobs = registration.delete_run(connection, run, time.time_ns())
+            blobs = deletion.delete_run(connection, run, time.time_ns())
             self._batch.forget_run(run)
             return blobs
 
@@ -192,13 +194,13 @@ class SqlStore:
         # Slice by slice: frames of other runs are committed in between. The run is gone already: upkeep does what a
         # kill or a full disk leaves undone.
         with contextlib.suppress(StoreUnavailable):
-            while await self._writer.call(partial(registration.delete_slice, run_id=run), removes=True):
+            while await self._writer.call(partial(deletion.delete_slice, run_id=run), removes=True):
                 pass
         return blobs
 
     async def metrics(self, run: str) -> tuple[MetricRow, ...]:
         """See `Store.metrics`."""
-        return await self._read(lambda connection: rows.read_metrics(connection, self._layouts, run))
+        return await self._read(lambda connection: rows.read_metrics(connection, self._keyset_cache, run))
 
     async def points(
         self,
@@ -213,7 +215,7 @@ class SqlStore:
         """See `Store.points`."""
 
         def action(connection: Connection) -> tuple[int, tuple[PointsSlice, ...]]:
-            return meta.commit_number(connection), points.read_points(
+            return meta.commit_number(connection), series.read_points(
                 connection, run, key, ranks, start, stop, superseded=superseded
             )
 
@@ -243,19 +245,19 @@ class SqlStore:
     ) -> AsyncIterator[PointsSlice]:
         """See `Store.export`."""
         wanted = None if keys is None else frozenset(keys)
-        for group in await self._read(partial(whole.groups, run_id=run, keys=wanted)):
+        for group in await self._read(partial(export_windows.groups, run_id=run, keys=wanted)):
             ranges: list[tuple[int | None, int | None]] = [(None, None)]
             if group.is_long:
-                ranges = await self._read(partial(whole.windows, run_id=run, series=group.series[0][0]))
+                ranges = await self._read(partial(export_windows.windows, run_id=run, series=group.series[0][0]))
             for start, stop in ranges:
-                read = partial(points.read_series, run_id=run, wanted=group.series, start=start, stop=stop)
+                read = partial(series.read_series, run_id=run, wanted=group.series, start=start, stop=stop)
                 for one in await self._read(partial(read, superseded=superseded)):
                     yield one
 
     async def export_size(self, run: str, keys: Sequence[str] | None) -> ExportSize:
         """See `Store.export_size`."""
         wanted = None if keys is None else frozenset(keys)
-        return await self._read(lambda connection: whole.export_size(connection, run, wanted))
+        return await self._read(lambda connection: export_windows.export_size(connection, run, wanted))
 
     # --- hash tables, events, log lines
 

@@ -4,7 +4,7 @@ Values only, no calls; times are nanoseconds since the Unix epoch. Must not know
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -12,10 +12,10 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from recis.wire.messages import Frame
-from recis_server.store.buckets import Buckets
-from recis_server.store.codec import load
+from recis_server.store.json_columns import load
 
 __all__ = [
+    "Buckets",
     "ChartRead",
     "ChartSeries",
     "CommandRow",
@@ -23,6 +23,7 @@ __all__ = [
     "ControlRow",
     "EventRow",
     "ExportSize",
+    "Floats",
     "MetricRow",
     "PassRow",
     "PointsSlice",
@@ -38,6 +39,7 @@ __all__ = [
     "Versioned",
 ]
 
+Floats = npt.NDArray[np.float64]
 CommandState = Literal["pending", "delivered", "applied", "rejected", "expired"]
 RankState = Literal["pending", "delivered", "applied", "rejected"]
 TraceState = Literal["uploading", "ready", "lost"]
@@ -193,6 +195,36 @@ class PointsSlice:
     attempts: npt.NDArray[np.int32]
     attempt: int
     superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Eight float64 columns of equal length, in order of `x`; empty buckets are left out.
+
+    `x` is the bucket's first step, `time` (seconds) and `last` belong to its last point, finite or not; `min`, `max`
+    and `mean` are over finite values, NaN where there is none; `count` counts all points, `nan` those not finite.
+    """
+
+    x: Floats
+    time: Floats
+    min: Floats
+    max: Floats
+    mean: Floats
+    last: Floats
+    count: Floats
+    nan: Floats
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def columns(self) -> tuple[Floats, ...]:
+        """The columns in the order of the wire."""
+        return tuple(getattr(self, column.name) for column in fields(self))
+
+    def since(self, x: float) -> "Buckets":
+        """The buckets from `x` on."""
+        first = int(np.searchsorted(self.x, x))
+        return Buckets(*(column[first:] for column in self.columns()))
 
 
 @dataclass(frozen=True, slots=True)

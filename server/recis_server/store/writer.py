@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from recis_server.errors import ServerError, StoreLost, StoreUnavailable
-from recis_server.store.engine import Connection, Engine
-from recis_server.store.troubles import Troubles
+from recis_server.store.engines.engine import Connection, Engine
+from recis_server.store.engines.failures import FailureLog
 from recis_server.store.values import Commit, StoredFrame
 
 __all__ = ["Batch", "Writer"]
@@ -69,7 +69,7 @@ class Writer:
     Args:
         engine: opens the writing connection.
         batch: what to do with frames.
-        troubles: hears how each transaction went.
+        failure_log: hears how each transaction went.
         committed: called on the event loop after every commit that holds something new.
     """
 
@@ -77,12 +77,12 @@ class Writer:
         self,
         engine: Engine,
         batch: Batch,
-        troubles: Troubles,
+        failure_log: FailureLog,
         committed: Callable[[Commit, float], None],
     ) -> None:
         self._engine = engine
         self._batch = batch
-        self._troubles = troubles
+        self._failure_log = failure_log
         self._committed = committed
         self._jobs: queue.SimpleQueue[_Append | _Call | None] = queue.SimpleQueue()  # bounded in _put
         self._urgent = threading.Event()
@@ -215,16 +215,16 @@ class Writer:
             # What was committed into a file that is gone is not acknowledged.
             self._engine.check()
             self._batch.committed()
-            self._troubles.committed()
+            self._failure_log.committed()
             return result
         except self._engine.failures as error:
             self._engine.rollback(connection)
             self._engine.make_room(connection, reserve=False)
-            return self._troubles.commit_failed(error)
+            return self._failure_log.commit_failed(error)
         except StoreLost as error:
             self._engine.rollback(connection)
             self._engine.let_go(connection)
-            return self._troubles.commit_failed(error)
+            return self._failure_log.commit_failed(error)
         except Exception as error:
             self._engine.rollback(connection)
             if not isinstance(error, ServerError):

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from recis_server.live.viewer import Viewer
 from recis_server.live.watch import Rows, Watch
 from recis_server.query.charts import read_chart
-from recis_server.store import compact as compacting
-from recis_server.store.buckets import Buckets, Extent, bucketize, fit_width
-from recis_server.store.retention import Retention
+from recis_server.store.points import compaction
+from recis_server.store.points.buckets import Buckets, Extent, bucketize, fit_width
+from recis_server.store.upkeep.retention import Retention
 from recis_server.store.values import ChartRead, ChartSeries, PointsSlice, StoredFrame, StreamRow
 
 from recis.wire.messages import Frame, Points
@@ -317,7 +317,7 @@ def assert_same(page: Page, wanted: dict[tuple[str | int | None, ...], Buckets])
 def test_new_points_cost_no_snapshots_where_retention_has_dropped_single_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view: tuple[int | None, int | None]
 ) -> None:
-    monkeypatch.setattr(compacting, "IDLE_NS", -(10**19))
+    monkeypatch.setattr(compaction, "IDLE_NS", -(10**19))
 
     async def scenario() -> None:
         async with parts(tmp_path) as server:

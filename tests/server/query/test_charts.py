@@ -4,10 +4,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from recis_server.query.charts import encode_binary
-from recis_server.store.buckets import bucketize
+from recis_server.store.points.buckets import bucketize
 from recis_server.store.values import ChartSeries
 
-from tests.server.store.test_buckets import POINTS, Point, columns, slice_of
+from tests.server.store.points.test_buckets import POINTS, Point, columns, slice_of
 
 
 @given(POINTS, st.text(max_size=20))

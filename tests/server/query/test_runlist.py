@@ -13,8 +13,8 @@ from recis_server.errors import InvalidValue
 from recis_server.query import runlist as module
 from recis_server.query.runlist import MOST_LISTED, PAGE_VIEW, RunList, View, Wanted
 from recis_server.query.shapes import RUN_FIELDS
-from recis_server.store import runs as reading
 from recis_server.store.sql import SqlStore
+from recis_server.store.tables import runs as reading
 from recis_server.store.values import StreamRow
 
 from recis.wire.messages import Status

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from recis_server.store.buckets import choose_width
+from recis_server.store.points.buckets import choose_width
 from recis_server.store.values import StoredFrame
 
 from recis.wire.codec import column

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
 from recis_server.store.interface import Store
 from recis_server.store.values import RunRow, RunsWanted
 
@@ -41,10 +42,14 @@ async def _of_run(store: Store, run: str, row: dict[str, Any]) -> dict[str, Any]
         "commands": await store.commands(run),
         "traces": await store.traces(run),
     }
-    listed = {name: [_plain(asdict(one)) for one in rows] for name, rows in tables.items()}
+    listed = {name: [_plain(_fields(one)) for one in rows] for name, rows in tables.items()}
     for trace in listed["traces"]:  # not yet known in version 1
         assert (trace.pop("summary_state"), trace.pop("summary_error")) == ("ready", "")
     return {"run": row, "points": points, **listed}
+
+
+def _fields(row: Any) -> dict[str, Any]:
+    return msgspec.structs.asdict(row) if isinstance(row, msgspec.Struct) else asdict(row)
 
 
 def _plain(value: Any) -> Any:

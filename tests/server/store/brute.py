@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import pytest
-from recis_server.store.buckets import Buckets
+from recis_server.store.points.buckets import Buckets
 
-__all__ = ["Line", "Point", "Truth", "assert_buckets", "buckets_of", "combined", "lines_of", "width_of"]
+__all__ = ["Curve", "Point", "Truth", "assert_buckets", "buckets_of", "combined", "curves_of", "width_of"]
 
 
 class Point(NamedTuple):
@@ -19,7 +19,7 @@ class Point(NamedTuple):
     value: float
 
 
-class Line(NamedTuple):
+class Curve(NamedTuple):
     """Key, rank and what a newer attempt has gone back behind: the attempt that lost it, 0 for what counts."""
 
     key: str
@@ -44,9 +44,9 @@ class Bucket(NamedTuple):
     strange: int
 
 
-def lines_of(truth: Truth, start: int | None, stop: int | None, *, superseded: bool) -> dict[Line, list[Point]]:
+def curves_of(truth: Truth, start: int | None, stop: int | None, *, superseded: bool) -> dict[Curve, list[Point]]:
     """The points in the range, in order of step."""
-    found: dict[Line, list[Point]] = defaultdict(list)
+    found: dict[Curve, list[Point]] = defaultdict(list)
     for (key, rank), attempts in truth.items():
         for attempt, rows in attempts.items():
             newer = [min(other) for number, other in attempts.items() if number > attempt and other]
@@ -54,16 +54,16 @@ def lines_of(truth: Truth, start: int | None, stop: int | None, *, superseded: b
                 if (start is None or step >= start) and (stop is None or step < stop):
                     is_lost = any(step >= first for first in newer)
                     if superseded or not is_lost:
-                        found[Line(key, rank, attempt if is_lost else 0)].append(point)
+                        found[Curve(key, rank, attempt if is_lost else 0)].append(point)
     return {line: sorted(points) for line, points in found.items()}
 
 
-def width_of(lines: Iterable[Sequence[Point]], start: int | None, stop: int | None, most: int) -> int:
+def width_of(curves: Iterable[Sequence[Point]], start: int | None, stop: int | None, most: int) -> int:
     """How many steps a bucket has: the first power of two that fits into the range.
 
     Where that is open at an end, 1 while no series has too many points, else what fits over what there is.
     """
-    shown = list(lines)
+    shown = list(curves)
     if most == 0:
         return 1
     if start is not None and stop is not None:

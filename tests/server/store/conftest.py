@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from scripts.postgres import PostgresServer, postgres_server
-from tests.server.store import engines
+from tests.server.store import databases
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +38,8 @@ def every_engine(request: pytest.FixtureRequest) -> Iterator[str]:
             urls[folder] = server.make_database() + suffix
         return urls[folder]
 
-    engines.current.append(place)
+    databases.current.append(place)
     try:
         yield name
     finally:
-        engines.current.pop()
+        databases.current.pop()

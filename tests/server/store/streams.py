@@ -12,7 +12,7 @@ from recis_server.store.values import StoredFrame, StreamRow
 
 from recis.wire.codec import column
 from recis.wire.messages import Frame, FrameRecord, Hello, Points
-from tests.server.store.engines import engine_of
+from tests.server.store.databases import engine_of
 
 SECOND = 1_000_000_000
 

@@ -17,19 +17,18 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from recis_server.query.charts import Ranks, read_chart
-from recis_server.store import compact as compacting
-from recis_server.store import whole
-from recis_server.store.compact import compact
-from recis_server.store.keeper import Keeper
-from recis_server.store.retention import Retention
+from recis_server.store.points import compaction, export_windows
+from recis_server.store.points.compaction import compact
 from recis_server.store.sql import SqlStore
+from recis_server.store.upkeep.retention import Retention
+from recis_server.store.upkeep.worker import MaintenanceWorker
 
 from recis.wire.codec import column
 from recis.wire.messages import Points
-from tests.server.store.brute import Line, Point, assert_buckets, buckets_of, combined, lines_of, width_of
-from tests.server.store.engines import engine_of
+from tests.server.store.brute import Curve, Point, assert_buckets, buckets_of, combined, curves_of, width_of
+from tests.server.store.databases import engine_of
+from tests.server.store.points.test_compaction import assert_whole
 from tests.server.store.streams import frame, greeting, opened
-from tests.server.store.test_compact import assert_whole
 
 HOUR = 3600 * 10**9
 KEYS = [("loss",), ("loss", "qps"), ("qps",), ("auc", "loss", "qps")]
@@ -114,22 +113,22 @@ class Run:
     async def check(self, start: int | None, stop: int | None, most: int) -> None:
         """All ways to ask for the range."""
         for superseded in (False, True):
-            expected = lines_of(self.truth, start, stop, superseded=superseded)
+            expected = curves_of(self.truth, start, stop, superseded=superseded)
             await self._check_points(expected, start, stop, superseded=superseded)
             for rank in ("all", "band", None, 1):
                 await self._check_chart(expected, rank, start, stop, most, superseded=superseded)  # type: ignore[arg-type]
 
     async def _check_points(
-        self, expected: dict[Line, list[Point]], start: int | None, stop: int | None, *, superseded: bool
+        self, expected: dict[Curve, list[Point]], start: int | None, stop: int | None, *, superseded: bool
     ) -> None:
         found = {}
-        for key in sorted({line.key for line in expected} | {"loss"}):
+        for key in sorted({curve.key for curve in expected} | {"loss"}):
             _, slices = await self.store.points(self.name, key, None, start, stop, superseded=superseded)
             for one in slices:
-                line = Line(key, one.rank, int(one.attempts[0]) if one.superseded else 0)
-                found[line] = list(map(Point, one.steps.tolist(), one.times.tolist(), one.values.tolist()))
+                curve = Curve(key, one.rank, int(one.attempts[0]) if one.superseded else 0)
+                found[curve] = list(map(Point, one.steps.tolist(), one.times.tolist(), one.values.tolist()))
         order = await self._order()
-        found = {line._replace(lost=order[line.lost]): points for line, points in found.items()}
+        found = {curve._replace(lost=order[curve.lost]): points for curve, points in found.items()}
         assert_points(found, expected)
 
     async def _order(self) -> dict[int, int]:
@@ -141,7 +140,7 @@ class Run:
 
     async def _check_chart(
         self,
-        every: dict[Line, list[Point]],
+        every: dict[Curve, list[Point]],
         rank: Ranks,
         start: int | None,
         stop: int | None,
@@ -151,63 +150,63 @@ class Run:
     ) -> None:
         keys = ["qps", "loss", "nothing", "auc"]
         read = await read_chart(self.store, self.name, keys, rank, start, stop, most, superseded=superseded)
-        expected = {line: every[line] for line in every if self._is_asked_for(line, every, rank)}
+        expected = {curve: every[curve] for curve in every if self._is_asked_for(curve, every, rank)}
         width = width_of(expected.values(), start, stop, most)
         assert read.width == width
         order = await self._order()
         found = {
-            Line(one.key, -1 if one.rank is None else one.rank, order[one.attempt] if one.superseded else 0): one
+            Curve(one.key, -1 if one.rank is None else one.rank, order[one.attempt] if one.superseded else 0): one
             for one in read.series
         }
         assert len(found) == len(read.series)
-        shown = {line: buckets_of(points, width) for line, points in expected.items()}
+        shown = {curve: buckets_of(points, width) for curve, points in expected.items()}
         if rank == "band":
-            together: dict[Line, list[Any]] = defaultdict(list)
-            for line in sorted(shown):
-                together[line._replace(rank=-1)].append(shown[line])
-            shown = {line: combined(rows) for line, rows in together.items()}
+            together: dict[Curve, list[Any]] = defaultdict(list)
+            for curve in sorted(shown):
+                together[curve._replace(rank=-1)].append(shown[curve])
+            shown = {curve: combined(rows) for curve, rows in together.items()}
         assert set(found) == set(shown)
-        for line, one in found.items():
-            assert_buckets(one.buckets, shown[line])
+        for curve, one in found.items():
+            assert_buckets(one.buckets, shown[curve])
             if rank != "band":
-                assert (one.first, one.last) == (expected[line][0].step, expected[line][-1].step)
+                assert (one.first, one.last) == (expected[curve][0].step, expected[curve][-1].step)
 
     @staticmethod
-    def _is_asked_for(line: Line, every: dict[Line, list[Point]], rank: Ranks) -> bool:
+    def _is_asked_for(curve: Curve, every: dict[Curve, list[Point]], rank: Ranks) -> bool:
         if rank is None:
-            return line.rank == min(other.rank for other in every if other.key == line.key)
-        return rank in ("all", "band", line.rank)
+            return curve.rank == min(other.rank for other in every if other.key == curve.key)
+        return rank in ("all", "band", curve.rank)
 
     async def check_export(self) -> None:
         """Every point that ever came, once."""
         order = await self._order()
-        found: dict[Line, list[Point]] = defaultdict(list)
+        found: dict[Curve, list[Point]] = defaultdict(list)
         async for one in self.store.export(self.name, None):
-            line = Line(one.key, one.rank, order[int(one.attempts[0])] if one.superseded else 0)
-            found[line] += map(Point, one.steps.tolist(), one.times.tolist(), one.values.tolist())
-        assert_points(found, lines_of(self.truth, None, None, superseded=True))
+            curve = Curve(one.key, one.rank, order[int(one.attempts[0])] if one.superseded else 0)
+            found[curve] += map(Point, one.steps.tolist(), one.times.tolist(), one.values.tolist())
+        assert_points(found, curves_of(self.truth, None, None, superseded=True))
         size = await self.store.export_size(self.name, None)
         assert size.expired == 0
         assert size.points >= sum(map(len, found.values()))
 
 
-def assert_points(found: dict[Line, list[Point]], expected: dict[Line, list[Point]]) -> None:
+def assert_points(found: dict[Curve, list[Point]], expected: dict[Curve, list[Point]]) -> None:
     assert set(found) == set(expected)
-    for line, points in found.items():
-        assert [point[:2] for point in points] == [point[:2] for point in expected[line]]
-        np.testing.assert_array_equal([point.value for point in points], [point.value for point in expected[line]])
+    for curve, points in found.items():
+        assert [point[:2] for point in points] == [point[:2] for point in expected[curve]]
+        np.testing.assert_array_equal([point.value for point in points], [point.value for point in expected[curve]])
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compacting, "CHUNK_ROWS", 96)
-    monkeypatch.setattr(compacting, "OPEN_ROWS", 72)
-    monkeypatch.setattr(compacting, "UNIT_POINTS", 300)
-    monkeypatch.setattr(whole, "WINDOW_ROWS", 50)
+    monkeypatch.setattr(compaction, "CHUNK_ROWS", 96)
+    monkeypatch.setattr(compaction, "OPEN_ROWS", 72)
+    monkeypatch.setattr(compaction, "UNIT_POINTS", 300)
+    monkeypatch.setattr(export_windows, "WINDOW_ROWS", 50)
 
 
 class Compactor:
-    """The keeper's work, a transaction at a time."""
+    """The worker's work, a transaction at a time."""
 
     def __init__(self, folder: Path) -> None:
         self._engine = engine_of(folder)
@@ -287,16 +286,16 @@ def keeper_of(folder: Path) -> Iterator[None]:
     def keep() -> None:
         engine = engine_of(folder)
         engine.open(exclusive=False)
-        keeper = Keeper(engine, Retention())
+        worker = MaintenanceWorker(engine, Retention())
         try:
             while not ended.is_set():
                 # However little there is: this is about what is read meanwhile.
-                keeper._next_look = 0.0
-                keeper.round(ended.is_set)
+                worker._next_look = 0.0
+                worker.round(ended.is_set)
         except BaseException as error:  # noqa: BLE001 - handed to the test
             failures.append(error)
         finally:
-            keeper.close()
+            worker.close()
             engine.close()
 
     thread = threading.Thread(target=keep)
@@ -313,7 +312,7 @@ def test_charts_are_brute_force_while_a_keeper_works_and_old_buckets_never_chang
     every_engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del every_engine
-    monkeypatch.setattr(compacting, "IDLE_NS", -(10**19))
+    monkeypatch.setattr(compaction, "IDLE_NS", -(10**19))
     chance = random.Random(4)
     settled: dict[tuple[int | None, int, float], str] = {}
 
@@ -356,7 +355,7 @@ def test_buckets_stay_what_they_were_when_raw_points_go_and_exports_say_what_is_
     every_engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del every_engine
-    monkeypatch.setattr(compacting, "IDLE_NS", -(10**19))
+    monkeypatch.setattr(compaction, "IDLE_NS", -(10**19))
 
     async def scenario() -> None:
         async with opened(tmp_path) as store:
@@ -388,14 +387,14 @@ def test_buckets_stay_what_they_were_when_raw_points_go_and_exports_say_what_is_
 
 
 def keep_all(folder: Path, retention: Retention) -> None:
-    """All that a keeper has to do."""
+    """All that a worker has to do."""
     engine = engine_of(folder)
     engine.open(exclusive=False)
-    keeper = Keeper(engine, retention)
+    worker = MaintenanceWorker(engine, retention)
     try:
-        keeper._next_look = 0.0
-        while keeper.round(lambda: False):
-            keeper._next_look = 0.0
+        worker._next_look = 0.0
+        while worker.round(lambda: False):
+            worker._next_look = 0.0
     finally:
-        keeper.close()
+        worker.close()
         engine.close()

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 from recis_server.errors import InvalidValue
-from recis_server.store.engine import Connection
+from recis_server.store.engines.engine import Connection
 from recis_server.store.values import StoredFrame, StreamRow
 
 from recis.wire.codec import WireError, column, decode_client, encode
 from recis.wire.messages import MAX_COUNT, Declare, Event, Frame, FrameRecord, Hello, Line, Pass, Points, Result, Status
 from tests.server.httpserver import Site, ask
 from tests.server.realserver import points
-from tests.server.store import engines
+from tests.server.store import databases
 
 INTEGERS = (-(2**63), -1, 0, 2**31, 2**53, 2**63 - 1, 2**64 - 1, 17_000_000_000 * 10**9)
 FLOATS = (math.nan, math.inf, -math.inf, -1.0, 1e300)
@@ -152,7 +152,7 @@ def test_odd_numbers_in_records_are_refused_or_shown(tmp_path: Path, checked: bo
         await assert_answers(site, honest="honest")
         await assert_deleted(site, but="honest")
 
-    ask(tmp_path, scenario, store=engines.current[-1](tmp_path))
+    ask(tmp_path, scenario, store=databases.current[-1](tmp_path))
 
 
 @pytest.mark.parametrize("checked", [True, False], ids=["wire", "store"])
@@ -176,7 +176,7 @@ def test_counts_of_a_writer_do_not_add_up_to_more_than_a_count(tmp_path: Path, c
         assert received["n"] == {"points": 4, "missing": MAX_COUNT, "dropped": 0}
         await assert_deleted(site, but="honest")
 
-    ask(tmp_path, scenario, store=engines.current[-1](tmp_path))
+    ask(tmp_path, scenario, store=databases.current[-1](tmp_path))
 
 
 @pytest.mark.usefixtures("every_engine")
@@ -199,7 +199,7 @@ def test_odd_numbers_in_a_greeting_are_refused_or_shown(tmp_path: Path) -> None:
         await assert_answers(site, honest="honest")
         await assert_deleted(site, but="honest")
 
-    ask(tmp_path, scenario, store=engines.current[-1](tmp_path))
+    ask(tmp_path, scenario, store=databases.current[-1](tmp_path))
 
 
 @pytest.mark.usefixtures("every_engine")
@@ -216,7 +216,7 @@ def test_a_command_for_ranks_that_are_at_the_last_step_has_a_step(tmp_path: Path
         (control,) = (await site.client.get("/api/v1/runs/r/controls")).json()["controls"]
         assert (control["minimum"], control["maximum"], control["desired"]) == (None, None, 2.0)
 
-    ask(tmp_path, scenario, store=engines.current[-1](tmp_path))
+    ask(tmp_path, scenario, store=databases.current[-1](tmp_path))
 
 
 DAMAGES = {
@@ -260,7 +260,7 @@ def test_damaged_runs_harm_no_other_and_can_be_deleted(tmp_path: Path) -> None:
             assert (await site.client.get(f"/api/v1/runs/{run}/events")).status_code == 200
         await assert_deleted(site, but="honest")
 
-    ask(tmp_path, scenario, store=engines.current[-1](tmp_path))
+    ask(tmp_path, scenario, store=databases.current[-1](tmp_path))
 
 
 async def change(site: Site, run: str, sql: str) -> None:

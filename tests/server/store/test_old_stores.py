@@ -6,12 +6,12 @@ import struct
 from pathlib import Path
 
 import pytest
-from recis_server.store.compact import compact
-from recis_server.store.engine import Connection
-from recis_server.store.postgres import PostgresEngine, _Connection, _speak
-from recis_server.store.schema import MIGRATIONS
+from recis_server.store.engines.engine import Connection
+from recis_server.store.engines.postgres import PostgresEngine, _Connection, _speak
+from recis_server.store.engines.schema import MIGRATIONS
+from recis_server.store.points.compaction import compact
 
-from tests.server.store.engines import engine_of
+from tests.server.store.databases import engine_of
 from tests.server.store.streams import SECOND, frame, greeting, opened, points, read, run
 
 pytestmark = pytest.mark.usefixtures("every_engine")

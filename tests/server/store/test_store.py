@@ -12,7 +12,7 @@ from recis_server.store.values import Commit, EventRow, TokenRow, TraceRow
 
 from recis.wire.messages import Event, Pass
 from tests.server.realserver import until
-from tests.server.store.engines import engine_of
+from tests.server.store.databases import engine_of
 from tests.server.store.streams import frame, greeting, opened, points, read, run
 
 pytestmark = pytest.mark.usefixtures("every_engine")

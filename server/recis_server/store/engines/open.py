@@ -1,0 +1,40 @@
+"""The engine that a `--store` URL names.
+
+Must not know what is stored.
+"""
+
+from pathlib import Path
+from urllib.parse import unquote
+
+from recis_server.store.engines.engine import Engine
+from recis_server.store.engines.sqlite import SqliteEngine
+
+__all__ = ["open_engine"]
+
+_PREFIX = "sqlite:///"
+
+
+def open_engine(url: str) -> Engine:
+    """The engine of `sqlite:///PATH` (four slashes for an absolute path) or `postgresql://…`; not open yet.
+
+    Raises:
+        ValueError: a scheme that no store of this version serves, no path, or a driver that is not installed.
+    """
+    if url.startswith(("postgresql://", "postgres://")):
+        return _open_postgres(url)
+    path = unquote(url.removeprefix(_PREFIX))
+    if not url.startswith(_PREFIX) or not path:
+        # Whatever it is may hold a password.
+        raise ValueError(f"--store: expected sqlite:///PATH or postgresql://…, got {url.split('@')[-1][:80]!r}")
+    return SqliteEngine(Path(path))
+
+
+def _open_postgres(url: str) -> Engine:
+    try:
+        # Its driver is an extra: most servers do without.
+        from recis_server.store.engines.postgres import PostgresEngine
+    except ImportError as error:
+        raise ValueError(
+            f"--store: expected PostgreSQL's driver to be installed (pip install 'recis-monitor[scale]'): {error}"
+        ) from error
+    return PostgresEngine(url)

@@ -1,0 +1,355 @@
+"""SQLite as an engine: one file beside its lock, and room held back for when the disk is full.
+
+Owns the file, its lock and its settings; must not know rows but those of `meta`.
+"""
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from recis_server.errors import StoreError, StoreLost
+from recis_server.store.engines import meta
+from recis_server.store.engines.engine import Anchor, Connection
+from recis_server.store.engines.files import NO_STORE, Files, Inside, inode_of
+from recis_server.store.engines.reserve import Reserve
+from recis_server.store.engines.schema import MIGRATIONS, SCHEMA_VERSION, TABLES, statements
+
+__all__ = ["SqliteEngine", "migrate"]
+
+_READER_KIB = 8192
+"""Pages that a reading connection keeps: the cells and the directory of a series of a hundred million points."""
+_PATIENCE_S = 10.0
+_OWNER_PAUSE_S, _PAUSE_S = 0.001, 0.02
+"""How long a writer waits for another, and the pauses between two looks: of the server's and of everybody else's."""
+_NO_STORE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)
+"""What a file says that is no database, that has broken, or that has other tables."""
+_DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+LOG_PAGES = 4000
+"""Pages (4 KiB) after which the log is copied into the file: a longer log keeps commits even."""
+_FREED_PAGES = 64
+"""Pages (4 KiB) that one piece of freed space has at most."""
+INSPECTED_PAGES = 8192
+"""A file of up to so many pages (4 KiB) is inspected whole: that takes some tenths of a second."""
+INSPECTION_SHARE = 0.05
+"""How much of the time that takes at most, however often it is asked for."""
+
+
+class SqliteEngine:
+    """See the module and `engine.Engine`.
+
+    Args:
+        path: the database file; its folder is created when missing.
+    """
+
+    failures: tuple[type[Exception], ...] = (sqlite3.Error,)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock: int | None = None
+        self._lock_path = _lock_path(path)
+        self._reserve = Reserve(path)
+        self._files = Files(path, self._read_inside)
+        self._owner: sqlite3.Connection | None = None
+        self._is_damaged = False
+        self._next_inspection = 0.0
+
+    def open(self, *, exclusive: bool, anchor: Anchor | None = None) -> Anchor:
+        """See `Engine.open`."""
+        try:
+            if anchor is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            elif inode_of(self._path) != anchor.file or not self._files.may_be(anchor.identity):
+                raise StoreLost("the store's file was removed or replaced", detail=f"{self._path} is not what it was")
+            if exclusive:
+                self._lock = _take_lock(self._path)
+                self._reserve.let_start()
+            self._owner = self.connect_writer()
+            migrate(self._owner, str(self._path))
+            identity = _identify(self._owner)
+            if exclusive or anchor is not None:
+                # So that the file says by itself which store it is.
+                self._copy_log(self._owner)
+                self._files.remember()
+                self._files.check()
+        except sqlite3.DatabaseError as error:
+            self.close()
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NO_STORE:
+                raise StoreError(
+                    f"expected a store of this program, {self._path} is something else or damaged: {error}"
+                ) from error
+            raise self._unwritable(error) from error
+        except OSError as error:
+            self.close()
+            raise self._unwritable(error) from error
+        except (StoreError, StoreLost):
+            self.close()
+            raise
+        if not self._files.are_known:
+            self._release_owner()
+        return Anchor(identity, self._files.inode if self._files.are_known else ())
+
+    def _unwritable(self, error: Exception) -> StoreError:
+        return StoreError(f"expected a data folder that can be written, got {self._path.parent}: {error}")
+
+    def _release_owner(self) -> None:
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.close()
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._release_owner()
+        self._files.forget()
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def connect_writer(self) -> sqlite3.Connection:
+        """See `Engine.connect_writer`; the first one has been open since `open`: so the log stays the same file."""
+        owner, self._owner = self._owner, None
+        return owner or self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        # Where a store was opened, no other is made in its place.
+        mode = "rw" if self._files.are_known else "rwc"
+        uri = f"{self._path.absolute().as_uri()}?mode={mode}"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_PATIENCE_S)
+        # FULL: an acknowledged frame has passed an fsync.
+        # Freed pages stay in the file until `give_back`, so that no commit has to move pages. The cache holds the pages
+        # that a thousand runs write to, and a transaction of large frames.
+        try:
+            for pragma in (
+                "auto_vacuum=INCREMENTAL",
+                "journal_mode=WAL",
+                "synchronous=FULL",
+                f"wal_autocheckpoint={LOG_PAGES}",
+                "cache_size=-8192",
+                "journal_size_limit=67108864",
+            ):
+                connection.execute(f"PRAGMA {pragma}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def connect_reader(self) -> sqlite3.Connection:
+        """See `Engine.connect_reader`."""
+        uri = f"{self._path.absolute().as_uri()}?mode=ro"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_PATIENCE_S)
+        connection.execute(f"PRAGMA cache_size=-{_READER_KIB}")
+        return connection
+
+    def begin_write(self, connection: Connection) -> None:
+        """See `Engine.begin_write`.
+
+        Not the engine's own way to wait: it looks ever more rarely, and never once the upkeep is between two of its
+        transactions. The server looks often, the upkeep rarely: so the server waits for one transaction at most.
+        """
+        self.check()
+        self._check_lock()
+        pause_s = _OWNER_PAUSE_S if self._lock is not None else _PAUSE_S
+        deadline = time.monotonic() + _PATIENCE_S
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                        raise
+                time.sleep(pause_s)
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {int(_PATIENCE_S * 1000)}")
+
+    def begin_read(self, connection: Connection) -> None:
+        """See `Engine.begin_read`."""
+        self.check()
+        connection.execute("BEGIN")
+
+    def check(self) -> None:
+        """See `Engine.check`."""
+        self._files.check()
+
+    def let_go(self, connection: Connection) -> None:
+        """See `Engine.let_go`.
+
+        SQLite takes a log for that of whatever file has the database's name. So the log is emptied into the file that
+        it belongs to, wherever that is now; it stays where the database was written over in place.
+        """
+        try:
+            self.check()
+        except StoreLost:
+            if not self._files.are_overwritten:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _check_lock(self) -> None:
+        """Who removes the lock's file does not take the store; who has made a new one meanwhile does."""
+        if self._lock is None or _is_at(self._lock, self._lock_path):
+            return
+        try:
+            lock = _take_lock(self._path)
+        except (StoreError, OSError) as error:
+            raise StoreLost("another server has taken the store over", detail=str(error)) from error
+        os.close(self._lock)
+        self._lock = lock
+
+    def _read_inside(self) -> Inside | None:
+        uri = f"{self._path.absolute().as_uri()}?mode=ro&immutable=1"
+        try:
+            with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as alone:
+                numbers = meta.read(alone)
+        except sqlite3.Error as error:
+            # No database, or one without that table.
+            is_other = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+            return NO_STORE if is_other else None
+        number = numbers.get(meta.COMMIT_NUMBER)
+        return None if number is None else (numbers.get(meta.IDENTITY, 0), number)
+
+    def inspect(self, connection: Connection) -> None:
+        """See `Engine.inspect`."""
+        if self._is_damaged:
+            raise sqlite3.DatabaseError("the file is damaged, as an earlier statement has found")
+        for table in TABLES:
+            connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - names of ours
+        connection.execute("SELECT * FROM frame ORDER BY id DESC LIMIT 1").fetchone()
+        (num_pages,) = connection.execute("PRAGMA page_count").fetchone()
+        began = time.monotonic()
+        if num_pages <= INSPECTED_PAGES and began >= self._next_inspection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                self._is_damaged = True
+                raise sqlite3.DatabaseError(found)
+            self._next_inspection = began + (time.monotonic() - began) / INSPECTION_SHARE
+
+    def explain(self, error: Exception) -> str:
+        """See `Engine.explain`; SQLite's own words name no place."""
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            # It does not heal, and not every statement meets what is damaged.
+            self._is_damaged = True
+        return str(error)
+
+    def rollback(self, connection: Connection) -> None:
+        """See `Engine.rollback`."""
+        # A full disk ends the transaction by itself; then there is nothing to roll back.
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+
+    def give_back(self, connection: Connection) -> bool:
+        """See `Engine.give_back`."""
+        self.check()
+        (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+        if not free:
+            self._reserve.hold()
+            return False
+        assert isinstance(connection, sqlite3.Connection)
+        # A script, because it says "a row" for every page without having one: a statement would end after the first.
+        try:
+            connection.executescript(f"PRAGMA incremental_vacuum({_FREED_PAGES})")
+        except sqlite3.Error:
+            if not self.make_room(connection, reserve=False):
+                raise
+            connection.executescript(f"PRAGMA incremental_vacuum({_FREED_PAGES // 16})")
+        if free > _FREED_PAGES:
+            return True
+        # The file itself shrinks when its log is copied into it.
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        return False
+
+    def make_room(self, connection: Connection, *, reserve: bool) -> bool:
+        """See `Engine.make_room`."""
+        try:
+            self.check()
+        except StoreLost:
+            return False
+        made = reserve and self._reserve.release()
+        # The log begins anew once all of it is in the file: then it has room for what follows. Its own time for that
+        # is when it is long, and on a full disk it never gets there.
+        return self._copy_log(connection) or made
+
+    def _copy_log(self, connection: Connection) -> bool:
+        """Copies the log into the file as far as readers let it; whether that was all of it."""
+        with contextlib.suppress(sqlite3.Error):
+            _, log, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            return bool(log == copied)
+        return False
+
+
+def _lock_path(database: Path) -> Path:
+    return database.with_name(database.name + ".lock")
+
+
+def _take_lock(database: Path) -> int:
+    """Holds the file beside the database for as long as the returned descriptor is open; a kill lets go of it."""
+    path = _lock_path(database)
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.read(lock, 32).decode(errors="replace").strip() or "unknown"
+            os.close(lock)
+            raise StoreError(
+                f"expected a data folder for this server alone, {database} is in use by process {owner}"
+            ) from error
+        if _is_at(lock, path):
+            break
+        os.close(lock)  # removed between the two calls: somebody else may have made another one
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file is the one at the path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
+
+
+def _identify(connection: sqlite3.Connection) -> int:
+    """The store's identity; 0 where there is none yet and no room for one."""
+    known = meta.read(connection).get(meta.IDENTITY)
+    if known is not None:
+        return known
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        known = meta.identify(connection)
+        connection.execute("COMMIT")
+    except sqlite3.OperationalError:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        return 0
+    return known
+
+
+def migrate(connection: sqlite3.Connection, place: str) -> None:
+    """Brings the tables to `SCHEMA_VERSION`, one transaction per migration; their number is `PRAGMA user_version`.
+
+    Raises:
+        StoreError: the store was written by a newer version of this program.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{place} was written by a newer version: expected schema version {SCHEMA_VERSION} or older, got {version}"
+        )
+    if 0 < version < 2:
+        # `auto_vacuum` of a file that has tables only changes with all of it written anew.
+        connection.execute("VACUUM")
+    for number, parts in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        for part in parts:
+            if callable(part):
+                part(connection)
+                continue
+            # One by one: the driver's way to run a script ends the transaction before.
+            for statement in statements(part):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")

@@ -1,0 +1,1 @@
+"""The rows of the tables: runs, attempts, frames, tallies, commands, traces; one module per subject."""

@@ -1,0 +1,437 @@
+"""Frames into rows: what one transaction of the write thread does with the records of training processes.
+
+Owns the memory of which series, key sets and acknowledged numbers the tables hold (bounded, forgotten after a
+rollback); must not know threads, queues or sockets.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from recis.wire.messages import MAX_TEXT_CHARS, Declare, Event, Line, Pass, Points, Result, Status
+from recis.wire.text import as_name, as_text
+from recis_server.errors import InvalidValue, StoreLost, StoreUnavailable
+from recis_server.store.engines import meta
+from recis_server.store.engines.engine import Connection
+from recis_server.store.json_columns import dump
+from recis_server.store.tables import ledger
+from recis_server.store.tables.attempts import attempt_places
+from recis_server.store.tables.sql_parameters import saturated
+from recis_server.store.tables.tallies import Tally, read_tallies, summarise, write_tallies
+from recis_server.store.values import Commit, StoredFrame, StreamRow
+
+__all__ = ["FrameBatch", "settle_run_state"]
+
+_logger = logging.getLogger(__name__)
+
+REMEMBERED_RUNS = 4096
+REMEMBERED_COLUMNS = 1 << 18
+"""Runs, and columns of all their key sets, that are kept in memory; what was written longest ago is read again when
+needed."""
+REMEMBERED_KEYSETS = 1024
+MAX_COLUMNS = 1024
+"""What was reported together in more columns is kept as several key sets: what the upkeep does to one is bounded."""
+
+
+@dataclass(slots=True)
+class _Keyset:
+    """Series that were reported together, and what is known of their points."""
+
+    number: int
+    num_columns: int
+    tally: Tally
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is known of one run's rows; `places` is the order of its attempts, `streams` where its writers are.
+
+    Of a writer: its acknowledged number, and the points that it has lost to its own bounds. `series` has the number of
+    each (rank, key), `num_columns` says how many there are in all of `keysets`.
+    """
+
+    places: dict[int, int]
+    streams: dict[str, tuple[int, int]]
+    series: dict[tuple[int, str], int] = field(default_factory=dict)
+    keysets: OrderedDict[tuple[int, tuple[str, ...]], _Keyset] = field(default_factory=OrderedDict)
+    num_keysets: int = 0
+    num_columns: int = 0
+    last_step: int | None = None
+    last_attempt: int = 0
+    points: int = 0
+    missing: int = 0
+    updated_ns: int = 0
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Rows that a transaction writes at its end, each kind with one call: a call per row would cost more than the row.
+
+    Lists are bound parameters in the order of arrival. Of a writer, a run and a key set only the newest state is
+    written.
+    """
+
+    frames: list[tuple[Any, ...]] = field(default_factory=list)
+    streams: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    runs: dict[str, _Run] = field(default_factory=dict)
+    tallies: dict[tuple[str, int], Tally] = field(default_factory=dict)
+
+
+class FrameBatch:
+    """See the module; used by one thread.
+
+    Args:
+        failures: the engine's exceptions, which take the whole transaction along.
+    """
+
+    def __init__(self, failures: tuple[type[Exception], ...]) -> None:
+        self._failures = failures
+        self._runs: OrderedDict[str, _Run] = OrderedDict()
+        self._num_columns = 0
+        self._pending = _Pending()
+        self._identity: int | None = None
+        self._committed = -1
+        self._number = 0
+
+    def begin(self, connection: Connection) -> None:
+        """See `writer.Batch`: looks how far the store has come.
+
+        Raises:
+            StoreLost: not as far as was acknowledged, or it is another store.
+        """
+        numbers = meta.read(connection)
+        identity = numbers.get(meta.IDENTITY)
+        if self._committed < 0:
+            self._identity = identity
+        if identity != self._identity:
+            raise StoreLost(
+                "the store was replaced by another while the server ran; start the server again to go on with it",
+                detail=f"expected the store {self._identity}, found {identity}",
+            )
+        self._number = numbers.get(meta.COMMIT_NUMBER, -1)
+        if self._number < self._committed:
+            raise StoreLost(
+                "the store was replaced by an older copy while the server ran; start the server again to go on with it",
+                detail=f"expected commit {self._committed} or a newer one, found {self._number}",
+            )
+        if self._number > self._committed:
+            # A server that took over for a while, or a commit that nobody heard the end of.
+            self.forget()
+
+    def committed(self) -> None:
+        """See `writer.Batch`."""
+        self._committed = self._number
+
+    def forget(self) -> None:
+        """Nothing remembered is sure any more."""
+        self._runs.clear()
+        self._num_columns = 0
+
+    def forget_run(self, run: str) -> None:
+        """The run's rows were changed by somebody else."""
+        known = self._runs.pop(run, None)
+        if known is not None:
+            self._num_columns -= known.num_columns
+
+    def apply(self, connection: Connection, frames: list[StoredFrame]) -> tuple[Commit, list[Exception | None]]:
+        """Writes what is new of the frames; a frame that cannot be written leaves the others alone.
+
+        Raises:
+            Exception: one of `failures`: the engine could not write; the whole transaction has to go.
+        """
+        outcomes = self._attempt(connection, frames)
+        if isinstance(outcomes, Exception):
+            # One of them is to blame: once more, each on its own.
+            outcomes = [self._attempt_one(connection, stored) for stored in frames]
+        applied = tuple(stored for stored, outcome in zip(frames, outcomes, strict=True) if outcome is True)
+        if applied:
+            self._number += 1
+            meta.write(connection, meta.COMMIT_NUMBER, self._number)
+        self._trim()
+        return Commit(self._number, applied), [
+            outcome if isinstance(outcome, Exception) else None for outcome in outcomes
+        ]
+
+    def _attempt(self, connection: Connection, frames: list[StoredFrame]) -> "list[bool | Exception] | Exception":
+        """For each frame whether it was new, or why nothing of them was written."""
+        outcomes: list[bool | Exception] | Exception
+        pending = self._pending = _Pending()
+        connection.execute("SAVEPOINT frames")
+        try:
+            outcomes = [self._apply_one(connection, stored) for stored in frames]
+            self._write(connection, pending)
+        except self._failures:
+            raise
+        except Exception as error:  # noqa: BLE001 - border: one frame must not take the batch along
+            connection.execute("ROLLBACK TO frames")
+            for stored in frames:
+                self.forget_run(stored.stream.run)
+            outcomes = error
+        connection.execute("RELEASE frames")
+        return outcomes
+
+    def _attempt_one(self, connection: Connection, stored: StoredFrame) -> bool | Exception:
+        outcomes = self._attempt(connection, [stored])
+        return _as_failure(stored, outcomes) if isinstance(outcomes, Exception) else outcomes[0]
+
+    def _apply_one(self, connection: Connection, stored: StoredFrame) -> bool:
+        stream, frame = stored.stream, stored.frame
+        run = self._run(connection, stream.run)
+        known = run.streams.get(stream.writer) if run is not None else None
+        if run is None or known is None:
+            raise StoreUnavailable(
+                f"run {stream.run} was deleted; writer {stream.writer} has to introduce itself again"
+            )
+        acked, dropped = known
+        if frame.n <= acked:
+            return False
+        if frame.dropped <= dropped:
+            # Numbers that are skipped while the writer counts new drops are those drops.
+            run.missing = saturated(run.missing + max(0, frame.n - acked - frame.span))
+        run.streams[stream.writer] = (frame.n, saturated(max(dropped, frame.dropped)))
+        run.updated_ns = max(run.updated_ns, stored.received_ns)
+        self._pending.runs[stream.run] = run
+        self._pending.streams[stream.run, stream.writer] = run.streams[stream.writer]
+        for record in frame.records:
+            self._apply_record(connection, run, stream, record)
+        return True
+
+    def _apply_record(self, connection: Connection, run: _Run, stream: StreamRow, record: Any) -> None:
+        match record:
+            case Points():
+                for points in _narrow(record):
+                    self._add_points(connection, run, stream, points)
+            case Pass():
+                _add_pass(connection, stream, record)
+            case Line():
+                _add_line(connection, stream, record)
+            case Event():
+                _add_event(connection, stream, record)
+            case Declare():
+                # What an attempt offered, and nobody offers any more, says nothing about the processes that run now.
+                if run.places[stream.attempt] == len(run.places):
+                    ledger.declare(connection, stream, record)
+            case Result():
+                ledger.answer(connection, stream, record)
+            case Status():
+                connection.execute(
+                    "UPDATE stream SET state = ?, message = ? WHERE run_id = ? AND writer = ?",
+                    (record.state, as_text(record.message, MAX_TEXT_CHARS), stream.run, stream.writer),
+                )
+                settle_run_state(connection, stream.run)
+
+    # --- points
+
+    def _add_points(self, connection: Connection, run: _Run, stream: StreamRow, points: Points) -> None:
+        rows = summarise(points)
+        keyset = self._keyset(connection, run, stream, points.keys)
+        self._pending.frames.append(
+            (
+                stream.run,
+                keyset.number,
+                stream.attempt,
+                rows.low,
+                rows.high,
+                rows.num_rows,
+                points.steps,
+                points.times,
+                points.values,
+            )
+        )
+        run.points = saturated(run.points + rows.num_rows * len(points.keys))
+        keyset.tally.add(rows, stream.attempt, run.points, run.places)
+        self._pending.tallies[stream.run, keyset.number] = keyset.tally
+        if run.last_step is None or (run.places[stream.attempt], rows.high) > (
+            run.places[run.last_attempt],
+            run.last_step,
+        ):
+            run.last_attempt, run.last_step = stream.attempt, rows.high
+
+    def _keyset(self, connection: Connection, run: _Run, stream: StreamRow, keys: tuple[str, ...]) -> _Keyset:
+        known = run.keysets.get((stream.rank, keys))
+        if known is not None:
+            run.keysets.move_to_end((stream.rank, keys))
+            return known
+        run.num_keysets += 1
+        for position, key in enumerate(keys):
+            series = run.series.get((stream.rank, key))
+            if series is None:
+                series = run.series[stream.rank, key] = len(run.series) + 1
+                connection.execute(
+                    "INSERT INTO series (run_id, series, rank, key) VALUES (?, ?, ?, ?)",
+                    (stream.run, series, stream.rank, key),
+                )
+            connection.execute(
+                "INSERT INTO keyset (run_id, series, keyset, position) VALUES (?, ?, ?, ?)",
+                (stream.run, series, run.num_keysets, position),
+            )
+        keyset = run.keysets[stream.rank, keys] = _Keyset(run.num_keysets, len(keys), Tally())
+        forgotten = 0
+        if len(run.keysets) > REMEMBERED_KEYSETS:
+            # A forgotten set gets another number when it comes again: more rows, the same points.
+            forgotten = run.keysets.popitem(last=False)[1].num_columns
+        run.num_columns += len(keys) - forgotten
+        self._num_columns += len(keys) - forgotten
+        return keyset
+
+    # --- memory
+
+    def _run(self, connection: Connection, run_id: str) -> _Run | None:
+        run = self._runs.get(run_id)
+        if run is None:
+            run = _read_run(connection, run_id)
+            if run is None:
+                return None
+            self._runs[run_id] = run
+            self._num_columns += run.num_columns
+        self._runs.move_to_end(run_id)
+        return run
+
+    def _trim(self) -> None:
+        while len(self._runs) > REMEMBERED_RUNS or self._num_columns > REMEMBERED_COLUMNS:
+            self.forget_run(next(iter(self._runs)))
+
+    def _write(self, connection: Connection, pending: _Pending) -> None:
+        connection.executemany(
+            "INSERT INTO frame (run_id, keyset, attempt, lo, hi, num_rows, steps, times, data)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            pending.frames,
+        )
+        connection.executemany(
+            "UPDATE stream SET acked = ?, dropped = ? WHERE run_id = ? AND writer = ?",
+            [(*state, *stream) for stream, state in pending.streams.items()],
+        )
+        connection.executemany(
+            # The time is a version too: it rises with every change, whatever the clock does.
+            "UPDATE run SET last_step = ?, last_attempt = ?, points = ?, missing = ?,"
+            " updated_ns = CASE WHEN updated_ns < ? THEN ? ELSE updated_ns + 1 END WHERE run_id = ?",
+            [
+                (run.last_step, run.last_attempt, run.points, run.missing, run.updated_ns, run.updated_ns, run_id)
+                for run_id, run in pending.runs.items()
+            ],
+        )
+        write_tallies(connection, pending.tallies)
+
+
+def settle_run_state(connection: Connection, run_id: str) -> None:
+    """The run's state from its ranks' last words in the newest attempt; of a rank's writers the newest speaks."""
+    said: dict[int, tuple[str, str]] = {}
+    for rank, state, message in connection.execute(
+        "SELECT rank, state, message FROM stream WHERE run_id = ? AND attempt = (SELECT ordinal FROM attempt"
+        " WHERE run_id = ? ORDER BY started_ns DESC, ordinal DESC LIMIT 1) ORDER BY created_ns",
+        (run_id, run_id),
+    ):
+        said[rank] = (state, message)
+    states = {state for state, _ in said.values()}
+    state = "failed" if "failed" in states else "running" if "running" in states else "finished"
+    message = next((text for one, text in said.values() if one == state and text), "")
+    connection.execute("UPDATE run SET state = ?, message = ? WHERE run_id = ?", (state, message, run_id))
+
+
+def _read_run(connection: Connection, run_id: str) -> _Run | None:
+    found = connection.execute(
+        "SELECT last_step, last_attempt, points, missing, updated_ns FROM run WHERE run_id = ?", (run_id,)
+    ).fetchone()
+    if found is None:
+        return None
+    streams = {
+        writer: (acked, dropped)
+        for writer, acked, dropped in connection.execute(
+            "SELECT writer, acked, dropped FROM stream WHERE run_id = ?", (run_id,)
+        )
+    }
+    run = _Run(attempt_places(connection, run_id), streams)
+    (run.last_step, run.last_attempt, run.points, run.missing, run.updated_ns) = found
+    tallies = read_tallies(connection, run_id)
+    sets: dict[int, list[str]] = {}
+    ranks: dict[int, int] = {}
+    for series, rank, key, keyset in connection.execute(
+        "SELECT s.series, s.rank, s.key, k.keyset FROM series AS s"
+        " JOIN keyset AS k ON k.run_id = s.run_id AND k.series = s.series WHERE s.run_id = ?"
+        " ORDER BY k.keyset, k.position",
+        (run_id,),
+    ):
+        run.series[rank, key] = series
+        sets.setdefault(keyset, []).append(key)
+        ranks[keyset] = rank
+    for keyset, keys in sets.items():
+        run.keysets[ranks[keyset], tuple(keys)] = _Keyset(keyset, len(keys), tallies.get(keyset, Tally()))
+    run.num_columns = sum(keyset.num_columns for keyset in run.keysets.values())
+    run.num_keysets = max(sets, default=0)
+    return run
+
+
+def _narrow(points: Points) -> Iterator[Points]:
+    """The record, or its columns in several."""
+    if len(points.keys) <= MAX_COLUMNS:
+        yield points
+        return
+    for first in range(0, len(points.keys), MAX_COLUMNS):
+        keys = points.keys[first : first + MAX_COLUMNS]
+        begin = first * len(points.steps)
+        values = points.values[begin : begin + len(keys) * len(points.steps)]
+        yield Points(keys, points.steps, points.times, values)
+
+
+def _as_failure(stored: StoredFrame, error: Exception) -> Exception:
+    if isinstance(error, StoreUnavailable):
+        return error
+    _logger.warning("frame %d of %s was not stored", stored.frame.n, stored.stream.writer, exc_info=error)
+    return InvalidValue("frame", f"frame {stored.frame.n} holds a value that cannot be stored: {error}")
+
+
+# --- one row a record
+
+
+def _add_pass(connection: Connection, stream: StreamRow, record: Pass) -> None:
+    connection.execute(
+        "INSERT INTO filter_pass (run_id, step, time_ns, rank, attempt, table_name, interval, rows_before, evicted,"
+        " rows_after, admitted, milliseconds, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            stream.run,
+            record.step,
+            record.time_ns,
+            stream.rank,
+            stream.attempt,
+            as_name(record.table),
+            record.interval,
+            record.rows_before,
+            record.evicted,
+            record.rows_after,
+            record.admitted,
+            record.milliseconds,
+            record.bytes,
+        ),
+    )
+
+
+def _add_line(connection: Connection, stream: StreamRow, record: Line) -> None:
+    connection.execute(
+        "INSERT INTO line (run_id, rank, time_ns, step, level, text) VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            stream.run,
+            stream.rank,
+            record.time_ns,
+            record.step,
+            as_name(record.level),
+            as_text(record.text, MAX_TEXT_CHARS),
+        ),
+    )
+
+
+def _add_event(connection: Connection, stream: StreamRow, record: Event) -> None:
+    connection.execute(
+        "INSERT INTO event (run_id, kind, level, time_ns, step, rank, text, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            stream.run,
+            as_name(record.kind),
+            record.level,
+            record.time_ns,
+            record.step,
+            stream.rank,
+            as_text(record.text, MAX_TEXT_CHARS),
+            dump(record.data),
+        ),
+    )

@@ -1,0 +1,109 @@
+"""Runs and writers made known: what a greeting changes in the tables, and how a run is edited and removed.
+
+Functions for the write thread, each inside of a transaction that its caller has begun; must not know threads.
+"""
+
+from collections.abc import Sequence
+
+from recis.wire.messages import MAX_TEXT_CHARS, Hello
+from recis.wire.text import as_name, as_text
+from recis_server.errors import StoreUnavailable
+from recis_server.store.engines.engine import Connection
+from recis_server.store.json_columns import dump
+from recis_server.store.tables.attempts import enter_attempt, started_ns
+from recis_server.store.tables.frames import settle_run_state
+from recis_server.store.values import StreamRow
+
+__all__ = ["register", "update_run"]
+
+MAX_TAGS = 64
+
+
+def register(connection: Connection, hello: Hello, received_ns: int) -> StreamRow:
+    """Makes run, attempt and writer known, and tells what of this writer is committed.
+
+    Raises:
+        StoreUnavailable: a run of this name is still being deleted.
+    """
+    if connection.execute("SELECT run_id FROM deletion WHERE run_id = ?", (hello.run,)).fetchone() is not None:
+        raise StoreUnavailable(f"run {hello.run} is still being deleted; try again in a moment")
+    known = connection.execute(
+        "SELECT s.rank, s.attempt, s.acked, a.started_ns FROM stream AS s"
+        " JOIN attempt AS a ON a.run_id = s.run_id AND a.ordinal = s.attempt WHERE s.run_id = ? AND s.writer = ?",
+        (hello.run, hello.writer),
+    ).fetchone()
+    if known is not None:
+        return StreamRow(hello.run, hello.writer, *known)
+    _add_run(connection, hello, received_ns)
+    begun_ns = _begun_ns(connection, hello, received_ns)
+    attempt, attempt_ns = enter_attempt(connection, hello, begun_ns)
+    connection.execute(
+        "INSERT INTO stream (run_id, writer, rank, attempt, acked, dropped, state, message, host, pid, client,"
+        " created_ns) VALUES (?, ?, ?, ?, 0, 0, 'running', '', ?, ?, ?, ?)",
+        (
+            hello.run,
+            hello.writer,
+            hello.rank,
+            attempt,
+            as_name(hello.host),
+            hello.pid,
+            as_name(hello.client),
+            # Of a rank's writers the one that began last speaks, whichever is heard of first.
+            begun_ns,
+        ),
+    )
+    settle_run_state(connection, hello.run)
+    return StreamRow(hello.run, hello.writer, hello.rank, attempt, 0, attempt_ns)
+
+
+def _begun_ns(connection: Connection, hello: Hello, received_ns: int) -> int:
+    """When the writer began; last of all where the server's clock has gone back behind a start that it has noted."""
+    (newest_ns,) = connection.execute("SELECT max(created_ns) FROM stream WHERE run_id = ?", (hello.run,)).fetchone()
+    if newest_ns is not None and received_ns < newest_ns:
+        return int(newest_ns) + 1
+    return started_ns(hello, received_ns)
+
+
+def _add_run(connection: Connection, hello: Hello, received_ns: int) -> None:
+    name = as_name(hello.name) or hello.run
+    tags = dump([as_name(tag) for tag in hello.tags[:MAX_TAGS]])
+    config = dump(hello.config)
+    connection.execute(
+        "INSERT INTO run (run_id, project, name, state, message, created_ns, updated_ns, world_size, last_attempt,"
+        " last_step, tags, notes, config, points, missing)"
+        " VALUES (?, ?, ?, 'running', '', ?, ?, ?, 0, NULL, ?, '', ?, 0, 0) ON CONFLICT DO NOTHING",
+        (
+            hello.run,
+            as_name(hello.project),
+            name,
+            received_ns,
+            received_ns,
+            hello.world_size,
+            tags,
+            config,
+        ),
+    )
+    # Ranks may know different things and come in any order: what is still empty is filled in, what users changed stays.
+    connection.execute(
+        "UPDATE run SET world_size = ?, updated_ns = updated_ns + 1,"
+        " name = CASE WHEN name = run_id THEN ? ELSE name END,"
+        " tags = CASE WHEN tags = '[]' THEN ? ELSE tags END,"
+        " config = CASE WHEN ? != '{}' AND (config = '{}' OR ? = 0) THEN ? ELSE config END WHERE run_id = ?",
+        (hello.world_size, name, tags, config, hello.rank, config, hello.run),
+    )
+
+
+def update_run(
+    connection: Connection, run_id: str, name: str | None, tags: Sequence[str] | None, notes: str | None
+) -> None:
+    """Changes what is not None."""
+    connection.execute(
+        "UPDATE run SET name = coalesce(?, name), tags = coalesce(?, tags), notes = coalesce(?, notes),"
+        " updated_ns = updated_ns + 1 WHERE run_id = ?",
+        (
+            None if name is None else as_name(name),
+            None if tags is None else dump([as_name(tag) for tag in tags]),
+            None if notes is None else as_text(notes, MAX_TEXT_CHARS),
+            run_id,
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Maintenance beside ingest: a supervised worker process that compacts, deletes, drops and trims."""

@@ -1,0 +1,109 @@
+"""What a run keeps of its log lines, events and filter passes: the newest rows, and of lines and passes the young ones.
+
+Owns the bounds and what is over them; every slice is one short transaction. Must not know processes.
+"""
+
+# Names of columns and tables below are constants of this file; every value is bound.
+# ruff: noqa: S608
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+from recis_server.store.engines import meta
+from recis_server.store.engines.engine import Connection
+from recis_server.store.upkeep.retention import DAY_NS, Retention
+
+__all__ = ["Excess", "find_excess", "read_trimmed", "trim_slice"]
+
+SLICE_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """`most` rows of a table are kept per run, the last in the order of `place`; `ages`: retention takes them too."""
+
+    most: int
+    place: tuple[str, ...]
+    ages: bool
+
+
+BOUNDS: dict[str, _Bound] = {
+    "line": _Bound(10_000, ("id",), ages=True),
+    # What explains a curve stays as long as the curve.
+    "event": _Bound(10_000, ("id",), ages=False),
+    "filter_pass": _Bound(1_000_000, ("step", "id"), ages=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """Rows of one run that may go: those up to the place `upto`, then those of before `before_ns`."""
+
+    run_id: str
+    table: str
+    upto: tuple[int, ...] | None
+    before_ns: int | None
+
+
+def find_excess(connection: Connection, retention: Retention, since_ns: int, now_ns: int) -> list[Excess]:
+    """What is too much or too old; for too much only runs are looked at that have changed since `since_ns`.
+
+    In a read transaction.
+    """
+    found = []
+    for run_id, project, updated_ns in connection.execute("SELECT run_id, project, updated_ns FROM run").fetchall():
+        days = retention.days_of(project)
+        for table, bound in BOUNDS.items():
+            upto = _last_too_much(connection, run_id, table) if updated_ns >= since_ns else None
+            before_ns = None
+            if days is not None and bound.ages:
+                before_ns = now_ns - int(days * DAY_NS)
+                if not any(time_ns < before_ns for *_, time_ns in _oldest(connection, run_id, table, 1)):
+                    before_ns = None
+            if upto is not None or before_ns is not None:
+                found.append(Excess(run_id, table, upto, before_ns))
+    return found
+
+
+def trim_slice(connection: Connection, excess: Excess) -> bool:
+    """Removes the oldest rows of what is in excess, counting those that were too many; whether there may be more.
+
+    In a transaction that writes.
+    """
+    rows = list(_oldest(connection, excess.run_id, excess.table, SLICE_ROWS))
+    upto = excess.upto
+    too_many = [] if upto is None else list(takewhile(lambda row: row[:-1] <= upto, rows))
+    before_ns = excess.before_ns
+    too_old = [] if before_ns is None else list(takewhile(lambda row: row[-1] < before_ns, rows[len(too_many) :]))
+    places = [row[:-1] for row in too_many + too_old]
+    where = " AND ".join(f"{column} = ?" for column in ("run_id", *BOUNDS[excess.table].place))
+    connection.executemany(f"DELETE FROM {excess.table} WHERE {where}", [(excess.run_id, *place) for place in places])
+    if too_many:
+        meta.add(connection, f"trimmed_{excess.table}", len(too_many))
+    return len(places) == SLICE_ROWS
+
+
+def read_trimmed(connection: Connection) -> dict[str, int]:
+    """How many rows of each table were too many for their run, since the store was made."""
+    found = meta.read(connection)
+    return {table: found.get(f"trimmed_{table}", 0) for table in BOUNDS}
+
+
+def _last_too_much(connection: Connection, run_id: str, table: str) -> tuple[int, ...] | None:
+    bound = BOUNDS[table]
+    row = connection.execute(
+        f"SELECT {', '.join(bound.place)} FROM {table} WHERE run_id = ?"
+        f" ORDER BY {', '.join(f'{column} DESC' for column in bound.place)} LIMIT 1 OFFSET ?",
+        (run_id, bound.most),
+    ).fetchone()
+    return None if row is None else tuple(row)
+
+
+def _oldest(connection: Connection, run_id: str, table: str, most: int) -> Iterator[tuple[Any, ...]]:
+    """The place and the time of a run's first rows."""
+    place = ", ".join(BOUNDS[table].place)
+    yield from connection.execute(
+        f"SELECT {place}, time_ns FROM {table} WHERE run_id = ? ORDER BY {place} LIMIT ?", (run_id, most)
+    ).fetchall()

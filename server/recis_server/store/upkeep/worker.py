@@ -1,0 +1,279 @@
+"""What the store's upkeep does: `python -m recis_server.store.upkeep.worker`, told what through its standard input.
+
+Owns the order and the pace of the work: finish deletions, compact, drop what retention lets go of and what is over the
+bounds of a run, give space back.
+Ends when its input ends: with the server, however that ends. All that it changes, it changes in transactions that check
+what they are based on: it may be killed at any moment, and there may be two of it.
+"""
+
+import json
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from recis_server.errors import StoreError, StoreUnavailable
+from recis_server.store.engines import meta
+from recis_server.store.engines.engine import Anchor, Connection, Engine
+from recis_server.store.engines.open import open_engine
+from recis_server.store.points.compaction import compact, find_work
+from recis_server.store.tables.deletion import delete_slice
+from recis_server.store.upkeep.retention import FIRST_PLACE, Place, Retention, drop_slice, find_due
+from recis_server.store.upkeep.trim import Excess, find_excess, trim_slice
+
+__all__ = ["MaintenanceWorker", "main"]
+
+T = TypeVar("T")
+Stop = Callable[[], bool]
+"""Whether to end; asked between any two transactions."""
+
+_logger = logging.getLogger(__name__)
+BUSY_S, IDLE_S = 0.05, 2.0
+"""Pauses after a round that found work, and at most after rounds that found none."""
+RETENTION_S = 60.0
+TRIM_S = 600.0
+ASIDE_S = 3600.0
+"""How long a run is left alone at which the upkeep has failed for other reasons than the engine's."""
+MOST_REMEMBERED = 1024
+"""Runs at which the engine has failed, as far as they are remembered."""
+LOOK_SHARE = 0.01
+"""How much of the time is spent on looking for runs to compact: where many frames are hot a look takes long."""
+UNITS = 8
+"""Transactions in a row that compact one run, where it has more than one moves."""
+PIECES = 256
+"""Pieces of space that one round gives back at most."""
+LEAST_PAUSE_S = 0.002
+"""Between two changes with no work in between, at least; else as long as the first one took. Who writes looks every
+millisecond whether it can: without a pause it would rarely see that."""
+
+
+class MaintenanceWorker:
+    """See the module; used by one thread.
+
+    Args:
+        engine: open.
+        retention: how long raw points are kept.
+    """
+
+    def __init__(self, engine: Engine, retention: Retention) -> None:
+        self._engine = engine
+        self._failures: tuple[type[Exception], ...] = (StoreUnavailable, *engine.failures)
+        self._retention = retention
+        self._reader = engine.connect_reader()
+        try:
+            self._writer = engine.connect_writer()
+        except BaseException:
+            self._reader.close()
+            raise
+        self._next_retention = 0.0
+        self._next_trim = 0.0
+        self._trimmed_ns = 0
+        self._next_look = 0.0
+        self._num_failures: dict[str, int] = {}
+        self._aside: dict[tuple[str, str], float] = {}
+
+    def close(self) -> None:
+        """Ends both connections."""
+        self._reader.close()
+        self._writer.close()
+
+    def round(self, stop: Stop) -> bool:
+        """One turn at everything that is due; whether there was any.
+
+        Raises:
+            Exception: one of the engine's failures; what was not finished is done in a later round.
+        """
+        failure: Exception | None = None
+        worked = False
+        for work in (self._delete, self._compact, self._retain, self._trim):
+            try:
+                worked |= work(stop)
+            except self._failures as error:
+                # For want of room, it may be: the others make some.
+                failure = failure or error
+        if failure is not None or not worked:
+            for _ in range(PIECES):
+                if stop() or not self._give_back():
+                    break
+        if failure is not None:
+            raise failure
+        return worked
+
+    def _delete(self, stop: Stop) -> bool:
+        runs = self._read(lambda connection: connection.execute("SELECT run_id FROM deletion").fetchall())
+
+        def work(run: str) -> bool:
+            while not stop() and self._write(partial(delete_slice, run_id=run)):
+                pass
+            return True
+
+        return self._each("deletion", (run for (run,) in runs), work)
+
+    def _compact(self, stop: Stop) -> bool:
+        began = time.monotonic()
+        if began < self._next_look:
+            return False
+        runs = self._read(partial(find_work, now_ns=time.time_ns()))
+        self._next_look = began + (time.monotonic() - began) / LOOK_SHARE
+
+        def work(run: str) -> bool:
+            worked = False
+            for _ in range(UNITS):
+                if stop() or not compact(self._engine, self._reader, self._writer, run):
+                    break
+                worked = True
+                if not self._read(partial(find_work, now_ns=time.time_ns(), run_id=run)):
+                    break
+            return worked
+
+        return self._each("compaction", runs, work)
+
+    def _retain(self, stop: Stop) -> bool:
+        if time.monotonic() < self._next_retention or stop():
+            return False
+        due = self._read(partial(find_due, retention=self._retention, now_ns=time.time_ns()))
+
+        def work(run: str) -> bool:
+            place: Place | None = FIRST_PLACE
+            while place is not None and not stop():
+                place = self._write(partial(drop_slice, run_id=run, before_ns=due[run], after=place))
+            return True
+
+        worked = self._each("retention", due, work)
+        self._next_retention = time.monotonic() + RETENTION_S
+        return worked
+
+    def _trim(self, stop: Stop) -> bool:
+        if time.monotonic() < self._next_trim or stop():
+            return False
+        now_ns = time.time_ns()
+        found: dict[str, list[Excess]] = defaultdict(list)
+        for excess in self._read(
+            partial(find_excess, retention=self._retention, since_ns=self._trimmed_ns, now_ns=now_ns)
+        ):
+            found[excess.run_id].append(excess)
+
+        def work(run: str) -> bool:
+            for excess in found[run]:
+                while not stop() and self._write(partial(trim_slice, excess=excess)):
+                    pass
+            return True
+
+        worked = self._each("trimming", found, work)
+        # A frame may say that it came a little before it was committed.
+        self._trimmed_ns = now_ns - int(TRIM_S * 1e9)
+        self._next_trim = time.monotonic() + TRIM_S
+        return worked
+
+    def _each(self, what: str, runs: Iterable[str], work: Callable[[str], bool]) -> bool:
+        """Does the work on each run that is not set aside for it; whether there was any.
+
+        Raises:
+            Exception: one of the engine's failures, at the first run; the next time that run is the last.
+        """
+        worked = False
+        for run in sorted(runs, key=lambda one: self._num_failures.get(one, 0)):
+            if time.monotonic() < self._aside.get((what, run), 0.0):
+                continue
+            try:
+                worked |= work(run)
+            except self._failures:
+                if len(self._num_failures) >= MOST_REMEMBERED:
+                    self._num_failures.clear()
+                self._num_failures[run] = self._num_failures.get(run, 0) + 1
+                raise
+            except Exception:  # border: what is wrong with one run must not keep the others waiting
+                _logger.exception("the %s of run %s failed; it waits for %.0f minutes", what, run, ASIDE_S / 60)
+                self._aside[what, run] = time.monotonic() + ASIDE_S
+                self._write(partial(meta.add, name=meta.UPKEEP_FAILURES, number=1))
+        return worked
+
+    def _read(self, action: Callable[[Connection], T]) -> T:
+        self._engine.begin_read(self._reader)
+        try:
+            return action(self._reader)
+        finally:
+            self._engine.rollback(self._reader)
+
+    def _give_back(self) -> bool:
+        with _pause():
+            return self._engine.give_back(self._writer)
+
+    def _write(self, action: Callable[[Connection], T]) -> T:
+        """A transaction; all that the worker writes so removes, and is tried again with what is held back for that."""
+        with _pause():
+            try:
+                return self._write_once(action)
+            except self._engine.failures:
+                if not self._engine.make_room(self._writer, reserve=True):
+                    raise
+            return self._write_once(action)
+
+    def _write_once(self, action: Callable[[Connection], T]) -> T:
+        self._engine.begin_write(self._writer)
+        try:
+            result = action(self._writer)
+            self._writer.execute("COMMIT")
+        except BaseException:
+            self._engine.rollback(self._writer)
+            raise
+        return result
+
+
+@contextmanager
+def _pause() -> Iterator[None]:
+    """Leaves the store to others for as long as what is done in this context has kept it from them."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        time.sleep(max(LEAST_PAUSE_S, time.monotonic() - began))
+
+
+def main() -> None:
+    """Keeps the store that the first line of standard input names until the input ends."""
+    # Ctrl-C reaches the whole group: the server decides when this ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    os.nice(10)
+    order = json.loads(sys.stdin.readline())
+    engine = open_engine(order["url"])
+    failures: tuple[type[Exception], ...] = (StoreError, StoreUnavailable, *engine.failures)
+    worker: MaintenanceWorker | None = None
+    pause_s = BUSY_S
+    waits = False
+    while not _ended(pause_s):
+        worked = False
+        try:
+            worker = worker or _open(engine, Retention(**order["retention"]), order.get("anchor"))
+            worked = worker.round(partial(_ended, 0.0))
+            waits = False
+        except failures as error:
+            # A full disk, a lock that was held for long, a database that is away: what was begun is undone and done
+            # again later.
+            _logger.log(logging.DEBUG if waits else logging.WARNING, "the store's upkeep waits: %s", error)
+            waits = True
+        pause_s = BUSY_S if worked else min(2 * pause_s, IDLE_S)
+    if worker is not None:
+        worker.close()
+    engine.close()
+
+
+def _open(engine: Engine, retention: Retention, anchor: list[Any] | None) -> MaintenanceWorker:
+    engine.open(exclusive=False, anchor=None if anchor is None else Anchor(anchor[0], tuple(anchor[1])))
+    return MaintenanceWorker(engine, retention)
+
+
+def _ended(wait_s: float) -> bool:
+    return bool(select.select([sys.stdin], [], [], wait_s)[0])
+
+
+if __name__ == "__main__":
+    main()
