@@ -18,7 +18,7 @@ from recis_server.store.values import StreamRow
 
 from recis.wire.codec import WireError, decode_client, decode_server, encode
 from recis.wire.messages import Frame, Hello, Line, ServerRecord
-from recis.wire.session import Acked, ClientSession, Closed, Rejected, Welcomed
+from recis.wire.session import MOST_REJECTED, Acked, ClientSession, Closed, Rejected, Welcomed
 
 HELLO = Hello(run="r", writer="w", attempt="a")
 
@@ -61,9 +61,10 @@ class Cores(RuleBasedStateMachine):
             self.newest += 1
             self.spool[self.newest] = f"line {self.newest}"
 
+    @precondition(lambda self: len(self.bad) < MOST_REJECTED)
     @rule()
     def report_nonsense(self) -> None:
-        """What no server takes: a writer does not always know."""
+        """What no server takes: a writer does not always know. After more of it in a row, it stays away."""
         self.report(1)
         self.bad.add(self.newest)
 

@@ -1,6 +1,5 @@
 """`recis.monitor`: arguments and environment, and calls in the wrong order."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 import recis.monitor
+from recis.bridge.files import read_checked
 from recis.monitor import check_options
 
 
@@ -55,7 +55,7 @@ def test_a_project_that_is_not_given_is_the_environments(
     monkeypatch.setenv("RECIS_MONITOR_PROJECT", "shop")
     with recis.monitor.init(mode="offline", spool_dir=tmp_path / "spool", project=project, run_id=np.str_("r1")):
         [writer] = (tmp_path / "spool").glob("r1-0-*/writer.json")
-        assert json.loads(writer.read_text())["project"] == "shop"
+        assert read_checked(writer)["project"] == "shop"
 
 
 def test_a_spool_that_is_no_path_teaches() -> None:
