@@ -6,7 +6,21 @@ Only the trainer writes it (`request_stop` excepted); hooks read it. Must not kn
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["Phase", "RunState"]
+__all__ = ["Phase", "RunState", "StepNumber"]
+
+
+class StepNumber(int):
+    """A number of steps as hooks are given it: an int, with the `item` of the 0-dim tensor that it is in RecIS.
+
+    A pickle or a deep copy is a plain int.
+    """
+
+    def item(self) -> int:
+        """Return the plain int."""
+        return int(self)
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        return int, (int(self),)
 
 
 class Phase(Enum):

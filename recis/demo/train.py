@@ -124,7 +124,7 @@ def train(options: Options, data: Path, output: Path) -> Outcome:
         hooks=[
             LoggerHook(log_step=10),
             HashTableFilterHook(filter_interval=options.filter_interval),
-            ProfilerHook(wait=10, warmup=10, active=5, repeat=3, output_dir=str(output / "traces")),
+            ProfilerHook(wait=10, warmup=10, active=5, repeat=3, output_dir=str(output / "traces"), compress=True),
             click_metrics,
             monitor,
         ],

@@ -1,19 +1,22 @@
-"""What a user can set about a training, frozen and checked when made.
+"""What a user can set about a training, checked whenever it is set.
 
 Must not know the trainer or how any of it is carried out.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
 
 from recis.errors import ArgumentError
+from recis.framework.foreign import FOREIGN, ForeignArguments, warn_of_foreign
 from recis.hooks.cadence import check_interval, check_optional_interval
 
 __all__ = ["TrainingArguments"]
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingArguments:
-    """The arguments of a training.
+@dataclass(repr=False)
+class TrainingArguments(ForeignArguments):
+    """The arguments of a training. They may be changed: what is changed between two trainings holds for the second.
 
     Attributes:
         output_dir: folder of the checkpoints.
@@ -24,6 +27,12 @@ class TrainingArguments:
         gradient_accumulation_steps: steps whose gradients make one update of the parameters.
         save_steps: steps between two checkpoints; None: none are written.
         max_to_keep: checkpoints kept; the oldest go first.
+        mixed_precision: `"bf16"` runs the model under `torch.autocast`, and so do `"fp16"` and `"fp8"`, with a warning:
+            there is no scaling of the loss here. None or `"no"`: nothing of the kind.
+        resume: whether a training first takes over the newest checkpoint of `output_dir`, if there is one.
+
+    The arguments of RecIS's class and of Accelerate's `Accelerator` that mean nothing here are taken as well: one
+    warning names them and says what happens instead.
 
     Raises:
         ArgumentError: (a `ValueError`) a value is outside what is said above.
@@ -37,11 +46,45 @@ class TrainingArguments:
     gradient_accumulation_steps: int = 1
     save_steps: int | None = None
     max_to_keep: int = 5
+    mixed_precision: str | None = None
+    resume: bool = False
 
     def __post_init__(self) -> None:
-        if not str(self.output_dir):
-            raise ArgumentError("TrainingArguments.output_dir", "the path of a folder", self.output_dir)
-        for name in ("log_steps", "train_epoch", "gradient_accumulation_steps", "max_to_keep"):
-            check_interval(f"TrainingArguments.{name}", getattr(self, name))
-        for name in ("train_steps", "eval_steps", "save_steps"):
-            check_optional_interval(f"TrainingArguments.{name}", getattr(self, name))
+        warn_of_foreign("TrainingArguments", {name: getattr(self, name) for name in FOREIGN})
+
+    def __repr__(self) -> str:
+        shown = [each.name for each in fields(self) if each.name not in FOREIGN or getattr(self, each.name) is not None]
+        return f"TrainingArguments({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check = _CHECKS.get(name)
+        super().__setattr__(name, value if check is None else check(f"TrainingArguments.{name}", value))
+
+
+def _check_folder(where: str, value: Any) -> Any:
+    if not str(value):
+        raise ArgumentError(where, "the path of a folder", value)
+    return value
+
+
+def _check_precision(where: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and value in ("no", "bf16", "fp16", "fp8"):
+        return value
+    raise ArgumentError(where, "None, 'no', 'bf16', 'fp16' or 'fp8'", value)
+
+
+def _check_flag(where: str, value: Any) -> bool:
+    if not isinstance(value, bool | int) or value not in (0, 1):
+        raise ArgumentError(where, "True or False", value)
+    return bool(value)
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "output_dir": _check_folder,
+    "mixed_precision": _check_precision,
+    "resume": _check_flag,
+    **dict.fromkeys(("log_steps", "train_epoch", "gradient_accumulation_steps", "max_to_keep"), check_interval),
+    **dict.fromkeys(("train_steps", "eval_steps", "save_steps"), check_optional_interval),
+}

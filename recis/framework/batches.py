@@ -5,6 +5,7 @@ Must not know the model, the loop, or how many processes there are.
 
 import dataclasses
 from collections.abc import Generator, Iterable, Mapping
+from numbers import Number
 from typing import Any
 
 import torch
@@ -15,11 +16,12 @@ __all__ = ["num_samples", "read_batches", "to_device"]
 def read_batches(dataset: Iterable[Any]) -> Generator[Any]:
     """Yield the batches of one pass over `dataset`.
 
-    An element that is a pair of a bool (or a 0-dim bool tensor) and something is RecIS's `(stop_flag, batch)`: a true
-    flag ends the pass and its batch is filling, not data. Anything else is a batch itself.
+    A pair whose first part is a flag is RecIS's `(stop_flag, batch)`: a true flag ends the pass and its batch is
+    filling, not data. A flag is a bool, or 0 or 1 in front of anything but a number; of Python, of numpy or a 0-dim
+    tensor. Anything else is a batch itself.
     """
     for element in dataset:
-        if isinstance(element, tuple | list) and len(element) == 2 and _is_flag(element[0]):
+        if isinstance(element, tuple | list) and len(element) == 2 and _is_flag(element[0], element[1]):
             stop, batch = element
             if bool(stop):
                 return
@@ -28,13 +30,16 @@ def read_batches(dataset: Iterable[Any]) -> Generator[Any]:
             yield element
 
 
-def _is_flag(value: object) -> bool:
-    if isinstance(value, torch.Tensor):
-        return value.dim() == 0 and value.dtype == torch.bool
-    # numpy's bool is none of Python's, and is told by its dtype.
-    return isinstance(value, bool) or (
-        str(getattr(value, "dtype", "")) == "bool" and getattr(value, "shape", None) == ()
-    )
+def _is_flag(value: Any, batch: object) -> bool:
+    if isinstance(value, bool):
+        return True
+    if not isinstance(value, int) and getattr(value, "shape", None) != ():
+        return False
+    kind = str(getattr(value, "dtype", "int")).removeprefix("torch.")
+    if kind == "bool":
+        return True
+    # In front of another number it is a pair of numbers.
+    return kind.startswith(("int", "uint")) and int(value) in (0, 1) and not isinstance(batch, Number)
 
 
 def num_samples(batch: object) -> int:

@@ -75,6 +75,15 @@ class CheckpointFolder:
                 return content
         return None
 
+    def newest_step(self) -> int | None:
+        """Return the step of the newest checkpoint that this process finds whole; of any format and number of ranks."""
+        for folder in self._newest_first():
+            index = _read_index(folder)
+            if _is_whole(folder, index) and isinstance(index.get("step"), int):
+                step: int = index["step"]
+                return step
+        return None
+
     def _write_rank(self, draft: Path, content: dict[str, Any]) -> None:
         draft.mkdir(parents=True, exist_ok=True)
         with (draft / f"rank{self._ranks.rank}.pt").open("wb") as file:

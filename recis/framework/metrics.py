@@ -1,26 +1,59 @@
-"""The module-level face of the metrics: two functions over the current registry.
+"""The module-level face of the metrics: two functions over the current registry, and its content under RecIS's name.
 
 Must not know what a registry does with a value, or who reads it.
 """
 
-from recis.metrics.registry import current_registry
-from recis.metrics.scalars import Value
+from collections.abc import Iterator, MutableMapping
+from typing import Any
 
-__all__ = ["add_metric", "get_global_metrics"]
+from recis.metrics.registry import LiveMetrics, current_registry
+
+__all__ = ["GLOBAL_METRICS", "add_metric", "get_global_metrics"]
 
 
 def add_metric(name: str, metric: object) -> None:
     """Set a metric of the training that runs, or of the one that was made or run last.
 
-    It streams at the step where it is set and is not repeated afterwards. Never raises and never waits for a device.
+    A number streams at the step where it is set and is not repeated afterwards. Never raises and never waits for a
+    device.
 
     Args:
         name: 1 to 512 printable characters; a `/` makes a section on the page.
-        metric: a real number, a 0-dim tensor or a 0-dim array; anything else is one warning and a count.
+        metric: a real number, a 0-dim tensor or a 0-dim array; anything else is shown in the log line and not streamed,
+            which is one warning and a count.
     """
     current_registry().set(name, metric)
 
 
-def get_global_metrics() -> dict[str, Value]:
-    """Return a copy of the newest value of every metric: plain numbers, or detached 0-dim tensors on their device."""
-    return current_registry().snapshot()
+def get_global_metrics() -> LiveMetrics:
+    """Return the newest value of every metric, as the live dict: what is written is set, and clearing it clears it.
+
+    Tensors in it are detached; 0-dim ones are copies.
+    """
+    return current_registry().live
+
+
+class _GlobalMetrics(MutableMapping[str, Any]):
+    """`get_global_metrics()` at any time: a module that has imported it sees the metrics of each training that runs."""
+
+    def __getitem__(self, name: str) -> Any:
+        return get_global_metrics()[name]
+
+    def __setitem__(self, name: str, metric: object) -> None:
+        get_global_metrics()[name] = metric
+
+    def __delitem__(self, name: str) -> None:
+        del get_global_metrics()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(get_global_metrics())
+
+    def __len__(self) -> int:
+        return len(get_global_metrics())
+
+    def __repr__(self) -> str:
+        return repr(get_global_metrics())
+
+
+GLOBAL_METRICS = _GlobalMetrics()
+"""The live metrics under the name that they have in RecIS."""

@@ -87,16 +87,19 @@ class Ranks:
         dist.all_gather_object(items, item, group=self._control)
         return items
 
-    def wrap(self) -> nn.Module:
+    def wrap(self, **options: Any) -> nn.Module:
         """Return the model, with the gradients of its dense part averaged over the ranks where there are several.
 
         Rows of hash tables are neither parameters nor buffers: each rank goes on training those of its own data.
+
+        Args:
+            **options: more arguments of `DistributedDataParallel`.
         """
         model = self._model
         if self._control is None or not any(parameter.requires_grad for parameter in model.parameters()):
             return model
         # Buffers of the dense part are taken over from rank 0 once, here, and are each rank's own afterwards.
-        return DistributedDataParallel(model, broadcast_buffers=False)
+        return DistributedDataParallel(model, broadcast_buffers=False, **options)
 
 
 def _initialised() -> bool:

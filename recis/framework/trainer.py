@@ -6,8 +6,8 @@ epoch, step, evaluation, checkpoint.
 
 import logging
 from collections.abc import Iterable, Mapping
-from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import asdict
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
@@ -17,18 +17,21 @@ from torch import nn
 
 from recis import environment
 from recis import hooks as hook_library
-from recis.errors import ArgumentError, CheckpointError
+from recis.errors import ArgumentError
+from recis.framework.accelerator import Accelerator
 from recis.framework.arguments import TrainingArguments
 from recis.framework.batches import num_samples, read_batches, to_device
-from recis.framework.checkpoint import CheckpointFolder
 from recis.framework.evaluation import WeightedMeans, merge_means
+from recis.framework.foreign import take_over
+from recis.framework.plan import Plan, Progress
 from recis.framework.randomness import RandomStreams
 from recis.framework.ranks import Ranks
-from recis.hooks.cadence import Cadence, check_interval, check_optional_interval
-from recis.hooks.dispatch import HookDispatcher
+from recis.framework.saving import CheckpointManager
+from recis.hooks.cadence import check_interval, check_optional_interval
+from recis.hooks.dispatch import HookDispatcher, HookList
 from recis.hooks.hook import Hook
 from recis.hooks.logger_hook import LoggerHook
-from recis.metrics.registry import MetricsRegistry, bind_registry, set_current_registry
+from recis.metrics.registry import MetricsRegistry, bind_registry, claim_registry
 from recis.metrics.scalars import Value
 from recis.state import Phase, RunState
 
@@ -38,36 +41,6 @@ _END = object()
 _NO_METRICS: Mapping[str, Value] = MappingProxyType({})
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Progress:
-    """What the running training has done so far; a checkpoint has it, so that a restored training does the rest."""
-
-    steps: int = 0
-    epochs: int = 0
-    epoch_steps: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What the running training is to do; None: no limit."""
-
-    epochs: int
-    steps: int | None = None
-    epoch_steps: int | None = None
-    evaluates: bool = False
-    eval_steps: int | None = None
-    progress: _Progress = field(default_factory=_Progress)
-
-    def wants_step(self) -> bool:
-        """Whether another step of this epoch is within both limits."""
-        done = self.progress
-        return self.wants_any() and (self.epoch_steps is None or done.epoch_steps < self.epoch_steps)
-
-    def wants_any(self) -> bool:
-        """Whether another step at all is within the limit of the training."""
-        return self.steps is None or self.progress.steps < self.steps
 
 
 class Trainer:
@@ -86,14 +59,19 @@ class Trainer:
         dense_optimizers: the optimizer and the learning rate scheduler (stepped after each update); either may be None.
         sparse_optimizer: the optimizer of the hash tables' rows, from `recis.optim`.
         data_to_cuda: whether to move each batch to the model's CUDA device.
+        **others: `mixed_precision`, `gradient_accumulation_steps` and `resume` as in `TrainingArguments`; `ddp_…` for
+            `DistributedDataParallel`; and what RecIS hands on to Accelerate, with one warning for what is not used.
 
     Attributes:
         state: the loop's `RunState`.
         metrics: this trainer's `MetricsRegistry`; `add_metric` writes here while it trains.
+        checkpoint_manager: its `save()` and `restore()` may be called by hooks.
+        accelerator: what an overridden `_train_step` of RecIS's kind calls.
 
     Raises:
         ArgumentError: `data_to_cuda` without CUDA, or `dense_optimizers` that are no pair.
         HookSignatureError: a hook cannot be called.
+        TypeError: an argument of an unknown name.
     """
 
     def __init__(
@@ -106,6 +84,7 @@ class Trainer:
         dense_optimizers: tuple[torch.optim.Optimizer | None, Any] = (None, None),
         sparse_optimizer: Any = None,
         data_to_cuda: bool = False,
+        **others: Any,
     ) -> None:
         if data_to_cuda and not torch.cuda.is_available():
             raise ArgumentError("Trainer's data_to_cuda", "False where there is no CUDA device", data_to_cuda)
@@ -113,35 +92,37 @@ class Trainer:
         self.args = args or TrainingArguments()
         self.train_dataset = train_dataset
         self.eval_dataset = eval_dataset
-        self.dense_optimizer, self.dense_scheduler = _pair(dense_optimizers)
+        self.dense_optimizer, self.dense_lr_scheduler = _pair(dense_optimizers)
         self.sparse_optimizer = sparse_optimizer
         if hasattr(sparse_optimizer, "set_grad_accum_steps"):
             sparse_optimizer.set_grad_accum_steps(1)  # `step` is called when all gradients of an update are there
         self.state = RunState()
-        self.metrics = MetricsRegistry()
-        set_current_registry(self.metrics)
+        self.metrics = claim_registry()
+        self._ddp = take_over(self.args, others)
         self._data_to_cuda = data_to_cuda
-        self._fresh = self.metrics.reader()
         self._ranks = Ranks(model)
-        self._checkpoints = CheckpointFolder(self.args.output_dir, max_to_keep=self.args.max_to_keep, ranks=self._ranks)
-        self._save_cadence = Cadence(self.args.save_steps) if self.args.save_steps is not None else None
-        self._save_wanted = False
-        self._saved_step = 0
-        self._forward: nn.Module = model
+        self.checkpoint_manager = CheckpointManager(self, self._ranks)
+        self.accelerator = Accelerator(self, self._ranks)
+        self._wrapped: nn.Module = model
         self._accumulated = 0
-        self._restored: _Progress | None = None
         self._random = RandomStreams()
         self._dispatch = HookDispatcher(self)
-        self._automatic: list[Hook] = []
+        self._logger = LoggerHook(self.args.log_steps)
+        self._log_steps = self.args.log_steps
         self.add_hooks(hooks or ())
         self._add_automatic_hooks()
 
     # -- hooks -------------------------------------------------------------------------------------------------------
 
     @property
-    def hooks(self) -> list[Hook]:
-        """The hooks in the order in which they are called; a copy."""
-        return list(self._dispatch.hooks)
+    def hooks(self) -> HookList:
+        """The hooks in the order in which they are called: a list that hooks can be put into and taken out of."""
+        return self._dispatch.hooks
+
+    @hooks.setter
+    def hooks(self, hooks: Iterable[Hook]) -> None:
+        if hooks is not self._dispatch.hooks:  # as after `trainer.hooks += [hook]`
+            self._dispatch.hooks[:] = list(hooks)
 
     def add_hook(self, hook: Hook) -> None:
         """Add a hook behind those that are there; one of the same class replaces a hook that was added automatically.
@@ -150,10 +131,6 @@ class Trainer:
             HookSignatureError: it is not a `Hook` instance, is there already, or a callback cannot be called.
         """
         self._dispatch.add(hook)
-        for automatic in self._automatic:
-            if isinstance(hook, type(automatic)):
-                self._dispatch.remove(automatic)
-        self._automatic = [each for each in self._automatic if not isinstance(hook, type(each))]
 
     def add_hooks(self, hooks: Iterable[Hook]) -> None:
         """Add several hooks, in their order."""
@@ -161,19 +138,21 @@ class Trainer:
             self.add_hook(hook)
 
     def _add_automatic_hooks(self) -> None:
-        wanted: list[Hook] = []
         if not any(isinstance(hook, LoggerHook) for hook in self.hooks):
-            wanted.append(LoggerHook(self.args.log_steps))
+            self._dispatch.add(self._logger, automatic=True)
         # The monitor's class is looked up only where it is wanted: it brings the bridge with it.
         if environment.monitor_url() and not any(isinstance(each, hook_library.MonitorHook) for each in self.hooks):
-            wanted.append(hook_library.MonitorHook())
-        self.add_hooks(wanted)
-        self._automatic = wanted
+            self._dispatch.add(hook_library.MonitorHook(), automatic=True)
 
     def _fire(self, event: str) -> None:
         self._dispatch.fire(event, _NO_METRICS, self.state.global_step)
 
     # -- training ----------------------------------------------------------------------------------------------------
+
+    @property
+    def dense_scheduler(self) -> Any:
+        """`dense_lr_scheduler` under a shorter name."""
+        return self.dense_lr_scheduler
 
     def train(self, train_steps: int | None = None) -> None:
         """Train for `args.train_epoch` epochs, and for at most `train_steps` (else `args.train_steps`) steps.
@@ -183,7 +162,7 @@ class Trainer:
             Exception: whatever the model, the data, an optimizer or a hook raises; `end` is called on all hooks first.
         """
         limit = check_optional_interval("Trainer.train's train_steps", train_steps)
-        self._run(_Plan(epochs=self.args.train_epoch, steps=limit or self.args.train_steps))
+        self._run(Plan(epochs=self.args.train_epoch, steps=limit or self.args.train_steps))
 
     def train_and_evaluate(
         self, epochs: int = 1, train_steps: int | None = None, eval_steps: int | None = None
@@ -196,9 +175,9 @@ class Trainer:
         check_interval(f"{where} epochs", epochs)
         steps = check_optional_interval(f"{where} train_steps", train_steps)
         self._require(self.eval_dataset, "eval_dataset")
-        self._run(_Plan(epochs=epochs, epoch_steps=steps, evaluates=True, eval_steps=eval_steps))
+        self._run(Plan(epochs=epochs, epoch_steps=steps, evaluates=True, eval_steps=eval_steps))
 
-    def _run(self, plan: _Plan) -> None:
+    def _run(self, plan: Plan) -> None:
         """Do one training: the only place that fires `end`."""
         dataset = self._require(self.train_dataset, "train_dataset")
         state = self.state
@@ -211,13 +190,15 @@ class Trainer:
                 raise
             finally:
                 state.phase = Phase.IDLE
-                self._forward = self.model
+                self._wrapped = self.model
                 self._dispatch.close(_NO_METRICS, state.global_step, state.error)
 
-    def _train(self, dataset: Iterable[Any], plan: _Plan) -> None:
+    def _train(self, dataset: Iterable[Any], plan: Plan) -> None:
         self._resume(plan)
+        if self._log_steps != self.args.log_steps:
+            self._log_steps = self._logger.log_step = self.args.log_steps
         self.state.phase = Phase.TRAIN
-        self._forward = self._ranks.wrap()
+        self._wrapped = self._ranks.wrap(**self._ddp)
         self.model.train()
         self._fire("before_train")
         while plan.progress.epochs < plan.epochs and plan.wants_any() and self._goes_on():
@@ -234,20 +215,20 @@ class Trainer:
                 break
             if complete and plan.evaluates:
                 self.evaluate(plan.eval_steps)
-        if self._save_cadence is not None:
-            self._save(plan.progress)
+        if self.args.save_steps is not None:
+            self.checkpoint_manager.write(plan.progress)
         self._fire("after_train")
 
-    def _resume(self, plan: _Plan) -> None:
+    def _resume(self, plan: Plan) -> None:
         """Count what a restored checkpoint has done of this training; once, for the next training only."""
+        self.checkpoint_manager.prepare()
         self._accumulated = 0
         self._zero_grad()
-        if self._restored is not None:
-            done, self._restored = self._restored, None
+        if (done := self.checkpoint_manager.take_restored()) is not None:
             for name, value in asdict(done).items():
                 setattr(plan.progress, name, value)
 
-    def _train_epoch(self, dataset: Iterable[Any], plan: _Plan) -> bool:
+    def _train_epoch(self, dataset: Iterable[Any], plan: Plan) -> bool:
         """Train one pass; whether it is complete, cut neither by the limit of the training nor by a request."""
         state, progress = self.state, plan.progress
         self._random.start_epoch(progress.epoch_steps)
@@ -265,7 +246,7 @@ class Trainer:
                     break
                 if not more:
                     break
-                self._train_step(batch, progress)
+                self._step(batch, progress)
         if self._accumulated:
             self._update()
         return self._goes_on() and plan.wants_any()
@@ -279,7 +260,7 @@ class Trainer:
 
     # -- one step ----------------------------------------------------------------------------------------------------
 
-    def _train_step(self, batch: Any, progress: _Progress) -> None:
+    def _step(self, batch: Any, progress: Progress) -> None:
         state = self.state
         self._fire("before_step")
         self._learn(batch)
@@ -288,34 +269,56 @@ class Trainer:
         progress.steps += 1
         progress.epoch_steps += 1
         if self._dispatch.wants("after_step"):
-            self._dispatch.fire("after_step", self._fresh.take(), state.global_step)
-            self._fresh.take()  # what hooks have set by now belongs to this step, and not to the next one as well
-        if self._save_cadence is not None:
-            self._save_wanted |= self._save_cadence.due(state.global_step)
+            self._dispatch.fire("after_step", {"epoch": state.epoch, **self.metrics.live}, state.global_step)
         # Between two updates a checkpoint would lose the gradients that are added up so far.
-        if self._save_wanted and not self._accumulated:
-            self._save(progress)
+        if self.checkpoint_manager.is_due(state.global_step) and not self._accumulated:
+            self.checkpoint_manager.write(progress)
 
     def _learn(self, batch: Any) -> None:
-        """Forward, backward and, where it is its turn, the update; the loss and its graph are gone on return."""
-        loss = self._forward(to_device(batch, self._device()) if self._data_to_cuda else batch)
+        """Train on the batch and set its metrics; the loss and its graph are gone on return."""
+        metrics: dict[str, Any] = {}
+        self._train_step(to_device(batch, self.device) if self._data_to_cuda else batch, self.state.epoch, metrics)
+        metrics.pop("epoch", None)  # in the metrics of every step already
+        for name, value in metrics.items():
+            self.metrics.set(name, value)
+
+    def _train_step(self, data: Any, epoch: int, metrics: dict[str, Any]) -> None:
+        """Do one step: forward, backward and, where it is its turn, the update. A subclass may do it otherwise.
+
+        Args:
+            data: the batch, on the device.
+            epoch: passes over the data that are complete.
+            metrics: to be filled: each becomes a metric of this step, the loss as `loss`.
+        """
+        loss = self.forward(data)
         if not isinstance(loss, torch.Tensor) or loss.dim():
             shape = f" of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else ""
             raise TypeError(f"model(batch): expected the loss as a 0-dim tensor, got {type(loss).__name__}{shape}")
-        self.metrics.set("loss", loss)
+        metrics["loss"] = loss
         share = self.args.gradient_accumulation_steps
         (loss if share == 1 else loss / share).backward()  # type: ignore[no-untyped-call]
         self._accumulated += 1
-        if self._accumulated == share:
+        if self._accumulated >= share:
             self._update()
+
+    def forward(self, data: Any) -> Any:
+        """Return `model(data)` as in training: averaged over the ranks, in `args.mixed_precision`."""
+        with self.autocast():
+            return self._wrapped(data)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context in which the model runs, as `args.mixed_precision` says."""
+        if self.args.mixed_precision in (None, "no"):
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
 
     def _update(self) -> None:
         self._accumulated = 0
         for optimizer in (self.dense_optimizer, self.sparse_optimizer):
             if optimizer is not None:
                 optimizer.step()
-        if self.dense_scheduler is not None:
-            self.dense_scheduler.step()
+        if self.dense_lr_scheduler is not None:
+            self.dense_lr_scheduler.step()
         self._zero_grad()
 
     def _zero_grad(self) -> None:
@@ -323,9 +326,14 @@ class Trainer:
             if optimizer is not None:
                 optimizer.zero_grad()
 
-    def _device(self) -> torch.device:
-        parameter = next((each for each in self.model.parameters() if each.is_cuda), None)
-        return torch.device("cuda", torch.cuda.current_device()) if parameter is None else parameter.device
+    @property
+    def device(self) -> torch.device:
+        """Where the model trains."""
+        parameters = list(self.model.parameters())
+        on_cuda = next((each.device for each in parameters if each.is_cuda), None)
+        if on_cuda is None and self._data_to_cuda:
+            return torch.device("cuda", torch.cuda.current_device())
+        return on_cuda or (parameters[0].device if parameters else torch.device("cpu"))
 
     # -- evaluation --------------------------------------------------------------------------------------------------
 
@@ -356,7 +364,6 @@ class Trainer:
             for name, mean in means.items():
                 self.metrics.set(f"eval/{name}", mean)
             self._fire("after_evaluate")
-            self._fresh.take()  # an evaluation's metrics are no step's
         return means
 
     @torch.no_grad()
@@ -367,7 +374,8 @@ class Trainer:
         with bind_registry(metrics), closing(read_batches(dataset)) as batches:
             for batch in islice(batches, limit):
                 # The bare model: ranks may have different numbers of batches here, so nothing is averaged on the way.
-                output = self.model(to_device(batch, self._device()) if self._data_to_cuda else batch)
+                with self.autocast():
+                    output = self.model(to_device(batch, self.device) if self._data_to_cuda else batch)
                 if isinstance(output, torch.Tensor) and output.dim() == 0:
                     metrics.set("loss", output)
                 means.add(fresh.take(), num_samples(batch) or 1)
@@ -388,47 +396,18 @@ class Trainer:
         Raises:
             CheckpointError: the checkpoint does not fit the model, the optimizers or the number of ranks.
         """
-        with self._ranks:
-            content = self._checkpoints.load()
-        if content is None:
-            return None
-        try:
-            self.model.load_state_dict(content["model"])
-            for name, part in self._stateful().items():
-                part.load_state_dict(content[name])
-            for name, extra in self._continued().items():
-                if name in content:
-                    extra.load_state_dict(content[name])
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"{self.args.output_dir}: the checkpoint does not fit this trainer: {error}"
-            ) from error
-        self.state.global_step = self._saved_step = content["global_step"]
-        self.state.epoch = content["epoch"]
-        self._restored = _Progress(**content["progress"])
-        return self.state.global_step
+        return self.checkpoint_manager.restore()
 
-    def _save(self, progress: _Progress) -> None:
-        self._save_wanted = False
-        step = self.state.global_step
-        if step == self._saved_step:
-            return
-        parts = {**self._stateful(), **self._continued()}
-        content: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
-        content |= {"model": self.model.state_dict(), "global_step": step, "epoch": self.state.epoch}
-        content["progress"] = asdict(progress)
-        self._checkpoints.save(step, content)
-        self._saved_step = step
-
-    def _stateful(self) -> dict[str, Any]:
+    def stateful(self) -> dict[str, Any]:
+        """Return the parts that a checkpoint must have, beside the model."""
         parts = {
             "dense_optimizer": self.dense_optimizer,
-            "dense_scheduler": self.dense_scheduler,
+            "dense_scheduler": self.dense_lr_scheduler,
             "sparse_optimizer": self.sparse_optimizer,
         }
         return {name: part for name, part in parts.items() if part is not None}
 
-    def _continued(self) -> dict[str, Any]:
+    def continued(self) -> dict[str, Any]:
         """Return what lets a training go on exactly as it would have; one without it goes on all the same."""
         return {"hooks": self._dispatch, "random": self._random}
 

@@ -7,13 +7,14 @@ Must not know the loop, metrics, or any particular hook.
 import inspect
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias, cast
+from collections.abc import Callable, Iterable, Mapping, MutableSequence
+from typing import Any, TypeAlias, cast, overload
 
 from recis.errors import HookSignatureError
 from recis.hooks.hook import EVENTS, Hook
+from recis.state import StepNumber
 
-__all__ = ["Call", "HookDispatcher", "bind_callback"]
+__all__ = ["Call", "HookDispatcher", "HookList", "bind_callback"]
 
 Call: TypeAlias = Callable[[Any, Mapping[str, Any], int], None]
 """A callback in its uniform shape: (trainer, metrics, global_step)."""
@@ -28,17 +29,33 @@ class HookDispatcher:
 
     Args:
         trainer: what callbacks with one parameter are given.
+
+    Attributes:
+        hooks: the hooks in the order in which they are called; changing this list adds and removes hooks.
     """
 
     def __init__(self, trainer: object) -> None:
-        self.hooks: list[Hook] = []
+        self.hooks = HookList(self)
+        self._hooks: list[Hook] = []
+        self._automatic: list[Hook] = []
         self._trainer = trainer
         self._calls: dict[str, tuple[Call, ...]] = dict.fromkeys(EVENTS, ())
         self._bound: dict[int, dict[str, Call]] = {}
         self._states: dict[str, Mapping[str, Any]] = {}  # loaded ones of hooks that are not there yet
 
-    def add(self, hook: Hook) -> None:
+    def __len__(self) -> int:
+        return len(self._hooks)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._hooks[place]
+
+    def add(self, hook: Hook, *, place: int | None = None, automatic: bool = False) -> None:
         """Add a hook; all its callbacks are looked at now.
+
+        Args:
+            hook: the hook.
+            place: in front of which of the present hooks; None: behind all.
+            automatic: nobody has asked for it: it is removed again when another hook of its class is added.
 
         Raises:
             HookSignatureError: it is not a `Hook` instance, is there already, or a callback cannot be called.
@@ -48,21 +65,26 @@ class HookDispatcher:
             raise HookSignatureError(f"add_hook: {type(hook).__name__} object was added before; add each hook once")
         bound = {event: bind_callback(hook, event) for event in EVENTS}
         self._bound[id(hook)] = {event: call for event, call in bound.items() if call is not None}
-        self.hooks.append(hook)
-        self.hooks.sort(key=lambda each: each.runs_last)
+        self._hooks.insert(len(self._hooks) if place is None else place, hook)
+        self._hooks.sort(key=lambda each: each.runs_last)
         self._tabulate()
+        for other in [each for each in self._automatic if isinstance(hook, type(each))]:
+            self.remove(other)
+        if automatic:
+            self._automatic.append(hook)
         self._hand_out_states()
 
     def remove(self, hook: Hook) -> None:
         """Take a hook out again; none of its callbacks is called any more, `end` included."""
-        self.hooks.remove(hook)
         del self._bound[id(hook)]
+        for hooks in (self._hooks, self._automatic):
+            hooks[:] = [each for each in hooks if each is not hook]
         self._tabulate()
 
     def _tabulate(self) -> None:
         # New tuples, not changed ones: a hook may add a hook while an event is being fired.
         for event in EVENTS:
-            found = (self._bound[id(each)].get(event) for each in self.hooks)
+            found = (self._bound[id(each)].get(event) for each in self._hooks)
             self._calls[event] = tuple(call for call in found if call is not None)
 
     def wants(self, event: str) -> bool:
@@ -71,8 +93,10 @@ class HookDispatcher:
 
     def fire(self, event: str, metrics: Mapping[str, Any], step: int) -> None:
         """Call everybody who wants `event`; the first exception passes through."""
-        for call in self._calls[event]:
-            call(self._trainer, metrics, step)
+        if calls := self._calls[event]:
+            number = StepNumber(step)
+            for call in calls:
+                call(self._trainer, metrics, number)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the hooks want to keep across a restart, by class; a second hook of a class is `Class-2`.
@@ -80,9 +104,7 @@ class HookDispatcher:
         Raises:
             TypeError: a hook wants to keep what a checkpoint cannot hold, and would make it unreadable.
         """
-        states = {name: hook.state_dict() for name, hook in self._named().items()}
-        for name, state in states.items():
-            _check_plain(f"{name}.state_dict()", state)
+        states = {name: _plain(f"{name}.state_dict()", hook.state_dict()) for name, hook in self._named().items()}
         return {name: state for name, state in states.items() if state}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -111,9 +133,10 @@ class HookDispatcher:
                 the first exception from an `end` passes through when all are called, with the others noted on it.
         """
         first = error
+        number = StepNumber(step)
         for call in self._calls["end"]:
             try:
-                call(self._trainer, metrics, step)
+                call(self._trainer, metrics, number)
             except BaseException as late:  # the border: the others must still be closed
                 if first is None:
                     first = late
@@ -124,16 +147,65 @@ class HookDispatcher:
             raise first
 
 
-def _check_plain(where: str, value: object) -> None:
-    if type(value) in (dict, OrderedDict):
-        for key, item in cast("dict[Any, Any]", value).items():
-            _check_plain(f"{where}[{key!r}]", item)
-    elif type(value) in (list, tuple, set):
-        for item in cast("list[Any]", value):
-            _check_plain(where, item)
-    elif type(value) not in _SCALARS and not type(value).__module__.startswith("torch"):
+class HookList(MutableSequence[Hook]):
+    """The hooks of a dispatcher as a list; whatever is put in is added to the dispatcher, with the same checks."""
+
+    def __init__(self, dispatcher: HookDispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    def __len__(self) -> int:
+        return len(self._dispatcher)
+
+    @overload
+    def __getitem__(self, place: int) -> Hook: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Hook]: ...
+    def __getitem__(self, place: int | slice) -> Hook | list[Hook]:
+        found: Hook | list[Hook] = self._dispatcher[place]
+        return found
+
+    def insert(self, index: int, value: Hook) -> None:
+        """Add a hook in front of the one at `index`."""
+        self._dispatcher.add(value, place=index)
+
+    def __delitem__(self, place: int | slice) -> None:
+        removed = self[place]
+        for hook in removed if isinstance(removed, list) else [removed]:
+            self._dispatcher.remove(hook)
+
+    def __setitem__(self, place: int | slice, value: Any) -> None:
+        wanted = list(self)
+        wanted[place] = value
+        kept = {id(hook) for hook in wanted}
+        for hook in [each for each in self if id(each) not in kept]:
+            self._dispatcher.remove(hook)
+        for index, hook in enumerate(wanted):
+            if not any(hook is each for each in self):
+                self._dispatcher.add(hook, place=index)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, HookList | list) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # as a list
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+
+def _plain(where: str, value: object) -> Any:
+    """Return what a checkpoint keeps of a state: the value, with plain ints for the step numbers in it."""
+    if isinstance(value, StepNumber):
+        return int(value)
+    kind: Any = type(value)
+    if kind in (dict, OrderedDict):
+        items = cast("dict[Any, Any]", value).items()
+        return kind((_plain(where, key), _plain(f"{where}[{key!r}]", item)) for key, item in items)
+    if kind in (list, tuple, set):
+        return kind(_plain(where, item) for item in cast("list[Any]", value))
+    if type(value) not in _SCALARS and not type(value).__module__.startswith("torch"):
         expected = "tensors, numbers, text, and dicts, lists and tuples of them"
         raise TypeError(f"{where}: expected {expected}, got {type(value).__module__}.{type(value).__qualname__}")
+    return value
 
 
 def _check_kind(hook: object) -> None:
@@ -146,7 +218,8 @@ def bind_callback(hook: Hook, event: str) -> Call | None:
     """Return the callback of `hook` for `event` in its uniform shape, or None where it is not overridden.
 
     Required parameters decide by their number: none, one (the trainer), or two (metrics and global step; `after_step`
-    only). A parameter with a default is filled only when it has one of those names; `*args` gets what the event has.
+    only). A parameter with a default is filled only when it has one of those names. In `after_step`, metrics and global
+    step are also what a first parameter called `metrics`, a second one like `gstep=0`, and `*args` ask for.
 
     Raises:
         HookSignatureError: no accepted form fits.
@@ -154,22 +227,14 @@ def bind_callback(hook: Hook, event: str) -> Call | None:
     callback = getattr(hook, event)
     if getattr(callback, "__func__", None) is getattr(Hook, event):
         return None
-    wanted = _wanted(callback, event)
-    if wanted is None:
+    shape = _shape(callback, event)
+    if shape is None:
         raise HookSignatureError(_explain(hook, event, callback))
-    return _shapes(callback)[wanted]
+    return shape
 
 
-def _shapes(callback: Callable[..., Any]) -> tuple[Call, Call, Call]:
-    return (
-        lambda trainer, metrics, step: callback(),
-        lambda trainer, metrics, step: callback(trainer),
-        lambda trainer, metrics, step: callback(metrics, step),
-    )
-
-
-def _wanted(callback: object, event: str) -> int | None:
-    """Return how many arguments the callback gets, or None if it fits no form."""
+def _shape(callback: Callable[..., Any], event: str) -> Call | None:
+    """Return a call with the arguments that the callback gets, or None if it fits no form."""
     # A coroutine or generator function would be "called" without ever running.
     if not callable(callback) or inspect.iscoroutinefunction(callback) or inspect.isgeneratorfunction(callback):
         return None
@@ -184,16 +249,24 @@ def _wanted(callback: object, event: str) -> int | None:
     ]
     required = sum(each.default is _Parameter.empty for each in places)
     names = [each.name for each in places]
-    pair = event == "after_step"
-    if required > (2 if pair else 1):
+    is_open = any(each.kind is _Parameter.VAR_POSITIONAL for each in parameters)
+    is_step = event == "after_step"
+    if required > (2 if is_step else 1):
         return None
-    if required == 2 or (pair and names[:2] == ["metrics", "global_step"]):
-        return 2
-    if required == 1 or names[:1] == ["trainer"]:
-        return 1
-    if any(each.kind is _Parameter.VAR_POSITIONAL for each in parameters):
-        return 2 if pair else 1
-    return 0
+    if is_step and (required == 2 or _asks_for_pair(names, required, is_open)):
+        return lambda trainer, metrics, step: callback(metrics, step)
+    if is_step and names[:1] == ["metrics"]:
+        return lambda trainer, metrics, step: callback(metrics)
+    if required == 1 or names[:1] == ["trainer"] or (is_open and not names):
+        return lambda trainer, metrics, step: callback(trainer)
+    return lambda trainer, metrics, step: callback()
+
+
+def _asks_for_pair(names: list[str], required: int, is_open: bool) -> bool:
+    if names[:1] == ["trainer"] or (len(names) < 2 and not is_open):
+        return False
+    is_named = names[:1] == ["metrics"] or (required == 1 and len(names) > 1 and names[1].endswith("step"))
+    return is_named or (is_open and len(names) == required)
 
 
 def _explain(hook: Hook, event: str, callback: object) -> str:

@@ -4,7 +4,6 @@ Owns the interval, the distance between passes and who hears of them. Must not k
 or what listeners do with a pass.
 """
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -15,14 +14,13 @@ from weakref import ref
 from torch import Tensor, nn
 
 from recis.errors import ArgumentError
+from recis.hooks.console import hook_logger, refresh_console
 from recis.hooks.hook import Hook
 from recis.nn.modules.hashtable import HashTable, live_tables, num_tables_made
 from recis.nn.modules.table_names import distinct_names, warn_of_shared_names
 from recis.numerals import as_int
 
 __all__ = ["FilterPass", "HashTableFilterHook"]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +71,16 @@ class HashTableFilterHook(Hook):
     Args:
         filter_interval: steps between two passes, or None for no filtering. See `reset_filter_interval`.
 
+    Attributes:
+        logger: where each pass is logged.
+
     Raises:
         ValueError: anything but a positive int or None.
     """
 
     def __init__(self, filter_interval: int | None = 100) -> None:
         self.reset_filter_interval(filter_interval)
+        self.logger = hook_logger(__name__)
         self._listeners: list[Callable[[FilterPass], None]] = []
         self._model: ref[nn.Module] | None = None
         self._tables: list[_Watched] = []
@@ -88,8 +90,12 @@ class HashTableFilterHook(Hook):
 
     @property
     def filter_interval(self) -> int | None:
-        """Steps between two passes; None when filtering is off."""
+        """Steps between two passes, None when filtering is off; setting it is `reset_filter_interval`."""
         return self._filter_interval
+
+    @filter_interval.setter
+    def filter_interval(self, interval: int | None) -> None:
+        self.reset_filter_interval(interval)
 
     def reset_filter_interval(self, interval: int | None = 100) -> None:
         """Change the interval from the next step boundary on; may be called from any thread.
@@ -205,7 +211,8 @@ class HashTableFilterHook(Hook):
             milliseconds=(time.perf_counter() - start) * 1e3,
             bytes=counts.bytes,
         )
-        _log.info(
+        refresh_console()
+        self.logger.info(
             "table %s: filter pass after step %d evicted %d of %d rows, %d left, %d admitted since the last pass "
             "(%.2f ms, %.1f MiB)",
             *(name, step, report.evicted, report.rows_before, report.rows_after, report.admitted),

@@ -1,10 +1,9 @@
 """The progress line: which steps get one, what it says, and the rates it measures.
 
-Owns the format and the clock of the rates. Must not know the trainer beyond its state, or who listens to the lines.
+Owns the clock of the rates. Must not know the trainer beyond its state, or who listens to the lines.
 Waits for no device: values on one are copied in the background and their line is printed when they have arrived.
 """
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -12,17 +11,16 @@ from dataclasses import dataclass
 from typing import Any, SupportsInt
 
 from recis.hooks.cadence import Cadence
+from recis.hooks.console import hook_logger, refresh_console
 from recis.hooks.hook import Hook
-from recis.metrics.registry import MetricsReader, MetricsRegistry, current_registry
-from recis.metrics.scalars import PendingScalars, Value
+from recis.hooks.log_line import LineValues, format_metrics
+from recis.metrics.registry import MetricsRegistry, current_registry
 from recis.state import RunState
 
 __all__ = ["LogLine", "LoggerHook"]
 
 MAX_PENDING = 64
 """Lines that may wait for a device; a further one is dropped and counted."""
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +39,7 @@ class _Draft:
     step: int
     time_ns: int
     head: str
-    names: tuple[str, ...]
-    scalars: PendingScalars
-
-    def finish(self) -> LogLine:
-        fields = [
-            f"<{name}={'?' if number is None else format(number, '.6g')}>"
-            for name, number in zip(self.names, self.scalars.numbers(), strict=True)
-        ]
-        return LogLine(self.step, self.time_ns, " ".join([self.head, *fields]))
+    values: LineValues
 
 
 class _Rates:
@@ -91,15 +81,18 @@ class LoggerHook(Hook):
     """Logs a line every `log_step` steps: `<gstep=100> <lstep=50> <qps=12.34> <loss=0.123> <accuracy=0.95>`.
 
     `gstep` is the global step, `lstep` the steps since this hook's first, `qps` the training steps per second since the
-    previous line; after them come the metrics that were set since then, the loss first. The lines go to the logger
-    `recis.hooks.logger_hook` at level INFO. `qps` and, where batches have a known size, `samples_per_second` are also
-    set as metrics.
+    previous line; after them comes the latest value of every metric, the loss first. The lines go to the logger
+    `recis.hooks.logger_hook` at level INFO; in a program that has not set up logging they are on standard output. `qps`
+    and, where batches have a known size, `samples_per_second` are also set as metrics.
 
     Args:
         log_step: steps between two lines.
 
     Attributes:
         log_step: may be set to another positive int, which holds from the next step on.
+        logger: where the lines go.
+        steps: the steps since this hook's first.
+        start_time: when the previous line was made, or the hook, in seconds since the epoch.
         num_dropped: lines lost because more than 64 were waiting for a device.
 
     Raises:
@@ -108,16 +101,17 @@ class LoggerHook(Hook):
 
     def __init__(self, log_step: int = 10) -> None:
         self._cadence = Cadence(log_step, where="LoggerHook's log_step")
+        self.logger = hook_logger(__name__)
+        self.steps = 0
+        self.start_time = time.time_ns() / 1e9
         self.num_dropped = 0
         self._listeners: list[Callable[[LogLine], None]] = []
         self._rates = _Rates()
         self._pending: deque[_Draft] = deque(maxlen=MAX_PENDING)
         self._state: RunState | None = None
         self._registry: MetricsRegistry | None = None
-        self._fresh: MetricsReader | None = None
         self._extra = MetricsRegistry()  # metrics that a loop of one's own passes in, checked at the same door
         self._last_step: int | None = None
-        self._local_steps = 0
 
     @property
     def log_step(self) -> int:
@@ -136,8 +130,8 @@ class LoggerHook(Hook):
         """Start the clock."""
         if trainer is not None:
             self._state = trainer.state
-            self._follow(trainer.metrics)
-        self._rates.start(self._local_steps, self._samples())
+            self._registry = trainer.metrics
+        self._rates.start(self.steps, self._samples())
 
     def before_evaluate(self) -> None:
         """Stop the clock: an evaluation is no training."""
@@ -158,13 +152,13 @@ class LoggerHook(Hook):
         if step == self._last_step:
             return
         self._last_step = step
-        self._local_steps += 1
+        self.steps += 1
         if self._pending:
             self._print_ready()
         if self._cadence.due(step):
-            self._draft(step, metrics or {})
+            self._draft(step, metrics if isinstance(metrics, Mapping) else {})
         elif not self._rates.started():
-            self._rates.start(self._local_steps, self._samples())
+            self._rates.start(self.steps, self._samples())
 
     def after_train(self) -> None:
         """Log the lines that still wait for a device."""
@@ -174,51 +168,58 @@ class LoggerHook(Hook):
         """Log the lines that still wait for a device; a training that failed has them too."""
         self._print_rest()
 
-    def _draft(self, step: int, extra: Mapping[str, object]) -> None:
-        registry = self._registry or self._follow(current_registry())
-        head = f"<gstep={step}> <lstep={self._local_steps}>"
-        rates = self._rates.read(self._local_steps, self._samples())
+    def format_metrics(self, metrics: Mapping[str, Any]) -> str:
+        """Return ` <name=value>` for each metric, as they end a line; a subclass may format them otherwise.
+
+        Args:
+            metrics: names and values of any type; a tensor on a device is waited for.
+        """
+        return format_metrics(metrics)
+
+    def _draft(self, step: int, given: Mapping[str, object]) -> None:
+        registry = self._registry or current_registry()
+        head = f"<gstep={step}> <lstep={self.steps}>"
+        rates = self._rates.read(self.steps, self._samples())
+        self.start_time = time.time_ns() / 1e9
         if rates is not None:
             qps, samples_per_second = rates
             head += f" <qps={qps:.2f}>"
             registry.set("qps", qps)
             if samples_per_second > 0:
                 registry.set("samples_per_second", samples_per_second)
-        values = self._values(extra)
         if len(self._pending) == MAX_PENDING:
             self.num_dropped += 1
             return
-        scalars = PendingScalars.start(list(values.values()))
-        self._pending.append(_Draft(step, time.time_ns(), head, tuple(values), scalars))
+        values = LineValues(self._values(registry, given))
+        self._pending.append(_Draft(step, time.time_ns(), head, values))
         self._print_ready()
 
-    def _values(self, extra: Mapping[str, object]) -> dict[str, Value]:
-        values = self._fresh.take() if self._fresh is not None else {}
-        for name, metric in extra.items():
-            if name not in values:
+    def _values(self, registry: MetricsRegistry, given: Mapping[str, object]) -> dict[str, Any]:
+        values = registry.snapshot()
+        for name, metric in registry.foreign(given).items():
+            # A trainer hands over what was set before its hooks were called, and the epoch.
+            if self._state is None or (name not in values and name != "epoch"):
                 self._extra.set(name, metric)
-        values |= self._extra.take()
-        values.pop("qps", None)
-        values.pop("samples_per_second", None)
+        values |= self._extra.snapshot()
+        self._extra.live.clear()
+        for name in ("qps", "samples_per_second"):
+            values.pop(name, None)
         return {"loss": values["loss"], **values} if "loss" in values else values
-
-    def _follow(self, registry: MetricsRegistry) -> MetricsRegistry:
-        if registry is not self._registry:
-            self._registry, self._fresh = registry, registry.reader()
-        return registry
 
     def _samples(self) -> int:
         return 0 if self._state is None else self._state.samples
 
     def _print_ready(self) -> None:
-        while self._pending and self._pending[0].scalars.ready():
-            self._print(self._pending.popleft().finish())
+        while self._pending and self._pending[0].values.ready():
+            self._print(self._pending.popleft())
 
     def _print_rest(self) -> None:
         while self._pending:
-            self._print(self._pending.popleft().finish())
+            self._print(self._pending.popleft())
 
-    def _print(self, line: LogLine) -> None:
-        _logger.info("%s", line.text)
+    def _print(self, draft: _Draft) -> None:
+        line = LogLine(draft.step, draft.time_ns, draft.head + self.format_metrics(draft.values.read()))
+        refresh_console()
+        self.logger.info("%s", line.text)
         for listener in self._listeners:
             listener(line)

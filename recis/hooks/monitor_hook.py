@@ -107,6 +107,7 @@ class MonitorHook(Hook):
         self._cadence = Cadence(every)
         self._registry: MetricsRegistry | None = None
         self._reader: MetricsReader | None = None
+        self._is_trained = False  # by a trainer
         self._held: dict[str, Any] = {}
         self._last_step = 0
         self._unmeasured = 2  # steps to the next one that is measured; the first opens the run
@@ -129,6 +130,7 @@ class MonitorHook(Hook):
     # --- events
 
     def before_train(self, trainer: _Trainer) -> None:  # noqa: D102 - as in Hook
+        self._is_trained = True
         if self._reader is None or self._registry is not trainer.metrics:
             self._registry = trainer.metrics
             self._reader = trainer.metrics.reader()
@@ -146,8 +148,8 @@ class MonitorHook(Hook):
         try:
             assert self._reader is not None
             fresh: Mapping[str, Any] = self._reader.take()
-            if metrics:
-                fresh = {**metrics, **fresh} if fresh else metrics
+            if metrics and (given := self._given(metrics)):
+                fresh = {**given, **fresh} if fresh else given
             if self._held:
                 fresh = {**self._held, **fresh}
             step = global_step if type(global_step) is int else as_step(global_step)
@@ -186,6 +188,15 @@ class MonitorHook(Hook):
 
     # --- inside
 
+    def _given(self, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What is handed over beside the registry, which says by itself what is new in it."""
+        if self._registry is None or not isinstance(metrics, Mapping):
+            return metrics  # `log` says what is wrong with it
+        given = self._registry.foreign(metrics)
+        if self._is_trained:
+            given.pop("epoch", None)  # the trainer's, in every step
+        return given
+
     def _open(self) -> None:
         """Once per training: opens the run and connects what is to be carried."""
         self._opened = True
@@ -193,7 +204,8 @@ class MonitorHook(Hook):
         self._filter = self._logger = self._profiler = None
         self._told = (None, None)
         if self._reader is None:
-            self._reader = current_registry().reader()
+            self._registry = current_registry()
+            self._reader = self._registry.reader()
         try:
             self.run = recis.monitor.init(**self._options)
             self.run.measures_log = False  # after_step measures the whole step
@@ -246,7 +258,9 @@ class MonitorHook(Hook):
         """Offers `profile`; a training without a `ProfilerHook` gets one that only captures on demand."""
         assert self.run is not None
         if self._profiler is None:
-            self._own_profiler = self._own_profiler or ProfilerHook(repeat=0, output_dir="recis-traces")
+            self._own_profiler = self._own_profiler or ProfilerHook(
+                repeat=0, output_dir="recis-traces", compress=True, with_stack=True
+            )
             self._connect(self._own_profiler)
         self.run.control(
             "profile",

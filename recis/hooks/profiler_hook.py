@@ -8,7 +8,6 @@ who listens for files.
 import contextlib
 import gzip
 import json
-import logging
 import os
 import shutil
 import threading
@@ -16,13 +15,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, SupportsInt
+from typing import Any
 
 import torch
 
 from recis import environment, launch
 from recis.errors import ArgumentError, CaptureBusyError
 from recis.hooks.cadence import check_interval
+from recis.hooks.console import hook_logger, refresh_console
 from recis.hooks.hook import Hook
 from recis.hooks.profiler_session import ProfilerSession, is_taken
 from recis.numerals import as_int
@@ -107,8 +107,8 @@ class ProfilerHook(Hook):
 
     A cycle is `wait` steps of nothing, `warmup` steps in which the profiler runs but keeps nothing, and `active`
     recorded steps; there are `repeat` cycles. CPU and, where there is one, CUDA activities are recorded, with memory,
-    shapes, stacks and FLOPs. The file is `{APP_ID or 'local'}-rank{rank}-timeline-{last step}.json.gz`. A training
-    that ends inside a recording keeps what there is. Evaluation is no step. The file is written on the training thread.
+    shapes and FLOPs. The file is `{APP_ID or 'local'}-rank{rank}-timeline-{last step}.json`. A training that ends
+    inside a recording keeps what there is. Evaluation is no step. The file is written on the training thread.
     A window gives way to any other torch profiler in the process, on any thread: it is given up with a warning, and the
     next one comes as if it had been recorded.
 
@@ -121,7 +121,8 @@ class ProfilerHook(Hook):
         active: steps recorded, 1 or more.
         repeat: number of cycles; 0: none, only captures asked for by `request_capture`.
         output_dir: folder of the files; made when needed.
-        compress: whether to compress the files with gzip; without, they end in `.json`.
+        compress: whether to compress the files with gzip; they end in `.json.gz` then.
+        with_stack: whether to record the Python stack of each operator, which makes a recorded step slow.
 
     Attributes:
         prof: the `torch.profiler.profile` of the present window, or of the last one.
@@ -141,15 +142,17 @@ class ProfilerHook(Hook):
         repeat: int = 4,
         output_dir: str = "./",
         *,
-        compress: bool = True,
+        compress: bool = False,
+        with_stack: bool = False,
     ) -> None:
         self._wait = _check_count("ProfilerHook's wait", wait)
         self._warmup = _check_count("ProfilerHook's warmup", warmup)
         self._active = check_interval("ProfilerHook's active", active)
         self._cycles_left = _check_count("ProfilerHook's repeat", repeat)
         self.output_dir = output_dir
-        self.logger = logging.getLogger(__name__)
-        self.prof = _new_profile()
+        self.logger = hook_logger(__name__)
+        self._with_stack = with_stack
+        self.prof = _new_profile(with_stack)
         self.broken: str | None = None
         self._compress = compress
         self._listeners: list[Callable[[TraceFile], None]] = []
@@ -193,16 +196,19 @@ class ProfilerHook(Hook):
         if self._countdown == 0:
             self._guarded(self._open_next)
 
-    def after_step(self, metrics: object, global_step: SupportsInt) -> None:
+    def after_step(self, *args: Any, **kwargs: Any) -> None:
         """Move on by one step; a step seen before changes nothing.
 
         Args:
-            metrics: not used.
-            global_step: the steps done, an int or a 0-dim tensor.
+            *args: the second one, or `global_step`, is the steps done, an int or a 0-dim tensor. Without it each call
+                is one step more.
+            **kwargs: see `args`.
         """
+        given = args[1] if len(args) > 1 else kwargs.get("global_step")
         if self._window is None and not self._cycles_left and self._request is None:
+            self._last_step += given is None
             return
-        step = int(global_step)
+        step = self._last_step + 1 if given is None else int(given)
         if step == self._last_step:
             return
         self._last_step = step
@@ -256,7 +262,7 @@ class ProfilerHook(Hook):
 
     def _open(self, *, warmup: int, active: int, on_demand: bool) -> None:
         # A fresh profiler for each window: a used one keeps the events of its last window in memory.
-        self.prof = _new_profile()
+        self.prof = _new_profile(self._with_stack)
         window = _Window(self.prof, self._last_step + 1, warmup=warmup, active=active, on_demand=on_demand)
         try:
             window.open()
@@ -316,6 +322,7 @@ class ProfilerHook(Hook):
         path = Path(self.output_dir) / f"{app}-rank{rank}-timeline-{step}{suffix}"
         _write_whole(self.prof, path)
         trace = TraceFile(path, step, rank, time.time_ns())
+        refresh_console()
         self.logger.info("Wrote the profiler trace %s", path)
         for listener in self._listeners:
             listener(trace)
@@ -359,12 +366,12 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _new_profile() -> torch.profiler.profile:
+def _new_profile(with_stack: bool) -> torch.profiler.profile:
     activities = [torch.profiler.ProfilerActivity.CPU]
     if torch.cuda.is_available():
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     profile = torch.profiler.profile(
-        activities=activities, record_shapes=True, profile_memory=True, with_stack=True, with_flops=True
+        activities=activities, record_shapes=True, profile_memory=True, with_stack=with_stack, with_flops=True
     )
     at = launch.place()
     if at.source != "group":  # torch writes this by itself where there is one

@@ -1,23 +1,26 @@
 """The metrics of one training: what was set, what is new for each reader, what the newest values are.
 
 Owns the names and the choice of the current registry. Bad input is a warning and a counter here, never an exception,
-and no value is turned into a number. Must not know hooks, trainers or the bridge. Imports without torch.
+and no step waits for a device. Must not know hooks, trainers or the bridge. Imports without torch.
 """
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
-from recis.metrics.scalars import Value, to_value
+from recis.metrics.scalars import Value, detached, to_value
 
 __all__ = [
     "MAX_NAMES",
     "MAX_NAME_CHARS",
+    "LiveMetrics",
     "MetricsReader",
     "MetricsRegistry",
     "bind_registry",
+    "claim_registry",
     "current_registry",
     "set_current_registry",
 ]
@@ -31,40 +34,110 @@ _MAX_WARNINGS = 100
 _logger = logging.getLogger(__name__)
 
 
+class LiveMetrics(dict[str, Any]):
+    """The newest value of every metric, by name, in the order in which the names came: a dict that can be written.
+
+    A value that is written here is set as by `MetricsRegistry.set`. Removing a name, or clearing the dict, forgets what
+    is shown; what was set is reported all the same. A pickle or a deep copy is a plain dict.
+    """
+
+    def __init__(self, registry: "MetricsRegistry") -> None:
+        super().__init__()
+        self._registry = registry
+
+    def __setitem__(self, name: str, value: object) -> None:
+        self._registry.set(name, value)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Set several metrics; arguments as of `dict.update`."""
+        for name, value in dict(*args, **kwargs).items():
+            self._registry.set(name, value)
+
+    def setdefault(self, name: str, default: object = None) -> Any:
+        """Return the value of `name`, which is set to `default` where there is none."""
+        if name not in self:
+            self._registry.set(name, default)
+        return self.get(name, default)
+
+    def __ior__(self, other: Any) -> "LiveMetrics":  # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+    def keep(self, name: str, value: object) -> None:
+        """Store a value past the registry, which alone may call this."""
+        super().__setitem__(name, value)
+
+
 class MetricsRegistry:
     """Metrics by name; every method may be called from any thread.
 
     Attributes:
-        refused: how many values were not taken because their name or type was wrong, or because there were too many
+        live: the newest values as they were set: numbers, detached tensors, and whatever else; see `LiveMetrics`.
+        refused: how many values are not reported because their name or type was wrong, or because there were too many
             names. Each bad name is logged once as a warning, up to a hundred names.
+        is_owned: whether it belongs to a training.
     """
 
     def __init__(self) -> None:
+        self.live = LiveMetrics(self)
         self.refused = 0
+        self.is_owned = False
         self._lock = threading.Lock()
         self._tick = 0
-        # The order of this dict is the order of the last setting, so that a reader finds what is new at its end.
-        self._entries: dict[str, tuple[int, Value]] = {}
+        # What is reported, with the value as it was set. The order of this dict is the order of the last setting, so
+        # that a reader finds what is new at its end. Nothing is ever removed.
+        self._entries: dict[str, tuple[int, Value, object]] = {}
         self._warned: set[str] = set()
         self._reader = MetricsReader(self)
 
     def set(self, name: str, value: object) -> None:
-        """Set one metric; see `to_value` for what a value may be. Never raises: what cannot be taken is refused."""
+        """Set one metric. Never raises.
+
+        What `to_value` takes is reported. Any other value is only shown: it is kept in `live`, counted as refused, and
+        named in one warning. A bad name is refused altogether.
+        """
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_CHARS or not name.isprintable():
-            self._refuse(_shown(name), f"expected a name of 1 to {MAX_NAME_CHARS} printable characters")
+            self._refuse(_shown(name), f"not recorded: expected a name of 1 to {MAX_NAME_CHARS} printable characters")
             return
+        kept: Value | None
+        given = value if type(value) is float else detached(value)
         try:
-            kept = to_value(value)
+            kept = to_value(given, is_private=True)
         except TypeError as error:
-            self._refuse(repr(name), str(error))
-            return
+            kept, why = None, str(error)
         with self._lock:
-            known = self._entries.pop(name, None) is not None
-            if known or len(self._entries) < MAX_NAMES:
-                self._tick += 1
-                self._entries[name] = (self._tick, kept)
-                return
-        self._refuse("(further names)", f"expected at most {MAX_NAMES} different names, got {name!r} as well")
+            if len(self.live) >= MAX_NAMES and name not in self.live:
+                is_full = True
+            elif kept is None:
+                is_full = False
+                self.live.keep(name, given)
+            else:
+                known = self._entries.pop(name, None) is not None
+                is_full = not known and len(self._entries) >= MAX_NAMES
+                if not is_full:
+                    self._tick += 1
+                    self._entries[name] = (self._tick, kept, given)
+                    self.live.keep(name, given)
+        if is_full:
+            self._refuse(
+                "(further names)", f"not recorded: expected at most {MAX_NAMES} different names, got {name!r} as well"
+            )
+        elif kept is None:
+            self._refuse(repr(name), f"shown in the log line, but not streamed: {why}")
+
+    def foreign(self, metrics: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Return those of `metrics` that were not set here: other names, or other values than those that were set."""
+        entries, live = self._entries, self.live
+        if not entries and not live:
+            return dict(metrics)
+        return {
+            name: value
+            for name, value in metrics.items()
+            if ((known := entries.get(name)) is None or known[2] is not value) and live.get(name, live) is not value
+        }
 
     def take(self) -> dict[str, Value]:
         """Return what was set since the last `take` of this registry, oldest first; others take through a `reader`."""
@@ -74,10 +147,9 @@ class MetricsRegistry:
         """Return a new independent reader; its first `take` has all that was ever set."""
         return MetricsReader(self)
 
-    def snapshot(self) -> dict[str, Value]:
-        """Return a copy of the newest value of every metric."""
-        with self._lock:
-            return {name: value for name, (_, value) in self._entries.items()}
+    def snapshot(self) -> dict[str, Any]:
+        """Return a copy of `live`, as a plain dict."""
+        return dict(self.live)
 
     def since(self, tick: int) -> tuple[int, dict[str, Value]]:
         """Return the present tick and what was set after `tick`, oldest first; costs as much as there is new."""
@@ -86,7 +158,7 @@ class MetricsRegistry:
         with self._lock:
             fresh: list[tuple[str, Value]] = []
             for name in reversed(self._entries):
-                when, value = self._entries[name]
+                when, value, _ = self._entries[name]
                 if when <= tick:
                     break
                 fresh.append((name, value))
@@ -102,7 +174,7 @@ class MetricsRegistry:
             if first:
                 self._warned.add(name)
         if first:
-            _logger.warning("Metric %s is not recorded (said once per name): %s", name, why)
+            _logger.warning("Metric %s (said once per name): %s", name, why)
 
 
 def _shown(name: object) -> str:
@@ -136,6 +208,15 @@ _newest = MetricsRegistry()
 def current_registry() -> MetricsRegistry:
     """Return the registry of the training that runs in this context, else of the one made or run last."""
     return _bound.get() or _newest
+
+
+def claim_registry() -> MetricsRegistry:
+    """Return a registry for a new training, and make it current: the present one with what was set so far, where no
+    training has it yet, else a new one."""
+    registry = MetricsRegistry() if _newest.is_owned else _newest
+    registry.is_owned = True
+    set_current_registry(registry)
+    return registry
 
 
 def set_current_registry(registry: MetricsRegistry) -> None:

@@ -8,13 +8,14 @@ import math
 import reprlib
 import sys
 from collections.abc import Sequence
+from copy import copy
 from numbers import Complex, Number, Real
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PendingScalars", "Value", "to_value"]
+__all__ = ["PendingScalars", "Value", "detached", "to_value"]
 
 Value: TypeAlias = "int | float | torch.Tensor"
 """A plain number, or a detached 0-dim tensor on a device, which nobody else holds."""
@@ -22,8 +23,8 @@ Value: TypeAlias = "int | float | torch.Tensor"
 _INT64 = range(-(1 << 63), 1 << 63)
 
 
-def to_value(metric: object) -> Value:
-    """Return what is kept of `metric`: a plain number, or a detached private copy of a device scalar.
+def to_value(metric: object, *, is_private: bool = False) -> Value:
+    """Return what is reported of `metric`: a plain number, or a detached private copy of a device scalar.
 
     A tensor or array in host memory becomes a number at once, which waits for nothing. A device tensor is detached, so
     that no graph is kept alive, and cloned, so that adding to it in place later does not change what was reported; the
@@ -31,6 +32,7 @@ def to_value(metric: object) -> Value:
 
     Args:
         metric: an int, float or other real number, a 0-dim real tensor, or a 0-dim real numpy array.
+        is_private: whether a device scalar is such a copy already.
 
     Raises:
         TypeError: it is something else, or it raises when it is asked for its number.
@@ -38,7 +40,7 @@ def to_value(metric: object) -> Value:
     if type(metric) is float:  # nearly all that comes
         return metric
     try:
-        value = _value(metric)
+        value = _value(metric, is_private)
     except Exception as error:
         raise TypeError(f"{_EXPECTED}, got {_describe(metric)}, which raised {_name(error)}") from error
     if value is None:
@@ -49,11 +51,29 @@ def to_value(metric: object) -> Value:
 _EXPECTED = "expected a real number, a 0-dim tensor or a 0-dim array"
 
 
-def _value(metric: Any) -> "Value | None":
+def detached(metric: object) -> object:
+    """Return what can be kept of `metric` without keeping a graph alive, whatever type it is.
+
+    A 0-dim tensor becomes a private copy, so that adding to it in place later does not change what was set; on a device
+    the copy is queued and nothing waits for it. A larger tensor is detached but shares its memory.
+    """
+    torch = sys.modules.get("torch")
+    try:
+        if torch is not None and isinstance(metric, torch.Tensor):
+            kept = metric.detach()
+            return kept if metric.dim() else kept.clone()
+        if getattr(metric, "shape", None) == () and not isinstance(metric, Number):
+            return copy(metric)  # numpy's 0-dim arrays can be changed in place, its scalars cannot
+    except Exception:  # noqa: BLE001, S110 - border: a user's object; `to_value` says what is wrong with it
+        pass
+    return metric
+
+
+def _value(metric: Any, is_private: bool) -> "Value | None":
     """Return what `to_value` keeps, None for nothing; raises whatever the metric raises."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(metric, torch.Tensor):
-        return _tensor_value(metric)
+        return _tensor_value(metric, is_private)
     # Decimals are numbers, but to Python neither real nor complex ones.
     if isinstance(metric, Real) or (isinstance(metric, Number) and not isinstance(metric, Complex)):
         return _number(metric)
@@ -66,12 +86,12 @@ def _value(metric: Any) -> "Value | None":
     return None
 
 
-def _tensor_value(tensor: "torch.Tensor") -> "Value | None":
+def _tensor_value(tensor: "torch.Tensor", is_private: bool) -> "Value | None":
     if tensor.dim() != 0 or tensor.is_complex():
         return None
     if tensor.device.type == "cpu":
         return _number(tensor.item())
-    return tensor.detach().clone()
+    return tensor if is_private else tensor.detach().clone()
 
 
 def _number(value: Any) -> int | float:
@@ -132,17 +152,17 @@ class PendingScalars:
 
     def ready(self) -> bool:
         """Whether `numbers` returns without waiting; asks the device's event, never waits itself."""
-        return all(copy.ready() for copy in self._copies)
+        return all(part.ready() for part in self._copies)
 
     def numbers(self) -> list[float | None]:
         """Return the numbers in the order of the values; waits for the device where it is not `ready`."""
-        for copy in self._copies:
+        for part in self._copies:
             try:
-                read = copy.numbers()
+                read = part.numbers()
             except Exception as error:  # noqa: BLE001 - a device that has failed raises whatever it is asked
                 self.error = self.error or error
                 continue
-            for index, number in zip(copy.indices, read, strict=True):
+            for index, number in zip(part.indices, read, strict=True):
                 self._numbers[index] = float(number)
         self._copies = []
         return self._numbers

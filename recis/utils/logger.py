@@ -1,16 +1,15 @@
 """`Logger`: log lines on standard output, and what is worse than information on standard error, without any setting up.
 
-Owns its handlers and their format. Must not know who logs what.
+Owns the handlers that write there, and the format of its own. Must not know who logs what.
 """
 
 import logging
 import sys
-from collections.abc import Callable
 from typing import Any, TextIO
 
 from recis import environment
 
-__all__ = ["Logger"]
+__all__ = ["ConsoleHandler", "Logger"]
 
 _FORMAT = "[%(asctime)s] [%(levelname)s] [%(name)s] %(message)s"
 
@@ -29,9 +28,8 @@ class Logger:
         self._logger = logging.getLogger(name)
         self._logger.setLevel(level)
         self._logger.propagate = False
-        if not any(isinstance(handler, _ConsoleHandler) for handler in self._logger.handlers):
-            self._logger.addHandler(_ConsoleHandler(lambda: sys.stdout, lambda level: level == logging.INFO))
-            self._logger.addHandler(_ConsoleHandler(lambda: sys.stderr, lambda level: level != logging.INFO))
+        if not any(isinstance(handler, ConsoleHandler) for handler in self._logger.handlers):
+            self._logger.addHandler(ConsoleHandler(_FORMAT))
 
     def debug(self, message: object, *args: Any, **kwargs: Any) -> None:
         """Log at level DEBUG; arguments as `logging.Logger` takes them."""
@@ -65,16 +63,20 @@ class Logger:
             self._logger.error(message, *args, **kwargs)
 
 
-class _ConsoleHandler(logging.StreamHandler[TextIO]):
-    """Writes to what is a standard stream when the line comes: notebooks and tests put others in its place."""
+class ConsoleHandler(logging.StreamHandler[TextIO]):
+    """Writes INFO to standard output and all else to standard error.
 
-    def __init__(self, stream: Callable[[], TextIO], takes: Callable[[int], bool]) -> None:
-        super().__init__(stream())
-        self._current = stream
-        self.addFilter(lambda record: takes(record.levelno))
-        self.setFormatter(logging.Formatter(_FORMAT))
+    The streams are those of the moment: notebooks and tests put others in their place.
+
+    Args:
+        text_format: as of `logging.Formatter`.
+    """
+
+    def __init__(self, text_format: str = "%(message)s") -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter(text_format))
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.StreamHandler`."""
-        self.stream = self._current()
+        self.stream = sys.stdout if record.levelno == logging.INFO else sys.stderr
         super().emit(record)

@@ -1,11 +1,14 @@
 """Fixtures for tests of the training side: a device where there is none, and a meter of the work that tensors do."""
 
+from collections.abc import Iterator
 from typing import Any, Self
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
+
+from recis.metrics.registry import MetricsRegistry, current_registry, set_current_registry
 
 
 class DeviceScalar(torch.Tensor):
@@ -90,6 +93,15 @@ class WorkMeter(TorchDispatchMode):
 def work_meter() -> type[WorkMeter]:
     """The class, to be entered around the work."""
     return WorkMeter
+
+
+@pytest.fixture(autouse=True)
+def _own_metrics() -> Iterator[None]:
+    """What a test sets outside of any training is not the next test's."""
+    before = current_registry()
+    set_current_registry(MetricsRegistry())
+    yield
+    set_current_registry(before)
 
 
 @pytest.fixture(params=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])

@@ -1,4 +1,7 @@
-from recis.state import Phase, RunState
+import copy
+import pickle
+
+from recis.state import Phase, RunState, StepNumber
 
 
 def test_a_new_state_has_done_nothing() -> None:
@@ -10,3 +13,10 @@ def test_the_first_reason_to_stop_stays() -> None:
     state.request_stop("loss is NaN")
     state.request_stop("later")
     assert state.stop_reason == "loss is NaN"
+
+
+def test_a_step_number_is_an_int_with_an_item() -> None:
+    step = StepNumber(100)
+    assert (step % 10, step + 1, f"{step}", step >= 100, step.item(), int(step)) == (0, 101, "100", True, 100, 100)
+    for copied in (copy.deepcopy(step), pickle.loads(pickle.dumps(step)), step.item(), int(step)):
+        assert type(copied) is int

@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis.nn",
         "recis.numerals",
         "recis.state",
+        "recis.utils",
     },
     "recis.framework": {
         "recis.environment",

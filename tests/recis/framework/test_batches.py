@@ -31,7 +31,9 @@ def test_plain_batches_pass_as_they_are() -> None:
     assert list(read_batches(batches)) == batches
 
 
-@pytest.mark.parametrize("flag", [bool, torch.tensor, np.bool_])
+@pytest.mark.parametrize(
+    "flag", [bool, int, torch.tensor, lambda stop: torch.tensor(int(stop)), np.bool_, np.int32, np.array]
+)
 @pytest.mark.parametrize("pair", [tuple, list])
 def test_a_true_stop_flag_ends_the_pass_and_its_batch_is_no_data(flag: Any, pair: Any) -> None:
     dataset = [
@@ -44,9 +46,8 @@ def test_a_true_stop_flag_ends_the_pass_and_its_batch_is_no_data(flag: Any, pair
 
 
 def test_pairs_are_told_element_by_element() -> None:
-    one = (1, 2)
-    mask = (torch.tensor([True, False]), torch.ones(2))
-    assert list(read_batches([(False, "a"), one, mask])) == ["a", one, mask]
+    pairs = [(1, 2), (torch.tensor([True, False]), torch.ones(2)), (2, "b"), (0.0, "b"), (torch.tensor([1]), "b")]
+    assert list(read_batches([(False, "a"), *pairs])) == ["a", *pairs]
 
 
 def test_an_endless_dataset_is_not_read_past_its_stop_flag() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from recis.errors import ArgumentError, CheckpointError
 from recis.framework import Trainer, TrainingArguments
-from recis.framework.metrics import add_metric, get_global_metrics
+from recis.framework.metrics import GLOBAL_METRICS, add_metric, get_global_metrics
 from recis.hooks import Hook, LoggerHook, ProfilerHook
 from recis.state import Phase
 
@@ -205,22 +205,113 @@ def test_optimizers_that_are_no_pair_are_refused(optimizers: Any) -> None:
 # -- hooks -------------------------------------------------------------------------------------------------------------
 
 
-def test_after_step_gets_what_was_set_in_this_step_only(make_trainer: Make, data: Data) -> None:
-    seen: list[tuple[set[str], int]] = []
+def test_after_step_gets_the_latest_of_every_metric_and_the_epoch(make_trainer: Make, data: Data) -> None:
+    seen: list[tuple[Any, ...]] = []
 
     class Pair(Hook):
         def before_step(self, trainer: Trainer) -> None:
             if trainer.state.global_step == 1:
                 add_metric("once", 1)
 
-        def after_step(self, metrics: dict[str, Any], global_step: int) -> None:
-            seen.append((set(metrics), global_step))
-            add_metric("late", 1)
+        def after_step(self, metrics: dict[str, Any], global_step: Any) -> None:
+            loss, step = metrics["loss"], global_step.item()
+            assert type(step) is int
+            assert (type(loss), loss.dim(), loss.requires_grad) == (torch.Tensor, 0, False)
+            assert loss.item() == get_global_metrics()["loss"].item()
+            seen.append((step, metrics["epoch"], metrics.get("once"), metrics.get("late")))
+            add_metric("late", step)
 
-    trainer = make_trainer(data, data, [Pair()], log_steps=1)
-    trainer.train_and_evaluate(epochs=1, train_steps=3, eval_steps=1)
-    trainer.train(1)
-    assert seen == [({"loss"}, 1), ({"once", "loss"}, 2), ({"loss"}, 3), ({"loss"}, 4)]
+    trainer = make_trainer(data[:2], data, [Pair()])
+    trainer.train_and_evaluate(epochs=2, eval_steps=1)
+    assert seen == [(1, 0, None, None), (2, 0, 1, 1), (3, 1, 1, 2), (4, 1, 1, 3)]
+
+
+def test_metrics_that_were_set_before_the_first_trainer_are_its_own(make_trainer: Make, data: Data) -> None:
+    add_metric("learning_rate", 0.1)
+    held = get_global_metrics()
+    first, second = make_trainer(data), make_trainer(data)
+    assert first.metrics.live is held
+    assert "learning_rate" not in second.metrics.live
+    second.train(1)
+    assert "loss" in GLOBAL_METRICS
+    assert "loss" not in held
+
+
+def test_hooks_can_be_put_into_the_list(make_trainer: Make, data: Data, recorder: Any) -> None:
+    trainer, hooks = make_trainer(data[:1]), [recorder() for _ in range(4)]
+    trainer.hooks.append(hooks[0])
+    trainer.hooks += [hooks[1]]
+    trainer.hooks.insert(0, hooks[2])
+    trainer.hooks.extend([hooks[3]])
+    assert [hook for hook in trainer.hooks if hook in hooks] == [hooks[2], hooks[0], hooks[1], hooks[3]]
+    trainer.hooks.remove(hooks[3])
+    trainer.train()
+    assert [hook.events.count("after_step") for hook in hooks] == [1, 1, 1, 0]
+
+    class Impossible(Hook):
+        def before_step(self, a: int, b: int, c: int) -> None: ...
+
+    with pytest.raises(TypeError, match=r"Impossible\.before_step"):
+        trainer.hooks.append(Impossible())
+    trainer.hooks.append(LoggerHook(3))
+    assert loggers(trainer) == [3]
+    trainer.hooks = [hooks[3]]
+    assert trainer.hooks == [hooks[3]]
+
+
+def test_changed_arguments_hold_for_the_next_training(make_trainer: Make, data: Data, tmp_path: Path) -> None:
+    trainer = make_trainer(data)
+    trainer.args.log_steps, trainer.args.train_steps, trainer.args.save_steps = 3, 4, 2
+    trainer.args.output_dir = str(tmp_path / "other")
+    trainer.train()
+    assert loggers(trainer) == [3]
+    assert trainer.state.global_step == 4
+    assert sorted(path.name for path in (tmp_path / "other").iterdir()) == [f"step-{step:012d}" for step in (2, 4)]
+
+
+def test_a_step_can_be_overridden_as_in_recis(data: Data, tmp_path: Path) -> None:
+    class Twice(Trainer):
+        def _train_step(self, data: Any, epoch: int, metrics: dict[str, Any]) -> None:
+            self.dense_optimizer.zero_grad()
+            with self.accelerator.autocast():
+                loss = self.model(data)
+            metrics.update(epoch=epoch)
+            metrics.update(loss=loss, twice=2 * loss)
+            self.accelerator.backward(loss)
+            self.dense_optimizer.step()
+            self.dense_lr_scheduler.step()
+
+    model = Scale()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+    trainer = Twice(model, TrainingArguments(), [0.25, 0.5], dense_optimizers=(optimizer, scheduler))
+    trainer.train()
+    assert model.weight.item() == 1.0 - 0.25 - 0.25
+    assert trainer.metrics.live["twice"].item() == 2 * trainer.metrics.live["loss"].item() == 0.75
+    assert "epoch" not in trainer.metrics.live
+    assert trainer.dense_scheduler is trainer.dense_lr_scheduler is scheduler
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"), [(None, torch.float32), ("no", torch.float32), ("bf16", torch.bfloat16)]
+)
+def test_mixed_precision_is_that_of_autocast(precision: Any, expected: torch.dtype) -> None:
+    seen: list[torch.dtype] = []
+
+    class Dense(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1)
+
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.layer(batch)
+            seen.append(out.dtype)
+            return out.float().mean()
+
+    batch = [torch.ones(3, 2)]
+    Trainer(Dense(), TrainingArguments(mixed_precision=precision), batch).train()
+    Trainer(Dense(), None, None, batch, mixed_precision=precision).evaluate()
+    assert seen == [expected, expected]
 
 
 def test_a_hook_that_raises_stops_training_and_every_hook_is_ended_once(
@@ -327,7 +418,7 @@ def test_lines_and_traces_come_out_of_a_real_training(
     profiler = ProfilerHook(wait=0, warmup=1, active=1, repeat=1, output_dir=str(tmp_path))
     trainer = make_trainer(data, data, [profiler], log_steps=5)
     trainer.train_and_evaluate(epochs=2)
-    assert [path.name for path in tmp_path.glob("*.json.gz")] == ["local-rank0-timeline-2.json.gz"]
+    assert [path.name for path in tmp_path.glob("*.json")] == ["local-rank0-timeline-2.json"]
     lines = [record.message for record in caplog.records if record.message.startswith("<gstep=")]
     assert [line.split("> ")[0] for line in lines] == ["<gstep=5", "<gstep=10", "<gstep=15", "<gstep=20"]
     assert "<eval/loss=" in lines[2]

@@ -79,6 +79,27 @@ class Forms:
     def half_default_pair(self, metrics: Any, global_step: int = -1) -> None:
         record(self, metrics, global_step)
 
+    def step_default(self, metrics: Any, gstep: int = 0) -> None:
+        record(self, metrics, gstep)
+
+    def step_default_of_any(self, m: Any, step: int = 0) -> None:
+        record(self, m, step)
+
+    def metrics_and_open(self, metrics: Any, *args: Any) -> None:
+        record(self, metrics, *args)
+
+    def any_and_open(self, m: Any, *args: Any, **kwargs: Any) -> None:
+        record(self, m, *args)
+
+    def trainer_and_open(self, trainer: Any, *args: Any) -> None:
+        record(self, trainer, *args)
+
+    def own_default_and_open(self, verbose: bool = True, *args: Any) -> None:
+        record(self, verbose, *args)
+
+    def only_metrics(self, metrics: Any) -> None:
+        record(self, metrics)
+
     def own_default(self, verbose: bool = True) -> None:
         record(self, verbose)
 
@@ -106,6 +127,13 @@ class Forms:
         ("default_trainer", (TRAINER,)),
         ("default_pair", (METRICS, 7)),
         ("half_default_pair", (METRICS, 7)),
+        ("step_default", (METRICS, 7)),
+        ("step_default_of_any", (METRICS, 7)),
+        ("metrics_and_open", (METRICS, 7)),
+        ("any_and_open", (METRICS, 7)),
+        ("trainer_and_open", (TRAINER,)),
+        ("own_default_and_open", (True,)),
+        ("only_metrics", (METRICS,)),
         ("own_default", (True,)),
         ("trainer_and_default", (TRAINER, True)),
         ("keyword_default", (TRAINER, True)),
@@ -192,6 +220,59 @@ def test_a_hook_is_added_once() -> None:
     with pytest.raises(HookSignatureError, match="added before"):
         dispatcher.add(hook)
     assert dispatcher.hooks == [hook]
+
+
+def test_the_step_is_an_int_with_the_item_of_a_tensor() -> None:
+    def callback(self: Any, metrics: Any, global_step: Any) -> None:
+        record(self, global_step, global_step.item(), type(global_step.item()))
+
+    assert called_with(callback, "after_step") == (7, 7, int)
+
+
+def test_a_state_has_plain_ints_for_step_numbers() -> None:
+    class Keeps(Hook):
+        def after_step(self, metrics: Any, global_step: Any) -> None:
+            self.seen = {"last": global_step, "all": [global_step, (global_step,)]}
+
+        def state_dict(self) -> dict[str, Any]:
+            return self.seen
+
+    dispatcher = HookDispatcher(TRAINER)
+    dispatcher.add(Keeps())
+    dispatcher.fire("after_step", METRICS, 7)
+    (state,) = dispatcher.state_dict().values()
+    assert state == {"last": 7, "all": [7, (7,)]}
+    assert type(state["last"]) is type(state["all"][0]) is type(state["all"][1][0]) is int
+
+
+def test_the_list_of_hooks_adds_and_removes() -> None:
+    dispatcher = HookDispatcher(TRAINER)
+    hooks, (a, b, c) = dispatcher.hooks, (Named("a"), Named("b"), Named("c"))
+    hooks.append(b)
+    hooks.insert(0, a)
+    hooks += [Reporter("r")]
+    dispatcher.fire("before_step", METRICS, 1)
+    assert Named.log == ["a.before_step", "b.before_step", "r.before_step"]
+    hooks[1] = c
+    assert (hooks[:2], len(hooks), hooks.index(c), b in hooks) == ([a, c], 3, 1, False)
+    assert hooks.pop(0) is a
+    with pytest.raises(HookSignatureError, match="added before"):
+        hooks.append(c)
+    with pytest.raises(HookSignatureError, match="expected an instance"):
+        hooks.append(object())  # type: ignore[arg-type]
+    hooks.clear()
+    dispatcher.fire("after_step", METRICS, 1)
+    assert len(Named.log) == 3
+    assert (hooks, repr(hooks)) == ([], "[]")
+
+
+def test_a_hook_that_nobody_asked_for_gives_way_to_one_of_its_class() -> None:
+    dispatcher = HookDispatcher(TRAINER)
+    automatic, other, asked = Named("automatic"), Reporter("other"), Named("asked")
+    dispatcher.add(automatic, automatic=True)
+    dispatcher.add(other, automatic=True)
+    dispatcher.hooks.append(asked)
+    assert dispatcher.hooks == [asked, other]
 
 
 class Named(Hook):

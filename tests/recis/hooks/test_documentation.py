@@ -66,5 +66,5 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplo
     namespace: dict[str, Any] = {}
     for number, code in enumerate(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)):
         exec(compile(code, f"{PAGE.name} example {number}", "exec"), namespace)
-    assert len(list(Path("traces").glob("*.json.gz"))) == 1
+    assert len(list(Path("traces").glob("*.json"))) == 1
     assert "<gstep=10> <lstep=10> <qps=" in caplog.text

@@ -62,6 +62,8 @@ def test_the_interval_may_be_an_integer_of_numpy() -> None:
     assert type(hook.filter_interval) is int
     hook.reset_filter_interval(np.int32(4))
     assert hook.filter_interval == 4
+    hook.filter_interval = np.int64(6)
+    assert (hook.filter_interval, type(hook.filter_interval)) == (6, int)
 
 
 @pytest.mark.parametrize("value", BAD_INTERVALS)
@@ -72,6 +74,8 @@ def test_a_bad_interval_is_refused_and_named(value: Any) -> None:
     hook = HashTableFilterHook(7)
     with pytest.raises(ValueError, match="filter_interval"):
         hook.reset_filter_interval(value)
+    with pytest.raises(ValueError, match="filter_interval"):
+        hook.filter_interval = value
     assert hook.filter_interval == 7
 
 

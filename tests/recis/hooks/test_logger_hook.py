@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -107,20 +108,79 @@ def test_the_step_may_be_a_tensor_that_is_counted_up_in_place(
     assert [re.findall(r"gstep=(\d+)", line) for line in lines()] == [["2"], ["4"]]
 
 
-def test_a_metric_that_is_not_set_again_is_not_repeated(registry: MetricsRegistry, clock: Clock, lines: Any) -> None:
+def test_a_line_has_the_latest_value_of_every_metric(registry: MetricsRegistry, clock: Clock, lines: Any) -> None:
     hook = LoggerHook(log_step=1)
     registry.set("auc", 0.7)
-    drive(hook, clock, range(1, 3))
-    assert ["auc" in line for line in lines()] == [True, False]
+    registry.set("loss", 0.5)
+    drive(hook, clock, range(1, 2))
+    registry.set("loss", 0.25)
+    drive(hook, clock, range(2, 3))
+    registry.live.clear()
+    drive(hook, clock, range(3, 4))
+    assert [line.partition("<loss")[2] for line in lines()] == ["=0.5> <auc=0.7>", "=0.25> <auc=0.7>", ""]
 
 
-def test_metrics_given_by_hand_are_printed_and_bad_ones_are_not(
-    registry: MetricsRegistry, clock: Clock, lines: Any
+def test_values_of_any_type_are_shown_in_one_short_line(registry: MetricsRegistry, clock: Clock, lines: Any) -> None:
+    values: dict[str, Any] = {
+        "note": "two\nlines",
+        "one": torch.tensor([0.5]),
+        "few": torch.tensor([1, 2]),
+        "many": torch.zeros(3, 4),
+        "array": np.arange(2),
+        "list": [1] * 1000,
+        "none": None,
+    }
+    for name, value in values.items():
+        registry.set(name, value)
+    LoggerHook(log_step=1).after_step(None, 1)
+    (line,) = lines()
+    assert line == (
+        "<gstep=1> <lstep=1> <note=two lines> <one=0.5> <few=[1, 2]> <many=Tensor of shape (3, 4)> <array=[0, 1]> "
+        "<list=[1, 1, 1, 1, 1, 1, ...]> <none=None>"
+    )
+
+
+def test_the_values_of_a_device_that_are_no_scalars_are_not_waited_for(
+    registry: MetricsRegistry, clock: Clock, lines: Any, fake_cuda: Any
 ) -> None:
+    registry.set("rows", fake_cuda.scalar([1.0, 2.0]))
+    LoggerHook(log_step=1).after_step(None, 1)
+    assert lines() == ["<gstep=1> <lstep=1> <rows=DeviceScalar of shape (2,)>"]
+
+
+def test_under_a_trainer_its_copy_of_the_metrics_is_not_taken_for_newer(clock: Clock, lines: Any) -> None:
+    trainer = SimpleNamespace(state=RunState(), metrics=MetricsRegistry())
+    hook = LoggerHook(log_step=1)
+    hook.before_train(trainer)
+    trainer.metrics.set("loss", 0.5)
+    handed = {"epoch": 3, **trainer.metrics.live, "of_a_hook": 7}
+    trainer.metrics.set("loss", 0.25)
+    hook.after_step(handed, 1)
+    assert lines() == ["<gstep=1> <lstep=1> <loss=0.25> <of_a_hook=7>"]
+
+
+def test_what_scripts_for_recis_use_is_there(registry: MetricsRegistry, clock: Clock, lines: Any) -> None:
+    class Mine(LoggerHook):
+        def format_metrics(self, metrics: Any) -> str:
+            return f" {len(metrics)} metrics"
+
+    hook = LoggerHook(log_step=2)
+    assert hook.format_metrics({"loss": torch.tensor(0.123), "accuracy": 0.95}) == " <loss=0.123> <accuracy=0.95>"
+    assert (hook.steps, hook.start_time) == (0, 100.0)
+    drive(hook, clock, range(1, 4))
+    assert (hook.steps, hook.start_time) == (3, 101.0)
+    registry.set("loss", 1.0)
+    drive(Mine(1), clock, range(1, 2))
+    assert lines()[-1] == "<gstep=1> <lstep=1> 1 metrics"
+    hook.logger.info("of a subclass")
+    assert lines()[-1] == "of a subclass"
+
+
+def test_metrics_given_by_hand_are_printed(registry: MetricsRegistry, clock: Clock, lines: Any) -> None:
     weight = torch.tensor(0.5, requires_grad=True)
     hook = LoggerHook(log_step=1)
     hook.after_step({"auc": 0.75, "loss": weight * 1, "note": "high"}, 1)
-    assert lines() == ["<gstep=1> <lstep=1> <loss=0.5> <auc=0.75>"]
+    assert lines() == ["<gstep=1> <lstep=1> <loss=0.5> <auc=0.75> <note=high>"]
 
 
 def test_values_that_are_not_finite_are_printed(registry: MetricsRegistry, clock: Clock, lines: Any) -> None:

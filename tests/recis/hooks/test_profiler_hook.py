@@ -33,8 +33,7 @@ def files(folder: Path) -> list[str]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        trace: dict[str, Any] = json.load(file)
+    trace: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return trace
 
 
@@ -56,30 +55,53 @@ def test_each_cycle_leaves_one_trace_with_real_operators_and_its_own_steps(make:
     hook.add_listener(got.append)
     Loop(hook).run(10)
     folder = tmp_path / "traces"
-    assert files(folder) == ["local-rank0-timeline-4.json.gz", "local-rank0-timeline-8.json.gz"]
+    assert files(folder) == ["local-rank0-timeline-4.json", "local-rank0-timeline-8.json"]
     assert [(trace.path.name, trace.step, trace.rank) for trace in got] == [(n, int(n[21]), 0) for n in files(folder)]
-    trace = read(folder / "local-rank0-timeline-4.json.gz")
+    trace = read(folder / "local-rank0-timeline-4.json")
     assert step_marks(trace) == ["ProfilerStep#3", "ProfilerStep#4"]
     operators = {event["name"] for event in trace["traceEvents"] if event.get("cat") == "cpu_op"}
     assert {"aten::addmm", "aten::sum"} <= operators
     assert trace["distributedInfo"] == {"rank": 0, "world_size": 1}
-    assert trace["profile_memory"] == trace["with_stack"] == trace["record_shapes"] == trace["with_flops"] == 1
+    assert trace["profile_memory"] == trace["record_shapes"] == trace["with_flops"] == 1
+    assert "with_stack" not in trace
 
 
 def test_the_file_is_named_by_application_and_rank(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APP_ID", "team/app")
     monkeypatch.setenv("RANK", "3")
-    Loop(make(0, 0, 1, 1, compress=False)).run(2)
+    Loop(make(0, 0, 1, 1)).run(2)
     assert files(tmp_path / "traces") == ["team_app-rank3-timeline-2.json"]
-    assert json.loads((tmp_path / "traces" / "team_app-rank3-timeline-2.json").read_text())["traceEvents"]
+
+
+def test_a_file_is_compressed_and_has_stacks_on_request(make: Any, tmp_path: Path) -> None:
+    Loop(make(0, 0, 1, 1, compress=True, with_stack=True)).run(2)
+    assert files(tmp_path / "traces") == ["local-rank0-timeline-2.json.gz"]
+    trace = json.loads(gzip.decompress((tmp_path / "traces" / "local-rank0-timeline-2.json.gz").read_bytes()))
+    assert trace["with_stack"] == 1
+    assert any(event.get("cat") == "python_function" for event in trace["traceEvents"])
+
+
+@pytest.mark.parametrize("arguments", [(), (None,), (None, None)])
+def test_a_step_without_a_number_is_the_next_one(arguments: tuple[Any, ...], make: Any, tmp_path: Path) -> None:
+    hook = make(1, 0, 1, 1)
+    for _ in range(2):
+        hook.after_step(*arguments)
+    assert files(tmp_path / "traces") == ["local-rank0-timeline-2.json"]
+
+
+def test_a_step_may_be_told_by_name(make: Any, tmp_path: Path) -> None:
+    hook = make(0, 0, 1, 1)
+    for step in (7, 8):
+        hook.after_step(metrics=None, global_step=step)
+    assert files(tmp_path / "traces") == ["local-rank0-timeline-8.json"]
 
 
 def test_without_a_wait_the_first_step_is_recorded_when_training_is_announced(make: Any, tmp_path: Path) -> None:
     hook = make(0, 0, 1, 2)
     hook.before_train(SimpleNamespace(state=RunState(global_step=0)))
     Loop(hook).run(4)
-    assert files(tmp_path / "traces") == ["local-rank0-timeline-1.json.gz", "local-rank0-timeline-2.json.gz"]
-    assert step_marks(read(tmp_path / "traces" / "local-rank0-timeline-1.json.gz")) == ["ProfilerStep#1"]
+    assert files(tmp_path / "traces") == ["local-rank0-timeline-1.json", "local-rank0-timeline-2.json"]
+    assert step_marks(read(tmp_path / "traces" / "local-rank0-timeline-1.json")) == ["ProfilerStep#1"]
 
 
 def test_training_that_ends_inside_a_recording_keeps_what_there_is_once(make: Any, tmp_path: Path) -> None:
@@ -87,9 +109,9 @@ def test_training_that_ends_inside_a_recording_keeps_what_there_is_once(make: An
     Loop(hook).run(4)
     hook.after_train()
     hook.end()
-    assert files(tmp_path / "traces") == ["local-rank0-timeline-4.json.gz"]
+    assert files(tmp_path / "traces") == ["local-rank0-timeline-4.json"]
     # The last mark is what came after step 4.
-    marks = step_marks(read(tmp_path / "traces" / "local-rank0-timeline-4.json.gz"))
+    marks = step_marks(read(tmp_path / "traces" / "local-rank0-timeline-4.json"))
     assert marks == ["ProfilerStep#3", "ProfilerStep#4", "ProfilerStep#5"]
 
 
@@ -99,8 +121,8 @@ def test_training_that_fails_inside_a_recording_keeps_the_failing_step(make: Any
     loop.run(1)
     loop.layer(torch.ones(2, 8))
     hook.end()
-    assert files(tmp_path / "traces") == ["local-rank0-timeline-2.json.gz"]
-    trace = read(tmp_path / "traces" / "local-rank0-timeline-2.json.gz")
+    assert files(tmp_path / "traces") == ["local-rank0-timeline-2.json"]
+    trace = read(tmp_path / "traces" / "local-rank0-timeline-2.json")
     assert any(event["name"] == "aten::addmm" for event in trace["traceEvents"])
 
 
@@ -125,7 +147,7 @@ def test_a_repeated_step_does_not_move_the_schedule(make: Any, tmp_path: Path) -
         hook.after_step(None, loop.step)
     assert files(tmp_path / "traces") == []
     loop.run(1)
-    assert files(tmp_path / "traces") == ["local-rank0-timeline-3.json.gz"]
+    assert files(tmp_path / "traces") == ["local-rank0-timeline-3.json"]
 
 
 def test_the_profiler_is_there_from_the_start_and_fresh_for_each_window(make: Any) -> None:
@@ -161,10 +183,10 @@ def test_a_capture_can_be_asked_for_from_another_thread(make: Any, tmp_path: Pat
     with pytest.raises(RuntimeError, match="under way"):
         hook.request_capture(1)
     loop.run(2)
-    assert files(tmp_path / "traces") == ["local-rank0-timeline-9.json.gz"]
+    assert files(tmp_path / "traces") == ["local-rank0-timeline-9.json"]
     hook.request_capture(1, warmup=0)
     loop.run(2)
-    assert files(tmp_path / "traces")[0] == "local-rank0-timeline-11.json.gz"
+    assert files(tmp_path / "traces")[0] == "local-rank0-timeline-11.json"
 
 
 def test_a_cycle_that_is_warming_up_gives_way_and_is_begun_again(make: Any, tmp_path: Path) -> None:
@@ -173,9 +195,9 @@ def test_a_cycle_that_is_warming_up_gives_way_and_is_begun_again(make: Any, tmp_
     loop.run(5)
     hook.request_capture(1, warmup=0)
     loop.run(2)
-    assert files(tmp_path / "traces") == ["local-rank0-timeline-7.json.gz"]
+    assert files(tmp_path / "traces") == ["local-rank0-timeline-7.json"]
     loop.run(11)
-    assert files(tmp_path / "traces") == ["local-rank0-timeline-18.json.gz", "local-rank0-timeline-7.json.gz"]
+    assert files(tmp_path / "traces") == ["local-rank0-timeline-18.json", "local-rank0-timeline-7.json"]
 
 
 def test_a_folder_that_cannot_be_written_switches_profiling_off_and_training_goes_on(
@@ -202,7 +224,7 @@ def test_another_profiler_in_the_process_costs_a_window_and_one_warning(
     assert hook.broken is None
     assert caplog.messages.count("After step 1 a profiler window is given up: another torch profiler is in use") == 1
     assert caplog.text.count("is given up") == 1
-    assert files(tmp_path / "traces") == ["local-rank0-timeline-5.json.gz"]
+    assert files(tmp_path / "traces") == ["local-rank0-timeline-5.json"]
 
 
 def test_a_trace_that_is_cut_off_is_not_kept(

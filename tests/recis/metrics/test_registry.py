@@ -1,28 +1,20 @@
 import logging
 import threading
-from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from recis.metrics import registry as module
 from recis.metrics.registry import (
     MAX_NAME_CHARS,
     MAX_NAMES,
     MetricsRegistry,
     bind_registry,
+    claim_registry,
     current_registry,
     set_current_registry,
 )
-
-
-@pytest.fixture(autouse=True)
-def _own_default() -> Iterator[None]:
-    before = module._newest
-    set_current_registry(MetricsRegistry())
-    yield
-    set_current_registry(before)
 
 
 def test_take_has_what_was_set_since_the_last_take() -> None:
@@ -59,11 +51,51 @@ def test_a_snapshot_is_a_copy_of_the_newest() -> None:
     assert registry.snapshot() == {"loss": 2.0}
 
 
+def test_what_was_cleared_is_reported_all_the_same_and_not_shown() -> None:
+    registry = MetricsRegistry()
+    registry.set("loss", 1.0)
+    del registry.live["loss"]
+    registry.set("auc", 0.5)
+    assert registry.snapshot() == {"auc": 0.5}
+    assert registry.take() == {"loss": 1.0, "auc": 0.5}
+
+
+def test_what_comes_from_the_registry_is_told_from_what_does_not() -> None:
+    registry = MetricsRegistry()
+    assert registry.foreign({"loss": 1.0}) == {"loss": 1.0}
+    registry.set("loss", torch.tensor(1.0))
+    registry.set("note", "high")
+    handed = dict(registry.live)
+    assert registry.foreign(handed) == {}
+    registry.live.clear()
+    assert registry.foreign({"loss": handed["loss"]}) == {}
+    assert registry.foreign({"loss": 2.0, "auc": 0.5}) == {"loss": 2.0, "auc": 0.5}
+
+
+def test_the_first_training_gets_what_was_set_before_it() -> None:
+    registry = current_registry()
+    registry.set("lr", 0.1)
+    assert claim_registry() is registry
+    second = claim_registry()
+    assert second is current_registry() is not registry
+    assert second.snapshot() == {}
+
+
+def test_an_array_changed_in_place_later_stays_as_it_was_set() -> None:
+    registry = MetricsRegistry()
+    total = np.array(1.0)
+    registry.set("total", total)
+    total += 1
+    assert registry.snapshot()["total"].item() == 1.0
+    assert registry.take() == {"total": 1.0}
+
+
 def test_a_tensor_changed_in_place_later_stays_as_it_was_set() -> None:
     registry = MetricsRegistry()
     total = torch.tensor(1.0)
     registry.set("total", total)
     total += 1
+    assert registry.snapshot()["total"].item() == 1.0
     assert registry.take() == {"total": 1.0}
 
 

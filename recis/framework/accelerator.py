@@ -1,0 +1,69 @@
+"""What RecIS's trainer has as `accelerator`, as far as an overridden training step or a hook calls it.
+
+Must not know the loop. There is no Accelerate behind it.
+"""
+
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from recis.framework.ranks import Ranks
+
+__all__ = ["Accelerator"]
+
+
+class _Trainer(Protocol):
+    """What is looked at in a trainer."""
+
+    @property
+    def device(self) -> torch.device: ...
+    def autocast(self) -> AbstractContextManager[Any]: ...
+
+
+class Accelerator:
+    """A few methods and attributes of Accelerate's class of this name.
+
+    Args:
+        trainer: whose.
+        ranks: the processes that train together.
+    """
+
+    def __init__(self, trainer: _Trainer, ranks: Ranks) -> None:
+        self._trainer = trainer
+        self._ranks = ranks
+
+    @property
+    def process_index(self) -> int:
+        """This process's rank."""
+        return self._ranks.rank
+
+    @property
+    def num_processes(self) -> int:
+        """How many processes train together."""
+        return self._ranks.size
+
+    @property
+    def is_main_process(self) -> bool:
+        """Whether this is rank 0."""
+        return self._ranks.rank == 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model trains."""
+        return self._trainer.device
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context in which the model runs in `args.mixed_precision`."""
+        return self._trainer.autocast()
+
+    def backward(self, loss: torch.Tensor, **kwargs: Any) -> None:
+        """Compute the gradients; arguments as of `torch.Tensor.backward`."""
+        loss.backward(**kwargs)  # type: ignore[no-untyped-call]
+
+    def unwrap_model(self, model: nn.Module) -> nn.Module:
+        """Return the model inside of a `DistributedDataParallel`, any other as it is."""
+        inner: nn.Module = model.module if isinstance(model, DistributedDataParallel) else model
+        return inner
