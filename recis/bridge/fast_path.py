@@ -6,6 +6,7 @@ Owns the hand-over between the thread that has the fast path and all others; mus
 
 import time
 from _thread import get_ident
+from collections.abc import Sequence
 from types import TracebackType
 
 from recis.bridge.records import RowLayout
@@ -19,29 +20,30 @@ SUSPEND_PAUSE_S = 1e-5
 
 
 class FastPath:
-    """Closed until `open`. Then the thread that opened it, its owner, may write rows of the layouts it was opened for
-    until the segment is full or `rows_left` rows are written, which sends the owner to the slow path once.
+    """Closed until `open`. Then the thread that opened it, its owner, may write reports of the names it was opened for
+    until the segment is full or `reports_left` are written, which sends the owner to the slow path once.
 
     All others hold the outbox's lock and suspend the fast path by entering it as a context. The owner takes no lock: it
     sets `busy` before it reads the limit, and the others set the limit to zero before they read `busy`. So either the
-    owner finds the fast path suspended, or the others find it busy and wait for the row.
+    owner finds the fast path suspended, or the others find it busy and wait for the report.
 
     Attributes:
         write: `RowWriter.write`, for the owner.
-        rows_left: how many rows the owner may write before it has to take the slow path once; current while suspended.
+        reports_left: how many reports the owner may write before it has to take the slow path once; up to date while
+            suspended.
     """
 
-    __slots__ = ("_granted", "_segment", "_writer", "rows_left", "write")
+    __slots__ = ("_granted", "_segment", "_writer", "reports_left", "write")
 
     def __init__(self) -> None:
         self._writer = RowWriter()
         self._segment: Segment | None = None
-        self._granted = 0  # `rows_left` at the last release
+        self._granted = 0  # `reports_left` at the last release
         self.write = self._writer.write
-        self.rows_left = 1
+        self.reports_left = 1
 
     def is_interrupted(self) -> bool:
-        """Return whether the caller has interrupted the owner on its own thread, in the middle of a row."""
+        """Return whether the caller has interrupted the owner on its own thread, in the middle of a report."""
         return bool(self._writer.busy and self._writer.owner == get_ident())
 
     def refuse_interruption(self) -> None:
@@ -49,8 +51,8 @@ class FastPath:
         if self.is_interrupted():
             raise RuntimeError(INTERRUPTION)
 
-    def open(self, segment: Segment, layout: RowLayout) -> "FastPath":
-        """Return the calling thread's fast path, for rows of `layout` as well, from the end of `segment` on.
+    def open(self, segment: Segment, keys: tuple[str, ...], rows: Sequence[RowLayout]) -> "FastPath":
+        """Return the calling thread's fast path, for reports of `keys` as well, from the end of `segment` on.
 
         To be called while suspended. A fast path has one owner for good. Another thread gets another one, and this one
         stays closed: its owner may have just found itself to be the owner, and must not get into somebody else's.
@@ -59,12 +61,12 @@ class FastPath:
         if self._writer.owner not in (0, get_ident()):
             self.leave()
             path = FastPath()
-            path.rows_left = self.rows_left
+            path.reports_left = self.reports_left
         if path._segment is not segment:
             path._writer.aim(segment.words)
-            path._writer.position, path._granted = (segment.end // 8, 0), 0  # not where the last segment ended
+            path._writer.position, path._granted = (segment.end // 8, 0, 0), 0  # not where the last segment ended
             path._segment = segment
-        path._writer.learn(layout.keys, layout.head, layout.salt)
+        path._writer.learn(keys, tuple((row.head, row.salt) for row in rows))
         return path
 
     def leave(self) -> None:
@@ -73,17 +75,16 @@ class FastPath:
         self._writer.leave()
 
     def __enter__(self) -> None:
-        """Suspend the fast path, and bring the segment up to date with the rows that the owner has written."""
+        """Suspend the fast path, and bring the segment up to date with the reports that the owner has written."""
         writer = self._writer
         writer.limit = 0
         while writer.busy:
             time.sleep(SUSPEND_PAUSE_S)
         # In an order that may be broken off anywhere, by an exception from outside, and begun anew.
-        end, left = writer.position
-        written = self._granted - left
+        end, left, num_values = writer.position
         if self._segment is not None and 8 * end > self._segment.end:
-            self.rows_left -= written
-            self._segment.advance(end, written)
+            self.reports_left -= self._granted - left
+            self._segment.advance(end, num_values)
         self._granted = left
 
     def __exit__(
@@ -95,6 +96,6 @@ class FastPath:
         """Resume the fast path, as far as there is room."""
         segment, writer = self._segment, self._writer
         if segment is not None:
-            stop, self._granted = segment.rows_stop, max(self.rows_left, 0)
-            writer.position = segment.end // 8, self._granted
-            writer.limit = stop  # last: an interruption may write rows as soon as there is one
+            stop, self._granted = segment.rows_stop, max(self.reports_left, 0)
+            writer.position = segment.end // 8, self._granted, 0
+            writer.limit = stop  # last: an interruption may write reports as soon as there is one

@@ -6,37 +6,69 @@ that are sent (`outbox_reader`), sockets or time.
 
 import logging
 import struct
-from collections.abc import Collection
+from array import array
+from collections.abc import Callable, Collection
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import msgspec
 
 from recis.bridge.fast_path import FastPath
-from recis.bridge.records import MOST_LAYOUTS, RowLayout
-from recis.bridge.row_writer import MOST_VALUES
+from recis.bridge.records import MOST_LAYOUTS, ROW_VALUES, RowLayout
 from recis.bridge.segment import Segment
 from recis.bridge.segment_queue import SegmentQueue, exclusive
 from recis.wire.codec import encode
 from recis.wire.messages import FrameRecord
 
-__all__ = ["MAX_ROW_KEYS", "MEMORY_SEGMENTS", "SEGMENT_BYTES", "OutboxWriter"]
+__all__ = ["MEMORY_SEGMENTS", "SEGMENT_BYTES", "OutboxWriter"]
 
 SEGMENT_BYTES = 2 << 20
 """Also the largest frame: a frame never spans two segments."""
 MEMORY_SEGMENTS = 16
 """Most segments in memory while the folder takes none."""
-MAX_ROW_KEYS = 2048
-"""Most values in one row; keys of 512 characters still fit a segment."""
 
 _records = msgspec.msgpack.Decoder(FrameRecord)
 _logger = logging.getLogger(__name__)
 
 
 class _Form(NamedTuple):
-    layout: RowLayout
-    row: struct.Struct  # step, values, time
+    """How reports of the same names are written to the current segment.
+
+    Attributes:
+        width: number of names.
+        size: size of the rows in bytes.
+        packs: for each row, a function of step, values and time.
+        layouts: for each row, its layout.
+    """
+
+    width: int
+    size: int
+    packs: tuple[Callable[..., bytes], ...]
+    layouts: tuple[RowLayout, ...] = ()
+
+    @classmethod
+    def of(cls, keys: tuple[str, ...]) -> Self:
+        """Return the form of reports of `keys`, without layouts."""
+        structs = [struct.Struct(f"=q{len(part)}dq") for part in _parts_of(keys)]
+        return cls(len(keys), sum(8 + row.size for row in structs), tuple(row.pack for row in structs))
+
+    def rows(self, values: Collection[float], step: int, time_ns: int) -> list[bytes]:
+        """Return the rows of a report, without their heads."""
+        if len(self.packs) == 1:
+            return [self.packs[0](step, *values, time_ns)]
+        if len(values) != self.width:
+            raise struct.error(f"expected {self.width} values, got {len(values)}")
+        numbers = tuple(values)
+        parts = (numbers[first : first + ROW_VALUES] for first in range(0, self.width, ROW_VALUES))
+        return [pack(step, *part, time_ns) for pack, part in zip(self.packs, parts, strict=True)]
+
+
+def _parts_of(keys: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Split the names of a report into those of its rows."""
+    if len(keys) <= ROW_VALUES:
+        return [keys]
+    return [keys[first : first + ROW_VALUES] for first in range(0, len(keys), ROW_VALUES)]
 
 
 class OutboxWriter:
@@ -76,7 +108,7 @@ class OutboxWriter:
         *,
         open_fast_path: bool = False,
     ) -> None:
-        """Append one report.
+        """Append the values of one report, `ROW_VALUES` to a row.
 
         Args:
             keys: the names, at least one.
@@ -88,16 +120,18 @@ class OutboxWriter:
         Raises:
             struct.error, TypeError, OverflowError: a value or the step is no number that fits; nothing is added.
         """
-        form = self._forms.get(keys) or self._new_form(keys)
-        row = form.row.pack(step, *values, time_ns)
-        segment = self._queue.current
-        if segment is None or segment.room() < len(row):
+        form, segment = self._forms.get(keys), self._queue.current
+        if form is None or segment is None or segment.room() < form.size:
             form, segment = self._new_form(keys), self._queue.current
+        if form is None:
+            self._append_in_parts(keys, values, step, time_ns)
+            return
         assert segment is not None
-        segment.append_row(row, form.layout)
-        if open_fast_path and len(keys) <= MOST_VALUES:
+        for layout, row in zip(form.layouts, form.rows(values, step, time_ns), strict=True):
+            segment.append_row(row, layout)
+        if open_fast_path:
             before = self._queue.fast_path
-            self._queue.fast_path = before.open(segment, form.layout)
+            self._queue.fast_path = before.open(segment, keys, form.layouts)
             if self._queue.fast_path is not before:
                 self._queue.fast_path.release()
 
@@ -118,19 +152,19 @@ class OutboxWriter:
         segment.append(payload)
 
     @exclusive
-    def quota_is_spent(self, rows: int) -> bool:
-        """Count a report on the slow path; if the fast path's quota is spent, grant `rows` more and return True."""
+    def quota_is_spent(self, reports: int) -> bool:
+        """Count a report on the slow path; if the fast path's quota is spent, grant `reports` more and return True."""
         fast_path = self._queue.fast_path
-        fast_path.rows_left -= 1
-        if fast_path.rows_left >= 0:
+        fast_path.reports_left -= 1
+        if fast_path.reports_left >= 0:
             return False
-        fast_path.rows_left = rows
+        fast_path.reports_left = reports
         return True
 
     @exclusive
     def force_slow_path(self) -> None:
         """Force the next report onto the slow path, where `quota_is_spent` is True for it."""
-        self._queue.fast_path.rows_left = 0
+        self._queue.fast_path.reports_left = 0
 
     def is_interrupted(self) -> bool:
         """Return whether the caller has interrupted a report on its own thread, so that nothing else can be called."""
@@ -182,18 +216,34 @@ class OutboxWriter:
 
     # --- inside the lock
 
-    def _new_form(self, keys: tuple[str, ...]) -> _Form:
-        """Write the names of rows to a segment with room for at least one of them."""
-        row = struct.Struct(f"=q{len(keys)}dq")
+    def _new_form(self, keys: tuple[str, ...]) -> _Form | None:
+        """Write the names of a report to a segment with room for at least one such report.
+
+        Returns:
+            None if no segment has so much room.
+        """
+        form, parts = _Form.of(keys), _parts_of(keys)
+        needed = form.size + sum(map(Segment.room_for_names, parts))
         segment = self._queue.current
-        if (
-            segment is None
-            or segment.room() < Segment.room_for_names(keys) + row.size
-            or len(segment.layouts) >= MOST_LAYOUTS
-        ):
+        if segment is None or segment.room() < needed or len(segment.layouts) + len(parts) > MOST_LAYOUTS:
+            if needed > Segment.room_of(SEGMENT_BYTES):
+                return None
             segment = self._roll()
-        form = self._forms[keys] = _Form(segment.add_layout(keys), row)
+        form = self._forms[keys] = form._replace(layouts=tuple(map(segment.add_layout, parts)))
         return form
+
+    def _append_in_parts(self, keys: tuple[str, ...], values: Collection[float], step: int, time_ns: int) -> None:
+        """Append a report that no segment holds, row by row into several."""
+        numbers = array("d", values)  # all of them, before the first row is written
+        if len(numbers) != len(keys):
+            raise struct.error(f"expected {len(keys)} values, got {len(numbers)}")
+        for part in _parts_of(keys):
+            form = self._new_form(part)
+            assert form is not None
+            assert self._queue.current is not None
+            [row] = form.rows(numbers[: len(part)], step, time_ns)
+            del numbers[: len(part)]
+            self._queue.current.append_row(row, form.layouts[0])
 
     def _roll(self) -> Segment:
         """Begin the next segment; at the bound the oldest is dropped first."""

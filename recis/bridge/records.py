@@ -35,6 +35,7 @@ __all__ = [
     "PRIME",
     "RECORD",
     "ROW",
+    "ROW_VALUES",
     "SEAL",
     "SEAL_BYTES",
     "SEAL_COPY",
@@ -65,6 +66,9 @@ PRIME = 1_000_000_007
 change of one or two bits (no power of two up to 2^131200 is 1 or -1 modulo this number), and a random change with a
 probability of 1 - 1e-9."""
 MOST_LAYOUTS = 1 << 15
+ROW_VALUES = 2048
+"""Most values in one row; a wider report has several. The names of a row, of 512 characters each, fit a segment, and
+all its words together have few enough bits for what `PRIME` detects."""
 
 _WORD = struct.Struct("=Q")
 _TWO_WORDS = struct.Struct("=QQ")

@@ -1,4 +1,4 @@
-"""Rows of a few layouts into a mapped segment, by one thread, without a lock or a system call: a report's fast part.
+"""Reports of known names into a mapped segment, by one thread, without a lock or a system call: the fast path's inside.
 
 Owns how a row is written so that it is there whole or not at all; must not know who else waits for the segment
 (`fast_path`), nor what a segment is beside words. It exists twice: `_row_writer.c`, and the same in Python for where
@@ -13,26 +13,32 @@ from sys import byteorder
 from time import time_ns
 from typing import Any, NamedTuple
 
-from recis.bridge.records import PRIME
+from recis.bridge.records import PRIME, ROW_VALUES
 
-__all__ = ["MOST_LAYOUTS", "MOST_VALUES", "PlainRowWriter", "RowWriter"]
+__all__ = ["MOST_LAYOUTS", "PlainRowWriter", "RowWriter"]
 
-MOST_VALUES = 61
-"""Most values in a row; wider ones are written by `Segment.append_row`."""
 MOST_LAYOUTS = 32
-"""What a training reports at one step and not at the next; of more than so many the one learned first is forgotten."""
-
+"""What a training reports at one step and not at the next; of more layouts the one learned first is forgotten."""
 
 _PLAIN = frozenset({float, int})
 _number = int.from_bytes
 
 
-class _Layout(NamedTuple):
-    keys: tuple[str, ...]
+class _Row(NamedTuple):
+    """One row of a report: its head without the checksum, its salt, and which of the report's values it has."""
+
     head: int
     salt: int
-    values_of: Callable[[dict[str, Any]], tuple[Any, ...]]
+    first: int
+    stop: int
     pack: Callable[..., bytes]  # of step, values, time
+
+
+class _ReportLayout(NamedTuple):
+    keys: tuple[str, ...]
+    words: int
+    rows: list[_Row]
+    values_of: Callable[[dict[str, Any]], tuple[Any, ...]]
 
 
 class PlainRowWriter:
@@ -40,11 +46,12 @@ class PlainRowWriter:
 
     Attributes:
         owner: identity of the only thread that may write, 0 before the first `aim`.
-        busy: the owner is writing a row. It also turns away whoever interrupts the owner on its own thread: a signal
+        busy: the owner is writing a report. It also turns away whoever interrupts the owner on its own thread: a signal
             handler, or a finalizer that the garbage collector runs. The compiled writer cannot be interrupted.
-        position: the word of the segment where the next row begins, and how many rows may still be written; the owner's
-            as long as there is a limit. One value, as an exception from outside may come between any two.
-        limit: no row may take this word or one behind it; 0 keeps the owner out.
+        position: the word of the segment where the next row begins, how many reports may still be written, and how many
+            values have been; the owner's as long as there is a limit. One value, because an exception from outside may
+            come between any two.
+        limit: no row may take this word or a later one; 0 keeps the owner out.
     """
 
     __slots__ = ("_bytes", "_layouts", "_words", "busy", "limit", "owner", "position")
@@ -52,14 +59,14 @@ class PlainRowWriter:
     def __init__(self) -> None:
         self.owner = 0
         self.busy = False
-        self.position = (0, 0)
+        self.position = (0, 0, 0)
         self.limit = 0
-        self._layouts: list[_Layout] = []
+        self._layouts: list[_ReportLayout] = []
         self._words: Any = None
         self._bytes: Any = None
 
     def aim(self, words: "memoryview[int]") -> None:
-        """Prepares rows of the calling thread, and forgets all layouts; to be called while there is no limit.
+        """Prepare for reports of the calling thread, and forget all layouts; to be called while there is no limit.
 
         Args:
             words: the segment as int64; it cannot be released before `leave`.
@@ -68,75 +75,96 @@ class PlainRowWriter:
         self._words, self._bytes = words, words.cast("B")
         self.owner = get_ident()
 
-    def learn(self, keys: tuple[str, ...], head: int, salt: int) -> None:
-        """From now on rows of these names are written as well; to be called while there is no limit.
+    def learn(self, keys: tuple[str, ...], rows: tuple[tuple[int, int], ...]) -> None:
+        """Write reports of these names as well from now on; to be called while there is no limit.
 
         Args:
-            keys: the names, in the order of the values in a row; at most `MOST_VALUES`. Known ones change nothing.
-            head: head word of such a row without its checksum, see `records`.
-            salt: added to the checksum of such a row; at most 32 bits.
+            keys: the names, in the order of the values in the rows. Known ones change nothing.
+            rows: for every `ROW_VALUES` of the names a row: its head word without checksum, see `records`, and a number
+                of at most 32 bits that is added to its checksum.
         """
         if all(layout.keys != keys for layout in self._layouts):
+            made = []
+            for place, (head, salt) in enumerate(rows):
+                first, stop = ROW_VALUES * place, min(ROW_VALUES * (place + 1), len(keys))
+                made.append(_Row(head, salt, first, stop, Struct(f"=q{stop - first}dq").pack))
             # With a single name `itemgetter` returns the value, not a tuple.
             values_of = itemgetter(*keys) if len(keys) > 1 else lambda metrics: tuple(metrics[key] for key in keys)
-            layout = _Layout(keys, head, salt, values_of, Struct(f"=q{len(keys)}dq").pack)
+            layout = _ReportLayout(keys, len(keys) + 3 * len(rows), made, values_of)
             self._layouts = [*self._layouts[-MOST_LAYOUTS + 1 :], layout]
 
     def leave(self) -> None:
-        """Lets go of the segment; nothing is written until the next `aim`."""
+        """Release the segment; nothing is written until the next `aim`."""
         self.limit = 0
         self._words = self._bytes = None
 
     def write(self, metrics: Any, step: Any) -> bool:
-        """Adds a row with the time of now, if the owner calls, has room and reports the names that rows are made for.
+        """Add the rows of a report with the time of now, if the owner calls, has room and reports names it has learned.
 
         No value but a float or an int is asked for its number: one on a device would wait for the device. Only a dict
         is asked for its names: asking a defaultdict for one that is not there would put it there.
 
         Returns:
-            False where the report has to go another way; then nothing is left of it. Never raises.
+            False if the report has to take the slow path; then nothing is left of it. Never raises.
         """
         if self.busy or self.owner != get_ident():
             return False
-        row = b""
+        words = 0
         try:
             self.busy = True
             limit = self.limit  # before where it is: with a limit nobody is at it, and nobody comes while it is busy
-            end, left = self.position
+            end, left, num_values = self.position
             if left > 0 and type(step) is int and type(metrics) is dict and end + len(metrics) + 3 <= limit:
-                head, salt, pack, values = self._find(metrics)
-                row = pack(step, *values, time_ns())
-                start, stop = 8 * end + 8, 8 * end + 8 + len(row)
-                self._bytes[start:stop] = row
-                # The head comes last: from here on the row survives a kill.
-                self._words[end] = head + (_number(row, byteorder) + salt + end) % PRIME
-                self.position = stop // 8, left - 1
-                return True
+                layout, values = self._find(metrics)
+                if end + layout.words <= limit:
+                    now = time_ns()
+                    # All of them before the first is written: a number may be too large.
+                    rows = [row.pack(step, *values[row.first : row.stop], now) for row in layout.rows]
+                    words = layout.words
+                    self._put(end, layout, rows)
+                    self.position = end + words, left - 1, num_values + len(values)
+                    return True
         except Exception:  # noqa: BLE001 - other names, or too large a number: the caller takes the slow path
+            if words:
+                self._erase(end, words)
             return False
         except BaseException:  # raised by a signal handler
-            if row and end == self.position[0]:
-                # After the last record there are only zeros.
-                self._bytes[8 * end : 8 * end + 8 + len(row)] = bytes(8 + len(row))
+            if words:
+                self._erase(end, words)
             raise
         finally:
             self.busy = False
         return False
 
-    def _find(self, metrics: dict[str, Any]) -> tuple[int, int, Callable[..., bytes], tuple[Any, ...]]:
-        """Return head, salt and `pack` of the layout with these names, and the values in its order.
+    def _put(self, place: int, layout: _ReportLayout, rows: list[bytes]) -> None:
+        for row, data in zip(layout.rows, rows, strict=True):
+            start = 8 * place + 8
+            self._bytes[start : start + len(data)] = data
+            # The head comes last: from here on the row survives a kill.
+            self._words[place] = row.head + (_number(data, byteorder) + row.salt + place) % PRIME
+            place += 1 + len(data) // 8
+
+    def _erase(self, end: int, words: int) -> None:
+        """Restore the zeros after the last record, where a report was interrupted before it counted as written."""
+        if end == self.position[0]:
+            self._bytes[8 * end : 8 * (end + words)] = bytes(8 * words)
+
+    def _find(self, metrics: dict[str, Any]) -> tuple[_ReportLayout, tuple[Any, ...]]:
+        """Return the layout with these names, and the values in its order.
 
         Raises:
             LookupError: there is no such layout, or not all values are float or int.
         """
-        for keys, head, salt, values_of, pack in self._layouts:
-            if len(keys) == len(metrics):
+        for layout in self._layouts:
+            if len(layout.keys) == len(metrics):
                 try:
-                    values = values_of(metrics)  # a dict of this length with all of the names has no other
+                    # A dict of this length with all of the names has no other.
+                    in_order = tuple(metrics) == layout.keys
+                    values = tuple(metrics.values()) if in_order else layout.values_of(metrics)
                 except KeyError:
                     continue
                 if _PLAIN.issuperset(map(type, values)):
-                    return head, salt, pack, values
+                    return layout, values
         raise LookupError
 
 

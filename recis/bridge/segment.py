@@ -207,6 +207,11 @@ class Segment:
         return self.top - self.end - _SEALS_BYTES - 24
 
     @staticmethod
+    def room_of(size: int) -> int:
+        """Return the `room` of an empty segment of so many bytes."""
+        return size - 2 * HEADER_BYTES - _SEALS_BYTES - 24
+
+    @staticmethod
     def room_for_names(keys: tuple[str, ...]) -> int:
         """Return how much of `room` `add_layout` takes."""
         names = _encoder.encode(keys)
@@ -244,9 +249,9 @@ class Segment:
         """Index of the word at which rows have to stop, with room reserved for a seal."""
         return (self.top - _SEALS_BYTES) // 8
 
-    def advance(self, end_word: int, num_rows: int) -> None:
-        """Takes note of so many rows, each with a head, a step and a time, that were written up to this word."""
-        self.points += end_word - self.end // 8 - 3 * num_rows
+    def advance(self, end_word: int, num_values: int) -> None:
+        """Take note of rows with so many values in all that the fast path has written up to this word."""
+        self.points += num_values
         self.end = 8 * end_word
 
     def prefault(self) -> None:

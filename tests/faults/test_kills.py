@@ -43,10 +43,10 @@ spool, counter = sys.argv[1:]
 with open(counter, "r+b") as file:
     logged = memoryview(mmap.mmap(file.fileno(), 8)).cast("q")
 run = recis.monitor.init(mode="offline", run_id="counted", spool_dir=spool)
-names = [[f"metric/{number}" for number in range(width)] for width in (1, 10, 61, 62, 200)]
+names = [[f"metric/{number}" for number in range(width)] for width in (1, 10, 200, 2049, 5000)]
 step = 0
 while True:
-    metrics = dict.fromkeys(names[step // 1000 % 5], float(step))
+    metrics = dict.fromkeys(names[step // 100 % 5], float(step))
     metrics["metric/0"] = step / 3
     run.log(metrics, step)
     logged[0] = step
@@ -111,6 +111,9 @@ def kill_trainer(address: str, spool: Path, at_least: int) -> int:
 def check_killed(address: str, last: int) -> None:
     steps = stored(address, "killed", "a")
     assert [step for step, _ in steps] == list(range(len(steps))), "lost, doubled or out of place"
+        wide = [(step, float(step)) for step in range(logged() + 1) if step // 100 % 5 == 4]
+        assert sorted(values.get("metric/4999", []))[: len(wide)] == wide, "a part of a report is lost"
+        assert not list(spool.rglob("set-aside")), "a report that was cut short is no damage"
     assert len(steps) > last
     assert all(value == float(step) for step, value in steps)
     assert received(address, "killed") == {"points": 2 * len(steps), "missing": 0, "dropped": 0}
@@ -185,7 +188,7 @@ def test_a_trainer_killed_in_a_tight_loop_is_completed_by_sync(tmp_path: Path) -
 
 
 def test_a_trainer_killed_at_any_moment_has_in_its_spool_all_that_it_has_logged(tmp_path: Path) -> None:
-    """Rows of the lane and others, and segments that begin; the count of calls that returned survives in a file."""
+    """Reports of all widths, and segments that begin; the count of calls that returned survives in a file."""
     moments = random.Random(12)
     for number in range(12):
         spool, counter = tmp_path / f"spool{number}", tmp_path / f"counter{number}"
@@ -198,9 +201,13 @@ def test_a_trainer_killed_at_any_moment_has_in_its_spool_all_that_it_has_logged(
             until(lambda: logged() >= 0, 60, "the first call")
             time.sleep(moments.uniform(0.0, 0.7))  # when it is killed does not matter
             process.send_signal(signal.SIGKILL)
-        found = sorted(Spooled(spool).values()["metric/0"])
+        values = Spooled(spool).values()
+        found = sorted(values["metric/0"])
         assert len(found) - 1 in (logged(), logged() + 1), "a call that returned left nothing"
         assert found == [(step, step / 3) for step in range(len(found))], "lost, doubled or out of place"
+        wide = [(step, float(step)) for step in range(logged() + 1) if step // 100 % 5 == 4]
+        assert sorted(values.get("metric/4999", []))[: len(wide)] == wide, "a part of a report is lost"
+        assert not list(spool.rglob("set-aside")), "a report that was cut short is no damage"
 
 
 def test_a_trainer_killed_while_the_server_is_away_is_completed_by_the_next_start(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from recis.bridge import frames as frames_module
 from recis.bridge import outbox_writer as module
 from recis.bridge.outbox import Outbox
-from recis.bridge.records import Item, items_of
+from recis.bridge.records import ROW_VALUES, Item, items_of
 from recis.bridge.spool import SpoolFolder
 from recis.wire.codec import decode_client, encode, points_columns
 from recis.wire.messages import Event, Frame, Line, Points
@@ -87,7 +87,7 @@ def test_a_frame_keeps_its_records_whatever_comes_later(outbox: Outbox) -> None:
     assert outbox.reader.frame(2) is None
 
 
-def test_an_empty_cut_makes_no_frame(outbox: Outbox) -> None:
+def test_an_empty_seal_makes_no_frame(outbox: Outbox) -> None:
     assert outbox.reader.seal() == 0
     outbox.writer.append_report(("a",), (1.0,), 1, 0)
     assert outbox.reader.seal() == 1
@@ -201,19 +201,46 @@ def test_memory_is_bounded_too_when_the_disk_stays_full(tmp_path: Path, full_dis
     assert steps == list(range(steps[0], total)), "the oldest goes first"
 
 
-def test_rows_with_very_many_long_names_fit(outbox: Outbox) -> None:
-    keys = tuple(f"{number:04d}" + "x" * 508 for number in range(module.MAX_ROW_KEYS))
-    outbox.writer.append_report(keys, range(len(keys)), 1, 0)
+@pytest.mark.parametrize(
+    ("width", "chars"),
+    [(ROW_VALUES, 512), (ROW_VALUES + 1, 512), (2 * ROW_VALUES, 12), (2 * ROW_VALUES + 1, 12), (20_000, 100)],
+)
+def test_a_report_of_any_width_is_there_whole_and_once(outbox: Outbox, width: int, chars: int) -> None:
+    """With names that fit a row, a segment, or only several segments."""
+    keys = tuple(f"{number:06d}".ljust(chars, "x") for number in range(width))
+    for step in range(3):
+        outbox.writer.append_report(keys, [step + number / 8 for number in range(width)], step, 0)
     outbox.reader.seal()
-    frame = outbox.reader.frame(0)
-    assert frame is not None
-    assert len(rows_of(frame)) == len(keys)
-    assert decode_client(encode(frame)) == frame
+    assert outbox.reader.pending()[1] == 3 * width
+    frames = frames_of(outbox)
+    assert all(len(encode(frame)) <= 4 << 20 and decode_client(encode(frame)) == frame for frame in frames)
+    found = sorted(row for frame in frames for row in rows_of(frame))
+    assert found == [(step, key, step + number / 8) for step in range(3) for number, key in enumerate(keys)]
 
 
+@pytest.mark.parametrize("width", [ROW_VALUES, 2 * ROW_VALUES + 1])
+@pytest.mark.parametrize("change", ["missing", "too many", "last is none"])
+def test_a_wide_report_that_is_none_leaves_no_trace(outbox: Outbox, width: int, change: str) -> None:
+    keys = tuple(f"m{number}" for number in range(width))
+    values: list[Any] = [0.5] * width
+    if change == "missing":
+        del values[-1]
+    else:
+        values[-1:] = ["x"] if change == "last is none" else [0.5, 0.5]
+    with pytest.raises((struct.error, TypeError)):
+        outbox.writer.append_report(keys, values, 1, 0)
+    assert outbox.reader.seal() == 0
+
+
+REPORTS = [
+    *(("a",), ("a", "b"), ("b", "a"), ("c",)),
+    *(tuple(f"w{number}" for number in range(width)) for width in (3, 4, 6, 7)),
+    tuple(f"{number}".ljust(100, "x") for number in range(50)),
+]
+"""Of one row and of several, with the property test's bounds; and one that does not fit a segment."""
 OPERATIONS = st.lists(
-    st.tuples(st.just("row"), st.sampled_from([("a",), ("a", "b"), ("b", "a"), ("c",)]), st.floats(allow_nan=False))
-    | st.tuples(st.just("cut"))
+    st.tuples(st.just("report"), st.sampled_from(REPORTS), st.floats(allow_nan=False))
+    | st.tuples(st.just("seal"))
     | st.tuples(st.just("ack"), st.integers(0, 6))
     | st.tuples(st.just("restart")),
     max_size=40,
@@ -225,17 +252,23 @@ OPERATIONS = st.lists(
 def test_whatever_happens_every_value_is_in_exactly_one_frame(
     tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[Any, ...]]
 ) -> None:
-    """Against a model: rows, cuts, acknowledgements and kills in any order lose, move and double nothing."""
-    folder = tmp_path_factory.mktemp("spool")
+    """Against a model: reports, seals, acknowledgements and kills in any order lose, move and double nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "ROW_VALUES", 3)
+        patch.setattr(module, "SEGMENT_BYTES", 4096)
+        check_operations(tmp_path_factory.mktemp("spool"), operations)
+
+
+def check_operations(folder: Path, operations: list[tuple[Any, ...]]) -> None:
     outbox = Outbox(folder)
     written: list[Row] = []
     server: dict[int, list[Row]] = {}
     for step, operation in enumerate(operations):
-        if operation[0] == "row":
+        if operation[0] == "report":
             keys, value = operation[1], operation[2]
             outbox.writer.append_report(keys, [value] * len(keys), step, 0)
             written.extend((step, key, value) for key in keys)
-        elif operation[0] == "cut":
+        elif operation[0] == "seal":
             outbox.reader.seal()
         elif operation[0] == "ack":
             for frame in frames_of(outbox):

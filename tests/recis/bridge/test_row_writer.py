@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recis.bridge.records import PRIME
-from recis.bridge.row_writer import MOST_LAYOUTS, MOST_VALUES, PlainRowWriter, RowWriter
+from recis.bridge.records import PRIME, ROW_VALUES
+from recis.bridge.row_writer import MOST_LAYOUTS, PlainRowWriter, RowWriter
 
 KEYS = ("a", "b")
 WIDTH = len(KEYS) + 3
@@ -35,8 +35,8 @@ class Memory:
         self.words = self.view.cast("q")
         self.writer = kind()
         self.writer.aim(self.words)
-        self.writer.learn(keys, HEAD, SALT)
-        self.writer.position = FIRST, 1000
+        self.writer.learn(keys, ((HEAD, SALT),))
+        self.writer.position = FIRST, 1000, 0
         self.writer.limit = FIRST + num_rows * self.width
 
     def rows(self) -> list[tuple[int, ...]]:
@@ -70,6 +70,12 @@ class Name(str):
     __hash__ = str.__hash__
 
 
+class Text(str):
+    """Compares itself as a string."""
+
+    __slots__ = ()
+
+
 def bits(number: float) -> int:
     (word,) = struct.unpack("q", struct.pack("d", number))
     return int(word)
@@ -85,7 +91,15 @@ def test_a_row_is_head_step_values_in_the_order_of_the_keys_and_time(kind: type)
     assert memory.writer.write({"b": 0.25, "a": 3}, -5)
     assert memory.rows() == [(HEAD, -5, bits(3.0), bits(0.25))]
     assert (memory.writer.owner, memory.writer.busy) == (threading.get_ident(), False)
-    assert memory.writer.position == (FIRST + WIDTH, 999)
+    assert memory.writer.position == (FIRST + WIDTH, 999, 2)
+
+
+@both
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_names_of_a_class_that_is_a_string_are_the_text(kind: type, first: str) -> None:
+    memory = Memory(kind)
+    assert memory.writer.write({Text(first): 1.5, "b" if first == "a" else "a": 1.5}, 1)
+    assert memory.rows() == [(HEAD, 1, bits(1.5), bits(1.5))]
 
 
 @both
@@ -98,17 +112,17 @@ def test_it_ends_at_the_limit(kind: type) -> None:
 @both
 def test_it_ends_when_no_more_rows_are_left(kind: type) -> None:
     memory = Memory(kind)
-    memory.writer.position = FIRST, 2
+    memory.writer.position = FIRST, 2, 7
     assert [memory.writer.write({"a": 1.0, "b": 2.0}, step) for step in range(4)] == [True, True, False, False]
-    assert memory.writer.position == (FIRST + 2 * WIDTH, 0)
+    assert memory.writer.position == (FIRST + 2 * WIDTH, 0, 11)
 
 
 @both
 def test_rows_of_several_layouts_lie_one_behind_the_other(kind: type) -> None:
     memory = Memory(kind)
-    memory.writer.learn(("c",), 78 << 32, 1)
-    memory.writer.learn(("a", "c"), 79 << 32, 2)
-    memory.writer.learn(("c",), 80 << 32, 3)  # known
+    memory.writer.learn(("c",), ((78 << 32, 1),))
+    memory.writer.learn(("a", "c"), ((79 << 32, 2),))
+    memory.writer.learn(("c",), ((80 << 32, 3),))  # known
     for metrics in ({"c": 1.0}, {"c": 2.0, "a": 3.0}, {"a": 4.0, "b": 5.0}):
         assert memory.writer.write(metrics, 1)
     assert not memory.writer.write({"b": 1.0, "c": 2.0}, 1)
@@ -128,10 +142,10 @@ def test_rows_of_several_layouts_lie_one_behind_the_other(kind: type) -> None:
 def test_of_too_many_layouts_the_first_is_forgotten_and_of_an_old_aim_all(kind: type) -> None:
     memory = Memory(kind, num_rows=3 * MOST_LAYOUTS)
     for number in range(MOST_LAYOUTS):
-        memory.writer.learn((f"m{number}",), number << 32, 0)
+        memory.writer.learn((f"m{number}",), ((number << 32, 0),))
     assert not memory.writer.write({"a": 1.0, "b": 2.0}, 1)
     assert all(memory.writer.write({f"m{number}": 1.0}, 1) for number in range(MOST_LAYOUTS))
-    memory.writer.learn(("again",), 99 << 32, 0)
+    memory.writer.learn(("again",), ((99 << 32, 0),))
     assert not memory.writer.write({"m0": 1.0}, 1)
     assert memory.writer.write({"m1": 1.0}, 1)
     memory.writer.aim(memory.words)
@@ -212,22 +226,123 @@ def test_both_write_the_same(reports: list[tuple[int, list[Any]]]) -> None:
     assert memories[0].rows() == memories[1].rows()
 
 
-@both
-def test_the_widest_row(kind: type) -> None:
-    keys = tuple(f"m{number}" for number in range(MOST_VALUES))
-    memory = Memory(kind, keys)
-    assert memory.writer.write({key: float(number) for number, key in enumerate(keys)}, 1)
-    assert memory.rows() == [(HEAD, 1, *(bits(float(number)) for number in range(MOST_VALUES)))]
+WIDTHS = [1, 63, 64, 65, ROW_VALUES - 1, ROW_VALUES, ROW_VALUES + 1, 2 * ROW_VALUES, 2 * ROW_VALUES + 1]
+
+
+class Wide(Memory):
+    """Room for two reports of so many names, in rows with heads and salts of their own."""
+
+    def __init__(self, kind: Callable[[], Any], width: int) -> None:
+        self.keys = tuple(f"m{number}" for number in range(width))
+        self.num_rows = -(-width // ROW_VALUES)
+        self.words_each = width + 3 * self.num_rows
+        self.words = memoryview(bytearray(8 * (FIRST + 2 * self.words_each))).cast("q")
+        self.writer = kind()
+        self.writer.aim(self.words)
+        self.writer.learn(self.keys, tuple((row << 48, row) for row in range(self.num_rows)))
+        self.writer.position = FIRST, 9, 0
+        self.writer.limit = len(self.words)
+
+    def report(self, start: int = FIRST) -> tuple[int, list[int], int]:
+        """Step, values' bits and time of the report at this word, from rows with right heads."""
+        found, about = [], set()
+        for row in range(self.num_rows):
+            width = min(ROW_VALUES, len(self.keys) - row * ROW_VALUES)
+            assert self.words[start] == row << 48 | self.check(start, row, width + 3)
+            about.add((self.words[start + 1], self.words[start + width + 2]))
+            found.extend(self.words[start + 2 : start + 2 + width])
+            start += width + 3
+        [(step, at)] = about
+        return step, found, at
 
 
 @both
-def test_a_name_that_writes_when_it_is_compared_mixes_nothing(kind: type) -> None:
-    memory = Memory(kind)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_report_of_any_width_is_rows_of_a_bounded_one(kind: type, width: int) -> None:
+    memory = Wide(kind, width)
+    numbers = [number - 0.5 for number in range(width)]
+    in_order = dict(zip(memory.keys, numbers, strict=True))
+    as_others = {f"m{number}": number - 0.5 for number in reversed(range(width))}
+    assert memory.writer.write(in_order, 7)
+    assert memory.writer.write(as_others, 8)
+    assert not memory.writer.write(in_order, 9), "there is no more room"
+    assert memory.writer.position == (len(memory.words), 7, 2 * width)
+    values = list(map(bits, numbers))
+    assert memory.report()[:2] == (7, values)
+    assert memory.report(FIRST + memory.words_each)[:2] == (8, values)
+
+
+@both
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("change", ["a value", "a large value", "a name", "room", "a width"])
+def test_a_report_of_any_width_that_is_refused_leaves_nothing(kind: type, width: int, change: str) -> None:
+    memory = Wide(kind, width)
+    metrics: dict[str, Any] = dict.fromkeys(memory.keys, 1.0)
+    last = memory.keys[-1]
+    match change:
+        case "a value":
+            metrics[last] = None
+        case "a large value":
+            metrics[last] = 10**400
+        case "a name":
+            del metrics[last]
+            metrics["other"] = 1.0
+        case "room":
+            memory.writer.limit = FIRST + memory.words_each - 1
+        case "a width":
+            metrics["other"] = 1.0
+    assert not memory.writer.write(metrics, 1)
+    assert memory.writer.position == (FIRST, 9, 0)
+    assert not any(memory.words)
+    memory.writer.limit = len(memory.words)
+    assert memory.writer.write(dict.fromkeys(memory.keys, 1.0), 2)
+    assert memory.report()[0] == 2
+
+
+def test_a_wide_report_that_an_exception_interrupts_between_two_rows_leaves_nothing() -> None:
+    memory = Wide(PlainRowWriter, 2 * ROW_VALUES + 1)
+    data = memory.writer._bytes
+
+    class Interrupted:
+        left = 2
+
+        def __setitem__(self, place: slice, row: bytes) -> None:
+            data[place] = row
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+
+    memory.writer._bytes = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        memory.writer.write(dict.fromkeys(memory.keys, 1.0), 1)
+    assert not any(memory.words)
+    assert not memory.writer.busy
+
+
+def test_a_name_that_writes_when_it_is_compared_mixes_nothing() -> None:
+    memory = Memory(PlainRowWriter)
     name = Name("a")
     name.does = lambda: memory.writer.write({"a": 5.0, "b": 6.0}, 2)
     assert memory.writer.write({name: 3.0, "b": 4.0}, 1)
     inner, outer = (HEAD, 2, bits(5.0), bits(6.0)), (HEAD, 1, bits(3.0), bits(4.0))
     assert memory.rows() in ([inner, outer], [outer])
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("in_order", [True, False])
+def test_the_compiled_writer_compares_no_names_that_may_do_anything(place: int, in_order: bool) -> None:
+    """What they do could take the writer away, or write."""
+    memory = Memory(RowWriter)
+    done: list[int] = []
+    names = [Name(key) if number == place else key for number, key in enumerate(KEYS)]
+    for name in names:
+        if isinstance(name, Name):
+            name.does = lambda: done.append(1)
+    metrics = dict.fromkeys(names if in_order else names[::-1], 1.0)
+    done.clear()
+    assert not memory.writer.write(metrics, 1)
+    assert not done
+    assert memory.rows() == []
 
 
 @both
@@ -239,24 +354,10 @@ def test_a_name_that_raises_when_it_is_compared_is_refused(kind: type) -> None:
     assert memory.rows() == []
 
 
-@pytest.mark.parametrize("change", ["limit", "leave", "aim"])
-def test_a_compiled_writer_that_is_taken_away_in_the_middle_writes_nowhere(change: str) -> None:
-    memory, other = Memory(RowWriter), Memory(RowWriter, ("c",))
-    name = Name("a")
-    name.does = {
-        "limit": lambda: setattr(memory.writer, "limit", 0),
-        "leave": memory.writer.leave,
-        "aim": lambda: memory.writer.aim(other.words),
-    }[change]
-    assert not memory.writer.write({name: 3.0, "b": 4.0}, 1)
-    assert not any(memory.words)
-    assert not any(other.words)
-
-
 @pytest.mark.parametrize("end", [FIRST, FIRST + 1, 1 << 40, (1 << 63) - 1])
 def test_the_compiled_writer_never_leaves_its_memory(end: int) -> None:
     memory = Memory(RowWriter, num_rows=1)
-    memory.writer.position = end, 5
+    memory.writer.position = end, 5, 0
     memory.writer.limit += 1  # behind the memory's end
     assert not memory.writer.write({"a": 1.0, "b": 2.0}, 1)
     memory.writer.limit -= 1
@@ -268,11 +369,15 @@ def test_the_compiled_writer_never_leaves_its_memory(end: int) -> None:
 def test_the_compiled_writer_says_what_it_expected() -> None:
     memory = Memory(RowWriter)
     with pytest.raises(TypeError):
-        memory.writer.learn(list(KEYS), HEAD, SALT)
-    with pytest.raises(TypeError):
-        memory.writer.learn(KEYS, "head", SALT)
-    with pytest.raises(ValueError, match="at most 61 names, got 62"):
-        memory.writer.learn(tuple(f"m{number}" for number in range(MOST_VALUES + 1)), HEAD, SALT)
+        memory.writer.learn(list(KEYS), ((HEAD, SALT),))
+    for row in (("head", SALT), (HEAD,), HEAD):
+        with pytest.raises(TypeError):
+            memory.writer.learn(("c", "d"), (row,))
+    for width, num_rows in ((0, 0), (1, 0), (1, 2), (ROW_VALUES, 2), (ROW_VALUES + 1, 1)):
+        with pytest.raises(ValueError, match=f"a row per 2048 names, got {width} names and {num_rows} rows"):
+            memory.writer.learn(tuple(f"m{number}" for number in range(width)), ((HEAD, SALT),) * num_rows)
+    with pytest.raises(TypeError, match="names of the type str"):
+        memory.writer.learn(("a", Name("b")), ((HEAD, SALT),))
     with pytest.raises(ValueError, match="multiple of 8"):
         memory.writer.aim(memory.view[1:9])
     with pytest.raises((TypeError, BufferError)):
@@ -282,7 +387,7 @@ def test_the_compiled_writer_says_what_it_expected() -> None:
     with pytest.raises(TypeError, match="as a tuple"):
         memory.writer.position = 5
     with pytest.raises(ValueError, match="a word of the segment"):
-        memory.writer.position = -1, 5
+        memory.writer.position = -1, 5, 0
     assert memory.writer.write({"a": 1.0, "b": 2.0}, 1), "it is aimed as before"
 
 
@@ -298,11 +403,11 @@ def test_it_keeps_nothing_of_what_it_is_given(kind: type) -> None:
         assert memory.writer.write({keys[0]: values[0], keys[1]: values[2]}, step)
         assert not memory.writer.write({keys[0]: values[0], keys[1]: values[1]}, step)
         assert not memory.writer.write({keys[0]: values[0]}, step)
-        end, left = memory.writer.position
+        end, left, _ = memory.writer.position
         memory.writer.aim(memory.words)
-        memory.writer.learn(keys, HEAD, SALT)
-        memory.writer.learn(tuple(keys), HEAD, SALT)
-        memory.writer.position = end, left + 1
+        memory.writer.learn(keys, ((HEAD, SALT),))
+        memory.writer.learn(tuple(keys), ((HEAD, SALT),))
+        memory.writer.position = end, left + 1, 0
     assert [sys.getrefcount(one) for one in kept] == before
     del memory
     assert sys.getrefcount(keys) < before[0]

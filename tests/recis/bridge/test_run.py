@@ -12,12 +12,13 @@ import pytest
 import torch
 
 import recis.monitor
+from recis.bridge import run as module
 from recis.bridge.outbox import Outbox
 from recis.bridge.outbox_writer import OutboxWriter
 from recis.bridge.spool import SpoolFolder, find_left_over
 from recis.metrics.scalars import PendingScalars
 from recis.monitor import Run
-from recis.wire.messages import Command, Declare, Event, Line, Pass, Result, Status
+from recis.wire.messages import Command, Declare, Event, Line, Pass, Points, Result, Status
 from tests.e2e.processes import until
 from tests.recis.bridge.conftest import Spooled
 
@@ -186,6 +187,25 @@ def test_names_that_a_row_is_known_by_may_get_a_dict_later(run: Run, spooled: Sp
         "a/x": [(3, 1.0)],
         "a/y": [(3, 2.0)],
     }
+
+
+def test_a_report_without_values_leaves_nothing(run: Run, spooled: Spooled) -> None:
+    for step in range(3):
+        run.log({}, step)
+    run.log({"a": 1.0}, 3)
+    run.finish()
+    assert run.refused == 0
+    assert spooled.values() == {"a": [(3, 1.0)]}
+    assert spooled.of(Points) == [point for point in spooled.of(Points) if isinstance(point, Points) and point.keys]
+
+
+def test_what_is_remembered_of_the_names_of_reports_is_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAX_KNOWN_NAMES", 100)
+    for step in range(20):
+        run.log({f"{step}/{number}": 1.0 for number in range(30)}, step)
+    run.log({"few": 1.0}, 20)
+    assert len(run._known_keys) == 4
+    assert sum(map(len, run._known_keys)) == 91
 
 
 def test_names_of_a_subclass_of_str_are_the_text(run: Run, spooled: Spooled) -> None:

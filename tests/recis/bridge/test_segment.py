@@ -13,13 +13,12 @@ from recis.bridge.frames import TIME_NS, read_frame
 from recis.bridge.outbox import Outbox
 from recis.bridge.records import HEADER_BYTES, ROW, Header, items_of
 from recis.bridge.recovery import find_layouts
-from recis.bridge.row_writer import MOST_VALUES
 from recis.bridge.segment import COPIED_NAMES_BYTES, Segment
 from recis.wire.codec import points_columns
 from recis.wire.messages import Line, Points
 
 SECTOR = 512
-WIDE = tuple(f"w{number}" for number in range(MOST_VALUES + 10))
+WIDE = tuple(f"w{number}" for number in range(71))
 LAYOUTS = [("a",), ("a", "b"), ("c",), WIDE]
 
 
