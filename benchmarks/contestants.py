@@ -1,9 +1,9 @@
 """One class per way of reporting a step; each runs in a process of its own, started by `benchmarks.step_cost`.
 
-    python -m benchmarks.contestants NAME FOLDER STEPS PACE_MS      # prints one JSON line
+    python -m benchmarks.contestants NAME FOLDER STEPS PACE_MS [NAMES]      # prints one JSON line
 
 Owns the loop that is timed and how each peer is meant to be called; must not know tables. A peer is called as its own
-introduction says, offline and without telemetry. Every step reports ten numbers that change.
+introduction says, offline and without telemetry. Every step reports ten numbers that change, or so many.
 """
 
 import gc
@@ -22,7 +22,6 @@ from benchmarks.measuring import spread
 
 __all__ = ["CONTESTANTS", "Contestant"]
 
-KEYS = tuple(f"train/metric_{number}" for number in range(10))
 WARM_UP = 100
 SETTLE_S = 1.0
 """Threads have started and connections stand before the first step, as in a training that goes on for hours."""
@@ -80,6 +79,14 @@ class Monitor(Nothing):
 
     def close(self) -> None:
         self._run.finish(timeout_s=2.0)
+
+
+class PlainMonitor(Monitor):
+    """The same without compiled code."""
+
+    def open(self, folder: Path) -> Report:
+        sys.modules["recis.bridge._row_writer"] = None  # type: ignore[assignment]
+        return super().open(folder)
 
 
 class MonitorHookStep(Nothing):
@@ -172,6 +179,7 @@ CONTESTANTS: dict[str, Callable[[], Contestant]] = {
     "nothing": Nothing,
     "floor": Floor,
     "recis": Monitor,
+    "recis-plain": PlainMonitor,
     "recis-hook": MonitorHookStep,
     "tensorboard": TensorBoard,
     "wandb": Wandb,
@@ -181,12 +189,13 @@ CONTESTANTS: dict[str, Callable[[], Contestant]] = {
 }
 
 
-def measure(report: Report, steps: int, pace_s: float) -> list[float]:
+def measure(report: Report, steps: int, pace_s: float, names: int) -> list[float]:
     """Microseconds of each call; the metrics are made outside of what is timed."""
     clock = time.perf_counter_ns
+    keys = tuple(f"train/metric_{number}" for number in range(names))
     cost = []
     for step in range(WARM_UP + steps):
-        metrics = {key: step + place / 16 for place, key in enumerate(KEYS)}
+        metrics = {key: step + place / 16 for place, key in enumerate(keys)}
         if pace_s:
             time.sleep(pace_s)
         start = clock()
@@ -196,13 +205,13 @@ def measure(report: Report, steps: int, pace_s: float) -> list[float]:
 
 
 def main() -> None:
-    name, folder, steps, pace_ms = sys.argv[1:]
+    name, folder, steps, pace_ms, *names = sys.argv[1:]
     logging.disable(logging.CRITICAL)
     contestant = CONTESTANTS[name]()
     report = contestant.open(Path(folder))
     time.sleep(SETTLE_S)
     gc.collect()
-    cost = measure(report, int(steps), float(pace_ms) / 1e3)
+    cost = measure(report, int(steps), float(pace_ms) / 1e3, int(names[0]) if names else 10)
     contestant.close()
     print("RESULT " + json.dumps({"steps": len(cost), **spread(cost)}))
 

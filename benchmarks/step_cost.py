@@ -3,6 +3,7 @@
     python3 -m venv benchmarks/.venv
     benchmarks/.venv/bin/pip install -r benchmarks/requirements.txt --editable '.[server]'
     benchmarks/.venv/bin/python -m benchmarks.step_cost             # about twelve minutes
+    .venv/bin/python -m benchmarks.step_cost --widths               # other numbers of names, compiled and not
     .venv/bin/python -m benchmarks.step_cost --quick                # tiny, and without peers that are not installed
 
 Each line is a process of its own that reports ten numbers a step; only the call is timed. *Tight* has nothing between
@@ -34,18 +35,20 @@ from benchmarks.measuring import ROOT, ServerProcess, machine, show, write_resul
 ABSENT_URL = "http://127.0.0.1:9"
 PACE_MS = 5.0
 SLOW_RUN_S, SLOW_STOP_S = 0.05, 0.45
+WIDTHS = (1, 10, 100, 1000, 5000)
 PEERS = {"tensorboard": "torch", "wandb": "wandb", "trackio": "trackio", "mlflow": "mlflow", "mlflow-async": "mlflow"}
 """What must be importable for each."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A contestant, its steps, the pause before each, and the state of the server, if it has one."""
+    """A contestant, its steps, the pause before each, the state of the server, if it has one, and names a step."""
 
     contestant: str
     steps: int
     pace_ms: float = 0.0
     server: str = ""
+    names: int = 10
 
     @property
     def label(self) -> str:
@@ -95,6 +98,16 @@ def cases(*, quick: bool) -> list[Case]:
     return every
 
 
+def width_cases(*, quick: bool) -> list[Case]:
+    """Reports of other widths, by the compiled writer and by the plain one, which differ in nothing else."""
+    return [
+        Case(contestant, 30 if quick else 300 if pace_ms else max(500, 100_000 // names), pace_ms, "absent", names)
+        for pace_ms in (0.0, PACE_MS)
+        for names in WIDTHS
+        for contestant in ("recis", "recis-plain")
+    ]
+
+
 @contextmanager
 def server_in(state: str, folder: Path) -> Iterator[str]:
     """The address of a server in this state."""
@@ -139,7 +152,7 @@ def run(case: Case) -> dict[str, float]:
             environment = {**os.environ, "PYTHONPATH": str(ROOT), "RECIS_MONITOR_URL": url, "HOME": place}
             command = [sys.executable, "-m", "benchmarks.contestants", case.contestant, str(folder / "work")]
             done = subprocess.run(
-                [*command, str(case.steps), str(case.pace_ms)],
+                [*command, str(case.steps), str(case.pace_ms), str(case.names)],
                 cwd=folder,
                 env=environment,
                 capture_output=True,
@@ -191,11 +204,45 @@ def report(title: str, results: list[dict[str, Any]]) -> None:
     show(title, ["", "steps", "median", "p99", "max", "worst max", "to cheapest peer", "without harness"], rows)
 
 
+def measure(wanted: list[Case], rounds: dict[bool, int]) -> list[dict[str, Any]]:
+    """Run the cases in turns: all tight ones, then all paced ones, in rounds."""
+    found: dict[Case, list[dict[str, float]]] = {case: [] for case in wanted}
+    for paced in (False, True):
+        lines = [case for case in wanted if bool(case.pace_ms) is paced]
+        for _, case in product(range(rounds[paced]), lines):
+            found[case].append(run(case))
+    return [
+        {
+            "label": case.label,
+            "contestant": case.contestant,
+            "server": case.server,
+            "pace_ms": case.pace_ms,
+            "names": case.names,
+            "steps": case.steps,
+            "us": summarise(ones),
+            "rounds": ones,
+        }
+        for case, ones in found.items()
+    ]
+
+
+def report_widths(title: str, results: list[dict[str, Any]]) -> None:
+    """A table with a line per width, the compiled writer beside the plain one."""
+    by_case = {(one["names"], one["contestant"]): one["us"] for one in results}
+    rows = []
+    for names in WIDTHS:
+        compiled, plain = by_case[names, "recis"], by_case[names, "recis-plain"]
+        figures = [f"{us[name]:,.2f}" for us in (compiled, plain) for name in ("median", "p99")]
+        rows.append([f"{names:,}", *figures, f"{plain['median'] / compiled['median']:.1f}"])
+    show(title, ["names", "compiled, median", "p99", "plain, median", "p99", "plain / compiled"], rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tight-rounds", type=int, default=3)
     parser.add_argument("--paced-rounds", type=int, default=9)
     parser.add_argument("--only", help="only contestants whose name has one of these in it, with commas between")
+    parser.add_argument("--widths", action="store_true", help="reports of 1 to 5,000 names, compiled and not, instead")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
@@ -204,28 +251,22 @@ def main() -> None:
         rounds = {False: 1, True: 1}
 
     host = machine()
+    if options.widths:
+        results = measure(width_cases(quick=options.quick), rounds)
+        for pace, title in ((0.0, "tight loop"), (PACE_MS, "5 ms between steps")):
+            report_widths(f"A step by the number of names, {title}, µs a call", by_pace(results, pace))
+        write_results(options.output, "step_cost_widths", {"machine": host, "results": results})
+        return
     parts = (options.only or "").split(",")
     wanted = [one for one in cases(quick=options.quick) if any(part in one.contestant for part in parts)]
-    found: dict[Case, list[dict[str, float]]] = {case: [] for case in wanted}
-    for paced in (False, True):
-        lines = [case for case in wanted if bool(case.pace_ms) is paced]
-        for _, case in product(range(rounds[paced]), lines):
-            found[case].append(run(case))
-    results = [
-        {
-            "label": case.label,
-            "contestant": case.contestant,
-            "server": case.server,
-            "pace_ms": case.pace_ms,
-            "steps": case.steps,
-            "us": summarise(ones),
-            "rounds": ones,
-        }
-        for case, ones in found.items()
-    ]
-    report("A step of ten numbers, tight loop, µs a call", [one for one in results if not one["pace_ms"]])
-    report("A step of ten numbers, 5 ms between steps, µs a call", [one for one in results if one["pace_ms"]])
+    results = measure(wanted, rounds)
+    report("A step of ten numbers, tight loop, µs a call", by_pace(results, 0.0))
+    report("A step of ten numbers, 5 ms between steps, µs a call", by_pace(results, PACE_MS))
     write_results(options.output, "step_cost", {"machine": host, "results": results})
+
+
+def by_pace(results: list[dict[str, Any]], pace_ms: float) -> list[dict[str, Any]]:
+    return [one for one in results if one["pace_ms"] == pace_ms]
 
 
 if __name__ == "__main__":

@@ -4,22 +4,61 @@ Owns the names of nested dicts, and that a wrong value costs no other: exception
 Must not know the outbox, or how a refusal is logged.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from recis.metrics.scalars import to_value
 from recis.wire.messages import INT64
 from recis.wire.names import as_key, spell
 from recis.wire.showing import text_of
 
-__all__ = ["Report", "as_step", "count_values", "read_known", "read_report"]
+__all__ = ["KnownNames", "Report", "are_numbers", "as_step", "count_values", "read_known", "read_report"]
 
 MAX_DEPTH = 16
 """Levels of nested dicts; values below them are refused."""
 _TWICE = "expected a name once in a call, with the names of nested dicts joined by /; the first value is kept"
 MAX_VALUES = 1 << 16
 """Values and dicts in one call; the rest is refused and counts as one value."""
+
+
+MAX_KNOWN_REPORTS = 4096
+MAX_KNOWN_NAMES = 1 << 20
+"""In all known reports together."""
+_NUMBERS: frozenset[type] = frozenset({float, int, bool, *(np.dtype(code).type for code in "?bhilqBHILQefd")})
+
+
+class KnownNames:
+    """The names of reports that came before, bounded in number: further ones like them need no look at each name."""
+
+    def __init__(self) -> None:
+        self._reports: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._num_names = 0
+
+    def __len__(self) -> int:
+        """Return how many names there are in all known reports together."""
+        return self._num_names
+
+    def of(self, metrics: Mapping[Any, Any]) -> tuple[str, ...] | None:
+        """Return the names of a dict if they are known, in its order; None for anything else."""
+        return self._reports.get(tuple(metrics)) if type(metrics) is dict else None
+
+    def add(self, names: tuple[str, ...]) -> None:
+        """Remember the names of a report, as long as there are not too many."""
+        num_names = self._num_names + len(names)
+        if names not in self._reports and len(self._reports) < MAX_KNOWN_REPORTS and num_names <= MAX_KNOWN_NAMES:
+            self._reports[names] = names
+            self._num_names = num_names
+
+
+def are_numbers(values: Iterable[Any]) -> bool:
+    """Return whether all values are numbers in host memory that become the same float64 however they are converted.
+
+    These are Python's and numpy's own types: a subclass may have a number of its own.
+    """
+    return _NUMBERS.issuperset(map(type, values))
 
 
 @dataclass(slots=True)

@@ -19,7 +19,6 @@ from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self
 
 import msgspec
-import numpy as np
 
 from recis.bridge import ending, lifecycle
 from recis.bridge.controls import Controls
@@ -30,7 +29,7 @@ from recis.bridge.fast_path import FastPath
 from recis.bridge.identity import Identity
 from recis.bridge.outbox import Outbox
 from recis.bridge.refusals import Refusals
-from recis.bridge.report import as_step, count_values, read_known, read_report
+from recis.bridge.report import KnownNames, are_numbers, as_step, count_values, read_known, read_report
 from recis.bridge.sender import Sender
 from recis.bridge.traces import TraceFileJob, TraceUploads
 from recis.wire.codec import WireError, as_record
@@ -42,12 +41,7 @@ from recis.wire.text import MAX_NAME_CHARS
 __all__ = ["Parts", "Run"]
 
 P = ParamSpec("P")
-_NUMBERS: frozenset[type] = frozenset({float, int, bool, *(np.dtype(code).type for code in "?bhilqBHILQefd")})
-"""Types of values that are numbers in host memory, and become the same ones when a row is packed."""
 _ENDLESS = 1 << 60
-_MAX_KNOWN_REPORTS = 4096
-_MAX_KNOWN_NAMES = 1 << 20
-"""In all known reports together."""
 FINISH_S = 5.0
 _LEVELS: dict[str, Literal["info", "warning", "error"]] = {
     "info": "info",
@@ -120,8 +114,7 @@ class Run:
         self._dropped = 0  # in all, of a run that has ended
         self._reporter = get_ident()
         self._step = -1
-        self._known_keys: dict[tuple[str, ...], tuple[str, ...]] = {}  # of a dict, and the names that it is kept under
-        self._num_known_names = 0
+        self._known_names = KnownNames()
 
     def attach(self, parts: Parts, close: Callable[[bool], None]) -> None:
         """Opens the run; `close` is called once at its end, with whether everything was acknowledged."""
@@ -436,8 +429,8 @@ class Run:
             return
         step = self._step = number
         self._reporter = get_ident()
-        keys = self._known_keys.get(tuple(metrics)) if type(metrics) is dict else None
-        if keys is not None and _NUMBERS.issuperset(map(type, metrics.values())):
+        keys = self._known_names.of(metrics)
+        if keys is not None and are_numbers(metrics.values()):
             # An integer that is too large for a float: see the other way.
             with contextlib.suppress(OverflowError, struct.error):
                 outbox.writer.append_report(keys, metrics.values(), step, time.time_ns(), open_fast_path=True)
@@ -459,7 +452,7 @@ class Run:
         for name, why in report.refused:
             self.refusals.refuse(name, why)
         if report.names:
-            self._remember(report.names)
+            self._known_names.add(report.names)
         names = tuple(report.plain)
         left = len(report.plain) + len(report.device)
         try:
@@ -470,14 +463,6 @@ class Run:
                 self._parts.deferred.offer(tuple(report.device), list(report.device.values()), step, now)
         except Exception as error:  # noqa: BLE001 - border: what is there already is not lost
             self.refusals.refuse("log", f"{type(error).__name__}: {text_of(error)}", left)
-
-    def _remember(self, names: tuple[str, ...]) -> None:
-        if names in self._known_keys or len(self._known_keys) >= _MAX_KNOWN_REPORTS:
-            return
-        num_names = self._num_known_names + len(names)
-        if num_names <= _MAX_KNOWN_NAMES:
-            self._known_keys[names] = names
-            self._num_known_names = num_names
 
     def _log_late(self, metrics: object) -> None:
         if self._finished:

@@ -1,6 +1,7 @@
 """`recis.bridge.report`: every value of a call is either kept under a name of its own or told of, and counted once."""
 
-from collections import UserDict
+import struct
+from collections import OrderedDict, UserDict
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recis.bridge import report as module
-from recis.bridge.report import as_step, count_values, read_known, read_report
+from recis.bridge.report import KnownNames, are_numbers, as_step, count_values, read_known, read_report
+from recis.metrics.scalars import to_value
 
 KEYS = st.one_of(st.text(st.characters(), max_size=4), st.integers(-2, 2), st.tuples(st.integers(0, 1)))
 VALUES = st.one_of(st.floats(), st.integers(), st.sampled_from([None, "x", 1j, np.float32(1), np.zeros(2)]))
@@ -157,3 +159,40 @@ def test_known_names_do_not_help_where_a_value_is_no_number(value: Any) -> None:
 )
 def test_what_counts_as_a_step(step: Any, number: int | None) -> None:
     assert as_step(step) == number
+
+
+def test_known_names_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_KNOWN_NAMES", 100)
+    monkeypatch.setattr(module, "MAX_KNOWN_REPORTS", 5)
+    known = KnownNames()
+    reports = [tuple(f"{report}/{number}" for number in range(30)) for report in range(6)]
+    for names in [*reports, *reports, *((f"few/{number}",) for number in range(9))]:
+        known.add(names)
+    found = [known.of(dict.fromkeys(names, 1.0)) for names in reports]
+    assert found == [*reports[:3], None, None, None]
+    assert len(known) == 92
+
+
+def test_a_dict_of_known_names_has_them_in_its_order() -> None:
+    known = KnownNames()
+    known.add(("a", "b"))
+    assert known.of({"a": 1, "b": 2}) == ("a", "b")
+    assert known.of({"b": 1, "a": 2}) is None
+    assert known.of(OrderedDict(a=1, b=2)) is None
+
+
+@pytest.mark.parametrize("code", "?bhilqBHILQefd")
+def test_numbers_of_numpy_are_packed_as_they_are_kept_one_by_one(code: str) -> None:
+    kind = np.dtype(code).type
+    for number in (0, 1, 3, 100, kind(np.iinfo(kind).max) if np.issubdtype(kind, np.integer) else 0.1):
+        value = kind(number)
+        assert are_numbers([value])
+        assert struct.unpack("d", struct.pack("d", value)) == (float(to_value(value)),)
+
+
+def test_other_numbers_are_looked_at_one_by_one() -> None:
+    class Mine(float):
+        pass
+
+    for value in (Mine(1.0), np.array(1.0), np.longdouble(1.0), None, "1"):
+        assert not are_numbers([1.0, value])

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import recis.monitor
-from recis.bridge import run as module
 from recis.bridge.outbox import Outbox
 from recis.bridge.outbox_writer import OutboxWriter
 from recis.bridge.spool import SpoolFolder, find_left_over
@@ -197,15 +196,6 @@ def test_a_report_without_values_leaves_nothing(run: Run, spooled: Spooled) -> N
     assert run.refused == 0
     assert spooled.values() == {"a": [(3, 1.0)]}
     assert spooled.of(Points) == [point for point in spooled.of(Points) if isinstance(point, Points) and point.keys]
-
-
-def test_what_is_remembered_of_the_names_of_reports_is_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MAX_KNOWN_NAMES", 100)
-    for step in range(20):
-        run.log({f"{step}/{number}": 1.0 for number in range(30)}, step)
-    run.log({"few": 1.0}, 20)
-    assert len(run._known_keys) == 4
-    assert sum(map(len, run._known_keys)) == 91
 
 
 def test_names_of_a_subclass_of_str_are_the_text(run: Run, spooled: Spooled) -> None:
