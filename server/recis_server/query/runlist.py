@@ -47,7 +47,7 @@ class View(NamedTuple):
 PAGE_VIEW = View(
     ("created_at", "last_step", "name", "project", "ranks", "state", "summary", "tags", "updated_at"), ("loss", "qps")
 )
-"""What the page asks for, see `web/js/data/run-list.js`; members and metrics in alphabetical order, as a route has them."""
+"""Fields and metrics that the page requests (`web/js/data/run-list.js`), each in alphabetical order as in a route."""
 
 _logger = logging.getLogger(__name__)
 
