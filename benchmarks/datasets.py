@@ -17,7 +17,7 @@ from recis_server.store.sql import SqlStore
 from recis_server.store.upkeep.retention import Retention
 from recis_server.store.upkeep.worker import MaintenanceWorker
 
-from recis.bridge.outbox import TIME_NS
+from recis.bridge.frames import TIME_NS
 from recis.wire.codec import column
 from recis.wire.messages import Frame, Hello, Points
 

@@ -1,4 +1,4 @@
-"""`python -m recis_server`: the server's commands, or what to install where the packages they need are missing."""
+"""`python -m recis_server`: the server's commands, or what to install if their packages are missing."""
 
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""Who may do what: tokens and their scopes, and the `Host` and `Origin` that a request may name.
+"""Access control: tokens and their scopes, and the `Host` and `Origin` headers that a request may carry.
 
-Owns the decisions; `recis_server.gate` asks them for every request and upgrade. Tokens are kept as SHA-256 and compared
-in constant time. Must not know routes.
+Owns the decisions; `recis_server.gate` consults them for every request and upgrade. Tokens are stored as SHA-256
+digests and compared in constant time. Must not know routes.
 """
 
 import asyncio
@@ -39,29 +39,29 @@ _GRANTS: dict[str, frozenset[str]] = {
 }
 EVERYTHING = frozenset(SCOPES)
 REFRESH_S = 0.5
-"""How often the tokens are read: other processes create and revoke them."""
+"""Interval between reads of the stored tokens, which other processes create and revoke."""
 
 
 def make_token() -> str:
-    """A new token."""
+    """Return a new token."""
     return secrets.token_urlsafe(24)
 
 
 def digest_of(token: str) -> str:
-    """What is kept of a token."""
+    """Return the digest under which a token is stored."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
 def strongest(scopes: frozenset[str]) -> Scope:
-    """The one scope that tells a page what it may offer."""
+    """Return the strongest of the granted scopes, which tells the page what to offer."""
     return next(scope for scope in SCOPES if scope in scopes)
 
 
 def read_token_file(path: Path) -> str:
-    """The token in the file's first line, good for everything; a file that is not there is made with a new token.
+    """Return the token in the first line of the file, which grants every scope; create a missing file with a new one.
 
     Raises:
-        StoreError: the file cannot be read or made, or has no token.
+        StoreError: the file cannot be read or created, or contains no token.
     """
     try:
         if not path.exists():
@@ -80,18 +80,18 @@ def read_token_file(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What the bearer of a token may do; `digest` is that of a token that can be revoked, None for every other."""
+    """The scopes of a token; `digest` identifies a revocable token and is None for any other grant."""
 
     scopes: frozenset[str]
     digest: str | None = None
 
 
 class Access:
-    """The tokens of this server; `open` and `close` in the lifespan.
+    """The tokens of this server; call `open` and `close` in the lifespan.
 
     Args:
-        store: has the tokens that were made by `recis-monitor token create`.
-        master: a token that may do everything.
+        store: the store of the tokens created by `recis-monitor token create`.
+        master: a token with every scope.
     """
 
     def __init__(self, store: Store, master: str | None) -> None:
@@ -105,12 +105,12 @@ class Access:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Read the tokens, and go on reading them."""
+        """Read the tokens and keep them up to date."""
         await self._refresh(time.monotonic())
         self._task = asyncio.create_task(self._follow(), name="tokens")
 
     async def close(self) -> None:
-        """Stop that; safe to call twice."""
+        """Stop updating the tokens; safe to call twice."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -118,30 +118,30 @@ class Access:
 
     @property
     def is_closed(self) -> bool:
-        """Whether a token is needed; once it is, it stays so until the next start."""
+        """Whether a token is required; once it is, it remains so until the next start."""
         return self._is_closed
 
     async def grant(self, tokens: Sequence[str]) -> Grant:
-        """Return what the first known one of some tokens allows; without any, nothing, or all where none is needed."""
+        """Return the grant of the first valid token; without a token, nothing, or everything if none is required."""
         now = time.monotonic()
         await self._refresh(now - REFRESH_S)
         found = self._find(tokens)
         if found is None and tokens:
-            # It may be new. However many ask at once, one read after the other answers them all.
+            # The token may be new. A single read answers any number of concurrent requests.
             await self._refresh(now)
             found = self._find(tokens)
         return found or Grant(frozenset() if self._is_closed else EVERYTHING)
 
     async def require(self, tokens: Sequence[str], scope: Scope) -> Grant:
-        """Return what the bearer may do.
+        """Return the grant if it includes `scope`.
 
         Raises:
-            Unauthorised: no token, or none that is known.
-            Forbidden: a known token without `scope`.
+            Unauthorised: no token, or no valid one.
+            Forbidden: a valid token without `scope`.
         """
         grant = await self.grant(tokens)
         if not grant.scopes:
-            came = "one that is not known" if tokens else "none"
+            came = "an invalid one" if tokens else "none"
             raise Unauthorised(f"expected a token with the scope {scope}, got {came}")
         if scope not in grant.scopes:
             raise Forbidden(f"expected a token with the scope {scope}, got one with {', '.join(sorted(grant.scopes))}")
@@ -149,7 +149,7 @@ class Access:
 
     @asynccontextmanager
     async def held(self, grant: Grant) -> AsyncIterator[None]:
-        """Run a block for as long as the grant holds; it is cancelled at its next `await` when the token is revoked.
+        """Run a block while the grant is valid; cancel it at its next `await` when the token is revoked.
 
         Raises:
             Unauthorised: the token was revoked meanwhile.
@@ -188,10 +188,10 @@ class Access:
             try:
                 await self._refresh(time.monotonic())
             except Exception:  # border: whatever ails the store now, revocations are to be seen afterwards
-                _logger.exception("the tokens could not be read")
+                _logger.exception("could not read the tokens")
 
     async def _refresh(self, since: float) -> None:
-        """Read the tokens unless a read has begun since; those that are known stay while the store is away."""
+        """Read the tokens unless a read has begun since; keep the known ones while the store is unavailable."""
         if self._read_at >= since:
             return
         async with self._reading:
@@ -218,7 +218,7 @@ class Access:
 
 
 class _Site(NamedTuple):
-    """Where a page is from; `scheme` and `port` are None where any will do."""
+    """The site of a page; `scheme` and `port` are None where any value is accepted."""
 
     scheme: str | None
     name: str
@@ -226,14 +226,14 @@ class _Site(NamedTuple):
 
 
 class Hosts:
-    """Which names this server goes by: what stops a foreign page that has pointed its own name at this address.
+    """The names under which this server may be addressed, as a defence against DNS rebinding.
 
-    Loopback names, the bound host and those of `--allow-host`, with any port. A server on all addresses also goes by
-    the machine's name and by any address as such: a foreign name cannot be one.
+    Accepted are loopback names, the bound host and those of `--allow-host`, on any port. A server bound to all
+    addresses also accepts the machine's name and any IP address, which a foreign name cannot imitate.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Raise `ValueError` for an `--allow-host` that is neither a name nor an origin."""
+        """Raise `ValueError` for an `--allow-host` that is neither a host name nor an origin."""
         extra = [_allowed(text) for text in settings.allow_host if text != "*"]
         self._any = "*" in settings.allow_host
         self._wildcard = settings.is_wildcard
@@ -243,16 +243,16 @@ class Hosts:
         self._origins = {one for one in extra if one.scheme is not None}
 
     def check(self, host: str | None, origin: str | None, scheme: str = "http") -> None:
-        """Raise `Forbidden` where `Host` is not ours or `Origin` is another site's.
+        """Raise `Forbidden` if `Host` is not accepted or `Origin` belongs to another site.
 
         Args:
-            host: the header, None without one.
-            origin: the header, None without one, as from programs that are no browsers.
-            scheme: what the request came by.
+            host: the header, None if absent.
+            origin: the header, None if absent, as from clients other than browsers.
+            scheme: the scheme of the request.
         """
         site = _site(f"{scheme}://{host}")
         if site is None or not self._is_ours(site.name):
-            raise Forbidden(f"expected a Host that this server goes by (see --allow-host), got {(host or '')[:200]!r}")
+            raise Forbidden(f"expected a Host that this server accepts (see --allow-host), got {(host or '')[:200]!r}")
         if origin is None:
             return
         came = _site(origin)
@@ -264,7 +264,7 @@ class Hosts:
             )
 
     def is_secure(self, host: str | None) -> bool:
-        """Whether browsers reach this host by https, as a written out `--allow-host` says."""
+        """Return whether browsers reach this host over HTTPS, according to an `--allow-host` with a scheme."""
         site = _site(f"https://{host}")
         return site is not None and any(site.name == one.name and one.scheme == "https" for one in self._origins)
 
@@ -274,7 +274,7 @@ class Hosts:
         return self._wildcard and _is_address(name)
 
     def _is_alias(self, came: _Site, site: _Site) -> bool:
-        """Whether an origin differs from the request by an allowed name alone."""
+        """Return whether an origin differs from the request only by an allowed host name."""
         return came.name in self._extra and came == site._replace(name=came.name)
 
 
@@ -283,7 +283,7 @@ _HOST = re.compile(r"(?:(https?)://)?(\[[0-9A-Fa-f:.]+\]|[^\s\[\]/\\?#@:%]+)(?::
 
 
 def _site(text: str) -> _Site | None:
-    """An origin; None for `null` and whatever is none."""
+    """Return the site of an origin; None for `null` and for anything that is not an origin."""
     match = _HOST.fullmatch(text.lower())
     if match is None or match[1] is None:
         return None
@@ -291,7 +291,7 @@ def _site(text: str) -> _Site | None:
 
 
 def _allowed(text: str) -> _Site:
-    """What an `--allow-host` allows: a name, or an origin."""
+    """Return what an `--allow-host` allows: a host name, or an origin."""
     if (site := _site(text)) is not None:
         return site
     match = _HOST.fullmatch(text)
@@ -309,7 +309,7 @@ def _is_address(text: str) -> bool:
 
 
 def _name(host: str) -> str:
-    """One spelling for all of a name or an address: in lower case, without brackets and the dot of the root."""
+    """Return the canonical spelling of a name or address: lower case, no brackets, no trailing dot."""
     bare = host.lower().removeprefix("[").removesuffix("]")
     try:
         return ipaddress.ip_address(bare).compressed

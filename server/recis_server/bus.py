@@ -1,7 +1,7 @@
-"""Small hints between the parts of the server (and later between replicas): "look at this run".
+"""Hints between the parts of the server (and later between replicas), such as "this run has changed".
 
-Owns who hears what; must not carry truth. Every hint points at a committed row, so a hint that is lost costs a delay
-and never data: listeners read what they show from the store.
+Owns the subscriptions; must not carry state. Every hint refers to a committed row, so a lost hint costs a delay and
+never data: listeners read what they show from the store.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,9 @@ Topic = Literal["run", "metrics", "controls", "command", "events", "trace", "del
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """Something about `run` has changed; `id` names the command, the trace or the event where there is one.
+    """A change of `run`; `id` names the command, trace or event if the change concerns one.
 
-    `watched` alone points at no row: somebody looks at the run, and it is said again while that lasts.
+    `watched` alone refers to no row: the run is being viewed. It is repeated as long as that lasts.
     """
 
     topic: Topic
@@ -29,46 +29,44 @@ class Bus(Protocol):
     """Publish and subscribe; both ends live on the server's event loop."""
 
     async def open(self) -> None:
-        """Connects."""
+        """Connect."""
 
     async def close(self) -> None:
-        """Disconnects and forgets the listeners; safe to call twice."""
+        """Disconnect and remove all listeners; safe to call twice."""
 
     def publish(self, hint: Hint) -> None:
-        """Tells all listeners; never blocks, may be lost."""
+        """Notify all listeners; never block. Delivery is not guaranteed."""
 
     def subscribe(self, listener: Callable[[Hint], None]) -> None:
-        """Calls `listener` on the event loop for every hint that arrives; it returns at once and does not raise."""
+        """Call `listener` on the event loop for every hint; it must return at once and must not raise."""
 
 
-class MemoryBus:
+class MemoryBus(Bus):
     """The bus of a single server process: listeners are called before `publish` returns."""
 
     def __init__(self) -> None:
         self._listeners: list[Callable[[Hint], None]] = []
 
     async def open(self) -> None:
-        """Nothing to connect."""
+        """Do nothing; there is no connection."""
 
     async def close(self) -> None:
-        """Forgets the listeners."""
+        """Remove all listeners."""
         self._listeners.clear()
 
     def publish(self, hint: Hint) -> None:
-        """See `Bus.publish`."""
         for listener in self._listeners:
             listener(hint)
 
     def subscribe(self, listener: Callable[[Hint], None]) -> None:
-        """See `Bus.subscribe`."""
         self._listeners.append(listener)
 
 
 def open_bus(url: str) -> Bus:
-    """The bus that `url` names.
+    """Return the bus of a `--bus` URL.
 
     Raises:
-        ValueError: a scheme that no bus of this version serves.
+        ValueError: the scheme is not supported.
     """
     if url == "memory://":
         return MemoryBus()

@@ -1,6 +1,7 @@
-"""The server's commands: options in, one line of complaint or the work's output out, an exit code.
+"""The server's commands: parse options, print the result or a one-line error, return an exit code.
 
-The only file of this package that writes to the terminal, sets up logging and handles signals. Work is done elsewhere.
+The only file of this package that writes to the terminal, configures logging and handles signals. Other modules do the
+work.
 """
 
 import argparse
@@ -48,7 +49,7 @@ _SERVE_FIELDS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0 for success, 2 for what the caller can put right."""
+    """Run one command and return its exit code: 0 for success, 2 for errors that the caller can correct."""
     set_up_logging()
     options = _parser().parse_args(arguments)
     try:
@@ -85,12 +86,14 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_arguments(one)
     one = _command(commands, "runs", _runs)
     _add_store_options(one)
-    one.add_argument("--json", action="store_true", help="one JSON object")
+    one.add_argument("--json", action="store_true", help="print one JSON object")
     one = _command(commands, "export", _export)
     _add_store_options(one)
     exporting.add_arguments(one)
     sources = _command(commands, "import", None).add_subparsers(required=True, metavar="TOOL")
-    one = _command(sources, "tensorboard", _import, "import TensorBoard's event files; again only what is new")
+    one = _command(
+        sources, "tensorboard", _import, "import TensorBoard event files; a repeated import adds only what is new"
+    )
     _add_store_options(one)
     importing.add_arguments(one)
     _add_token_commands(_command(commands, "token", None))
@@ -109,12 +112,12 @@ def _command(
 
 def _add_token_commands(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
-    one = _command(actions, "create", _create_token, "make a token and write it, once")
+    one = _command(actions, "create", _create_token, "create a token and print it, this once")
     _add_store_options(one)
     one.add_argument("--scope", choices=SCOPES, required=True)
     one.add_argument("--name", default="")
-    _add_store_options(_command(actions, "list", _list_tokens, "list the tokens"))
-    one = _command(actions, "revoke", _revoke_token, "make a token invalid")
+    _add_store_options(_command(actions, "list", _list_tokens, "list all tokens"))
+    one = _command(actions, "revoke", _revoke_token, "revoke a token")
     _add_store_options(one)
     one.add_argument("id", metavar="ID")
 
@@ -134,28 +137,30 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
         "--retain-raw",
         action="append",
         metavar="DAYS",
-        help="days after which single points go and their buckets stay; PROJECT=DAYS for one project, may be repeated"
-        " (default: forever)",
+        help="days after which raw points are dropped while their buckets remain; PROJECT=DAYS for one project; may be"
+        " repeated (default: forever)",
     )
     parser.add_argument("--bus", metavar="URL", help="memory:// (default)")
     parser.add_argument("--blobs", metavar="URL", help="file://FOLDER (default: blobs in the data folder)")
     parser.add_argument(
-        "--token-file", type=Path, metavar="F", help="file with a token for everything; made if missing"
+        "--token-file", type=Path, metavar="F", help="file with a token for all scopes; created if missing"
     )
-    parser.add_argument("--root-path", metavar="P", help="path below which a proxy shows this server")
+    parser.add_argument("--root-path", metavar="P", help="path under which a proxy serves this server")
     parser.add_argument(
         "--allow-host",
         action="append",
         metavar="NAME",
-        help="additional hostname to accept, or the address that browsers use, as in https://NAME (may be repeated)",
+        help="additional hostname to accept, or the origin that browsers use, such as https://NAME; may be repeated",
     )
     parser.add_argument(
         "--ping-interval",
         type=float,
         metavar="S",
-        help="seconds between two pings on a connection; less than a proxy lets one be idle (default: 20)",
+        help="seconds between two pings on a connection; less than the idle timeout of a proxy (default: 20)",
     )
-    parser.add_argument("--insecure", action="store_true", default=None, help="serve others without a token")
+    parser.add_argument(
+        "--insecure", action="store_true", default=None, help="disable authentication on non-loopback addresses"
+    )
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -177,7 +182,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 async def _serve_until_signal(settings: Settings) -> None:
     async with serving(settings) as server:
-        # What is loaded stays: looking through it again and again for garbage costs more than taking frames in.
+        # What is loaded now stays; scanning it in every garbage collection costs more than ingesting frames.
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
         loop = asyncio.get_running_loop()
@@ -230,7 +235,7 @@ def _runs(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    # As Ctrl-C does: a file that was begun is removed.
+    # As for Ctrl-C, so that a partial file is removed.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _with_store(options, lambda store: exporting.export_run(store, options))
@@ -270,5 +275,5 @@ def _revoke_token(options: argparse.Namespace) -> int:
 
 
 def _line(text: str) -> str:
-    """Text of others for a terminal: one line, no control characters."""
+    """Return untrusted text for a terminal: one line without control characters."""
     return "".join(char if char.isprintable() else "·" for char in text)

@@ -1,6 +1,6 @@
-"""The server's commands by name, and the parser of every command; imports none of the server's packages.
+"""The names of the server's commands and the parser of all commands; imports none of the server's packages.
 
-What an installation without them has to know: which commands there are, and what to install to run one.
+It tells an installation without them which commands exist and what to install to run one.
 """
 
 import argparse
@@ -13,18 +13,18 @@ BAD_USAGE = 2
 INSTALL = "pip install 'recis-monitor[server]'"
 COMMANDS = {
     "serve": "run the server",
-    "demo": "run the server and train an example beside it",
+    "demo": "run the server and an example training",
     "runs": "list the runs of a store",
-    "export": "write every point of a run",
-    "import": "import what another tool has written",
-    "token": "create, list and revoke tokens",
+    "export": "export every point of a run",
+    "import": "import the data of another tool",
+    "token": "create, list or revoke tokens",
 }
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Report bad usage in one line, without the usage text around it."""
+    """Report incorrect usage in one line, without a usage text."""
 
     def error(self, message: str) -> NoReturn:
-        """Write the line and exit with code 2."""
+        """Print the line and exit with code 2."""
         sys.stderr.write(f"{self.prog}: {message}\n")
         raise SystemExit(BAD_USAGE)

@@ -1,15 +1,14 @@
-"""The TCP connections of a server: how many there may be, how long one may take to ask, how much may wait in one.
+"""The TCP connections of a server: how many there may be, how long one may be idle, how much may be buffered in one.
 
-uvicorn speaks HTTP and WebSocket. What it leaves unbounded is bounded here, between its protocols and the event loop's
-transports:
+uvicorn implements HTTP and WebSocket. What it leaves unbounded is bounded here, between its protocols and the event
+loop's transports:
 
-- what one read has brought is parsed for a few milliseconds, then all other connections have their turn;
-- nothing more is read from a client that does not take its answers (pongs included), and one that takes nothing for
-  `STALLED_S` is cut;
-- a connection that has no request under way is closed after `ASK_S`, the oldest earlier when there are too many;
-- a message is made of at most `MOST_FRAGMENTS` fragments.
+- the data of one read is parsed for a few milliseconds, then all other connections have their turn; - nothing more is
+read from a client that does not read its answers (pongs included), and one that reads nothing for   `STALLED_S` is
+disconnected; - a connection without an active request is closed after `ASK_S`, the oldest one earlier when there are
+too many; - a message consists of at most `MOST_FRAGMENTS` fragments.
 
-Must not know routes or what is said. `Connection` is in the scope of every request, see `connection_of`.
+Must not know routes or what is sent. `Connection` is in the scope of every request, see `connection_of`.
 """
 
 import asyncio
@@ -33,28 +32,28 @@ __all__ = ["Connection", "Connections", "WebSocketProtocol", "connection_of", "r
 _logger = logging.getLogger(__name__)
 
 SLICE_BYTES = 2 << 10
-"""What is parsed at once: some milliseconds where it is hundreds of empty frames. Doubled as long as `TURN_S` lasts."""
+"""Bytes parsed at once: some milliseconds if they are hundreds of empty frames. Doubled as long as `TURN_S` lasts."""
 TURN_S = 0.002
-"""How long one connection is parsed at a stretch; then it rests for as long as that took."""
+"""How long one connection is parsed without a pause; it then pauses for the same time."""
 STALLED_S = 60.0
 ASK_S = 15.0
 MOST_FRAGMENTS = 4096
 MOST_CONNECTIONS = 16_384
 SPARE_FILES = 256
-"""File descriptors that are not for connections: the store, traces, uploads, child processes."""
+"""File descriptors reserved for other purposes: the store, traces, uploads, child processes."""
 
 _KEY = "connection"
 _NO_BYTES = memoryview(b"")
 
 
 def connection_of(scope: Scope) -> "Connection | None":
-    """The connection that a request came on; None where another server runs the app."""
+    """Return the connection of a request; None if another server runs the app."""
     found: Connection | None = scope.get("state", {}).get(_KEY)
     return found
 
 
 def raise_file_limit() -> int:
-    """Allow this process as many open files as it may have, and return how many of them connections may take."""
+    """Raise the limit of open files to its maximum and return how many of them connections may use."""
     try:
         import resource
     except ImportError:  # there is no such limit where this module is missing
@@ -72,17 +71,17 @@ class Connections:
     """All connections of one server.
 
     Args:
-        most: how many there may be. At the bound the oldest without a request under way gives way to a new one; where
-            all have one, the new one is refused with 503.
-        ask_s: how long a connection may be without a request under way.
-        stalled_s: how long a client may take nothing of what waits for it.
+        most: the highest number of connections. At this bound, a new one replaces the oldest without an active request;
+            if all have one, the new one is refused with 503.
+        ask_s: how long a connection may be without an active request.
+        stalled_s: how long a client may leave its buffered answers unread.
     """
 
     def __init__(self, most: int = MOST_CONNECTIONS, *, ask_s: float = ASK_S, stalled_s: float = STALLED_S) -> None:
         self.ask_s = ask_s
         self.stalled_s = stalled_s
         self.ended = dict.fromkeys(("idle", "stalled", "full"), 0)
-        """How many connections were ended, or not taken, by each of these bounds."""
+        """Connections ended or refused, by bound."""
         self._most = most
         self._open: set[Connection] = set()
         self._idle: dict[Connection, None] = {}
@@ -91,11 +90,11 @@ class Connections:
         return len(self._open)
 
     def protocol(self) -> Callable[..., asyncio.Protocol]:
-        """What makes the protocol of a new connection, for `uvicorn.Config(http=…)`."""
+        """Return the protocol factory for `uvicorn.Config(http=…)`."""
         return partial(_HttpProtocol, connections=self)
 
     def enter(self, connection: "Connection") -> bool:
-        """Count a connection; False where there is no room for it."""
+        """Count a connection; return False if there is no room for it."""
         if len(self._open) >= self._most:
             self.ended["full"] += 1
             oldest = next(iter(self._idle), None)
@@ -112,16 +111,16 @@ class Connections:
         self._idle.pop(connection, None)
 
     def idle(self, connection: "Connection") -> None:
-        """Note that a connection has no request under way."""
+        """Record that a connection has no active request."""
         self._idle[connection] = None
 
     def busy(self, connection: "Connection") -> None:
-        """Note that a connection has one."""
+        """Record that a connection has an active request."""
         self._idle.pop(connection, None)
 
 
 class Connection(asyncio.Transport):
-    """One connection: the transport that uvicorn's protocols see, around the event loop's own."""
+    """One connection: the transport that uvicorn's protocols see, wrapping that of the event loop."""
 
     def __init__(self, connections: Connections) -> None:
         super().__init__()
@@ -142,7 +141,7 @@ class Connection(asyncio.Transport):
     # --- what the protocols tell
 
     def open(self, transport: asyncio.BaseTransport) -> bool:
-        """Take the event loop's transport; False, and it is closed, where there are too many connections."""
+        """Adopt the event loop's transport; if there are too many connections, close it and return False."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's has no such base
         if not self._connections.enter(self):
             self.refuse("503 Service Unavailable", "unavailable", "too many connections; try again")
@@ -151,7 +150,7 @@ class Connection(asyncio.Transport):
         return True
 
     def feed(self, data: bytes, parse: Callable[[bytes], None]) -> None:
-        """Hand what was read to `parse`, as much at once as others can wait for."""
+        """Pass the data to `parse`, at most as much at once as other connections can wait for."""
         if self._rest:
             self._rest = memoryview(bytes(self._rest) + data)
         elif len(data) <= SLICE_BYTES:
@@ -161,13 +160,13 @@ class Connection(asyncio.Transport):
             self._parse_some()
 
     def full(self) -> None:
-        """Note that no more may be written for now."""
+        """Record that the write buffer is full."""
         self._is_full = True
         self._settle()
         self._watch(self._transport.get_write_buffer_size())
 
     def drained(self) -> None:
-        """Note that there is room again."""
+        """Record that the write buffer has room again."""
         self._is_full = False
         self._settle()
         if self._stalling is not None:
@@ -177,9 +176,10 @@ class Connection(asyncio.Transport):
             self._watch_rest()
 
     def lost(self) -> None:
-        """Note that the connection is over.
+        """Record that the connection is closed.
 
-        What was read and not parsed is dropped: a writer closes when everything is acknowledged, or sends it again.
+        Data that was read but not parsed is dropped: a writer closes after everything is acknowledged, or sends it
+        again.
         """
         self._rest = _NO_BYTES
         self._parse = _nothing
@@ -193,8 +193,8 @@ class Connection(asyncio.Transport):
 
     @contextlib.contextmanager
     def request(self) -> Iterator[None]:
-        """Hold the connection open while a request, or a WebSocket, is under way."""
-        # A pipelined request begins before the one in front of it has cleaned up.
+        """Mark the connection as busy while a request or a WebSocket is active."""
+        # A pipelined request begins before the previous one has finished its cleanup.
         self._num_requests += 1
         if self._asking is not None:
             self._asking.cancel()
@@ -208,30 +208,30 @@ class Connection(asyncio.Transport):
                 self._await_request()
 
     def refuse(self, status: str, code: str, message: str) -> None:
-        """Answer with an error, in the shape of all errors, and close: no app has seen the request."""
+        """Answer with an error in the common format and close; the app never sees the request."""
         body = json.dumps({"error": {"code": code, "message": message, "field": None}})
         head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
         self.write(f"{head}\r\nconnection: close\r\n\r\n{body}".encode())
         self.close()
 
     async def wait_lost(self) -> None:
-        """Wait for the end of the connection."""
+        """Wait until the connection is closed."""
         await self._lost.wait()
 
     # --- the transport, for uvicorn
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send; what is written after the end goes nowhere."""
+        """Send; ignore data written after the end."""
         if not self._lost.is_set():
             self._transport.write(data)
 
     def pause_reading(self) -> None:
-        """Read no more until `resume_reading`."""
+        """Stop reading until `resume_reading`."""
         self._is_wanted = False
         self._settle()
 
     def resume_reading(self) -> None:
-        """Go on reading, as soon as answers drain and what was read before is parsed."""
+        """Resume reading once answers drain and earlier data is parsed."""
         self._is_wanted = True
         self._settle()
 
@@ -240,7 +240,7 @@ class Connection(asyncio.Transport):
         return self._is_wanted
 
     def close(self) -> None:
-        """Close when everything is sent; nothing more is parsed."""
+        """Close after everything is sent; parse nothing more."""
         self._rest = _NO_BYTES
         self._transport.close()
         self._watch_rest()
@@ -251,23 +251,23 @@ class Connection(asyncio.Transport):
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        """Return whether the connection is over or about to be."""
+        """Return whether the connection is closed or closing."""
         return self._transport.is_closing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what the event loop knows of the connection."""
+        """Return information of the event loop about the connection."""
         return self._transport.get_extra_info(name, default)
 
     def get_write_buffer_size(self) -> int:
-        """Return how many bytes wait to be sent."""
+        """Return the number of buffered bytes."""
         return self._transport.get_write_buffer_size()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Have another protocol hear of the connection."""
+        """Replace the protocol."""
         self._transport.set_protocol(protocol)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """Return the protocol that hears of the connection."""
+        """Return the protocol."""
         return self._transport.get_protocol()
 
     # --- inside
@@ -290,7 +290,7 @@ class Connection(asyncio.Transport):
         return self._is_wanted and not self._is_full
 
     def _settle(self, rest_s: float = 0.0) -> None:
-        """Read, parse or wait, as all who have a say allow; parse again after `rest_s`."""
+        """Read, parse or pause, as all conditions allow; parse again after `rest_s`."""
         may = self._may_parse()
         if self._rest and may and not self._is_scheduled:
             self._is_scheduled = True
@@ -313,7 +313,7 @@ class Connection(asyncio.Transport):
             self.close()
 
     def _watch_rest(self) -> None:
-        """See to it that a connection that is closed ends, although the client may not take what is left."""
+        """Ensure that a closing connection ends even if the client does not read the remaining data."""
         if waiting := self._transport.get_write_buffer_size():
             self._watch(waiting)
 
@@ -336,7 +336,7 @@ def _nothing(data: bytes) -> None:
 
 
 class _OnConnection(asyncio.Protocol):
-    """What a `Connection` is told by either of uvicorn's protocols, which stand behind this class in theirs."""
+    """Callbacks from a `Connection` to uvicorn's protocols, which follow this class in the bases of theirs."""
 
     _connection: Connection
 
@@ -357,7 +357,7 @@ class _OnConnection(asyncio.Protocol):
 
 
 class _HttpProtocol(_OnConnection, H11Protocol):
-    """uvicorn's HTTP/1.1 on a `Connection`."""
+    """uvicorn's HTTP/1.1 protocol on a `Connection`."""
 
     def __init__(
         self,
@@ -377,14 +377,14 @@ class _HttpProtocol(_OnConnection, H11Protocol):
         super().connection_made(self._connection)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP, or has a head that is too large."""
+        """Answer a request that is not HTTP or whose head is too large."""
         self._connection.refuse(
-            "400 Bad Request", "invalid", "expected a request of HTTP/1.1 with a head of at most 64 KiB"
+            "400 Bad Request", "invalid", "expected an HTTP/1.1 request with a head of at most 64 KiB"
         )
 
 
 class WebSocketProtocol(_OnConnection, WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket on a `Connection`, for `uvicorn.Config(ws=…)`."""
+    """uvicorn's WebSocket protocol on a `Connection`, for `uvicorn.Config(ws=…)`."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -395,17 +395,17 @@ class WebSocketProtocol(_OnConnection, WebSocketsSansIOProtocol):
         """See `asyncio.Protocol`."""
         self._connection.feed(data, super().data_received)
         if self.conn.handshake_exc is not None and not self.close_sent:
-            # uvicorn does not send what the library answers to a head that is too large.
+            # uvicorn does not send the library's answer to a head that is too large.
             self.close_sent = True
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
 
     def handle_cont(self, event: Frame) -> None:
-        """Take a further fragment of a message; many tiny ones take far more memory than what they say."""
+        """Handle a further fragment of a message; many tiny ones take far more memory than their content."""
         if self.close_sent:
             return
         if len(self.frames) < MOST_FRAGMENTS:
             super().handle_cont(event)
         else:
-            self.conn.send_close(1009, f"expected at most {MOST_FRAGMENTS} fragments a message")
+            self.conn.send_close(1009, f"expected at most {MOST_FRAGMENTS} fragments per message")
             self.handle_parser_exception()

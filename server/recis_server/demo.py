@@ -1,6 +1,7 @@
 """`recis-monitor demo`: a server and a real training as two child processes, stopped together.
 
-Owns the processes and their order of start and stop; must not import the training side or torch, and knows no routes.
+Owns the processes and the order in which they start and stop; must not import the training side or torch, and knows no
+routes.
 """
 
 import argparse
@@ -28,24 +29,28 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A training waits some seconds for acknowledgements, and evaluates once more.
 _STOP_TRAINING_S = 30.0
 _STOP_SERVER_S = 15.0
-# One thread as torchrun would set it, with a warning; and torch's own remarks on profiling stay out of the lines.
+# torchrun would set one thread too, with a warning; this also hides torch's remarks on profiling.
 _TRAINING_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "KINETO_LOG_LEVEL": "6", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the demo's own options; those of `serve` are the caller's."""
-    parser.add_argument("--steps", type=_positive, metavar="N", help="train so many steps (default: five passes, 1760)")
+    """Add the options of the demo; the caller adds those of `serve`."""
     parser.add_argument(
-        "--rate", type=_rate, default=4.0, metavar="S", help="steps a second, 0: full speed (default: 4)"
+        "--steps", type=_positive, metavar="N", help="number of training steps (default: five passes, 1760)"
     )
-    parser.add_argument("--ranks", type=_positive, default=1, metavar="R", help="training processes (default: 1)")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="folder that keeps the downloaded ratings")
-    parser.add_argument("--no-browser", action="store_true", help="only print the page's address")
-    parser.add_argument("--exit", action="store_true", help="end when all steps are trained and acknowledged")
+    parser.add_argument(
+        "--rate", type=_rate, default=4.0, metavar="S", help="steps per second, 0 for full speed (default: 4)"
+    )
+    parser.add_argument(
+        "--ranks", type=_positive, default=1, metavar="R", help="number of training processes (default: 1)"
+    )
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="folder for the downloaded ratings")
+    parser.add_argument("--no-browser", action="store_true", help="print the page's address only")
+    parser.add_argument("--exit", action="store_true", help="exit when all steps are trained and acknowledged")
 
 
 def main(options: argparse.Namespace) -> int:
-    """Run the demo until it is interrupted, or to its end with `--exit`; returns the exit code."""
+    """Run the demo until it is interrupted, or to its end with `--exit`; return the exit code."""
     if importlib.util.find_spec("torch") is None:
         sys.stderr.write("The demo trains with PyTorch, which is not installed: pip install torch==2.13.0\n")
         return 1
@@ -86,13 +91,13 @@ def _run(options: argparse.Namespace, cache: list[str], children: ExitStack) -> 
     children.callback(_stop, "training", training, _STOP_TRAINING_S)
     while training.poll() is None:
         if server.poll() is not None:
-            sys.stderr.write(f"The server ended with code {server.returncode}; the training is stopped.\n")
+            sys.stderr.write(f"The server ended with code {server.returncode}; stopping the training.\n")
             return 1
         with suppress(subprocess.TimeoutExpired):
             training.wait(timeout=0.5)
     if options.exit:
         return training.returncode
-    sys.stdout.write(f"The training ended with code {training.returncode}. {url} stays until Ctrl-C.\n")
+    sys.stdout.write(f"The training ended with code {training.returncode}. {url} remains available until Ctrl-C.\n")
     sys.stdout.flush()
     return server.wait()
 
@@ -104,7 +109,8 @@ def _start(
     stdout: int | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> "subprocess.Popen[str]":
-    # In a session of its own a child does not see the terminal's Ctrl-C: it is stopped in order, training first.
+    # In its own session a child does not receive Ctrl-C from the terminal: the children are stopped in order, training
+    # first.
     return subprocess.Popen(  # noqa: S603
         command, stdin=stdin, stdout=stdout, text=True, start_new_session=True, env={**os.environ, **environment}
     )
@@ -129,13 +135,13 @@ def _training_command(options: argparse.Namespace, cache: list[str]) -> list[str
     output = Path(options.data or Settings().data) / "demo"
     command += ["recis.demo", "--until-stdin-closes", "--rate", str(options.rate), "--output", str(output), *cache]
     if options.steps is not None:
-        # As many passes as it takes: with --steps, the steps alone say when to end.
+        # As many passes as necessary: with --steps, the number of steps alone determines the end.
         command += ["--steps", str(options.steps), "--passes", str(options.steps)]
     return command
 
 
 def _wait_until_ready(output: IO[str]) -> str | None:
-    """Return the server's address, or None when it ended without one; its later output is passed on."""
+    """Return the server's address, or None if it ended without one; forward its later output."""
     for line in output:
         if line.startswith(_READY):
             threading.Thread(target=_pass_on, args=(output,), name="recis-demo-output", daemon=True).start()
@@ -152,7 +158,7 @@ def _pass_on(output: IO[str]) -> None:
 def _open_page(url: str) -> None:
     with suppress(webbrowser.Error):
         browser = webbrowser.get()
-        # Of this exact class are the browsers of a text terminal, where the training's lines go.
+        # Browsers in a text terminal have exactly this class; they would take the place of the training's output.
         if type(browser) is not webbrowser.GenericBrowser:
             browser.open(url)
 
@@ -167,7 +173,7 @@ def _stop(name: str, child: "subprocess.Popen[str]", limit_s: float) -> None:
     try:
         child.wait(timeout=limit_s)
     except subprocess.TimeoutExpired:
-        sys.stderr.write(f"The {name} did not stop within {limit_s:.0f} s and is killed.\n")
+        sys.stderr.write(f"The {name} did not stop within {limit_s:.0f} s; killing it.\n")
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
 
@@ -186,5 +192,5 @@ def _positive(text: str) -> int:
 def _rate(text: str) -> float:
     rate = float(text)
     if not 0 <= rate < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected steps a second, or 0 for full speed, got {text}")
+        raise argparse.ArgumentTypeError(f"expected steps per second, or 0 for full speed, got {text}")
     return rate

@@ -1,9 +1,9 @@
-"""The parts of the server as annotated dependencies of routes, and the run that a path names.
+"""The parts of the server as annotated dependencies of routes, and the run in the path.
 
-Parts are made in `recis_server.main`; here they are only handed out.
+`recis_server.main` creates the parts; this module only passes them on.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
@@ -40,78 +40,27 @@ __all__ = [
 ]
 
 
-def _access(request: Request) -> Access:
-    access: Access = request.app.state.access
-    return access
+def _part(name: str) -> Any:
+    """Return the dependency on a part by its name in the application's state."""
+
+    def get(request: Request) -> Any:
+        return getattr(request.app.state, name)
+
+    return Depends(get)
 
 
-def _connections(request: Request) -> Connections:
-    connections: Connections = request.app.state.connections
-    return connections
-
-
-def _store(request: Request) -> Store:
-    store: Store = request.app.state.store
-    return store
-
-
-def _bus(request: Request) -> Bus:
-    bus: Bus = request.app.state.bus
-    return bus
-
-
-def _blobs(request: Request) -> Blobs:
-    blobs: Blobs = request.app.state.blobs
-    return blobs
-
-
-def _presence(request: Request) -> Presence:
-    presence: Presence = request.app.state.presence
-    return presence
-
-
-def _audience(request: Request) -> Audience:
-    audience: Audience = request.app.state.audience
-    return audience
-
-
-def _desk(request: Request) -> Desk:
-    desk: Desk = request.app.state.desk
-    return desk
-
-
-def _hub(request: Request) -> Hub:
-    hub: Hub = request.app.state.hub
-    return hub
-
-
-def _meters(request: Request) -> Meters:
-    meters: Meters = request.app.state.meters
-    return meters
-
-
-def _traces(request: Request) -> TraceReceiver:
-    traces: TraceReceiver = request.app.state.traces
-    return traces
-
-
-def _runs(request: Request) -> RunList:
-    runs: RunList = request.app.state.runs
-    return runs
-
-
-AccessPart = Annotated[Access, Depends(_access)]
-StorePart = Annotated[Store, Depends(_store)]
-BusPart = Annotated[Bus, Depends(_bus)]
-BlobsPart = Annotated[Blobs, Depends(_blobs)]
-PresencePart = Annotated[Presence, Depends(_presence)]
-AudiencePart = Annotated[Audience, Depends(_audience)]
-ConnectionsPart = Annotated[Connections, Depends(_connections)]
-DeskPart = Annotated[Desk, Depends(_desk)]
-HubPart = Annotated[Hub, Depends(_hub)]
-MetersPart = Annotated[Meters, Depends(_meters)]
-TracesPart = Annotated[TraceReceiver, Depends(_traces)]
-RunListPart = Annotated[RunList, Depends(_runs)]
+AccessPart = Annotated[Access, _part("access")]
+StorePart = Annotated[Store, _part("store")]
+BusPart = Annotated[Bus, _part("bus")]
+BlobsPart = Annotated[Blobs, _part("blobs")]
+PresencePart = Annotated[Presence, _part("presence")]
+AudiencePart = Annotated[Audience, _part("audience")]
+ConnectionsPart = Annotated[Connections, _part("connections")]
+DeskPart = Annotated[Desk, _part("desk")]
+HubPart = Annotated[Hub, _part("hub")]
+MetersPart = Annotated[Meters, _part("meters")]
+TracesPart = Annotated[TraceReceiver, _part("traces")]
+RunListPart = Annotated[RunList, _part("runs")]
 
 
 async def _known_run_id(run: str, store: StorePart, audience: AudiencePart) -> str:
@@ -122,7 +71,7 @@ async def _known_run_id(run: str, store: StorePart, audience: AudiencePart) -> s
 
 
 KnownRunId = Annotated[str, Depends(_known_run_id)]
-"""The run of the path, where nothing has to be known of it but that it is there."""
+"""The run in the path, for routes that only need to know that it exists."""
 
 
 async def _known_run(run: str, store: StorePart, audience: AudiencePart) -> RunRow:

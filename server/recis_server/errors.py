@@ -16,7 +16,7 @@ ServerError
 └── StoreError          500  a store that cannot be used at all
 """
 
-# Leaves are named for what happened, as the answer says it; an Error suffix would add nothing.
+# Leaves are named after what happened, as in the answer; an Error suffix would add nothing.
 # ruff: noqa: N818
 
 from typing import ClassVar
@@ -40,13 +40,13 @@ __all__ = [
 
 
 class ServerError(Exception):
-    """Root of all errors that the server raises on purpose.
+    """The root of all errors that the server raises on purpose.
 
     Attributes:
-        code: a stable word for programs.
+        code: a stable identifier for programs.
         status: the HTTP status.
         message: a sentence for people.
-        field: the argument that was wrong, None where no single one was.
+        field: the invalid argument, None if no single argument is at fault.
         retry: whether the same call may succeed later.
     """
 
@@ -61,14 +61,14 @@ class ServerError(Exception):
 
 
 class NotFound(ServerError):
-    """There is no such run, trace, control, command or page."""
+    """No such run, trace, control, command or page."""
 
     code = "not_found"
     status = 404
 
 
 class InvalidValue(ServerError):
-    """A value outside of what was declared or asked for; nothing was stored."""
+    """A value outside its declared or expected range; nothing was stored."""
 
     code = "invalid"
     status = 422
@@ -78,27 +78,27 @@ class InvalidValue(ServerError):
 
 
 class Conflict(ServerError):
-    """The state of things forbids the call."""
+    """The current state does not permit the call."""
 
     code = "conflict"
     status = 409
 
 
 class NotConnected(Conflict):
-    """The run is not connected now and the caller did not want the command to wait."""
+    """The run is not connected and the caller did not allow the command to wait."""
 
     code = "not_connected"
 
 
 class Unauthorised(ServerError):
-    """No token, or one that is not known."""
+    """No token, or an invalid one."""
 
     code = "unauthorised"
     status = 401
 
 
 class Forbidden(ServerError):
-    """A known token without the scope, or a `Host` or `Origin` that is not ours."""
+    """A valid token without the scope, or a `Host` or `Origin` that is not accepted."""
 
     code = "forbidden"
     status = 403
@@ -127,7 +127,7 @@ class HeadTooLarge(ServerError):
 
 
 class StoreUnavailable(ServerError):
-    """The store could not commit now (full disk, closing); nothing of the batch is stored."""
+    """The store cannot commit now (full disk, closing); nothing of the batch is stored."""
 
     code = "unavailable"
     status = 503
@@ -135,7 +135,7 @@ class StoreUnavailable(ServerError):
 
 
 class Busy(ServerError):
-    """There are as many of these already as there may be."""
+    """The maximum number is reached."""
 
     code = "unavailable"
     status = 503
@@ -143,10 +143,10 @@ class Busy(ServerError):
 
 
 class StoreLost(StoreUnavailable):
-    """The database that was opened is gone, or another one is in its place; nothing is read, written or acknowledged.
+    """The opened database was removed or replaced; nothing is read, written or acknowledged.
 
     Attributes:
-        detail: what and where, for the server's log; `message` tells strangers no place.
+        detail: what and where, for the server's log; `message` discloses no location.
     """
 
     def __init__(self, message: str, *, detail: str) -> None:
@@ -155,6 +155,6 @@ class StoreLost(StoreUnavailable):
 
 
 class StoreError(ServerError):
-    """The store cannot be used: a newer schema, a place that is locked or not writable, a broken file."""
+    """The store cannot be used: a newer schema, a location that is locked or not writable, a damaged file."""
 
     code = "store"

@@ -1,6 +1,6 @@
-"""`recis-monitor export`: a run of the store in a file, which is written whole or not at all, or on standard output.
+"""`recis-monitor export`: write one run to a file, whole or not at all, or to standard output.
 
-Owns the file and the progress bar; must not know formats (`query.exports` does) or how a store is opened.
+Owns the file and the progress bar; must not know formats (see `query.exports`) or how a store is opened.
 """
 
 import argparse
@@ -23,30 +23,28 @@ _BINARY = ("parquet", "columns")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the command's own options; those of the store are the caller's."""
+    """Add the options of the command; the caller adds those of the store."""
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("--format", choices=tuple(FORMS), required=True)
-    parser.add_argument("--key", action="append", metavar="KEY", help="only this series; may be repeated")
-    parser.add_argument(
-        "--no-superseded", action="store_true", help="without what newer attempts have gone back behind"
-    )
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="instead of standard output")
+    parser.add_argument("--key", action="append", metavar="KEY", help="export only this series; may be repeated")
+    parser.add_argument("--no-superseded", action="store_true", help="omit points superseded by a later attempt")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write to FILE instead of standard output")
 
 
 async def export_run(store: Store, options: argparse.Namespace) -> None:
-    """Writes the run.
+    """Write the run.
 
     Raises:
         NotFound: there is no such run.
-        InvalidValue: the format needs a library that is not installed.
-        ValueError: the file cannot be written, or a terminal would get what is no text.
+        InvalidValue: the format requires a library that is not installed.
+        ValueError: the file cannot be written, or binary data would go to a terminal.
     """
     await get_run(store, options.run)
     if options.output is None and options.format in _BINARY and sys.stdout.isatty():
         raise ValueError(f"--format {options.format}: expected -o FILE, got a terminal")
     export = await open_export(store, options.run, options.key, options.format, superseded=not options.no_superseded)
     tqdm.monitor_interval = 0  # its thread would only redraw a bar that stands still
-    # `disable=None` asks whether standard error is a terminal.
+    # With `disable=None`, tqdm checks whether standard error is a terminal.
     show = tqdm(desc=options.run, total=export.size.points, unit=" points", unit_scale=True, leave=False, disable=None)
     with _output(options.output) as out, show as bar:
         async for piece in export.pieces():
@@ -54,16 +52,16 @@ async def export_run(store: Store, options: argparse.Namespace) -> None:
             bar.update(export.num_points - bar.n)
         bar.refresh()
     if export.size.expired:
-        # Beside the data: it may go on into another program.
+        # On standard error: the data may be piped into another program.
         sys.stderr.write(
-            f"recis-monitor: {export.size.expired:,} older points are not in it: retention has dropped them,"
-            " charts show their buckets\n"
+            f"recis-monitor: {export.size.expired:,} older points are not included: retention has dropped them;"
+            " charts still show their buckets\n"
         )
 
 
 @contextmanager
 def _output(path: Path | None) -> Iterator[IO[bytes]]:
-    """Standard output, or a file that is there with all of its content when the block ends well, and else as it was."""
+    """Yield standard output, or a file that is replaced as a whole if the block succeeds and is otherwise unchanged."""
     if path is None:
         with _reported(path):
             yield sys.stdout.buffer
@@ -71,7 +69,7 @@ def _output(path: Path | None) -> Iterator[IO[bytes]]:
         return
     target = path.resolve()
     if target.exists() and not (target.is_file() or target.is_dir()):
-        # A pipe or a device: there is nothing to keep, and it must not be replaced.
+        # A pipe or a device has no content to preserve and must not be replaced.
         with _reported(path), target.open("wb") as out:
             yield out
         return
@@ -79,7 +77,7 @@ def _output(path: Path | None) -> Iterator[IO[bytes]]:
     try:
         with _reported(path):
             if target.is_dir():
-                raise IsADirectoryError("it is a folder")
+                raise IsADirectoryError("is a folder")
             out = part.open("xb")
         with _reported(path):
             with out:

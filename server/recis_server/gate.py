@@ -1,7 +1,7 @@
-"""The door in front of every route and socket: host, origin, sizes, token, security headers, the last catch.
+"""The checks before every route and socket: host, origin, sizes, token, security headers, unexpected errors.
 
-Owns the order of these checks and when a request has to end; how a refusal looks is said in `refusals`. Must not know
-routes beyond the scope that a path needs.
+Owns the order of these checks and the deadlines of a request; `refusals` formats the answers. Must not know routes
+beyond the scope that a path requires.
 """
 
 import asyncio
@@ -30,13 +30,13 @@ _logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1 << 20
 MAX_HEAD_BYTES = 16 << 10
-"""Headers of a request; with its first line the HTTP engine takes four times as much."""
+"""Size of a request's headers; the HTTP engine accepts four times as much, including the request line."""
 BODY_S = 30.0
 """How long a body may take to arrive."""
 FAREWELL_S = 1.0
-"""How long the last words to a client may take to leave; then the connection is cut."""
+"""How long a final message to a client may take before the connection is cut."""
 MAX_COOKIE_CHARS = 512
-"""The longest token that is kept in a cookie while none is needed."""
+"""The longest token stored in a cookie while no token is required."""
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; worker-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'self'; "
@@ -54,11 +54,11 @@ _UNAUTHORISED_CLOSE = 4401
 
 
 class Gate:
-    """ASGI middleware, see the module; `app.state` has the `access` and `hosts` to ask.
+    """ASGI middleware, see the module; consults `access` and `hosts` of `app.state`.
 
     Args:
-        app: what is behind the door.
-        root_path: the path below which a proxy shows this server; requests may come with it or without.
+        app: the application to protect.
+        root_path: the path under which a proxy serves this application; requests may include it or not.
     """
 
     def __init__(self, app: ASGIApp, *, root_path: str) -> None:
@@ -95,7 +95,7 @@ class Gate:
                 await self._app(answer.scope, answer.receive, answer.send)
         except ServerError as error:
             if answer.has_started:
-                _logger.warning("%s %s was cut: %s", scope["method"], ascii(scope["path"]), error.message)
+                _logger.warning("%s %s: connection cut: %s", scope["method"], ascii(scope["path"]), error.message)
                 await _cut(scope)
             else:
                 await answer.refuse(error)
@@ -103,7 +103,7 @@ class Gate:
             _logger.exception("%s %s failed", scope["method"], ascii(scope["path"]))
             if answer.has_started:
                 raise
-            await answer.refuse(ServerError("the server failed at this request; its log says how"))
+            await answer.refuse(ServerError("the server failed at this request; see its log"))
 
     # --- WebSocket
 
@@ -140,11 +140,11 @@ class Gate:
 
 
 class _Answer:
-    """The answer to one request on its way out, and its body on the way in.
+    """The answer to one request, and the body of the request.
 
     Attributes:
-        scope: what the app sees: `HEAD` is `GET` to it.
-        has_started: whether the status is out.
+        scope: the scope passed to the app, in which `HEAD` is `GET`.
+        has_started: whether the status has been sent.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -158,7 +158,7 @@ class _Answer:
         self._body: list[Message] = []
 
     async def send(self, message: Message) -> None:
-        """Send with the security headers; to `HEAD` no more than the headers."""
+        """Send with the security headers; for `HEAD`, send the headers only."""
         if self._is_over:
             return
         if message["type"] == "http.response.start":
@@ -172,15 +172,15 @@ class _Answer:
             await self._send({"type": "http.response.body", "body": b""})
 
     async def receive(self) -> Message:
-        """Return what was taken in before, then what comes."""
+        """Return the body read so far, then further messages."""
         if self._is_over:
             return {"type": "http.disconnect"}
         return self._body.pop() if self._body else await self._receive()
 
     async def take_body(self, headers: Headers) -> bool:
-        """Take the body in before the route does: bodies are small, and a large one is refused unread.
+        """Read the body before the route runs: bodies are small, and a large one is refused unread.
 
-        Returns False where the client has gone meanwhile.
+        Return False if the client has disconnected.
 
         Raises:
             TooLarge: the body is above the limit.
@@ -249,7 +249,7 @@ def _check_site(scope: Scope, headers: Headers) -> None:
 
 
 def _needed(scope: Scope) -> access.Scope | None:
-    """The scope that a path needs; pages, their parts and health carry no data and need none."""
+    """Return the scope that a path requires; pages, their assets and health contain no data and require none."""
     path = _path(scope)
     if scope["type"] == "websocket":
         return _SOCKETS.get(path, "view")
@@ -268,7 +268,7 @@ async def _admit(scope: Scope, headers: Headers) -> Grant:
 
 
 def _tokens(headers: Headers) -> list[str]:
-    """The tokens of a program, or of a browser: of a cookie's name there may be several, set for other paths."""
+    """Return the tokens of a program or browser; a browser may send several cookies of the same name."""
     named = [text.partition(" ") for text in headers.getlist("authorization")]
     bearers = [token.strip() for scheme, _, token in named if scheme.lower() == "bearer"]
     if bearers:
@@ -279,27 +279,27 @@ def _tokens(headers: Headers) -> list[str]:
 
 
 def _cookie_name(headers: Headers) -> str:
-    # Cookies do not keep ports apart: two servers of one machine must not take each other's.
+    # Cookies are shared between ports: two servers on one machine must not exchange theirs.
     port = headers.get("host", "").rpartition(":")[2]
     return f"recis_monitor_{port}" if port.isdigit() else "recis_monitor"
 
 
 async def _swap_token(scope: Scope, headers: Headers, receive: Receive, send: Send) -> bool:
-    """Give a browser that comes with `?token=` a cookie, and send it to the same address without the token."""
+    """Set a cookie for a browser that comes with `?token=`, and redirect it to the same address without the token."""
     pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     token = dict(pairs).get("token")
     if token is None or scope["method"] != "GET" or _needed(scope) is not None:
         return False
     grant = await _access(scope).grant([token])
     if not grant.scopes:
-        raise Unauthorised("expected a known token, got one that is not known")
+        raise Unauthorised("expected a valid token, got an invalid one")
     rest = urlencode([(name, value) for name, value in pairs if name != "token"])
     root = scope.get("root_path", "")
-    # One slash in front: `//host/` would be another site's address.
+    # Exactly one leading slash: `//host/` would be the address of another site.
     path = quote(f"{root}/{_path(scope).lstrip('/')}")
     headers_out = {"location": f"{path}?{rest}" if rest else path, "cache-control": "no-store"}
     value = quote(token, safe="")
-    # Nobody has vouched for a token that is not needed: one that no cookie holds is left out.
+    # A token that is not required has not been verified: omit one that does not fit in a cookie.
     if _access(scope).is_closed or len(value) <= MAX_COOKIE_CHARS:
         headers_out["set-cookie"] = _cookie(scope, _cookie_name(headers), value, headers.get("host"))
     await Response(status_code=303, headers=headers_out)(scope, receive, send)
@@ -317,8 +317,8 @@ def _cookie(scope: Scope, name: str, value: str, host: str | None) -> str:
 
 
 async def _dismiss(scope: Scope, send: Send, error: ServerError) -> None:
-    """Close an open socket whose token is not good: a writer is told so that it does not come again."""
-    # OSError is how a server says that the client is gone, RuntimeError that the app has closed the socket already.
+    """Close an open socket whose token is invalid; tell a writer so that it does not reconnect."""
+    # OSError means that the client has disconnected, RuntimeError that the app has already closed the socket.
     with suppress(TimeoutError, OSError, RuntimeError):
         async with asyncio.timeout(FAREWELL_S):
             if _needed(scope) == "write":
@@ -330,7 +330,7 @@ async def _dismiss(scope: Scope, send: Send, error: ServerError) -> None:
 
 
 async def _cut(scope: Scope) -> None:
-    """End a connection in the middle of what it is told."""
+    """Cut a connection in the middle of an answer."""
     connection = connection_of(scope)
     if connection is not None:
         connection.abort()

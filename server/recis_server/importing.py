@@ -1,8 +1,8 @@
-"""`recis-monitor import`: what other tools have written, into a server that runs or into the store itself.
+"""`recis-monitor import`: send the data of other tools to a running server or into the store itself.
 
-Owns the child process that reads and sends, and the server that stands before the store for as long as that takes:
-whatever comes in, comes through `/ws/ingest`, and nobody writes beside a server. Must not know formats; the training
-side does, which this package does not import.
+Owns the child process that reads and sends, and a temporary server in front of the store: all data passes through
+`/ws/ingest`, and nothing writes beside a running server. Must not know formats; the training side does, which this
+package does not import.
 """
 
 import argparse
@@ -20,18 +20,18 @@ __all__ = ["add_arguments", "main"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the command's own options; those of the store are the caller's."""
-    parser.add_argument("folder", type=Path, metavar="LOGDIR", help="the folder that TensorBoard is given as --logdir")
-    parser.add_argument("--project", default="default", metavar="P", help="the runs' project (default: default)")
-    parser.add_argument("--url", metavar="URL", help="a server that runs, instead of the store")
+    """Add the options of the command; the caller adds those of the store."""
+    parser.add_argument("folder", type=Path, metavar="LOGDIR", help="the folder passed to TensorBoard as --logdir")
+    parser.add_argument("--project", default="default", metavar="P", help="project of the runs (default: default)")
+    parser.add_argument("--url", metavar="URL", help="import into a running server instead of the store")
 
 
 def main(options: argparse.Namespace, store: dict[str, Any]) -> int:
-    """Runs the import and returns its exit code.
+    """Run the import and return its exit code.
 
     Args:
-        options: of `add_arguments`.
-        store: settings that say where the store is, where no `--url` is given.
+        options: the options of `add_arguments`.
+        store: settings of the store, used if there is no `--url`.
 
     Raises:
         StoreError: the store cannot be opened, or has a server.
@@ -43,18 +43,18 @@ def main(options: argparse.Namespace, store: dict[str, Any]) -> int:
 
 async def _import_into_store(options: argparse.Namespace, store: dict[str, Any]) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        # For this process' child alone, whatever the environment says of servers.
+        # For the child of this process alone, whatever server the environment names.
         place: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "root_path": "", "token_file": Path(folder) / "token"}
         try:
             async with serving(Settings(**store, **place)) as server:
                 return await _import(options, f"{server.url}/?token={server.token}")
         except StoreError as error:
-            raise StoreError(f"{error} (a server that is running takes the files itself: --url URL)") from error
+            raise StoreError(f"{error} (to import into a running server, use --url URL)") from error
 
 
 async def _import(options: argparse.Namespace, url: str) -> int:
     command = [sys.executable, "-m", "recis.importing.tensorboard", str(options.folder), "--project", options.project]
-    # The address may hold a token, and others see command lines.
+    # Not an argument: the address may contain a token, and other users see command lines.
     child = await asyncio.create_subprocess_exec(*command, "--url", "-", stdin=asyncio.subprocess.PIPE)
     try:
         await child.communicate(f"{url}\n".encode())

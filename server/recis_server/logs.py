@@ -1,4 +1,4 @@
-"""How the server's log looks, and how fast it may grow: a client that is refused again and again must not fill a disk.
+"""The format of the server's log and its highest rate: a client that is refused repeatedly must not fill a disk.
 
 Must not know what is logged.
 """
@@ -18,7 +18,7 @@ MOST_KINDS = 1024
 
 
 def set_up_logging() -> None:
-    """Write lines of level INFO and above to standard error."""
+    """Write records of level INFO and above to standard error."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for handler in logging.getLogger().handlers:
         handler.addFilter(LineLimit())
@@ -34,9 +34,9 @@ class _Kind:
 
 
 class LineLimit(logging.Filter):
-    """Pass at most `MOST_LINES` of one kind in `PERIOD_S`; the first of the next period tells how many were left out.
+    """Pass at most `MOST_LINES` records of one kind in `PERIOD_S`; the next period begins with the number dropped.
 
-    Lines are of one kind when they have the same logger, level and text before its arguments are put in.
+    Records are of one kind if they have the same logger, level and message before formatting.
     """
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -45,7 +45,7 @@ class LineLimit(logging.Filter):
         self._kinds: OrderedDict[tuple[str, int, str], _Kind] = OrderedDict()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the line is to be written."""
+        """Return whether to write the record."""
         place = record.name, record.levelno, str(record.msg)
         now_s = self._monotonic()
         kind = self._kinds.get(place)

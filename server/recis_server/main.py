@@ -1,6 +1,6 @@
-"""The app: which parts there are, in which order they open and close, and which routes and sockets it has.
+"""The app: its parts, the order in which they open and close, and its routes and sockets.
 
-Wiring only. Nothing lives at import time: every app has parts of its own.
+Wiring only. Nothing is created at import time: every app has its own parts.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -46,9 +46,9 @@ _ROUTERS = (
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """An app that is not open yet: its lifespan opens and closes all parts.
+    """Return an app whose lifespan opens and closes all parts.
 
-    The lifespan raises `ServerError` or `ValueError` where the settings cannot be followed.
+    The lifespan raises `ServerError` or `ValueError` if the settings are invalid.
     """
 
     @asynccontextmanager
@@ -76,7 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> None:
-    """Opens from the store up, so that closing goes from the sockets down: the store last, after its last commit."""
+    """Open the parts from the store up, so that they close from the sockets down and the store closes last."""
     state = app.state
     master = read_token_file(settings.token_file) if settings.token_file is not None else None
     state.meters = Meters()
@@ -88,7 +88,7 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
     await _open(stack, state.access.open, state.access.close)
     if not (settings.is_loopback or settings.insecure or state.access.is_closed):
         raise StoreError(
-            f"--host {settings.host}: expected a token for an address that others can reach"
+            f"--host {settings.host}: expected a token for a non-loopback address"
             " (recis-monitor token create, or --token-file), or --insecure"
         )
     state.blobs = open_blobs(settings.blobs_url)

@@ -1,6 +1,6 @@
-"""How an error looks to whoever asked: JSON in one shape for programs, a page for people.
+"""The format of errors: JSON for programs, a page for people.
 
-Must not know what went wrong where. Used by the gate, in front of the app, and by routes and sockets.
+Must not know what went wrong. Used by the gate, in front of the app, and by routes and sockets.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ __all__ = ["Refusal", "error_body", "log_refusal", "refusal_of", "refuse_upgrade
 _logger = logging.getLogger(__name__)
 
 FAREWELL_S = 1.0
-"""How long the last words to a client may take to leave."""
+"""How long a final message to a client may take."""
 
 _FOR_PROGRAMS = ("/api/", "/ws/", "/metrics", "/healthz", "/readyz", "/openapi.json")
 _TITLES = {
-    401: "A token is needed",
-    403: "Not allowed",
-    404: "There is nothing here",
-    503: "Not available now",
+    401: "Token required",
+    403: "Forbidden",
+    404: "Not found",
+    503: "Temporarily unavailable",
 }
 _HINTS = {
     401: "Open the address that recis-monitor serve printed, which ends in ?token=…, or ask whoever runs this server.",
@@ -38,7 +38,7 @@ _HINTS = {
 
 
 class Refusal(NamedTuple):
-    """An answer that says what went wrong."""
+    """An answer that reports an error."""
 
     status: int
     body: bytes
@@ -46,12 +46,12 @@ class Refusal(NamedTuple):
 
 
 def error_body(error: ServerError) -> dict[str, Any]:
-    """Return the one shape of every error."""
+    """Return the common JSON body of all errors."""
     return {"error": {"code": error.code, "message": error.message, "field": error.field}}
 
 
 def refusal_of(error: ServerError, scope: Scope) -> Refusal:
-    """Return the answer to a request that failed: a page where a browser asked for one, JSON everywhere else."""
+    """Return the answer to a failed request: a page if a browser requested one, JSON otherwise."""
     headers = {"www-authenticate": "Bearer"} if isinstance(error, Unauthorised) else {}
     if _is_for_people(scope):
         return Refusal(
@@ -65,21 +65,21 @@ def refusal_of(error: ServerError, scope: Scope) -> Refusal:
 
 
 def log_refusal(scope: Scope, error: ServerError) -> None:
-    """Note an upgrade that was refused."""
+    """Log an upgrade that was refused."""
     client = (scope.get("client") or ("a client",))[0]
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     _logger.warning("%s was refused to %s: %s", ascii(path)[:200], client, error.message)
 
 
 async def refuse_upgrade(scope: Scope, receive: Receive, send: Send, error: ServerError) -> None:
-    """Answer the upgrade to a WebSocket with an error of HTTP."""
+    """Answer a WebSocket upgrade with an HTTP error."""
     log_refusal(scope, error)
     await receive()
     refusal = refusal_of(error, scope)
     headers = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
     await send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": refusal.body})
-    # The HTTP engine takes an app that returns before the connection is over for one that has failed.
+    # The HTTP engine considers an app that returns before the connection is over to have failed.
     connection = connection_of(scope)
     if connection is not None:
         with suppress(TimeoutError):

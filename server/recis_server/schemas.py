@@ -1,6 +1,6 @@
-"""Bodies that HTTP takes, and what it answers with which status, for OpenAPI.
+"""Request bodies, and the answers and statuses of routes, for OpenAPI.
 
-Answers are shaped by `recis_server.query.shapes`; here they are only described. Must not know routes.
+`recis_server.query.shapes` builds the answers; this module only describes them. Must not know routes.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ Tag = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class RunPatch(BaseModel):
-    """What users may change of a run; what is left out stays."""
+    """Changes to a run; omitted members keep their values."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -43,7 +43,7 @@ class CommandRequest(BaseModel):
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong: a stable word for programs, a sentence for people, the argument that was wrong."""
+    """An error: a stable identifier for programs, a sentence for people, and the invalid argument if there is one."""
 
     code: str
     message: str
@@ -51,7 +51,7 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """The one shape of every error."""
+    """The body of every error."""
 
     error: ErrorDetail
 
@@ -204,17 +204,17 @@ _ERROR = {"error": {"code": "not_found", "message": "there is no run 'demo-9'", 
 
 
 _ERRORS = {
-    400: "Not a request of HTTP/1.1, or one whose head is above 64 KiB",
-    401: "No token, or one that is not known",
-    403: "A token without the scope, or a `Host` or `Origin` that is not this server's",
-    404: "There is no such thing",
+    400: "Not an HTTP/1.1 request, or its head exceeds 64 KiB",
+    401: "No token, or an invalid one",
+    403: "A token without the required scope, or a `Host` or `Origin` that this server does not accept",
+    404: "No such resource",
     408: "The body did not arrive in time",
-    409: "The state of things forbids it",
-    413: "The body is above 1 MiB",
-    416: "The range is outside of the file",
-    422: "Bad input; nothing was stored",
-    431: "The headers are above 16 KiB",
-    503: "The store cannot commit or read now; try again",
+    409: "The current state does not permit this",
+    413: "The body exceeds 1 MiB",
+    416: "The range is outside the file",
+    422: "Invalid input; nothing was stored",
+    431: "The headers exceed 16 KiB",
+    503: "The store is temporarily unavailable; try again",
 }
 BYTES = {"type": "string", "format": "binary"}
 _EVERYWHERE = (400, 401, 403, 431, 503)
@@ -227,8 +227,8 @@ def answers(
 
     Args:
         example: the name of the example of a JSON answer.
-        status: of that answer.
-        errors: what else the route may answer, beside what all routes may.
+        status: the status of that answer.
+        errors: the errors of this route, in addition to those of all routes.
         more: further media types of the answer, with their content.
     """
     content = {"application/json": {"example": EXAMPLES[example]}, **(more or {})}
@@ -236,11 +236,11 @@ def answers(
 
 
 def files(*media: str, statuses: Mapping[int, str], errors: tuple[int, ...]) -> Described:
-    """Return the same for a route that answers bytes.
+    """Return the description of a route that answers with bytes.
 
     Args:
-        media: the types that they may have.
-        statuses: without an error, with what each says; 304 has no body.
+        media: the media types of the answer.
+        statuses: the statuses of success with their descriptions; 304 has no body.
         errors: as in `answers`.
     """
     content = {one: {} if one == "application/json" else {"schema": BYTES} for one in media}
@@ -252,7 +252,7 @@ def files(*media: str, statuses: Mapping[int, str], errors: tuple[int, ...]) -> 
 
 
 def refusals(errors: tuple[int, ...]) -> Described:
-    """Return the description of errors, those of all routes among them."""
+    """Return the description of errors, including those of all routes."""
     return {
         code: {
             "description": _ERRORS[code],

@@ -1,4 +1,4 @@
-"""One running server: the socket, the app's lifespan around it, and the order of stopping.
+"""One running server: the socket, the app's lifespan around it, and the order of shutdown.
 
     async with serving(settings) as server:     # parts are open and the port is bound
         print(server.url)
@@ -27,15 +27,15 @@ from recis_server.settings import Settings
 __all__ = ["Serving", "serving"]
 
 SILENCE_S = 60.0
-"""How long a pong may be awaited: it stands behind whatever a slow line still has to carry. A client that has gone
-without a word is let go so long after the next ping."""
+"""How long to wait for a pong, which follows all data that a slow connection has yet to carry. A client that has
+vanished is disconnected this long after the next ping."""
 _STOP_S = 5
 """How long open connections may take to end before they are cut."""
 _SLACK_BYTES = 64 << 10
 
 
 class _Engine(uvicorn.Server):
-    """uvicorn without its signal handlers: who runs the server decides what signals mean."""
+    """uvicorn without its signal handlers: the caller decides what signals mean."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -51,10 +51,10 @@ class _Engine(uvicorn.Server):
 
 
 class Serving:
-    """A server that takes connections.
+    """A server that accepts connections.
 
     Attributes:
-        url: its address, with the root path.
+        url: its address, including the root path.
         token: the token of `--token-file`, None without one.
     """
 
@@ -65,21 +65,21 @@ class Serving:
         self._task = task
 
     def stop(self) -> None:
-        """Asks for an orderly end; a second time cuts what is still open."""
+        """Begin an orderly shutdown; on the second call, cut open connections."""
         self._engine.force_exit = self._engine.should_exit
         self._engine.should_exit = True
 
     async def stopped(self) -> None:
-        """Waits for the end of all connections."""
+        """Wait for the end of all connections."""
         await asyncio.shield(self._task)
 
 
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Serving]:
-    """A server on the loop that runs; on leaving, connections end first, then the parts close in reverse.
+    """Run a server on the current event loop; on exit, end connections first, then close the parts in reverse order.
 
     Raises:
-        ServerError, ValueError: the settings cannot be followed, or the port is in use.
+        ServerError, ValueError: the settings are invalid, or the port is in use.
     """
     app = create_app(settings)
     async with app.router.lifespan_context(app):
@@ -94,7 +94,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
                 token = read_token_file(settings.token_file) if settings.token_file is not None else None
                 yield Serving(engine, task, _url(settings, sock), token)
             finally:
-                # Before the connections: writers get their reason and whatever they had sent is committed.
+                # Before the connections end: writers receive the reason, and the frames they have sent are committed.
                 await app.state.intake.close()
                 engine.should_exit = True
                 await task

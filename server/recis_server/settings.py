@@ -1,7 +1,7 @@
-"""What the server was told: options of the command line over the environment over defaults, read once.
+"""The server's settings: command line options override environment variables, which override defaults.
 
-The only file of this package that sees the environment (`RECIS_MONITOR_DATA`, `RECIS_MONITOR_HOST` and so on, one name
-per field). Everything else receives values.
+The only file of this package that reads the environment (`RECIS_MONITOR_DATA`, `RECIS_MONITOR_HOST` and so on, one name
+per field). All other modules receive values.
 """
 
 import ipaddress
@@ -17,7 +17,7 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Settings(BaseSettings):
-    """One server's settings; frozen."""
+    """The settings of one server; frozen."""
 
     model_config = SettingsConfigDict(env_prefix="RECIS_MONITOR_", frozen=True, extra="ignore")
 
@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     insecure: bool = False
     allow_host: tuple[str, ...] = ()
     ping_interval: float = Field(default=20.0, ge=0.1, le=3600.0)
-    """Seconds between two pings on a socket: below what a proxy lets a connection be idle."""
+    """Seconds between two pings on a socket; shorter than a proxy's idle timeout."""
 
     @field_validator("root_path")
     @classmethod
@@ -43,17 +43,17 @@ class Settings(BaseSettings):
 
     @property
     def store_url(self) -> str:
-        """`--store`, or the file in the data folder."""
+        """Return `--store`, or the file in the data folder."""
         return self.store or f"sqlite:///{quote(str(self.data / 'recis.db'))}"
 
     @property
     def blobs_url(self) -> str:
-        """`--blobs`, or the folder in the data folder."""
+        """Return `--blobs`, or the folder in the data folder."""
         return self.blobs or f"file://{quote(str(self.data / 'blobs'))}"
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can connect."""
+        """Return whether only this machine can connect."""
         if self.host in LOOPBACK_NAMES:
             return True
         try:
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
 
     @property
     def is_wildcard(self) -> bool:
-        """Whether the server listens on every address of the machine."""
+        """Return whether the server listens on every address of the machine."""
         try:
             return ipaddress.ip_address(self.host).is_unspecified
         except ValueError:

@@ -19,6 +19,13 @@ def results_of(name: str, folder: Path, *options: str, file: str | None = None) 
     return found
 
 
+def test_every_script_can_be_imported() -> None:
+    names = [f"benchmarks.{path.stem}" for path in sorted((ROOT / "benchmarks").glob("*.py"))]
+    script = f"import {', '.join(names)}"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_every_point_of_the_ingest_loads_is_committed(tmp_path: Path) -> None:
     loads = results_of("ingest", tmp_path)["loads"]

@@ -33,7 +33,7 @@ def test_with_exit_it_ends_with_0_and_every_point_is_stored(tmp_path: Path) -> N
 
 def test_the_server_outlives_the_training_until_it_is_interrupted(tmp_path: Path) -> None:
     with RunningCommand(tmp_path, "demo", "--steps", "20", "--rate", "0", "--no-browser") as demo:
-        address = demo.wait_for(r"The training ended with code 0. (\S+) stays", limit_s=120).rstrip("/")
+        address = demo.wait_for(r"The training ended with code 0. (\S+) remains", limit_s=120).rstrip("/")
         (run,) = get_json(f"{address}/api/v1/runs")["runs"]
         assert (run["state"], run["last_step"]) == ("finished", 20)
         assert demo.interrupt() == 0

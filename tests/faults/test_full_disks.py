@@ -178,7 +178,9 @@ def test_a_compaction_without_room_changes_nothing_and_is_made_later(disk: Small
         # The log of what is written has its final size: room for nothing but what it holds already.
         disk.fill()
         os.kill(worker, signal.SIGCONT)
-        until(lambda: "upkeep waits: database or disk is full" in server.output, 60, "a compaction without room")
+        until(
+            lambda: "maintenance is waiting: database or disk is full" in server.output, 60, "a compaction without room"
+        )
         assert maintenance_workers(server) == [worker], "it waits, and does not die"
         assert frames(disk) > 0
         assert len(raw(address, "cold")) == 200_000

@@ -52,12 +52,16 @@ def test_what_comes_after_a_store_is_gone_is_kept_for_the_next_one(tmp_path: Pat
             (other.data / "recis.db").replace(server.data / "recis.db")
         reported.log(1)
         message = lost(server, address)
-        assert "start the server again" in message
+        assert "restart the server" in message
         # Not by the process that keeps the store either, also when it starts anew.
         os.kill(until(lambda: maintenance_workers(server), 10, "a worker")[0], signal.SIGKILL)
         reported.log(99)
-        until(lambda: server.output.count("upkeep ended") and maintenance_workers(server), 20, "another worker")
-        until(lambda: server.output.count("upkeep waits") >= 1, 20, "a worker that finds nothing")
+        until(
+            lambda: server.output.count("maintenance worker exited") and maintenance_workers(server),
+            20,
+            "another worker",
+        )
+        until(lambda: server.output.count("maintenance is waiting") >= 1, 20, "a worker that finds nothing")
         assert not server.data.exists() or how == "replaced"
         assert said(address, "/readyz")[0] == 503
         assert server.interrupt() == 0
@@ -87,4 +91,4 @@ def test_a_folder_that_is_given_back_is_gone_on_with(tmp_path: Path) -> None:
             until(lambda: said(address, "/readyz")[0] == 200, 30, "the store back")
         assert reported.run.finish(timeout_s=60)
         reported.check(address)
-    assert server.output.count("the store works again") >= 1
+    assert server.output.count("the store is available again") >= 1

@@ -210,6 +210,7 @@ STORE_MAY_IMPORT: dict[str, set[str]] = {
     "recis_server.store.probe": {"recis_server.store.engines", "recis_server.store.writer"},
     "recis_server.store.sql": {
         "recis_server.store.engines",
+        "recis_server.store.interface",
         "recis_server.store.points",
         "recis_server.store.probe",
         "recis_server.store.reader",

@@ -57,7 +57,7 @@ def test_a_place_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"x")
         # A file where the folder of the key belongs: refused for every user, the superuser included.
         (tmp_path / "blobs" / "traces").write_bytes(b"in the way")
-        with pytest.raises(StoreUnavailable, match="could not keep"):
+        with pytest.raises(StoreUnavailable, match="could not store"):
             await blobs.put("traces/abc", tmp_path / "file")
 
     asyncio.run(scenario())

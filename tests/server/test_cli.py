@@ -42,7 +42,7 @@ def filled(folder: Path) -> None:
         (["serve", "--store", "mysql://x"], "--store: expected sqlite:///PATH or postgresql://…, got 'mysql://x'"),
         (["serve", "--bus", "nats://x", "--data", "{tmp}"], "--bus: expected memory://, got 'nats://x'"),
         (["serve", "--blobs", "s3://x", "--data", "{tmp}"], "--blobs: expected file://FOLDER, got 's3://x'"),
-        (["serve", "--data", "{tmp}/file/data"], "expected a data folder that can be written, got {tmp}/file/data"),
+        (["serve", "--data", "{tmp}/file/data"], "expected a writable data folder, got {tmp}/file/data"),
         (["serve", "--token-file", "{tmp}/no/token", "--data", "{tmp}"], "--token-file: expected a file with a token"),
         (["serve", "--colour"], "unrecognized arguments: --colour"),
         (["export", "nobody", "--format", "csv", "--data", "{tmp}"], "there is no run 'nobody'"),
@@ -93,7 +93,7 @@ def test_a_file_that_is_no_store_is_told_in_one_line(tmp_path: Path, harm: str, 
     before = path.read_bytes()[100:]
     done = command(*arguments, "--data", str(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"{path} is something else or damaged" in done.stderr
+    assert f"{path} is another file or damaged" in done.stderr
     assert done.stderr.count("\n") == 1
     if harm != "other":
         assert path.read_bytes()[100:] == before

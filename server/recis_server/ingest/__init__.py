@@ -1,1 +1,1 @@
-"""Training processes come in here: the session core and its WebSocket endpoint."""
+"""Ingest from training processes: the session core and its WebSocket endpoint."""

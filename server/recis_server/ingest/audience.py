@@ -1,7 +1,7 @@
-"""Which runs somebody looks at: their charts are open in a browser, or they were asked for over HTTP a moment ago.
+"""The runs that are being viewed: in a chart of a browser, or by an HTTP request a moment ago.
 
-Owns how long a look lasts and who hears of the first one; must not know browsers, routes or connections. The others may
-send less often: see `watched` in `docs/protocol.md`.
+Owns how long a view lasts and who is notified of the first one; must not know browsers, routes or connections. Writers
+of other runs may send less often: see `watched` in `docs/protocol.md`.
 """
 
 import time
@@ -12,16 +12,16 @@ from recis_server.bus import Bus, Hint
 __all__ = ["Audience"]
 
 LAST_S = 15.0
-"""How long a run counts as watched after the newest look at it."""
+"""How long a run counts as viewed after the last view."""
 REPEAT_S = 5.0
-"""A look so soon after one at the same run is not told to other replicas."""
+"""The shortest interval at which views of the same run are published to other replicas."""
 MOST_FORGOTTEN = 1024
 
 
 class Audience:
-    """`look` whenever somebody does; what is known goes over the bus, so that all replicas know the same.
+    """Call `look` for every view; it is published on the bus, so that all replicas share it.
 
-    Bounded by the runs that are looked at within `LAST_S`, and `MOST_FORGOTTEN` more.
+    Bounded by the runs viewed within `LAST_S`, and `MOST_FORGOTTEN` more.
     """
 
     def __init__(self, bus: Bus, *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -33,16 +33,16 @@ class Audience:
         bus.subscribe(self._on_hint)
 
     def subscribe(self, listener: Callable[[str], None]) -> None:
-        """Calls `listener` with each run that somebody begins to look at; it returns at once and does not raise."""
+        """Call `listener` with each run whose first view begins; it must return at once and must not raise."""
         self._listeners.append(listener)
 
     def look(self, run: str) -> None:
-        """Somebody looks at the run."""
+        """Record a view of the run."""
         if self._until.get(run, 0.0) - self._monotonic() < LAST_S - REPEAT_S:
             self._bus.publish(Hint("watched", run))
 
     def is_watched(self, run: str) -> bool:
-        """Whether somebody looked at the run in the last `LAST_S`."""
+        """Return whether the run was viewed in the last `LAST_S`."""
         return self._until.get(run, 0.0) > self._monotonic()
 
     def _on_hint(self, hint: Hint) -> None:

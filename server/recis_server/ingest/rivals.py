@@ -1,8 +1,8 @@
-"""The connected writers of one rank of a run, and whether two of them live at the same time.
+"""The connected writers of each rank of a run, and whether two of them are alive at the same time.
 
-Owns the comparison of their clocks; must not know the store or sockets. A rank that is started again, in its attempt or
-in a new one, has a new writer, while the old one's connection may still be open, or its spool be sent: that is no
-conflict. It is one when the older writer still reports what it has made after the newer one began.
+Owns the comparison of their clocks; must not know the store or sockets. A restarted rank, in its attempt or in a new
+one, has a new writer while the old one's connection may still be open, or its spool is being sent: that is not a
+conflict. It is one if the older writer still reports data made after the newer one began.
 """
 
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from recis_server.store.values import StoredFrame
 __all__ = ["Rivals"]
 
 PATIENCE_NS = 2_000_000_000
-"""How much later than the start of the newer writer: clocks are compared over the network."""
+"""Tolerance beyond the start of the newer writer: clocks are compared over the network."""
 MOST_TOLD = 100
 
 
 @dataclass(slots=True)
 class _Writer:
-    """A connected writer: when it began, by the server's clock; how far that is ahead of its own; where it runs."""
+    """A connected writer: its start by the server's clock, the lead of that clock over its own, and its host."""
 
     began_ns: int
     ahead_ns: int
@@ -29,7 +29,7 @@ class _Writer:
 
 
 class Rivals:
-    """Told of every connection, and of frames while there are two writers."""
+    """Call it for every connection, and for frames while there are two writers."""
 
     def __init__(self) -> None:
         self._writers: dict[str, _Writer] = {}
@@ -39,7 +39,7 @@ class Rivals:
         return len(self._writers)
 
     def joined(self, writer: str, hello: Hello, now_ns: int) -> None:
-        """A connection of `writer` was greeted."""
+        """Record a greeted connection of `writer`."""
         known = self._writers.get(writer)
         if known is None:
             ahead_ns = now_ns - hello.time_ns if hello.time_ns > 0 else 0
@@ -49,7 +49,7 @@ class Rivals:
         known.connections += 1
 
     def left(self, writer: str) -> None:
-        """A connection of `writer` is gone."""
+        """Record the end of a connection of `writer`."""
         known = self._writers.get(writer)
         if known is not None:
             known.connections -= 1
@@ -57,8 +57,10 @@ class Rivals:
                 del self._writers[writer]
 
     def notice(self, stored: StoredFrame) -> tuple[list[str], list[str]] | None:
-        """Return the two writers of a conflict and where they run, the older first; once for each newer one, and a
-        hundred times at most."""
+        """Return the two writers of a conflict and their hosts, the older first; once per newer writer.
+
+        At most a hundred conflicts are returned.
+        """
         name = stored.stream.writer
         own = self._writers.get(name)
         if own is None or len(self._told) >= MOST_TOLD:
@@ -72,7 +74,7 @@ class Rivals:
 
 
 def _made_ns(record: FrameRecord) -> int:
-    """When the newest of a record was reported, by the writer's clock."""
+    """Return when the latest value of a record was reported, by the writer's clock."""
     if isinstance(record, Points):
         return int(points_columns(record)[1].max())
     return record.time_ns

@@ -1,10 +1,10 @@
 """The server's half of `/ws/ingest` without the connection: records and time in, actions out.
 
-Owns what may come when, which frame is new, what is acknowledged and what a failed commit undoes; must not know
-sockets, tasks, clocks or the store. The other half is `recis.wire.session`.
+Owns which records are allowed when, which frames are new, what is acknowledged and the effect of a failed commit; must
+not know sockets, tasks, clocks or the store. The other half is `recis.wire.session`.
 
-A stream is one writer over all its connections: its numbers survive a reconnect. Frames of a stream are committed one
-after the other (the shell's promise), so a frame that could not be committed never leaves a hole behind it.
+A stream is one writer over all its connections: its numbers survive a reconnect. The caller commits the frames of a
+stream one after the other, so a frame that could not be committed leaves no gap behind it.
 """
 
 from collections.abc import Callable, Iterator
@@ -50,20 +50,20 @@ class Send(Struct, frozen=True):
 
 
 class Close(Struct, frozen=True):
-    """Send the refusal, then close with `code`; nothing else comes from or goes to this session."""
+    """Send the refusal, then close with `code`; the session sends and receives nothing more."""
 
     refuse: Refuse
     code: int
 
 
 class Register(Struct, frozen=True):
-    """Make the writer known to the store, then call `IngestSession.registered`."""
+    """Register the writer with the store, then call `IngestSession.registered`."""
 
     hello: Hello
 
 
 class Keep(Struct, frozen=True):
-    """Commit the frame, then call `Stream.committed` or `Stream.failed`."""
+    """Commit the frame, then call `Stream.on_commit` or `Stream.on_failure`."""
 
     frame: StoredFrame
     num_bytes: int
@@ -79,20 +79,20 @@ Action = Send | Close | Register | Keep | Delivered
 
 
 def refusal(code: str, message: str, *, retry: bool = False) -> Close:
-    """The end of a connection, with the close code that belongs to `code`."""
+    """Return the end of a connection, with the close code for `code`."""
     return Close(Refuse(code=code, message=message, retry=retry), _CLOSE_CODES[code])
 
 
 class Stream:
-    """One writer: what was taken, what is committed, and which session speaks for it now.
+    """One writer: what was received, what is committed, and its current session.
 
     Attributes:
         row: the writer as the store knew it at a greeting; its number is older than `committed`.
-        received: highest frame number taken; everything up to it is committed or on its way.
+        received: highest frame number received; all up to it are committed or in progress.
         committed: highest frame number committed.
-        pending_bytes: size of the frames between the two; the shell reads no further while it fills the window.
+        pending_bytes: size of the frames in progress; the caller stops reading while they fill the window.
         missing: numbers skipped since this server has known the writer.
-        duplicates: frames that came again.
+        duplicates: frames received again.
     """
 
     def __init__(self, row: StreamRow, is_watched: Callable[[str], bool]) -> None:
@@ -106,7 +106,7 @@ class Stream:
         self.session: IngestSession | None = None
 
     def on_commit(self, keep: Keep) -> list[Action]:
-        """A frame is durable: what the present session sends."""
+        """Record a durable frame; return the actions of the current session."""
         n = keep.frame.frame.n
         self.missing += n - self.committed - keep.frame.frame.span
         self.committed = n
@@ -115,25 +115,25 @@ class Stream:
 
     @property
     def watched(self) -> bool:
-        """Whether somebody looks at the run."""
+        """Return whether the run is being viewed."""
         return self._is_watched(self.row.run)
 
     def ack(self) -> list[Action]:
-        """Says what is committed, and whether somebody looks."""
+        """Return the acknowledgement of what is committed."""
         return [Send(Ack(self.committed, watched=self.watched))]
 
     def on_failure(self, code: str, reason: str, *, retry: bool) -> list[Action]:
-        """The oldest frame on its way could not be committed: all of them are forgotten, and the session ends."""
+        """Forget all frames in progress after the oldest could not be committed, and end the session."""
         self.received = self.committed
         self.pending_bytes = 0
         return self.session.end(code, reason, retry=retry) if self.session is not None else []
 
 
 class Streams:
-    """The streams that are connected or still committing; one that is neither is forgotten, the store knows it.
+    """The streams that are connected or still committing; any other is forgotten, because the store knows it.
 
     Args:
-        is_watched: whether somebody looks at a run, by its id.
+        is_watched: whether a run is being viewed, by its id.
     """
 
     def __init__(self, is_watched: Callable[[str], bool] = lambda _: True) -> None:
@@ -144,10 +144,10 @@ class Streams:
         return iter(tuple(self._streams.values()))
 
     def join(self, row: StreamRow, session: "IngestSession") -> tuple[Stream, "IngestSession | None"]:
-        """The stream of `row` with `session` as its newest, and the session that it supersedes."""
+        """Return the stream of `row`, with `session` as its newest, and the session that it supersedes."""
         stream = self._streams.setdefault((row.run, row.writer), Stream(row, self._is_watched))
-        # With frames on their way the store's number may be older than ours; without, the store is right
-        # (the run may have been deleted meanwhile).
+        # With frames in progress, the store's number may be older than ours; without, the store is right (the run may
+        # have been deleted meanwhile).
         if stream.pending_bytes == 0:
             stream.row = row
             stream.received = stream.committed = row.acked
@@ -155,9 +155,9 @@ class Streams:
         return stream, older
 
     def settle(self, stream: Stream) -> None:
-        """Forgets the stream unless it is in use."""
+        """Forget the stream unless it is in use."""
         place = stream.row.run, stream.row.writer
-        # A session of long ago may end when its stream has been forgotten, and the writer is known anew.
+        # An old session may end after its stream was forgotten and the writer has registered anew.
         if stream.session is None and stream.pending_bytes == 0 and self._streams.get(place) is stream:
             del self._streams[place]
 
@@ -167,7 +167,7 @@ class IngestSession:
 
     Args:
         streams: shared by all sessions of the server.
-        window_bytes: how much a writer may have unacknowledged.
+        window_bytes: the most unacknowledged bytes of a writer.
     """
 
     def __init__(self, streams: Streams, *, window_bytes: int) -> None:
@@ -177,10 +177,10 @@ class IngestSession:
         self.stream: Stream | None = None
 
     def receive(self, record: ClientRecord, num_bytes: int, now_ns: int) -> list[Action]:
-        """What a record of the writer leads to.
+        """Return the actions for a record of the writer.
 
         Raises:
-            WireError: a record that has no place here; the connection is to be refused.
+            WireError: the record is not allowed here; refuse the connection.
         """
         if self._state == "closed":
             return []
@@ -209,21 +209,21 @@ class IngestSession:
         return [Send(welcome)], older
 
     def looked_at(self, run: str) -> list[Action]:
-        """Somebody has begun to look at `run`: its writers hear of it without waiting for a commit."""
+        """Tell the writers of `run` that it is being viewed, without waiting for a commit."""
         stream = self.stream
         if self._state != "open" or stream is None or stream.session is not self or stream.row.run != run:
             return []
         return stream.ack()
 
     def end(self, code: str, message: str, *, retry: bool = False) -> list[Action]:
-        """Refuses what is left of the connection; nothing when it is over already."""
+        """Refuse the rest of the connection; return nothing if it is over already."""
         if self._state == "closed":
             return []
         self.lost()
         return [refusal(code, message, retry=retry)]
 
     def lost(self) -> None:
-        """The connection is gone; its frames go on to be committed."""
+        """Record the end of the connection; its frames are still committed."""
         self._state = "closed"
         if self.stream is not None:
             if self.stream.session is self:

@@ -20,7 +20,6 @@ import numpy.typing as npt
 
 from recis.wire.codec import points_columns
 from recis.wire.messages import Declare, Event, Pass, Points, Result
-from recis.wire.text import as_name
 from recis_server.bus import Bus, Hint
 from recis_server.errors import InvalidValue, ServerError
 from recis_server.ingest.audience import Audience
@@ -40,7 +39,7 @@ from recis_server.query.shapes import (
     trace_shape,
 )
 from recis_server.store.interface import Store
-from recis_server.store.values import Commit, PassRow, RunRow, StoredFrame
+from recis_server.store.values import Commit, RunRow, StoredFrame
 
 __all__ = ["Hub"]
 
@@ -238,7 +237,7 @@ class Hub:
                     if topic.learn(rank, keys):
                         self._schedule(Hint("metrics", run))
                 case Pass():
-                    passes.append(pass_shape(_pass_row(stored, record)))
+                    passes.append(pass_shape(rank, record))
                 case Event():
                     self._schedule(Hint("events", run))
                 case Declare() | Result():
@@ -406,20 +405,3 @@ def _by_step(parts: list[_Columns]) -> _Columns:
     steps, times, values = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(steps, kind="stable")
     return steps[order], times[order], values[order]
-
-
-def _pass_row(stored: StoredFrame, record: Pass) -> PassRow:
-    return PassRow(
-        step=record.step,
-        time_ns=record.time_ns,
-        rank=stored.stream.rank,
-        attempt=stored.stream.attempt,
-        table=as_name(record.table),
-        interval=record.interval,
-        rows_before=record.rows_before,
-        evicted=record.evicted,
-        rows_after=record.rows_after,
-        admitted=record.admitted,
-        milliseconds=record.milliseconds,
-        bytes=record.bytes,
-    )

@@ -1,1 +1,1 @@
-"""Questions about runs and series, answered from the store as plain values."""
+"""Queries about runs and series, answered from the store as plain values."""

@@ -1,7 +1,7 @@
-"""Charts: the one way in which HTTP and live views ask for them, and the two forms in which they are answered.
+"""Charts: how HTTP and live views request them, and the two formats of the answer.
 
-Owns what `rank` means, bands over ranks, and the layouts as JSON and as bytes. Which points there are and how wide
-buckets are is the store's to say; must not know HTTP, sockets or watches.
+Owns the meaning of `rank`, bands over ranks, and the formats in JSON and in bytes. The store determines which points
+there are and how wide buckets are; must not know HTTP, sockets or watches.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from recis_server.store.values import ChartRead, ChartSeries, Floats
 __all__ = ["Ranks", "check_range", "encode_binary", "encode_json", "read_chart"]
 
 Ranks = int | Literal["all", "band"] | None
-"""One rank, each for itself, all in one band, or for each key the lowest that has it."""
+"""One rank, each rank separately, all in one band, or for each key the lowest rank that has it."""
 
 
 def check_range(start: int | None, stop: int | None, field: str = "stop") -> None:
-    """Raises `InvalidValue` for a range that holds no step."""
+    """Raise `InvalidValue` for a range without any step."""
     if start is not None and stop is not None and stop <= start:
         raise InvalidValue(field, f"expected a stop above start ({start}), got {stop}")
 
@@ -42,10 +42,10 @@ async def read_chart(
     *,
     superseded: bool = False,
 ) -> ChartRead:
-    """The keys in buckets of one grid, each key with at most `points` of them.
+    """Return the keys in buckets on one grid, each series with at most `points` of them.
 
     Raises:
-        InvalidValue: points without buckets were asked for, and they are too many for one answer.
+        InvalidValue: points without buckets were requested, and they are too many for one answer.
     """
     one = [rank] if isinstance(rank, int) else None
     ranks: Sequence[int] | Literal["lowest"] | None = "lowest" if rank is None else one
@@ -56,7 +56,7 @@ async def read_chart(
 
 
 def _bands(series: Sequence[ChartSeries]) -> Iterator[ChartSeries]:
-    """One band over the ranks of each key, and one over what each older attempt has lost of it."""
+    """Yield one band over the ranks of each key, and one over the superseded points of each older attempt."""
     bands: dict[tuple[str, int | None], list[ChartSeries]] = {}
     for one in series:
         bands.setdefault((one.key, one.attempt if one.superseded else None), []).append(one)
@@ -66,7 +66,7 @@ def _bands(series: Sequence[ChartSeries]) -> Iterator[ChartSeries]:
 
 
 def encode_json(read: ChartRead) -> bytes:
-    """A chart as JSON; NaN in a bucket is null, a raw point's `last` keeps it as text."""
+    """Return a chart as JSON; NaN in a bucket is null, while the `last` of a raw point keeps it as text."""
     series = []
     for one in read.series:
         columns: dict[str, Any] = {"key": one.key, "rank": one.rank, "attempt": one.attempt}
@@ -81,7 +81,7 @@ def encode_json(read: ChartRead) -> bytes:
 
 
 def _integers(column: Floats) -> list[int]:
-    # The float that is nearest to the last steps is beyond what an int64 holds.
+    # The float nearest to the last steps exceeds an int64.
     fits = not len(column) or float(column.max()) < 2.0**63
     return column.astype(np.int64).tolist() if fits else [int(number) for number in column.tolist()]
 
@@ -95,7 +95,7 @@ def encode_binary(
     stop: int | None,
     series: Sequence[ChartSeries],
 ) -> bytes:
-    """Series as one binary message in the layout of `docs/protocol.md`, `/ws/live`."""
+    """Return series as one binary message in the format of `docs/protocol.md`, `/ws/live`."""
     heads: list[dict[str, Any]] = []
     columns: list[bytes] = []
     offset = 0

@@ -1,4 +1,4 @@
-"""A run's points in full resolution, as one of four formats, piece after piece.
+"""A run's points in full resolution, in one of four formats, piece by piece.
 
 Owns the text formats and the pace: memory holds one window of points, whatever the run's size. Must not know HTTP or
 files.
@@ -31,33 +31,33 @@ FORMS: dict[Form, str] = {
     "parquet": "application/vnd.apache.parquet",
     "columns": "application/x-recis-columns",
 }
-"""Formats, and what HTTP calls them."""
+"""Formats and their media types."""
 PIECE_ROWS = 8192
-"""Points that are encoded at once: encoding holds the interpreter's lock, and live charts wait for that."""
+"""Points encoded at once: encoding holds the interpreter's lock, and live charts wait for it."""
 
 PIECE_SERIES = 256
-"""The same for series that have few points each."""
+"""Series encoded at once if each has few points."""
 
 
 class Encoder(Protocol):
-    """One format. All of it is called on one thread at a time, not the event loop's."""
+    """One format. All methods are called on one thread at a time, other than the event loop's."""
 
     def begin(self) -> bytes:
-        """What stands before the points."""
+        """Return the bytes before the points."""
 
     def add(self, one: PointsSlice) -> bytes:
-        """Takes points; returns what is ready."""
+        """Encode points; return the bytes that are complete."""
 
     def end(self) -> bytes:
-        """What is left, and what stands after the points."""
+        """Return the remaining bytes, and those after the points."""
 
 
 class Export:
-    """One export under way.
+    """One export in progress.
 
     Attributes:
-        size: how much there is, as of its beginning.
-        num_points: points that have been encoded so far.
+        size: the number of points at its beginning.
+        num_points: the number of points encoded so far.
     """
 
     def __init__(self, slices: Callable[[], AsyncIterator[PointsSlice]], size: ExportSize, encoder: Encoder) -> None:
@@ -67,9 +67,9 @@ class Export:
         self._encoder = encoder
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The export's bytes, once."""
+        """Yield the bytes of the export; may be called once."""
         loop = asyncio.get_running_loop()
-        # One thread for all of it: allocators keep what they have freed, each thread's apart.
+        # One thread for all pieces: allocators keep freed memory separately for each thread.
         with ThreadPoolExecutor(1, thread_name_prefix="export") as thread:
             yield await loop.run_in_executor(thread, self._encoder.begin)
             async for parts in _batches(self._slices()):
@@ -86,17 +86,17 @@ class Export:
 async def open_export(
     store: Store, run: str, keys: Sequence[str] | None, form: Form, *, superseded: bool = True
 ) -> Export:
-    """An export that has not begun.
+    """Return an export that has not begun.
 
     Args:
-        store: where the points are.
-        run: a run that is there.
-        keys: series, None for all; those that the run does not have are left out.
+        store: the store of the points.
+        run: an existing run.
+        keys: series, None for all; those missing from the run are ignored.
         form: the format.
-        superseded: whether to give what newer attempts have gone back behind, marked.
+        superseded: whether to include points superseded by a later attempt, marked as such.
 
     Raises:
-        InvalidValue: the format needs a library that is not installed.
+        InvalidValue: the format requires a library that is not installed.
     """
     size = await store.export_size(run, keys)
     encoder = await asyncio.to_thread(_encoder, run, form, size)
@@ -124,7 +124,7 @@ def _encoder(run: str, form: Form, size: ExportSize) -> Encoder:
 
 
 async def _batches(slices: AsyncIterator[PointsSlice]) -> AsyncIterator[list[PointsSlice]]:
-    """All points, so many at a time that they are encoded at once: a part of a long series, or many short ones."""
+    """Yield all points in batches to encode at once: a part of a long series, or many short ones."""
     batch: list[PointsSlice] = []
     num_rows = 0
     async for one in slices:
@@ -147,32 +147,29 @@ def _parts(one: PointsSlice) -> Iterator[PointsSlice]:
 
 
 def _values(one: PointsSlice) -> list[float | str]:
-    """The values, those that are not finite as text."""
+    """Return the values, with non-finite ones as text."""
     values: list[float | str] = one.values.tolist()
     for row in np.flatnonzero(~np.isfinite(one.values)).tolist():
         values[row] = plain(values[row])
     return values
 
 
-class CsvEncoder:
-    """Comma-separated values: one header, one line a point; times in seconds."""
+class CsvEncoder(Encoder):
+    """Comma-separated values: one header, one line per point; times in seconds."""
 
     def begin(self) -> bytes:
-        """See `Encoder`."""
         return b"key,rank,attempt,step,time,value,superseded\n"
 
     def add(self, one: PointsSlice) -> bytes:
-        """See `Encoder`."""
         text = io.StringIO()
         csv.writer(text, lineterminator="").writerow((one.key, one.rank, ""))
         head, tail = text.getvalue().encode(), b",1\n" if one.superseded else b",0\n"
         rows = zip(one.attempts.tolist(), one.steps.tolist(), (one.times / 1e9).tolist(), _values(one), strict=True)
-        # Lists of numbers are lines already: a few calls for thousands of them.
+        # The repr of a list of numbers yields thousands of lines in a few calls.
         lines = msgspec.json.encode(list(rows))[2:-2].replace(b'"', b"").replace(b"],[", tail + head)
         return b"".join((head, lines, tail))
 
     def end(self) -> bytes:
-        """See `Encoder`."""
         return b""
 
 
@@ -186,18 +183,16 @@ class _Line(msgspec.Struct):
     superseded: bool
 
 
-class JsonLinesEncoder:
-    """One JSON object a line and point; values that are not finite are text, times are in seconds."""
+class JsonLinesEncoder(Encoder):
+    """One JSON object per line and point; non-finite values are text, times are in seconds."""
 
     def __init__(self) -> None:
         self._json = msgspec.json.Encoder()
 
     def begin(self) -> bytes:
-        """See `Encoder`."""
         return b""
 
     def add(self, one: PointsSlice) -> bytes:
-        """See `Encoder`."""
         lines = map(
             _Line,
             repeat(one.key),
@@ -211,23 +206,20 @@ class JsonLinesEncoder:
         return self._json.encode_lines(list(lines))
 
     def end(self) -> bytes:
-        """See `Encoder`."""
         return b""
 
 
-class ColumnsEncoder:
-    """The records of `recis.wire.exports`, for programs: nothing is rounded, nothing has to be parsed."""
+class ColumnsEncoder(Encoder):
+    """The records of `recis.wire.exports`, for programs: no rounding, no parsing."""
 
     def __init__(self, run: str, size: ExportSize) -> None:
         self._head = ExportHead(run=run, expired=size.expired)
         self._num_points = 0
 
     def begin(self) -> bytes:
-        """See `Encoder`."""
         return pack(self._head)
 
     def add(self, one: PointsSlice) -> bytes:
-        """See `Encoder`."""
         self._num_points += len(one.steps)
         edges = np.concatenate(([0], np.flatnonzero(np.diff(one.attempts)) + 1, [len(one.attempts)]))
         counts = zip(one.attempts[edges[:-1]].tolist(), np.diff(edges).tolist(), strict=True)
@@ -244,5 +236,4 @@ class ColumnsEncoder:
         )
 
     def end(self) -> bytes:
-        """See `Encoder`."""
         return pack(ExportEnd(points=self._num_points))

@@ -1,6 +1,6 @@
 """The names of a run's series as JSON, in pieces: a run may have hundreds of thousands of them.
 
-Owns how many are encoded at once, beside the event loop; must not know HTTP, sockets or where rows come from.
+Owns how many are encoded at once, on another thread; must not know HTTP, sockets or where rows come from.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ async def metrics_pieces(rows: Sequence[MetricRow]) -> AsyncIterator[bytes]:
 
 
 def metrics_text(run: str, rows: Sequence[MetricRow]) -> str:
-    """Return the message `metrics` of `/ws/live`; takes long for many names, so not on the event loop."""
+    """Return the message `metrics` of `/ws/live`; call it on another thread, since many names take long."""
     names = b",".join(map(_encode, _cut(rows))).decode()
     return f'{{"type":"metrics","run":{json.dumps(run)},"metrics":[{names}]}}'
 

@@ -1,6 +1,6 @@
-"""A run's points as Parquet, with pyarrow, which is an extra.
+"""A run's points as Parquet, written with pyarrow, an optional dependency.
 
-Owns the file's columns and its row groups. Must not know runs, HTTP or files: bytes come out as they are written.
+Owns the file's columns and its row groups. Must not know runs, HTTP or files: it returns bytes as they are written.
 """
 
 import io
@@ -14,7 +14,7 @@ from recis_server.store.values import ExportSize, PointsSlice
 __all__ = ["ParquetEncoder"]
 
 GROUP_ROWS = 131_072
-"""Rows of a row group, of one series or of several small ones: what is held in memory until it is written."""
+"""Rows of a row group, of one series or of several small ones, held in memory until it is written."""
 _SCHEMA = pa.schema(
     [
         ("key", pa.dictionary(pa.int32(), pa.string())),
@@ -29,7 +29,7 @@ _SCHEMA = pa.schema(
 
 
 class _Sink(io.RawIOBase):
-    """A file that is only written, of which the caller takes what there is."""
+    """A write-only file whose content the caller takes as it is written."""
 
     def __init__(self) -> None:
         self._written: list[bytes] = []
@@ -48,7 +48,7 @@ class _Sink(io.RawIOBase):
         return self._position
 
     def take(self) -> bytes:
-        """What was written since the last call."""
+        """Return the bytes written since the last call."""
         written, self._written = self._written, []
         return b"".join(written)
 
@@ -81,7 +81,7 @@ class ParquetEncoder:
             pa.array(np.full(num_rows, one.rank, np.int32)),
             pa.array(one.attempts.astype(np.int32, copy=False)),
             pa.array(one.steps),
-            # As bits: one of all int64 is numpy's "not a time".
+            # Cast as bits: one of all int64 values is numpy's "not a time".
             pa.array(one.times).cast(_SCHEMA.field("time").type),
             pa.array(one.values),
             pa.array(np.full(num_rows, one.superseded, np.bool_)),

@@ -1,8 +1,8 @@
-"""The list of runs as JSON, with what was encoded before kept as bytes: of ten thousand runs few change in a second.
+"""The list of runs as JSON, from cached bytes: of ten thousand runs few change in a second.
 
-Owns that memory, by what of the runs was asked for, and fills it at the start with what is usually asked for; the
-store decides what of it is still right. A run's state is put in when the list is made, because silence changes it
-without a commit. Must not know HTTP or engines.
+Owns the cache, by fields and metrics requested, and fills it at the start for the usual requests; the store decides
+which entries are still valid. The state of a run is added when the list is built, because silence changes it without a
+commit. Must not know HTTP or engines.
 """
 
 import asyncio
@@ -23,22 +23,22 @@ from recis_server.store.values import RunMark, RunPage, RunRow, RunsWanted
 __all__ = ["MOST_LISTED", "PAGE_VIEW", "SORTS", "RunList", "View", "Wanted"]
 
 SORTS = ("created_at", "updated_at", "name", "project", "last_step")
-"""What a list may be sorted by; the store says no to anything else."""
+"""Sort keys of a list; the store rejects any other."""
 MOST_LISTED = 10_000
-"""Runs that one answer holds at most."""
+"""The most runs in one answer."""
 KEPT_BYTES = 64 << 20
-"""Encoded runs in memory, of all views."""
+"""Size of the cache, over all views."""
 KEPT_VIEWS = 16
 AHEAD_S = 1.0
-"""How long the server is not open yet because of it: every open page asks for the whole list as soon as it is."""
+"""How long filling the cache may delay the start: every open page requests the whole list when the server is up."""
 AHEAD_RUNS, AHEAD_PAUSE_S = 500, 0.1
-"""So many runs are encoded at a time, after that with a pause: trainings connect again in these seconds."""
+"""Runs encoded at once, and the pause between two such batches after the start, while trainings reconnect."""
 _OVERHEAD_BYTES = 300
-"""What a run takes beside its JSON."""
+"""Memory of a run beside its JSON."""
 
 
 class View(NamedTuple):
-    """What of each run is listed: members of its JSON beside `id`, and metrics of its summary; None is all."""
+    """The part of each run that is listed: members of its JSON beside `id`, and metrics of its summary; None is all."""
 
     fields: tuple[str, ...] | None = None
     keys: tuple[str, ...] | None = None
@@ -47,14 +47,14 @@ class View(NamedTuple):
 PAGE_VIEW = View(
     ("created_at", "last_step", "name", "project", "ranks", "state", "summary", "tags", "updated_at"), ("loss", "qps")
 )
-"""What the page asks for (`web/js/data/run-list.js`); members and metrics in alphabetical order, as in a route."""
+"""Fields and metrics that the page requests (`web/js/data/run-list.js`), each in alphabetical order as in a route."""
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which runs a list is for."""
+    """The runs that a list is for."""
 
     project: str | None = None
     state: str | None = None
@@ -66,7 +66,7 @@ class Wanted:
 
 @dataclass(slots=True)
 class _Shown:
-    """A run's JSON after a comma; of a run that has not ended without its state and the closing brace."""
+    """A run's JSON after a comma; without the state and the closing brace if the run has not ended."""
 
     id: str
     updated_ns: int
@@ -82,9 +82,9 @@ class RunList:
     """See the module; used on the event loop.
 
     Args:
-        store: where runs are read.
-        liveness: who is connected.
-        kept_bytes: how much is kept of all views together.
+        store: the source of runs.
+        liveness: knows who is connected.
+        kept_bytes: the size of the cache, over all views.
     """
 
     def __init__(self, store: Store, liveness: Liveness, *, kept_bytes: int = KEPT_BYTES) -> None:
@@ -95,19 +95,19 @@ class RunList:
         self._ahead: asyncio.Task[None] | None = None
         self._is_open = False
         self.num_bytes = 0
-        """Bytes that are kept now."""
+        """Current size of the cache."""
 
     async def open(self) -> None:
-        """Encodes what the page and a client that asks for everything will ask for.
+        """Encode the lists that the page and a client without options will request.
 
-        Returns after `AHEAD_S` at the latest; the rest is encoded beside whatever else there is to do.
+        Return after `AHEAD_S` at the latest; the rest is encoded in the background.
         """
         self._ahead = asyncio.create_task(self._read_ahead(), name="runs-ahead")
         await asyncio.wait((self._ahead,), timeout=AHEAD_S)
         self._is_open = True
 
     async def close(self) -> None:
-        """Ends that; safe to call twice."""
+        """Stop encoding; safe to call twice."""
         if self._ahead is not None:
             self._ahead.cancel()
             await asyncio.gather(self._ahead, return_exceptions=True)
@@ -125,18 +125,18 @@ class RunList:
                         break
                     await asyncio.sleep(AHEAD_PAUSE_S if self._is_open else 0.0)
         except ServerError as error:
-            _logger.info("the list of runs is read when it is asked for: %s", error.message)
+            _logger.info("the list of runs will be read on request: %s", error.message)
 
     async def page(self, wanted: Wanted, view: View) -> bytes:
-        """A page of runs and the cursor of the next, as JSON.
+        """Return a page of runs and the cursor of the next one as JSON.
 
         Raises:
-            InvalidValue: a sort, a cursor or a field that is none.
+            InvalidValue: an invalid sort key, cursor or field.
         """
         for name in view.fields or ():
             if name not in RUN_FIELDS:
                 raise InvalidValue("fields", f"expected some of {', '.join(RUN_FIELDS)}, got {name[:80]!r}")
-        # Who is connected is asked once: a run is filtered and shown by the same state.
+        # Ask once who is connected, so that a run is filtered and shown by the same state.
         live = self._liveness.live_states()
         page = await self._read(wanted, view, live)
         tails = {state: _tail(state, view) for state in STATES}
@@ -148,7 +148,7 @@ class RunList:
         return b"".join((b'{"runs":[', *pieces, b'],"next_cursor":', msgspec.json.encode(page.next_cursor), b"}"))
 
     async def _read(self, wanted: Wanted, view: View, live: Mapping[str, str]) -> RunPage[_Shown]:
-        """The runs of a page, those encoded and kept that were not or have changed."""
+        """Return the runs of a page, encoding those that are not cached or have changed."""
 
         def accept(mark: RunMark) -> bool:
             return judged(mark.state, live.get(mark.id)) == wanted.state
@@ -159,7 +159,7 @@ class RunList:
             fresh.append(_show(row, view))
             return fresh[-1]
 
-        # What ranks have said ends the question; only runs that have not ended have to be judged one by one.
+        # A state reported by the ranks is final; only runs that have not ended have to be judged one by one.
         is_judged = wanted.state not in (None, "finished", "failed")
         page = await self._store.runs_anew(
             RunsWanted(
@@ -186,7 +186,7 @@ class RunList:
             self.num_bytes += one.num_bytes - (known.num_bytes if known is not None else 0)
             kept[one.id] = one
         while len(self._views) > KEPT_VIEWS or (self.num_bytes > self._kept_bytes and self._views):
-            # The view that was asked for longest ago; this one, the newest, only when it is too large by itself.
+            # Evict the least recently used view; this one, the newest, only if it is too large by itself.
             _, gone = self._views.popitem(last=False)
             self.num_bytes -= sum(one.num_bytes for one in gone.values())
 

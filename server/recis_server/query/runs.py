@@ -1,6 +1,6 @@
-"""Runs as users see them: one of them, and which state is shown when silence counts.
+"""Runs as users see them: one run, and the state shown when its connections are taken into account.
 
-Must not know HTTP or engines. The store says what the ranks said; who is connected is asked of `Liveness`.
+Must not know HTTP or engines. The store has what the ranks reported; `Liveness` knows who is connected.
 """
 
 from typing import Literal, Protocol, get_args
@@ -16,20 +16,20 @@ STATES: tuple[str, ...] = get_args(State)
 
 
 class Liveness(Protocol):
-    """Who is connected."""
+    """The connections of runs."""
 
     def live_state(self, run: str) -> str | None:
-        """`running` or `stalled` for a run that is connected, None for others."""
+        """Return `running` or `stalled` for a connected run, None for others."""
 
     def live_states(self) -> dict[str, str]:
-        """The same for all runs that are connected."""
+        """Return the states of all connected runs."""
 
 
 def judged(said: str, live: str | None) -> str:
-    """The state that is shown, everywhere.
+    """Return the state to show.
 
-    What the ranks said last (`finished`, `failed`) counts; else what their connections say; without any the run is
-    disconnected, for however long: a job that is dead says nothing any more, and one that is back is connected.
+    A reported end (`finished`, `failed`) takes precedence over the state of the connections; a run with neither is
+    disconnected, for however long: a dead job reports nothing any more, and one that is back is connected.
     """
     if said != "running":
         return said
@@ -37,12 +37,12 @@ def judged(said: str, live: str | None) -> str:
 
 
 def shown_state(row: RunRow, liveness: Liveness) -> str:
-    """The state of one run."""
+    """Return the state to show for one run."""
     return judged(row.state, liveness.live_state(row.id))
 
 
 async def get_run(store: Store, run: str) -> RunRow:
-    """One run; raises `NotFound`."""
+    """Return one run; raise `NotFound`."""
     row = await store.run(run)
     if row is None:
         raise no_run(run)
@@ -50,5 +50,5 @@ async def get_run(store: Store, run: str) -> RunRow:
 
 
 def no_run(run: str) -> NotFound:
-    """What is raised where there is no such run."""
+    """Return the error for a run that does not exist."""
     return NotFound(f"there is no run {run[:200]!r}")

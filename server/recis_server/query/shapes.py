@@ -1,7 +1,7 @@
-"""Rows of the store as the plain dictionaries that HTTP answers and live messages show: one shape for both.
+"""Rows of the store as the dictionaries of HTTP answers and live messages: one shape for both.
 
 Must not know HTTP, sockets or where rows come from. Times ending in `_at` are ISO 8601 in UTC, `time` is in seconds.
-JSON has no NaN and no infinities: a single value that is none of the finite ones is "NaN", "Infinity" or "-Infinity".
+JSON has no NaN and no infinities: a non-finite value is "NaN", "Infinity" or "-Infinity".
 """
 
 import math
@@ -12,7 +12,9 @@ from typing import Any
 
 import msgspec
 
-from recis_server.store.values import CommandRow, ControlRow, EventRow, MetricRow, PassRow, RunRow, TraceRow
+from recis.wire.messages import Pass
+from recis.wire.text import as_name
+from recis_server.store.values import CommandRow, ControlRow, EventRow, MetricRow, RunRow, TraceRow
 
 __all__ = [
     "RUN_FIELDS",
@@ -52,7 +54,7 @@ RUN_FIELDS = (
 
 
 def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
-    """The value with non-finite numbers as strings, at any depth; what lies deeper than `depth` is left out."""
+    """Return the value with non-finite numbers as strings, at any depth; omit what is nested deeper than `depth`."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict | list | tuple):
@@ -65,14 +67,14 @@ def plain(value: Any, depth: int = MAX_DEPTH) -> Any:
 
 
 def run_shape(row: RunRow, state: str) -> Shape:
-    """One run; `state` is the one that users see."""
+    """Return one run; `state` is the state to show."""
     return {**_run(row), "state": state, "config": plain(row.config)}
 
 
 def listed_run(row: RunRow) -> Shape:
-    """The same without its state, for msgspec's encoder only: the configuration goes in as it is stored."""
+    """Return a run without its state, for msgspec's encoder only: the configuration is inserted as it is stored."""
     text = row.config_json
-    # What JSON has no words for is written with these: then it has to be read and shaped.
+    # Non-finite numbers are stored under these names; such a configuration has to be parsed and shaped.
     is_plain = "NaN" not in text and "Infinity" not in text
     return {**_run(row), "config": msgspec.Raw(text.encode()) if is_plain else plain(row.config)}
 
@@ -97,7 +99,7 @@ def _run(row: RunRow) -> Shape:
 
 
 def metric_shape(row: MetricRow) -> Shape:
-    """One series name."""
+    """Return one series name."""
     return {
         "key": row.key,
         "ranks": list(row.ranks),
@@ -109,25 +111,16 @@ def metric_shape(row: MetricRow) -> Shape:
     }
 
 
-def pass_shape(row: PassRow) -> Shape:
-    """One filter pass."""
-    return {
-        "step": row.step,
-        "time": row.time_ns / 1e9,
-        "rank": row.rank,
-        "table": row.table,
-        "interval": row.interval,
-        "rows_before": row.rows_before,
-        "evicted": row.evicted,
-        "rows_after": row.rows_after,
-        "admitted": row.admitted,
-        "milliseconds": plain(row.milliseconds),
-        "bytes": row.bytes,
-    }
+def pass_shape(rank: int, record: Pass) -> Shape:
+    """Return one filter pass of a rank."""
+    fields = msgspec.structs.asdict(record)
+    time_ns = fields.pop("time_ns")
+    shown = {"table": as_name(record.table), "milliseconds": plain(record.milliseconds)}
+    return {"rank": rank, "time": time_ns / 1e9, **fields, **shown}
 
 
 def event_shape(row: EventRow) -> Shape:
-    """One event."""
+    """Return one event."""
     return {
         "id": row.id,
         "kind": row.kind,
@@ -195,7 +188,7 @@ def command_shape(row: CommandRow) -> Shape:
 
 
 def trace_shape(row: TraceRow) -> Shape:
-    """One trace, without where its bytes lie."""
+    """Return one trace, without the location of its file."""
     return {
         "id": row.id,
         "run": row.run,
@@ -214,12 +207,12 @@ def trace_shape(row: TraceRow) -> Shape:
 
 
 def _moment(time_ns: int) -> str:
-    # A trainer's clock may be anywhere; the calendar ends with the year 9999.
+    # A trainer's clock may show any time; the calendar ends with the year 9999.
     seconds, rest_ns = divmod(min(max(time_ns, 0), 253_402_300_800 * 10**9 - 1), 10**9)
     return f"{_second(seconds)}.{rest_ns // 10**6:03d}Z"
 
 
 @lru_cache(4096)
 def _second(seconds: int) -> str:
-    # Runs that are listed have mostly changed in the same few seconds.
+    # Listed runs have mostly changed in the same few seconds.
     return (_EPOCH + timedelta(seconds=seconds)).isoformat()

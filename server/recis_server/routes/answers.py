@@ -1,4 +1,4 @@
-"""How every answer leaves: JSON bytes on success, one shape of error on everything else.
+"""The format of answers: JSON on success, the common body of errors otherwise.
 
 Must not know what is answered.
 """
@@ -27,13 +27,13 @@ class _MethodError(ServerError):
 
 
 def json_answer(content: Any, status: int = 200) -> Response:
-    """An object as JSON."""
+    """Return an object as JSON."""
     body = content if isinstance(content, bytes) else msgspec.json.encode(content)
     return Response(body, status, media_type="application/json")
 
 
 def install_error_answers(app: FastAPI) -> None:
-    """Gives the app the one error shape for everything that a route, FastAPI or Starlette raises."""
+    """Answer everything that a route, FastAPI or Starlette raises with the common body of errors."""
     app.add_exception_handler(ServerError, _on_server_error)
     app.add_exception_handler(RequestValidationError, _on_bad_request)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -49,7 +49,7 @@ async def _on_server_error(request: Request, error: Exception) -> Response:
 async def _on_bad_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    # The place starts with the kind of input (query, path, body); users know their own names only.
+    # The location starts with the kind of input (query, path, body); users know their own names only.
     place = [str(part) for part in first["loc"][1:]] or [str(first["loc"][0])]
     if first["type"] == "json_invalid":
         message = f"expected a JSON object, got something else: {first['ctx']['error']}"
@@ -80,7 +80,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """The methods of all routes at the request's path: the router knows those of the first one only."""
+    """Return the methods of all routes at the request's path; the router knows those of the first route only."""
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
     found = {
         method.upper()

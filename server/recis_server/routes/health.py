@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`: is it alive, can it work, how much does it do."""
+"""`/healthz`, `/readyz` and `/metrics`: liveness, readiness, and the server's own metrics."""
 
 import contextlib
 
@@ -18,13 +18,13 @@ router = APIRouter(tags=["health"])
 
 @router.get("/healthz", responses=answers("health", errors=()))
 async def read_health() -> Response:
-    """The process answers."""
+    """Return 200 while the process is alive."""
     return json_answer({"status": "ok"})
 
 
 @router.get("/readyz", responses=answers("health", errors=()))
 async def read_readiness(store: StorePart) -> Response:
-    """The store can be written and read; 503 when not."""
+    """Return 200 if the store can be written and read, 503 otherwise."""
     await store.probe()
     return json_answer({"status": "ok"})
 
@@ -42,7 +42,7 @@ async def read_meters(
     runs: RunListPart,
     store: StorePart,
 ) -> Response:
-    """The server's own numbers as Prometheus text, also while the store is away."""
+    """Return the server's own metrics in the Prometheus text format, also while the store is unavailable."""
     with contextlib.suppress(StoreUnavailable):
         meters.trimmed(await store.trimmed())
         meters.upkeep_failures.set(await store.upkeep_failures())

@@ -1,6 +1,6 @@
-"""The page and its parts, held in memory; and `/docs`, written from OpenAPI without a script.
+"""The page and its files, held in memory; and `/docs`, generated from OpenAPI without a script.
 
-Must not know what the page does. Files are found by name in a table that is made at start, never by an outside path.
+Must not know what the page does. Files are looked up by name in a table built at start, never by an outside path.
 """
 
 import gzip
@@ -50,18 +50,18 @@ class Pages:
     def __init__(self, files: dict[str, bytes], root_path: str) -> None:
         self._files = {name: _file(name, body) for name, body in files.items()}
         index = files.get("index.html")
-        # Escaped: a root path is configuration, but it lands in markup.
+        # Escaped: the root path is configuration, but it is inserted into markup.
         root = html.escape(root_path).encode()
         self._index = None if index is None else _file("index.html", index.replace(_ROOT, root))
 
     def index(self) -> _File:
-        """The page itself; raises `NotFound` when this installation has none."""
+        """Return the page itself; raise `NotFound` if this installation has none."""
         if self._index is None:
-            raise NotFound("this installation has no page; its routes are at /docs")
+            raise NotFound("this installation has no page; its routes are described at /docs")
         return self._index
 
     def file(self, name: str) -> _File:
-        """One file; raises `NotFound`."""
+        """Return one file; raise `NotFound`."""
         found = self._files.get(name)
         if found is None:
             raise NotFound(f"there is no file {name[:200]!r}")
@@ -69,7 +69,7 @@ class Pages:
 
 
 def load_pages(root_path: str) -> Pages:
-    """The page of the installed package, or of the repository that this file lies in."""
+    """Return the page of the installed package, or of the repository that contains this file."""
     here = Path(__file__).resolve().parents[1]
     folder = here / "web" if (here / "web").is_dir() else here.parents[1] / "web"
     files = {
@@ -103,7 +103,7 @@ async def read_page(
     accept_encoding: Annotated[str, Header()] = "",
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The page; what it shows is up to its script."""
+    """Return the page; its script decides what to show."""
     pages: Pages = request.app.state.pages
     return _send(pages.index(), accept_encoding, if_none_match)
 
@@ -115,27 +115,27 @@ async def read_static(
     accept_encoding: Annotated[str, Header()] = "",
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """One file of the page."""
+    """Return one file of the page."""
     pages: Pages = request.app.state.pages
     return _send(pages.file(name), accept_encoding, if_none_match)
 
 
 @router.get("/favicon.ico")
 async def read_icon(request: Request) -> Response:
-    """The page's icon, for browsers that ask for it by this name."""
+    """Return the page's icon, for browsers that request it under this name."""
     pages: Pages = request.app.state.pages
     return _send(pages.file("icon.svg"), "", None)
 
 
 @router.get("/docs.css")
 async def read_docs_style() -> Response:
-    """How `/docs` looks."""
+    """Return the style sheet of `/docs`."""
     return Response(_DOCS_STYLE, media_type=_TYPES[".css"])
 
 
 @router.get("/docs")
 async def read_docs(request: Request) -> HTMLResponse:
-    """Every route with its parameters and an example."""
+    """Describe every route with its parameters and an example."""
     root = html.escape(request.scope.get("root_path", ""))
     spec = request.app.openapi()
     title = html.escape(spec["info"]["title"])
@@ -164,7 +164,7 @@ def _operations(spec: dict[str, Any]) -> Iterator[str]:
 
 
 def _parameter(parameter: dict[str, Any]) -> str:
-    needed = ", needed" if parameter.get("required") else ""
+    needed = ", required" if parameter.get("required") else ""
     name, place = html.escape(parameter["name"]), html.escape(parameter["in"])
     text = html.escape(parameter.get("description", ""))
     return f"<li><code>{name}</code> ({place}{needed}) {text}</li>"

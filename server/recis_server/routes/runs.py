@@ -1,4 +1,4 @@
-"""`/api/v1/runs`: runs, their metrics and events, and this server's own description."""
+"""`/api/v1/runs`: runs, their metrics and events, and the description of this server."""
 
 import asyncio
 from typing import Annotated
@@ -37,13 +37,13 @@ _FIELDS = {"pattern": f"^({'|'.join(RUN_FIELDS)})(,({'|'.join(RUN_FIELDS)}))*$"}
 
 
 def _set(names: list[str]) -> tuple[str, ...]:
-    """The same tuple for the same names."""
+    """Return the same tuple for the same names."""
     return tuple(sorted(set(names)))
 
 
 @router.get("/meta", responses=answers("meta", errors=()))
 async def read_meta(request: Request, access: AccessPart) -> Response:
-    """This server: its version, and what the asker may do here."""
+    """Return the server's version and the scope of the request's token."""
     scope = request.state.scope
     return json_answer(
         {"version": __version__, "protocol": PROTOCOL_VERSION, "scope": scope, "tokens": access.is_closed}
@@ -55,18 +55,20 @@ async def read_runs(
     runs: RunListPart,
     project: str | None = None,
     state: State | None = None,
-    q: Annotated[str | None, Query(description="words in the id, project, name or tags")] = None,
-    sort: Annotated[str, Query(description="a field, with - in front for descending", json_schema_extra=_SORT)] = (
+    q: Annotated[str | None, Query(description="words to find in id, project, name or tags")] = None,
+    sort: Annotated[str, Query(description="sort key; prefix - for descending order", json_schema_extra=_SORT)] = (
         "-created_at"
     ),
     limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50,
     cursor: str | None = None,
     fields: Annotated[
-        str | None, Query(description="which members of each run, with commas between", json_schema_extra=_FIELDS)
+        str | None, Query(description="members of each run to return, separated by commas", json_schema_extra=_FIELDS)
     ] = None,
-    metric: Annotated[list[str] | None, Query(max_length=100, description="a metric of the summaries")] = None,
+    metric: Annotated[
+        list[str] | None, Query(max_length=100, description="a metric to include in the summaries; may be repeated")
+    ] = None,
 ) -> Response:
-    """The runs, a page at a time."""
+    """List runs, one page at a time."""
     wanted = Wanted(project, state, q, sort, limit, cursor)
     view = View(None if fields is None else _set(fields.split(",")), None if metric is None else _set(metric))
     return json_answer(await runs.page(wanted, view))
@@ -74,9 +76,9 @@ async def read_runs(
 
 @router.get("/runs/{run}", responses=answers("run"))
 async def read_run(row: KnownRun, presence: PresencePart) -> Response:
-    """One run."""
+    """Return one run."""
     state = shown_state(row, presence)
-    # Beside the event loop: a summary may have very many names.
+    # On another thread: a summary may have very many names.
     return json_answer(await asyncio.to_thread(lambda: msgspec.json.encode(run_shape(row, state))))
 
 
@@ -84,7 +86,7 @@ async def read_run(row: KnownRun, presence: PresencePart) -> Response:
 async def change_run(
     run: KnownRunId, patch: RunPatch, store: StorePart, presence: PresencePart, bus: BusPart
 ) -> Response:
-    """Changes a run's name, tags or notes."""
+    """Change the name, tags or notes of a run."""
     changed = await store.update_run(run, name=patch.name, tags=patch.tags, notes=patch.notes)
     if changed is None:
         raise NotFound(f"there is no run {run!r}")
@@ -96,10 +98,10 @@ async def change_run(
 async def delete_run(
     run: KnownRunId, store: StorePart, presence: PresencePart, bus: BusPart, blobs: BlobsPart, traces: TracesPart
 ) -> Response:
-    """Removes a run with all that belongs to it; a run that is connected stays."""
+    """Delete a run and everything that belongs to it; a connected run is not deleted."""
     if presence.connected(run):
-        raise Conflict(f"run {run} is connected; expected one whose training has ended")
-    # The files first: a server that is killed in between still knows the run, and can be asked again.
+        raise Conflict(f"run {run} is connected; expected a run whose training has ended")
+    # The files first: a server that is killed in between still knows the run, so the request can be repeated.
     for trace in await store.traces(run):
         if trace.blob:
             await blobs.delete(trace.blob)
@@ -112,7 +114,7 @@ async def delete_run(
 
 @router.get("/runs/{run}/metrics", responses=answers("metrics"))
 async def read_metrics(run: KnownRunId, store: StorePart) -> Response:
-    """The names of the run's series, in order of their first appearance."""
+    """Return the names of the run's series, in order of first appearance."""
     return StreamingResponse(metrics_pieces(await store.metrics(run)), media_type="application/json")
 
 
@@ -120,5 +122,5 @@ async def read_metrics(run: KnownRunId, store: StorePart) -> Response:
 async def read_events(
     run: KnownRunId, store: StorePart, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
 ) -> Response:
-    """The newest events, oldest first: alerts, control changes, attempts, lost connections."""
+    """Return the newest events, oldest first: alerts, control changes, attempts, lost connections."""
     return json_answer({"events": [event_shape(one) for one in await store.events(run, limit)]})

@@ -19,7 +19,7 @@ __all__ = ["router"]
 router = APIRouter(prefix="/api/v1/runs/{run}", tags=["series"])
 Key = Annotated[str, Query(min_length=1, max_length=512)]
 Start = Annotated[int | None, Query(ge=-(2**63), lt=2**63, description="first step")]
-Stop = Annotated[int | None, Query(ge=-(2**63), le=2**63, description="step after the last")]
+Stop = Annotated[int | None, Query(ge=-(2**63), le=2**63, description="step after the last one")]
 _BINARY = "application/octet-stream"
 _RANK = "expected a rank of at least 0, 'all' or 'band'"
 
@@ -38,15 +38,17 @@ async def read_series(
     run: KnownRunId,
     store: StorePart,
     key: Annotated[list[Key], Query(min_length=1, max_length=100)],
-    rank: Annotated[str | None, Query(description="a number, all or band; the lowest without it")] = None,
+    rank: Annotated[str | None, Query(description="a rank number, `all` or `band`; the lowest rank by default")] = None,
     start: Start = None,
     stop: Stop = None,
-    points: Annotated[int, Query(ge=0, le=20_000, description="most buckets a series, 0 for every point")] = 1000,
-    x: Annotated[Literal["step"], Query(description="what the buckets run over")] = "step",
-    superseded: Annotated[bool, Query(description="put what newer attempts have gone back behind apart")] = False,
+    points: Annotated[int, Query(ge=0, le=20_000, description="most buckets per series; 0 for every point")] = 1000,
+    x: Annotated[Literal["step"], Query(description="axis of the buckets")] = "step",
+    superseded: Annotated[
+        bool, Query(description="return points superseded by a later attempt as separate series")
+    ] = False,
     accept: Annotated[str, Header()] = "",
 ) -> Response:
-    """Series in buckets on a grid that does not move as data arrives."""
+    """Return series in buckets on a grid that does not move as data arrives."""
     ranks = _rank(rank)
     check_range(start, stop)
     keys = list(dict.fromkeys(key))
@@ -60,19 +62,19 @@ async def read_series(
 @router.get(
     "/export",
     response_class=StreamingResponse,
-    responses=files(*FORMS.values(), statuses={200: "The points, in the format asked for"}, errors=(404, 422)),
+    responses=files(*FORMS.values(), statuses={200: "The points in the requested format"}, errors=(404, 422)),
 )
 async def export_run(
     run: KnownRunId,
     store: StorePart,
     form: Annotated[Form, Query(alias="format")],
     key: Annotated[list[Key] | None, Query(max_length=1000)] = None,
-    superseded: Annotated[bool, Query(description="with what newer attempts have gone back behind")] = True,
+    superseded: Annotated[bool, Query(description="include points superseded by a later attempt")] = True,
 ) -> StreamingResponse:
-    """Every point of the run in full resolution."""
+    """Return every point of the run in full resolution."""
     export = await open_export(store, run, key, form, superseded=superseded)
     headers = {
-        # The run's id is made of letters, digits, '.', '_' and '-' alone.
+        # A run's id consists of letters, digits, '.', '_' and '-' only.
         "Content-Disposition": f'attachment; filename="{run}.{form}"',
         "Recis-Points-Expired": str(export.size.expired),
     }
@@ -88,6 +90,6 @@ async def read_filters(
     start: Start = None,
     stop: Stop = None,
 ) -> Response:
-    """What the hash tables' filters did, pass after pass; at most the newest 10,000."""
+    """Return the filter passes of the hash tables, the newest 10,000 at most, in order of step."""
     passes = await store.passes(run, table, rank, start, stop)
-    return json_answer({"passes": [pass_shape(one) for one in passes]})
+    return json_answer({"passes": [pass_shape(one.rank, one.record) for one in passes]})

@@ -25,7 +25,7 @@ class _RangeError(ServerError):
 
 @router.get("/runs/{run}/traces", responses=answers("traces"))
 async def read_traces(run: KnownRunId, store: StorePart) -> Response:
-    """The run's traces, newest first."""
+    """Return the run's traces, newest first."""
     return json_answer({"traces": [trace_shape(one) for one in await store.traces(run)]})
 
 
@@ -52,7 +52,7 @@ async def download_trace(
     if row is None:
         raise NotFound(f"there is no trace {trace[:200]!r}")
     if row.state != "ready":
-        raise Conflict(f"trace {row.id} is {row.state}; expected one that is ready")
+        raise Conflict(f"trace {row.id} is {row.state}; expected a trace that is ready")
     tag = f'"{row.sha256}"'
     headers = {"ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": "private, no-cache"}
     if if_none_match is not None and tag in [one.strip().removeprefix("W/") for one in if_none_match.split(",")]:
@@ -71,7 +71,7 @@ async def download_trace(
 
 
 def _range(text: str, size: int) -> tuple[int, int] | None:
-    """The one range that was asked for; None where the header is to be ignored (RFC 9110, section 14.2)."""
+    """Return the requested range; None if the header is to be ignored (RFC 9110, section 14.2)."""
     match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", text.strip(), re.ASCII)
     if match is None or match.group(0).endswith("=-"):
         return None
@@ -88,7 +88,7 @@ def _range(text: str, size: int) -> tuple[int, int] | None:
 
 
 def _disposition(name: str) -> str:
-    """The file's own name without folders; what a header cannot say is written as RFC 6266 has it."""
+    """Return the `Content-Disposition` for the base name of the file, encoded as in RFC 6266 where necessary."""
     base = re.split(r"[/\\]", name)[-1]
     clean = "".join(char if char.isprintable() else "_" for char in base)[:200] or "trace.json"
     plain = re.sub(r"[^A-Za-z0-9._ -]", "_", clean)

@@ -1,4 +1,4 @@
-"""Points, runs, events and commands on disk, behind one interface."""
+"""Storage of points, runs, events and commands, behind one interface."""
 
 from recis_server.store.interface import Store
 from recis_server.store.open import open_store

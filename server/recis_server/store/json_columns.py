@@ -1,4 +1,4 @@
-"""JSON columns: what is written to them, and how damaged ones are read.
+"""JSON columns: encoding, and tolerant decoding of damaged ones.
 
 Must not know SQL, runs or sockets.
 """
@@ -14,25 +14,25 @@ from recis.wire.text import as_text
 __all__ = ["dump", "load", "load_or", "load_summary"]
 
 MAX_DEPTH = 64
-"""How deep a value may be nested."""
+"""The deepest nesting of a value."""
 MAX_SUMMARY_CHARS = 64 << 10
 
 
 def dump(value: Any) -> str:
-    """Any value as JSON text; NaN and infinities stay (`load` reads them), what JSON cannot say becomes its text.
+    """Return any value as JSON text; NaN and infinities remain (`load` reads them), other types become text.
 
-    What lies deeper than `MAX_DEPTH` is left out.
+    Omit what is nested deeper than `MAX_DEPTH`.
     """
     return json.dumps(_encodable(value, MAX_DEPTH), separators=(",", ":"))
 
 
 def load(text: str) -> Any:
-    """The value of a JSON column."""
+    """Return the value of a JSON column."""
     return json.loads(text)
 
 
 def load_or(text: str, instead: Any) -> Any:
-    """The value of a JSON column, or something else where it is damaged: one row must not take a list along."""
+    """Return the value of a JSON column, or `instead` if it is damaged: one row must not make a list fail."""
     try:
         return load(text)
     except (ValueError, RecursionError):

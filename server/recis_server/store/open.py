@@ -1,4 +1,4 @@
-"""Which engine, and so which store, a `--store` URL names."""
+"""The store that a `--store` URL names."""
 
 from collections.abc import Callable
 
@@ -19,12 +19,12 @@ def open_store(
     observe: Callable[[float, Commit], None] = lambda seconds, commit: None,
     retention: Retention | None = None,
 ) -> Store:
-    """The store of a URL; it still has to be opened.
+    """Return the store of a URL, not open yet.
 
     Args:
         url: see `open_engine`.
-        exclusive: whether this process is its server. Only then is it kept: compacted and cleaned by a process beside.
-        observe: called with the seconds and the number of frames of each commit.
+        exclusive: whether this process is its server. Only then does a maintenance worker run beside it.
+        observe: called after each commit with its duration in seconds.
         retention: how long raw points are kept; None for ever.
 
     Raises:

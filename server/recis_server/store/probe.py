@@ -1,6 +1,6 @@
-"""Whether the store can be used now: something is committed, and something of everything is read.
+"""Probe of the store: commit something, and read from every table.
 
-Owns how often that is tried: whoever asks in the same second gets the same answer. Must not know engines or HTTP.
+Owns the rate: requests within the same second get the same answer. Must not know engines or HTTP.
 """
 
 import asyncio
@@ -16,18 +16,18 @@ from recis_server.store.writer import Writer
 __all__ = ["Probe"]
 
 SAME_S = 1.0
-"""For how long an answer is given again."""
+"""How long an answer is reused."""
 ANSWER_S = 2.0
-"""How long an answer may take; later, it is that there is none."""
+"""How long a probe may take before the store counts as unavailable."""
 
 
 class Probe:
     """See the module; used on the event loop.
 
     Args:
-        engine: of the store.
-        writer: its writer.
-        failure_log: hears what is wrong.
+        engine: the engine of the store.
+        writer: the writer of the store.
+        failure_log: records failures.
     """
 
     def __init__(self, engine: Engine, writer: Writer, failure_log: FailureLog) -> None:
@@ -38,10 +38,10 @@ class Probe:
         self._tried_at = 0.0
 
     async def ask(self) -> None:
-        """Returns where the store can be used.
+        """Return if the store can be used.
 
         Raises:
-            StoreUnavailable: it cannot, or says nothing within `ANSWER_S`.
+            StoreUnavailable: it cannot, or does not answer within `ANSWER_S`.
         """
         if self._try is None or (self._try.done() and time.monotonic() - self._tried_at >= SAME_S):
             self._try = asyncio.create_task(self._attempt(), name="store-probe")
@@ -50,10 +50,10 @@ class Probe:
             async with asyncio.timeout(ANSWER_S):
                 await asyncio.shield(self._try)
         except TimeoutError as error:
-            raise StoreUnavailable(f"the store has not answered within {ANSWER_S:g} s") from error
+            raise StoreUnavailable(f"the store did not answer within {ANSWER_S:g} s") from error
 
     async def close(self) -> None:
-        """Waits for what is under way; safe to call twice."""
+        """Wait for a probe in progress; safe to call twice."""
         if self._try is not None:
             await asyncio.wait({self._try})
 
@@ -66,7 +66,7 @@ class Probe:
 
     def _inspect(self) -> None:
         try:
-            # A new connection: others may have what they read in memory.
+            # A new connection: others may have cached what they read.
             connection = self._engine.connect_reader()
             try:
                 self._engine.begin_read(connection)
@@ -82,6 +82,6 @@ class Probe:
 
 
 def _look_at(task: "asyncio.Task[None]") -> None:
-    """Takes note of how it ended, so that nobody warns of an answer for which nobody has waited."""
+    """Retrieve the exception, so that asyncio does not warn about a probe nobody waited for."""
     if not task.cancelled():
         task.exception()

@@ -16,6 +16,8 @@ from recis_server.store.engines.failures import FailureLog
 __all__ = ["Reader"]
 
 T = TypeVar("T")
+NUM_THREADS = 4
+"""Reads that run at once; further ones wait in order."""
 
 
 class Reader:
@@ -23,25 +25,23 @@ class Reader:
 
     Args:
         engine: opens read-only connections.
-        failure_log: hears what reads fail of.
-        num_threads: how many reads run at once; more wait in order.
+        failure_log: records failed reads.
     """
 
-    def __init__(self, engine: Engine, failure_log: FailureLog, *, num_threads: int = 4) -> None:
+    def __init__(self, engine: Engine, failure_log: FailureLog) -> None:
         self._engine = engine
         self._failure_log = failure_log
-        self._num_threads = num_threads
-        self._idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()  # at most `num_threads`
+        self._idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()  # at most NUM_THREADS
         self._threads: ThreadPoolExecutor | None = None
 
     def open(self) -> None:
-        """Opens the connections."""
-        for _ in range(self._num_threads):
+        """Open the connections."""
+        for _ in range(NUM_THREADS):
             self._idle.put(self._engine.connect_reader())
-        self._threads = ThreadPoolExecutor(self._num_threads, thread_name_prefix="store-reader")
+        self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="store-reader")
 
     async def close(self) -> None:
-        """Finishes what runs and closes the connections; safe to call twice."""
+        """Finish running reads and close the connections; safe to call twice."""
         threads, self._threads = self._threads, None
         if threads is None:
             return
@@ -50,7 +50,7 @@ class Reader:
             self._idle.get().close()
 
     async def call(self, action: Callable[[Connection], T]) -> T:
-        """Runs `action` on one state of the database and returns its result.
+        """Run `action` on one snapshot of the database and return its result.
 
         Raises:
             StoreUnavailable: the pool is closed, or the engine could not read.

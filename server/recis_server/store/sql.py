@@ -1,6 +1,6 @@
-"""The store on a database that speaks SQL: one write thread, a few readers, the same calls for every engine.
+"""The store on an SQL database: one write thread, a few readers, the same calls for every engine.
 
-Owns which thread runs what. What the calls promise is said in `interface.Store`, what an engine is in `engine`.
+Owns which thread runs what. `interface.Store` documents the calls, `engines.engine` the engines.
 """
 
 import asyncio
@@ -8,17 +8,18 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 from recis.wire.messages import Hello
 from recis_server.errors import StoreLost, StoreUnavailable
 from recis_server.store.engines import meta
 from recis_server.store.engines.engine import Connection, Engine
 from recis_server.store.engines.failures import FailureLog
+from recis_server.store.interface import Store
 from recis_server.store.points import chart, export_windows, series
 from recis_server.store.probe import Probe
 from recis_server.store.reader import Reader
-from recis_server.store.tables import deletion, ledger, registration, rows, traces
+from recis_server.store.tables import deletion, ledger, passes, registration, rows, traces
 from recis_server.store.tables.attempts import attempt_number
 from recis_server.store.tables.frames import FrameBatch
 from recis_server.store.tables.keyset_cache import KeySetCache
@@ -48,19 +49,20 @@ from recis_server.store.writer import Writer
 
 __all__ = ["SqlStore"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 S = TypeVar("S", bound=Versioned)
 
 
-class SqlStore:
-    """See the module and `interface.Store`.
+class SqlStore(Store):
+    """See the module; `Store` documents the calls.
 
     Args:
         engine: the database.
-        exclusive: whether this process is the server of this database. Tools beside a running server say no; they may
-            read and write single rows but must not append frames.
-        observe: called with the seconds and the number of frames of each commit.
-        upkeep: compacts and cleans while the store is open; None leaves frames as they are.
+        exclusive: whether this process is the server of this database. Tools beside a running server pass False; they
+            may read, and write single rows, but must not append frames.
+        observe: called after each commit with its duration in seconds.
+        upkeep: maintains the store while it is open; None leaves frames as they are.
     """
 
     def __init__(
@@ -84,7 +86,6 @@ class SqlStore:
         self._keyset_cache = KeySetCache()
 
     def subscribe(self, listener: Callable[[Commit], None]) -> None:
-        """See `Store.subscribe`."""
         self._listeners.append(listener)
 
     def _on_commit(self, commit: Commit, seconds: float) -> None:
@@ -95,7 +96,6 @@ class SqlStore:
     # --- open and close
 
     async def open(self) -> None:
-        """See `Store.open`."""
         try:
             self._anchor = await asyncio.to_thread(self._engine.open, exclusive=self._exclusive)
             await self._writer.open()
@@ -107,12 +107,11 @@ class SqlStore:
             raise
 
     async def close(self) -> None:
-        """See `Store.close`."""
         if self._upkeep is not None:
             await self._upkeep.close()
         await self._probe.close()
-        # The writer last: it leaves a file without a log beside it. But not where another file has taken its place,
-        # which what is in the log has no place in.
+        # The writer last, so that it leaves a file without a log. But first if another file has taken its place,
+        # because the log does not belong to that one.
         ends = [self._reader.close, self._writer.close]
         for end in ends if self._is_there() else reversed(ends):
             await end()
@@ -126,17 +125,14 @@ class SqlStore:
         return True
 
     async def probe(self) -> None:
-        """See `Store.probe`."""
         await self._probe.ask()
 
-    async def _read(self, action: Callable[[Connection], T]) -> T:
-        return await self._reader.call(action)
+    async def _read(self, action: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._reader.call(lambda connection: action(connection, *args, **kwargs))
 
     # --- ingest
 
     async def register(self, hello: Hello, received_ns: int) -> StreamRow:
-        """See `Store.register`."""
-
         def action(connection: Connection) -> StreamRow:
             row = registration.register(connection, hello, received_ns)
             self._batch.forget_run(hello.run)
@@ -145,62 +141,48 @@ class SqlStore:
         return await self._writer.call(action)
 
     def append(self, frame: StoredFrame) -> "asyncio.Future[Commit]":
-        """See `Store.append`.
-
-        Raises:
-            InvalidValue: a value of the frame fits in no column (a count beyond 64 bits); nothing of it is stored.
-        """
         return self._writer.append(frame)
 
     # --- runs and series
 
     async def runs(self, wanted: RunsWanted) -> RunPage[RunRow]:
-        """See `Store.runs`."""
         return await self.runs_anew(wanted, {}, lambda row: row)
 
     async def runs_anew(self, wanted: RunsWanted, known: Mapping[str, S], show: Callable[[RunRow], S]) -> RunPage[S]:
-        """See `Store.runs_anew`."""
-        return await self._read(lambda connection: read_page(connection, self._keyset_cache, wanted, known, show))
+        return await self._read(read_page, self._keyset_cache, wanted, known, show)
 
     async def run(self, run: str) -> RunRow | None:
-        """See `Store.run`."""
-        return await self._read(lambda connection: read_run(connection, self._keyset_cache, run))
+        return await self._read(read_run, self._keyset_cache, run)
 
     async def has_run(self, run: str) -> bool:
-        """See `Store.has_run`."""
         sql = "SELECT 1 FROM run WHERE run_id = ?"
         return await self._read(lambda connection: connection.execute(sql, (run,)).fetchone() is not None)
 
     async def runs_named(self, runs: Sequence[str]) -> tuple[RunRow, ...]:
-        """See `Store.runs_named`."""
         return await self._read(lambda connection: tuple(read_rows(connection, self._keyset_cache, runs, None)))
 
     async def update_run(
         self, run: str, *, name: str | None, tags: Sequence[str] | None, notes: str | None
     ) -> RunRow | None:
-        """See `Store.update_run`."""
         await self._writer.call(lambda connection: registration.update_run(connection, run, name, tags, notes))
         return await self.run(run)
 
     async def delete_run(self, run: str) -> list[str]:
-        """See `Store.delete_run`."""
-
         def action(connection: Connection) -> list[str]:
             blobs = deletion.delete_run(connection, run, time.time_ns())
             self._batch.forget_run(run)
             return blobs
 
         blobs = await self._writer.call(action, removes=True)
-        # Slice by slice: frames of other runs are committed in between. The run is gone already: upkeep does what a
-        # kill or a full disk leaves undone.
+        # In slices, so that frames of other runs are committed in between. The run is already invisible, and the
+        # maintenance worker finishes what a kill or a full disk interrupts.
         with contextlib.suppress(StoreUnavailable):
             while await self._writer.call(partial(deletion.delete_slice, run_id=run), removes=True):
                 pass
         return blobs
 
     async def metrics(self, run: str) -> tuple[MetricRow, ...]:
-        """See `Store.metrics`."""
-        return await self._read(lambda connection: rows.read_metrics(connection, self._keyset_cache, run))
+        return await self._read(rows.read_metrics, self._keyset_cache, run)
 
     async def points(
         self,
@@ -212,8 +194,6 @@ class SqlStore:
         *,
         superseded: bool = False,
     ) -> tuple[int, tuple[PointsSlice, ...]]:
-        """See `Store.points`."""
-
         def action(connection: Connection) -> tuple[int, tuple[PointsSlice, ...]]:
             return meta.commit_number(connection), series.read_points(
                 connection, run, key, ranks, start, stop, superseded=superseded
@@ -232,55 +212,42 @@ class SqlStore:
         *,
         superseded: bool = False,
     ) -> ChartRead:
-        """See `Store.chart`."""
-
-        return await self._read(
-            lambda connection: chart.read_buckets(
-                connection, run, keys, ranks, start, stop, points, superseded=superseded
-            )
-        )
+        return await self._read(chart.read_buckets, run, keys, ranks, start, stop, points, superseded=superseded)
 
     async def export(
         self, run: str, keys: Sequence[str] | None, *, superseded: bool = True
     ) -> AsyncIterator[PointsSlice]:
-        """See `Store.export`."""
         wanted = None if keys is None else frozenset(keys)
-        for group in await self._read(partial(export_windows.groups, run_id=run, keys=wanted)):
+        for group in await self._read(export_windows.groups, run, wanted):
             ranges: list[tuple[int | None, int | None]] = [(None, None)]
             if group.is_long:
-                ranges = await self._read(partial(export_windows.windows, run_id=run, series=group.series[0][0]))
+                ranges = await self._read(export_windows.windows, run, group.series[0][0])
             for start, stop in ranges:
-                read = partial(series.read_series, run_id=run, wanted=group.series, start=start, stop=stop)
-                for one in await self._read(partial(read, superseded=superseded)):
+                found = await self._read(series.read_series, run, group.series, start, stop, superseded=superseded)
+                for one in found:
                     yield one
 
     async def export_size(self, run: str, keys: Sequence[str] | None) -> ExportSize:
-        """See `Store.export_size`."""
         wanted = None if keys is None else frozenset(keys)
-        return await self._read(lambda connection: export_windows.export_size(connection, run, wanted))
+        return await self._read(export_windows.export_size, run, wanted)
 
     # --- hash tables, events, log lines
 
     async def passes(
         self, run: str, table: str | None, rank: int | None, start: int | None, stop: int | None
     ) -> tuple[PassRow, ...]:
-        """See `Store.passes`."""
-        return await self._read(lambda connection: rows.read_passes(connection, run, table, rank, start, stop))
+        return await self._read(passes.read_passes, run, table, rank, start, stop)
 
     async def events(self, run: str, limit: int = 1000) -> tuple[EventRow, ...]:
-        """See `Store.events`."""
-        return await self._read(lambda connection: rows.read_events(connection, run, limit))
+        return await self._read(rows.read_events, run, limit)
 
     async def add_event(self, run: str, event: EventRow, *, repeated_ns: int = 0) -> EventRow:
-        """See `Store.add_event`."""
         return await self._writer.call(lambda connection: rows.write_event(connection, run, event, repeated_ns))
 
     async def trimmed(self) -> dict[str, int]:
-        """See `Store.trimmed`."""
         return await self._read(read_trimmed)
 
     async def upkeep_failures(self) -> int:
-        """See `Store.upkeep_failures`."""
         return (await self._read(meta.read)).get(meta.UPKEEP_FAILURES, 0)
 
     # --- control
@@ -312,54 +279,42 @@ class SqlStore:
     # --- traces, tokens
 
     async def put_trace(self, trace: TraceRow) -> None:
-        """See `Store.put_trace`."""
         await self._writer.call(lambda connection: traces.write_trace(connection, trace))
 
     async def update_trace(self, trace: TraceRow) -> bool:
-        """See `Store.update_trace`."""
         return await self._writer.call(lambda connection: traces.update_trace(connection, trace))
 
     async def delete_trace(self, trace: TraceRow) -> None:
-        """See `Store.delete_trace`."""
         await self._writer.call(lambda connection: traces.delete_trace(connection, trace), removes=True)
 
     async def traces(self, run: str) -> tuple[TraceRow, ...]:
-        """See `Store.traces`."""
-        return await self._read(lambda connection: traces.read_traces(connection, run))
+        return await self._read(traces.read_traces, run)
 
     async def trace(self, trace: str) -> TraceRow | None:
-        """See `Store.trace`."""
-        return await self._read(lambda connection: traces.read_trace(connection, trace))
+        return await self._read(traces.read_trace, trace)
 
     async def find_trace(self, run: str, rank: int, name: str, sha256: str) -> TraceRow | None:
-        """See `Store.find_trace`."""
-        return await self._read(lambda connection: traces.find_trace(connection, run, rank, name, sha256))
+        return await self._read(traces.find_trace, run, rank, name, sha256)
 
     async def unfinished_traces(self) -> tuple[TraceRow, ...]:
-        """See `Store.unfinished_traces`."""
         return await self._read(traces.read_unfinished)
 
     async def traces_to_summarise(self, last_run: str, most_bytes: int | None, limit: int) -> tuple[TraceRow, ...]:
-        """See `Store.traces_to_summarise`."""
-        return await self._read(lambda connection: traces.read_waiting(connection, last_run, most_bytes, limit))
+        return await self._read(traces.read_waiting, last_run, most_bytes, limit)
 
     async def attempt(self, run: str, attempt: str) -> int | None:
-        """See `Store.attempt`."""
-        return await self._read(lambda connection: attempt_number(connection, run, attempt))
+        return await self._read(attempt_number, run, attempt)
 
     async def add_token(self, token: TokenRow) -> None:
-        """See `Store.add_token`."""
         values = (token.id, token.name, token.scope, token.digest, token.created_ns)
         await self._writer.call(
             lambda connection: connection.execute("INSERT INTO token VALUES (?, ?, ?, ?, ?)", values).rowcount
         )
 
     async def tokens(self) -> tuple[TokenRow, ...]:
-        """See `Store.tokens`."""
         return await self._read(rows.read_tokens)
 
     async def delete_token(self, token: str) -> bool:
-        """See `Store.delete_token`."""
         return await self._writer.call(
             lambda connection: connection.execute("DELETE FROM token WHERE token_id = ?", (token,)).rowcount > 0
         )

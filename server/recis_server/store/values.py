@@ -1,6 +1,6 @@
-"""What passes through a store: frames on their way in, rows and series on their way out.
+"""The values that pass through a store: incoming frames, outgoing rows and series.
 
-Values only, no calls; times are nanoseconds since the Unix epoch. Must not know engines, HTTP or sockets.
+Times are nanoseconds since the Unix epoch. Must not know engines, HTTP or sockets.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from recis.wire.messages import Frame
+from recis.wire.messages import Frame, Pass
 from recis_server.store.json_columns import load
 
 __all__ = [
@@ -48,10 +48,10 @@ SummaryState = Literal["pending", "ready", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class StreamRow:
-    """One writer as the store knows it; `acked` is its highest committed frame number.
+    """One writer as known to the store; `acked` is its highest committed frame number.
 
-    `attempt` counts from 1 in the order of first greetings, `started_ns` is when that attempt began: of two attempts
-    the one with the greater `order` is the newer.
+    `attempt` counts from 1 in the order of first greetings, `started_ns` is the start of that attempt: of two attempts
+    the one with the greater `order` is the later.
     """
 
     run: str
@@ -67,9 +67,9 @@ class StreamRow:
         return self.started_ns, self.attempt
 
 
-# A struct, because one is made of every frame, and a frozen dataclass takes several times as long to make.
+# A struct, because one is created per frame, and a frozen dataclass takes several times as long.
 class StoredFrame(Struct, frozen=True):
-    """A frame on its way into the store, with the writer that it came from."""
+    """An incoming frame with its writer."""
 
     stream: StreamRow
     frame: Frame
@@ -78,16 +78,16 @@ class StoredFrame(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One durable transaction of frames; `number` rises by one per commit for the life of the data folder."""
+    """One durable transaction of frames; `number` increases by one per commit for the life of the store."""
 
     number: int
     frames: tuple[StoredFrame, ...]
 
 
 class RunRow(NamedTuple):
-    """A run; `state` is what its ranks said (`running`, `finished`, `failed`), silence is judged above the store.
+    """A run; `state` is what its ranks reported (`running`, `finished`, `failed`), silence is judged above the store.
 
-    Whatever changes anything of it raises `updated_ns`.
+    Every change increases `updated_ns`.
     """
 
     id: str
@@ -111,16 +111,16 @@ class RunRow(NamedTuple):
 
     @property
     def config(self) -> Any:
-        """The configuration as values; read from JSON each time, because lists of runs have no use for it."""
+        """Return the configuration as values; parsed on each access, because lists of runs do not use it."""
         return load(self.config_json)
 
 
 class Versioned(Protocol):
-    """What somebody keeps of a run; it is still right while the run's `updated_ns` is this one."""
+    """A cached representation of a run, valid while the run's `updated_ns` is the same."""
 
     @property
     def updated_ns(self) -> int:
-        """Of the row that it was made of."""
+        """The `updated_ns` of the row that it represents."""
 
 
 S_co = TypeVar("S_co", covariant=True)
@@ -128,7 +128,7 @@ S = TypeVar("S", bound=Versioned)
 
 
 class RunMark(NamedTuple):
-    """What decides whether a run is shown: `state` is what its ranks said."""
+    """What decides whether a run is listed; `state` is what its ranks reported."""
 
     id: str
     state: str
@@ -137,11 +137,11 @@ class RunMark(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunsWanted:
-    """Which runs, and what of them; None is all.
+    """A query for runs; None is all.
 
-    `text` has words, all of which are looked for in id, project, name and tags. `said` is a state as ranks say it.
-    `accept` decides further; it is called on another thread. `sort` is a field, `-` in front for descending; `cursor`
-    is that of the page before, with the same `sort`. `keys` are the metrics in the summaries.
+    `text` has words, all of which must occur in id, project, name or tags. `said` is a state as reported by ranks.
+    `accept` filters further; it is called on another thread. `sort` is a sort key, prefixed by `-` for descending
+    order; `cursor` is that of the previous page, with the same `sort`. `keys` are the metrics in the summaries.
     """
 
     project: str | None = None
@@ -156,9 +156,9 @@ class RunsWanted:
 
 @dataclass(frozen=True, slots=True)
 class RunPage(Generic[S_co]):
-    """Runs in the asked order, and the cursor of the next page, None on the last.
+    """Runs in the requested order, and the cursor of the next page, None on the last.
 
-    All of them as they were after one commit. There may be fewer than asked for although more follow.
+    All runs are as of one commit. There may be fewer than requested although more follow.
     """
 
     runs: tuple[S_co, ...]
@@ -180,11 +180,11 @@ class MetricRow(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class PointsSlice:
-    """Points of one series on one rank, after newer values have replaced older ones of the same step; steps rise.
+    """Points of one series on one rank; of equal steps the latest value counts; steps increase.
 
-    Arrays have length n: `steps` int64, `times` int64 ns, `values` float64, `attempts` int32 (which attempt won).
-    `attempt` is the newest of `attempts`. With `superseded` these are points of one attempt that a newer attempt has
-    gone back behind: it has reported this series at their step or before.
+    Arrays have length n: `steps` int64, `times` int64 ns, `values` float64, `attempts` int32 (the attempt of each
+    point). `attempt` is the latest of `attempts`. With `superseded` these are points of one attempt that were
+    superseded by a later attempt, which has reported this series at their step or before.
     """
 
     key: str
@@ -199,10 +199,10 @@ class PointsSlice:
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """Eight float64 columns of equal length, in order of `x`; empty buckets are left out.
+    """Eight float64 columns of equal length, in order of `x`; empty buckets are omitted.
 
     `x` is the bucket's first step, `time` (seconds) and `last` belong to its last point, finite or not; `min`, `max`
-    and `mean` are over finite values, NaN where there is none; `count` counts all points, `nan` those not finite.
+    and `mean` are over finite values, NaN if there are none; `count` counts all points, `nan` those not finite.
     """
 
     x: Floats
@@ -218,21 +218,21 @@ class Buckets:
         return len(self.x)
 
     def columns(self) -> tuple[Floats, ...]:
-        """The columns in the order of the wire."""
+        """Return the columns in the order of the wire."""
         return tuple(getattr(self, column.name) for column in fields(self))
 
     def since(self, x: float) -> "Buckets":
-        """The buckets from `x` on."""
+        """Return the buckets from `x` on."""
         first = int(np.searchsorted(self.x, x))
         return Buckets(*(column[first:] for column in self.columns()))
 
 
 @dataclass(frozen=True, slots=True)
 class ChartSeries:
-    """One series of a chart; `rank` is None for an envelope over ranks, `attempt` the newest that its points are of.
+    """One series of a chart; `rank` is None for an envelope over ranks, `attempt` the latest of its points.
 
-    With `superseded` these are points of one attempt that a newer attempt has gone back behind. `first` and `last` are
-    the first and the last step of its points in the range.
+    With `superseded` these are points of one attempt superseded by a later attempt. `first` and `last` are the first
+    and the last step of its points in the range.
     """
 
     key: str
@@ -246,11 +246,10 @@ class ChartSeries:
 
 @dataclass(frozen=True, slots=True)
 class ChartRead:
-    """Series on one grid of `width` steps per bucket, as of one commit; series without points are left out.
+    """Series on one grid of `width` steps per bucket, as of one commit; series without points are omitted.
 
-    `width` is at least 2^`finest`: below that the store has no single points of some of them any more. `firsts` tells
-    of every key and rank that was asked for, with points in the range or not, the first step that each attempt has ever
-    reported.
+    `width` is at least 2^`finest`: below that, some single points have been dropped. `firsts` has, for every key and
+    rank requested, with points in the range or not, the first step that each attempt has ever reported.
     """
 
     commit: int
@@ -262,9 +261,9 @@ class ChartRead:
 
 @dataclass(frozen=True, slots=True)
 class ExportSize:
-    """How much an export holds: `points` rows lie in the store, of a step that was reported again perhaps several.
+    """The size of an export: `points` rows are in the store, of a step that was reported again perhaps several.
 
-    Of `expired` further points only buckets are left: retention has dropped them.
+    Of `expired` further points only buckets remain.
     """
 
     points: int
@@ -273,25 +272,16 @@ class ExportSize:
 
 @dataclass(frozen=True, slots=True)
 class PassRow:
-    """One filter pass over one table on one rank; fields as in the wire record `pass`."""
+    """One filter pass over one hash table on one rank."""
 
-    step: int
-    time_ns: int
     rank: int
     attempt: int
-    table: str
-    interval: int | None
-    rows_before: int
-    evicted: int
-    rows_after: int
-    admitted: int
-    milliseconds: float
-    bytes: int
+    record: Pass
 
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    """Something that happened to a run and is drawn on its charts; `id` rises in order of arrival."""
+    """Something that happened to a run and is drawn on its charts; `id` increases in order of arrival."""
 
     id: int
     kind: str
@@ -349,9 +339,9 @@ class CommandRow:
 
 @dataclass(frozen=True, slots=True)
 class TraceRow:
-    """One profiler trace; the bytes lie in the blobs under `blob`.
+    """One profiler trace; its file is in the blobs under `blob`.
 
-    `summary_error` says why summarising has failed; it is empty in the other states.
+    `summary_error` is the reason if summarising has failed, and empty otherwise.
     """
 
     id: str
@@ -372,7 +362,7 @@ class TraceRow:
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """An access token, kept as the hex SHA-256 of its text."""
+    """An access token, stored as the hex SHA-256 of its text."""
 
     id: str
     name: str

@@ -1,7 +1,7 @@
-"""The one thread that writes: jobs in order, frames of a few milliseconds in one transaction.
+"""The write thread: jobs in order, frames of a few milliseconds in one transaction.
 
-Owns the writing connection, the bounded queue and the commit; must not know tables. `Batch` says what a transaction of
-frames does.
+Owns the writing connection, the bounded queue and the commit; must not know tables. `Batch` defines what a transaction
+of frames does.
 """
 
 import asyncio
@@ -24,32 +24,32 @@ _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 GATHER_S = 0.02
-"""How long a transaction waits for more frames: what a lone frame's acknowledgement is late by."""
+"""How long a transaction waits for more frames, which delays the acknowledgement of a single frame."""
 BUSY_GATHER_S = 0.08
-"""The same while many write: fewer and larger transactions."""
+"""The same under load: fewer and larger transactions."""
 BUSY_FRAMES = 16
 BATCH_FRAMES = 256
 WAITING_CALLS = 1024
-"""Calls that may wait for the thread; more wait on the event loop, in order."""
+"""Calls that may wait for the thread; further ones wait on the event loop, in order."""
 WAITING_JOBS = 16_384
-"""Calls and frames that may wait; a further frame is not taken. The ingest has one frame of a writer wait at a time."""
+"""Calls and frames that may wait; a further frame is refused. Ingest submits one frame per writer at a time."""
 CLOSE_S = 30.0
 
 
 class Batch(Protocol):
-    """What happens to frames inside of a transaction; used by the write thread only."""
+    """The processing of frames inside a transaction; used by the write thread only."""
 
     def begin(self, connection: Connection) -> None:
-        """A transaction has begun, of frames or of something else; raises `StoreLost` for a store that is older."""
+        """Begin a transaction, of frames or of something else; raise `StoreLost` for an older copy of the store."""
 
     def apply(self, connection: Connection, frames: list[StoredFrame]) -> tuple[Commit, list[Exception | None]]:
-        """Writes the frames; returns what is new of them, and for each frame why it was left out, if it was."""
+        """Write the frames; return the new ones, and for each frame why it was rejected, if it was."""
 
     def committed(self) -> None:
-        """The transaction is durable."""
+        """Record that the transaction is durable."""
 
     def forget(self) -> None:
-        """The transaction was rolled back: nothing that was remembered of the tables is sure."""
+        """Discard everything remembered of the tables after a rollback."""
 
 
 class _Append(NamedTuple):
@@ -68,9 +68,9 @@ class Writer:
 
     Args:
         engine: opens the writing connection.
-        batch: what to do with frames.
-        failure_log: hears how each transaction went.
-        committed: called on the event loop after every commit that holds something new.
+        batch: processes frames.
+        failure_log: records the outcome of each transaction.
+        committed: called on the event loop after every commit that contains new frames.
     """
 
     def __init__(
@@ -92,13 +92,13 @@ class Writer:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self) -> None:
-        """Starts the thread."""
+        """Start the thread."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="store-writer")
         self._thread.start()
 
     async def close(self) -> None:
-        """Finishes what is queued and ends the thread; safe to call twice."""
+        """Finish queued jobs and end the thread; safe to call twice."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
@@ -107,11 +107,11 @@ class Writer:
         await asyncio.to_thread(thread.join, CLOSE_S)
         if thread.is_alive():
             _logger.error("the store's write thread has not ended after %.0f s", CLOSE_S)
-        # Let the answers that the thread has sent reach their callers before the loop may end.
+        # Let the thread's last answers reach their callers before the loop may end.
         await asyncio.sleep(0)
 
     def append(self, frame: StoredFrame) -> "asyncio.Future[Commit]":
-        """Queues a frame and returns its commit to be; not a coroutine, because a task for each frame would cost."""
+        """Queue a frame and return the future of its commit; not a coroutine, which would cost a task per frame."""
         assert self._loop is not None
         done: asyncio.Future[Commit] = self._loop.create_future()
         try:
@@ -121,9 +121,9 @@ class Writer:
         return done
 
     async def call(self, action: Callable[[Connection], T], *, removes: bool = False) -> T:
-        """Runs `action` in a transaction of its own and returns its result.
+        """Run `action` in a transaction of its own and return its result.
 
-        One that `removes` is tried once more, with what the engine holds back for it: no frame is written in between.
+        With `removes`, retry it once with the space reserved for removals; no frame is written in between.
         """
         async with self._room:
             done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -134,9 +134,9 @@ class Writer:
         if self._thread is None:
             raise StoreUnavailable("the store is closed")
         if self._jobs.qsize() >= WAITING_JOBS:
-            raise StoreUnavailable(f"{WAITING_JOBS} frames wait for the store already")
+            raise StoreUnavailable(f"{WAITING_JOBS} frames are already waiting for the store")
         self._jobs.put(job)
-        # A frame alone does not end the gathering: to wake the thread for each would cost more than to write it.
+        # A single frame does not end the gathering: waking the thread for each would cost more than writing it.
         if isinstance(job, _Call) or self._jobs.qsize() >= BATCH_FRAMES:
             self._urgent.set()
 
@@ -157,7 +157,7 @@ class Writer:
             connection.close()
 
     def _append_all(self, connection: Connection, first: _Append) -> _Append | _Call | None:
-        """Commits the frames that come within `GATHER_S`, and returns the next job."""
+        """Commit the frames that arrive within `GATHER_S`, and return the next job."""
         self._urgent.wait(BUSY_GATHER_S if self._last_batch >= BUSY_FRAMES else GATHER_S)
         self._urgent.clear()
         appends = [first]
@@ -189,8 +189,8 @@ class Writer:
         commit, failures = outcome
 
         def answer() -> None:
-            # The futures first: their callers run after this function, the listener runs in it, so the order that
-            # everybody sees is listener, then caller, and a listener that fails keeps nobody waiting.
+            # The futures first: their callers run after this function and the listener runs in it, so everybody sees
+            # the listener before the caller, and a failing listener delays nobody.
             for append, failure in zip(appends, failures, strict=True):
                 _settle(append.done, failure or commit)
             if commit.frames:
@@ -212,7 +212,7 @@ class Writer:
             self._batch.begin(connection)
             result = action()
             connection.execute("COMMIT")
-            # What was committed into a file that is gone is not acknowledged.
+            # A commit to a file that was removed is not acknowledged.
             self._engine.check()
             self._batch.committed()
             self._failure_log.committed()

@@ -1,1 +1,1 @@
-"""Profiler traces: receiving, keeping, summarising."""
+"""Profiler traces: receiving, storing, summarising."""

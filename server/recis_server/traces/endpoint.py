@@ -34,7 +34,7 @@ router = APIRouter()
 
 @router.websocket("/ws/trace")
 async def trace(websocket: WebSocket) -> None:
-    """Takes one file, or refuses it with a reason."""
+    """Receive one file, or refuse it with a reason."""
     receiver: TraceReceiver = websocket.app.state.traces
     await websocket.accept()
     try:
@@ -43,7 +43,7 @@ async def trace(websocket: WebSocket) -> None:
         except WireError as error:
             await _refuse(websocket, Refuse(code=error.code, message=str(error)))
         except HashMismatchError as error:
-            # What lay here from an earlier try may have been at fault: a second try from the start is worth it.
+            # Data of an earlier attempt may have been at fault: one more attempt from the start is worth it.
             await _refuse(websocket, Refuse(code=error.code, message=error.message, retry=error.resumed))
         except ServerError as error:
             await _refuse(websocket, Refuse(code="unavailable", message=error.message, retry=True))

@@ -58,10 +58,10 @@ class HashMismatchError(ServerError):
 
 
 class Upload:
-    """One file arriving over one connection; made by `TraceReceiver.begin`, `write` in order, then `finish`.
+    """One file arriving over one connection; created by `TraceReceiver.begin`, `write` in order, then `finish`.
 
     Attributes:
-        offset: bytes that are on disk, of `opening.size`.
+        offset: bytes on disk, of `opening.size`.
     """
 
     def __init__(self, opening: TraceOpen, path: Path) -> None:
@@ -73,11 +73,11 @@ class Upload:
 
     @property
     def complete(self) -> bool:
-        """Whether all bytes are here."""
+        """Return whether all bytes have arrived."""
         return self.offset == self.opening.size
 
     def resume(self) -> None:
-        """Reads what an earlier upload left, to go on with its hash; blocks, for a worker thread."""
+        """Read the data of an earlier upload to continue its hash; blocks, for a worker thread."""
         self.path.touch()
         if self.path.stat().st_size > self.opening.size:
             self.path.write_bytes(b"")
@@ -88,7 +88,7 @@ class Upload:
         self.resumed = self.offset > 0
 
     def write(self, data: bytes) -> None:
-        """Appends to the partial file; blocks, for a worker thread."""
+        """Append to the partial file; blocks, for a worker thread."""
         with self.path.open("r+b") as file:
             file.seek(self.offset)
             file.write(data)
@@ -96,7 +96,7 @@ class Upload:
         self.offset += len(data)
 
     def matches(self) -> bool:
-        """Whether the bytes are those that were announced."""
+        """Return whether the bytes match the announced hash."""
         return self._sha.hexdigest() == self.opening.sha256
 
 
@@ -104,11 +104,11 @@ class TraceReceiver:
     """All uploads.
 
     Args:
-        store: gets a row for every finished trace.
-        blobs: gets its bytes.
-        bus: hears of it.
-        folder: for partial files; created when missing.
-        max_bytes: largest trace taken.
+        store: receives a row for every finished trace.
+        blobs: receives its bytes.
+        bus: is notified of it.
+        folder: for partial files; created if missing.
+        max_bytes: size of the largest trace accepted.
         clock: Unix time in nanoseconds.
     """
 
@@ -167,14 +167,14 @@ class TraceReceiver:
                 await self._sweep([row for row in await self._store.unfinished_traces() if row.id in unsure])
                 self._unsure -= unsure
             except (ServerError, OSError) as error:
-                _logger.warning("could not remove what is left of traces: %s", error)
+                _logger.warning("could not remove leftovers of traces: %s", error)
 
     async def begin(self, opening: TraceOpen) -> Upload | TraceRow:
-        """Where to go on, or the trace when it is here already. A newer upload of the same file ends an older one.
+        """Return where to continue, or the trace if it is stored already. A newer upload of a file ends an older one.
 
         Raises:
             WireError: too large.
-            StoreUnavailable: the attempt is not known yet, too many uploads are under way, or the disk cannot be
+            StoreUnavailable: the attempt is not known yet, too many uploads are in progress, or the disk cannot be
                 written.
         """
         if opening.size > self._max_bytes:
@@ -217,11 +217,11 @@ class TraceReceiver:
         """Remove the run's oldest partial files beyond the bound, except those being sent; blocks."""
         idle = [one for one in self._folder.glob(f"{_digest(run)}-*.part") if one != path and one not in self._active]
         for one in sorted(idle, key=_touched_s)[: len(idle) - MAX_OF_RUN + 1]:
-            _logger.warning("run %s: removed what has arrived of a trace: more than %d lie here", run, MAX_OF_RUN)
+            _logger.warning("run %s: removed a partial trace: there are more than %d", run, MAX_OF_RUN)
             one.unlink(missing_ok=True)
 
     async def write(self, upload: Upload, chunk: TraceChunk) -> int:
-        """Takes the next bytes and returns how many there are; bytes that were taken before are passed over.
+        """Write the next bytes and return their number; skip bytes that were received before.
 
         Raises:
             WireError: a gap, or more than was announced; or another connection has taken over.
@@ -243,11 +243,11 @@ class TraceReceiver:
         return upload.offset
 
     async def finish(self, upload: Upload) -> TraceRow:
-        """Checks the hash, keeps the file and lists the trace; it can be downloaded when this returns.
+        """Check the hash, store the file and list the trace, which can then be downloaded.
 
         Raises:
-            HashMismatchError: what was kept is discarded.
-            StoreUnavailable: it could not be kept; the partial file stays.
+            HashMismatchError: the data received is discarded.
+            StoreUnavailable: it could not be stored; the partial file stays.
         """
         async with self._lock(upload.path):
             self._check_active(upload)
@@ -256,7 +256,7 @@ class TraceReceiver:
                 upload.path.unlink(missing_ok=True)
                 raise HashMismatchError(
                     f"expected SHA-256 {opening.sha256} over {opening.size} bytes of {opening.name[:80]!r}, "
-                    "got another one; what was kept is discarded",
+                    "got another one; the data was discarded",
                     resumed=upload.resumed,
                 )
             # Over two connections at once, the other one may have been first.
@@ -268,12 +268,12 @@ class TraceReceiver:
         return row
 
     def end(self, upload: Upload) -> None:
-        """The upload's connection is gone; the partial file stays for the next one."""
+        """End the upload after its connection is lost; the partial file stays for the next one."""
         if self._active.get(upload.path) is upload:
             del self._active[upload.path]
 
     async def discard(self, run: str) -> None:
-        """Removes what has arrived of the run's unfinished traces."""
+        """Remove the partial files of the run."""
         paths = await asyncio.to_thread(lambda: list(self._folder.glob(f"{_digest(run)}-*.part")))
         for path in paths:
             async with self._lock(path):
@@ -331,7 +331,7 @@ class TraceReceiver:
 
     def _check_active(self, upload: Upload) -> None:
         if self._active.get(upload.path) is not upload:
-            raise WireError("superseded", "another connection uploads the same trace")
+            raise WireError("superseded", "another connection is uploading the same trace")
 
     def _lock(self, path: Path) -> asyncio.Lock:
         lock = self._locks.get(path)
@@ -366,7 +366,7 @@ def _touched_s(path: Path) -> float:
 
 
 async def _on_disk(work: Callable[[], None]) -> None:
-    """Runs `work` on a worker thread; a disk that fails is unavailable."""
+    """Run `work` on a worker thread; report a failing disk as unavailable."""
     try:
         await asyncio.to_thread(work)
     except OSError as error:

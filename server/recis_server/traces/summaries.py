@@ -86,10 +86,10 @@ class Summaries:
                 if not await self._do_next(most_bytes):
                     await wake.wait()
             except (ServerError, OSError) as error:
-                _logger.warning("summaries of traces wait for %.0f s: %s", RETRY_S, error)
+                _logger.warning("trace summaries: retrying in %.0f s: %s", RETRY_S, error)
                 await asyncio.sleep(RETRY_S)
             except Exception:  # border: one trace must not end the summaries of all others
-                _logger.exception("summaries of traces wait for %.0f s", RETRY_S)
+                _logger.exception("trace summaries: retrying in %.0f s", RETRY_S)
                 await asyncio.sleep(RETRY_S)
 
     async def _do_next(self, most_bytes: int | None) -> bool:
@@ -116,7 +116,7 @@ class Summaries:
                     self._busy.discard(row.id)
                 break
             except ServerError as error:
-                _logger.warning("the summary of trace %s waits for %.0f s: %s", row.id, RETRY_S, error)
+                _logger.warning("the summary of trace %s: retrying in %.0f s: %s", row.id, RETRY_S, error)
                 await asyncio.sleep(RETRY_S)
         if known:
             self._bus.publish(Hint("trace", row.run, row.id))
@@ -130,7 +130,7 @@ class Summaries:
                     summary = await digest_apart(path, cpu_s)
                 return replace(row, summary_state="ready", summary_error="", summary=summary)
             except NotFound:
-                why = "its file is gone"
+                why = "its file was deleted"
                 break
             except TraceFileError as error:
                 why = str(error)

@@ -55,7 +55,7 @@ def test_a_store_that_says_nothing_is_not_ready(tmp_path: Path, monkeypatch: pyt
         await held
         assert (answer.status_code, answer.json()["error"]["message"]) == (
             503,
-            "the store has not answered within 0.1 s",
+            "the store did not answer within 0.1 s",
         )
 
     ask(tmp_path, scenario)

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 from recis_server.store.interface import Store
-from recis_server.store.values import RunRow, RunsWanted
+from recis_server.store.values import PassRow, RunRow, RunsWanted
 
 __all__ = ["answers"]
 
@@ -49,6 +49,8 @@ async def _of_run(store: Store, run: str, row: dict[str, Any]) -> dict[str, Any]
 
 
 def _fields(row: Any) -> dict[str, Any]:
+    if isinstance(row, PassRow):
+        return {"rank": row.rank, "attempt": row.attempt, **msgspec.structs.asdict(row.record)}
     return msgspec.structs.asdict(row) if isinstance(row, msgspec.Struct) else asdict(row)
 
 

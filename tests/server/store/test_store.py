@@ -211,8 +211,8 @@ def test_events_passes_traces_and_tokens_keep_their_order(tmp_path: Path) -> Non
             assert math.isnan(events[0].data["x"])
             assert [one.kind for one in await store.events("r", 1)] == ["attempt"]
             passes = await store.passes("r", "user", 0, 100, 200)
-            assert [(one.step, one.table) for one in passes] == [(100, "user")]
-            assert [one.step for one in await store.passes("r", None, None, None, None)] == [100, 100, 200]
+            assert [(one.record.step, one.record.table) for one in passes] == [(100, "user")]
+            assert [one.record.step for one in await store.passes("r", None, None, None, None)] == [100, 100, 200]
             for number in (1, 2):
                 await store.put_trace(
                     TraceRow(f"t{number}", "r", "n", 0, 1, number, 1, "0" * 64, "ready", number, "b", {"gpu": 0.5})
@@ -237,7 +237,7 @@ def test_a_pass_of_a_newer_attempt_replaces_the_one_at_its_step(tmp_path: Path) 
             await store.append(frame(first, 1, one_pass(100), one_pass(200)))
             await store.append(frame(second, 1, one_pass(100)))
             passes = await store.passes("r", None, None, None, None)
-            assert [(one.step, one.attempt) for one in passes] == [(100, 2), (200, 1)]
+            assert [(one.record.step, one.attempt) for one in passes] == [(100, 2), (200, 1)]
 
     run(scenario)
 

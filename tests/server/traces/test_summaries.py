@@ -98,7 +98,7 @@ def test_what_is_pending_when_the_server_starts_is_summarised_or_has_failed(tmp_
         assert (good.summary_state, good.summary_error) == ("ready", "")
         assert (cut.summary_state, cut.summary) == ("failed", None)
         assert "this one is cut off" in cut.summary_error
-        assert (gone.summary_state, gone.summary_error) == ("failed", "its file is gone")
+        assert (gone.summary_state, gone.summary_error) == ("failed", "its file was deleted")
         assert sorted(hint.id for hint in hints) == ["cut", "gone", "good"]
 
     run(tmp_path, scenario)

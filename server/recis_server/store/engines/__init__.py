@@ -1,1 +1,1 @@
-"""The databases that a store can be kept in: connections, schema, files, locks and what they fail of."""
+"""Database engines: connections, schema, files, locks and failures."""

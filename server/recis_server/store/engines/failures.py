@@ -1,6 +1,6 @@
-"""What an engine fails of: all of it in the server's log, said once, and to whoever asked only what anybody may know.
+"""Failures of an engine: the full message goes to the server's log, once, and a public description to the caller.
 
-Owns which words go where. Must not know threads' work or engines' errors.
+Owns which message goes where. Must not know threads or engines.
 """
 
 import logging
@@ -13,14 +13,14 @@ __all__ = ["FailureLog"]
 
 _logger = logging.getLogger(__name__)
 REPEAT_S = 60.0
-"""The same trouble is logged again after so long."""
+"""Interval after which the same failure is logged again."""
 
 
 class FailureLog:
-    """Those of one store; used by any thread: a race costs a line that is logged twice.
+    """The failures of one store; used by any thread: a race at worst logs a line twice.
 
     Args:
-        explain: an engine's failure in words for anybody, see `Engine.explain`.
+        explain: describes an engine's failure for the public, see `Engine.explain`.
     """
 
     def __init__(self, explain: Callable[[Exception], str]) -> None:
@@ -29,18 +29,18 @@ class FailureLog:
         self._is_down = False
 
     def failed(self, what: str, error: Exception) -> StoreUnavailable:
-        """The answer to somebody for whom an engine has failed."""
+        """Log a failure and return the error for the caller."""
         self._log(what, " ".join(str(error).split()))
         found = StoreUnavailable(f"{what}: {self._explain(error)}")
         found.__cause__ = error
         return found
 
     def lost(self, error: StoreLost) -> None:
-        """The database that was opened is not there any more."""
+        """Log that the opened database was removed or replaced."""
         self._log(error.message, error.detail)
 
     def commit_failed(self, error: Exception) -> StoreUnavailable:
-        """As both; until something is written the store counts as down."""
+        """Log either kind of failure of a commit; until the next commit the store counts as down."""
         self._is_down = True
         if isinstance(error, StoreLost):
             self.lost(error)
@@ -48,11 +48,11 @@ class FailureLog:
         return self.failed("the store could not commit", error)
 
     def committed(self) -> None:
-        """Something was written."""
+        """Record a successful commit."""
         if self._is_down:
             self._is_down = False
             self._said = {}
-            _logger.warning("the store works again")
+            _logger.warning("the store is available again")
 
     def _log(self, what: str, detail: str) -> None:
         now = time.monotonic()

@@ -1,7 +1,7 @@
-"""SQLite's files while they are open: whether each is still where it was, and what it was.
+"""SQLite's files while they are open: whether each is still at its path and still the same.
 
-A process that has a file open hears nothing of its removal: what it writes goes on into a file that nobody finds again.
-Owns what is remembered of the database, its log and the log's index; must not know connections or SQL.
+A process with an open file is not told of its removal: it would go on writing to a file that nobody can find. Owns what
+is known of the database, its log and the log's index; must not know connections or SQL.
 """
 
 import os
@@ -15,15 +15,15 @@ from recis_server.errors import StoreLost
 __all__ = ["NO_STORE", "Files", "Inode", "Inside", "inode_of"]
 
 Inode = tuple[int, int]
-"""Device and number: what tells a file from another one that has taken its name."""
+"""Device and inode number, which distinguish a file from another one of the same name."""
 Inside = tuple[int, int]
-"""What a database file says by itself, without its log: which store it is, and up to which commit it has come."""
+"""The content of a database file without its log: the store's identity and commit number."""
 NO_STORE: Inside = (0, -1)
-"""What is in a file that is none of this program's, or empty."""
+"""A file that is empty or was not written by this program."""
 LOOK_S = 0.5
-"""How often what is in the database file is looked at, at most."""
+"""Shortest interval between two inspections of the database file."""
 ODD_LOOKS, ODD_PAUSE_S = 3, 0.05
-"""Looks in a row at a file that makes no sense: a single one may have met a log that was being copied into it."""
+"""Consecutive inspections of an implausible file: a single one may coincide with a checkpoint of the log."""
 
 
 class Files:
@@ -31,8 +31,8 @@ class Files:
 
     Args:
         database: the path of the database.
-        read_inside: reads the database file without its log; None where that says nothing: a disk that was full may
-            have stopped a log from being copied into it halfway.
+        read_inside: reads the database file without its log; None if it is inconclusive: a full disk may have
+            interrupted a checkpoint.
     """
 
     def __init__(self, database: Path, read_inside: Callable[[], Inside | None]) -> None:
@@ -47,43 +47,43 @@ class Files:
 
     @property
     def are_known(self) -> bool:
-        """Whether `remember` was called."""
+        """Return whether `remember` was called."""
         return bool(self._known)
 
     @property
     def are_overwritten(self) -> bool:
-        """Whether something else was written into the database file."""
+        """Return whether another program has overwritten the database file."""
         return self._is_overwritten
 
     @property
     def inode(self) -> Inode:
-        """Of the database that was remembered."""
+        """Return the inode of the remembered database."""
         return self._known[self._database]
 
     def may_be(self, identity: int) -> bool:
-        """Whether the database file says of itself that it is this store, or says nothing."""
+        """Return whether the database file identifies itself as this store, or is inconclusive."""
         inside = self._read_inside()
         return inside is None or inside[0] == identity
 
     def remember(self) -> None:
-        """Takes the files as they are now; while a connection is open that has read.
+        """Remember the current files; call it while a connection is open that has read.
 
         Raises:
-            OSError: one of them is not there.
+            OSError: one of the files does not exist.
         """
         log = [self._database.with_name(self._database.name + end) for end in ("-wal", "-shm")]
         self._known = {path: _inode(path.stat()) for path in (self._database, *log)}
 
     def forget(self) -> None:
-        """All connections are closed."""
+        """Forget the files after all connections are closed."""
         self._known = {}
         self._mark = self._inside = None
 
     def check(self) -> None:
-        """Takes some microseconds: before and after every transaction.
+        """Check the files; takes some microseconds, before and after every transaction.
 
         Raises:
-            StoreLost: a file is gone, or another one has its name, until it is back; or it was written over.
+            StoreLost: a file was removed or replaced, until it is back; or it was overwritten.
         """
         self._look_in_time()
         for path, known in self._known.items():
@@ -91,19 +91,19 @@ class Files:
                 found = _inode(path.stat())
             except OSError as error:
                 raise StoreLost(
-                    f"the store's {self._name(path)} was removed or moved while the server ran; put it back, or start"
-                    " the server again",
+                    f"the store's {self._name(path)} was removed or moved while the server ran; put it back, or"
+                    " restart the server",
                     detail=f"{path}: {error.strerror}",
                 ) from error
             if found != known:
                 raise StoreLost(
-                    f"the store's {self._name(path)} was replaced while the server ran; start the server again",
+                    f"the store's {self._name(path)} was replaced while the server ran; restart the server",
                     detail=f"{path} is another file than the one that was opened",
                 )
         if self._is_overwritten:
             raise StoreLost(
-                "the store's file was overwritten while the server ran; stop the server, put the file in its place"
-                " anew without the -wal and -shm beside it, and start the server",
+                "the store's file was overwritten while the server ran; stop the server, copy the file to its"
+                " place again without the -wal and -shm files beside it, and start the server",
                 detail=f"{self._database} was written by something else than this server",
             )
 
@@ -123,10 +123,10 @@ class Files:
             self._looking.release()
 
     def _look(self) -> bool:
-        """Reads what lies in the database file itself, without its log, where that has changed; whether it makes sense.
+        """Read the database file itself, without its log, if it has changed; return whether its content is plausible.
 
-        It only ever gets newer, as the log is copied into it. What does not has been written over it: another store, or
-        an older copy of this one. A newer copy changes nothing, for all that came since is in the log.
+        Checkpoints of the log only ever make it newer. Any other content was written by something else: another store,
+        or an older copy of this one. A newer copy does no harm, because all later commits are in the log.
         """
         try:
             found = self._database.stat()
@@ -149,7 +149,7 @@ class Files:
 
 
 def inode_of(path: Path) -> Inode | None:
-    """That of the file at the path, None where there is none."""
+    """Return the inode of the file at the path, None if there is none."""
     try:
         return _inode(path.stat())
     except OSError:

@@ -1,6 +1,6 @@
-"""The store's own numbers, which belong to no run: which store it is, how many commits it has, what has been counted.
+"""Values of the store that belong to no run: its identity, its number of commits, and counters.
 
-Owns the table `meta`. Functions on a connection inside of a transaction.
+Owns the table `meta`. Functions on a connection inside a transaction.
 """
 
 import secrets
@@ -10,27 +10,27 @@ from recis_server.store.engines.engine import Connection
 __all__ = ["COMMIT_NUMBER", "IDENTITY", "PROBE", "UPKEEP_FAILURES", "add", "commit_number", "identify", "read", "write"]
 
 COMMIT_NUMBER = "commit_number"
-"""Rises by one with every commit of frames."""
+"""Incremented by every commit of frames."""
 IDENTITY = "identity"
-"""Tells this store from all others; a copy of it has the same."""
+"""Distinguishes this store from all others; a copy has the same identity."""
 PROBE = "probe"
-"""When it was last tried whether the store can be written, in ns."""
+"""Time in ns at which the store was last probed for writing."""
 UPKEEP_FAILURES = "upkeep_failures"
-"""Counts how often the upkeep has set a run aside."""
+"""Counts how often maintenance has set a run aside."""
 
 
 def read(connection: Connection) -> dict[str, int]:
-    """All of them by name."""
+    """Return all values by name."""
     return dict(connection.execute("SELECT name, value FROM meta").fetchall())
 
 
 def commit_number(connection: Connection) -> int:
-    """The number of the newest commit of frames."""
+    """Return the number of the latest commit of frames."""
     return read(connection)[COMMIT_NUMBER]
 
 
 def identify(connection: Connection) -> int:
-    """The store's identity; one that has none is given one, in a transaction that writes."""
+    """Return the store's identity; assign one if it has none, in a write transaction."""
     known = read(connection).get(IDENTITY)
     if known is None:
         known = secrets.randbits(62)
@@ -39,7 +39,7 @@ def identify(connection: Connection) -> int:
 
 
 def write(connection: Connection, name: str, value: int) -> None:
-    """Sets one."""
+    """Set one value."""
     connection.execute(
         "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         (name, value),
@@ -47,7 +47,7 @@ def write(connection: Connection, name: str, value: int) -> None:
 
 
 def add(connection: Connection, name: str, number: int) -> None:
-    """Counts so many more; from zero where nothing was counted yet."""
+    """Add to a counter, which starts at zero."""
     connection.execute(
         "INSERT INTO meta (name, value) VALUES (?, ?)"
         " ON CONFLICT (name) DO UPDATE SET value = meta.value + excluded.value",

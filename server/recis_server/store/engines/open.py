@@ -15,23 +15,23 @@ _PREFIX = "sqlite:///"
 
 
 def open_engine(url: str) -> Engine:
-    """The engine of `sqlite:///PATH` (four slashes for an absolute path) or `postgresql://…`; not open yet.
+    """Return the engine of `sqlite:///PATH` (four slashes for an absolute path) or `postgresql://…`; not open yet.
 
     Raises:
-        ValueError: a scheme that no store of this version serves, no path, or a driver that is not installed.
+        ValueError: the scheme is not supported, the path is missing, or the driver is not installed.
     """
     if url.startswith(("postgresql://", "postgres://")):
         return _open_postgres(url)
     path = unquote(url.removeprefix(_PREFIX))
     if not url.startswith(_PREFIX) or not path:
-        # Whatever it is may hold a password.
+        # An unsupported URL may contain a password.
         raise ValueError(f"--store: expected sqlite:///PATH or postgresql://…, got {url.split('@')[-1][:80]!r}")
     return SqliteEngine(Path(path))
 
 
 def _open_postgres(url: str) -> Engine:
     try:
-        # Its driver is an extra: most servers do without.
+        # The driver is an optional extra.
         from recis_server.store.engines.postgres import PostgresEngine
     except ImportError as error:
         raise ValueError(

@@ -1,7 +1,7 @@
-"""PostgreSQL as an engine: the tables of `schema` in its dialect, one lock, connections that come back.
+"""PostgreSQL as an engine: the tables of `schema` in its dialect, one lock, connections that reconnect.
 
-Owns the driver, the dialect and the partitions; must not know rows. A URL is libpq's, and may say `partitions=N`: then
-the large tables are hash-partitioned by run when they are made.
+Owns the driver, the dialect and the partitions; must not know rows. A URL is libpq's, and may contain `partitions=N`:
+the large tables are then hash-partitioned by run when they are created.
 """
 
 import contextlib
@@ -18,46 +18,46 @@ from psycopg.types.numeric import Int8BinaryDumper
 
 from recis_server.errors import StoreError, StoreLost
 from recis_server.store.engines import meta
-from recis_server.store.engines.engine import Anchor, Connection, Cursor
+from recis_server.store.engines.engine import Anchor, Connection, Cursor, Engine
 from recis_server.store.engines.schema import MIGRATIONS, SCHEMA_VERSION, TABLES, statements
 
 __all__ = ["PostgresEngine"]
 
 CONNECT_S = 10
 TAKE_OVER_S = 5.0
-"""For how long the lock of a server that has just ended, or was killed, may still be held: its backend ends later."""
+"""How long the lock of a server that has just ended or was killed may remain held, because its backend ends later."""
 _SESSION = (
-    # As the other engine: who waits for the write lock for longer fails, and tries again.
+    # As with SQLite, waiting too long for the write lock is a failure, and the write is retried.
     "SET lock_timeout = '10s'",
-    # An acknowledged frame is on the disk, whatever is usual on this server; what is stricter stays.
+    # An acknowledged frame is on disk, whatever the server's default; stricter settings remain.
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
-    # Statements here are many and short: to compile one takes longer than to run it.
+    # Statements here are many and short: compiling one takes longer than running it.
     "SET jit = off",
-    # A plan that is made while a table is empty stays when it no longer is: every statement here has an index.
+    # A plan made for an empty table would be kept when it has filled up; every statement here has an index.
     "SET enable_seqscan = off",
-    # A server whose machine or network is gone holds its locks no longer than this.
+    # A server whose machine or network has failed must not hold its locks longer than this.
     "SET tcp_keepalives_idle = 10",
     "SET tcp_keepalives_interval = 5",
     "SET tcp_keepalives_count = 4",
 )
 MAX_PARTITIONS = 1024
 _SERVER_LOCK, _WRITE_LOCK = 0x7265636973_01, 0x7265636973_02
-"""Advisory locks of a database: for as long as a server lives, and for as long as a transaction writes."""
+"""Advisory locks of a database: held for the life of a server, and for the duration of a write transaction."""
 _BEGIN_WRITE = f"BEGIN; SELECT pg_advisory_xact_lock({_WRITE_LOCK})"
 _MANY_ROWS = 4
-"""From so many on, rows are inserted by COPY: it has one round trip more, and takes a third of the time a row."""
+"""From this many rows on, inserts use COPY: it needs one more round trip, and a third of the time per row."""
 _INSERT = re.compile(r"INSERT INTO (?P<table>\w+) \((?P<columns>[\w, ]+)\) VALUES \([?, ]+\)")
 _PARAMETERS = re.compile(r"'[^']*'|\bIN \(\?(?:, \?)+\)|\?")
 _BAD_VALUES = (psycopg.DataError, OverflowError)
-"""A value that fits in no column is its sender's fault, not the engine's."""
+"""A value that does not fit its column is the fault of its sender, not of the engine."""
 _PARTITIONED = ("frame", "chunk", "axis", "pyramid", "series", "keyset", "tally")
 
 
-class PostgresEngine:
+class PostgresEngine(Engine):
     """See the module and `engine.Engine`.
 
     Args:
-        url: `postgresql://USER:PASSWORD@HOST:PORT/NAME`, the database exists.
+        url: `postgresql://USER:PASSWORD@HOST:PORT/NAME`; the database exists.
 
     Raises:
         ValueError: `partitions` is not a number from 1 to 1024.
@@ -73,13 +73,12 @@ class PostgresEngine:
             raise ValueError(f"--store: expected partitions=N with N up to {MAX_PARTITIONS}, got {number[:80]!r}")
         self._num_partitions = int(number)
         self._url = urlunsplit(parts._replace(query=urlencode(options)))
-        # What messages call it; the whole URL may hold a password.
+        # The name used in messages; the whole URL may contain a password.
         self._place = f"PostgreSQL at {parts.hostname or 'the local socket'}, database {parts.path.lstrip('/') or '?'}"
         self._owner: _Connection | None = None
         self._identity: int | None = None
 
     def open(self, *, exclusive: bool, anchor: Anchor | None = None) -> Anchor:
-        """See `Engine.open`."""
         try:
             connection = _Connection(self._url, is_owner=exclusive)
             try:
@@ -94,7 +93,7 @@ class PostgresEngine:
                 raise
         except psycopg.Error as error:
             reason = " ".join(str(error).split())  # libpq's take several lines
-            raise StoreError(f"expected a database that can be written, got {self._place}: {reason}") from error
+            raise StoreError(f"expected a writable database, got {self._place}: {reason}") from error
         if exclusive:
             self._owner = connection
         else:
@@ -102,53 +101,51 @@ class PostgresEngine:
         return anchor
 
     def close(self) -> None:
-        """See `Engine.close`."""
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.close()
 
     def connect_writer(self) -> Connection:
-        """See `Engine.connect_writer`; of a server's engine the first one holds the lock.
+        """The first writing connection of a server's engine holds the lock.
 
-        Who holds the lock and who writes is one session: a server that has lost it cannot write with what it has left.
+        The session that holds the lock is the one that writes: a server that has lost it cannot write with what
+        remains.
         """
         owner, self._owner = self._owner, None
         return owner or _Connection(self._url)
 
     def connect_reader(self) -> Connection:
-        """See `Engine.connect_reader`."""
         return _Connection(self._url)
 
     def begin_write(self, connection: Connection) -> None:
         """See `Engine.begin_write`.
 
         Raises:
-            StoreLost: the connection was lost, and another server has taken over, or another database is there now.
+            StoreLost: the connection was lost, and another server has taken over, or the database was replaced.
         """
         assert isinstance(connection, _Connection)
         if self._restore(connection) and connection.is_owner:
             try:
                 self._take_lock(connection)
             except StoreError as error:
-                # Not lost for good: the other may end, and nothing that clients keep has been acknowledged.
+                # Not lost for good: the other server may end, and nothing that clients keep has been acknowledged.
                 raise StoreLost("the store has another server", detail=error.message) from error
         connection.script(_BEGIN_WRITE)
 
     def begin_read(self, connection: Connection) -> None:
-        """See `Engine.begin_read`."""
         assert isinstance(connection, _Connection)
         begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
         self._restore(connection)
         try:
             connection.execute(begin)
         except psycopg.OperationalError:
-            # A connection that broke while nobody used it says so now, and nothing was read yet.
+            # A connection that broke while idle is noticed here, before anything was read.
             if not self._restore(connection):
                 raise
             connection.execute(begin)
 
     def _restore(self, connection: "_Connection") -> bool:
-        """Connects again where the connection has broken, to the same database only; whether it had."""
+        """Reconnect a broken connection, to the same database only; return whether it was broken."""
         if not connection.restore():
             return False
         try:
@@ -167,39 +164,38 @@ class PostgresEngine:
             found = None
         if found != self._identity:
             raise StoreLost(
-                "the store's database was replaced while the server ran; start the server again",
+                "the store's database was replaced while the server ran; restart the server",
                 detail=f"{self._place} is another store than the one that was opened",
             )
 
     def check(self) -> None:
-        """See `Engine.check`; a session ends with its database, and `begin_write` looks at what a new one has."""
+        """Do nothing: a session ends with its database, and `begin_write` inspects the database of a new session."""
 
     def let_go(self, connection: Connection) -> None:
-        """See `Engine.let_go`; nothing lies beside a database."""
+        """Do nothing: there are no files beside a database."""
 
     def inspect(self, connection: Connection) -> None:
-        """See `Engine.inspect`; who runs the database sees to the rest."""
+        """Read from every table; the operator of the database checks the rest."""
         for table in TABLES:
             connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - names of ours
 
     def explain(self, error: Exception) -> str:
-        """See `Engine.explain`; the database's own words may name hosts, users and its own place."""
+        """Describe a failure in our own words; those of the database may name hosts, users and paths."""
         if getattr(error, "sqlstate", None) is None:
             return "the database cannot be reached"
         return f"the database refused ({type(error).__name__})"
 
     def rollback(self, connection: Connection) -> None:
-        """See `Engine.rollback`."""
         with contextlib.suppress(psycopg.Error):
             connection.execute("ROLLBACK")
 
     def give_back(self, connection: Connection) -> bool:
-        """See `Engine.give_back`; the database's own vacuum does it."""
+        """Return False: the database's own vacuum frees space."""
         del connection
         return False
 
     def make_room(self, connection: Connection, *, reserve: bool) -> bool:
-        """See `Engine.make_room`; who runs the database sees to its disk."""
+        """Return False: the operator of the database provides space."""
         del connection, reserve
         return False
 
@@ -212,7 +208,7 @@ class PostgresEngine:
             time.sleep(0.05)
 
     def _migrate(self, connection: "_Connection") -> int:
-        """Brings the tables to `SCHEMA_VERSION` and returns the identity of the store."""
+        """Migrate the tables to `SCHEMA_VERSION` and return the identity of the store."""
         connection.script(_BEGIN_WRITE)
         connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
         (version,) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
@@ -244,7 +240,7 @@ class _Connection:
 
     def _open(self) -> "psycopg.Connection[tuple[Any, ...]]":
         raw = psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_S)
-        # The driver's own take the smallest type for a number, and a statement is prepared once for each type.
+        # The driver would choose the smallest type for each number, and a statement is prepared once per type.
         raw.adapters.register_dumper(int, Int8BinaryDumper)
         raw.adapters.register_dumper(list, ListBinaryDumper)
         try:
@@ -255,7 +251,7 @@ class _Connection:
         return raw
 
     def restore(self) -> bool:
-        """Connects again when the connection has broken, outside of transactions only; whether it had."""
+        """Reconnect a broken connection, outside transactions only; return whether it was broken."""
         if not self._raw.closed:
             return False
         self._raw = self._open()
@@ -284,7 +280,7 @@ class _Connection:
         with self._raw.cursor() as cursor:
             types = self._types.get((table, columns))
             if types is None:
-                # Values in binary do not say what they are.
+                # Binary values carry no type.
                 cursor.execute(f"SELECT {columns} FROM {table} LIMIT 0".encode())  # noqa: S608 - names in a statement of ours
                 types = self._types[table, columns] = [one.type_code for one in cursor.description or ()]
             with cursor.copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
@@ -293,7 +289,7 @@ class _Connection:
                     copy.write_row([_storable(value) for value in row])
 
     def script(self, sql: str) -> None:
-        """Several statements without parameters."""
+        """Execute several statements without parameters."""
         self._raw.execute(sql.encode())
 
     def close(self) -> None:
@@ -301,18 +297,18 @@ class _Connection:
 
 
 def _storable(value: Any) -> Any:
-    # Its text holds any character but this one, which says nothing.
+    # Its text type holds any character except NUL.
     return value.replace("\0", "") if isinstance(value, str) and "\0" in value else value
 
 
 class _Statement(NamedTuple):
-    """In the driver's words; `lists` are the slices of the parameters that are one list there, the last one first."""
+    """A statement in the driver's syntax; `lists` are the slices of parameters to pass as lists, the last one first."""
 
     sql: bytes
     lists: tuple[slice, ...]
 
     def bind(self, values: Sequence[Any]) -> list[Any]:
-        """What the driver is given for these parameters."""
+        """Return the driver's parameters for these values."""
         found = [_storable(value) for value in values]
         for one in self.lists:
             found[one] = [found[one]]
@@ -321,7 +317,7 @@ class _Statement(NamedTuple):
 
 @lru_cache(maxsize=512)
 def _translate(sql: str) -> _Statement:
-    """`?` outside of quotes as the driver's placeholder, and `IN (?, ?)` as one list: one statement for any length."""
+    """Replace `?` outside quotes by the driver's placeholder and `IN (?, ?)` by one list, for any length of it."""
     lists: list[slice] = []
     count = 0
 
@@ -340,7 +336,7 @@ def _translate(sql: str) -> _Statement:
 
 
 def _speak(script: str, num_partitions: int) -> str:
-    """A migration in the dialect of this engine."""
+    """Return a migration in the dialect of this engine."""
     return "\n".join(_speak_one(statement, num_partitions) for statement in statements(script))
 
 
@@ -353,7 +349,7 @@ def _speak_one(statement: str, num_partitions: int) -> str:
     before = after = ""
     numbered = re.search(r"(\w+) INTEGER PRIMARY KEY", statement)
     if numbered:
-        # A sequence, not an identity: partitions have none.
+        # A sequence, not an identity column: partitioned tables have none.
         before = f"CREATE SEQUENCE IF NOT EXISTS {table}_{numbered[1]};\n"
         default = f"{numbered[1]} BIGINT NOT NULL DEFAULT nextval('{table}_{numbered[1]}')"
         statement = statement.replace(numbered[0], default)
@@ -361,12 +357,12 @@ def _speak_one(statement: str, num_partitions: int) -> str:
         (r"\bINTEGER\b", "BIGINT"),
         (r"\bREAL\b", "DOUBLE PRECISION"),
         (r"\bBLOB\b", "BYTEA"),
-        # Text in the order of its bytes, as the other engine has it.
+        # Text in the order of its bytes, as in SQLite.
         (r"\bTEXT\b", 'TEXT COLLATE "C"'),
     ):
         statement = re.sub(ours, theirs, statement)
     for column in re.findall(r"(\w+) BYTEA", statement):
-        # Columns of points are packed already, and parts of them are read.
+        # Columns of points are compressed already, and parts of them are read.
         after += f"ALTER TABLE {table} ALTER COLUMN {column} SET STORAGE EXTERNAL;\n"
     if num_partitions and table in _PARTITIONED:
         statement += " PARTITION BY HASH (run_id)"

@@ -1,6 +1,6 @@
-"""Room that is held back beside a database, so that something can be removed from it when the disk is full.
+"""Disk space reserved beside a database, so that data can be removed from it when the disk is full.
 
-Owns the file that holds it. Must not know SQL or who removes what.
+Owns the file that holds the space. Must not know SQL or what is removed.
 """
 
 import contextlib
@@ -10,19 +10,19 @@ from pathlib import Path
 __all__ = ["Reserve"]
 
 RESERVE_BYTES = 24 << 20
-"""What the database grows by when all of its log is copied into it (`sqlite.LOG_PAGES`), and half as much again, which
-the log takes up while a run is removed."""
+"""The database's growth when its whole log is checkpointed (`sqlite.LOG_PAGES`), and half as much again for the log of
+a removal."""
 WORTH_BYTES = 4 << 20
-"""Nothing is held back for smaller databases, their log included: a removal would hardly make room."""
+"""Smaller databases, including their log, have no reserve: a removal would free hardly any space."""
 START_BYTES = 1 << 20
-"""What a server needs to start; less free room than that comes out of the reserve."""
+"""What a server needs to start; if less is free, it comes out of the reserve."""
 
 
 class Reserve:
     """See the module.
 
     Args:
-        database: the file that it is for; it lies beside it as `….reserve`.
+        database: the path of the database; the reserve lies beside it as `….reserve`.
     """
 
     def __init__(self, database: Path) -> None:
@@ -31,7 +31,7 @@ class Reserve:
         self._path = database.with_name(database.name + ".reserve")
 
     def hold(self) -> None:
-        """Takes the room when the database is worth it and half as much again is free."""
+        """Reserve the space if the database is large enough and half as much again is free."""
         with contextlib.suppress(OSError):
             if (
                 _size(self._path) >= RESERVE_BYTES
@@ -43,7 +43,7 @@ class Reserve:
                 os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
 
     def release(self) -> bool:
-        """Lets go of all of it; whether there was any."""
+        """Release all of it; return whether there was any."""
         try:
             self._path.unlink()
         except OSError:
@@ -51,7 +51,7 @@ class Reserve:
         return True
 
     def let_start(self) -> None:
-        """Lets go of as much as a start needs, where the disk has less."""
+        """Release as much as a start needs if the disk has less."""
         with contextlib.suppress(OSError):
             if self._path.exists() and self._free() < START_BYTES:
                 os.truncate(self._path, max(0, self._path.stat().st_size - START_BYTES))

@@ -1,6 +1,6 @@
 """The tables, as numbered migrations that are applied in order and never edited.
 
-Owns what creates and changes tables, and moves rows between them when they change. Every key leads with `run_id` where
+Owns the creation and the changes of tables, including the migration of their rows. Every key starts with `run_id` where
 there is one, so that the same tables can be distributed by run.
 """
 
@@ -177,7 +177,7 @@ DROP INDEX frame_order;
 
 
 def _count_by_keyset(connection: Connection) -> None:
-    """What was kept per series goes into a tally of a key set of its own: of which set it was is not known."""
+    """Move the former per-series figures into tallies of key sets of their own; their original key set is unknown."""
     runs = connection.execute("SELECT run_id, max(keyset) FROM keyset GROUP BY run_id").fetchall()
     for run_id, num_keysets in runs:
         rows = connection.execute(
@@ -229,7 +229,7 @@ CREATE INDEX trace_unfinished ON trace (run_id) WHERE state = 'uploading';
 
 
 def _keep_good_summaries(connection: Connection) -> None:
-    """Summaries that cannot be shown, for example because of a name that is not valid text, are made again."""
+    """Mark summaries that cannot be shown as pending, for example because of a name that is not valid text."""
     for run_id, trace_id, text in connection.execute(
         "SELECT run_id, trace_id, summary FROM trace WHERE summary <> 'null'"
     ).fetchall():
@@ -245,7 +245,7 @@ def _keep_good_summaries(connection: Connection) -> None:
 
 
 Part = str | Callable[[Connection], None]
-"""SQL, or a function that moves rows inside of the migration's transaction."""
+"""SQL, or a function that migrates rows inside the migration's transaction."""
 MIGRATIONS: tuple[tuple[Part, ...], ...] = (
     (_FIRST,),
     (_SECOND,),
@@ -258,9 +258,9 @@ TABLES = (
     *("filter_pass", "line", "event", "control", "command", "command_rank", "audit", "trace"),
     *("token", "deletion", "meta"),
 )
-"""All of them, as the newest version has them."""
+"""All tables of the latest version."""
 
 
 def statements(script: str) -> list[str]:
-    """The statements of a script, without comments."""
+    """Return the statements of a script, without comments."""
     return [found for statement in re.sub(r"--.*", "", script).split(";") if (found := statement.strip())]

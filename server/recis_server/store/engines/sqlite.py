@@ -1,6 +1,6 @@
-"""SQLite as an engine: one file beside its lock, and room held back for when the disk is full.
+"""SQLite as an engine: one file, a lock file beside it, and space reserved for when the disk is full.
 
-Owns the file, its lock and its settings; must not know rows but those of `meta`.
+Owns the file, its lock and its settings; must not know rows except those of `meta`.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from recis_server.errors import StoreError, StoreLost
 from recis_server.store.engines import meta
-from recis_server.store.engines.engine import Anchor, Connection
+from recis_server.store.engines.engine import Anchor, Connection, Engine
 from recis_server.store.engines.files import NO_STORE, Files, Inside, inode_of
 from recis_server.store.engines.reserve import Reserve
 from recis_server.store.engines.schema import MIGRATIONS, SCHEMA_VERSION, TABLES, statements
@@ -20,28 +20,28 @@ from recis_server.store.engines.schema import MIGRATIONS, SCHEMA_VERSION, TABLES
 __all__ = ["SqliteEngine", "migrate"]
 
 _READER_KIB = 8192
-"""Pages that a reading connection keeps: the cells and the directory of a series of a hundred million points."""
+"""Page cache of a reading connection: holds the cells and the directory of a series of a hundred million points."""
 _PATIENCE_S = 10.0
 _OWNER_PAUSE_S, _PAUSE_S = 0.001, 0.02
-"""How long a writer waits for another, and the pauses between two looks: of the server's and of everybody else's."""
+"""How long a writer waits for another one, and the pause between attempts of the server and of any other process."""
 _NO_STORE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)
-"""What a file says that is no database, that has broken, or that has other tables."""
+"""Errors for a file that is not a database, is damaged, or has other tables."""
 _DAMAGED = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 LOG_PAGES = 4000
-"""Pages (4 KiB) after which the log is copied into the file: a longer log keeps commits even."""
+"""Pages (4 KiB) after which the log is checkpointed: a longer log keeps the duration of commits even."""
 _FREED_PAGES = 64
-"""Pages (4 KiB) that one piece of freed space has at most."""
+"""The most pages (4 KiB) freed at once."""
 INSPECTED_PAGES = 8192
-"""A file of up to so many pages (4 KiB) is inspected whole: that takes some tenths of a second."""
+"""A file of up to this many pages (4 KiB) is inspected as a whole, which takes some tenths of a second."""
 INSPECTION_SHARE = 0.05
-"""How much of the time that takes at most, however often it is asked for."""
+"""The largest share of time spent on inspections, however often they are requested."""
 
 
-class SqliteEngine:
+class SqliteEngine(Engine):
     """See the module and `engine.Engine`.
 
     Args:
-        path: the database file; its folder is created when missing.
+        path: the database file; its folder is created if missing.
     """
 
     failures: tuple[type[Exception], ...] = (sqlite3.Error,)
@@ -57,7 +57,6 @@ class SqliteEngine:
         self._next_inspection = 0.0
 
     def open(self, *, exclusive: bool, anchor: Anchor | None = None) -> Anchor:
-        """See `Engine.open`."""
         try:
             if anchor is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +69,7 @@ class SqliteEngine:
             migrate(self._owner, str(self._path))
             identity = _identify(self._owner)
             if exclusive or anchor is not None:
-                # So that the file says by itself which store it is.
+                # So that the file itself identifies the store.
                 self._copy_log(self._owner)
                 self._files.remember()
                 self._files.check()
@@ -78,7 +77,7 @@ class SqliteEngine:
             self.close()
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NO_STORE:
                 raise StoreError(
-                    f"expected a store of this program, {self._path} is something else or damaged: {error}"
+                    f"expected a store of this program, {self._path} is another file or damaged: {error}"
                 ) from error
             raise self._unwritable(error) from error
         except OSError as error:
@@ -92,7 +91,7 @@ class SqliteEngine:
         return Anchor(identity, self._files.inode if self._files.are_known else ())
 
     def _unwritable(self, error: Exception) -> StoreError:
-        return StoreError(f"expected a data folder that can be written, got {self._path.parent}: {error}")
+        return StoreError(f"expected a writable data folder, got {self._path.parent}: {error}")
 
     def _release_owner(self) -> None:
         owner, self._owner = self._owner, None
@@ -100,7 +99,6 @@ class SqliteEngine:
             owner.close()
 
     def close(self) -> None:
-        """See `Engine.close`."""
         self._release_owner()
         self._files.forget()
         lock, self._lock = self._lock, None
@@ -108,18 +106,18 @@ class SqliteEngine:
             os.close(lock)
 
     def connect_writer(self) -> sqlite3.Connection:
-        """See `Engine.connect_writer`; the first one has been open since `open`: so the log stays the same file."""
+        """Return the first connection, open since `open` so that the log stays the same file, then new ones."""
         owner, self._owner = self._owner, None
         return owner or self._connect()
 
     def _connect(self) -> sqlite3.Connection:
-        # Where a store was opened, no other is made in its place.
+        # Once a store was opened, never create another one in its place.
         mode = "rw" if self._files.are_known else "rwc"
         uri = f"{self._path.absolute().as_uri()}?mode={mode}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_PATIENCE_S)
-        # FULL: an acknowledged frame has passed an fsync.
-        # Freed pages stay in the file until `give_back`, so that no commit has to move pages. The cache holds the pages
-        # that a thousand runs write to, and a transaction of large frames.
+        # FULL: an acknowledged frame has passed an fsync. Freed pages stay in the file until `give_back`, so that no
+        # commit has to move pages. The cache holds the pages that a thousand runs write to, and a transaction of large
+        # frames.
         try:
             for pragma in (
                 "auto_vacuum=INCREMENTAL",
@@ -136,7 +134,6 @@ class SqliteEngine:
         return connection
 
     def connect_reader(self) -> sqlite3.Connection:
-        """See `Engine.connect_reader`."""
         uri = f"{self._path.absolute().as_uri()}?mode=ro"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_PATIENCE_S)
         connection.execute(f"PRAGMA cache_size=-{_READER_KIB}")
@@ -145,8 +142,9 @@ class SqliteEngine:
     def begin_write(self, connection: Connection) -> None:
         """See `Engine.begin_write`.
 
-        Not the engine's own way to wait: it looks ever more rarely, and never once the upkeep is between two of its
-        transactions. The server looks often, the upkeep rarely: so the server waits for one transaction at most.
+        SQLite's busy handler retries ever more rarely and would never succeed between two transactions of the
+        maintenance worker. Here the server retries often and the worker rarely, so the server waits for at most one
+        transaction.
         """
         self.check()
         self._check_lock()
@@ -166,19 +164,17 @@ class SqliteEngine:
             connection.execute(f"PRAGMA busy_timeout = {int(_PATIENCE_S * 1000)}")
 
     def begin_read(self, connection: Connection) -> None:
-        """See `Engine.begin_read`."""
         self.check()
         connection.execute("BEGIN")
 
     def check(self) -> None:
-        """See `Engine.check`."""
         self._files.check()
 
     def let_go(self, connection: Connection) -> None:
         """See `Engine.let_go`.
 
-        SQLite takes a log for that of whatever file has the database's name. So the log is emptied into the file that
-        it belongs to, wherever that is now; it stays where the database was written over in place.
+        SQLite would apply the log to any file with the database's name. It is therefore checkpointed into the file that
+        it belongs to, wherever that is now; it stays if the database was overwritten in place.
         """
         try:
             self.check()
@@ -188,13 +184,13 @@ class SqliteEngine:
                     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _check_lock(self) -> None:
-        """Who removes the lock's file does not take the store; who has made a new one meanwhile does."""
+        """Check that the lock file was not replaced; a removed one still holds, a new one does not."""
         if self._lock is None or _is_at(self._lock, self._lock_path):
             return
         try:
             lock = _take_lock(self._path)
         except (StoreError, OSError) as error:
-            raise StoreLost("another server has taken the store over", detail=str(error)) from error
+            raise StoreLost("another server has taken over the store", detail=str(error)) from error
         os.close(self._lock)
         self._lock = lock
 
@@ -204,16 +200,15 @@ class SqliteEngine:
             with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as alone:
                 numbers = meta.read(alone)
         except sqlite3.Error as error:
-            # No database, or one without that table.
+            # Not a database, or one without that table.
             is_other = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
             return NO_STORE if is_other else None
         number = numbers.get(meta.COMMIT_NUMBER)
         return None if number is None else (numbers.get(meta.IDENTITY, 0), number)
 
     def inspect(self, connection: Connection) -> None:
-        """See `Engine.inspect`."""
         if self._is_damaged:
-            raise sqlite3.DatabaseError("the file is damaged, as an earlier statement has found")
+            raise sqlite3.DatabaseError("an earlier statement has found that the file is damaged")
         for table in TABLES:
             connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - names of ours
         connection.execute("SELECT * FROM frame ORDER BY id DESC LIMIT 1").fetchone()
@@ -227,27 +222,25 @@ class SqliteEngine:
             self._next_inspection = began + (time.monotonic() - began) / INSPECTION_SHARE
 
     def explain(self, error: Exception) -> str:
-        """See `Engine.explain`; SQLite's own words name no place."""
+        """See `Engine.explain`; SQLite's own messages name no path."""
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
-            # It does not heal, and not every statement meets what is damaged.
+            # Damage is permanent, and not every statement encounters it.
             self._is_damaged = True
         return str(error)
 
     def rollback(self, connection: Connection) -> None:
-        """See `Engine.rollback`."""
-        # A full disk ends the transaction by itself; then there is nothing to roll back.
+        # A full disk rolls the transaction back implicitly; then there is nothing left to do.
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
 
     def give_back(self, connection: Connection) -> bool:
-        """See `Engine.give_back`."""
         self.check()
         (free,) = connection.execute("PRAGMA freelist_count").fetchone()
         if not free:
             self._reserve.hold()
             return False
         assert isinstance(connection, sqlite3.Connection)
-        # A script, because it says "a row" for every page without having one: a statement would end after the first.
+        # A script, because the statement reports a row for every page without having one and would end after the first.
         try:
             connection.executescript(f"PRAGMA incremental_vacuum({_FREED_PAGES})")
         except sqlite3.Error:
@@ -256,23 +249,22 @@ class SqliteEngine:
             connection.executescript(f"PRAGMA incremental_vacuum({_FREED_PAGES // 16})")
         if free > _FREED_PAGES:
             return True
-        # The file itself shrinks when its log is copied into it.
+        # The file itself shrinks at the next checkpoint.
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         return False
 
     def make_room(self, connection: Connection, *, reserve: bool) -> bool:
-        """See `Engine.make_room`."""
         try:
             self.check()
         except StoreLost:
             return False
         made = reserve and self._reserve.release()
-        # The log begins anew once all of it is in the file: then it has room for what follows. Its own time for that
-        # is when it is long, and on a full disk it never gets there.
+        # The log restarts once all of it is checkpointed, which makes room for what follows. SQLite does so only when
+        # the log is long, which never happens on a full disk.
         return self._copy_log(connection) or made
 
     def _copy_log(self, connection: Connection) -> bool:
-        """Copies the log into the file as far as readers let it; whether that was all of it."""
+        """Checkpoint the log as far as readers permit; return whether all of it was."""
         with contextlib.suppress(sqlite3.Error):
             _, log, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             return bool(log == copied)
@@ -284,7 +276,7 @@ def _lock_path(database: Path) -> Path:
 
 
 def _take_lock(database: Path) -> int:
-    """Holds the file beside the database for as long as the returned descriptor is open; a kill lets go of it."""
+    """Lock the file beside the database as long as the returned descriptor is open; a kill releases the lock."""
     path = _lock_path(database)
     while True:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -305,7 +297,7 @@ def _take_lock(database: Path) -> int:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether the open file is the one at the path."""
+    """Return whether the open file is the one at the path."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except OSError:
@@ -313,7 +305,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _identify(connection: sqlite3.Connection) -> int:
-    """The store's identity; 0 where there is none yet and no room for one."""
+    """Return the store's identity; 0 if it has none yet and there is no space to assign one."""
     known = meta.read(connection).get(meta.IDENTITY)
     if known is not None:
         return known
@@ -329,7 +321,7 @@ def _identify(connection: sqlite3.Connection) -> int:
 
 
 def migrate(connection: sqlite3.Connection, place: str) -> None:
-    """Brings the tables to `SCHEMA_VERSION`, one transaction per migration; their number is `PRAGMA user_version`.
+    """Migrate the tables to `SCHEMA_VERSION`, one transaction per migration; `PRAGMA user_version` counts them.
 
     Raises:
         StoreError: the store was written by a newer version of this program.
@@ -340,7 +332,7 @@ def migrate(connection: sqlite3.Connection, place: str) -> None:
             f"{place} was written by a newer version: expected schema version {SCHEMA_VERSION} or older, got {version}"
         )
     if 0 < version < 2:
-        # `auto_vacuum` of a file that has tables only changes with all of it written anew.
+        # Changing `auto_vacuum` of a file with tables requires rewriting all of it.
         connection.execute("VACUUM")
     for number, parts in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.execute("BEGIN IMMEDIATE")
@@ -348,7 +340,7 @@ def migrate(connection: sqlite3.Connection, place: str) -> None:
             if callable(part):
                 part(connection)
                 continue
-            # One by one: the driver's way to run a script ends the transaction before.
+            # Statement by statement: the driver's function for scripts would commit the transaction first.
             for statement in statements(part):
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {number}")

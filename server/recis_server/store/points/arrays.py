@@ -29,7 +29,7 @@ class PointArrays:
         return len(self.steps)
 
     def between(self, low: int, high: int) -> "PointArrays":
-        """Those of `low <= step < high`; `LAST_STEP` as `high` is open."""
+        """Return the points of `low <= step < high`; `LAST_STEP` as `high` is open."""
         first, stop = np.searchsorted(self.steps, (low, high))
         if high >= LAST_STEP:
             stop = len(self.steps)
@@ -37,14 +37,14 @@ class PointArrays:
 
     @staticmethod
     def join(parts: Sequence["PointArrays"]) -> "PointArrays":
-        """All of them; where two have the same step, the later part counts."""
+        """Return all points; of equal steps in two parts, that of the later part counts."""
         filled = [part for part in parts if len(part)] or [NO_POINTS]
         steps, times, values = filled[0].steps, filled[0].times, filled[0].values
         if len(filled) > 1:
             steps = np.concatenate([part.steps for part in filled])
             times = np.concatenate([part.times for part in filled])
             values = np.concatenate([part.values for part in filled])
-        # Most runs never go back: then rows are in order of step as they are.
+        # Most runs never repeat steps: then the rows are already in order.
         if not bool((steps[1:] > steps[:-1]).all()):
             rows = newest_rows(steps)
             steps, times, values = steps[rows], times[rows], values[rows]
@@ -55,13 +55,13 @@ NO_POINTS = PointArrays(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0
 
 
 def newest_rows(steps: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Which rows count, in order of step, when later rows replace earlier ones of the same step.
+    """Return the rows that count, in order of step, if later rows replace earlier ones of the same step.
 
     Args:
         steps: `[n]` int64 in order of arrival.
 
     Returns:
-        `[m]` int64 row numbers, m <= n, such that `steps[rows]` rises strictly.
+        `[m]` int64 row numbers, m <= n, such that `steps[rows]` increases strictly.
     """
     order = np.argsort(steps, kind="stable")
     ordered = steps[order]

@@ -1,7 +1,7 @@
-"""Points to buckets on a grid that never moves: pure functions on arrays.
+"""Aggregation of points into buckets on a fixed grid: pure functions on arrays.
 
-Must not know where points come from or who asks. A bucket of width w covers the steps `[i * w, (i + 1) * w)`;
-w is a power of two, so a bucket of one width is exactly two of the next narrower width.
+Must not know where points come from or who asks. A bucket of width w covers the steps `[i * w, (i + 1) * w)`; w is a
+power of two, so a bucket of one width is exactly two of the next narrower width.
 """
 
 from collections.abc import Sequence
@@ -35,21 +35,21 @@ class Points(Protocol):
 
     @property
     def steps(self) -> npt.NDArray[np.int64]:
-        """Of any order, and more than once."""
+        """Steps in any order, possibly repeated."""
 
     @property
     def times(self) -> npt.NDArray[np.int64]:
-        """When each was measured."""
+        """Time of each measurement."""
 
     @property
     def values(self) -> npt.NDArray[np.float64]:
-        """What was measured, finite or not."""
+        """Measured values, finite or not."""
 
 
 def choose_width(start: int, stop: int, points: int) -> int:
-    """The smallest power of two whose grid covers `start <= step < stop` with at most `points` buckets; 0 gives 1.
+    """Return the smallest power of two whose grid covers `start <= step < stop` with at most `points` buckets.
 
-    Every grid has an edge at step 0: a range that reaches across it has at least two buckets, even for one point.
+    Return 1 if `points` is 0. Every grid has an edge at step 0: a range across it has at least two buckets.
     """
     width = 1
     if points <= 0 or stop <= start:
@@ -63,7 +63,7 @@ def choose_width(start: int, stop: int, points: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How far a series reaches in the range of a chart: its first and its last step, and how many points it has."""
+    """The extent of a series in the range of a chart: its first and last step, and its number of points."""
 
     first: int
     last: int
@@ -71,18 +71,18 @@ class Extent:
 
 
 def fit_width(start: int | None, stop: int | None, points: int, extents: Sequence[Extent], finest: int) -> int:
-    """The width of a chart's buckets; the rule for whoever reads a chart, or keeps one that was read up to date.
+    """Return the width of a chart's buckets: the one rule for reading a chart and for keeping it up to date.
 
-    With `start` and `stop` it follows from them alone: no bucket changes as data arrives. Where an end is open, each
-    point is a bucket of its own as long as no series has more than `points`; then the width is the one that fits from
-    the first step of all series to the last. `points` 0 stands for as many as there are.
+    With `start` and `stop` it depends on them alone, so that no bucket changes as data arrives. If an end is open, each
+    point is a bucket of its own as long as no series has more than `points`; beyond that, the width fits the range from
+    the first to the last step of all series. `points` 0 means no limit.
 
     Args:
         start: the first step of the range, None for open.
         stop: the step after the last, None for open.
-        points: the most buckets that a series may have.
-        extents: of each series with points in the range.
-        finest: buckets are at least 2^`finest` steps wide, because of some the single points are gone.
+        points: the most buckets per series.
+        extents: the extent of each series with points in the range.
+        finest: buckets are at least 2^`finest` steps wide, because some single points have been dropped.
     """
     if start is not None and stop is not None:
         width = choose_width(start, stop, points)
@@ -94,7 +94,7 @@ def fit_width(start: int | None, stop: int | None, points: int, extents: Sequenc
 
 
 def unfold(points: Points) -> Buckets:
-    """Every point as a bucket of its own, in order of step; of equal steps the last one given stays."""
+    """Return every point as a bucket of its own, in order of step; of equal steps the last one counts."""
     steps, times, values = points.steps, points.times, points.values
     if len(steps) > 1 and not bool((steps[1:] > steps[:-1]).all()):
         rows = newest_rows(steps)
@@ -113,27 +113,27 @@ def unfold(points: Points) -> Buckets:
 
 
 def bucketize(points: Points, width: int) -> Buckets:
-    """The points in buckets of `width` steps."""
+    """Return the points in buckets of `width` steps."""
     return coarsen(unfold(points), width)
 
 
 def coarsen(buckets: Buckets, width: int) -> Buckets:
-    """The same points in buckets of `width` steps, `width` being a multiple of what they have now."""
+    """Return the points in wider buckets of `width` steps, a multiple of the present width."""
     if len(buckets) == 0:
         return buckets
     return _combine(buckets, grid_of(buckets.x, width))
 
 
 def grid_of(x: Floats, width: int) -> Floats:
-    """Where the buckets of `width` steps begin that hold these steps."""
+    """Return the first step of the bucket of `width` steps that contains each step."""
     grid: Floats = np.floor(x / width) * width
     return grid
 
 
 def merge(older: Buckets, newer: Buckets) -> Buckets:
-    """Both together, of equal width; where both have a bucket, every point of `newer` came after those of `older`.
+    """Merge buckets of equal width; in a common bucket, every point of `newer` came after those of `older`.
 
-    Only for points of different steps: a step that is written again needs a fresh read.
+    Only for points of different steps: a rewritten step requires a fresh read.
     """
     both = Buckets(*(np.concatenate(pair) for pair in zip(older.columns(), newer.columns(), strict=True)))
     order = np.argsort(both.x, kind="stable")
@@ -142,7 +142,7 @@ def merge(older: Buckets, newer: Buckets) -> Buckets:
 
 
 def envelope(series: Sequence[Buckets]) -> Buckets:
-    """One band over several ranks of equal width: the extremes, the mean over all points, the last in time."""
+    """Return one band over several ranks of equal width: the extremes, the mean over all points, the last in time."""
     both = Buckets(*(np.concatenate(column) for column in zip(*(one.columns() for one in series), strict=True)))
     order = np.lexsort((both.time, both.x))
     ordered = Buckets(*(column[order] for column in both.columns()))
@@ -150,7 +150,7 @@ def envelope(series: Sequence[Buckets]) -> Buckets:
 
 
 def _combine(buckets: Buckets, grid: Floats) -> Buckets:
-    """PointArrays with the same place on the grid become one; the grid must rise."""
+    """Combine rows with the same position on the grid; the grid must not decrease."""
     if len(grid) == 0:
         return buckets
     first = np.flatnonzero(np.concatenate(([True], grid[1:] != grid[:-1])))
@@ -182,5 +182,5 @@ def _mean(buckets: Buckets, first: npt.NDArray[np.intp], finite: Floats, low: Fl
             rows = np.diff(np.append(first, len(weight)))
             shares = np.add.reduceat(mean * (weight / np.repeat(np.maximum(finite, 1.0), rows)), first)
             result = np.where(wide, shares, result)
-    # Rounding must not put a mean outside of its bucket's extremes.
+    # Rounding must not move a mean outside its bucket's extremes.
     return np.clip(result, low, high)

@@ -1,8 +1,8 @@
-"""What one chart shows: some series on one grid that holds them all, from as few bytes as that takes.
+"""Charts: some series on one common grid, from as few bytes as possible.
 
-Owns what is read for the width that `buckets.fit_width` says: raw points where each is a bucket, else the coarsest
-cells of the pyramid that are fine enough, and raw points at edges and under newer rows. Functions on a connection
-inside of a read transaction; must not know threads or who asks.
+Owns what is read for the width given by `buckets.fit_width`: raw points if each is a bucket, otherwise the coarsest
+cells of the pyramid that are fine enough, and raw points at the edges and below newer rows. Functions on a connection
+inside a read transaction; must not know threads or who asks.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,12 +28,12 @@ __all__ = ["MAX_POINTS", "read_buckets"]
 
 Ints = npt.NDArray[np.int64]
 MAX_POINTS = 2_000_000
-"""The most points that one answer without buckets may hold."""
+"""The most points in one answer without buckets."""
 
 _LAST_PLACE = float(2**63 - 1024)
-"""The last float that is a step."""
+"""The highest float that is a step."""
 _MOST_READ = 16
-"""Runs of cells that one statement reads: some megabytes."""
+"""Ranges of cells read by one statement: some megabytes."""
 _CELLS = """
 SELECT w.column1, p.cells FROM {} AS w JOIN pyramid AS p ON p.run_id = ? AND p.series = w.column2
 AND p.attempt = w.column3 AND p.level = w.column4 AND p.lo >= w.column5 AND p.lo <= w.column6
@@ -43,7 +43,7 @@ ORDER BY w.column1, p.lo
 
 @dataclass(frozen=True, slots=True)
 class _Curve:
-    """What becomes one series of the chart: spans in order of step, each with points between `first` and `last`."""
+    """One series of the chart: spans in order of step, each with points between `first` and `last`."""
 
     key: str
     rank: int
@@ -69,14 +69,14 @@ class _Curve:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What of a span is read from one level of the pyramid; level 0 is raw, with the hot rows."""
+    """The chunks of a span that are read from one level of the pyramid; level 0 is raw, including hot rows."""
 
     span: AttemptSpan
     level: int
     chunks: ChunkPlaces
 
     def cells(self) -> tuple[int, int, int, int, int]:
-        """Where they are: series, attempt, level, first steps of the first and the last chunk."""
+        """Return their location: series, attempt, level, first steps of the first and the last chunk."""
         lo = self.chunks.lo
         return self.span.series, self.span.attempt, self.level, int(lo[0]), int(lo[-1])
 
@@ -102,7 +102,7 @@ def read_buckets(
         if sum(one.count for one in extents) > MAX_POINTS:
             raise _too_many()
         rows = [PointArrays.join([span.rows(connection) for span in curve.spans]) for curve in curves]
-        # There may be more than is known without reading them: then the width may be another one.
+        # There may be more points than could be counted without reading them, and so another width.
         extents = [curve.extent(len(one)) for curve, one in zip(curves, rows, strict=True)]
         if fit_width(start, stop, points, extents, finest) == 1:
             if sum(map(len, rows)) > MAX_POINTS:
@@ -129,7 +129,7 @@ def _read_curves(
     *,
     superseded: bool,
 ) -> Iterator[_Curve]:
-    """The curves in the order of the chart; notes in `firsts` what `ChartRead` says of every series."""
+    """Yield the curves in the order of the chart; fill `firsts` for every series, see `ChartRead`."""
     candidates: dict[str, list[tuple[int, int]]] = {}
     for key in keys:
         found = connection.execute(
@@ -138,7 +138,7 @@ def _read_curves(
         candidates[key] = [one for one in found if ranks is None or ranks == "lowest" or one[1] in ranks]
     curves: dict[str, list[_Curve]] = {key: [] for key in keys}
     while any(candidates.values()):
-        # All at once; or one rank after the other of the keys that have nothing in the range yet.
+        # All at once; or rank by rank, for the keys that have nothing in the range yet.
         most = 1 if ranks == "lowest" else None
         turn = {one: key for key, found in candidates.items() for one in found[:most]}
         wanted = [series for series, _ in turn]
@@ -152,7 +152,7 @@ def _read_curves(
 
 
 def _apart(connection: Connection, spans: Sequence[AttemptSpan]) -> Iterator[tuple[Sequence[AttemptSpan], int, int]]:
-    """What stands together, then each lost attempt, with its first and last step; what has no point is left out."""
+    """Group the current spans, then each superseded attempt, with first and last step; omit groups without points."""
     for _, group in groupby(spans, _stands_with):
         ends = [(one, first) for one in group if (first := _end(connection, one, 0)) is not None]
         if ends:
@@ -166,7 +166,7 @@ def _stands_with(span: AttemptSpan) -> int:
 
 
 def _end(connection: Connection, span: AttemptSpan, place: Literal[0, -1]) -> int | None:
-    """The first (`place` 0) or last (-1) step of the span, None when it has none."""
+    """Return the first (`place` 0) or last (-1) step of the span, None if it is empty."""
     hot = [int(span.hot.steps[place])] if len(span.hot) else []
     nearest: Callable[..., int] = min if place == 0 else max
     ends = span.chunks.lo if place == 0 else span.chunks.hi
@@ -174,7 +174,7 @@ def _end(connection: Connection, span: AttemptSpan, place: Literal[0, -1]) -> in
         end = int(ends[number])
         if not span.low <= end < span.high:
             if not span.chunks.has_rows[number]:
-                # Single steps are gone: as far as the chunk reaches into the range.
+                # The single steps were dropped: the chunk extends to the end of the range.
                 end = min(max(end, span.low), span.high - 1)
             else:
                 steps = span.rows(connection, span.chunks[number : number + 1]).steps
@@ -186,12 +186,12 @@ def _end(connection: Connection, span: AttemptSpan, place: Literal[0, -1]) -> in
 
 
 def _least(curve: _Curve) -> int:
-    """Rows of chunks that lie inside, and hot ones: a hot row may only take the place of one of a chunk."""
+    """Return the rows of chunks inside, and hot ones: a hot row can only replace one of a chunk."""
     return sum(max(int(one.chunks.num_rows[one.inside()].sum()), len(one.hot)) for one in curve.spans)
 
 
 def _read_buckets(connection: Connection, curves: Sequence[_Curve], width: int) -> Iterator[Buckets]:
-    """The buckets of each curve."""
+    """Yield the buckets of each curve."""
     most = width.bit_length() - 1
     parts = [[_Part(one, *part) for one in curve.spans for part in _by_level(one, most)] for curve in curves]
     cells = _read_cells(connection, [part for of_curve in parts for part in of_curve if part.level])
@@ -209,7 +209,7 @@ def _read_buckets(connection: Connection, curves: Sequence[_Curve], width: int) 
 
 
 def _by_level(span: AttemptSpan, most: int) -> Iterator[tuple[int, ChunkPlaces]]:
-    """The span's chunks in order, those in a row that are read from one level together; level 0 is raw, and last."""
+    """Yield the span's chunks in order, grouped by consecutive chunks of one level; level 0 is raw, and last."""
     chunks, hot = span.chunks, span.hot.steps
     is_clean = span.inside() & (np.searchsorted(hot, chunks.lo) == np.searchsorted(hot, chunks.hi, side="right"))
     levels = np.where(is_clean | ~chunks.has_rows, chunks.coarsest(most), 0)
@@ -217,12 +217,12 @@ def _by_level(span: AttemptSpan, most: int) -> Iterator[tuple[int, ChunkPlaces]]
     for first, stop in pairwise(edges):
         if first < stop and levels[first]:
             yield int(levels[first]), chunks[first:stop]
-    # Hot rows and raw chunks together: of equal steps the hot one counts.
+    # Hot rows and raw chunks together: of equal steps the hot row counts.
     yield 0, chunks[levels == 0]
 
 
 def _read_cells(connection: Connection, parts: Sequence[_Part]) -> Iterator[list[bytes]]:
-    """The cells of each part, chunk after chunk; several parts are read together when the first is asked for."""
+    """Yield the cells of each part, chunk after chunk; read several parts with one statement."""
     for some in cut(parts, _MOST_READ):
         table, values = table_of([(place, *part.cells()) for place, part in enumerate(some)])
         found: list[list[bytes]] = [[] for _ in some]
@@ -231,7 +231,7 @@ def _read_cells(connection: Connection, parts: Sequence[_Part]) -> Iterator[list
         yield from found
 
 
-# Each returns buckets of at most the chart's width, and the step that each stands at among others of the same bucket.
+# Each returns buckets no wider than the chart's, and the step that orders each within a common bucket.
 
 
 def _rows_of(connection: Connection, part: _Part, width: int) -> tuple[Buckets, Ints]:
@@ -240,7 +240,7 @@ def _rows_of(connection: Connection, part: _Part, width: int) -> tuple[Buckets, 
     if len(rows) == 0:
         return single, rows.steps
     buckets = coarsen(single, width)
-    # Where cells come between rows of one bucket, its last row says whether it ends with a row or a cell.
+    # If cells lie between rows of one bucket, its last row decides whether it ends with a row or a cell.
     return buckets, rows.steps[np.searchsorted(grid_of(single.x, width), buckets.x, side="right") - 1]
 
 
@@ -249,8 +249,8 @@ def _cells_of(part: _Part, packed: Sequence[bytes]) -> tuple[Buckets, Ints]:
     data = [expand_cells(one) for one in packed]
     cells = decode_cells(b"".join(data))
     numbers = np.repeat(np.arange(len(chunks)), np.fromiter(map(len, data), np.int64, len(data)) // CELL_BYTES)
-    # A cell stands between the ends of its chunk: rows between two chunks come between their cells. As integers: beyond
-    # 2^53 its own place is rounded.
+    # Order a cell within its chunk, so that rows between two chunks lie between their cells. As integers, because its
+    # own position is rounded beyond 2^53.
     places = np.minimum(cells.x, _LAST_PLACE).astype(np.int64)
     places = np.clip(places, chunks.lo[numbers], chunks.hi[numbers])
     inside = span.inside(chunks)[numbers]

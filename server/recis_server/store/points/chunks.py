@@ -1,7 +1,7 @@
-"""Cold columns as bytes: what a chunk, its axis and its pyramid hold.
+"""Encoding of cold columns: the content of chunks, axes and pyramids.
 
-Owns the codecs, each told by the first byte of a column, so that old chunks stay readable; must not know SQL.
-Columns are byte-shuffled (bytes of equal significance together, as HDF5's shuffle filter does) and then Zstandard.
+Owns the codecs, identified by the first byte of a column so that old chunks remain readable; must not know SQL. Columns
+are byte-shuffled (bytes of equal significance together, as in HDF5's shuffle filter) and compressed with Zstandard.
 """
 
 import threading
@@ -32,11 +32,11 @@ __all__ = [
 CHUNK_ROWS = 16_384
 CELL_BYTES = 64
 FIRST_LEVEL, LEVEL_STEP, LAST_LEVEL = 6, 3, 60
-"""Cells of a pyramid cover 2^6, 2^9, … steps; bit i of a chunk's `levels` says that level 6 + 3 i is there."""
+"""Cells of a pyramid cover 2^6, 2^9, … steps; bit i of a chunk's `levels` says that level 6 + 3 i exists."""
 _WORTH = 8
-"""A level is kept when it has at most an eighth as many cells as the chunk has rows."""
+"""A level is kept if it has at most an eighth as many cells as the chunk has rows."""
 _LOOSE_CELLS = 8
-"""So many cells of one chunk are not packed: charts of thousands of chunks read few of each, and fast."""
+"""Up to this many cells of one chunk are not compressed: charts of thousands of chunks read few of each, and fast."""
 _DELTAS, _FLOAT64, _FLOAT32, _CELLS, _THOUSANDS = b"\1", b"\2", b"\3", b"\4", b"\5"
 
 Ints = npt.NDArray[np.int64]
@@ -44,7 +44,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class _Zstandard(threading.local):
-    """Its contexts, which a thread has for itself: to make one takes longer than to expand a few cells with it."""
+    """Zstandard contexts per thread: creating one takes longer than decompressing a few cells."""
 
     def __init__(self) -> None:
         self.compressor = zstandard.ZstdCompressor(level=1)
@@ -55,9 +55,9 @@ _zstandard = _Zstandard()
 
 
 def encode_steps(column: Ints) -> bytes:
-    """Steps, or times in ns: differences, which wrap around where they do not fit; in thousands where all of them are.
+    """Encode steps, or times in ns, as differences modulo 2^64; in thousands if all of them are multiples.
 
-    Times are whole microseconds in the client of this project: the digits below would be half of a time's bytes.
+    Times are whole microseconds in this project's client: the digits below would take half of a time's bytes.
     """
     differences = np.diff(column, prepend=np.int64(0))
     thousands, rest = np.divmod(differences, 1000)
@@ -65,7 +65,7 @@ def encode_steps(column: Ints) -> bytes:
 
 
 def decode_steps(data: bytes) -> Ints:
-    """What `encode_steps` was given; raises `ValueError` for a codec that this version does not know."""
+    """Decode `encode_steps`; raise `ValueError` for an unknown codec."""
     if data[:1] not in (_DELTAS, _THOUSANDS):
         raise ValueError(f"expected a column of codec {_DELTAS!r} or {_THOUSANDS!r}, got {data[:1]!r}")
     differences: Ints = _expand(data, "<i8")
@@ -75,7 +75,7 @@ def decode_steps(data: bytes) -> Ints:
 
 
 def encode_values(column: Floats) -> bytes:
-    """Values, in half the bytes where single precision holds all of them bit by bit."""
+    """Encode values, in half the bytes if single precision represents all of them exactly."""
     with np.errstate(over="ignore", invalid="ignore"):
         single = column.astype("<f4")
         exact = bool((single.astype("<f8").view("<i8") == column.view("<i8")).all())
@@ -83,7 +83,7 @@ def encode_values(column: Floats) -> bytes:
 
 
 def decode_values(data: bytes) -> Floats:
-    """What `encode_values` was given, NaN payloads included; raises `ValueError` as `decode_steps`."""
+    """Decode `encode_values`, NaN payloads included; raise `ValueError` like `decode_steps`."""
     if data[:1] == _FLOAT32:
         return _expand(data, "<f4").astype(np.float64)
     if data[:1] == _FLOAT64:
@@ -92,17 +92,17 @@ def decode_values(data: bytes) -> Floats:
 
 
 def encode_cells(cells: Buckets) -> bytes:
-    """Cells row after row, so that the bytes of several chunks in a row are one table; many of one chunk are packed."""
+    """Encode cells row by row, so that those of adjacent chunks concatenate to one table; compress large tables."""
     table = np.stack(cells.columns(), axis=1).astype("<f8", copy=False)
     if len(cells) <= _LOOSE_CELLS:
         return table.tobytes()
     packed = _CELLS + _squeeze(table.view(f"V{CELL_BYTES}").ravel())
-    # What is not packed is known by its length.
+    # Uncompressed tables are recognised by their length.
     return packed + b"\0" if len(packed) % CELL_BYTES == 0 else packed
 
 
 def expand_cells(data: bytes) -> bytes:
-    """What `encode_cells` has made as a table, packed or not; raises `ValueError` as `decode_steps`."""
+    """Return the table of `encode_cells`, compressed or not; raise `ValueError` like `decode_steps`."""
     if len(data) % CELL_BYTES == 0:
         return data
     if data[:1] != _CELLS:
@@ -111,12 +111,12 @@ def expand_cells(data: bytes) -> bytes:
 
 
 def decode_cells(data: bytes) -> Buckets:
-    """The cells of one or more tables (`expand_cells`), one behind the other."""
+    """Return the cells of concatenated tables (see `expand_cells`)."""
     return Buckets(*np.ascontiguousarray(np.frombuffer(data, "<f8").reshape(-1, 8).T))
 
 
 def make_cells(points: Points) -> dict[int, Buckets]:
-    """The pyramid of one chunk: level to cells, only levels that are worth it, none above the first single cell."""
+    """Return the pyramid of one chunk: cells by level, for the levels worth keeping, up to the first single cell."""
     levels: dict[int, Buckets] = {}
     finer = unfold(points)
     for level in range(FIRST_LEVEL, LAST_LEVEL + 1, LEVEL_STEP):

@@ -1,10 +1,10 @@
-"""Hot frames to cold chunks, one run's oldest frames at a time, without ever holding up who writes.
+"""Compaction of hot frames into cold chunks, the oldest frames of one run at a time, without blocking writers.
 
-Owns when frames are worth it, how new rows join the chunks that are there, and the one transaction that puts chunks in
-the place of frames. A unit is a prefix of a run's frames in order of arrival, of all its series or of some that share
-no frame with others: so hot rows of a series are always newer than its chunks. Frames are read and encoded outside of
-any lock; the transaction deletes exactly what was read or does nothing, so two processes that compact the same run, or
-a kill at any moment, change nothing. Must not know threads or processes.
+Owns when frames are compacted, how new rows join existing chunks, and the one transaction that replaces frames by
+chunks. A unit is a prefix of a run's frames in order of arrival, of all its series or of some that share no frame with
+others: so hot rows of a series are always newer than its chunks. Frames are read and encoded without locks; the
+transaction deletes exactly what was read or does nothing, so two processes that compact the same run, or a kill at any
+moment, change nothing. Must not know threads or processes.
 """
 
 # Only sums of columns are put into statements; every value is bound.
@@ -41,16 +41,16 @@ __all__ = ["compact", "find_work"]
 
 NUM_FRAMES = 1024
 IDLE_NS = 60 * 10**9
-"""A run is worth it with this many frames, `CHUNK_ROWS` rows of one key set, or any frame after this much silence."""
+"""A run is compacted with this many frames, `CHUNK_ROWS` rows of one key set, or any frame after this much silence."""
 UNIT_POINTS, UNIT_FRAMES, UNIT_SERIES = 1 << 21, 4096, 2048
-"""Points, frames and series that one transaction moves at most, but for a frame that has more alone."""
+"""The most points, frames and series moved by one transaction, unless a single frame has more."""
 UNIT_ROWS = 1 << 14
-"""PointArrays that one transaction removes and writes; a unit that takes more is made smaller."""
+"""The most rows removed and written by one transaction; a larger unit is reduced."""
 OPEN_ROWS = CHUNK_ROWS * 3 // 4
-"""A chunk with fewer rows takes in what follows it."""
+"""A chunk with fewer rows is extended by the rows that follow it."""
 
 _MOST_NAMED = 512
-"""Series that one statement names at most."""
+"""The most series named in one statement."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -77,7 +77,7 @@ class _Frame(NamedTuple):
 
 
 class _Frames(NamedTuple):
-    """Which frames a unit moves: `number` in all, of each key set those up to the one in `last`."""
+    """The frames that a unit moves: `number` in all, of each key set those up to the one in `last`."""
 
     number: int
     last: Mapping[int, int]
@@ -85,7 +85,7 @@ class _Frames(NamedTuple):
 
 @dataclass(slots=True)
 class _Change:
-    """What the transaction does; rows of parameters. `seen` is what it is based on, see `_look`."""
+    """The changes of the transaction, as rows of parameters; `seen` is the state they are based on, see `_look`."""
 
     run_id: str
     frames: _Frames
@@ -99,19 +99,19 @@ class _Change:
 
     @property
     def num_rows(self) -> int:
-        """How many rows go and come."""
+        """Return the number of rows removed and written."""
         parts: tuple[Sized, ...] = (self.old_chunks, self.old_cells, self.chunks, self.axes, self.cells)
-        # Of an axis first the count, and then, when that is zero, all of it.
+        # First the count of an axis, then, if that is zero, the axis itself.
         return self.frames.number + 2 * len(self.old_axes) + sum(map(len, parts))
 
 
 def find_work(connection: Connection, now_ns: int, run_id: str | None = None) -> list[str]:
-    """Runs with frames that are worth it, those with the most rows first; inside of a read transaction.
+    """Return the runs with frames to compact, those with the most rows first.
 
     Args:
         connection: in a read transaction.
         now_ns: the time.
-        run_id: only this one.
+        run_id: only this run.
     """
     of_run = (_WORK.format(""), ()) if run_id is None else (_WORK.format("WHERE run_id = ?"), (run_id,))
     found = [
@@ -123,10 +123,10 @@ def find_work(connection: Connection, now_ns: int, run_id: str | None = None) ->
 
 
 def compact(engine: Engine, reader: Connection, writer: Connection, run_id: str) -> bool:
-    """Moves a run's oldest frames into chunks; returns whether it did.
+    """Compact a run's oldest frames; return whether there were any.
 
     Args:
-        engine: of both connections.
+        engine: the engine of both connections.
         reader: not in a transaction.
         writer: not in a transaction.
         run_id: the run.
@@ -170,12 +170,12 @@ def _plan(connection: Connection, run_id: str) -> _Change | None:
         change = _plan_unit(connection, run_id, columns, _choose(found, columns, share))
         if change.num_rows <= UNIT_ROWS or change.frames.number == 1:
             return change
-        # PointArrays that go back and forth touch many chunks: how many, only the plan says.
+        # Rows that go back and forth affect many chunks: how many, only the plan tells.
         share *= 2
 
 
 def _choose(found: Sequence[tuple[int, int, int]], columns: Mapping[int, Mapping[int, int]], share: int) -> _Frames:
-    """The oldest frames that are a unit's share; what does not fit waits with all that has one of its series."""
+    """Choose the oldest frames for a unit; a frame that does not fit also delays later ones with any of its series."""
     kin = _kin(columns)
     waiting: set[int] = set()
     last: dict[int, int] = {}
@@ -198,7 +198,7 @@ def _choose(found: Sequence[tuple[int, int, int]], columns: Mapping[int, Mapping
 
 
 def _kin(columns: Mapping[int, Mapping[int, int]]) -> dict[int, int]:
-    """Key sets to one of those that they share series with, directly or through others."""
+    """Map key sets to a representative of those connected by common series, directly or through others."""
     parents: dict[int, int] = {keyset: keyset for keyset in columns}
 
     def oldest(keyset: int) -> int:
@@ -251,7 +251,7 @@ def _read_frames(
 def _groups(
     frames: Sequence[_Frame], columns: Mapping[int, Mapping[int, int]]
 ) -> Iterator[tuple[int, list[int], list[_Frame]]]:
-    """Per attempt the series that the same frames hold, with these frames: their steps and times are the same."""
+    """Group, per attempt, the series in the same frames with these frames: they share steps and times."""
     by_attempt: dict[int, list[_Frame]] = defaultdict(list)
     for frame in frames:
         by_attempt[frame.attempt].append(frame)
@@ -270,7 +270,7 @@ def _groups(
 def _alike(
     connection: Connection, run_id: str, attempt: int, group: Sequence[int]
 ) -> Iterator[tuple[list[int], tuple[ChunkPlace, ...]]]:
-    """The series of the group whose chunks lie alike, with these chunks: they can share axes."""
+    """Group the series whose chunks have the same ranges, with these chunks: they can share axes."""
     places: dict[int, list[ChunkPlace]] = {series: [] for series in group}
     for part in names(group, _MOST_NAMED):
         sql = _PLACES.format(question_marks(len(part)))
@@ -284,7 +284,7 @@ def _alike(
 
 
 class _Joint:
-    """New rows of series that share their steps, joined with the chunks that these series have."""
+    """New rows of series that share their steps, joined with the existing chunks of these series."""
 
     def __init__(
         self,
@@ -309,7 +309,7 @@ class _Joint:
         }
 
     def join(self, next_axis: int) -> int:
-        """Plans all of it; `next_axis` is the highest number of an axis that is taken, and so is the result."""
+        """Plan all changes; `next_axis` is the highest axis number in use, and so is the result."""
         for place, rows in self._pieces():
             if place is not None and place.axis is None:
                 self._join_cells(place, rows)
@@ -344,7 +344,7 @@ class _Joint:
         return next_axis
 
     def _pieces(self) -> Iterator[tuple[ChunkPlace | None, slice]]:
-        """Slices of the new rows, each with the chunk that it has to be joined with, if any."""
+        """Yield slices of the new rows, each with the chunk to join, if any."""
         begin = 0
         for number, place in enumerate(self._places):
             before = int(np.searchsorted(self._steps, place.lo))
@@ -385,7 +385,7 @@ class _Joint:
         self._change.chunks.append((series, self._attempt, lo, hi, len(rows), levels, axis, data))
 
     def _join_cells(self, place: ChunkPlace, rows: slice) -> None:
-        """Where retention has dropped the rows, late ones join the cells; a step that was there counts twice."""
+        """Join late rows with the cells of a chunk whose rows were dropped; a repeated step counts twice."""
         for series in self._series:
             late = unfold(PointArrays(self._steps[rows], self._times[rows], self._values[series][rows]))
             for level in place.every_level():
@@ -412,7 +412,7 @@ class _Joint:
 
 
 def _split(num_rows: int, *, fill: bool) -> Iterator[slice]:
-    """PointArrays into chunks: full ones and a rest that can still grow, or equal ones where nothing will follow."""
+    """Split points into chunks: full ones and a rest that can still grow, or equal ones if nothing follows."""
     num_chunks = -(-num_rows // CHUNK_ROWS)
     size = CHUNK_ROWS if fill else -(-num_rows // num_chunks)
     for first in range(0, num_rows, size):
@@ -423,9 +423,9 @@ def _split(num_rows: int, *, fill: bool) -> Iterator[slice]:
 
 
 def _look(connection: Connection, run_id: str) -> tuple[int, int] | None:
-    """When the run was created, and how many compactions there were; None when there is no run.
+    """Return when the run was created and its number of compactions; None if there is no run.
 
-    Numbers of frames alone do not tell: an engine may give those of frames that are gone to new ones.
+    Frame numbers alone are not sufficient: an engine may reuse those of removed frames.
     """
     row = connection.execute(
         "SELECT created_ns, (SELECT max(value) FROM meta WHERE name = 'compactions') FROM run WHERE run_id = ?",
@@ -435,7 +435,7 @@ def _look(connection: Connection, run_id: str) -> tuple[int, int] | None:
 
 
 def _apply(connection: Connection, change: _Change) -> bool:
-    """Puts the chunks in the place of the frames; False, to be rolled back, when the frames are not all there."""
+    """Replace the frames by the chunks; return False, to be rolled back, if a frame is missing."""
     run = change.run_id
     if _look(connection, run) != change.seen:
         return False

@@ -1,6 +1,6 @@
-"""A run from end to end: in which pieces an export reads its series, and how many points there are.
+"""The ranges in which an export reads a run, and the number of its points.
 
-Functions on a connection inside of a read transaction; must not know formats, threads or what a window holds.
+Functions on a connection inside a read transaction; must not know formats, threads or the content of a range.
 """
 
 # Only sums of columns are put into statements; every value is bound.
@@ -18,7 +18,7 @@ __all__ = ["GROUP_SERIES", "WINDOW_ROWS", "Group", "export_size", "groups", "win
 
 WINDOW_ROWS = 65_536
 GROUP_SERIES = 512
-"""Short series that are read together: a statement for each of tens of thousands would take minutes."""
+"""Short series read together: one statement for each of tens of thousands would take minutes."""
 
 # Added up in the database: a series may have a million frames.
 _EDGES = f"""
@@ -57,14 +57,14 @@ WHERE s.run_id = ? GROUP BY s.key
 
 
 class Group(NamedTuple):
-    """Series that are read together: number, rank and key of each. A long one is alone, and read in `windows`."""
+    """Series to read together: number, rank and key of each. A long one is alone, and read in `windows`."""
 
     series: list[tuple[int, int, str]]
     is_long: bool
 
 
 def groups(connection: Connection, run_id: str, keys: Collection[str] | None) -> list[Group]:
-    """The series of these keys (None: all) that have points, in order of their first appearance."""
+    """Return the series of these keys (None: all) that have points, in order of first appearance."""
     num_rows = dict(connection.execute(_ROWS, (run_id, run_id, run_id)).fetchall())
     found: list[Group] = []
     waiting: list[tuple[int, int, str]] = []
@@ -87,14 +87,14 @@ def groups(connection: Connection, run_id: str, keys: Collection[str] | None) ->
 
 
 def windows(connection: Connection, run_id: str, series: int) -> list[tuple[int | None, int | None]]:
-    """Step ranges that together cover a series, each with about `WINDOW_ROWS` rows; the ends are open."""
+    """Return step ranges that together cover a series, each with about `WINDOW_ROWS` rows; the ends are open."""
     found = connection.execute(_EDGES, (WINDOW_ROWS, run_id, series, run_id, series)).fetchall()
     edges = [edge for (edge,) in found[1:]]
     return list(zip([None, *edges], [*edges, None], strict=True))
 
 
 def export_size(connection: Connection, run_id: str, keys: Collection[str] | None) -> ExportSize:
-    """How many points of these keys (None: all) there are, and how many retention has dropped."""
+    """Return how many points of these keys (None: all) there are, and how many retention has dropped."""
     cold = connection.execute(_COLD_SIZE, (run_id,)).fetchall()
     hot = connection.execute(_HOT_SIZE, (run_id, run_id)).fetchall()
     wanted = [row for row in (*cold, *hot) if keys is None or row[0] in keys]

@@ -1,6 +1,6 @@
-"""What is not in chunks yet: the hot frames of some series of a run, read together.
+"""Hot frames, which are not compacted into chunks yet, read for several series of a run at once.
 
-Owns how columns are cut out of frames and their order of arrival. Functions on a connection inside of a read
+Owns how columns are extracted from frames and their order of arrival. Functions on a connection inside a read
 transaction; must not know chunks, attempts' order or who asks.
 """
 
@@ -19,9 +19,9 @@ from recis_server.store.tables.sql_parameters import cut, names, question_marks,
 __all__ = ["HotSeries", "read_hot_series"]
 
 _MOST_NAMED = 512
-"""Series, or key sets, that one statement names at most."""
+"""The most series, or key sets, named in one statement."""
 _MOST_READ = 16
-"""Key sets of which one statement reads frames."""
+"""The most key sets whose frames are read by one statement."""
 _KEYSETS = "SELECT series, keyset, position FROM keyset WHERE run_id = ? AND series IN ({})"
 _FIRSTS = "SELECT keyset, attempt, min(lo) FROM frame WHERE run_id = ? AND keyset IN ({}) GROUP BY keyset, attempt"
 _FRAMES = """
@@ -37,7 +37,7 @@ FROM {} AS w JOIN frame AS f ON f.run_id = ? AND f.keyset = w.column1 AND f.hi >
 
 @dataclass(frozen=True, slots=True)
 class HotSeries:
-    """Of one series: the first step that each attempt has in any hot frame, and its rows in the range."""
+    """The first step of each attempt of a series in any hot frame, and its points in the range."""
 
     firsts: dict[int, int] = field(default_factory=dict)
     rows: dict[int, PointArrays] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class _Piece(NamedTuple):
 def read_hot_series(
     connection: Connection, run_id: str, wanted: Sequence[int], low: int, high: int
 ) -> Mapping[int, HotSeries]:
-    """The hot rows of `low <= step < high` of the wanted series; a frame is read once, however many it has of them."""
+    """Return the hot points of `low <= step < high` for each series, reading each frame once."""
     hot_series = {series: HotSeries() for series in wanted}
     pieces: dict[int, list[_Piece]] = {series: [] for series in wanted}
     members = _keysets(connection, run_id, wanted)
@@ -65,7 +65,7 @@ def read_hot_series(
             firsts = hot_series[series].firsts
             firsts[attempt] = min(first, firsts.get(attempt, first))
     last = last_step(high)
-    # Of a set with one wanted series, the others' columns stay in the database.
+    # Of a key set with one wanted series, the other columns stay in the database.
     alone = [(keyset, members[keyset][0][1]) for keyset in members if keyset in hot and len(members[keyset]) == 1]
     for part in cut(alone, _MOST_READ):
         table, places = table_of(part)
@@ -84,7 +84,7 @@ def read_hot_series(
 
 
 def _keysets(connection: Connection, run_id: str, wanted: Sequence[int]) -> Mapping[int, Sequence[tuple[int, int]]]:
-    """Key sets with the wanted series that are in them, and the place of each."""
+    """Return the key sets that contain wanted series, with the position of each."""
     found: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for series, keyset, position in _select(connection, _KEYSETS, run_id, wanted):
         found[keyset].append((series, position))
@@ -92,13 +92,13 @@ def _keysets(connection: Connection, run_id: str, wanted: Sequence[int]) -> Mapp
 
 
 def _select(connection: Connection, sql: str, run_id: str, named: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """The rows of what is named, however much that is."""
+    """Yield the rows for any number of names."""
     for part in names(named, _MOST_NAMED):
         yield from connection.execute(sql.format(question_marks(len(part))), (run_id, *part)).fetchall()
 
 
 def _join(pieces: Sequence[_Piece]) -> dict[int, PointArrays]:
-    """PointArrays per attempt; of equal steps the one that arrived last counts."""
+    """Return points per attempt; of equal steps the one that arrived last counts."""
     attempts: dict[int, list[_Piece]] = defaultdict(list)
     for piece in pieces:
         attempts[piece.attempt].append(piece)

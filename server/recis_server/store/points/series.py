@@ -1,7 +1,7 @@
-"""Series out of the tables: hot frames and cold chunks together, each step once, attempts told apart.
+"""Series read from hot frames and cold chunks, each step once, attempts distinguished.
 
-Owns the order of truth between frames, chunks and attempts. Functions on a connection inside of a read transaction;
-must not know threads, buckets or who asks.
+Owns the precedence between frames, chunks and attempts. Functions on a connection inside a read transaction; must not
+know threads, buckets or who asks.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,9 +31,9 @@ __all__ = [
 ]
 
 _MOST_NAMED = 512
-"""Series, or attempts, that one statement names at most."""
+"""The most series, or attempts, named in one statement."""
 _MOST_READ = 16
-"""Chunks that one statement reads: some megabytes."""
+"""Chunks read by one statement: some megabytes."""
 _FIRSTS = """
 SELECT s.series, a.ordinal,
     (SELECT min(c.lo) FROM chunk AS c WHERE c.run_id = ? AND c.series = s.series AND c.attempt = a.ordinal)
@@ -52,14 +52,14 @@ JOIN axis AS a ON a.run_id = c.run_id AND a.axis = c.axis
 """
 
 Place = tuple[int, int, int]
-"""Where a chunk is in its run: series, attempt, first step."""
+"""The key of a chunk in its run: series, attempt, first step."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkPlace:
-    """What the directory says of a chunk: its steps `lo` to `hi`, how many rows, and which pyramid levels it has.
+    """The directory entry of a chunk: its steps `lo` to `hi`, its number of rows, and its pyramid levels.
 
-    Without `axis` retention has dropped its rows; its levels are what is left.
+    Without `axis`, retention has dropped its rows, and only its levels remain.
     """
 
     lo: int
@@ -69,15 +69,15 @@ class ChunkPlace:
     axis: int | None
 
     def every_level(self) -> list[int]:
-        """Its levels, the finest first."""
+        """Return its levels, the finest first."""
         return [FIRST_LEVEL + LEVEL_STEP * bit for bit in range(self.levels.bit_length()) if self.levels >> bit & 1]
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkPlaces:
-    """The directory of some chunks in order of step, as int64 columns of equal length; see `ChunkPlace`.
+    """Directory entries of chunks in order of step, as int64 columns of equal length; see `ChunkPlace`.
 
-    Columns, because a long series has thousands of chunks and a chart looks at all of them. `has_rows` is bool.
+    Columns, because a long series has thousands of chunks and a chart examines all of them. `has_rows` is bool.
     """
 
     lo: npt.NDArray[np.int64]
@@ -95,18 +95,18 @@ class ChunkPlaces:
         )
 
     def coarsest(self, most: int) -> npt.NDArray[np.int64]:
-        """Of each the highest level up to `most`, 0 where all are higher."""
+        """Return the highest level up to `most` of each, 0 if all are higher."""
         kinds, kind = np.unique(self.levels, return_inverse=True)
         allowed = (1 << max(0, (most - FIRST_LEVEL) // LEVEL_STEP + 1)) - 1
         bits = [(levels & allowed).bit_length() for levels in kinds.tolist()]
         return np.asarray([FIRST_LEVEL + LEVEL_STEP * (n - 1) if n else 0 for n in bits], np.int64)[kind]
 
     def reaching(self, low: int, high: int) -> "ChunkPlaces":
-        """Those that may have rows of `low <= step < high`."""
+        """Return those that may have rows of `low <= step < high`."""
         return self[(self.lo <= last_step(high)) & (self.hi >= low)]
 
     def finest(self) -> int:
-        """The level below which something is gone; 0 when all rows are there."""
+        """Return the level below which some rows were dropped; 0 if all exist."""
         gone = set(self.levels[~self.has_rows].tolist())
         return max((FIRST_LEVEL + LEVEL_STEP * ((levels & -levels).bit_length() - 1) for levels in gone), default=0)
 
@@ -117,11 +117,11 @@ NO_PLACES = ChunkPlaces(_NONE, _NONE, _NONE, _NONE, np.empty(0, np.bool_))
 
 @dataclass(frozen=True, slots=True)
 class AttemptSpan:
-    """One attempt's part of a series, `low <= step < high`: the chunks that reach into it and its hot rows.
+    """One attempt's part of a series, `low <= step < high`: the chunks that overlap it and its hot points.
 
-    Hot rows came after all chunks of the attempt: their values count. With `superseded` a newer attempt has gone back
-    behind all of it. `edges` has the rows of chunks that are partly outside: they are needed for where the range ends,
-    and again for what is in it.
+    Hot points came after all chunks of the attempt and take precedence. `superseded`: a later attempt has reported all
+    of these steps or earlier ones. `edges` has the points of chunks that are partly outside, which are needed for the
+    ends of the range and again for its content.
     """
 
     run: str
@@ -135,17 +135,17 @@ class AttemptSpan:
     edges: Mapping[Place, PointArrays] = field(repr=False, compare=False)
 
     def inside(self, chunks: ChunkPlaces | None = None) -> npt.NDArray[np.bool_]:
-        """Which chunks, of all or of some, have all of their steps in the span."""
+        """Return which chunks, of all or of some, lie entirely inside the span."""
         chosen = self.chunks if chunks is None else chunks
         return (self.low <= chosen.lo) & (chosen.hi <= last_step(self.high))
 
     def halves(self) -> list[Place]:
-        """The chunks that are partly outside and have rows."""
+        """Return the chunks that are partly outside and have rows."""
         outside = self.chunks.lo[self.chunks.has_rows & ~self.inside()]
         return [(self.series, self.attempt, lo) for lo in outside.tolist()]
 
     def rows(self, connection: Connection, chunks: ChunkPlaces | None = None) -> PointArrays:
-        """All rows of the span, or those of some of its chunks and the hot ones; decodes the chunks."""
+        """Return all points of the span, or those of some chunks and the hot ones; decodes the chunks."""
         chosen = self.chunks if chunks is None else chunks
         places = [(self.series, self.attempt, lo) for lo in chosen.lo.tolist()]
         inner = read_chunks(connection, self.run, [place for place in places if place not in self.edges])
@@ -154,7 +154,7 @@ class AttemptSpan:
 
 
 def series_names(connection: Connection, run_id: str) -> list[tuple[int, int, str]]:
-    """Number, rank and key of all series of a run, in order of their first appearance."""
+    """Return number, rank and key of all series of a run, in order of first appearance."""
     return connection.execute(
         "SELECT series, rank, key FROM series WHERE run_id = ? ORDER BY series", (run_id,)
     ).fetchall()
@@ -169,7 +169,7 @@ def read_spans(
     *,
     superseded: bool,
 ) -> dict[int, tuple[list[AttemptSpan], dict[int, int]]]:
-    """The attempts of some series in order of time, what is superseded apart and last, and each attempt's first step.
+    """Return the spans of some series in order of time, superseded ones last, and each attempt's first step.
 
     Args:
         connection: in a read transaction.
@@ -177,7 +177,7 @@ def read_spans(
         wanted: numbers of series; their hot frames are read together.
         start: first step, None for open.
         stop: the step after the last, None for open.
-        superseded: whether to tell what newer attempts have gone back behind too.
+        superseded: whether to return spans superseded by a later attempt.
     """
     low = FIRST_STEP if start is None else max(FIRST_STEP, min(start, LAST_STEP))
     high = LAST_STEP if stop is None else max(FIRST_STEP, min(stop, LAST_STEP))
@@ -201,7 +201,7 @@ def read_spans(
 
 
 def _read_firsts(connection: Connection, run_id: str, hot_series: Mapping[int, HotSeries]) -> dict[int, dict[int, int]]:
-    """The first step of each attempt that a series has points of, in order of the attempts' time."""
+    """Return the first step of each attempt with points of a series, in order of the attempts' time."""
     found: dict[int, dict[int, int]] = {series: {} for series in hot_series}
     for part in names(list(hot_series), _MOST_NAMED):
         sql = _FIRSTS.format(question_marks(len(part)))
@@ -215,7 +215,7 @@ def _read_firsts(connection: Connection, run_id: str, hot_series: Mapping[int, H
 def _attempt_ranges(
     firsts: dict[int, int], low: int, high: int, *, superseded: bool
 ) -> list[tuple[int, int, int, bool]]:
-    """Which attempt speaks where: (attempt, begin, end, whether it is superseded there), what is superseded last."""
+    """Divide a range among attempts: (attempt, begin, end, whether it is superseded), superseded parts last."""
     living: list[tuple[int, int, int, bool]] = []
     lost: list[tuple[int, int, int, bool]] = []
     limit = high
@@ -235,7 +235,7 @@ def _read_places(
     low: int,
     high: int,
 ) -> dict[tuple[int, int], ChunkPlaces]:
-    """By series and attempt, of all that have a span, the chunks that reach into `low <= step < high`."""
+    """Return, by series and attempt with a range, the chunks that overlap `low <= step < high`."""
     found: dict[tuple[int, int], ChunkPlaces] = {}
     wanted = [series for series, of_series in ranges.items() if of_series]
     attempts = sorted({attempt for of_series in ranges.values() for attempt, *_ in of_series})
@@ -252,7 +252,7 @@ def _read_places(
 
 
 def read_chunks(connection: Connection, run_id: str, places: Sequence[Place]) -> dict[Place, PointArrays]:
-    """The rows of some chunks; those whose rows retention has dropped are left out."""
+    """Return the points of some chunks; omit those dropped by retention."""
     found: dict[Place, PointArrays] = {}
     axes: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
     for part in cut(places, _MOST_READ):
@@ -276,9 +276,9 @@ def read_points(
     *,
     superseded: bool,
 ) -> tuple[PointsSlice, ...]:
-    """The points of `start <= step < stop` of one key, rank after rank; ranks that have none are left out.
+    """Return the points of `start <= step < stop` of one key, rank by rank; omit ranks without any.
 
-    With `superseded` those that a newer attempt has gone back behind are apart, after the others, attempt by attempt.
+    With `superseded`, points superseded by a later attempt follow the others, attempt by attempt.
     """
     found = connection.execute(
         "SELECT series, rank FROM series WHERE run_id = ? AND key = ? ORDER BY rank", (run_id, key)
@@ -296,7 +296,7 @@ def read_series(
     *,
     superseded: bool,
 ) -> tuple[PointsSlice, ...]:
-    """The same of some series, one after the other; of each its number, rank and key."""
+    """Return the points of some series, given by number, rank and key, one after the other."""
     read = read_spans(connection, run_id, [series for series, *_ in wanted], start, stop, superseded=superseded)
     return tuple(one for series, rank, key in wanted for one in _slices(connection, key, rank, read[series][0]))
 
@@ -307,7 +307,7 @@ def _slices(connection: Connection, key: str, rank: int, spans: Sequence[Attempt
     for group in ([living] if living else []) + [[span] for span in lost]:
         parts = [span.rows(connection) for span in group]
         attempts = np.repeat(np.asarray([one.attempt for one in group], np.int32), [len(part) for part in parts])
-        # Older attempts' parts are empty or lie before: in the order of time the steps rise.
+        # Older attempts' parts are empty or lie before: in order of time the steps increase.
         rows = PointArrays.join(parts)
         if len(rows):
             newest = [one.attempt for one, part in zip(group, parts, strict=True) if len(part)][-1]

@@ -1,1 +1,1 @@
-"""The rows of the tables: runs, attempts, frames, tallies, commands, traces; one module per subject."""
+"""Rows of the tables: runs, attempts, frames, tallies, passes, commands, traces; one module per subject."""

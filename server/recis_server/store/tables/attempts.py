@@ -1,7 +1,7 @@
-"""The attempts of a run: their numbers, and which of two began later.
+"""The attempts of a run: their numbers, and their order in time.
 
-Owns the order of truth between attempts. A number is given at the first greeting and never changes; a spool may be sent
-days later, so numbers say nothing about time. Must not know frames, threads or sockets.
+Owns the order of attempts. A number is assigned at the first greeting and never changes; a spool may be sent days
+later, so numbers say nothing about time. Must not know frames, threads or sockets.
 """
 
 from recis.wire.messages import Hello
@@ -11,21 +11,21 @@ __all__ = ["attempt_number", "attempt_places", "enter_attempt", "started_ns"]
 
 
 def started_ns(hello: Hello, received_ns: int) -> int:
-    """When the writer began, by the server's clock.
+    """Return when the writer began, by the server's clock.
 
-    The writer's own clock only says how long ago that was, so that two machines need not agree on the time. One that
-    does not say when it began, or whose clock went back since, begins now.
+    The writer's clock only determines how long ago that was, so two machines need not agree on the time. A writer that
+    does not report its start, or whose clock was set back since, begins now.
     """
     age_ns = hello.time_ns - hello.started_ns if hello.started_ns > 0 else 0
     return max(0, received_ns - max(0, age_ns))
 
 
 def enter_attempt(connection: Connection, hello: Hello, begun_ns: int) -> tuple[int, int]:
-    """Number and start of the greeting's attempt; the first of its ranks to come decides both.
+    """Return number and start of the greeting's attempt; the first of its ranks to register determines both.
 
     Args:
-        connection: inside of a transaction.
-        hello: of a rank.
+        connection: in a transaction.
+        hello: the greeting of a rank.
         begun_ns: when that rank began, by the server's clock.
     """
     connection.execute(
@@ -40,7 +40,7 @@ def enter_attempt(connection: Connection, hello: Hello, begun_ns: int) -> tuple[
 
 
 def attempt_number(connection: Connection, run_id: str, attempt_id: str) -> int | None:
-    """Return the number of an attempt, None when it is not known."""
+    """Return the number of an attempt, None if it is unknown."""
     row = connection.execute(
         "SELECT ordinal FROM attempt WHERE run_id = ? AND attempt_id = ?", (run_id, attempt_id)
     ).fetchone()
@@ -48,7 +48,7 @@ def attempt_number(connection: Connection, run_id: str, attempt_id: str) -> int 
 
 
 def attempt_places(connection: Connection, run_id: str) -> dict[int, int]:
-    """Number to place, 1 for the attempt that began first; of equal starts the one that was greeted first."""
+    """Map attempt numbers to places, 1 for the attempt that began first; equal starts are ordered by number."""
     numbers = connection.execute(
         "SELECT ordinal FROM attempt WHERE run_id = ? ORDER BY started_ns, ordinal", (run_id,)
     ).fetchall()

@@ -1,6 +1,6 @@
-"""Deletion of a run: its small tables at once, the others in slices that leave ingest room.
+"""Deletion of a run: its small tables at once, the others in slices that leave room for ingest.
 
-Functions for the write thread, each inside of a transaction that its caller has begun; must not know threads.
+Functions for the write thread, each inside a transaction begun by its caller; must not know threads.
 """
 
 # Names of columns and tables below are constants of this package; every value is bound.
@@ -11,9 +11,9 @@ from recis_server.store.engines.engine import Connection
 __all__ = ["delete_run", "delete_slice"]
 
 SLICE_ROWS, SLICE_BYTES = 256, 4 << 20
-"""Rows of one table that one transaction of a deletion takes, and fewer once they have this many bytes."""
+"""Rows of one table removed by one transaction of a deletion; fewer once they have this many bytes."""
 _AT_ONCE = ("attempt", "stream", "control", "command", "command_rank", "trace", "run")
-"""Tables of a run that never have many rows of it: they go with the request, and the run is gone for everybody."""
+"""Tables with few rows per run: their rows are removed with the request, and the run is gone for everybody."""
 _IN_SLICES = (
     ("frame", ("id",), "length(steps) + length(times) + length(data)"),
     ("chunk", ("series", "attempt", "lo"), "coalesce(length(data), 0)"),
@@ -26,11 +26,11 @@ _IN_SLICES = (
     ("line", ("id",), "0"),
     ("event", ("id",), "0"),
 )
-"""The others, with what tells the rows of a run apart, and their bytes where they may have many."""
+"""The other tables, with the key of a row within its run, and its size where that may be large."""
 
 
 def delete_run(connection: Connection, run_id: str, asked_ns: int) -> list[str]:
-    """Makes a run unknown but for its audit, and returns the blobs that it had; its points go with `delete_slice`."""
+    """Remove a run except for its audit, and return the blobs that it had; `delete_slice` removes its points."""
     blobs = [blob for (blob,) in connection.execute("SELECT blob FROM trace WHERE run_id = ?", (run_id,)).fetchall()]
     for table in _AT_ONCE:
         connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
@@ -41,7 +41,7 @@ def delete_run(connection: Connection, run_id: str, asked_ns: int) -> list[str]:
 
 
 def delete_slice(connection: Connection, run_id: str) -> bool:
-    """Removes a bounded number of a deleted run's rows; whether there may be more."""
+    """Remove a bounded number of a deleted run's rows; return whether there may be more."""
     for table, place, size in _IN_SLICES:
         rows: list[tuple[str | int, ...]] = []
         num_bytes = 0

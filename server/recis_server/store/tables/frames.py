@@ -1,7 +1,7 @@
-"""Frames into rows: what one transaction of the write thread does with the records of training processes.
+"""Ingest of frames: one transaction of the write thread turns the records of training processes into rows.
 
-Owns the memory of which series, key sets and acknowledged numbers the tables hold (bounded, forgotten after a
-rollback); must not know threads, queues or sockets.
+Owns the cache of known series, key sets and acknowledged numbers (bounded, cleared after a rollback); must not know
+threads, queues or sockets.
 """
 
 import logging
@@ -18,6 +18,7 @@ from recis_server.store.engines.engine import Connection
 from recis_server.store.json_columns import dump
 from recis_server.store.tables import ledger
 from recis_server.store.tables.attempts import attempt_places
+from recis_server.store.tables.passes import write_pass
 from recis_server.store.tables.sql_parameters import saturated
 from recis_server.store.tables.tallies import Tally, read_tallies, summarise, write_tallies
 from recis_server.store.values import Commit, StoredFrame, StreamRow
@@ -28,16 +29,15 @@ _logger = logging.getLogger(__name__)
 
 REMEMBERED_RUNS = 4096
 REMEMBERED_COLUMNS = 1 << 18
-"""Runs, and columns of all their key sets, that are kept in memory; what was written longest ago is read again when
-needed."""
+"""Runs, and columns of their key sets, held in memory; the oldest entries are evicted and read again when needed."""
 REMEMBERED_KEYSETS = 1024
 MAX_COLUMNS = 1024
-"""What was reported together in more columns is kept as several key sets: what the upkeep does to one is bounded."""
+"""Reports with more columns are split into several key sets, which bounds the work of compaction."""
 
 
 @dataclass(slots=True)
 class _Keyset:
-    """Series that were reported together, and what is known of their points."""
+    """Series that were reported together, and their tally."""
 
     number: int
     num_columns: int
@@ -46,10 +46,10 @@ class _Keyset:
 
 @dataclass(slots=True)
 class _Run:
-    """What is known of one run's rows; `places` is the order of its attempts, `streams` where its writers are.
+    """The cached state of one run; `places` is the order of its attempts, `streams` the state of its writers.
 
-    Of a writer: its acknowledged number, and the points that it has lost to its own bounds. `series` has the number of
-    each (rank, key), `num_columns` says how many there are in all of `keysets`.
+    The state of a writer is its acknowledged number and the number of points that it has dropped. `series` has the
+    number of each (rank, key), `num_columns` is the number of columns in all `keysets`.
     """
 
     places: dict[int, int]
@@ -69,7 +69,7 @@ class _Run:
 class _Pending:
     """Rows that a transaction writes at its end, each kind with one call: a call per row would cost more than the row.
 
-    Lists are bound parameters in the order of arrival. Of a writer, a run and a key set only the newest state is
+    Lists are bound parameters in the order of arrival. Of a writer, a run and a key set only the latest state is
     written.
     """
 
@@ -83,7 +83,7 @@ class FrameBatch:
     """See the module; used by one thread.
 
     Args:
-        failures: the engine's exceptions, which take the whole transaction along.
+        failures: the engine's exceptions, which make the whole transaction fail.
     """
 
     def __init__(self, failures: tuple[type[Exception], ...]) -> None:
@@ -96,10 +96,10 @@ class FrameBatch:
         self._number = 0
 
     def begin(self, connection: Connection) -> None:
-        """See `writer.Batch`: looks how far the store has come.
+        """See `writer.Batch`; compare the commit number with the last one acknowledged.
 
         Raises:
-            StoreLost: not as far as was acknowledged, or it is another store.
+            StoreLost: it is lower, or this is another store.
         """
         numbers = meta.read(connection)
         identity = numbers.get(meta.IDENTITY)
@@ -107,17 +107,17 @@ class FrameBatch:
             self._identity = identity
         if identity != self._identity:
             raise StoreLost(
-                "the store was replaced by another while the server ran; start the server again to go on with it",
+                "the store was replaced by another one while the server ran; restart the server to use it",
                 detail=f"expected the store {self._identity}, found {identity}",
             )
         self._number = numbers.get(meta.COMMIT_NUMBER, -1)
         if self._number < self._committed:
             raise StoreLost(
-                "the store was replaced by an older copy while the server ran; start the server again to go on with it",
+                "the store was replaced by an older copy while the server ran; restart the server to use it",
                 detail=f"expected commit {self._committed} or a newer one, found {self._number}",
             )
         if self._number > self._committed:
-            # A server that took over for a while, or a commit that nobody heard the end of.
+            # Another server took over for a while, or the outcome of a commit was unknown.
             self.forget()
 
     def committed(self) -> None:
@@ -125,25 +125,25 @@ class FrameBatch:
         self._committed = self._number
 
     def forget(self) -> None:
-        """Nothing remembered is sure any more."""
+        """Discard all cached state."""
         self._runs.clear()
         self._num_columns = 0
 
     def forget_run(self, run: str) -> None:
-        """The run's rows were changed by somebody else."""
+        """Discard the cached state of a run whose rows were changed elsewhere."""
         known = self._runs.pop(run, None)
         if known is not None:
             self._num_columns -= known.num_columns
 
     def apply(self, connection: Connection, frames: list[StoredFrame]) -> tuple[Commit, list[Exception | None]]:
-        """Writes what is new of the frames; a frame that cannot be written leaves the others alone.
+        """Write the new frames; a frame that cannot be written does not affect the others.
 
         Raises:
-            Exception: one of `failures`: the engine could not write; the whole transaction has to go.
+            Exception: one of `failures`: the engine could not write; the whole transaction has to be rolled back.
         """
         outcomes = self._attempt(connection, frames)
         if isinstance(outcomes, Exception):
-            # One of them is to blame: once more, each on its own.
+            # One of them is to blame: try again, each on its own.
             outcomes = [self._attempt_one(connection, stored) for stored in frames]
         applied = tuple(stored for stored, outcome in zip(frames, outcomes, strict=True) if outcome is True)
         if applied:
@@ -155,7 +155,7 @@ class FrameBatch:
         ]
 
     def _attempt(self, connection: Connection, frames: list[StoredFrame]) -> "list[bool | Exception] | Exception":
-        """For each frame whether it was new, or why nothing of them was written."""
+        """Return for each frame whether it was new, or why none of them was written."""
         outcomes: list[bool | Exception] | Exception
         pending = self._pending = _Pending()
         connection.execute("SAVEPOINT frames")
@@ -181,14 +181,12 @@ class FrameBatch:
         run = self._run(connection, stream.run)
         known = run.streams.get(stream.writer) if run is not None else None
         if run is None or known is None:
-            raise StoreUnavailable(
-                f"run {stream.run} was deleted; writer {stream.writer} has to introduce itself again"
-            )
+            raise StoreUnavailable(f"run {stream.run} was deleted; writer {stream.writer} has to register again")
         acked, dropped = known
         if frame.n <= acked:
             return False
         if frame.dropped <= dropped:
-            # Numbers that are skipped while the writer counts new drops are those drops.
+            # Numbers skipped while the writer reports new drops are those drops.
             run.missing = saturated(run.missing + max(0, frame.n - acked - frame.span))
         run.streams[stream.writer] = (frame.n, saturated(max(dropped, frame.dropped)))
         run.updated_ns = max(run.updated_ns, stored.received_ns)
@@ -204,13 +202,13 @@ class FrameBatch:
                 for points in _narrow(record):
                     self._add_points(connection, run, stream, points)
             case Pass():
-                _add_pass(connection, stream, record)
+                write_pass(connection, stream, record)
             case Line():
                 _add_line(connection, stream, record)
             case Event():
                 _add_event(connection, stream, record)
             case Declare():
-                # What an attempt offered, and nobody offers any more, says nothing about the processes that run now.
+                # Controls of an earlier attempt that are no longer declared say nothing about the current processes.
                 if run.places[stream.attempt] == len(run.places):
                     ledger.declare(connection, stream, record)
             case Result():
@@ -270,7 +268,7 @@ class FrameBatch:
         keyset = run.keysets[stream.rank, keys] = _Keyset(run.num_keysets, len(keys), Tally())
         forgotten = 0
         if len(run.keysets) > REMEMBERED_KEYSETS:
-            # A forgotten set gets another number when it comes again: more rows, the same points.
+            # An evicted key set gets another number when it occurs again: more rows, the same points.
             forgotten = run.keysets.popitem(last=False)[1].num_columns
         run.num_columns += len(keys) - forgotten
         self._num_columns += len(keys) - forgotten
@@ -304,7 +302,7 @@ class FrameBatch:
             [(*state, *stream) for stream, state in pending.streams.items()],
         )
         connection.executemany(
-            # The time is a version too: it rises with every change, whatever the clock does.
+            # The time is also a version: it increases with every change, whatever the clock does.
             "UPDATE run SET last_step = ?, last_attempt = ?, points = ?, missing = ?,"
             " updated_ns = CASE WHEN updated_ns < ? THEN ? ELSE updated_ns + 1 END WHERE run_id = ?",
             [
@@ -316,7 +314,7 @@ class FrameBatch:
 
 
 def settle_run_state(connection: Connection, run_id: str) -> None:
-    """The run's state from its ranks' last words in the newest attempt; of a rank's writers the newest speaks."""
+    """Derive the run's state from the last status of its ranks in the latest attempt; a rank's latest writer counts."""
     said: dict[int, tuple[str, str]] = {}
     for rank, state, message in connection.execute(
         "SELECT rank, state, message FROM stream WHERE run_id = ? AND attempt = (SELECT ordinal FROM attempt"
@@ -364,7 +362,7 @@ def _read_run(connection: Connection, run_id: str) -> _Run | None:
 
 
 def _narrow(points: Points) -> Iterator[Points]:
-    """The record, or its columns in several."""
+    """Return the record, or several with parts of its columns."""
     if len(points.keys) <= MAX_COLUMNS:
         yield points
         return
@@ -383,28 +381,6 @@ def _as_failure(stored: StoredFrame, error: Exception) -> Exception:
 
 
 # --- one row a record
-
-
-def _add_pass(connection: Connection, stream: StreamRow, record: Pass) -> None:
-    connection.execute(
-        "INSERT INTO filter_pass (run_id, step, time_ns, rank, attempt, table_name, interval, rows_before, evicted,"
-        " rows_after, admitted, milliseconds, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            stream.run,
-            record.step,
-            record.time_ns,
-            stream.rank,
-            stream.attempt,
-            as_name(record.table),
-            record.interval,
-            record.rows_before,
-            record.evicted,
-            record.rows_after,
-            record.admitted,
-            record.milliseconds,
-            record.bytes,
-        ),
-    )
 
 
 def _add_line(connection: Connection, stream: StreamRow, record: Line) -> None:

@@ -1,6 +1,6 @@
-"""Which series are in the columns of which key set: kept in memory, because a key set that is written never changes.
+"""A cache of the series in each key set, which never change once written.
 
-Owns that memory (bounded, shared by the threads that read) and how it is filled; must not know values or who asks.
+Owns the cache (bounded, shared by the reading threads) and how it is filled; must not know values or who asks.
 """
 
 # Only the number of placeholders is put into the statement; every value is bound.
@@ -18,13 +18,13 @@ from recis_server.store.tables.sql_parameters import question_marks
 __all__ = ["KeySet", "KeySetCache"]
 
 MAX_COLUMNS = 1 << 20
-"""Columns that are kept; beyond it all are forgotten, and read again when needed."""
+"""Columns in the cache; beyond this number it is cleared, and filled again as needed."""
 _OVERHEAD_COLUMNS = 16
-"""What a key set takes beside its columns, in columns."""
+"""Overhead of a key set, in columns."""
 
 
 class KeySet(NamedTuple):
-    """One key set of a run that was created at `created_ns`: a later run may have the same id."""
+    """One key set of a run created at `created_ns`: a later run may have the same id."""
 
     created_ns: int
     rank: int
@@ -43,7 +43,7 @@ class KeySetCache:
     def read(
         self, connection: Connection, keysets: Iterable[tuple[str, int]], created_ns: Mapping[str, int]
     ) -> dict[tuple[str, int], KeySet]:
-        """The keyset_cache of key sets.
+        """Return key sets.
 
         Args:
             connection: in a transaction.
@@ -83,7 +83,7 @@ def _read(
     for run_id, keyset, rank, key in connection.execute(
         "SELECT k.run_id, k.keyset, s.rank, s.key FROM keyset AS k"
         " JOIN series AS s ON s.run_id = k.run_id AND s.series = k.series"
-        # Both sides by their keys: a planner that is told of one only reads the other table whole.
+        # Constrain both tables by their keys; otherwise a planner may scan the other table.
         f" WHERE k.run_id IN ({runs}) AND s.run_id IN ({runs}) ORDER BY k.run_id, k.keyset, k.position",
         (*run_ids, *run_ids),
     ).fetchall():

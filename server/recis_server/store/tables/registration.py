@@ -1,6 +1,6 @@
-"""Runs and writers made known: what a greeting changes in the tables, and how a run is edited and removed.
+"""Registration of runs and writers by their greeting, and edits of a run.
 
-Functions for the write thread, each inside of a transaction that its caller has begun; must not know threads.
+Functions for the write thread, each inside a transaction begun by its caller; must not know threads.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ MAX_TAGS = 64
 
 
 def register(connection: Connection, hello: Hello, received_ns: int) -> StreamRow:
-    """Makes run, attempt and writer known, and tells what of this writer is committed.
+    """Register run, attempt and writer, and return the writer's committed state.
 
     Raises:
         StoreUnavailable: a run of this name is still being deleted.
@@ -48,7 +48,7 @@ def register(connection: Connection, hello: Hello, received_ns: int) -> StreamRo
             as_name(hello.host),
             hello.pid,
             as_name(hello.client),
-            # Of a rank's writers the one that began last speaks, whichever is heard of first.
+            # Of a rank's writers the one that began last determines its state, whichever registers first.
             begun_ns,
         ),
     )
@@ -57,7 +57,7 @@ def register(connection: Connection, hello: Hello, received_ns: int) -> StreamRo
 
 
 def _begun_ns(connection: Connection, hello: Hello, received_ns: int) -> int:
-    """When the writer began; last of all where the server's clock has gone back behind a start that it has noted."""
+    """Return when the writer began; last of all if the server's clock was set back since a recorded start."""
     (newest_ns,) = connection.execute("SELECT max(created_ns) FROM stream WHERE run_id = ?", (hello.run,)).fetchone()
     if newest_ns is not None and received_ns < newest_ns:
         return int(newest_ns) + 1
@@ -83,7 +83,7 @@ def _add_run(connection: Connection, hello: Hello, received_ns: int) -> None:
             config,
         ),
     )
-    # Ranks may know different things and come in any order: what is still empty is filled in, what users changed stays.
+    # Ranks may know different things and register in any order: fill in what is still empty, keep what users changed.
     connection.execute(
         "UPDATE run SET world_size = ?, updated_ns = updated_ns + 1,"
         " name = CASE WHEN name = run_id THEN ? ELSE name END,"
@@ -96,7 +96,7 @@ def _add_run(connection: Connection, hello: Hello, received_ns: int) -> None:
 def update_run(
     connection: Connection, run_id: str, name: str | None, tags: Sequence[str] | None, notes: str | None
 ) -> None:
-    """Changes what is not None."""
+    """Change what is not None."""
     connection.execute(
         "UPDATE run SET name = coalesce(?, name), tags = coalesce(?, tags), notes = coalesce(?, notes),"
         " updated_ns = updated_ns + 1 WHERE run_id = ?",

@@ -1,12 +1,11 @@
-"""Rows of the tables as the values of the interface: metrics, passes, events, controls, tokens.
+"""Rows of the smaller tables as values of the interface: metrics, events, controls, tokens.
 
-Functions on a connection inside of a transaction; must not know threads or who asks.
+Functions on a connection inside a transaction; must not know threads or who asks.
 """
 
 # Names of columns and tables below are constants of this package; every value is bound.
 # ruff: noqa: S608
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -14,65 +13,32 @@ from recis.wire.messages import MAX_TEXT_CHARS
 from recis.wire.text import as_text
 from recis_server.store.engines.engine import Connection
 from recis_server.store.json_columns import dump, load_or
-from recis_server.store.steps import LAST_STEP
 from recis_server.store.tables import tallies
 from recis_server.store.tables.attempts import attempt_places
 from recis_server.store.tables.keyset_cache import KeySetCache
-from recis_server.store.values import ControlRow, EventRow, MetricRow, PassRow, TokenRow
+from recis_server.store.values import ControlRow, EventRow, MetricRow, TokenRow
 
 __all__ = [
     "read_controls",
     "read_events",
     "read_metrics",
-    "read_passes",
     "read_tokens",
     "write_event",
 ]
 
-MAX_PASSES = 10_000
 _EVENT = "id, kind, level, time_ns, step, rank, text, data"
 
 
 def read_metrics(connection: Connection, keyset_cache: KeySetCache, run_id: str) -> tuple[MetricRow, ...]:
-    """The run's series names over all ranks, in order of their first appearance."""
+    """Return the run's series names over all ranks, in order of first appearance."""
     found = connection.execute("SELECT created_ns FROM run WHERE run_id = ?", (run_id,)).fetchone()
     if found is None:
         return ()
     return tallies.read_metrics(connection, keyset_cache, run_id, found[0], attempt_places(connection, run_id))
 
 
-def read_passes(
-    connection: Connection,
-    run_id: str,
-    table: str | None,
-    rank: int | None,
-    start: int | None,
-    stop: int | None,
-) -> tuple[PassRow, ...]:
-    """The newest passes in order of step; a later attempt's pass replaces an earlier one at the same place."""
-    if stop is not None and stop > LAST_STEP:
-        stop = None
-    where, values = ["run_id = ?"], [run_id]
-    limits = (("table_name = ?", table), ("rank = ?", rank), ("step >= ?", start), ("step < ?", stop))
-    for condition, value in limits:
-        if value is not None:
-            where.append(condition)
-            values.append(value)  # type: ignore[arg-type]
-    rows = connection.execute(
-        "SELECT step, time_ns, rank, attempt, table_name, interval, rows_before, evicted, rows_after, admitted,"
-        f" milliseconds, bytes FROM filter_pass WHERE {' AND '.join(where)} ORDER BY step DESC, id DESC LIMIT ?",
-        (*values, MAX_PASSES),
-    ).fetchall()
-    places = attempt_places(connection, run_id)
-    newest: dict[tuple[int, int, str], int] = {}
-    for step, _, of_rank, attempt, name, *_ in rows:
-        spot = (step, of_rank, name)
-        newest[spot] = max(places[attempt], newest.get(spot, 0))
-    return tuple(_pass(row) for row in reversed(rows) if places[row[3]] == newest[row[0], row[2], row[4]])
-
-
 def read_events(connection: Connection, run_id: str, limit: int) -> tuple[EventRow, ...]:
-    """The newest events, oldest first."""
+    """Return the latest events, oldest first."""
     rows = connection.execute(
         f"SELECT {_EVENT} FROM event WHERE run_id = ? ORDER BY id DESC LIMIT ?",
         (run_id, limit),
@@ -81,9 +47,9 @@ def read_events(connection: Connection, run_id: str, limit: int) -> tuple[EventR
 
 
 def write_event(connection: Connection, run_id: str, event: EventRow, repeated_ns: int = 0) -> EventRow:
-    """Adds an event and returns it with its id; 0 when the run is gone, and the event with it.
+    """Add an event and return it with its id; 0 if the run was deleted, and the event with it.
 
-    One that is told again within `repeated_ns` is counted at the first of them; see `interface.Store.add_event`.
+    An event repeated within `repeated_ns` is counted in the first one; see `interface.Store.add_event`.
     """
     if connection.execute("SELECT 1 FROM run WHERE run_id = ?", (run_id,)).fetchone() is None:
         return replace(event, id=0)
@@ -116,7 +82,7 @@ def write_event(connection: Connection, run_id: str, event: EventRow, repeated_n
 
 
 def _last_alike(connection: Connection, run_id: str, event: EventRow) -> EventRow | None:
-    """The newest event of the same kind, rank and attempt."""
+    """Return the latest event of the same kind, rank and attempt."""
     row = connection.execute(
         f"SELECT {_EVENT} FROM event WHERE run_id = ? AND kind = ? AND rank = ? ORDER BY id DESC LIMIT 1",
         (run_id, event.kind, event.rank),
@@ -138,20 +104,12 @@ def read_controls(connection: Connection, run_id: str) -> tuple[ControlRow, ...]
 
 
 def read_tokens(connection: Connection) -> tuple[TokenRow, ...]:
-    """All tokens, oldest first."""
+    """Return all tokens, oldest first."""
     rows = connection.execute(
         "SELECT token_id, name, scope, digest, created_ns FROM token ORDER BY created_ns, token_id"
     )
     return tuple(TokenRow(*row) for row in rows)
 
 
-def _pass(row: tuple[Any, ...]) -> PassRow:
-    return replace(PassRow(*row), milliseconds=_number(row[10]))
-
-
 def _event(row: tuple[Any, ...]) -> EventRow:
     return replace(EventRow(*row), data=load_or(row[-1], {}))
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)

@@ -1,8 +1,8 @@
 """Runs as rows of the interface: one, many, and pages of the list that read only what has changed.
 
-Functions on a connection inside of a transaction, so that a page is the state after one commit; must not know threads
-or who asks. `run.updated_ns` is a run's version too: every transaction that changes anything of a `RunRow` raises it,
-by a nanosecond at least (`frames`, `registration`).
+Functions on a connection inside a transaction, so that a page is the state after one commit; must not know threads or
+who asks. `run.updated_ns` also serves as a run's version: every transaction that changes anything of a `RunRow`
+increases it, by at least a nanosecond (`frames`, `registration`).
 """
 
 # Names of columns and tables below are constants of this package; every value is bound.
@@ -40,11 +40,11 @@ _FIELDS: dict[str, tuple[str, type]] = {
     "project": ("project", str),
     "last_step": ("coalesce(last_step, -1)", int),
 }
-"""What runs are sorted by: where it is in the table, and the type of its values."""
+"""Sort keys of runs: the column, and the type of its values."""
 _MOST_NAMED = 512
-"""Runs that one statement names at most."""
+"""The most runs named in one statement."""
 MAX_PAGE_CHARS = 32 << 20
-"""Configurations that one page reads; it ends early where there are more."""
+"""Characters of configurations read for one page, which ends early if there are more."""
 _RUN = (
     "run_id, project, name, state, message, created_ns, updated_ns, world_size, last_step, tags, notes, config,"
     " points, missing"
@@ -52,7 +52,7 @@ _RUN = (
 
 
 def read_run(connection: Connection, keyset_cache: KeySetCache, run_id: str) -> RunRow | None:
-    """One run."""
+    """Return one run."""
     return next(read_rows(connection, keyset_cache, [run_id], None), None)
 
 
@@ -63,14 +63,14 @@ def read_page(
     known: Mapping[str, S],
     show: Callable[[RunRow], S],
 ) -> RunPage[S]:
-    """A page of runs; ties are ordered by id, so that the cursor is exact. See `Store.runs_anew`."""
+    """Return a page of runs; ties are ordered by id, so that the cursor is exact. See `Store.runs_anew`."""
     marks = _read_marks(connection, wanted)
     more = len(marks) > wanted.limit
     del marks[wanted.limit :]
     shown: list[S | None] = []
     unknown: list[int] = []
     for place, (run_id, updated_ns, _) in enumerate(marks):
-        # What is taken from `known` is taken here, once: others may put newer versions there meanwhile.
+        # Take everything from `known` at once: others may replace its entries meanwhile.
         one = known.get(run_id)
         if one is None or one.updated_ns != updated_ns:
             one = None
@@ -82,7 +82,7 @@ def read_page(
     ):
         shown[unknown[place - 1]] = show(row)
     if place < len(unknown):
-        # There was too much to read: the page ends before the first run that was not.
+        # The configurations exceeded the bound: the page ends before the first run that was not read.
         del shown[unknown[place] :]
         more = True
     runs = tuple(one for one in shown if one is not None)
@@ -92,11 +92,11 @@ def read_page(
 def read_rows(
     connection: Connection, keyset_cache: KeySetCache, run_ids: Sequence[str], keys: Collection[str] | None
 ) -> Iterator[RunRow]:
-    """Runs in the order of `run_ids`, those that do not exist left out; ends early after `MAX_PAGE_CHARS`.
+    """Yield existing runs in the order of `run_ids`; end early after `MAX_PAGE_CHARS`.
 
     Args:
         connection: in a transaction.
-        keyset_cache: of the store.
+        keyset_cache: the cache of the store.
         run_ids: each once.
         keys: the metrics of the summaries, None for all.
     """
@@ -115,7 +115,7 @@ def read_rows(
 
 
 def _read_marks(connection: Connection, wanted: RunsWanted) -> list[tuple[Any, ...]]:
-    """Of each run on the page, and of one more where there is one: id, version, place in the order."""
+    """Return id, version and sort value of each run on the page, and of the next one if there is one."""
     field, kind = _FIELDS.get(wanted.sort.removeprefix("-"), ("", str))
     if not field:
         raise InvalidValue("sort", f"expected one of {sorted(_FIELDS)}, with or without '-', got {wanted.sort[:80]!r}")
@@ -133,7 +133,7 @@ def _read_marks(connection: Connection, wanted: RunsWanted) -> list[tuple[Any, .
     accept = wanted.accept
     limit = wanted.limit + 1
     is_judged = bool(words) or accept is not None
-    # What is only there to judge by costs as much as all the rest.
+    # Columns needed only for filtering cost as much as all others.
     more, bound = (", state, project, name, tags", "") if is_judged else ("", f" LIMIT {limit}")
     cursor = connection.execute(
         f"SELECT run_id, updated_ns, {field}{more} FROM run WHERE {' AND '.join(where)}"
@@ -154,7 +154,7 @@ def _read_marks(connection: Connection, wanted: RunsWanted) -> list[tuple[Any, .
 
 
 def _has(row: tuple[Any, ...], words: Sequence[str]) -> bool:
-    """Whether all words are in the id, the project, the name or the tags; by letters of any script, in any case."""
+    """Return whether all words occur in the id, project, name or tags, ignoring case in any script."""
     run_id, _, _, _, project, name, tags = row
     text = "\n".join((run_id, project, name, *(load(tags) if tags != "[]" else ()))).casefold()
     return all(word in text for word in words)
@@ -182,12 +182,12 @@ def _read_cursor(cursor: str, sort: str, kind: type) -> tuple[Any, str]:
 
 
 def _select(connection: Connection, sql: str, values: Sequence[Any], after: str = "") -> list[Any]:
-    """The rows of some runs; `after` is the rest of the statement, its values at the end."""
+    """Return the rows of some runs; `after` is the rest of the statement, with its values at the end."""
     return connection.execute(f"{sql} WHERE run_id IN ({question_marks(len(values))}){after}", values).fetchall()
 
 
 class _More(NamedTuple):
-    """What other tables say of some runs, to be asked for one after the other: one that is damaged harms no other."""
+    """Data of some runs in other tables, queried one by one, so that a damaged one does not affect the others."""
 
     places: Mapping[str, Mapping[int, int]]
     ranks: Mapping[str, Sequence[int]]
@@ -222,7 +222,7 @@ def _read_more(
 
 @lru_cache(1024)
 def _tags(text: str) -> tuple[str, ...]:
-    # Many runs have the same.
+    # Many runs have the same tags.
     return tuple(load(text))
 
 
@@ -258,7 +258,7 @@ def _run(row: tuple[Any, ...], more: _More) -> RunRow:
 
 
 def _part(damaged: list[str], name: str, instead: T, read: Callable[[U], T], stored: U) -> T:
-    """What `read` makes of something that is stored; `instead`, and `name` in `damaged`, where it can make nothing."""
+    """Return `read` of a stored value; if that fails, return `instead` and add `name` to `damaged`."""
     try:
         return read(stored)
     except Exception:  # noqa: BLE001 - border: a row that is damaged, in whatever way, is a gap and no failure
@@ -267,7 +267,7 @@ def _part(damaged: list[str], name: str, instead: T, read: Callable[[U], T], sto
 
 
 def _json(text: str) -> str:
-    """The text where it is JSON; with NaN, or nested deep, as it would be stored now."""
+    """Return the text if it is JSON; re-encode it if it has NaN or deep nesting."""
     try:
         msgspec.json.decode(text, type=msgspec.Raw)
     except (msgspec.DecodeError, RecursionError):
@@ -277,5 +277,5 @@ def _json(text: str) -> str:
 
 @lru_cache(1024)
 def _say_damaged(run_id: str, parts: str) -> None:
-    """Once for each run: lists are read every few seconds."""
+    """Log damage once per run: lists are read every few seconds."""
     _logger.error("run %s is damaged in the store and shown without its %s; it can be deleted", run_id, parts)

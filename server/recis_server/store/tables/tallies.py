@@ -1,8 +1,8 @@
-"""What is known of series without reading their points: a tally per key set, renewed by every commit.
+"""Figures of series that need no points to be read: one tally per key set, updated by every commit.
 
-Owns the table `tally` and what its columns mean. A key set's series share their steps, so one row does for all of them:
-a commit changes a row per report, not a row per series. Functions inside of a transaction; must not know frames' rows,
-threads or who asks.
+Owns the table `tally` and the meaning of its columns. A key set's series share their steps, so one row serves all of
+them: a commit changes one row per report, not one per series. Functions inside a transaction; must not know frames'
+rows, threads or who asks.
 """
 
 # Only the number of placeholders is put into statements; every value is bound.
@@ -33,10 +33,10 @@ _NO_PAIRS = np.empty(0, np.int64)
 
 
 class Summary(NamedTuple):
-    """What a tally takes from one record of points.
+    """The contribution of one record of points to a tally.
 
-    `nans` is how many values of each key are not finite (k int64), empty for none; `lasts` the values of the last row
-    with the highest step (k float64); both little-endian.
+    `nans` is the number of non-finite values per key (k int64), empty if there are none; `lasts` the values of the last
+    row with the highest step (k float64); both little-endian.
     """
 
     num_rows: int
@@ -59,7 +59,7 @@ class Tally:
     lasts: bytes = b""
 
     def add(self, rows: Summary, attempt: int, mark: int, places: Mapping[int, int]) -> None:
-        """Takes rows of `attempt` in; `places` is the order of attempts, `mark` the run's points with these."""
+        """Add rows of `attempt`; `places` is the order of attempts, `mark` the run's points including these."""
         self.first_step = min(self.first_step, rows.low) if self.num_rows else rows.low
         self.num_rows += rows.num_rows
         if rows.nans:
@@ -69,10 +69,10 @@ class Tally:
 
 
 def summarise(points: Points) -> Summary:
-    """What a tally takes from a checked record."""
+    """Return the contribution of a validated record."""
     num_keys = len(points.keys)
     if len(points.steps) == 8:
-        # A single row is what slow trainings send, and a call into numpy takes longer than all of this.
+        # Slow trainings send single rows, and a call into numpy takes longer than all of this.
         step = int.from_bytes(points.steps, "little", signed=True)
         values = struct.unpack(f"<{num_keys}d", points.values)
         nans = b"" if math.isfinite(sum(values)) else _pack([not math.isfinite(value) for value in values])
@@ -86,7 +86,7 @@ def summarise(points: Points) -> Summary:
 
 
 def write_tallies(connection: Connection, tallies: Mapping[tuple[str, int], Tally]) -> None:
-    """Writes the tallies of (run, key set)."""
+    """Write the tallies of (run, key set)."""
     connection.executemany(
         "INSERT INTO tally (run_id, keyset, num_rows, first_step, last_step, last_attempt, mark, nans, lasts)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, keyset) DO UPDATE SET"
@@ -109,7 +109,7 @@ def write_tallies(connection: Connection, tallies: Mapping[tuple[str, int], Tall
 
 
 def read_tallies(connection: Connection, run_id: str) -> dict[int, Tally]:
-    """The tallies of a run by key set; a set that has never had points has none."""
+    """Return the tallies of a run by key set; a set without points has none."""
     return {
         keyset: Tally(*row)
         for keyset, *row in connection.execute(
@@ -123,14 +123,14 @@ def read_tallies(connection: Connection, run_id: str) -> dict[int, Tally]:
 def read_metrics(
     connection: Connection, keyset_cache: KeySetCache, run_id: str, created_ns: int, places: Mapping[int, int]
 ) -> tuple[MetricRow, ...]:
-    """The series names of a run over all ranks, in order of their first appearance.
+    """Return the series names of a run over all ranks, in order of first appearance.
 
-    Of a name the newest (attempt, step) has the last value; of ranks that are equally far, the lowest. Key set by key
-    set and not name by name: a run may have hundreds of thousands of them.
+    The latest (attempt, step) of a name has the last value, on the lowest of ranks that are equally far. The loop is
+    over key sets rather than names: a run may have hundreds of thousands of names.
 
     Args:
         connection: in a transaction.
-        keyset_cache: of the store.
+        keyset_cache: the cache of the store.
         run_id: the run.
         created_ns: when it was created.
         places: the run's attempts, `attempts.attempt_places`.
@@ -164,7 +164,7 @@ def read_metrics(
 
 
 def _ranks(sets: Sequence[tuple[int, npt.NDArray[np.int64]]], num_names: int) -> list[tuple[int, ...]]:
-    """The ranks of each name, rising, from the rank and the names of each key set."""
+    """Return the ranks of each name in order, from the rank and the names of each key set."""
     known = sorted({rank for rank, _ in sets})
     if len(known) == 1:
         return [(known[0],)] * num_names
@@ -184,17 +184,17 @@ def read_lasts(
     places: Mapping[str, Mapping[int, int]],
     keys: Collection[str] | None,
 ) -> Callable[[str], dict[str, float]]:
-    """A function that gives the newest value of each key of one of some runs, in order of the keys.
+    """Return a function from a run to the latest value of each of its keys, in order of the keys.
 
-    The newest (attempt, step) of a key speaks for it; of ranks that are equally far, the lowest. The function raises
-    where the tallies of its run are damaged.
+    The latest (attempt, step) of a key counts, on the lowest of ranks that are equally far. The function raises if the
+    tallies of its run are damaged.
 
     Args:
         connection: in a transaction.
-        keyset_cache: of the store.
-        run_ids: the runs; one may be there several times.
-        created_ns: of each run when it was created; others are left out.
-        places: of each run the order of its attempts.
+        keyset_cache: the cache of the store.
+        run_ids: the runs; one may occur several times.
+        created_ns: when each run was created; others are omitted.
+        places: the order of each run's attempts.
         keys: these, None for all.
     """
     if keys is not None and not keys:
@@ -223,7 +223,7 @@ def read_lasts(
 def _newest(
     sets: list[tuple[tuple[int, int, int, int], tuple[str, ...], bytes]], keys: Collection[str] | None
 ) -> dict[str, float]:
-    """Values by key; of those that several key sets have, the one of the greatest place."""
+    """Return values by key; if several key sets have a key, the one with the highest place counts."""
     values: dict[str, float] = {}
     sets.sort(key=itemgetter(0))
     for _, names, lasts in sets:

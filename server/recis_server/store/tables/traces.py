@@ -1,6 +1,6 @@
 """Rows of profiler traces, with their summaries.
 
-Functions on a connection inside of a transaction; must not know threads, files or what is in a summary.
+Functions on a connection inside a transaction; must not know threads, files or the content of a summary.
 """
 
 # Names of columns and tables below are constants of this package; every value is bound.
@@ -59,7 +59,7 @@ def write_trace(connection: Connection, trace: TraceRow) -> None:
 
 
 def update_trace(connection: Connection, trace: TraceRow) -> bool:
-    """Replace a trace; return False when it is gone."""
+    """Replace a trace; return False if it is gone."""
     changed = connection.execute(
         f"UPDATE trace SET {', '.join(f'{name} = ?' for name in _COLUMNS)} WHERE run_id = ? AND trace_id = ?",
         (*_values(trace), trace.run, trace.id),
@@ -107,7 +107,7 @@ def read_waiting(connection: Connection, last_run: str, most_bytes: int | None, 
     """Return traces whose summary is pending: runs after `last_run` first, and of each run the oldest first."""
     smaller, values = ("", ()) if most_bytes is None else (" AND size <= ?", (most_bytes,))
     rows = connection.execute(
-        # The condition has to be written like that of the index `trace_waiting`.
+        # The condition has to be identical to that of the index `trace_waiting`.
         f"SELECT {_ALL} FROM trace WHERE summary_state = 'pending' AND state = 'ready'{smaller}"
         " ORDER BY CASE WHEN run_id > ? THEN 0 ELSE 1 END, run_id, created_ns, trace_id LIMIT ?",
         (*values, last_run, limit),

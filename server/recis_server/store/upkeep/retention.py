@@ -1,4 +1,4 @@
-"""Raw points that are older than their project keeps them: dropped, while their pyramid stays.
+"""Retention of raw points: drop those that are older than their project keeps them, and leave their pyramid.
 
 Owns which chunks are due; every slice is one short transaction. Must not know processes or the command line.
 """
@@ -14,25 +14,25 @@ __all__ = ["DAY_NS", "FIRST_PLACE", "Place", "Retention", "drop_slice", "find_du
 
 DAY_NS = 86_400 * 10**9
 SLICE_CHUNKS = 256
-"""Chunks that one transaction looks at: it holds the write lock for a few milliseconds, whatever the run's size."""
+"""Chunks examined by one transaction, which holds the write lock for a few milliseconds, whatever the run's size."""
 Place = tuple[int, int, int]
-"""Series, attempt and first step: a chunk's place in its run."""
+"""Series, attempt and first step: the key of a chunk in its run."""
 FIRST_PLACE: Place = (-1, -1, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """For how many days raw points are kept; `days` None for ever, `projects` has what differs for one project."""
+    """For how many days raw points are kept; `days` None for ever, `projects` overrides it for single projects."""
 
     days: float | None = None
     projects: Mapping[str, float | None] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, texts: Sequence[str]) -> "Retention":
-        """From `DAYS`, for all projects, and any number of `PROJECT=DAYS`; `forever` is a number of days too.
+        """Parse `DAYS`, for all projects, and any number of `PROJECT=DAYS`; DAYS may be `forever`.
 
         Raises:
-            ValueError: something else.
+            ValueError: any other text.
         """
         days: float | None = None
         projects: dict[str, float | None] = {}
@@ -54,16 +54,16 @@ class Retention:
 
     @property
     def drops(self) -> bool:
-        """Whether any project's points ever go."""
+        """Return whether the points of any project expire."""
         return any(days is not None for days in (self.days, *self.projects.values()))
 
     def days_of(self, project: str) -> float | None:
-        """How long this project's are kept."""
+        """Return for how many days this project's points are kept."""
         return self.projects.get(project, self.days)
 
 
 def find_due(connection: Connection, retention: Retention, now_ns: int) -> dict[str, int]:
-    """Runs with points that are due, each with the time before which they are; in a read transaction."""
+    """Return the runs with points that are due, each with the time before which they are; in a read transaction."""
     if not retention.drops:
         return {}
     due: dict[str, int] = {}
@@ -73,7 +73,7 @@ def find_due(connection: Connection, retention: Retention, now_ns: int) -> dict[
         days = retention.days_of(project)
         before_ns = None if days is None else now_ns - int(days * DAY_NS)
         if oldest_ns is not None and before_ns is not None and oldest_ns < before_ns:
-            # What has no pyramid stays, and is old for ever.
+            # Chunks without a pyramid remain, and are old for ever.
             found = connection.execute(
                 "SELECT 1 FROM chunk AS c JOIN axis AS a ON a.run_id = c.run_id AND a.axis = c.axis"
                 " WHERE c.run_id = ? AND c.levels != 0 AND a.last_ns < ? LIMIT 1",
@@ -85,13 +85,12 @@ def find_due(connection: Connection, retention: Retention, now_ns: int) -> dict[
 
 
 def drop_slice(connection: Connection, run_id: str, before_ns: int, after: Place) -> Place | None:
-    """Looks at the next `SLICE_CHUNKS` chunks of a run and drops the points of those that are due.
+    """Examine the next `SLICE_CHUNKS` chunks of a run and drop the points of those that are due.
 
-    In a transaction that writes. A chunk that has no pyramid keeps its points: it has a few rows, or hardly two of them
-    in reach of each other.
+    Call it in a write transaction. A chunk without a pyramid keeps its points: it has few rows, or steps far apart.
 
     Returns:
-        Where to go on, None at the end.
+        Where to continue, None at the end.
     """
     looked = connection.execute(
         "SELECT c.series, c.attempt, c.lo, c.levels, a.axis, a.last_ns FROM chunk AS c LEFT JOIN axis AS a"

@@ -1,7 +1,7 @@
-"""The process beside the server that compacts, deletes and cleans its store.
+"""The supervisor of the maintenance worker, the process that compacts, deletes and cleans a store.
 
-Owns the child: starts it, starts it again when it ends, ends it. A process of its own, because encoding would take the
-interpreter's lock from ingest. What it does is in `worker`; must not know tables.
+Owns the child process: starts it, restarts it when it ends, ends it. A process of its own, because encoding would take
+the interpreter's lock from ingest. `worker` defines what it does; must not know tables.
 """
 
 import asyncio
@@ -38,12 +38,12 @@ class MaintenanceSupervisor:
         self._task: asyncio.Task[None] | None = None
 
     def open(self, anchor: Anchor) -> None:
-        """Starts the child, on the event loop that runs; it works on the database of `anchor` and on no other."""
+        """Start the child, on the current event loop; it works on the database of `anchor` and no other."""
         self._anchor = anchor
-        self._task = asyncio.create_task(self._run(), name="store-upkeep")
+        self._task = asyncio.create_task(self._run(), name="store-maintenance")
 
     async def close(self) -> None:
-        """Lets the child finish what it is at and ends it; safe to call twice."""
+        """Let the child finish its current transaction and end it; safe to call twice."""
         task, self._task = self._task, None
         if task is None:
             return
@@ -53,7 +53,7 @@ class MaintenanceSupervisor:
 
     @property
     def pid(self) -> int | None:
-        """The child's process number, None while there is none."""
+        """Return the process ID of the child, None if there is none."""
         return None if self._child is None else self._child.pid
 
     async def _run(self) -> None:
@@ -63,12 +63,12 @@ class MaintenanceSupervisor:
             code = await self._run_once()
             if asyncio.get_running_loop().time() - began > LAST_PAUSE_S:
                 pause_s = FIRST_PAUSE_S
-            _logger.warning("the store's upkeep ended with %s; it starts again in %.1f s", code, pause_s)
+            _logger.warning("the maintenance worker exited with code %s; restarting in %.1f s", code, pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LAST_PAUSE_S)
 
     async def _run_once(self) -> int:
-        # The URL may hold a password: it goes through the pipe, not on the command line that everybody can read.
+        # The URL may contain a password, so it is sent through the pipe: command lines are public.
         order = json.dumps({"url": self._url, "retention": asdict(self._retention), "anchor": self._anchor})
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "recis_server.store.upkeep.worker", stdin=asyncio.subprocess.PIPE
@@ -83,7 +83,7 @@ class MaintenanceSupervisor:
         finally:
             self._child = None
             if child.returncode is None:
-                # The end of its input tells it to finish; a server that is killed says it in the same way.
+                # The child ends at the end of its input, which is also how it notices a server that was killed.
                 child.stdin.close()
                 try:
                     await asyncio.wait_for(child.wait(), END_S)

@@ -1,6 +1,6 @@
-"""What a run keeps of its log lines, events and filter passes: the newest rows, and of lines and passes the young ones.
+"""Bounds on the log lines, events and filter passes of a run: keep the latest rows, and drop expired lines and passes.
 
-Owns the bounds and what is over them; every slice is one short transaction. Must not know processes.
+Owns the bounds and the excess; every slice is one short transaction. Must not know processes.
 """
 
 # Names of columns and tables below are constants of this file; every value is bound.
@@ -22,7 +22,7 @@ SLICE_ROWS = 256
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """`most` rows of a table are kept per run, the last in the order of `place`; `ages`: retention takes them too."""
+    """The highest number of rows of a table per run, the last ones by `place`; with `ages`, retention applies too."""
 
     most: int
     place: tuple[str, ...]
@@ -31,7 +31,7 @@ class _Bound:
 
 BOUNDS: dict[str, _Bound] = {
     "line": _Bound(10_000, ("id",), ages=True),
-    # What explains a curve stays as long as the curve.
+    # Events explain a curve and stay as long as it does.
     "event": _Bound(10_000, ("id",), ages=False),
     "filter_pass": _Bound(1_000_000, ("step", "id"), ages=True),
 }
@@ -39,7 +39,7 @@ BOUNDS: dict[str, _Bound] = {
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """Rows of one run that may go: those up to the place `upto`, then those of before `before_ns`."""
+    """Rows of one run to remove: those up to the place `upto`, then those older than `before_ns`."""
 
     run_id: str
     table: str
@@ -48,9 +48,9 @@ class Excess:
 
 
 def find_excess(connection: Connection, retention: Retention, since_ns: int, now_ns: int) -> list[Excess]:
-    """What is too much or too old; for too much only runs are looked at that have changed since `since_ns`.
+    """Return the excess and expired rows; look for excess only in runs that have changed since `since_ns`.
 
-    In a read transaction.
+    Call it in a read transaction.
     """
     found = []
     for run_id, project, updated_ns in connection.execute("SELECT run_id, project, updated_ns FROM run").fetchall():
@@ -68,9 +68,9 @@ def find_excess(connection: Connection, retention: Retention, since_ns: int, now
 
 
 def trim_slice(connection: Connection, excess: Excess) -> bool:
-    """Removes the oldest rows of what is in excess, counting those that were too many; whether there may be more.
+    """Remove the oldest excess rows, and count those beyond the bound; return whether there may be more.
 
-    In a transaction that writes.
+    Call it in a write transaction.
     """
     rows = list(_oldest(connection, excess.run_id, excess.table, SLICE_ROWS))
     upto = excess.upto
@@ -86,7 +86,7 @@ def trim_slice(connection: Connection, excess: Excess) -> bool:
 
 
 def read_trimmed(connection: Connection) -> dict[str, int]:
-    """How many rows of each table were too many for their run, since the store was made."""
+    """Return how many rows of each table were beyond the bounds since the store was created."""
     found = meta.read(connection)
     return {table: found.get(f"trimmed_{table}", 0) for table in BOUNDS}
 
@@ -102,7 +102,7 @@ def _last_too_much(connection: Connection, run_id: str, table: str) -> tuple[int
 
 
 def _oldest(connection: Connection, run_id: str, table: str, most: int) -> Iterator[tuple[Any, ...]]:
-    """The place and the time of a run's first rows."""
+    """Yield the place and the time of a run's first rows."""
     place = ", ".join(BOUNDS[table].place)
     yield from connection.execute(
         f"SELECT {place}, time_ns FROM {table} WHERE run_id = ? ORDER BY {place} LIMIT ?", (run_id, most)

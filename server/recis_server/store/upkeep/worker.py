@@ -1,9 +1,8 @@
-"""What the store's upkeep does: `python -m recis_server.store.upkeep.worker`, told what through its standard input.
+"""The maintenance worker: `python -m recis_server.store.upkeep.worker`, configured through its standard input.
 
-Owns the order and the pace of the work: finish deletions, compact, drop what retention lets go of and what is over the
-bounds of a run, give space back.
-Ends when its input ends: with the server, however that ends. All that it changes, it changes in transactions that check
-what they are based on: it may be killed at any moment, and there may be two of it.
+Owns the order and the pace of its work: finish deletions, compact frames, drop expired points, trim runs to their
+bounds, return space. It ends with its input, and so with the server, however that ends. Every change is a transaction
+that checks what it is based on: the worker may be killed at any moment, and two of them may run.
 """
 
 import json
@@ -32,33 +31,33 @@ __all__ = ["MaintenanceWorker", "main"]
 
 T = TypeVar("T")
 Stop = Callable[[], bool]
-"""Whether to end; asked between any two transactions."""
+"""Whether to end; called between transactions."""
 
 _logger = logging.getLogger(__name__)
 BUSY_S, IDLE_S = 0.05, 2.0
-"""Pauses after a round that found work, and at most after rounds that found none."""
+"""The pause after a round with work, and the longest pause after rounds without."""
 RETENTION_S = 60.0
 TRIM_S = 600.0
 ASIDE_S = 3600.0
-"""How long a run is left alone at which the upkeep has failed for other reasons than the engine's."""
+"""How long a run is left alone after maintenance has failed on it for reasons other than the engine's."""
 MOST_REMEMBERED = 1024
-"""Runs at which the engine has failed, as far as they are remembered."""
+"""The most runs remembered for failures of the engine."""
 LOOK_SHARE = 0.01
-"""How much of the time is spent on looking for runs to compact: where many frames are hot a look takes long."""
+"""The share of time spent looking for runs to compact: with many hot frames a look takes long."""
 UNITS = 8
-"""Transactions in a row that compact one run, where it has more than one moves."""
+"""The most consecutive transactions that compact one run."""
 PIECES = 256
-"""Pieces of space that one round gives back at most."""
+"""The most pieces of space returned in one round."""
 LEAST_PAUSE_S = 0.002
-"""Between two changes with no work in between, at least; else as long as the first one took. Who writes looks every
-millisecond whether it can: without a pause it would rarely see that."""
+"""The shortest pause between two changes, if the first one took less time; otherwise as long as it took. A waiting
+writer retries every millisecond, and without a pause would rarely succeed."""
 
 
 class MaintenanceWorker:
     """See the module; used by one thread.
 
     Args:
-        engine: open.
+        engine: an open engine.
         retention: how long raw points are kept.
     """
 
@@ -80,15 +79,15 @@ class MaintenanceWorker:
         self._aside: dict[tuple[str, str], float] = {}
 
     def close(self) -> None:
-        """Ends both connections."""
+        """Close both connections."""
         self._reader.close()
         self._writer.close()
 
     def round(self, stop: Stop) -> bool:
-        """One turn at everything that is due; whether there was any.
+        """Process everything that is due once; return whether there was any work.
 
         Raises:
-            Exception: one of the engine's failures; what was not finished is done in a later round.
+            Exception: one of the engine's failures; a later round resumes unfinished work.
         """
         failure: Exception | None = None
         worked = False
@@ -96,7 +95,7 @@ class MaintenanceWorker:
             try:
                 worked |= work(stop)
             except self._failures as error:
-                # For want of room, it may be: the others make some.
+                # Perhaps for lack of space, which the other kinds of work may free.
                 failure = failure or error
         if failure is not None or not worked:
             for _ in range(PIECES):
@@ -167,16 +166,16 @@ class MaintenanceWorker:
             return True
 
         worked = self._each("trimming", found, work)
-        # A frame may say that it came a little before it was committed.
+        # The time of a frame may lie a little before its commit.
         self._trimmed_ns = now_ns - int(TRIM_S * 1e9)
         self._next_trim = time.monotonic() + TRIM_S
         return worked
 
     def _each(self, what: str, runs: Iterable[str], work: Callable[[str], bool]) -> bool:
-        """Does the work on each run that is not set aside for it; whether there was any.
+        """Process each run that is not set aside for this kind of work; return whether there was any.
 
         Raises:
-            Exception: one of the engine's failures, at the first run; the next time that run is the last.
+            Exception: one of the engine's failures, at the first run to fail, which will be the last one the next time.
         """
         worked = False
         for run in sorted(runs, key=lambda one: self._num_failures.get(one, 0)):
@@ -190,7 +189,7 @@ class MaintenanceWorker:
                 self._num_failures[run] = self._num_failures.get(run, 0) + 1
                 raise
             except Exception:  # border: what is wrong with one run must not keep the others waiting
-                _logger.exception("the %s of run %s failed; it waits for %.0f minutes", what, run, ASIDE_S / 60)
+                _logger.exception("the %s of run %s failed; retrying in %.0f minutes", what, run, ASIDE_S / 60)
                 self._aside[what, run] = time.monotonic() + ASIDE_S
                 self._write(partial(meta.add, name=meta.UPKEEP_FAILURES, number=1))
         return worked
@@ -207,7 +206,7 @@ class MaintenanceWorker:
             return self._engine.give_back(self._writer)
 
     def _write(self, action: Callable[[Connection], T]) -> T:
-        """A transaction; all that the worker writes so removes, and is tried again with what is held back for that."""
+        """Run a transaction; every one of these removes data, so retry it with the space reserved for removals."""
         with _pause():
             try:
                 return self._write_once(action)
@@ -229,7 +228,7 @@ class MaintenanceWorker:
 
 @contextmanager
 def _pause() -> Iterator[None]:
-    """Leaves the store to others for as long as what is done in this context has kept it from them."""
+    """Leave the store to others for as long as this context has kept it from them."""
     began = time.monotonic()
     try:
         yield
@@ -238,8 +237,8 @@ def _pause() -> Iterator[None]:
 
 
 def main() -> None:
-    """Keeps the store that the first line of standard input names until the input ends."""
-    # Ctrl-C reaches the whole group: the server decides when this ends.
+    """Maintain the store named by the first line of standard input until the input ends."""
+    # Ctrl-C reaches the whole process group, but the server decides when the worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     os.nice(10)
@@ -256,9 +255,8 @@ def main() -> None:
             worked = worker.round(partial(_ended, 0.0))
             waits = False
         except failures as error:
-            # A full disk, a lock that was held for long, a database that is away: what was begun is undone and done
-            # again later.
-            _logger.log(logging.DEBUG if waits else logging.WARNING, "the store's upkeep waits: %s", error)
+            # A full disk, a lock held for long, an unavailable database: the change is rolled back and retried later.
+            _logger.log(logging.DEBUG if waits else logging.WARNING, "store maintenance is waiting: %s", error)
             waits = True
         pause_s = BUSY_S if worked else min(2 * pause_s, IDLE_S)
     if worker is not None:

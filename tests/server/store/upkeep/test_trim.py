@@ -79,7 +79,7 @@ def test_the_newest_rows_of_a_run_stay_and_the_others_are_counted(tmp_path: Path
             texts = sorted(int(str(text)) for text, of in await rows_of(store, "line", "text, run_id") if of == "r")
             assert texts == list(range(600, 1000))
             assert [event.text for event in await store.events("r")] == [str(number) for number in range(3, 13)]
-            assert [one.step for one in await store.passes("r", None, None, None, None)] == [3, 4, 7, 8, 9]
+            assert [one.record.step for one in await store.passes("r", None, None, None, None)] == [3, 4, 7, 8, 9]
             assert await rows_of(store, "line") == [(800,)]
             assert len(await store.passes("other", None, None, None, None)) == 1
             assert await store.trimmed() == {"line": 600, "event": 3, "filter_pass": 2}
@@ -103,7 +103,7 @@ def test_old_lines_and_passes_go_with_the_raw_points_and_events_stay(
             await asyncio.to_thread(keep, tmp_path, Retention(10.0, {"special": None}))
             kept = sorted(await rows_of(store, "line", "run_id, text"))
             assert kept == [*(("kept", text) for text in ("1", "11", "20", "30", "9")), ("r", "1"), ("r", "9")]
-            assert [one.step for one in await store.passes("r", None, None, None, None)] == [995]
+            assert [one.record.step for one in await store.passes("r", None, None, None, None)] == [995]
             assert len(await store.passes("kept", None, None, None, None)) == 2
             assert len(await store.events("r")) == 1
             assert sum((await store.trimmed()).values()) == 0

@@ -213,7 +213,7 @@ def test_the_process_waits_for_a_database_that_is_away(tmp_path: Path) -> None:
         assert worker.stdin is not None
         worker.stdin.write(json.dumps({"url": url, "retention": {}}).encode() + b"\n")
         worker.stdin.flush()
-        await until(lambda: "upkeep waits" in log.read_text(), 30)
+        await until(lambda: "maintenance is waiting" in log.read_text(), 30)
         server.start()
         async with opened(tmp_path) as store:
             for n in range(3):
@@ -235,7 +235,7 @@ def test_the_process_waits_for_a_database_that_is_away(tmp_path: Path) -> None:
         worker.stdin.close()
         assert await asyncio.to_thread(worker.wait, 30) == 0
         # Of each of the four outages at most two lines: the connection that broke, and that there is no other.
-        assert log.read_text().count("upkeep waits") <= 8, log.read_text()
+        assert log.read_text().count("maintenance is waiting") <= 8, log.read_text()
 
     with postgres_server() as server:
         url = server.make_database()
