@@ -7,6 +7,7 @@ training: what fails here is logged, counted by the run, and over.
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
@@ -291,20 +292,7 @@ class MonitorHook(Hook):
 
     def _report_pass(self, report: FilterPass) -> None:
         if self.run is not None:
-            self.run.filter_pass(
-                Pass(
-                    table=report.table,
-                    step=report.step,
-                    time_ns=report.time_ns,
-                    interval=report.interval,
-                    rows_before=report.rows_before,
-                    evicted=report.evicted,
-                    rows_after=report.rows_after,
-                    admitted=report.admitted,
-                    milliseconds=report.milliseconds,
-                    bytes=report.bytes,
-                )
-            )
+            self.run.filter_pass(Pass(**asdict(report)))
 
     def _report_line(self, line: LogLine) -> None:
         if self.run is not None:

@@ -11,7 +11,7 @@ from recis_server.store.sql import SqlStore
 from recis_server.store.values import StoredFrame, StreamRow
 
 from recis.wire.codec import column
-from recis.wire.messages import Frame, FrameRecord, Hello, Points
+from recis.wire.messages import Frame, FrameRecord, Hello, Pass, Points
 from tests.server.store.databases import engine_of
 
 SECOND = 1_000_000_000
@@ -57,3 +57,19 @@ async def read(store: SqlStore, key: str, run: str = "r", rank: int = 0) -> list
     """One series as pairs."""
     _, found = await store.points(run, key, [rank], None, None)
     return [pair for one in found for pair in zip(one.steps.tolist(), one.values.tolist(), strict=True)]
+
+
+def one_pass(step: int, table: str = "user") -> Pass:
+    """A filter pass after `step`."""
+    return Pass(
+        table=table,
+        step=step,
+        time_ns=step,
+        interval=100,
+        rows_before=10,
+        evicted=1,
+        rows_after=9,
+        admitted=2,
+        milliseconds=0.5,
+        bytes=64,
+    )

@@ -10,27 +10,12 @@ from recis_server.errors import InvalidValue, StoreUnavailable, Unauthorised
 from recis_server.store.sql import SqlStore
 from recis_server.store.values import Commit, EventRow, TokenRow, TraceRow
 
-from recis.wire.messages import Event, Pass
+from recis.wire.messages import Event
 from tests.server.realserver import until
 from tests.server.store.databases import engine_of
-from tests.server.store.streams import frame, greeting, opened, points, read, run
+from tests.server.store.streams import frame, greeting, one_pass, opened, points, read, run
 
 pytestmark = pytest.mark.usefixtures("every_engine")
-
-
-def one_pass(step: int, table: str = "user") -> Pass:
-    return Pass(
-        table=table,
-        step=step,
-        time_ns=step,
-        interval=100,
-        rows_before=10,
-        evicted=1,
-        rows_after=9,
-        admitted=2,
-        milliseconds=0.5,
-        bytes=64,
-    )
 
 
 def test_points_come_back_as_they_were_sent(tmp_path: Path) -> None:
@@ -225,19 +210,6 @@ def test_events_passes_traces_and_tokens_keep_their_order(tmp_path: Path) -> Non
             assert [one.scope for one in await store.tokens()] == ["view"]
             assert await store.delete_token("id")
             assert not await store.delete_token("id")
-
-    run(scenario)
-
-
-def test_a_pass_of_a_newer_attempt_replaces_the_one_at_its_step(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with opened(tmp_path) as store:
-            first = await store.register(greeting(), 1)
-            second = await store.register(greeting(writer="w2", attempt="b"), 2)
-            await store.append(frame(first, 1, one_pass(100), one_pass(200)))
-            await store.append(frame(second, 1, one_pass(100)))
-            passes = await store.passes("r", None, None, None, None)
-            assert [(one.record.step, one.attempt) for one in passes] == [(100, 2), (200, 1)]
 
     run(scenario)
 

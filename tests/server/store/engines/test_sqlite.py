@@ -10,23 +10,8 @@ from recis_server.store.engines.sqlite import SqliteEngine
 from recis_server.store.sql import SqlStore
 from recis_server.store.values import RunsWanted, TraceRow
 
-from recis.wire.messages import Line, Pass
-from tests.server.store.streams import frame, greeting, opened, points, read, run
-
-
-def one_pass(step: int, table: str = "user") -> Pass:
-    return Pass(
-        table=table,
-        step=step,
-        time_ns=step,
-        interval=100,
-        rows_before=10,
-        evicted=1,
-        rows_after=9,
-        admitted=2,
-        milliseconds=0.5,
-        bytes=64,
-    )
+from recis.wire.messages import Line
+from tests.server.store.streams import frame, greeting, one_pass, opened, points, read, run
 
 
 def test_a_full_disk_stores_nothing_of_the_batch_and_heals(tmp_path: Path) -> None:
