@@ -90,4 +90,4 @@ class DeferredReports:
             self._lost += points
         if not self._has_failed:
             self._has_failed = True
-            _logger.warning("values on a device are lost, from step %d on (said once): %s", step, error)
+            _logger.warning("values on a device are lost, from step %d on (logged once): %s", step, error)

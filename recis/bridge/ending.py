@@ -2,8 +2,8 @@
 
 Owns what is observed for it: exit calls, signals, uncaught exceptions. Must not know runs.
 
-Python does not tell an exit handler the status, or that there was a SystemExit. It is inferred from how the frame of the
-main script was left, the exit calls that were intercepted, and the exception that was printed last (docs/decisions/0002).
+Python does not tell an exit handler the status, or that there was a SystemExit. It is inferred from how the frame of
+the main script was left, the exit calls that were intercepted, and the exception printed last (docs/decisions/0002).
 """
 
 import builtins
@@ -201,7 +201,7 @@ def _has_left(error: BaseException, main: FrameType | None) -> bool:
 
 
 def _unheard(main: FrameType) -> str | None:
-    """Return the argument of an exit that `_hearing` did not intercept: `raise SystemExit(...)`, or an `exit` imported before.
+    """Return the argument of an exit that was not intercepted: `raise SystemExit(...)`, or an `exit` imported before.
 
     A constant in the main script can be read. A computed status, as in `raise SystemExit(main())`, counts as success,
     and an exit from deeper in the program as a failure.

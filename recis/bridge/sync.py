@@ -49,7 +49,7 @@ def writer_of(path: Path) -> Hello:
     try:
         return msgspec.convert(SpoolFolder(path).identity(), Hello)
     except msgspec.ValidationError as error:
-        raise ValueError(f"expected {path / 'writer.json'} to say who writes: {error}") from error
+        raise ValueError(f"expected {path / 'writer.json'} to identify the writer: {error}") from error
 
 
 def send_folder(
