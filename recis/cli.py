@@ -1,6 +1,6 @@
-"""The command `recis-monitor`, which the base install has: sends spools by itself, hands the rest to the server.
+"""The command `recis-monitor` of the base install: runs `sync` itself and passes all other commands to the server.
 
-Owns the choice of the command. Loads the server for its commands only, and the sender for `sync` only.
+Owns the choice of the command. Imports the server for its commands only, and the sender for `sync` only.
 """
 
 import argparse
@@ -17,7 +17,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 for success, 2 for what the caller can correct."""
+    """Run one command and return its exit code: 0 for success, 2 for a usage error."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in COMMANDS:
         return server.main(given)
@@ -47,7 +47,7 @@ def _parser() -> CommandParser:
     sync.add_arguments(one)
     one.set_defaults(command=sync.main)
     for name, purpose in COMMANDS.items():
-        # To be listed; the server parses its options itself.
+        # Only listed; the server parses its options itself.
         commands.add_parser(name, help=purpose).set_defaults(command=lambda options: server.main([options.name]))
     return parser
 

@@ -1,4 +1,4 @@
-"""The bridge without a Trainer: `init`, and `log`, `alert`, `finish` for the run that was opened last; and `read`.
+"""Monitor any Python program: `init`, then `log`, `alert` and `finish` for the run that was opened last; and `read`.
 
 Owns the choice between arguments and environment; the rest is `recis.bridge` and `recis.reading`. Imports and works
 with plain numbers where torch is not installed.
@@ -30,7 +30,7 @@ DEFAULT_URL = "http://127.0.0.1:8765"
 
 _logger = logging.getLogger(__name__)
 _current: Run | None = None
-_openings = count()  # each run that a process of a job opens is another one
+_openings = count()  # each run that a process opens is a different one
 
 
 def init(
@@ -46,28 +46,28 @@ def init(
     rank: int | None = None,
     world_size: int | None = None,
 ) -> Run:
-    """Opens a run; the server need not be there. Arguments win over `RECIS_MONITOR_*` in the environment.
+    """Open a run; the server need not be running. Arguments override `RECIS_MONITOR_*` in the environment.
 
     Args:
-        url: the server, `http://HOST:PORT`, with `?token=…` if you like; default `http://127.0.0.1:8765`.
-        project: a group of runs; None stands for the default too.
-        name: how people call the run; default its identifier.
+        url: the server, `http://HOST:PORT`, optionally with `?token=…`; default `http://127.0.0.1:8765`.
+        project: a group of runs; None stands for the default.
+        name: the name shown for the run; default its identifier.
         run_id: the identifier; the same one again is a new attempt of the same run. Default: the launcher's job, or
             a new one.
         config: settings to show with the run: a mapping, a namespace, a dataclass, an object of pydantic, attrs or
             OmegaConf, or a class, module or object with settings as its attributes. A value that cannot be shown as it
-            is becomes text; one warning names those.
-        tags: words to find it by; a text is one of them.
-        token: with the scope `write`, where the server asks for one.
-        mode: `online`; `offline` fills only the spool, for `recis-monitor sync`; `disabled` does nothing at all.
-        spool_dir: where unacknowledged values lie, on a local disk; default `./recis-spool`, else the system's
+            is becomes text; one warning lists those.
+        tags: labels to find the run by; a string is one label.
+        token: a token with the scope `write`, if the server requires one.
+        mode: `online`; `offline` only fills the spool, for `recis-monitor sync`; `disabled` does nothing.
+        spool_dir: where unacknowledged values are kept, on a local disk; default `./recis-spool`, else the system's
             folder for temporary files.
-        rank: this process's number among those of its job, with `world_size`; default what a process group or the
-            launcher says.
-        world_size: how many processes the job has.
+        rank: number of this process in its job, with `world_size`; default that of the process group or the
+            launcher.
+        world_size: number of processes of the job.
 
     Raises:
-        ValueError: an address, mode, identifier or rank that is none; says what was expected.
+        ValueError: an invalid address, mode, identifier or rank; says what was expected.
     """
     global _current  # noqa: PLW0603 - the module-level `log` and `finish` act on the run opened last
     mode, address, run_id = check_options(url=url, token=token, mode=mode, run_id=run_id)
@@ -92,14 +92,14 @@ def init(
 def check_options(
     *, url: str | None, token: str | None, mode: Mode | None, run_id: str | None
 ) -> tuple[Mode, ServerAddress, str | None]:
-    """What `init` would use of arguments and environment; raises `ValueError` as `init` does, and opens nothing."""
+    """Return what `init` would use of arguments and environment, and raise `ValueError` as it would; open nothing."""
     mode = mode or cast("Mode", environment.monitor_setting("MODE") or "online")
     if mode not in MODES:
         raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {shown(mode)}")
     run_id = run_id or environment.monitor_setting("RUN_ID")
     if run_id is not None:
         check_run_id(run_id)
-        run_id = str.__str__(run_id)  # of a subclass, as numpy has one
+        run_id = str.__str__(run_id)  # of a subclass of str, such as numpy's
     address = ServerAddress.parse(
         url or environment.monitor_url() or DEFAULT_URL, token or environment.monitor_setting("TOKEN")
     )
@@ -113,19 +113,19 @@ def _as_folder(spool_dir: str | os.PathLike[str] | None) -> str | None:
 
 
 def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
-    """`Run.log` of the run opened last; a warning where there is none."""
+    """Call `Run.log` of the run opened last; warn if there is none."""
     if (run := _known("log")) is not None:
         run.log(metrics, step)
 
 
 def alert(title: str, text: str = "", level: str = "warning", step: int | None = None) -> None:
-    """`Run.alert` of the run opened last; a warning where there is none."""
+    """Call `Run.alert` of the run opened last; warn if there is none."""
     if (run := _known("alert")) is not None:
         run.alert(title, text, level, step)
 
 
 def finish() -> None:
-    """`Run.finish` of the run opened last; a warning where there is none."""
+    """Call `Run.finish` of the run opened last; warn if there is none."""
     if (run := _known("finish")) is not None:
         run.finish()
 
@@ -138,22 +138,22 @@ def read(
     superseded: bool = False,
     token: str | None = None,
 ) -> RunData:
-    """A run's points in full resolution, as numpy columns.
+    """Return a run's points in full resolution, as numpy columns.
 
     Args:
-        url_or_dir: a server, `http://HOST:PORT`; or its data folder, whether the server runs or not.
+        url_or_dir: a server, `http://HOST:PORT`, or its data folder, whether the server is running or not.
         run: the run's identifier.
         keys: series to read, None for all; those that the run does not have are left out.
-        superseded: whether to give what newer attempts have gone back behind too, marked.
-        token: with the scope `view`, where the server asks for one; default `RECIS_MONITOR_TOKEN`.
+        superseded: whether to include points superseded by a later attempt, marked as such.
+        token: a token with the scope `view`, if the server requires one; default `RECIS_MONITOR_TOKEN`.
 
     Raises:
         LookupError: there is no such run.
-        ConnectionError: the server is not there, or went away in the middle.
-        PermissionError: the server wants another token.
+        ConnectionError: the server cannot be reached, or the connection broke.
+        PermissionError: the server requires another token.
         FileNotFoundError: neither an address nor a data folder.
-        ImportError: a folder, where the server's packages are not installed.
-        TypeError, ValueError: an argument that is none.
+        ImportError: reading a folder needs the server's packages, which are not installed.
+        TypeError, ValueError: an invalid argument.
     """
     return read_run(url_or_dir, run, keys, superseded=superseded, token=token or environment.monitor_setting("TOKEN"))
 

@@ -1,4 +1,4 @@
-"""From what a user gives as the server's address to the URLs and headers of the sockets.
+"""Parse the server's address as a user gives it into the URLs and headers of the sockets.
 
 Owns that translation; must not know what is sent.
 """
@@ -22,7 +22,7 @@ class ServerAddress:
 
     @classmethod
     def parse(cls, url: str, token: str | None = None) -> "ServerAddress":
-        """Reads `http(s)://HOST[:PORT][/PREFIX][?token=…]`, the form in which the server prints its address.
+        """Parse `http(s)://HOST[:PORT][/PREFIX][?token=…]`, the form in which the server prints its address.
 
         Raises:
             ValueError: anything else.
@@ -35,32 +35,32 @@ class ServerAddress:
         return cls(urlunsplit((scheme, parts.netloc, parts.path.rstrip("/"), "", "")), _checked_token(token or given))
 
     def socket(self, path: str) -> str:
-        """The WebSocket URL of `path`, which starts with a slash."""
+        """Return the WebSocket URL of `path`, which starts with a slash."""
         return f"ws{self.base.removeprefix('http')}{path}"
 
     def run_page(self, run: str) -> str:
-        """Where a browser sees the run."""
+        """Return the URL of the run's page."""
         return f"{self.base}/run/{run}"
 
     @property
     def headers(self) -> dict[str, str]:
-        """For the upgrade request."""
+        """Return the headers of the upgrade request."""
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the server is on this machine, where no proxy stands in between."""
+        """Return whether the server is on this machine, so that no proxy is between."""
         return urlsplit(self.base).hostname in _LOOPBACK
 
 
 def _parts(url: str) -> SplitResult | None:
-    """Return the parts of an address, None for a text that is none."""
+    """Return the parts of an address, None for a text that is not an address."""
     if not isinstance(url, str) or not url.strip().isprintable():
         return None
     try:
         url = url.strip()
         parts = urlsplit(url if "://" in url else f"http://{url}")
-        port = parts.port  # raises where it is no number, or too large
+        port = parts.port  # raises if it is not a number, or too large
     except ValueError:
         return None
     return parts if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname and port != 0 else None

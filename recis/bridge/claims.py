@@ -1,8 +1,8 @@
-"""Which training of its kind a process belongs to, on this machine: the first, the second, and so on.
+"""Number the trainings of one kind on this machine: the first, the second, and so on.
 
 Owns small files in the system's folder for temporary files; must not know what they count. A batch system names an
-allocation, in which any number of trainings may run: what tells them apart, and is the same when the allocation is run
-again after it was preempted, is only their order.
+allocation, in which any number of trainings may run: only their order tells them apart and stays the same when the
+allocation is run again after a preemption.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ def claim(scope: str, launch: str) -> int:
         for number in range(MAX_CLAIMS):
             place = folder / f"{hashlib.sha256(scope.encode()).hexdigest()[:24]}-{number}"
             try:
-                os.link(draft, place)  # there with its content or not at all
+                os.link(draft, place)  # appears with its content or not at all
             except FileExistsError:
                 if place.read_text(encoding="utf-8") != launch:
                     continue
@@ -44,14 +44,14 @@ def claim(scope: str, launch: str) -> int:
 
 
 def _folder() -> Path:
-    """The user's own folder, without what is too old to matter."""
+    """Return the user's own folder, after deleting files too old to matter."""
     folder = Path(tempfile.gettempdir()) / f"recis-monitor-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise PermissionError(f"expected {folder} to be a folder of this user")
     for path in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # another process has removed it
+        with contextlib.suppress(FileNotFoundError):  # deleted by another process
             if time.time() - path.stat().st_mtime > KEPT_S:
                 path.unlink()
     return folder

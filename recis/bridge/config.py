@@ -29,7 +29,7 @@ from recis.wire.text import MAX_NAME_CHARS
 __all__ = ["plain_config"]
 
 MAX_BYTES = 256 << 10
-"""Of the whole as MessagePack; beyond it the largest values are shown in part."""
+"""Size of the whole as MessagePack; beyond it the largest values are truncated."""
 MAX_DEPTH = 16
 MAX_ITEMS, MAX_ITEMS_IN_ALL = 4096, 1 << 16
 """Names, and values below each name; values below all names."""

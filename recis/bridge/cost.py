@@ -1,9 +1,8 @@
-"""What the monitor itself costs: time on the training thread, bytes sent, values waiting and lost.
+"""Measure what the monitor itself costs: time on the training thread, bytes sent, values waiting and lost.
 
 Owns the measurement and the names of its series; must not know who is measured. About one call a second is measured,
-whatever way it takes, and one in `MOST_APART` at least: to measure each would be a good part of what there is to
-measure. `add` runs on the training thread, `report` on the sender's: the race between them can at worst leave one
-sample out.
+on the fast or the slow path, and at least one in `MOST_APART`: measuring each would be a large part of the cost itself.
+`add` runs on the training thread, `report` on the sender's: the race between them can at worst lose one sample.
 """
 
 import time
@@ -31,7 +30,7 @@ class MonitorCost:
     """The newest `RING` samples, and sums since the last report.
 
     Attributes:
-        apart: how many calls the next sample stands for: it is to be the last of them.
+        apart: number of calls that the next sample stands for; the last of them is measured.
     """
 
     def __init__(self) -> None:
@@ -44,7 +43,7 @@ class MonitorCost:
         self._bytes_reported = 0
 
     def add(self, cost_ns: int) -> None:
-        """One step spent so long in the monitor, and stands for `apart`."""
+        """Add a sample: a step that spent so long in the monitor and stands for `apart` steps."""
         count = self._count
         self._ring[count & (RING - 1)] = cost_ns
         self._count = count + 1
@@ -55,12 +54,12 @@ class MonitorCost:
         self._sampled_ns = now
 
     def is_due(self) -> bool:
-        """Whether the last report was `REPORT_S` ago and there were samples since."""
+        """Return whether the last report was `REPORT_S` ago and there are samples since."""
         then, count, _ = self._reported
         return self._count > count and time.perf_counter_ns() - then >= REPORT_S * 1e9
 
     def report(self, *, queue_depth: int, bytes_sent: int, dropped: int) -> list[float]:
-        """Values for `COST_KEYS` since the last report; to be asked for when one is due."""
+        """Return the values for `COST_KEYS` since the last report; to be called when one is due."""
         now = time.perf_counter_ns()
         then, _, total = self._reported
         elapsed_s = (now - then) / 1e9

@@ -1,4 +1,4 @@
-"""Reports whose values are still on a device: read when their copy has arrived, off the training thread.
+"""Reports whose values are still on a device, read off the training thread when their copy has arrived.
 
 Owns the bounded queue between the two threads; how a copy is started and awaited is `recis.metrics.scalars`.
 """
@@ -29,32 +29,32 @@ class _Row:
 
 
 class DeferredReports:
-    """At most `max_rows` reports wait; beyond that the oldest goes, counted in the outbox's `dropped`.
+    """At most `max_reports` reports wait; beyond that the oldest is dropped and counted in the outbox's `dropped`.
 
-    So are the values of a device that fails, and no others: after a fault of CUDA every question to it raises.
+    So are the values of a device that fails, and no others: after a CUDA error every call to it raises.
     """
 
-    def __init__(self, max_rows: int = 4096) -> None:
+    def __init__(self, max_reports: int = 4096) -> None:
         self._rows: deque[_Row] = deque()  # bounded in `offer`
-        self._max_rows = max_rows
+        self._max_reports = max_reports
         self._lock = threading.RLock()  # a signal handler may report from inside `offer`
-        self._lost = 0  # points that the outbox has not heard of yet
+        self._lost = 0  # points not yet counted in the outbox
         self._has_failed = False
 
     def offer(self, keys: tuple[str, ...], values: Sequence[Any], step: int, time_ns: int) -> None:
-        """Starts one non-blocking copy for the whole report; never waits for the device."""
+        """Start one non-blocking copy for the whole report; never waits for the device."""
         row = _Row(keys, PendingScalars.start(values), step, time_ns)
         with self._lock:
-            if len(self._rows) >= self._max_rows:
+            if len(self._rows) >= self._max_reports:
                 self._lost += len(self._rows.popleft().keys)
             self._rows.append(row)
 
     def resolve(self, outbox: OutboxWriter, *, wait_s: float | None = None) -> None:
-        """Moves what has arrived to the outbox, in order.
+        """Move what has arrived to the outbox, in order.
 
         Args:
-            outbox: takes the rows, and the number of points that were lost.
-            wait_s: waits so long for what has not arrived; then that is lost.
+            outbox: receives the reports, and the number of points that were lost.
+            wait_s: how long to wait for what has not arrived, which is lost after that.
         """
         deadline = None if wait_s is None else time.monotonic() + wait_s
         while (row := self._next(deadline)) is not None:
@@ -74,7 +74,7 @@ class DeferredReports:
         outbox.count_lost(lost)
 
     def _next(self, deadline: float | None) -> _Row | None:
-        """The oldest report when it has arrived; with a deadline also when it has not by then."""
+        """Return the oldest report if it has arrived; after the deadline, also if it has not."""
         while True:
             with self._lock:
                 if not self._rows:
@@ -90,4 +90,4 @@ class DeferredReports:
             self._lost += points
         if not self._has_failed:
             self._has_failed = True
-            _logger.warning("values on a device are lost, from step %d on (said once): %s", step, error)
+            _logger.warning("values on a device are lost, from step %d on (logged once): %s", step, error)

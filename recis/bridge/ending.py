@@ -1,10 +1,9 @@
-"""How this process ends: well, or by what failure.
+"""Find out how this process ends: normally, or by what failure.
 
-Owns what is listened to for it: exit calls, signals, uncaught exceptions. Must not know runs.
+Owns what is observed for it: exit calls, signals, uncaught exceptions. Must not know runs.
 
-Python tells nobody, at the exit, with which status it ends or that there was a SystemExit. What can be known is put
-together here: how the frame of the main script was left, the exit calls that were heard, and the exception that was
-printed last (docs/decisions/0002).
+Python does not tell an exit handler the status, or that there was a SystemExit. It is inferred from how the frame of
+the main script was left, the exit calls that were intercepted, and the exception printed last (docs/decisions/0002).
 """
 
 import builtins
@@ -29,7 +28,7 @@ _CONSTANTS = frozenset({"LOAD_CONST", "LOAD_CONST_IMMORTAL", "LOAD_SMALL_INT"})
 
 
 class Terminated(SystemExit):
-    """What a signal becomes in a process with an open run: it unwinds like any exit, so that the run is flushed."""
+    """Raised for a signal in a process with an open run: unwinds like any exit, so that the run is flushed."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -43,13 +42,13 @@ _terminated: Terminated | None = None
 _main: FrameType | None = None  # of the script
 _target: FrameType | None = None  # in a child of `multiprocessing`, of what it was started for
 _is_interactive = False
-_heard: list[str | None] = []  # what the last exit call on the main thread said; empty before there was one
+_heard: list[str | None] = []  # argument of the last exit call on the main thread; empty before the first
 
 
 def failure(error: BaseException | None) -> str | None:
-    """What failed, as the last line of a traceback, when `error` ends a training; None when nothing has.
+    """Return what failed, as the last line of a traceback, if `error` ends a training; None if nothing did.
 
-    An exit with a number speaks for the exception that it was called for, if it was called while one was handled.
+    An exit with a number stands for the exception that was being handled when it was called, if there was one.
     """
     if error is None or isinstance(error, GeneratorExit):
         return None
@@ -66,9 +65,11 @@ def failure(error: BaseException | None) -> str | None:
 
 
 def unwind_on_signals() -> None:
-    """Has SIGTERM and SIGHUP raise `Terminated` where they would have killed the process at once; a handler of the
-    user's stays."""
-    with contextlib.suppress(ValueError):  # only the main thread may; elsewhere the spool keeps what there is
+    """Make SIGTERM and SIGHUP raise `Terminated` if they would have killed the process at once; keep a handler of the
+    user's."""
+    with contextlib.suppress(
+        ValueError
+    ):  # only the main thread may install handlers; otherwise the spool keeps the data
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, _on_signal)
@@ -82,9 +83,9 @@ def _on_signal(number: int, frame: object) -> None:
 
 
 def of_process() -> str | None:
-    """What failed, in an exit handler; None when the process ends well.
+    """Return, in an exit handler, what failed; None if the process ends normally.
 
-    In an interactive session errors are part of the work: it ends well unless a signal ends it.
+    In an interactive session errors are expected: it ends normally unless a signal ends it.
     """
     if _terminated is not None:
         return failure(_terminated)
@@ -99,8 +100,8 @@ def of_process() -> str | None:
 
 
 def of_child() -> str | None:
-    """What failed, at the end of a child of `multiprocessing`; None when it ends well."""
-    error = sys.exc_info()[1]  # up to Python 3.12 a child comes to its end while what ends it is handled
+    """Return what failed, at the end of a child of `multiprocessing`; None if it ends normally."""
+    error = sys.exc_info()[1]  # up to Python 3.12 a child ends while the exception that ends it is being handled
     if error is not None or _terminated is not None:
         return failure(error or _terminated)
     if _target is None:
@@ -111,7 +112,7 @@ def of_child() -> str | None:
 
 
 def listen_in_child() -> None:
-    """Takes note of what a child of `multiprocessing` is running now."""
+    """Note what a child of `multiprocessing` is running now."""
     global _target  # noqa: PLW0603 - a child is started for one thing
     code = getattr(multiprocessing.current_process().run, "__code__", None)
     _target = _target or _find_frame(lambda frame: frame.f_code is code)
@@ -119,7 +120,7 @@ def listen_in_child() -> None:
 
 @functools.cache
 def listen(on_thread_failure: Callable[[int | None, str], None]) -> None:
-    """Begins to listen, once per process; `on_thread_failure` is called with the thread's identity and what failed."""
+    """Begin to observe, once per process; `on_thread_failure` is called with the thread's identity and what failed."""
     global _main, _is_interactive  # noqa: PLW0603 - the process has one main script
     _is_interactive = hasattr(sys, "ps1") or bool(sys.flags.interactive or sys.flags.inspect)
     _main = _find_frame(lambda frame: frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == _SCRIPT)
@@ -142,7 +143,7 @@ def _hear_threads(on_failure: Callable[[int | None, str], None]) -> None:
 
 
 def _hearing(leave: Callable[..., Any]) -> Callable[..., Any]:
-    """`leave`, heard when the main thread calls it."""
+    """Return `leave`, wrapped to note a call on the main thread."""
 
     @functools.wraps(leave)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -158,7 +159,7 @@ def _hearing(leave: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _forget() -> None:
-    """In a forked child: it may be started for something else than its parent."""
+    """Forget, in a forked child, what its parent was started for."""
     global _target  # noqa: PLW0603 - as above
     _target = None
     _heard.clear()
@@ -167,11 +168,11 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-# --- frames, which know afterwards where they were left
+# --- frames, which still have the line at which they were left
 
 
 def _find_frame(is_it: Callable[[FrameType], bool]) -> FrameType | None:
-    """The outermost such frame on the main thread."""
+    """Return the outermost such frame on the main thread."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001 - documented
     found = None
     while frame is not None:
@@ -200,10 +201,10 @@ def _has_left(error: BaseException, main: FrameType | None) -> bool:
 
 
 def _unheard(main: FrameType) -> str | None:
-    """What an exit says that went past `_hearing`: `raise SystemExit(...)`, or an `exit` imported before.
+    """Return the argument of an exit that was not intercepted: `raise SystemExit(...)`, or an `exit` imported before.
 
-    A constant in the main script itself can be read. A status that is computed there, as in `raise SystemExit(main())`,
-    counts as a good one, and an exit from deeper in the program as a failure.
+    A constant in the main script can be read. A computed status, as in `raise SystemExit(main())`, counts as success,
+    and an exit from deeper in the program as a failure.
     """
     done = [
         each

@@ -1,6 +1,6 @@
 """Read frames from segments, leaving out what is damaged or was refused.
 
-Owns the account of what is left out; must not know which frame is next (`outbox`).
+Owns the account of what is left out; must not know which frame is next (`outbox_reader`).
 """
 
 from collections.abc import Callable, Mapping

@@ -23,8 +23,8 @@ __all__ = ["TIME_NS", "FrameContent", "leave_out", "num_values", "read_frame"]
 TIME_NS = 1000
 """Times are sent in whole microseconds: the rest is noise, and half of a time's bytes in the store."""
 FEW_WORDS = 4096
-"""Up to this many words of one layout are converted without numpy: at four calls a second it is never in the cache, and
-loading it takes a tenth of a millisecond from the training."""
+"""Up to so many words of one layout are converted without numpy, which at four calls a second is never in the cache:
+loading it would take a tenth of a millisecond from the training."""
 MOST_TRIES = 16
 """Records of one frame to leave out one by one, each after another refusal."""
 

@@ -1,6 +1,6 @@
 """Who this process is to the server: run, attempt, rank, writer.
 
-Owns the checks of what users say of it; what is left to say is worked out by `job`. Must not know sockets or hooks.
+Owns the checks of what users pass; `job` determines the rest. Must not know sockets or hooks.
 """
 
 import operator
@@ -32,7 +32,7 @@ class Identity:
 
 
 def check_run_id(text: str) -> None:
-    """Raises `ValueError` when `text` cannot name a run."""
+    """Raise `ValueError` if `text` cannot name a run."""
     if not isinstance(text, str) or not is_id(text):
         raise ValueError(
             f"run_id: expected 1 to 128 letters, digits, '.', '_', '-' (the first no sign), got {shown(text)}"
@@ -40,7 +40,7 @@ def check_run_id(text: str) -> None:
 
 
 def check_place(rank: int | None, world_size: int | None) -> None:
-    """Raises `ValueError` when these are not a rank and a number of ranks above it, or both None."""
+    """Raise `ValueError` if these are not a rank and a number of ranks above it, or both None."""
     if rank is None and world_size is None:
         return
     number, size = _whole(rank), _whole(world_size)
@@ -60,11 +60,11 @@ def _whole(value: object) -> int | None:
 def identify(
     run_id: str | None, rank: int | None = None, world_size: int | None = None, *, opening: int = 0
 ) -> Identity:
-    """Works out the identity.
+    """Determine the identity.
 
     Args:
         run_id: checked; None takes the name of the job, else a new one.
-        rank: checked, with `world_size`; None takes what the launcher says.
+        rank: checked, with `world_size`; None takes what the launcher sets.
         world_size: see `rank`.
         opening: how many runs this process has opened before; equal on all ranks.
     """

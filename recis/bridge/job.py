@@ -1,7 +1,7 @@
-"""Which job this process belongs to, and which start of it: what all its ranks find without being told.
+"""Determine which job this process belongs to, and which start of it, equally on all ranks.
 
-Owns the rules by which other trainings get another run, and the same job, started again, keeps its own
-(docs/decisions/0014). Must not know sockets, or who asks.
+Owns the rules by which different trainings get different runs, and a job that is started again keeps its run
+(docs/decisions/0015). Must not know sockets, or who asks.
 """
 
 import contextlib
@@ -31,11 +31,11 @@ from recis.wire.codec import is_id
 __all__ = ["Job", "find_job"]
 
 STORE_S = 10.0
-"""How long the store of a process group, or of `torchrun`, may take to answer."""
+"""Time limit for an answer of the store of a process group, or of `torchrun`."""
 _ELASTIC = "TORCHELASTIC_RUN_ID"
 _STARTED_BY_MPI = frozenset({"OMPI_COMM_WORLD_RANK", "PMI_RANK"})
 _STARTS_A_RANK_ONCE = _STARTED_BY_MPI | {"SLURM_PROCID", "LOCAL_RANK"}
-"""Others may start a rank again that has failed, while the job goes on."""
+"""Launchers that never restart a single rank; others may, while the job goes on."""
 _logger = logging.getLogger(__name__)
 
 
@@ -69,10 +69,10 @@ def find_job(at: Place, opening: int) -> Job:
 
 
 def _given_name() -> str | None:
-    """What the user calls the job: `torchrun --rdzv-id`.
+    """Return the user's name for the job: `torchrun --rdzv-id`.
 
-    In an allocation of Slurm a number (the allocation's, or one by chance) and what `--standalone` makes up are none:
-    they do not tell two jobs apart, or do not find a job again that was preempted.
+    In an allocation of Slurm a number (the allocation's, or a random one) and what `--standalone` generates do not
+    count: they do not distinguish two jobs, or differ after a preemption.
     """
     name = _setting(_ELASTIC)
     if name in ("", "none"):  # without `--rdzv-id`
@@ -91,7 +91,7 @@ def _is_made_up(name: str) -> bool:
 
 
 def _allocated_name(at: Place) -> str | None:
-    """What tells the job from others of its allocation of Slurm, the same when the allocation is run again."""
+    """Return what distinguishes the job in its allocation of Slurm, the same when the allocation is run again."""
     number = _setting("SLURM_JOB_ID")
     if not number:
         return None
@@ -101,7 +101,7 @@ def _allocated_name(at: Place) -> str | None:
         name += "." + _setting("SLURM_STEP_ID")
         if at.source == "SLURM_PROCID" and at.world_size > 1:
             return _as_id(name)  # each `srun` is a step of its own
-    # All processes of these jobs are called with the same words; otherwise their rank may be among them.
+    # All processes of these jobs have the same arguments; otherwise their rank may be among them.
     command = _command()[:6] if at.world_size == 1 or _is_elastic() else ""
     restarts = _setting("SLURM_RESTART_COUNT") or 0
     if at.world_size == 1 or (_has_group(at) and not _is_elastic()):
@@ -123,7 +123,7 @@ def _command() -> str:
 
 
 def _start_key(at: Place) -> str | None:
-    """What all ranks of one start have in common; None where they have a process group to agree with."""
+    """Return what all ranks of one start have in common; None if they can agree through a process group."""
     if _has_group(at) and not _is_elastic():
         return None
     for name in ("PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid"):
@@ -153,7 +153,7 @@ def _starter(at: Place) -> int:
 
 
 def _launch(at: Place) -> str:
-    """What tells this launch from others on this machine; the same for all of its processes here."""
+    """Return what distinguishes this launch on this machine; the same for all of its processes here."""
     starter = _process(_starter(at))
     if _is_elastic() or at.source not in _STARTS_A_RANK_ONCE:
         return starter
@@ -162,7 +162,7 @@ def _launch(at: Place) -> str:
 
 
 def _count(scope: tuple[object, ...], claimant: str) -> int:
-    """How many others have claimed the scope on this machine before."""
+    """Return how many others have claimed the scope on this machine before."""
     try:
         return claim(_digest(*scope), claimant)
     except OSError as error:
@@ -178,7 +178,7 @@ def _process(pid: int) -> str:
 
 
 def _has_group(at: Place) -> bool:
-    """Whether the ranks are those of a process group that exists."""
+    """Return whether the ranks are those of a process group that exists."""
     group = launch.place_in_group()
     return group is not None and (group.rank, group.world_size) == (at.rank, at.world_size)
 
@@ -188,14 +188,14 @@ def _group_store() -> Any:
 
 
 def _torchrun_store() -> Any:
-    """The store in the first of the agents, which lives on while they start their processes again."""
+    """Return the store in the first agent, which outlives restarts of the processes."""
     address, port = _setting("MASTER_ADDR"), int(_setting("MASTER_PORT"))
     store = sys.modules["torch.distributed"].TCPStore
     return store(address, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=STORE_S))
 
 
 def _agree(open_store: Callable[[], Any], key: str, mine: list[str]) -> list[str] | None:
-    """What the first rank to come has put under `key`; None when the store does not answer.
+    """Return what the first rank to call has stored under `key`; None if the store does not answer.
 
     No rank waits for another, so a rank without a monitor stalls nobody.
     """
@@ -205,7 +205,7 @@ def _agree(open_store: Callable[[], Any], key: str, mine: list[str]) -> list[str
         try:
             answer = open_store().compare_set(f"recis-monitor/{key}", "", json.dumps(mine))
             answers.append(json.loads(bytes(answer)))
-        except Exception as error:  # noqa: BLE001 - border: stores fail in any way, and none is the training's end
+        except Exception as error:  # noqa: BLE001 - border: a store may fail in any way, which must not end the training
             _logger.warning("the ranks cannot agree on their run: %s", error)
 
     with contextlib.suppress(ImportError):  # on this thread: it may take longer than a store
@@ -228,5 +228,5 @@ def _digest(*parts: object) -> str:
 
 
 def _as_id(text: str) -> str:
-    """`text` itself if it is an identifier, else one made from it."""
+    """Return `text` if it is an identifier, else one made from it."""
     return text if is_id(text) else f"job-{_digest(text)[:16]}"

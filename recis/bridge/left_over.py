@@ -1,9 +1,9 @@
-"""What earlier processes left in a run's spool: sent beside it, and before it where they were the same rank.
+"""Send what earlier processes left in a run's spool: beside it, and before it if they were the same rank.
 
 Owns the order of the folders and the thread that sends them; how a folder is sent is `sync`'s.
 
-A rank that is started again while its job goes on stays in the attempt, and of an attempt's values of a step the last
-to arrive counts: so nothing of the new process may be sent before what the old one left (docs/decisions/0005).
+A rank that is restarted while its job goes on stays in the attempt, and of several values of a step in one attempt the
+last to arrive counts: so nothing of the new process may be sent before what the old one left (docs/decisions/0005).
 """
 
 import logging
@@ -26,7 +26,7 @@ _logger = logging.getLogger(__name__)
 
 
 class LeftOver:
-    """`start` once; the thread ends by itself when everything was tried.
+    """To be started once; the thread ends by itself when everything was tried.
 
     Args:
         root: the spool.
@@ -50,11 +50,11 @@ class LeftOver:
             self._in_order.set()
 
     def is_in_order(self) -> bool:
-        """Whether nothing is left that has to be sent before this process."""
+        """Return whether nothing is left that has to be sent before this process."""
         return self._in_order.is_set()
 
     def start(self, address: ServerAddress, sender: Sender) -> None:
-        """Starts the thread; `sender` is this process's, and tells when there is a server."""
+        """Start the thread; `sender` is this process's, and knows whether there is a server."""
         if self._before or self._others:
             work = threading.Thread(target=self._run, args=(address, sender), name="recis-left-over", daemon=True)
             work.start()
@@ -69,7 +69,7 @@ class LeftOver:
 
 
 def _send_first(path: Path, address: ServerAddress, sender: Sender) -> bool:
-    """Sends a folder that comes before the run; False when the run has ended before that."""
+    """Send a folder that comes before the run; return False if the run ends first."""
     tries = 0
     while sender.is_alive:
         if sender.connected:
@@ -96,7 +96,7 @@ def _try(path: Path, address: ServerAddress) -> Outcome:
 
 
 def _same_rank(path: Path, hello: Hello) -> bool:
-    """Whether the folder is of an earlier process of this rank in this attempt."""
+    """Return whether the folder is of an earlier process of this rank in this attempt."""
     try:
         other = writer_of(path)
     except (OSError, ValueError):

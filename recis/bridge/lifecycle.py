@@ -1,4 +1,4 @@
-"""What happens to open runs when the process forks or ends.
+"""Finish or disown open runs when the process ends or forks.
 
 Owns the list of open runs, and what is done with them then; how the process ends is `ending`'s to know. Must not know
 what a run reports.
@@ -33,23 +33,22 @@ _in_child: Any = None  # a `multiprocessing.util.Finalize`
 
 
 def opened(run: _Run) -> None:
-    """The run takes reports: it is finished when the process ends, and disowned in a forked child."""
+    """Register an open run: it is finished when the process ends, and disowned in a forked child."""
     _open_runs.add(run)
     ending.listen(_thread_failed)
     _end_with_child()
 
 
 def closed(run: _Run) -> None:
-    """The run has ended by itself."""
+    """Forget a run that has been finished."""
     _open_runs.discard(run)
 
 
 def _end_with_child() -> None:
-    """In a child of `multiprocessing`: has the runs finished by what such a child does last, which is seldom an exit
-    handler."""
+    """Finish the runs of a child of `multiprocessing` by a finalizer: such a child seldom calls exit handlers."""
     global _in_child  # noqa: PLW0603 - the process ends once
     util = sys.modules.get("multiprocessing.util")
-    if util is None:  # it is loaded before a child of whatever kind
+    if util is None:  # always loaded before a child is started
         return
     _end_with_children(util)
     if multiprocessing.parent_process() is not None:
@@ -60,7 +59,7 @@ def _end_with_child() -> None:
 
 @functools.cache
 def _end_with_children(util: Any) -> None:
-    # A child forgets at its start what was to be called at its end, and asks those who have said so here.
+    # A child drops its finalizers when it starts, and then calls what is registered here.
     util.register_after_fork(_finish_in_child, lambda _: _end_with_child())
 
 

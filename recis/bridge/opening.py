@@ -1,4 +1,4 @@
-"""Puts a run together: where its spool lies, and what its greeting says.
+"""Assemble a run: where its spool is, and what its greeting says.
 
 Owns the choice of the spool's place and the life of its folder; must not know what is reported.
 """
@@ -38,10 +38,10 @@ _logger = logging.getLogger(__name__)
 
 
 def make_hello(identity: Identity, *, project: object, name: object, config: object, tags: object) -> Hello:
-    """Return the greeting of this process; what cannot be shown of a description is mended, with a warning."""
+    """Return the greeting of this process; what cannot be shown of a description is replaced, with a warning."""
     plain, told = plain_config(config)
     if told:
-        _logger.warning("config: not shown as it was given: %s", told)
+        _logger.warning("config: not shown as given: %s", told)
     return Hello(
         run=identity.run,
         writer=identity.writer,
@@ -60,7 +60,7 @@ def make_hello(identity: Identity, *, project: object, name: object, config: obj
 
 
 def open_run(identity: Identity, hello: Hello, address: ServerAddress | None, spool_dir: str | None) -> Run:
-    """A run that reports; without an address it only fills its spool."""
+    """Return an open run; without an address it only fills its spool."""
     run = Run(identity, address.run_page(identity.run) if address else None)
     root, folder = _make_folder(spool_dir, hello)
     place = folder.path if folder else None
@@ -103,7 +103,7 @@ def open_run(identity: Identity, hello: Hello, address: ServerAddress | None, sp
 
 
 def _make_folder(spool_dir: str | None, hello: Hello) -> tuple[Path | None, SpoolFolder | None]:
-    """A new folder for this writer in the first place that takes it; none at all means memory, and is said."""
+    """Create a folder for this writer in the first place where that works; without one, warn and use memory."""
     identity = msgspec.to_builtins(hello)
     places = [Path(spool_dir)] if spool_dir else [Path("recis-spool"), Path(tempfile.gettempdir()) / "recis-spool"]
     for place in places:
@@ -139,7 +139,7 @@ def _label(what: str, value: object) -> str:
 
 
 def _labels(what: str, values: object) -> tuple[str, ...]:
-    """Return texts to show, each once; a value that is no collection is one text."""
+    """Return texts to show, each once; a value that is not a collection is one text."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         values = (values,)
     labels: dict[str, None] = {}

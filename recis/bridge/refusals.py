@@ -42,14 +42,14 @@ class Refusals:
         """Log why, for the first of a kind."""
         if what not in self._said and len(self._said) < MAX_SAID:
             self._said.add(what)
-            _logger.warning("run %s, %.80s (said once): %s", self._run, what, why)
+            _logger.warning("run %s, %.80s (logged once): %s", self._run, what, why)
 
     def fail(self, where: str) -> None:
         """Count the exception that is being handled; log the first one of a place with its traceback."""
         self.failures += 1
         if where not in self._said:
             self._said.add(where)
-            _logger.exception("the monitor failed in %s (said once); training goes on", where)
+            _logger.exception("the monitor failed in %s (logged once); training goes on", where)
 
     def step(self, what: str, step: Any, values: int = 1) -> int | None:
         """Return a step as an int; refuse anything else, with the `values` that belong to it, and return None."""

@@ -1,6 +1,6 @@
-"""What one call of `log` reports: which values are kept under which names, and which are refused.
+"""Read one call of `log`: which values are kept under which names, and which are refused.
 
-Owns the names of nested dicts, and that a wrong value costs no other: exceptions of a caller's objects end here.
+Owns the names of nested dicts, and that a bad value costs no other: exceptions of a caller's objects end here.
 Must not know the outbox, or how a refusal is logged.
 """
 
@@ -69,7 +69,7 @@ class Report:
         plain: numbers by name.
         device: 0-dim tensors on a device by name.
         refused: name and reason of each value that is not kept.
-        mended: each name that could not be kept as it was given, and the given one.
+        mended: each name that could not be kept as given, and the given one.
         names: the names of the call's dict, where all of them were kept as given and none has a dict as its value:
             `read_known` reads the next call with these names. Otherwise None.
     """
@@ -86,7 +86,7 @@ _Leaf = tuple[str, Any, str | None, bool]
 
 
 class _Level(NamedTuple):
-    """A dict that is being walked; `prefix` is its name, None for the outermost."""
+    """A dict that is being traversed; `prefix` is its name, None for the outermost."""
 
     prefix: str | None
     metrics: Mapping[Any, Any]
@@ -94,7 +94,7 @@ class _Level(NamedTuple):
 
 
 def read_known(names: tuple[str, ...], metrics: Mapping[Any, Any]) -> Report | None:
-    """Read a dict of known names, faster than `read_report`; return None where only that can do it."""
+    """Read a dict of known names, faster than `read_report`; return None if that is needed."""
     report = Report(names=names)
     plain, device = report.plain, report.device
     try:
@@ -104,13 +104,13 @@ def read_known(names: tuple[str, ...], metrics: Mapping[Any, Any]) -> Report | N
                 plain[name] = kept
             else:
                 device[name] = kept
-    except (TypeError, ValueError, RuntimeError):  # no number; or another thread has changed the dict
+    except (TypeError, ValueError, RuntimeError):  # not a number; or another thread has changed the dict
         return None
     return report
 
 
 def read_report(metrics: Mapping[Any, Any]) -> Report:
-    """Read a call's dict. Values that are no numbers, or raise, are refused one by one."""
+    """Read a call's dict, refusing values that are not numbers, or raise, one by one."""
     report = Report()
     plain, device = report.plain, report.device
     for given, value, problem, is_text in _leaves(metrics):

@@ -1,4 +1,4 @@
-"""`Run`: what a training process talks to. Takes what is reported and puts it into the outbox, on the caller's thread.
+"""`Run`: the interface of a training process. Puts what is reported into the outbox, on the caller's thread.
 
 Owns the run's life, the check of what comes in, and the parts behind it (outbox, sender, controls, uploads); must not
 know hooks or the Trainer. No method raises into training once the run is open: bad input is one warning and a counter.
@@ -53,7 +53,7 @@ _logger = logging.getLogger(__name__)
 
 
 def _guarded(method: Callable[P, None]) -> Callable[P, None]:
-    """The border between the monitor and training: whatever goes wrong inside is logged, counted and over."""
+    """Guard training from the monitor: log and count every exception, and raise none."""
     signature = inspect.signature(method)
 
     @functools.wraps(method)
@@ -74,7 +74,7 @@ def _guarded(method: Callable[P, None]) -> Callable[P, None]:
 
 
 class Parts:
-    """What an open run works with; absent (None) in a disabled or finished run and in a forked child."""
+    """The parts of an open run; None in a disabled or finished run and in a forked child."""
 
     def __init__(self, outbox: Outbox, deferred: DeferredReports, uploads: TraceUploads, sender: Sender) -> None:
         self.outbox = outbox
@@ -88,9 +88,9 @@ class Run:
 
     Attributes:
         id: the run's identifier, equal on all ranks.
-        url: the run's page, None where there is no server.
-        refusals: what was not taken, counted and said.
-        fault: what has ended the thread that reported last; None while it, or another, goes on.
+        url: the run's page, None without a server.
+        refusals: what was not accepted, counted and logged.
+        fault: exception that ended the thread that reported last; None while it, or another one, continues.
         controls: commands that wait for the next step boundary; `log` applies them, as does `step_boundary`.
         cost: what the monitor costs the training thread; becomes the series `monitor/…`.
         measures_log: whether `log` adds to `cost`; off where the caller measures the whole step.
@@ -104,20 +104,20 @@ class Run:
         self._identity = identity
         self._parts: Parts | None = None
         self._outbox: Outbox | None = None  # the same as in _parts while reports are taken
-        self._fast_path = FastPath()  # closed; of an open run the outbox's
+        self._fast_path = FastPath()  # a closed one; an open run uses the outbox's
         self._close: Callable[[bool], None] = lambda _: None
         self.cost = MonitorCost()
         self.measures_log = True
         self.controls = Controls(self._append, self._force_slow_path)
         self._finishing = threading.RLock()  # a signal handler may finish the run in the middle of `finish`
         self._finished = False
-        self._dropped = 0  # in all, of a run that has ended
+        self._dropped = 0  # total of a finished run
         self._reporter = get_ident()
         self._step = -1
         self._known_names = KnownNames()
 
     def attach(self, parts: Parts, close: Callable[[bool], None]) -> None:
-        """Opens the run; `close` is called once at its end, with whether everything was acknowledged."""
+        """Open the run; `close` is called once at its end, with whether everything was acknowledged."""
         self._parts = parts
         self._outbox = parts.outbox
         self._fast_path = parts.outbox.writer.fast_path
@@ -143,38 +143,38 @@ class Run:
 
     @property
     def dropped(self) -> int:
-        """Points lost to a bound so far (spool full, too many device values waiting); after `finish`, in all."""
+        """Points lost to a bound so far (spool full, too many device values waiting); after `finish`, the total."""
         parts = self._parts
         return parts.outbox.dropped if parts else self._dropped
 
     def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Reports values of one step.
+        """Report values of one step.
 
         Args:
             metrics: names to numbers, 0-dim tensors or 0-dim arrays. A `/` makes sections; a dict as a value is
                 flattened into them. Values on a device are copied later, without waiting for it. A value that cannot
                 be kept is refused; it costs no other.
-            step: the training step; the one after the last call's when None.
+            step: the training step; None means the one after the last call's.
         """
-        # The hot path: after a pause every line of code and every object that it touches is felt.
+        # The hot path: with cold caches every line of code and every object that it touches costs time.
         if step is None:
             step = self._step + 1
-        # In two lines: a call as of a method would be looked up in the class first, through one more cache.
+        # Two statements: a method call would look in the class first, through one more cache.
         write = self._fast_path.write
         if write(metrics, step):
             self._step = step
         else:
-            self._log_otherwise(metrics, step)
+            self._log_on_slow_path(metrics, step)
 
     @_guarded
     def step_boundary(self, step: int) -> None:
-        """Between two steps: applies the commands that are due."""
+        """Apply the commands that are due; to be called between two steps."""
         if self.controls.waiting and self._outbox is not None and not self._outbox.writer.is_interrupted():
             self.controls.apply_due(step)
 
     @_guarded
     def upload_trace(self, path: str | os.PathLike[str], step: int) -> None:
-        """Sends a finished file in the background; it is read only then, so it must stay where it is.
+        """Send a finished file in the background; it is read later, so it must stay where it is.
 
         Args:
             path: a profiler trace, `.json` or `.json.gz`.
@@ -190,13 +190,13 @@ class Run:
             return
         try:
             place = Path(path).absolute()
-            # A missing file is left to the upload, which reports it. A pipe or a device could be read for ever.
+            # A missing file is left to the upload, which reports it. Reading a pipe or a device could block for ever.
             is_other = "\0" in str(place) or (place.exists() and not place.is_file())
-        except Exception:  # noqa: BLE001 - border: what is given for a path may raise anything
+        except Exception:  # noqa: BLE001 - border: a caller's object may raise anything
             self.refusals.refuse("upload_trace", f"expected the path of a file, got {shown(path)}")
             return
         if is_other:
-            self.refusals.refuse("upload_trace", f"expected a file, got {shown(str(place), 200)}, which is none")
+            self.refusals.refuse("upload_trace", f"expected a regular file, got {shown(str(place), 200)}")
             return
         identity = self._identity
         parts.uploads.add(
@@ -216,7 +216,7 @@ class Run:
         self,
         name: str,
         *,
-        type: Literal["int", "float", "bool", "str", "profile"],  # noqa: A002 - the contract's word
+        type: Literal["int", "float", "bool", "str", "profile"],  # noqa: A002 - public name
         value: Any,
         on_change: Callable[[Any], object],
         minimum: float | None = None,
@@ -225,17 +225,17 @@ class Run:
         unit: str = "",
         description: str = "",
     ) -> None:
-        """Offers a value that can be changed from the page while training runs.
+        """Offer a value that can be changed from the page while training runs.
 
         Args:
             name: 1 to 128 letters, digits, `.`, `_` or `-`.
             type: what the values are; `profile` is a request to capture a trace.
-            value: the value now.
-            on_change: gets each new value at a step boundary, on the thread that calls `log`; refuses it by raising.
-            minimum: lowest value taken.
-            maximum: highest value taken.
+            value: the current value.
+            on_change: called with each new value at a step boundary, on the thread that calls `log`; raises to refuse.
+            minimum: lowest value accepted.
+            maximum: highest value accepted.
             nullable: whether None (off) is a value.
-            unit: shown behind the value.
+            unit: shown after the value.
             description: one sentence for the page.
         """
         try:
@@ -257,7 +257,7 @@ class Run:
 
     @_guarded
     def alert(self, title: str, text: str = "", level: str = "warning", step: int | None = None) -> None:
-        """Tells whoever looks at the run; drawn on the charts. `level` is info, warning or error, in any case."""
+        """Alert the viewers of the run, and mark the charts. `level` is info, warning or error, in any case."""
         kind = _LEVELS.get(text_of(level).lower())
         if kind is None:
             self.refusals.refuse(
@@ -277,13 +277,13 @@ class Run:
 
     @_guarded
     def line(self, text: str, step: int | None = None, time_ns: int | None = None) -> None:
-        """Adds a line to the run's log; `time_ns` is when it was made, in Unix nanoseconds, now when None."""
+        """Add a line to the run's log; `time_ns` is its time in Unix nanoseconds, by default now."""
         at = None if step is None else self.refusals.step("line", step)
         self._append(Line(time_ns=as_step(time_ns) or time.time_ns(), text=text_of(text), step=at))
 
     @_guarded
     def filter_pass(self, report: Pass) -> None:
-        """Reports one filter pass over one table, as a record and as the series `table/{name}/…`."""
+        """Report one filter pass over one table, as a record and as the series `table/{name}/…`."""
         if type(report) is not Pass:
             self.refusals.refuse("filter_pass", f"expected a Pass, got {shown(report)}")
             return
@@ -302,15 +302,16 @@ class Run:
         )
 
     def finish(self, *, error: str | None = None, timeout_s: float = FINISH_S) -> bool:
-        """Ends the run: sends what is left for at most `timeout_s`; the rest stays in the spool for the next start.
+        """End the run: send what is left for at most `timeout_s`; the rest stays in the spool for the next start.
 
         Args:
-            error: why training failed, None when it did not.
-            timeout_s: a server that is away is tried once. A device's values are waited for as long before.
+            error: why training failed, None if it did not.
+            timeout_s: limit for sending, after waiting as long for values on a device. An absent server is tried once.
 
         Returns:
             Whether the server has acknowledged everything (True also in a disabled run). A second call only warns.
-            A call from inside a report, as by a signal handler, leaves it to the exit of the process, and is False.
+            A call from inside a report, as by a signal handler, leaves the run to the exit of the process and returns
+            False.
         """
         if self._outbox is not None and self._outbox.writer.is_interrupted():
             _logger.warning("run %s: finish was called in the middle of a report; it is left to the exit", self.id)
@@ -335,7 +336,7 @@ class Run:
                 self._dropped = parts.outbox.dropped
                 self._close(done)
             return done
-        except Exception:  # noqa: BLE001 - border: the end of the monitor must not become the training's
+        except Exception:  # noqa: BLE001 - border: an error of the monitor must not end training
             self.refusals.fail("finish")
             return False
         finally:
@@ -344,7 +345,7 @@ class Run:
 
     @property
     def is_open(self) -> bool:
-        """Whether it takes reports."""
+        """Whether the run accepts reports."""
         return self._outbox is not None
 
     def __enter__(self) -> Self:
@@ -379,7 +380,7 @@ class Run:
             outbox.writer.force_slow_path()
 
     def _append(self, record: FrameRecord) -> None:
-        """Add a record; never raises. One that a server would refuse is refused here: it would cost the whole frame."""
+        """Add a record; never raises. Refuse one that a server would refuse, and the whole frame with it."""
         outbox = self._outbox
         if outbox is None:
             return
@@ -388,12 +389,12 @@ class Run:
             outbox.writer.append(as_record(record))
         except WireError as error:
             self.refusals.refuse(what, str(error))
-        except Exception:  # noqa: BLE001 - border: some callers are between two steps
+        except Exception:  # noqa: BLE001 - border: callers include training steps
             self.refusals.fail(what)
 
-    def _log_otherwise(self, metrics: Mapping[str, Any], step: Any) -> None:
-        """Every call that the lane does not take: one in `cost.apart`, which is measured; after a command has come;
-        for other names or from another thread than the call before, with other values than numbers, without room."""
+    def _log_on_slow_path(self, metrics: Mapping[str, Any], step: Any) -> None:
+        """Handle what the fast path refuses: one call in `cost.apart`, which is measured; a call after a command, with
+        unknown names or values that are not plain numbers, from another thread, or without room."""
         outbox = self._outbox
         if outbox is None:
             self._log_late(metrics)
@@ -407,14 +408,14 @@ class Run:
                 self.log(metrics, step)
                 if self.measures_log:
                     self.cost.add(time.perf_counter_ns() - start)
-        except Exception as error:  # noqa: BLE001 - border: nothing that is logged stops a training
+        except Exception as error:  # noqa: BLE001 - border: logging must not stop training
             self.refusals.refuse("log", f"{type(error).__name__}: {text_of(error)}", count_values(metrics))
             return
         try:
             if self.controls.waiting:
                 self.controls.apply_due(self._step)
             if self.controls.waiting:
-                outbox.writer.force_slow_path()  # something is due at a later step
+                outbox.writer.force_slow_path()  # a command is due at a later step
         except Exception:  # noqa: BLE001 - border, as above
             self.refusals.fail("log")
 
@@ -431,17 +432,17 @@ class Run:
         self._reporter = get_ident()
         keys = self._known_names.of(metrics)
         if keys is not None and are_numbers(metrics.values()):
-            # An integer that is too large for a float: see the other way.
+            # An integer that is too large for a float: `_log_checked` handles it.
             with contextlib.suppress(OverflowError, struct.error):
                 outbox.writer.append_report(keys, metrics.values(), step, time.time_ns(), open_fast_path=True)
                 self._fast_path = (
                     outbox.writer.fast_path
-                )  # perhaps another thread's by now, or a closed one: the next call sees that
+                )  # perhaps another thread's or a closed one by now: the next call finds out
                 return
         self._log_checked(outbox, keys, metrics, step)
 
     def _log_checked(self, outbox: Outbox, keys: tuple[str, ...] | None, metrics: Mapping[Any, Any], step: int) -> None:
-        """Names or types seen for the first time, device values, nested dicts, bad input; `keys`: known names."""
+        """Log new names, device values, nested dicts and bad input; `keys` are the names if they are known."""
         assert self._parts is not None
         now = time.time_ns()
         report = (read_known(keys, metrics) if keys is not None else None) or read_report(metrics)
@@ -461,7 +462,7 @@ class Run:
                 left -= len(names)
             if report.device:
                 self._parts.deferred.offer(tuple(report.device), list(report.device.values()), step, now)
-        except Exception as error:  # noqa: BLE001 - border: what is there already is not lost
+        except Exception as error:  # noqa: BLE001 - border: what was appended is not lost
             self.refusals.refuse("log", f"{type(error).__name__}: {text_of(error)}", left)
 
     def _log_late(self, metrics: object) -> None:
@@ -470,17 +471,17 @@ class Run:
 
     @_guarded
     def thread_failed(self, thread: int | None, text: str) -> None:
-        """A thread has ended by an exception: the run's end, unless it is another one's or somebody reports again."""
+        """Note that a thread ended by an exception: the run's failure, unless another thread reports afterwards."""
         if thread == self._reporter and self._outbox is not None:
             self.fault = text
             self._force_slow_path()
 
     def disown(self) -> None:
-        """In a forked child: the outbox is shared memory and the thread is the parent's, so neither is touched."""
+        """Close the run in a forked child without touching the outbox or the sender, which are the parent's."""
         self._shut()
         self._parts = None
         self._finished = True
 
     def _shut(self) -> None:
         self._outbox = None
-        self._fast_path = FastPath()  # not closed where it is: in a forked child its segment is the parent's memory
+        self._fast_path = FastPath()  # a new one: in a forked child the segment of the old one is the parent's memory

@@ -1,7 +1,7 @@
 """One file of the spool: a preallocated, memory-mapped sequence of records that survives the process.
 
-Owns the file and writing to it; must not know when a frame is sealed or sent (`outbox`, `client`), or what a record
-means. `records` defines the format, `recovery` reads what a kill or damage has left.
+Owns the file and writing to it; must not know when a frame is sealed or sent (`outbox_reader`, `sender`), or what a
+record means. `records` defines the format, `recovery` reads what a kill or damage has left.
 
 Layout: header, records with a seal after each frame, zeros; at the end, growing downwards, a copy of the header and of
 all names and seals. Many records depend on those, so a single damage to the file never costs more than it hits.
@@ -45,7 +45,7 @@ from recis.bridge.recovery import Damage, find_header, recover
 __all__ = ["AnotherVersionError", "Segment"]
 
 AHEAD_BYTES = 64 << 10
-"""What `prefault` prepares: three seconds of 200 reports of ten values each."""
+"""Bytes that `prefault` prepares: three seconds of 200 reports of ten values each."""
 COPIED_NAMES_BYTES = 64 << 10
 """Longer names are stored once: two copies of the longest would not fit into a segment."""
 
@@ -108,7 +108,7 @@ class Segment:
 
     @classmethod
     def create(cls, number: int, size: int, folder: Path | None, writer: str = "") -> Self:
-        """A new, empty, fully allocated segment; `size` is a multiple of 8.
+        """Create a new, empty, fully allocated segment; `size` is a multiple of 8.
 
         Raises:
             OSError: no room or no right to write; nothing is left behind. A sparse file would be a SIGBUS in the
@@ -156,7 +156,7 @@ class Segment:
             version = int.from_bytes(data[8:12], sys.byteorder)
             if data[:8] == MAGIC and version != VERSION:
                 raise AnotherVersionError(
-                    f"expected spool layout {VERSION}, got {version} in {path}: "
+                    f"expected spool format {VERSION}, got {version} in {path}: "
                     "it was written by another version of recis-monitor, which can send it"
                 )
             raise ValueError(f"expected a segment with a header that matches its checksum, got {data[:8]!r} in {path}")
@@ -255,8 +255,8 @@ class Segment:
         self.end = 8 * end_word
 
     def prefault(self) -> None:
-        """Has the system make the next pages writable, which costs a thread more the first time than a report does."""
-        # Where the last frame has filled it to the last byte there is no next page.
+        """Make the next pages writable ahead of time: a page fault costs more than a report does."""
+        # If the last frame fills the segment to the last byte, there is no next page.
         if self._map is not None and self.end < self.size and sys.platform == "linux":
             start = self.end - self.end % mmap.PAGESIZE
             with contextlib.suppress(OSError):  # before Linux 5.14
@@ -303,7 +303,7 @@ class Segment:
         return read_regular(self.path, start, self.size if stop is None else stop)
 
     def remove(self) -> None:
-        """Forgets the segment and its file."""
+        """Unmap the segment and delete its file."""
         self._release()
         if self.path is not None:
             self.path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """The one thread and the one socket that carry an outbox to the server.
 
 Owns connecting, reconnecting, flushing and the end of both; the rules of the conversation are `recis.wire.session`'s.
-Nothing here is ever awaited by a training step. Loss policy: none here; what is not acknowledged stays in the outbox.
+No training step ever waits for anything here. Nothing is lost here: what is not acknowledged stays in the outbox.
 """
 
 import asyncio
@@ -29,17 +29,17 @@ __all__ = ["Sender"]
 
 FLUSH_S = 0.25
 UNWATCHED_FLUSH_S = 0.8
-"""While nobody looks at the run: what a flush takes from training is taken a third as often. Below a second, which is
-what a kill may cost of the values on a device."""
+"""While nobody views the run: a flush takes time from training, so there are a third as many. Below a second, which is
+how much a kill may lose of the values on a device."""
 BUSY_BYTES = 32 << 10
-"""As much as this at a flush, and the next one comes after `FLUSH_S`: segments and pages are made ready in time."""
+"""After a flush of so many bytes the next one follows in `FLUSH_S`, to allocate segments and pages in time."""
 BACKOFF_S = (0.5, 15.0)
 SAY_AGAIN_S = 600.0
-"""A connection that is lost again and again is said to be so often."""
+"""Pause between two warnings about a connection that is lost again and again."""
 TRIAL_S = 5.0
 """How long a connection has to last before it is used to send a frame that may have broken others."""
 MOST_SKIPPED = 16
-"""Rounds of the event loop, with work in each, between two questions to the kernel."""
+"""Iterations of the event loop, with work in each, between two system calls of its selector."""
 _FAILURES = (OSError, WebSocketException, WireError, TimeoutError)
 _BREAKS = (ConnectionError, ConnectionClosed)
 _logger = logging.getLogger(__name__)
@@ -50,8 +50,8 @@ class _LessNextTimeError(ConnectionError):
 
 
 class _PatientSelector(selectors.DefaultSelector):
-    """Leaves the kernel alone while the loop has something to do: to ask it is to give the interpreter away, and to get
-    it back from a training thread that computes is to stop that for as long as it takes to wake it again."""
+    """A selector that makes no system call while the loop has work: a call releases the interpreter lock, and taking it
+    back from a training thread that computes stops that thread for as long as it takes to wake up."""
 
     _skipped = 0
 
@@ -68,14 +68,14 @@ def _make_loop() -> asyncio.AbstractEventLoop:
 
 
 class Sender:
-    """`start`, then `close`, once each.
+    """To be started and closed once each.
 
     Args:
         outbox: what to send.
         uploads: files to send.
-        hello: who writes; the sender fills in `first` and `time_ns`.
+        hello: identity of the writer; the sender fills in `first` and `time_ns`.
         address: the server; None never connects and only does the regular work.
-        on_command: takes a command, called on the sender's thread; False for one that is known already.
+        on_command: called with a command on the sender's thread; returns False for one that is already known.
         tick: regular work on the sender's thread.
         may_send: whether frames may go yet; asked at every flush.
     """
@@ -110,7 +110,7 @@ class Sender:
         self._closing = asyncio.Event()
         self._limit = asyncio.timeout_at(None)
         self._refusal: Closed | None = None
-        self._is_plain = False  # greet without name, config and tags
+        self._is_plain = False  # greeting without name, config and tags
         self._greeted_at = 0.0
         self._own_error = ""  # the last one logged that was not the connection's
         self._outage = False
@@ -122,18 +122,18 @@ class Sender:
         """Whether the server has greeted this writer on the present connection."""
 
     def start(self) -> None:
-        """Starts the thread."""
+        """Start the thread."""
         self._thread.start()
 
     @property
     def is_alive(self) -> bool:
-        """Whether its thread runs."""
+        """Whether the thread runs."""
         return self._thread.is_alive()
 
     def close(self, timeout_s: float) -> bool:
-        """Sends what is left, for at most `timeout_s`; a server that is away is tried once.
+        """Send what is left, for at most `timeout_s`, and return whether all is acknowledged.
 
-        Returns whether all is acknowledged.
+        A server that is away is tried once.
         """
         self._deadline = time.monotonic() + timeout_s
         if self._thread.ident is not None:
@@ -144,7 +144,7 @@ class Sender:
         return self._drained()
 
     def run_until_drained(self, timeout_s: float) -> bool:
-        """As `start` and `close`, on the calling thread."""
+        """Do the same as `start` and `close`, on the calling thread."""
         self._deadline = time.monotonic() + timeout_s
         self._run()
         return self._drained()
@@ -175,7 +175,7 @@ class Sender:
             await asyncio.gather(uploader, return_exceptions=True)
 
     def _tick_regularly(self) -> None:
-        """Does all that is regular, by one timer: whenever this thread runs, the training thread may have to wait."""
+        """Do all regular work by one timer: whenever this thread runs, the training thread may have to wait."""
         self._work()
         self._flush_due = True
         self._wake.set()
@@ -187,7 +187,7 @@ class Sender:
         self._timer = asyncio.get_running_loop().call_later(pause_s, self._tick_regularly)
 
     def _hurry(self) -> None:
-        """Somebody looks: the next flush is now, where it was to come later than `FLUSH_S`."""
+        """Flush now, if the next flush is more than `FLUSH_S` away: somebody views the run."""
         timer = self._timer
         if timer is not None and timer.when() - asyncio.get_running_loop().time() > FLUSH_S:
             timer.cancel()
@@ -201,7 +201,7 @@ class Sender:
     def _work(self) -> None:
         try:
             self._tick()
-        except Exception:  # border: what is reported must not end the sender
+        except Exception:  # border: an error in the regular work must not end the sender
             _logger.exception("the sender's regular work failed")
 
     async def _stay_connected(self) -> None:
@@ -249,14 +249,14 @@ class Sender:
         return open_socket(self._address, path)
 
     async def _converse(self, socket: ClientConnection) -> None:
-        """One connection, until everything is done or it fails."""
+        """Use one connection until everything is done or it fails."""
         self._session.connected()
         await send(socket, self._greeting())
         reader = asyncio.create_task(self._read(socket), name="recis-reader")
         try:
             while not self._finished() and not reader.done():
                 self._wake.clear()
-                # An acknowledgement wakes this loop too, but makes no frame: one per answer is too many.
+                # An acknowledgement wakes this loop as well, but seals no frame: one per answer would be too many.
                 allowed = self._may_send() and not (self._session.is_on_trial and self._is_fresh())
                 if allowed and self._session.may_send and (self._flush_due or self._deadline is not None):
                     self._flush_due = False
@@ -334,7 +334,7 @@ class Sender:
                 await self._uploads.send_next(lambda: self._connect("/ws/trace"))
                 delay_s = BACKOFF_S[0]
             except Exception as error:  # noqa: BLE001 - border: one file must not block the others
-                _logger.info("a trace upload was cut, trying again: %s", error)
+                _logger.info("a trace upload was interrupted, trying again: %s", error)
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, BACKOFF_S[1])
             self._wake.set()
@@ -342,15 +342,15 @@ class Sender:
     # --- small decisions
 
     def _waits_for_acks(self) -> bool:
-        """Whether an acknowledgement may be what the sending waits for: to wake it for nothing is a good part of what a
+        """Return whether sending may be waiting for an acknowledgement: waking it for nothing is a large part of what a
         flush takes from training."""
         unsent = self._session.newest_sent < self._outbox.newest_frame
         return unsent or self._flush_due or self._deadline is not None
 
     def _begin_closing(self) -> None:
-        """On the thread: whatever is awaited ends at the deadline, a connection that does not open or move too."""
+        """Limit all that is awaited to the deadline, also a connection that does not open; on the sender's thread."""
         assert self._deadline is not None
-        with contextlib.suppress(RuntimeError):  # it has ended in between
+        with contextlib.suppress(RuntimeError):  # it has ended meanwhile
             self._limit.reschedule(asyncio.get_running_loop().time() + self._deadline - time.monotonic())
         self._closing.set()
         self._wake.set()
@@ -361,7 +361,7 @@ class Sender:
     def _call(self, function: Callable[[], None]) -> None:
         loop = self._loop
         if loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended in between
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(function)
 
     def _finished(self) -> bool:
@@ -370,13 +370,13 @@ class Sender:
         return self._drained() or time.monotonic() > self._deadline
 
     async def _pause(self, delay_s: float) -> None:
-        """Waits, but not longer than a request to close allows."""
+        """Wait, but no longer than until a request to close."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(delay_s):
                 await self._closing.wait()
 
     def _is_fresh(self) -> bool:
-        """Return whether the connection is too young to say that it lasts."""
+        """Return whether the connection is too new to count as stable."""
         return time.monotonic() - self._greeted_at < TRIAL_S
 
     def _greeted(self) -> None:
@@ -397,10 +397,10 @@ class Sender:
             self._outage = True
             now = time.monotonic()
             if self._said_outage_at is not None and now - self._said_outage_at < SAY_AGAIN_S:
-                # A line for each, where a proxy cuts whatever is idle, would bury the training's own.
+                # One line each would bury the training's own, behind a proxy that closes idle connections.
                 self._num_outages += 1
                 return
-            again = f", as {self._num_outages} times since this was said last" if self._num_outages else ""
+            again = f", as {self._num_outages} times since the last such message" if self._num_outages else ""
             self._said_outage_at, self._num_outages = now, 0
             _logger.warning(
                 "no connection to %s (%s)%s; training goes on, what it reports is kept and sent later",

@@ -1,6 +1,6 @@
-"""How a socket to the server is opened, and how long it may be silent before it counts as broken.
+"""Open a socket to the server, and limit how long it may be silent before it counts as broken.
 
-Owns the limits in time of one connection; must not know what is sent or what to do when it fails.
+Owns the time limits of one connection; must not know what is sent or what to do when it fails.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ CONNECT_S = 10.0
 CLOSE_S = 1.0
 PING_S = 20.0
 SILENCE_S = 60.0
-"""How long a pong, or room for what is to be sent, may be awaited. A frame and the kernel's buffers pass in this time
-on any line of 100 kB/s; a connection that is only half there is given up after `PING_S` + `SILENCE_S`."""
+"""Longest wait for a pong, or for room to send. In this time a frame and the kernel's buffers pass over any line of
+100 kB/s; a half-open connection is given up after `PING_S` + `SILENCE_S`."""
 
 
 def open_socket(address: ServerAddress, path: str) -> connect:
-    """The connection to `path`, to be awaited or entered."""
+    """Return the connection to `path`, to be awaited or entered."""
     return connect(
         address.socket(path),
         additional_headers=address.headers,
@@ -36,16 +36,16 @@ def open_socket(address: ServerAddress, path: str) -> connect:
 
 
 async def send(socket: ClientConnection, data: bytes) -> None:
-    """Sends one message; a connection that takes nothing is broken off.
+    """Send one message; abort a connection that accepts nothing.
 
     Raises:
-        TimeoutError: nothing left for `SILENCE_S`; pings would not have noticed, they wait behind the message.
+        TimeoutError: nothing was sent for `SILENCE_S`. Pings do not notice that: they wait behind the message.
         ConnectionClosed: the connection is gone.
     """
     try:
         async with asyncio.timeout(SILENCE_S):
             await socket.send(data)
     except (TimeoutError, asyncio.CancelledError):
-        # A closing handshake would wait for ever behind what does not leave.
+        # A closing handshake would wait for ever behind what cannot be sent.
         socket.transport.abort()
         raise

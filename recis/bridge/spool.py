@@ -1,6 +1,6 @@
-"""A writer's folder of segments: who it is, the lock that its owner holds, and where such folders are found.
+"""A writer's folder of segments: its identity, the lock that its owner holds, and finding such folders.
 
-Owns the folder and its lock; must not know what is in a segment (`segment`) or when it is sent (`outbox`, `client`).
+Owns the folder and its lock; must not know what is in a segment (`segment`) or when it is sent (`sender`).
 """
 
 import contextlib
@@ -56,7 +56,7 @@ class SpoolFolder:
         self.close()
 
     def create(self, identity: dict[str, Any]) -> None:
-        """Makes and locks the folder; raises `OSError` where that cannot be done."""
+        """Create and lock the folder; raise `OSError` if that fails."""
         self.path.mkdir(parents=True, mode=0o700)
         (self.path / "lock").touch(0o600)
         if not self.acquire():
@@ -65,10 +65,10 @@ class SpoolFolder:
         write_checked(self.path / "writer.json", identity)
 
     def acquire(self) -> bool:
-        """Takes the lock; False when a living process has it. The kernel frees it however that process ends.
+        """Take the lock; return False if a living process has it. The kernel releases it however that process ends.
 
         Raises:
-            FileNotFoundError: the folder has gone: its owner, or another process that took it over, was done with it.
+            FileNotFoundError: the folder is gone: its owner, or another process that took it over, has deleted it.
         """
         lock = self.path / "lock"
         if not lock.exists() and writer_lives(self.path):
@@ -84,10 +84,10 @@ class SpoolFolder:
         return True
 
     def identity(self) -> dict[str, Any]:
-        """What `create` was given.
+        """Return what was passed to `create`.
 
         Raises:
-            FileNotFoundError: the folder holds nothing to send, any more or yet.
+            FileNotFoundError: the folder has nothing to send, not yet or no longer.
             OSError, ValueError: the file is unreadable or damaged.
         """
         try:
@@ -148,7 +148,7 @@ class SpoolFolder:
             self.path.parent.rmdir()
 
     def close(self) -> None:
-        """Frees the lock, or in a forked child only this process's hold on it. Safe to call twice."""
+        """Release the lock; in a forked child close only this process's handle. Safe to call twice."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -162,7 +162,7 @@ def _delete(path: Path) -> None:
 
 
 def _let_go() -> None:
-    """A forked child that outlives its parent must not keep the parent's folder from being sent."""
+    """Close the locks in a forked child: one that outlives its parent must not keep the folder from being sent."""
     for folder in list(_locked):
         folder.close()
 
@@ -211,13 +211,13 @@ def _is_writers(path: Path) -> bool:
     try:
         return (path / "writer.json").exists() or (is_ours and any(each.suffix == ".seg" for each in path.iterdir()))
     except (FileNotFoundError, NotADirectoryError):
-        return False  # sent in between
+        return False  # sent meanwhile
     except OSError:
         return is_ours
 
 
 def _start_ns(folder: Path) -> int:
-    """As the writer noted it: files and folders change when a part of them is sent, and are copied in any order."""
+    """Return the start time from `writer.json`: those of files change when a part is sent or when they are copied."""
     try:
         return int(read_checked(folder / "writer.json")["started_ns"])
     except (OSError, ValueError, TypeError, KeyError):
@@ -227,13 +227,13 @@ def _start_ns(folder: Path) -> int:
 
 
 def is_local(path: Path, mounts: Path = Path("/proc/mounts")) -> bool:
-    """Whether `path` lies on a local file system: a mapped file over the network can stall or kill the process."""
+    """Return whether `path` is on a local file system: a mapped file over the network can stall or kill the process."""
     target = path.resolve()
     best, kind = "", ""
     try:
         lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return True  # no such list on this system: assume the common case
+        return True  # no list of mounts on this system: assume the common case
     for line in lines:
         _, place, file_system, *_ = [*line.split(" "), "", "", ""]
         if target.is_relative_to(place) and len(place) >= len(best):

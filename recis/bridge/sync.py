@@ -32,7 +32,7 @@ DEFAULT_URL = "http://127.0.0.1:8765"
 
 
 Progress = Callable[[int, int], None]
-"""Called some times a second with the points acknowledged and the points there are."""
+"""Called a few times a second with the points acknowledged and the total."""
 
 
 class Outcome(enum.Enum):
@@ -45,11 +45,11 @@ class Outcome(enum.Enum):
 
 
 def writer_of(path: Path) -> Hello:
-    """Who has written a folder; raises `OSError` or `ValueError` where that cannot be read."""
+    """Return the identity of a folder's writer; raise `OSError` or `ValueError` if it cannot be read."""
     try:
         return msgspec.convert(SpoolFolder(path).identity(), Hello)
     except msgspec.ValidationError as error:
-        raise ValueError(f"expected {path / 'writer.json'} to say who writes: {error}") from error
+        raise ValueError(f"expected {path / 'writer.json'} to identify the writer: {error}") from error
 
 
 def send_folder(
@@ -60,13 +60,13 @@ def send_folder(
     progress: Progress = lambda *_: None,
     on_loss: Callable[[SetAside], None] = lambda _: None,
 ) -> Outcome:
-    """Sends one writer's folder and removes it when all of it is acknowledged.
+    """Send one writer's folder and delete it when everything is acknowledged.
 
     Args:
         path: the folder.
-        address: of the server.
-        timeout_s: when to leave the rest.
-        progress: see there.
+        address: the server's address.
+        timeout_s: limit after which the rest stays.
+        progress: called with the progress.
         on_loss: called if a part of it cannot be sent.
 
     Returns:
@@ -84,7 +84,7 @@ def send_folder(
         total = outbox.reader.pending()[1]
 
         def tick() -> None:
-            # The server may have had a part of it already: what is not pending is there.
+            # The server may already have a part of it: what is not pending is there.
             progress(total - outbox.reader.pending()[1], total)
 
         sender = Sender(outbox.reader, uploads, hello, address, on_command=lambda _: False, tick=tick)
@@ -130,7 +130,7 @@ def main(options: argparse.Namespace) -> int:
         ValueError: the folder does not exist, or the address is malformed.
     """
     if not options.spool.is_dir():
-        raise ValueError(f"expected a spool folder, got {options.spool}, which is none")
+        raise ValueError(f"expected an existing spool folder, got {options.spool}")
     address = ServerAddress.parse(options.url, options.token)
     try:
         folders = find_left_over(options.spool)
@@ -145,16 +145,16 @@ def main(options: argparse.Namespace) -> int:
         try:
             hello = writer_of(path)
             rank = hello.run, hello.attempt, hello.rank
-            # What a rank has said after a restart does not overtake what it said before.
+            # What a rank reported after a restart must not overtake what it reported before.
             outcome = Outcome.LEFT if rank in stuck else _send(path, address, options.timeout, title, losses)
             if outcome is Outcome.LEFT:
                 stuck.add(rank)
         except FileNotFoundError:
-            outcome = Outcome.SENT  # by another process, in between
+            outcome = Outcome.SENT  # by another process, meanwhile
         except KeyboardInterrupt:
-            sys.stderr.write("interrupted; the same command goes on where it was\n")
+            sys.stderr.write("interrupted; the same command continues where it stopped\n")
             return INTERRUPTED
-        except Exception as error:  # noqa: BLE001 - border: whatever a folder holds, the others are sent
+        except Exception as error:  # noqa: BLE001 - border: the others are sent whatever a folder contains
             outcome = Outcome.LEFT
             sys.stderr.write(f"cannot read {as_name(str(path))}: {error}\n")
         outcomes.append(outcome)

@@ -1,7 +1,7 @@
-"""Profiler traces on their way to the server, each on a connection of its own.
+"""Upload profiler traces to the server, each on a connection of its own.
 
-Owns the list of files still to send (kept beside the spool, so that the next start or `sync` goes on), hashing and
-the upload with resumption; must not know how a trace is made. Runs on the sender's thread, a piece at a time.
+Owns the list of files still to send (kept beside the spool, so that the next start or `sync` continues), hashing
+and the resumable upload; must not know how a trace is made. Runs on the sender's thread, a chunk at a time.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class _TryLaterError(ConnectionError):
-    """The server asks to send the file later."""
+    """The server asked to send the file later."""
 
 
 class TraceFileJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,11 +52,11 @@ class TraceFileJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TraceUploads:
-    """Files in order of their making; at most `MAX_WAITING` wait, beyond that the oldest is given up with an event.
+    """Files in the order in which they were made; beyond `MAX_WAITING` the oldest is given up with an event.
 
     Args:
         folder: where the list is kept across a crash; None keeps it in memory.
-        report: takes an event for the run: a file that vanished, that was refused or given up.
+        report: called with an event for the run: a file that is missing, or was refused or given up.
         set_aside: account of notes that cannot be read; by default that of `folder`.
     """
 
@@ -65,7 +65,7 @@ class TraceUploads:
         set_aside = set_aside if set_aside is not None else SetAside(folder)
         self._report = report
         self._waiting: deque[TraceFileJob] = deque()  # bounded in `add`
-        self._failures = 0  # consecutive ones of the first file
+        self._failures = 0  # consecutive tries of the first file
         self._reached = 0  # bytes of it that the server has acknowledged
         for note in sorted(folder.glob("trace-*.json")) if folder is not None else ():
             try:
@@ -81,11 +81,11 @@ class TraceUploads:
             report(event)
 
     def __len__(self) -> int:
-        """How many files still wait."""
+        """Return the number of files that wait."""
         return len(self._waiting)
 
     def add(self, job: TraceFileJob) -> None:
-        """Takes a finished file; called on any thread, costs one small file."""
+        """Add a finished file; may be called on any thread, and writes one small file."""
         if self._folder is not None:
             write_checked(self._note(job), msgspec.to_builtins(job))
         if len(self._waiting) >= MAX_WAITING:
@@ -93,7 +93,7 @@ class TraceUploads:
         self._waiting.append(job)
 
     async def send_next(self, connect: Callable[[], AbstractAsyncContextManager[ClientConnection]]) -> None:
-        """Uploads the oldest file over a connection that `connect` opens.
+        """Upload the oldest file over a connection that `connect` opens.
 
         Raises:
             OSError, WebSocketException: the connection failed; the file stays first in the list.
@@ -189,7 +189,7 @@ class TraceUploads:
 
 
 async def _measure(path: Path) -> tuple[int, str]:
-    """Bytes and hex SHA-256 of a file; lets the sender's other work run between pieces."""
+    """Return size and hex SHA-256 of a file; lets the sender's other work run between chunks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(CHUNK_BYTES):

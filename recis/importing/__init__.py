@@ -1,1 +1,1 @@
-"""What other tools have written, sent to a server: TensorBoard's event files."""
+"""Import what other tools have written: TensorBoard's event files."""

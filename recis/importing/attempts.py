@@ -1,8 +1,8 @@
-"""Which event files of a folder belong to one attempt of its run, and which begin a new one.
+"""Decide which event files of a folder belong to one attempt of its run, and which begin a new one.
 
 Owns the rule; must not know how files are read or sent. A new attempt supersedes the points of older ones from its
-first step on. So a file begins one only if it was begun after the last event of another file and goes back behind its
-last step. Writers that grow at the same time, and a file that continues where another one ended, share an attempt.
+first step on. So a file begins one only if it was begun after the last event of another file and has steps up to its
+last one. Writers that are active at the same time, and a file that continues where another one ended, share an attempt.
 """
 
 from collections.abc import Mapping

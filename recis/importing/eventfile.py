@@ -1,8 +1,8 @@
-"""One event file as a numbered stream of frames: its numbers are its bytes.
+"""Read one event file as a numbered stream of frames: the numbers are byte offsets.
 
-Owns who writes (run, writer, attempt out of the path) and how records become rows; must not know sockets. A frame's `n`
-is the offset behind its last record: the server's acknowledged number is where to go on, however the file has grown and
-wherever an earlier import was cut.
+Owns the identity of the writer (run, writer, attempt from the path) and how records become rows; must not know sockets.
+A frame's `n` is the offset after its last record: the server's acknowledged number is where to continue, however the
+file has grown and wherever an earlier import stopped.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ __all__ = ["EventFile", "find_files"]
 
 FRAME_POINTS = 16_384
 FRAME_BYTES = 2 << 20
-"""A frame is cut at either; a point counts with its columns, a name with what it may take."""
+"""A frame ends at either; a point counts with its columns, a name with its largest size."""
 _POINT_BYTES = 24
 _NAME_BYTES = 64
 _MARK = "tfevents"
@@ -42,13 +42,13 @@ class _Columns:
 
 
 def find_files(folder: Path) -> list[Path]:
-    """The event files below a folder, as TensorBoard finds them; a folder's in the order of their names."""
+    """Return the event files below a folder, as TensorBoard finds them; those of a folder ordered by name."""
     seen: set[Path] = set()
     found: list[Path] = []
 
     def look(place: Path) -> None:
         real = place.resolve()
-        if real in seen:  # a link that leads back
+        if real in seen:  # a link to a parent folder
             return
         seen.add(real)
         entries = sorted(place.iterdir())
@@ -66,15 +66,15 @@ class EventFile:
 
     Args:
         path: the file.
-        root: the folder that the import was asked for; what lies between is the run's name.
-        project: of the run.
+        root: the imported folder; the path from it to the file is the run's name.
+        project: the run's project.
 
     Attributes:
-        hello: who writes; `first` and `time_ns` are the sender's.
-        ignored: values that are no scalars, by their kind, of what was read so far.
-        num_points: scalars read so far.
-        damage: why the rest of the file could not be read, None for a file that can be.
-        position: the offset behind the last record that was read.
+        hello: identity of the writer; the sender fills in `first` and `time_ns`.
+        ignored: number of values read so far that are not scalars, by kind.
+        num_points: number of scalars read so far.
+        damage: why the rest of the file cannot be read, None if it can.
+        position: the offset after the last record that was read.
     """
 
     def __init__(self, path: Path, root: Path, project: str) -> None:
@@ -88,7 +88,7 @@ class EventFile:
         relative = path.parent.relative_to(root).as_posix()
         name = root.resolve().name if relative == "." else relative
         writer = _digest(project, str(folder), path.name)[:24]
-        # File names are bytes: what is not UTF-8 is mended for display. Identifiers are digests of the real names.
+        # File names are bytes: what is not UTF-8 is replaced for display. Identifiers are digests of the real names.
         self.hello = Hello(
             run=_run_id(name, _digest(project, str(folder))[:8]),
             writer=writer,
@@ -101,7 +101,7 @@ class EventFile:
 
     @property
     def size(self) -> int:
-        """Bytes in the file now."""
+        """Return the current size of the file in bytes."""
         return self.path.stat().st_size
 
     def extent(self, *, alone: bool = False) -> Extent | None:
@@ -132,18 +132,18 @@ class EventFile:
         if began_ns is None or not steps:
             self.ignored.update(reader.ignored)
             return None
-        self.damage = None  # `frames` meets it again
+        self.damage = None  # `frames` finds it again
         return Extent(began_ns, last_ns, steps, purges_from)
 
     def frames(self, acked: int, progress: Callable[[int], None] = lambda position: None) -> Iterator[Frame]:
-        """What the server does not have: the records behind the byte `acked`, the last with the run's end.
+        """Yield what the server does not have: the records after the offset `acked`, the last with the run's end.
 
         Args:
             acked: the highest number that the server has committed of this writer.
-            progress: called with the byte up to which the file is read.
+            progress: called with the offset up to which the file is read.
 
         Raises:
-            ValueError: the file is shorter than what was imported of it.
+            ValueError: the file is shorter than what was imported from it.
         """
         if acked > self.size:
             raise ValueError(f"{self.path}: expected more than the {acked} bytes imported earlier, got {self.size}")
@@ -152,7 +152,7 @@ class EventFile:
         num_points = num_bytes = 0
         with self.path.open("rb") as file:
             for record, end in self._records(file, acked):
-                # Only when there is more: the last frame says that the run has ended.
+                # Only if there is more: the last frame says that the run has ended.
                 if num_points >= FRAME_POINTS or num_bytes >= FRAME_BYTES:
                     yield Frame(n=self.position, records=tuple(_records_of(rows)), span=self.position - sent)
                     rows, sent, num_points, num_bytes = {}, self.position, 0, 0
@@ -175,7 +175,7 @@ class EventFile:
 
 
 def _add(rows: dict[str, _Columns], event: Event, time_ns: int) -> int:
-    """Adds an event's scalars to the rows of its names; returns what they take."""
+    """Add an event's scalars to the rows of its names; return their size."""
     added = 0
     for tag, value in event.scalars:
         key = as_key(tag)
@@ -191,7 +191,7 @@ def _add(rows: dict[str, _Columns], event: Event, time_ns: int) -> int:
 
 
 def _records_of(rows: dict[str, _Columns]) -> Iterator[Points]:
-    """Names that were reported together, as `Summary` writers do, share their steps and times."""
+    """Yield the rows as records: names that were reported together share their steps and times, and one record."""
     together: dict[tuple[bytes, bytes], list[str]] = {}
     for key, columns in rows.items():
         together.setdefault((column(columns.steps, "<i8"), column(columns.times, "<i8")), []).append(key)
@@ -201,7 +201,7 @@ def _records_of(rows: dict[str, _Columns]) -> Iterator[Points]:
 
 
 def _ns(time_s: float) -> int:
-    """Seconds as ns; what is no time is 0."""
+    """Return seconds as ns; 0 for an invalid time."""
     if not (math.isfinite(time_s) and abs(time_s) < 9e9):
         return 0
     whole = math.floor(time_s)
@@ -213,7 +213,7 @@ def _digest(*words: str) -> str:
 
 
 def _run_id(name: str, digest: str) -> str:
-    """The name as far as an identifier allows, and what makes it this folder's."""
+    """Return the name as far as an identifier allows, with a digest that makes it unique to this folder."""
     letters = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in name)
     text = f"{letters.strip('._-')[:100]}-{digest}".lstrip("-")
     assert is_id(text)

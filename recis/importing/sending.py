@@ -1,6 +1,6 @@
-"""One writer's frames to a server, from where the server has them on, until all are acknowledged.
+"""Send one writer's frames to a server, from the first that it lacks, until all are acknowledged.
 
-Owns one connection and no second: whoever is cut off imports again, and goes on where it was. What may be sent when is
+Owns one connection and never reconnects: a repeated import continues where this one stopped. What may be sent when is
 `recis.wire.session`'s.
 """
 
@@ -23,22 +23,22 @@ __all__ = ["SendingError", "send_frames"]
 
 
 class SendingError(ConnectionError):
-    """The server is not there, does not take what it is sent, or went away; what it has acknowledged, it has."""
+    """The server cannot be reached, refuses what it is sent, or disconnects; what it has acknowledged is stored."""
 
 
 async def send_frames(address: ServerAddress, hello: Hello, frames: Callable[[int], Iterator[Frame]]) -> int:
-    """Sends a writer's frames.
+    """Send a writer's frames.
 
     Args:
         address: the server.
-        hello: who writes.
-        frames: called with the highest number that the server has; gives the frames above it.
+        hello: identity of the writer.
+        frames: called with the highest number that the server has; returns the frames above it.
 
     Returns:
-        The number of the attempt that the server has the writer in.
+        The number of the attempt that the server has assigned to the writer.
 
     Raises:
-        SendingError: see there.
+        SendingError: sending failed.
     """
     try:
         async with open_socket(address, "/ws/ingest") as socket:
@@ -84,6 +84,6 @@ async def _converse(socket: ClientConnection, hello: Hello, frames: Callable[[in
 
 
 async def _send(socket: ClientConnection, data: bytes) -> None:
-    # Why the server has closed stands in what it has sent before: reading says it.
+    # The reason why the server closed is in what it sent before: read it.
     with contextlib.suppress(ConnectionClosed):
         await send(socket, data)

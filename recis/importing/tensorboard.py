@@ -1,7 +1,7 @@
-"""TensorBoard's event files into runs: `python -m recis.importing.tensorboard LOGDIR --url URL`.
+"""Import TensorBoard's event files as runs: `python -m recis.importing.tensorboard LOGDIR --url URL`.
 
-Owns the command: which files, in which order, what is said of them. Can be interrupted and repeated: what the server
-has of a file is not sent again, and what has been added to it is.
+Owns the command: which files, in which order, and its messages. Can be interrupted and repeated: only what the server
+does not have of a file is sent.
 """
 
 import argparse
@@ -32,7 +32,7 @@ DEFAULT_URL = "http://127.0.0.1:8765"
 
 @dataclass(slots=True)
 class Outcome:
-    """What an import came to; `torn` files end in the middle of a record, `failures` are lines about others."""
+    """The result of an import; `torn` files end in the middle of a record, `failures` are messages about others."""
 
     files: int = 0
     runs: set[str] = field(default_factory=set)
@@ -43,7 +43,7 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
 
     def line(self) -> str:
-        """One line for people."""
+        """Return a summary in one line."""
         parts = [f"{_count(len(self.runs), 'run')}, {_count(self.files, 'file')}: {_count(self.points, 'new point')}"]
         if self.ignored:
             kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(self.ignored.items()))
@@ -56,10 +56,10 @@ class Outcome:
 
 
 def import_folder(folder: Path, address: ServerAddress, project: str) -> Outcome:
-    """Sends all event files below a folder, one after the other.
+    """Send all event files below a folder, one after the other.
 
     Raises:
-        SendingError: the server is not there or takes nothing; what was sent before is imported.
+        SendingError: the server cannot be reached or refuses; what was sent before is imported.
     """
     outcome = Outcome()
     paths = find_files(folder)
@@ -139,7 +139,7 @@ def _count(number: int, what: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns 0 when all was imported, 1 when something was not, 2 for bad usage."""
+    """Run the command; return 0 if everything was imported, 1 if something was not, 2 for bad usage."""
     parser = argparse.ArgumentParser(prog="recis-monitor import tensorboard", description="Import event files.")
     parser.add_argument("folder", type=Path, help="the folder that TensorBoard is given as --logdir")
     parser.add_argument("--url", default=environment.monitor_url() or DEFAULT_URL, help="the server; - reads a line")
@@ -158,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         outcome = import_folder(options.folder, address, options.project)
     except SendingError as error:
-        sys.stderr.write(f"recis-monitor: {error}; the same command again goes on where this one was\n")
+        sys.stderr.write(f"recis-monitor: {error}; the same command continues where it stopped\n")
         return 1
     except KeyboardInterrupt:
         return 130

@@ -1,7 +1,7 @@
-"""The scalars of one event record of TensorBoard, out of the wire format of protocol buffers.
+"""Read the scalars of one event record of TensorBoard from the wire format of protocol buffers.
 
-Knows the fields of `Event`, `SessionLog`, `Summary`, `SummaryMetadata` and `TensorProto` that lead to a scalar or tell
-of a restart, and passes over all others: see docs/decisions. Must not know files or series.
+Knows the fields of `Event`, `SessionLog`, `Summary`, `SummaryMetadata` and `TensorProto` that lead to a scalar or mark
+a restart, and skips all others: see docs/decisions/0008. Must not know files or series.
 """
 
 import re
@@ -15,10 +15,10 @@ import numpy as np
 __all__ = ["Event", "EventReader"]
 
 MAX_KINDS = 64
-"""Kinds of ignored values that are counted apart."""
+"""Kinds of ignored values that are counted separately."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _START = 1
-"""Status of a session that begins, as `SummaryWriter(purge_step=…)` writes it."""
+"""Status of a session start, as `SummaryWriter(purge_step=…)` writes it."""
 _SCALARS = "scalars"
 _KINDS = {4: "images", 5: "histograms", 6: "audio"}
 """Fields of a value that hold no scalar."""
@@ -44,7 +44,7 @@ _double, _float = struct.Struct("<d").unpack, struct.Struct("<f").unpack
 class Event(NamedTuple):
     """One record: `time_s` since 1970, the step, and the scalars by their tags.
 
-    `starts` is whether the writer asked to discard what was written before, from this step on.
+    `starts` is whether the writer asked to discard earlier events from this step on.
     """
 
     time_s: float
@@ -54,10 +54,10 @@ class Event(NamedTuple):
 
 
 class EventReader:
-    """Reads the records of one file in order.
+    """Reader of the records of one file, in order.
 
     Attributes:
-        ignored: values that are no scalars, by their kind.
+        ignored: number of values that are not scalars, by kind.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class EventReader:
         self._plugins: dict[str, str] = {}
 
     def read(self, record: bytes) -> Event:
-        """One record; one that is no event has no scalars and counts as ignored."""
+        """Read one record; one that is not an event has no scalars and counts as ignored."""
         plain = _plain(record)
         if plain is not None:
             return plain
@@ -104,7 +104,7 @@ class EventReader:
                 plugin = _plugin(content)
             elif field in _KINDS:
                 ignored = _KINDS[field]
-        # Writers need to say what a tag is for only once.
+        # Writers state the plugin of a tag only once.
         if plugin:
             self._plugins[tag] = plugin
         plugin = self._plugins.get(tag, _SCALARS)
@@ -120,7 +120,7 @@ class EventReader:
 
 
 def _plain(record: bytes) -> Event | None:
-    """The event of a record that is written as most are, some times faster than field by field; None for others."""
+    """Read a record in the most common form, several times faster than field by field; return None for others."""
     match = _is_plain(record)
     if match is None:
         return None
@@ -134,7 +134,7 @@ def _plain(record: bytes) -> Event | None:
 
 
 def _plugin(metadata: bytes) -> str:
-    """The name of the part of TensorBoard that a value is for."""
+    """Return the name of the TensorBoard plugin that a value is for."""
     for data in _messages(metadata, 1):
         for name in _messages(data, 1):
             return name.decode("utf-8", "replace")
@@ -142,7 +142,7 @@ def _plugin(metadata: bytes) -> str:
 
 
 def _scalar(tensor: bytes) -> float | None:
-    """The number in a tensor that has one; None for any other tensor."""
+    """Return the number in a tensor that has exactly one; None for any other tensor."""
     dtype, size = 0, 1
     content = b""
     packed: dict[int, bytes] = {}
@@ -167,7 +167,7 @@ def _scalar(tensor: bytes) -> float | None:
         if as_varint:
             value = _varint(content, 0)[0] if content else numbers.get(field, 0)
             content = value.to_bytes(8, "little")
-        # What is not said is 0.
+        # A missing field is 0.
         content = content or bytes(8)
     if name == "bfloat16":
         return float(np.frombuffer(b"\0\0" + content[:2], "<f4")[0])
@@ -175,17 +175,17 @@ def _scalar(tensor: bytes) -> float | None:
 
 
 def _messages(data: bytes, wanted: int) -> Iterator[bytes]:
-    """The contents of one field of a message."""
+    """Return the contents of one field of a message."""
     for field, kind, _, content in _fields(data):
         if field == wanted and kind == _BYTES:
             yield content
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """A message's fields: number, wire type, and either the value of a varint or the bytes.
+    """Yield a message's fields: number, wire type, and either the value of a varint or the bytes.
 
     Raises:
-        ValueError, IndexError: no message.
+        ValueError, IndexError: not a message.
     """
     position, end = 0, len(data)
     while position < end:

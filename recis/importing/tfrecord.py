@@ -1,4 +1,4 @@
-"""The records of a TFRecord file: length, checksum, bytes, checksum.
+"""Read the records of a TFRecord file: length, checksum, bytes, checksum.
 
 Owns the framing and its checks; must not know what a record means.
 """
@@ -17,7 +17,7 @@ _FOOT = struct.Struct("<I")
 
 
 class DamagedError(ValueError):
-    """Bytes that are no record, although all of them are there; `offset` is where the record begins."""
+    """A record that is complete but invalid; `offset` is where it begins."""
 
     def __init__(self, offset: int, why: str) -> None:
         super().__init__(f"at byte {offset}: {why}")
@@ -25,14 +25,14 @@ class DamagedError(ValueError):
 
 
 def read_records(file: BinaryIO, offset: int = 0) -> Iterator[tuple[bytes, int]]:
-    """The records from `offset` on, each with the offset behind it; ends before a record that is not all there.
+    """Yield the records from `offset` on, each with the offset after it; end before an incomplete record.
 
     Args:
-        file: open for reading; somebody may be writing at its end.
+        file: open for reading; another process may be appending to it.
         offset: the beginning of a record.
 
     Raises:
-        DamagedError: a checksum does not fit.
+        DamagedError: a checksum does not match.
     """
     file.seek(offset)
     while len(head := file.read(_HEAD.size)) == _HEAD.size:
@@ -44,12 +44,12 @@ def read_records(file: BinaryIO, offset: int = 0) -> Iterator[tuple[bytes, int]]
             return
         data = body[:length]
         if (_masked(data),) != _FOOT.unpack_from(body, length):
-            raise DamagedError(offset, f"the checksum of a record of {length} bytes does not fit")
+            raise DamagedError(offset, f"the checksum of a record of {length} bytes does not match")
         offset += _HEAD.size + len(body)
         yield data, offset
 
 
 def _masked(data: bytes) -> int:
-    # As the format has it: checksums of data that holds checksums would otherwise repeat.
+    # Masked as the format requires, because of checksums of data that contains checksums.
     checksum: int = google_crc32c.value(data)
     return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF

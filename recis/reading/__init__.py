@@ -1,1 +1,1 @@
-"""Runs read back as arrays: from a server over HTTP, or out of a data folder."""
+"""Read runs back as arrays: from a server over HTTP, or from a data folder."""

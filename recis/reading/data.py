@@ -1,6 +1,6 @@
-"""What `recis.monitor.read` gives: series as numpy columns, and all of them as one pandas frame.
+"""The result of `recis.monitor.read`: series as numpy columns, and all of them as one pandas frame.
 
-Owns the order of points and the types of columns; must not know where they came from.
+Owns the order of points and the types of columns; must not know where they come from.
 """
 
 import difflib
@@ -24,8 +24,8 @@ __all__ = ["RunData", "Series", "collect"]
 class Series:
     """The points of one series: columns of equal length n, rank after rank.
 
-    Of each rank those that count come first, in order of step; then, if they were asked for, those that a newer attempt
-    has gone back behind, attempt after attempt.
+    Of each rank the current points come first, in order of step; then, if requested, those superseded by a later
+    attempt, attempt after attempt.
 
     Attributes:
         key: the series' name.
@@ -33,7 +33,7 @@ class Series:
         times: `[n]` datetime64[ns], UTC.
         values: `[n]` float64; NaN and infinities are values.
         ranks: `[n]` int32.
-        attempts: `[n]` int32, from 1 in the order in which the server first heard of them.
+        attempts: `[n]` int32, from 1 in the order in which they first connected to the server.
         superseded: `[n]` bool.
     """
 
@@ -56,7 +56,7 @@ class Series:
         return f"<Series {self.key!r}: {len(self):,} points, steps {self.steps.min()} to {self.steps.max()}, {on}>"
 
     def on_rank(self, rank: int) -> "Series":
-        """The points of one rank."""
+        """Return the points of one rank."""
         rows = self.ranks == rank
         columns = (self.steps, self.times, self.values, self.ranks, self.attempts, self.superseded)
         return Series(self.key, *(column[rows] for column in columns))
@@ -67,7 +67,7 @@ class RunData(Mapping[str, Series]):
 
     Attributes:
         run: the run.
-        expired: older points that are not in it, because the server keeps only their buckets (`--retain-raw`).
+        expired: number of older points that are missing because the server keeps only their buckets (`--retain-raw`).
     """
 
     def __init__(self, run: str, expired: int, series: Iterable[Series]) -> None:
@@ -93,14 +93,14 @@ class RunData(Mapping[str, Series]):
         return f"<RunData {self.run!r}: {len(self)} series, {points:,} points>"
 
     def frame(self) -> "DataFrame":
-        """All points, one a row: `key` (category), `rank`, `attempt` (int32), `step` (int64), `time`
+        """Return all points, one a row: `key` (category), `rank`, `attempt` (int32), `step` (int64), `time`
         (datetime64[ns, UTC]), `value` (float64), `superseded` (bool).
 
         Raises:
             ImportError: pandas is not installed.
         """
         try:
-            # An extra that whoever wants frames has.
+            # An extra, needed only for frames.
             import pandas as pd
         except ImportError as error:
             raise ImportError(
@@ -123,7 +123,7 @@ class RunData(Mapping[str, Series]):
 
 
 def collect(parts: Iterable[ExportPart]) -> list[Series]:
-    """Series out of parts that come in any order but that of their steps."""
+    """Collect series from parts that come in any order, each in order of its steps."""
     groups: dict[str, list[ExportPart]] = defaultdict(list)
     for part in parts:
         groups[part.key].append(part)
@@ -131,7 +131,7 @@ def collect(parts: Iterable[ExportPart]) -> list[Series]:
 
 
 def _place(part: ExportPart) -> tuple[int, bool, int]:
-    # What counts is of several attempts and in order of step as it comes; what was superseded is of one a part.
+    # Current points come in order of step, from several attempts; superseded ones come from one attempt a part.
     return part.rank, part.superseded, part.attempts[0][0] if part.superseded and part.attempts else 0
 
 

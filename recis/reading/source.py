@@ -1,6 +1,6 @@
-"""Where a run's columns come from: a server that is asked over HTTP, or a data folder that a child process reads.
+"""Get a run's columns from a server over HTTP, or from a data folder that a child process reads.
 
-Owns the way there and what each failure means to the caller. The folder's reader is the server's own
+Owns the transport and what each failure means to the caller. A folder is read by the server's own
 `recis-monitor export`: this package does not import the server, and the bytes are the same as over HTTP.
 """
 
@@ -25,7 +25,7 @@ from recis.wire.exports import ExportHead, ExportPart, unpack
 __all__ = ["read_run"]
 
 SILENCE_S = 60.0
-"""How long a server may be silent; it sends as it reads."""
+"""Longest silence of a server, which sends while it reads."""
 _FILE = "recis.db"
 _STORES = ("postgresql://", "postgres://", "sqlite://")
 _HOW_TO_SERVE = "is `recis-monitor serve` running there?"
@@ -43,7 +43,7 @@ def read_run(
     if keys is not None and not keys:
         return RunData(run, 0, ())
     if isinstance(place, str) and place.startswith(_STORES):
-        # Not named: it may hold a password.
+        # Not shown: it may contain a password.
         raise ValueError("expected a server's address or a data folder, got a store's URL; ask the server that has it")
     if isinstance(place, str) and "://" in place:
         source = _server(ServerAddress.parse(place, token), run, keys, superseded=superseded)
@@ -59,7 +59,7 @@ def read_run(
                 else:
                     parts.append(record)
         except (ValueError, http.client.HTTPException, OSError) as error:
-            raise ConnectionError(f"run {run!r} of {place} did not come whole: {error}") from error
+            raise ConnectionError(f"run {run!r} of {place} is incomplete: {error}") from error
     return RunData(run, head.expired, collect(parts))
 
 
@@ -70,7 +70,7 @@ def read_run(
 def _server(address: ServerAddress, run: str, keys: Sequence[str] | None, *, superseded: bool) -> Iterator[Bytes]:
     query = [("format", "columns"), ("superseded", str(superseded).lower()), *(("key", key) for key in keys or ())]
     url = f"{address.base}/api/v1/runs/{quote(run)}/export?{urlencode(query)}"
-    # No proxy stands between a machine and itself.
+    # No proxy is between a machine and itself.
     opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if address.is_loopback else []))
     try:
         answer = opener.open(urllib.request.Request(url, headers=address.headers), timeout=SILENCE_S)  # noqa: S310
@@ -85,7 +85,7 @@ def _server(address: ServerAddress, run: str, keys: Sequence[str] | None, *, sup
 
 
 def _refusal(base: str, error: urllib.error.HTTPError) -> Exception:
-    """The exception that says what the server's answer says."""
+    """Return the exception for the server's answer."""
     try:
         message = json.loads(error.read(1 << 16))["error"]["message"]
     except (ValueError, TypeError, KeyError, OSError, http.client.HTTPException):
@@ -103,7 +103,7 @@ def _refusal(base: str, error: urllib.error.HTTPError) -> Exception:
 
 
 def _database(place: Path) -> Path:
-    """The database in a data folder, which may also be named itself."""
+    """Return the database in a data folder, or the database itself if that was passed."""
     for path in (place / _FILE, place):
         if path.is_file():
             return path.resolve()
@@ -125,7 +125,7 @@ def _folder(database: Path, run: str, keys: Sequence[str] | None, *, superseded:
     ):
         assert child.stdout is not None
         try:
-            # Either there are bytes, or the child has said why not.
+            # Either there are bytes, or the child has written the reason to stderr.
             if not (first := child.stdout.read(1)):
                 child.wait()
                 raise _complaint(database, said)
@@ -146,7 +146,7 @@ def _continued(first: bytes, stream: IO[bytes]) -> Bytes:
 
 
 def _complaint(database: Path, said: IO[bytes]) -> Exception:
-    """The exception that says what the child has said."""
+    """Return the exception for the child's error message."""
     said.seek(0)
     lines = said.read().decode(errors="replace").strip().splitlines() or ["it ended without a word"]
     message = lines[-1].removeprefix("recis-monitor: ")

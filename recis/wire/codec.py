@@ -1,4 +1,4 @@
-"""Bytes to records and back.
+"""Encode records as bytes, and decode and check them.
 
 Owns MessagePack, the shape checks that types cannot state, and error texts; must not know sockets or time.
 """
@@ -58,11 +58,11 @@ _any = msgspec.msgpack.Decoder()
 _NOT_MESSAGEPACK = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _is_id = re.compile(ID_PATTERN).fullmatch
 _REMEMBERED_KEYS = 64
-"""Longer lists of names are not remembered; of the others the newest 512 are: some megabytes, 64 MiB at the worst."""
+"""Longer lists of names are not cached; of the others the newest 512 are: some megabytes, 64 MiB at worst."""
 
 
 class WireError(ValueError):
-    """A message that does not keep to the protocol: what was expected, what came, where in the message.
+    """A message that violates the protocol: what was expected, what came, where in the message.
 
     Attributes:
         code: one of `malformed`, `version`, `too_large`; closes the connection.
@@ -76,12 +76,12 @@ class WireError(ValueError):
 
 
 def encode(record: msgspec.Struct) -> bytes:
-    """One record as MessagePack."""
+    """Return one record as MessagePack."""
     return _encoder.encode(record)
 
 
 def is_id(text: str) -> bool:
-    """Whether `text` may name a run, writer, attempt, command or control."""
+    """Return whether `text` may name a run, writer, attempt, command or control."""
     return _is_id(text) is not None
 
 
@@ -138,14 +138,14 @@ def _mended(value: Any) -> Any:
 
 
 def column(values: Iterable[float] | npt.NDArray[Any], dtype: str) -> bytes:
-    """Numbers as a little-endian column; `dtype` is `<i8` or `<f8`."""
+    """Return numbers as a little-endian column; `dtype` is `<i8` or `<f8`."""
     return np.asarray(values, dtype=dtype).tobytes()
 
 
 def points_columns(
     points: Points,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Views on a checked `Points`: steps `[n]` int64, times `[n]` int64 ns, values `[k, n]` float64."""
+    """Return views on a checked `Points`: steps `[n]` int64, times `[n]` int64 ns, values `[k, n]` float64."""
     steps = np.frombuffer(points.steps, "<i8")
     times = np.frombuffer(points.times, "<i8")
     values = np.frombuffer(points.values, "<f8").reshape(len(points.keys), len(steps))
@@ -153,7 +153,7 @@ def points_columns(
 
 
 def decode_client(data: bytes) -> ClientRecord:
-    """A record of the training process.
+    """Decode a record of the training process.
 
     Raises:
         WireError: not MessagePack, not a known record, another protocol version, wrong shapes, or too large.
@@ -179,13 +179,13 @@ def decode_client(data: bytes) -> ClientRecord:
 
 
 def decode_server(data: bytes) -> ServerRecord:
-    """A record of the server; raises `WireError` as `decode_client`."""
+    """Decode a record of the server; raises `WireError` as `decode_client`."""
     record: ServerRecord = _decode(_server, data, MAX_FRAME_BYTES)
     return record
 
 
 def decode_trace(data: bytes) -> TraceRecord:
-    """A record of `/ws/trace`, either direction; raises `WireError` as `decode_client`."""
+    """Decode a record of `/ws/trace`, either direction; raises `WireError` as `decode_client`."""
     record: TraceRecord = _decode(_trace, data, MAX_TRACE_CHUNK_BYTES + 1024)
     if isinstance(record, TraceOpen):
         _check_trace_open(record)
@@ -229,7 +229,7 @@ def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes, limit: int) -> A
 
 
 def _check_version(data: bytes) -> None:
-    """A record of another version may fail its types first; say the real reason."""
+    """Report another version as the reason: such a record may fail its types first."""
     try:
         raw = _any.decode(data)
     except _NOT_MESSAGEPACK:
@@ -240,7 +240,7 @@ def _check_version(data: bytes) -> None:
 
 
 def _find(data: bytes, path: str) -> Any:
-    """What stands at `path` in a message that has failed its types, None where that cannot be told."""
+    """Return the value at `path` in a message that failed its types, None if it cannot be read."""
     try:
         found = _any.decode(data)
         for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path):
@@ -282,7 +282,7 @@ def _check_points(points: Points, position: int) -> None:
             f"$.records[{position}].values",
         )
     try:
-        # The names of all reports that are alike become the same objects: to hash and compare them again costs nothing.
+        # Equal names of reports become the same objects: hashing and comparing them again costs nothing.
         keys = (_checked_keys if columns <= _REMEMBERED_KEYS else _checked_keys.__wrapped__)(points.keys)
     except ValueError as error:
         raise WireError("malformed", str(error), f"$.records[{position}].keys") from None
@@ -291,10 +291,10 @@ def _check_points(points: Points, position: int) -> None:
 
 @lru_cache(maxsize=512)
 def _checked_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
-    """The first of equal `keys`, names of series that were reported together.
+    """Return the first of equal `keys`, names of series that were reported together.
 
     Raises:
-        ValueError: what is wrong with them; such ones, which may be of any size, are not remembered.
+        ValueError: what is wrong with them; such ones, which may be of any size, are not cached.
     """
     if len(set(keys)) != len(keys):
         raise ValueError("expected every key once")

@@ -1,7 +1,7 @@
-"""A run's points on their way to a program: what `format=columns` of an export answers.
+"""The records of an export with `format=columns`: a run's points for a program.
 
-Owns the records and how one follows the other: each is its length (4 bytes, little-endian) and so many bytes of
-MessagePack. One `ExportHead`, any number of `ExportPart`, one `ExportEnd`: an answer without its end is not whole.
+Owns the records and their framing: each is its length (4 bytes, little-endian) and so many bytes of MessagePack. One
+`ExportHead`, any number of `ExportPart`, one `ExportEnd`: an answer without its end is incomplete.
 Must not know HTTP, files or where points come from. Rules for change are those of `recis.wire.messages`.
 """
 
@@ -14,11 +14,11 @@ from recis.wire.messages import PROTOCOL_VERSION, Record
 __all__ = ["MAX_EXPORT_BYTES", "ExportEnd", "ExportHead", "ExportPart", "pack", "unpack"]
 
 MAX_EXPORT_BYTES = 64 << 20
-"""Largest record; a longer one is taken for something else that came in its place."""
+"""Largest record; a longer one means that the answer is something else."""
 
 
 class ExportHead(Record, frozen=True, tag="export"):
-    """What follows: the points of `run`; of `expired` further ones only buckets are left."""
+    """The header: the points of `run` follow; of `expired` further ones only buckets are left."""
 
     run: str
     expired: int = 0
@@ -31,11 +31,11 @@ class ExportPart(Record, frozen=True, tag="part"):
     Args:
         key: the series.
         rank: the rank.
-        attempts: `(attempt, rows)` one after the other: so many of the n rows are that attempt's.
+        attempts: `(attempt, rows)` one after the other: so many of the n rows belong to that attempt.
         steps: n little-endian int64.
         times: n little-endian int64, nanoseconds since the Unix epoch.
         values: n little-endian float64.
-        superseded: whether a newer attempt has gone back behind them.
+        superseded: whether a later attempt supersedes them.
     """
 
     key: str
@@ -48,7 +48,7 @@ class ExportPart(Record, frozen=True, tag="part"):
 
 
 class ExportEnd(Record, frozen=True, tag="end"):
-    """All of it was sent: so many points."""
+    """The end: everything was sent, so many points."""
 
     points: int
 
@@ -58,19 +58,19 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def pack(record: ExportHead | ExportPart | ExportEnd) -> bytes:
-    """A record with its length in front."""
+    """Return a record with its length in front."""
     data = _encoder.encode(record)
     return len(data).to_bytes(4, "little") + data
 
 
 def unpack(read: Callable[[int], bytes]) -> Iterator[ExportHead | ExportPart]:
-    """The records up to the end, which is checked and left out.
+    """Yield the records up to the end, which is checked and left out.
 
     Args:
-        read: gives so many bytes, fewer only where there are no more.
+        read: returns so many bytes, fewer only at the end.
 
     Raises:
-        ValueError: the answer ends before its end, or is none of this format.
+        ValueError: the answer is truncated, or not of this format.
     """
     points = 0
     while True:

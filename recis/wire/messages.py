@@ -54,13 +54,13 @@ MAX_FRAME_BYTES = 4 << 20
 MAX_TRACE_CHUNK_BYTES = 1 << 20
 """Largest file part in one `TraceChunk`."""
 MAX_KEY_CHARS = 512
-"""Longest series name; a client mends a longer one (`names.as_key`)."""
+"""Longest series name; a client shortens a longer one (`names.as_key`)."""
 MAX_TEXT_CHARS = 8192
 """Longest log line, alert, reason or message."""
 INT64 = range(-(1 << 63), 1 << 63)
 """Integers that a record may hold."""
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
-"""What a run, writer, attempt, command or control identifier looks like."""
+"""Pattern of the identifier of a run, writer, attempt, command or control."""
 MAX_COUNT = 2**53 - 1
 """Largest count of anything: exact in JSON and in a float64, and a thousand of them fit an int64."""
 MAX_RANKS = 2**31
@@ -100,7 +100,7 @@ class Points(Record, frozen=True, tag="points"):
 
 
 class Pass(Record, frozen=True, tag="pass"):
-    """One filter pass over one hash table on one rank; counts are rows, `bytes` is what the table holds after it."""
+    """One filter pass over one hash table on one rank; counts are rows, `bytes` is the size of the table after it."""
 
     table: str
     step: Int64
@@ -135,7 +135,7 @@ class Event(Record, frozen=True, tag="event"):
 
 
 class Declare(Record, frozen=True, tag="declare"):
-    """A control that this rank offers, with its value now; sent again whenever the value changes by itself."""
+    """A control that this rank offers, with its current value; sent again whenever the value changes by itself."""
 
     control: str
     type: Literal["int", "float", "bool", "str", "profile"]
@@ -163,7 +163,7 @@ class Result(Record, frozen=True, tag="result"):
 
 
 class Status(Record, frozen=True, tag="status"):
-    """The rank's last word (or, with `running`, its first): how its training stands."""
+    """The state of the rank's training: `running` as its first record, one of the others as its last."""
 
     state: Literal["running", "finished", "failed"]
     time_ns: Int64
@@ -177,12 +177,12 @@ FrameRecord = Points | Pass | Line | Event | Declare | Result | Status
 
 
 class Hello(Record, frozen=True, tag="hello"):
-    """First record of every connection: who writes.
+    """First record of every connection: the identity of the writer.
 
     A `writer` is one numbered stream of frames: one training process, or its spool sent later. `attempt` is equal on
     all ranks of one start of the job and new at the next start. `first` is the lowest frame number that the writer
-    still has; frames below it that the server has not seen are gone and are counted as missing. `started_ns` is when
-    the writer was opened, by the clock that `time_ns` (when this greeting was sent) is of; 0 stands for now.
+    still has; lower ones that the server has not received are lost and are counted as missing. `started_ns` is when
+    the writer was opened, by the same clock as `time_ns` (when this greeting was sent); 0 stands for now.
     """
 
     run: str
@@ -208,8 +208,8 @@ class Frame(Record, frozen=True, tag="frame"):
 
     `n` starts at 1 and rises by one per frame of the writer; the same number always carries the same records.
     `dropped` is how many points this writer has lost so far, to its own bounds or because they could not be sent.
-    `span` is for writers that count something else than frames, as the bytes of a file: the frame stands for so many
-    numbers, the last of them `n`.
+    `span` is for writers that number something other than frames, such as the bytes of a file: the frame stands for so
+    many numbers, the last of them `n`.
     """
 
     n: Number
@@ -220,7 +220,7 @@ class Frame(Record, frozen=True, tag="frame"):
 
 
 class Seen(Record, frozen=True, tag="seen"):
-    """The rank has a command and will answer with a `Result`; not numbered, may be lost."""
+    """The rank has received a command and will answer with a `Result`; not numbered, may be lost."""
 
     command: str
     v: int = PROTOCOL_VERSION
@@ -249,8 +249,8 @@ class Welcome(Record, frozen=True, tag="welcome"):
 class Ack(Record, frozen=True, tag="ack"):
     """All frames up to and including `n` are committed.
 
-    `watched` is whether somebody looks at the run now: a writer may send less often while nobody does. When somebody
-    begins to, an `Ack` says so at once, with a number that may have been acknowledged before.
+    `watched` is whether somebody views the run now: a writer may send less often while nobody does. When somebody
+    opens the run, an `Ack` says so at once, with a number that may have been acknowledged before.
     """
 
     n: Number
@@ -271,7 +271,7 @@ class Command(Record, frozen=True, tag="command"):
 
 
 class Refuse(Record, frozen=True, tag="refuse"):
-    """Why the server closes the connection; with `retry` the writer comes back later, without it stays away."""
+    """Why the server closes the connection; the writer reconnects later if `retry`, and not at all otherwise."""
 
     code: str
     message: str
@@ -286,7 +286,7 @@ ServerRecord = Welcome | Ack | Command | Refuse
 
 
 class TraceOpen(Record, frozen=True, tag="trace_open"):
-    """Announces one finished trace file; `sha256` is 64 hex digits over its `size` bytes."""
+    """Announce one finished trace file; `sha256` is 64 hex digits over its `size` bytes."""
 
     run: str
     attempt: str
@@ -308,14 +308,14 @@ class TraceChunk(Record, frozen=True, tag="trace_chunk"):
 
 
 class TraceAck(Record, frozen=True, tag="trace_ack"):
-    """The server has the first `offset` bytes; answers `TraceOpen` (where to go on) and every chunk."""
+    """The server has the first `offset` bytes; answers `TraceOpen` (where to continue) and every chunk."""
 
     offset: Count
     v: int = PROTOCOL_VERSION
 
 
 class TraceReply(Record, frozen=True, tag="trace_done"):
-    """The whole file arrived, its hash matches, and it can be downloaded under `id`."""
+    """The whole file has arrived, its hash matches, and it can be downloaded under `id`."""
 
     id: str
     v: int = PROTOCOL_VERSION

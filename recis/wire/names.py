@@ -1,6 +1,6 @@
-"""Names as the wire takes them: printable, of a bounded length, and as many of them as there were before.
+"""Turn any name into one that the protocol accepts: printable, of a bounded length, and distinct as before.
 
-Owns how a name that cannot be sent is mended. Nothing here raises, whatever it is given; must not know what is named.
+Owns how a name that cannot be sent is replaced. Nothing here raises, for any argument; must not know what is named.
 """
 
 import hashlib
@@ -15,15 +15,15 @@ _DIGEST_CHARS = 8
 
 
 def is_name(text: str, most: int) -> bool:
-    """Return whether `text` is a name as it stands: 1 to `most` printable characters."""
+    """Return whether `text` is a valid name: 1 to `most` printable characters."""
     return 0 < len(text) <= most and text.isprintable()
 
 
 def distinct_name(text: str, most: int) -> str:
-    """Return `text` itself where it is a name, else what can be kept of it and a digest of the whole.
+    """Return `text` if it is a valid name, else what can be kept of it and a digest of the whole.
 
-    The digest keeps two names apart that differ in a control character or behind the cut only. It depends on nothing
-    but the text: all ranks, all attempts of a run and every repeated import mend a name in the same way.
+    The digest distinguishes names that differ only in a control character or after the truncation. It depends on
+    nothing but the text: all ranks, all attempts of a run and every repeated import give the same name.
     """
     if 0 < len(text) <= most and text.isprintable():
         return text
@@ -38,7 +38,7 @@ def as_key(text: str) -> str:
 
 
 def spell(key: Any) -> tuple[str, bool]:
-    """Return a dict's key as text, and whether the text stands for the key: a text does, and an integer, as in JSON."""
+    """Return a dict's key as text, and whether it is a usable name: a string is, and an integer, as in JSON."""
     if type(key) is str:
         return key, True
     try:
@@ -47,5 +47,5 @@ def spell(key: Any) -> tuple[str, bool]:
         if isinstance(key, Integral) and key is not True and key is not False:
             return str(int(key)), True
         return str.__str__(repr(key)), False
-    except Exception:  # noqa: BLE001 - border: a caller's object may raise whatever it is asked
+    except Exception:  # noqa: BLE001 - border: a caller's object may raise anything
         return f"<{type(key).__name__}>", False

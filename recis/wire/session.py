@@ -1,4 +1,4 @@
-"""The training side of a connection, without the connection: records in, events out.
+"""The training side of the protocol without a connection: records in, events out.
 
 Owns what may be sent when (greeting, numbers, window) and what an answer means; must not know sockets, threads,
 clocks or where frames come from. The other half is `recis_server.ingest.session`.
@@ -14,8 +14,8 @@ __all__ = ["Acked", "Arrived", "ClientSession", "Closed", "Rejected", "SessionEv
 CAREFUL_BREAKS = 3
 MOST_BREAKS = 10
 """Consecutive connections that break while the same frame is the first in flight: after `CAREFUL_BREAKS` it is sent
-alone, after `MOST_BREAKS` it counts as refused. A server that is away sends no `welcome`, and one without room refuses
-with `unavailable`: neither counts."""
+alone, after `MOST_BREAKS` it counts as refused. An absent server sends no `welcome`, and one without room refuses with
+`unavailable`: neither counts."""
 MOST_REJECTED = 16
 """Frames refused in a row after which the server, not the frames, is considered wrong."""
 _FRAME_FAULTS = frozenset({"malformed", "too_large"})
@@ -23,7 +23,7 @@ _FRAME_FAULTS = frozenset({"malformed", "too_large"})
 
 @dataclass(frozen=True, slots=True)
 class Welcomed:
-    """The server takes frames from `acked` + 1 on; `attempt` is this start's ordinal in the run."""
+    """The server accepts frames from `acked` + 1 on; `attempt` is this start's ordinal in the run."""
 
     acked: int
     attempt: int
@@ -54,7 +54,7 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The server will never take frame `n` as it is; a later connection can go on without it, or with less in it."""
+    """The server will never accept frame `n` as it is; a later connection can go on without it, or with less in it."""
 
     n: int
     code: str
@@ -73,11 +73,11 @@ class ClientSession:
 
     def __init__(self) -> None:
         self.acked = 0
-        """Highest frame number that the server has committed, as far as is known here."""
+        """Highest frame number known to be committed by the server."""
         self.newest_sent = 0
         """Highest frame number sent on this connection; the next to send is the first one above it."""
         self.watched = True
-        """Whether somebody looks at the run, as far as is known here; True until the server says otherwise."""
+        """Whether somebody views the run; True until the server says otherwise."""
         self._open = False
         self._window_bytes = 0
         self._in_flight: deque[tuple[int, int]] = deque()  # bounded by the window: (frame number, bytes)
@@ -88,11 +88,11 @@ class ClientSession:
         self._rejected: set[int] = set()  # since a frame was last accepted; bounded by MOST_REJECTED
 
     def connected(self) -> None:
-        """A new connection: nothing may be sent but the greeting until the server has answered it."""
+        """Begin a new connection: only the greeting may be sent until the server has answered it."""
         self.lost()
 
     def lost(self) -> None:
-        """The connection is gone: what was not acknowledged goes again on the next one."""
+        """Note that the connection is lost: what was not acknowledged is sent again on the next one."""
         self._open = False
         self.watched = True
         self._in_flight.clear()
@@ -101,7 +101,7 @@ class ClientSession:
 
     @property
     def may_send(self) -> bool:
-        """Whether one more frame may go: greeted, and the window has room (a first frame always fits)."""
+        """Whether one more frame may be sent: greeted, and the window has room (a first frame always fits)."""
         if not self._in_flight:
             return self._open
         is_careful = self._in_flight[0][0] <= self._careful_until
@@ -138,7 +138,7 @@ class ClientSession:
         return None
 
     def sent(self, n: int, num_bytes: int) -> None:
-        """Notes a frame on its way.
+        """Note a frame that is being sent.
 
         Raises:
             ValueError: not greeted yet, or `n` is not above all that were sent on this connection.
@@ -150,10 +150,10 @@ class ClientSession:
         self._in_flight_bytes += num_bytes
 
     def receive(self, record: ServerRecord) -> SessionEvent | None:
-        """What a record of the server means; None for one that says nothing new."""
+        """Return what a record of the server means; None for one that says nothing new."""
         match record:
             case Welcome(acked=acked, attempt=attempt, window_bytes=window_bytes, watched=watched):
-                # The server's word counts, even when it is lower: it may have lost its store.
+                # The server's number counts even if it is lower: it may have lost its store.
                 self._open = True
                 self._window_bytes = window_bytes
                 self.watched = watched

@@ -1,6 +1,6 @@
-"""Any object as text: for a record, which takes valid Unicode of a bounded length, or for a message.
+"""Turn any object into text: for a record, which needs valid Unicode of a bounded length, or for a message.
 
-Nothing here raises, whatever it is given; must not know records or who reads the text.
+Nothing here raises, for any argument; must not know records or who reads the text.
 """
 
 import reprlib
@@ -15,9 +15,9 @@ _repr.maxstring = _repr.maxother = _repr.maxlong = 200
 
 
 def text_of(value: object, most: int = MAX_TEXT_CHARS) -> str:
-    """Return a text, or what `str` makes of something else, in at most `most` characters.
+    """Return `str` of an object in at most `most` characters.
 
-    What is no valid text in it is replaced; a longer one ends with an ellipsis.
+    Invalid characters are replaced; a longer text ends with an ellipsis.
     """
     try:
         text = str.__str__(value if isinstance(value, str) else str(value))
@@ -27,7 +27,7 @@ def text_of(value: object, most: int = MAX_TEXT_CHARS) -> str:
 
 
 def shown(value: object, most: int = 80) -> str:
-    """Return a value as `repr` shows it, in part where it is long or nested."""
+    """Return the `repr` of a value, abbreviated if it is long or nested."""
     try:
         text = _repr.repr(value)
     except Exception as error:  # noqa: BLE001 - border: as above

@@ -1,6 +1,6 @@
-"""Valid, bounded text: what a database, JSON, UTF-8 and one line of the page can all hold.
+"""Make text valid and bounded: something that a database, JSON, UTF-8 and one line of the page can all hold.
 
-The only place that decides what such text is. Must not know where text comes from or where it goes.
+The only place that decides which text is valid. Must not know where text comes from or where it goes.
 """
 
 import re
@@ -23,7 +23,7 @@ def as_text(text: str, limit: int | None = None) -> str:
 
     Args:
         text: one line or several; other control characters are kept.
-        limit: maximum number of characters; a longer text is cut and ends with an ellipsis. None means no limit.
+        limit: maximum number of characters; a longer text is truncated and ends with an ellipsis. None means no limit.
     """
     return _NOT_TEXT.sub(_MARK, _shorten(text, limit))
 

@@ -91,7 +91,7 @@ def test_a_sync_that_is_interrupted_says_so_and_goes_on_where_it_was(
         syncing = Syncing(spool, proxy)
         until(lambda: known(address) > 0, 60, "the first points")
         status, output, errors = syncing.interrupt(signal.SIGINT)
-        assert (status, output, errors) == (130, "", "interrupted; the same command goes on where it was\n")
+        assert (status, output, errors) == (130, "", "interrupted; the same command continues where it stopped\n")
         before = known(address)
         assert 0 < before < STEPS
         proxy.bytes_per_s = None

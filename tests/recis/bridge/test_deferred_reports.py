@@ -16,7 +16,7 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 
 
 def test_reports_beyond_the_bound_push_out_the_oldest_and_the_next_frame_counts_them(outbox: Outbox) -> None:
-    rows = DeferredReports(max_rows=3)
+    rows = DeferredReports(max_reports=3)
     for step in range(5):
         rows.offer(("a", "b"), (float(step), 0.0), step, 7)
     assert outbox.dropped == 0

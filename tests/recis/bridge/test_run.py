@@ -90,7 +90,7 @@ def test_a_bad_value_is_one_warning_and_a_counter_and_the_rest_arrives(
         run.log({"bad": bad, "good": 1.0}, step)
     run.finish()
     assert run.refused == 3
-    assert len([record for record in caplog.records if "said once" in record.message]) == 1
+    assert len([record for record in caplog.records if "logged once" in record.message]) == 1
     assert [step for step, _ in spooled.values()["good"]] == [0, 1, 2]
     assert "bad" not in spooled.values()
 
@@ -473,7 +473,7 @@ def test_a_wrong_declaration_is_one_warning_and_a_count_and_silences_nothing(
     run.log({"a": 1.0}, 1)
     run.finish()
     assert (run.refused, run.failures) == (2, 0)
-    assert len([record for record in caplog.records if "said once" in record.message]) == 1
+    assert len([record for record in caplog.records if "logged once" in record.message]) == 1
     assert [record.control for record in spooled.of(Declare) if isinstance(record, Declare)] == ["right"]
     assert spooled.values() == {"a": [(1, 1.0)]}
 

@@ -29,7 +29,7 @@ def test_a_segment_of_another_version_stays_where_it_is(
     (tmp_path / "00000001.seg").write_bytes(data)
     folder = SpoolFolder(tmp_path)
     assert (folder.segments(), folder.num_kept, len(folder.set_aside)) == ([], 1, 0)
-    assert f"expected spool layout 3, got {version}" in caplog.text
+    assert f"expected spool format 3, got {version}" in caplog.text
     assert (tmp_path / "00000001.seg").read_bytes() == data
 
 

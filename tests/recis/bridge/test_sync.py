@@ -167,7 +167,7 @@ def test_a_spool_of_another_version_stays_on_disk_and_is_said_each_time(
         with open_offline(run_id=name) as run:
             run.log({"a": 1.0}, 1)
     before, now = find_left_over(spooled.root)
-    segment, said = before / "00000002.seg", "expected spool layout 3, got 2"
+    segment, said = before / "00000002.seg", "expected spool format 3, got 2"
     if has_old_writer:
         said = "written by another version of recis-monitor"
         (before / "writer.json").write_text(json.dumps(SpoolFolder(before).identity()))
