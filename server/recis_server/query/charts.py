@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from recis.wire.messages import INT64
 from recis_server.errors import InvalidValue
 from recis_server.query.shapes import plain
 from recis_server.store.interface import Store
@@ -27,8 +28,9 @@ Ranks = int | Literal["all", "band"] | None
 
 def check_range(start: int | None, stop: int | None, field: str = "stop") -> None:
     """Raise `InvalidValue` for a range without any step."""
-    if start is not None and stop is not None and stop <= start:
-        raise InvalidValue(field, f"expected a stop above start ({start}), got {stop}")
+    lowest = INT64.start if start is None else start
+    if stop is not None and stop <= lowest:
+        raise InvalidValue(field, f"expected a stop above start ({lowest}), got {stop}")
 
 
 async def read_chart(
