@@ -54,7 +54,8 @@ def failure(error: BaseException | None) -> str | None:
     if error is None or isinstance(error, GeneratorExit):
         return None
     if isinstance(error, SystemExit) and not isinstance(error, Terminated):
-        if error.code is None or (isinstance(error.code, int) and error.code == 0):
+        # The status of a process has eight bits.
+        if error.code is None or (isinstance(error.code, int) and error.code % 256 == 0):
             return None
         if isinstance(error.code, int) and (cause := failure(error.__context__)) is not None:
             return cause

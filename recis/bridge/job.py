@@ -33,8 +33,8 @@ __all__ = ["Job", "find_job"]
 STORE_S = 10.0
 """How long the store of a process group, or of `torchrun`, may take to answer."""
 _ELASTIC = "TORCHELASTIC_RUN_ID"
-_STARTED_BY_MPI = frozenset({"OMPI_COMM_WORLD_RANK", "PMI_RANK"})
-_STARTS_A_RANK_ONCE = _STARTED_BY_MPI | {"SLURM_PROCID", "LOCAL_RANK"}
+_STARTED_BY_MPI = frozenset({"OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMI_RANK"})
+_STARTS_A_RANK_ONCE = _STARTED_BY_MPI | {"SLURM_PROCID", "LOCAL_RANK", "HOROVOD_RANK"}
 """Others may start a rank again that has failed, while the job goes on."""
 _logger = logging.getLogger(__name__)
 

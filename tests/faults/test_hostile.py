@@ -19,7 +19,8 @@ import pytest
 
 from tests.e2e.processes import RunningCommand, get_json, until
 from tests.faults.honest import KEYS, RUN
-from tests.faults.hostile import ATTACKS, Attack, offline_value
+from tests.faults.hostile import ATTACKS, Attack
+from tests.faults.hostile.spools import offline_value
 from tests.faults.reports import address_of, count, events, raw_series, received, serve
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -136,7 +137,7 @@ def test_nothing_of_an_honest_run_is_lost_or_late_beside_hostile_clients(tmp_pat
             assert not attack.faults, f"{attack.kind}: {len(attack.faults)} of {attack.turns}\n" + "\n".join(
                 attack.faults[:20]
             )
-            assert attack.turns > 3, f"{attack.kind}: {attack.turns} turns"
+            assert attack.turns > 1, f"{attack.kind}: {attack.turns} turns"
             assert attack.replies, f"{attack.kind} got no reply"
         assert hostile.pause_s < LATE * calm.pause_s, f"{hostile.pause_s:.1f} s, in the calm {calm.pause_s:.1f} s"
         assert hostile.peak_bytes - calm.peak_bytes < MOST_BYTES, f"{hostile.peak_bytes >> 20} MiB"

@@ -247,7 +247,9 @@ def test_a_run_says_how_its_script_has_ended(
         (None, None),
         (SystemExit(), None),
         (SystemExit(0), None),
+        (SystemExit(256), None),
         (SystemExit(False), None),
+        (SystemExit(256), None),  # the status of a process has eight bits
         (SystemExit(0.0), "SystemExit: 0.0"),
         (SystemExit(""), "SystemExit"),
         (SystemExit(2, 3), "SystemExit: (2, 3)"),
