@@ -25,6 +25,8 @@ __all__ = ["Terminated", "failure", "listen", "listen_in_child", "of_child", "of
 _SCRIPT = "__main__"
 _EXITS = frozenset({"SystemExit", "exit", "quit"})
 _FILLERS = frozenset({"CACHE", "PRECALL", "PUSH_NULL"})
+_TEXTS = frozenset({"BUILD_STRING", "FORMAT_VALUE", "FORMAT_SIMPLE", "FORMAT_WITH_SPEC"})
+_NAMES = frozenset({"LOAD_NAME", "LOAD_GLOBAL"})
 _CONSTANTS = frozenset({"LOAD_CONST", "LOAD_CONST_IMMORTAL", "LOAD_SMALL_INT"})
 
 
@@ -203,8 +205,9 @@ def _has_left(error: BaseException, main: FrameType | None) -> bool:
 def _unheard(main: FrameType) -> str | None:
     """What an exit says that went past `_hearing`: `raise SystemExit(...)`, or an `exit` imported before.
 
-    A constant in the main script itself can be read. A status that is computed there, as in `raise SystemExit(main())`,
-    counts as a good one, and an exit from deeper in the program as a failure.
+    A constant or a variable of the main script itself can be read, and a text is none that is good. Any other status that
+    is computed there, as in `raise SystemExit(main())`, counts as a good one, and an exit from deeper in the program as a
+    failure.
     """
     done = [
         each
@@ -216,9 +219,14 @@ def _unheard(main: FrameType) -> str | None:
     exit_ = done.pop()
     if not any(each.argval in _EXITS and _place(each) == _place(exit_) for each in (*done, exit_)):
         return "SystemExit"
-    if done and _place(done[-1]) != _place(exit_) and done[-1].opname in _CONSTANTS:
-        return failure(SystemExit(done[-1].argval))
-    return None
+    if not done or _place(done[-1]) == _place(exit_):
+        return None
+    kind, said = done[-1].opname, done[-1].argval
+    if kind in _TEXTS:
+        return "SystemExit"
+    if kind in _NAMES:
+        return failure(SystemExit(main.f_globals.get(said)))
+    return failure(SystemExit(said)) if kind in _CONSTANTS else None
 
 
 def _place(instruction: dis.Instruction) -> tuple[int | None, int | None]:
