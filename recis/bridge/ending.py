@@ -205,9 +205,9 @@ def _has_left(error: BaseException, main: FrameType | None) -> bool:
 def _unheard(main: FrameType) -> str | None:
     """What an exit says that went past `_hearing`: `raise SystemExit(...)`, or an `exit` imported before.
 
-    A constant or a variable of the main script itself can be read, and a text is none that is good. Any other status that
-    is computed there, as in `raise SystemExit(main())`, counts as a good one, and an exit from deeper in the program as a
-    failure.
+    A constant or a variable of the main script itself can be read, and no text is a good status. Any other status that
+    is computed there, as in `raise SystemExit(main())`, counts as a good one, and an exit from deeper in the program as
+    a failure.
     """
     done = [
         each
