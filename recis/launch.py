@@ -22,11 +22,24 @@ __all__ = [
     "started_at",
 ]
 
-_PAIRS = (
-    ("RANK", "WORLD_SIZE"),  # torchrun, and most who follow it
-    ("SLURM_PROCID", "SLURM_NTASKS"),  # srun
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),  # mpirun of Open MPI
-    ("PMI_RANK", "PMI_SIZE"),  # mpirun of MPICH and its descendants
+_PAIRS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("RANK", ("WORLD_SIZE",)),  # torchrun, and most who follow it
+    # srun; where the step and the allocation have different numbers of tasks, the step's counts
+    ("SLURM_PROCID", ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_NPROCS")),
+    ("OMPI_COMM_WORLD_RANK", ("OMPI_COMM_WORLD_SIZE",)),  # mpirun of Open MPI
+    ("MV2_COMM_WORLD_RANK", ("MV2_COMM_WORLD_SIZE",)),  # mpirun of MVAPICH
+    ("PMI_RANK", ("PMI_SIZE",)),  # mpirun of MPICH and its descendants
+    ("HOROVOD_RANK", ("HOROVOD_SIZE",)),  # horovodrun
+)
+MAX_RANKS = 1 << 31
+"""Largest world size that a server takes."""
+_LOCAL_SIZES = (
+    "LOCAL_WORLD_SIZE",
+    "OMPI_COMM_WORLD_LOCAL_SIZE",
+    "MV2_COMM_WORLD_LOCAL_SIZE",
+    "MPI_LOCALNRANKS",
+    "HOROVOD_LOCAL_SIZE",
+    "LOCAL_SIZE",
 )
 _MAX_STEP = 1 << 31
 """Slurm numbers the steps that are no `srun` (the batch script, an interactive shell) from above."""
@@ -64,20 +77,27 @@ def place_in_group() -> Place | None:
     return Place(distributed.get_rank(), distributed.get_world_size(), "group")
 
 
-def _of_pair(rank_name: str, size_name: str) -> Place | None:
+def _of_pair(rank_name: str, size_names: tuple[str, ...]) -> Place | None:
     if rank_name == "SLURM_PROCID" and not _is_slurm_task():
         return None
-    rank, size = _number(rank_name), _number(size_name)
+    rank, size_name = _number(rank_name), size_names[0]
     if rank is None:
         return None
+    size = None
+    for size_name in size_names:
+        if (size := _number(size_name)) is not None:
+            break
     if size is None and rank_name == "RANK":
         size = rank + 1
         if rank > 0:
             _warn(f"RANK is {rank}, but WORLD_SIZE is not set: taken for {size}")
     if size is None:
         return None
-    if rank >= size:
-        _warn(f"{rank_name} and {size_name}: expected a rank below the number of ranks, got {rank} of {size}; ignored")
+    if not rank < size <= MAX_RANKS:
+        _warn(
+            f"{rank_name} and {size_name}: expected a rank below the number of ranks, which is at most {MAX_RANKS}, "
+            f"got {rank} of {size}; ignored"
+        )
         return None
     return Place(rank, size, rank_name)
 
@@ -101,7 +121,8 @@ def _is_slurm_task() -> bool:
 
 def _of_machines() -> Place | None:
     """From the rank among the processes of a machine, and the machine's; Lightning's launcher says no more."""
-    local, node, size = _number("LOCAL_RANK"), _number("NODE_RANK") or 0, _number("WORLD_SIZE")
+    local, size = _number("LOCAL_RANK"), _number("WORLD_SIZE")
+    node = _number("NODE_RANK") or _number("GROUP_RANK") or 0
     if local is None:
         return None
     here, nodes = _number("LOCAL_WORLD_SIZE"), _number("NNODES") or _number("NUM_NODES")
@@ -118,7 +139,7 @@ def _of_machines() -> Place | None:
             "Call init when the process group is there, or with rank= and world_size="
         )
     rank = node * (here or 0) + local
-    if rank >= size:
+    if not rank < size <= MAX_RANKS:
         _warn(f"NODE_RANK and LOCAL_RANK: expected a rank below {size}, got {node} and {local}; ignored")
         return None
     return Place(rank, size, "LOCAL_RANK")
@@ -126,7 +147,7 @@ def _of_machines() -> Place | None:
 
 def is_on_one_machine(at: Place) -> bool:
     """Return whether all ranks are on this machine, as far as launchers say; the same on all of them."""
-    for name in ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "LOCAL_SIZE"):
+    for name in _LOCAL_SIZES:
         if (here := _number(name)) is not None:
             return here >= at.world_size
     for name in ("SLURM_NNODES", "NNODES", "NUM_NODES"):
@@ -186,8 +207,8 @@ def _names_at_start(pid: int) -> frozenset[str]:
 
 
 def _number(name: str) -> int | None:
-    text = launcher_setting(name)
-    if text is None:
+    text = (launcher_setting(name) or "").strip()
+    if not text:
         return None
     if text.isascii() and text.isdigit() and len(text) < 20:
         return int(text)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from recis import environment
 from recis.bridge.address import ServerAddress
@@ -76,14 +76,13 @@ def init(
     if mode == "disabled":
         _current = Run(identity, None)
         return _current
-    if project is None or (isinstance(project, str) and project in ("", "default")):
+    project = _given(project, "PROJECT")
+    if type(project) is str and project == "default":
         project = environment.monitor_setting("PROJECT")
-    hello = make_hello(
-        identity, project=project, name=name or environment.monitor_setting("NAME"), config=config, tags=tags
-    )
-    spool_dir = _as_folder(spool_dir) or environment.monitor_setting("SPOOL")
+    hello = make_hello(identity, project=project, name=_given(name, "NAME"), config=config, tags=tags)
+    folder: str | None = _given(_as_folder(spool_dir), "SPOOL")
     unwind_on_signals()
-    _current = open_run(identity, hello, address if mode == "online" else None, spool_dir)
+    _current = open_run(identity, hello, address if mode == "online" else None, folder)
     if identity.rank == 0 and _current.url:
         _logger.info("run %s: %s", identity.run, _current.url)
     return _current
@@ -93,23 +92,35 @@ def check_options(
     *, url: str | None, token: str | None, mode: Mode | None, run_id: str | None
 ) -> tuple[Mode, ServerAddress, str | None]:
     """Return what `init` would use of arguments and environment, and raise `ValueError` as it would; open nothing."""
-    mode = mode or cast("Mode", environment.monitor_setting("MODE") or "online")
-    if mode not in MODES:
+    mode = _given(mode, "MODE", "online")
+    if type(mode) is not str or mode not in MODES:
         raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {shown(mode)}")
-    run_id = run_id or environment.monitor_setting("RUN_ID")
+    run_id = _given(run_id, "RUN_ID")
     if run_id is not None:
         check_run_id(run_id)
-        run_id = str.__str__(run_id)  # of a subclass of str, such as numpy's
-    address = ServerAddress.parse(
-        url or environment.monitor_url() or DEFAULT_URL, token or environment.monitor_setting("TOKEN")
-    )
+    address = ServerAddress.parse(_given(url, "URL", DEFAULT_URL), _given(token, "TOKEN"))
     return mode, address, run_id
 
 
+def _given(value: Any, setting: str, default: str | None = None) -> Any:
+    """Return an argument or, where it is None or an empty text, what the environment says, else the default.
+
+    A text of a subclass of `str`, as numpy has one, becomes plain. Known by its type: an object may raise when it is
+    compared or asked for its class, and is to be refused with an error that says what was expected.
+    """
+    if issubclass(type(value), str):
+        value = str.__str__(value)
+    is_left_out = value is None or (type(value) is str and not value)
+    return (environment.monitor_setting(setting) or default) if is_left_out else value
+
+
 def _as_folder(spool_dir: str | os.PathLike[str] | None) -> str | None:
-    if spool_dir is None or isinstance(spool_dir, str | os.PathLike):
-        return os.fspath(spool_dir) if spool_dir is not None else None
-    raise ValueError(f"spool_dir: expected the path of a folder, got {shown(spool_dir)}")
+    if spool_dir is None:
+        return None
+    try:
+        return os.fsdecode(spool_dir)
+    except Exception:  # noqa: BLE001 - border: a caller's object may raise anything
+        raise ValueError(f"spool_dir: expected the path of a folder, got {shown(spool_dir)}") from None
 
 
 def log(metrics: Mapping[str, Any], step: int | None = None) -> None:

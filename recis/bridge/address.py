@@ -32,7 +32,8 @@ class ServerAddress:
             raise ValueError(f"url: expected an address like http://127.0.0.1:8765, got {shown(url)}")
         scheme = "https" if parts.scheme in ("https", "wss") else "http"
         given = parse_qs(parts.query).get("token", [None])[0]
-        return cls(urlunsplit((scheme, parts.netloc, parts.path.rstrip("/"), "", "")), _checked_token(token or given))
+        base = urlunsplit((scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+        return cls(base, _checked_token(token) or _checked_token(given))
 
     def socket(self, path: str) -> str:
         """Return the WebSocket URL of `path`, which starts with a slash."""
@@ -55,7 +56,7 @@ class ServerAddress:
 
 def _parts(url: str) -> SplitResult | None:
     """Return the parts of an address, None for a text that is not an address."""
-    if not isinstance(url, str) or not url.strip().isprintable():
+    if not issubclass(type(url), str) or not url.strip().isprintable():
         return None
     try:
         url = url.strip()
@@ -70,6 +71,6 @@ def _checked_token(token: str | None) -> str | None:
     """Return the token without surrounding white space; raise `ValueError` if it cannot be sent in a header."""
     if token is None:
         return None
-    if not isinstance(token, str) or not token.strip().isascii() or not token.strip().isprintable():
+    if not issubclass(type(token), str) or not token.strip().isascii() or not token.strip().isprintable():
         raise ValueError(f"token: expected a text of printable ASCII characters, got another {type(token).__name__}")
     return token.strip() or None

@@ -34,7 +34,7 @@ def make_declaration(
         ValueError: an argument is wrong; the message says what was expected and what came.
     """
     kind, value = _plain(type), _plain(value)
-    if kind == "int" and isinstance(value, float) and value.is_integer():
+    if isinstance(kind, str) and kind == "int" and isinstance(value, float) and value.is_integer():
         value = int(value)
     return check_declaration(
         Declare(

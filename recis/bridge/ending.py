@@ -24,6 +24,8 @@ __all__ = ["Terminated", "failure", "listen", "listen_in_child", "of_child", "of
 _SCRIPT = "__main__"
 _EXITS = frozenset({"SystemExit", "exit", "quit"})
 _FILLERS = frozenset({"CACHE", "PRECALL", "PUSH_NULL"})
+_TEXTS = frozenset({"BUILD_STRING", "FORMAT_VALUE", "FORMAT_SIMPLE", "FORMAT_WITH_SPEC"})
+_NAMES = frozenset({"LOAD_NAME", "LOAD_GLOBAL"})
 _CONSTANTS = frozenset({"LOAD_CONST", "LOAD_CONST_IMMORTAL", "LOAD_SMALL_INT"})
 
 
@@ -53,7 +55,8 @@ def failure(error: BaseException | None) -> str | None:
     if error is None or isinstance(error, GeneratorExit):
         return None
     if isinstance(error, SystemExit) and not isinstance(error, Terminated):
-        if error.code is None or (isinstance(error.code, int) and error.code == 0):
+        # The status of a process has eight bits.
+        if error.code is None or (isinstance(error.code, int) and error.code % 256 == 0):
             return None
         if isinstance(error.code, int) and (cause := failure(error.__context__)) is not None:
             return cause
@@ -203,8 +206,9 @@ def _has_left(error: BaseException, main: FrameType | None) -> bool:
 def _unheard(main: FrameType) -> str | None:
     """Return the argument of an exit that was not intercepted: `raise SystemExit(...)`, or an `exit` imported before.
 
-    A constant in the main script can be read. A computed status, as in `raise SystemExit(main())`, counts as success,
-    and an exit from deeper in the program as a failure.
+    A constant or a variable of the main script itself can be read; a text never counts as success. Any other status
+    that is computed there, as in `raise SystemExit(main())`, counts as success, and an exit from deeper in the program
+    as a failure.
     """
     done = [
         each
@@ -216,9 +220,14 @@ def _unheard(main: FrameType) -> str | None:
     exit_ = done.pop()
     if not any(each.argval in _EXITS and _place(each) == _place(exit_) for each in (*done, exit_)):
         return "SystemExit"
-    if done and _place(done[-1]) != _place(exit_) and done[-1].opname in _CONSTANTS:
-        return failure(SystemExit(done[-1].argval))
-    return None
+    if not done or _place(done[-1]) == _place(exit_):
+        return None
+    kind, said = done[-1].opname, done[-1].argval
+    if kind in _TEXTS:
+        return "SystemExit"
+    if kind in _NAMES:
+        return failure(SystemExit(main.f_globals.get(said)))
+    return failure(SystemExit(said)) if kind in _CONSTANTS else None
 
 
 def _place(instruction: dis.Instruction) -> tuple[int | None, int | None]:

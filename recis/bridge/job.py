@@ -33,8 +33,8 @@ __all__ = ["Job", "find_job"]
 STORE_S = 10.0
 """Time limit for an answer of the store of a process group, or of `torchrun`."""
 _ELASTIC = "TORCHELASTIC_RUN_ID"
-_STARTED_BY_MPI = frozenset({"OMPI_COMM_WORLD_RANK", "PMI_RANK"})
-_STARTS_A_RANK_ONCE = _STARTED_BY_MPI | {"SLURM_PROCID", "LOCAL_RANK"}
+_STARTED_BY_MPI = frozenset({"OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMI_RANK"})
+_STARTS_A_RANK_ONCE = _STARTED_BY_MPI | {"SLURM_PROCID", "LOCAL_RANK", "HOROVOD_RANK"}
 """Launchers that never restart a single rank; others may, while the job goes on."""
 _logger = logging.getLogger(__name__)
 

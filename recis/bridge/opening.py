@@ -127,7 +127,8 @@ def _make_folder(spool_dir: str | None, hello: Hello) -> tuple[Path | None, Spoo
 
 def _label(what: str, value: object) -> str:
     """Return a text to show, "" for None."""
-    text = "" if value is None else str.__str__(value) if isinstance(value, str) else text_of(value)
+    # By type: an object may raise when it is asked for its class.
+    text = "" if value is None else str.__str__(value) if issubclass(type(value), str) else text_of(value)
     if not text:
         return ""
     label = distinct_name(text, MAX_NAME_CHARS)
@@ -140,10 +141,10 @@ def _label(what: str, value: object) -> str:
 
 def _labels(what: str, values: object) -> tuple[str, ...]:
     """Return texts to show, each once; a value that is not a collection is one text."""
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        values = (values,)
     labels: dict[str, None] = {}
     try:
+        if issubclass(type(values), str | bytes) or not isinstance(values, Iterable):
+            values = (values,)
         # Sets are in another order on each rank.
         ordered = sorted(values, key=text_of) if isinstance(values, Set) else values
         for value in islice(ordered, MAX_TAGS_SEEN):

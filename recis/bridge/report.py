@@ -6,7 +6,7 @@ Must not know the outbox, or how a refusal is logged.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from recis.wire.messages import INT64
 from recis.wire.names import as_key, spell
 from recis.wire.showing import text_of
 
-__all__ = ["KnownNames", "Report", "are_numbers", "as_step", "count_values", "read_known", "read_report"]
+__all__ = ["KnownNames", "Report", "are_numbers", "as_step", "count_values", "is_dict", "read_known", "read_report"]
 
 MAX_DEPTH = 16
 """Levels of nested dicts; values below them are refused."""
@@ -139,7 +139,7 @@ def read_report(metrics: Mapping[Any, Any]) -> Report:
 
 def count_values(metrics: object) -> int:
     """Return how many values a call has, to count them as lost; at least 1, for the call itself."""
-    return max(1, sum(1 for _ in _leaves(metrics))) if isinstance(metrics, Mapping) else 1
+    return max(1, sum(1 for _ in _leaves(metrics))) if is_dict(metrics) else 1
 
 
 def as_step(step: Any) -> int | None:
@@ -147,6 +147,8 @@ def as_step(step: Any) -> int | None:
     if type(step) is int:
         return step if step in INT64 else None
     try:
+        if not abs(float(step)) <= -INT64.start:  # Decimal("1e999999") takes minutes to become an int
+            return None
         number = int(step)
         return number if not isinstance(step, bool) and bool(number == step) and number in INT64 else None
     except Exception:  # noqa: BLE001 - border: a caller's object may raise anything
@@ -173,7 +175,7 @@ def _leaves(metrics: Mapping[Any, Any]) -> Iterator[_Leaf]:
         text, is_text = (key, True) if type(key) is str else spell(key)
         too_deep = len(levels) > MAX_DEPTH
         name = text if level.prefix is None else level.prefix if too_deep else f"{level.prefix}/{text}"
-        if why is None and type(value) is not float and _is_dict(value):
+        if why is None and type(value) is not float and is_dict(value):
             if id(value) not in inside:
                 inside.add(id(value))
                 levels.append(_Level(name, value, _items(value)))
@@ -201,10 +203,11 @@ def _items(metrics: Mapping[Any, Any]) -> Iterator[tuple[Any, Any, str | None]]:
         yield "(further values)", None, _raised(error)
 
 
-def _is_dict(value: Any) -> bool:
+def is_dict(value: object) -> TypeGuard[Mapping[Any, Any]]:
+    """Return whether a value is a mapping; False for one that raises when it is asked for its class."""
     try:
         return isinstance(value, Mapping)
-    except Exception:  # noqa: BLE001 - as above; `to_value` says what it is
+    except Exception:  # noqa: BLE001 - border: a caller's object may raise anything
         return False
 
 

@@ -29,7 +29,7 @@ from recis.bridge.fast_path import FastPath
 from recis.bridge.identity import Identity
 from recis.bridge.outbox import Outbox
 from recis.bridge.refusals import Refusals
-from recis.bridge.report import KnownNames, are_numbers, as_step, count_values, read_known, read_report
+from recis.bridge.report import KnownNames, are_numbers, as_step, count_values, is_dict, read_known, read_report
 from recis.bridge.sender import Sender
 from recis.bridge.traces import TraceFileJob, TraceUploads
 from recis.wire.codec import WireError, as_record
@@ -328,8 +328,9 @@ class Run:
         try:
             try:
                 parts.deferred.resolve(parts.outbox.writer, wait_s=timeout_s)
-                state: Literal["finished", "failed"] = "failed" if error else "finished"
-                self._append(Status(state=state, time_ns=time.time_ns(), message=text_of(error or "")))
+                message = "" if error is None else text_of(error)
+                state: Literal["finished", "failed"] = "failed" if message else "finished"
+                self._append(Status(state=state, time_ns=time.time_ns(), message=message))
             finally:
                 self._shut()
                 done = parts.sender.close(timeout_s)
@@ -424,7 +425,7 @@ class Run:
         if number is None:
             self.refusals.step("log", step, count_values(metrics))
             return
-        if not isinstance(metrics, Mapping):
+        if not is_dict(metrics):
             got = f"{type(metrics).__name__} {shown(metrics)}"
             self.refusals.refuse("log's metrics", f"expected names and their values, as in {{'loss': 0.5}}, got {got}")
             return

@@ -103,8 +103,9 @@ class ProfilerSession:
         with _changed:
             if _session is self and self._wanted:
                 self._end()
-            # The question to torch finds what has come in past the methods that are wrapped.
-            if _session is not self or (self._recording and not _is_enabled()):
+            # The question to torch finds what has come in past the methods that are wrapped. One that warms up is not
+            # enabled, so whatever is then is another one.
+            if _session is not self or self._recording != _is_enabled():
                 self._leave()
                 raise CaptureBusyError("another torch profiler has begun")
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from recis.wire.messages import MAX_TEXT_CHARS
+from recis_server import __version__
 
 __all__ = ["BYTES", "EXAMPLES", "CommandRequest", "ErrorAnswer", "RunPatch", "answers", "files", "refusals"]
 
@@ -87,7 +88,7 @@ _COMMAND = {
     "ranks": {"0": {"state": "applied", "old": 100, "new": 200, "step": 512, "time": 1795462921.0, "message": ""}},
 }
 EXAMPLES: dict[str, dict[str, Any]] = {
-    "meta": {"version": "0.1.0", "protocol": 1, "scope": "control", "tokens": False},
+    "meta": {"version": __version__, "protocol": 1, "scope": "control", "tokens": False},
     "runs": {"runs": [_RUN], "next_cursor": None},
     "run": _RUN,
     "metrics": {

@@ -24,6 +24,7 @@ __all__ = [
     "events",
     "maintenance_workers",
     "meter",
+    "raw_series",
     "received",
     "serve",
     "stored",
@@ -40,9 +41,18 @@ def serve(folder: Path, port: str = "0", *options: str) -> RunningCommand:
 
 
 def maintenance_workers(server: RunningCommand) -> list[int]:
-    """The process that keeps its store, if it has been started."""
+    """The process that keeps its store, if it has been started; those that read traces are none."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
-    return [int(pid) for pid in children.read_text().split()] if children.exists() else []
+    pids = [int(pid) for pid in children.read_text().split()] if children.exists() else []
+    return [pid for pid in pids if b"recis_server.store." in command_line(pid)]
+
+
+def command_line(pid: int) -> bytes:
+    """How a process was started; empty for one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def address_of(server: RunningCommand) -> str:

@@ -12,7 +12,22 @@ import pytest
 from recis import launch
 from recis.launch import Place, is_on_one_machine, launcher_pid, place, started_at
 
-LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_", "NODE_RANK", "NNODES", "NUM_NODES", "SLURM_", "OMPI_", "PMI", "MASTER_")
+LAUNCHERS = (
+    *(
+        "RANK",
+        "WORLD_SIZE",
+        "LOCAL_",
+        "NODE_RANK",
+        "GROUP_RANK",
+        "NNODES",
+        "NUM_NODES",
+        "SLURM_",
+        "OMPI_",
+        "MV2_",
+        "PMI",
+    ),
+    *("HOROVOD_", "MASTER_"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +73,12 @@ LIGHTNING = {"NODE_RANK": 0, "LOCAL_RANK": 1, "WORLD_SIZE": 8}
         ({"WORLD_SIZE": 4}, (0, 1)),
         ({"RANK": 0}, (0, 1)),
         ({"RANK": "", "WORLD_SIZE": ""}, (0, 1)),
+        ({"RANK": " 1 ", "WORLD_SIZE": "2\n"}, (1, 2)),
+        ({"SLURM_PROCID": 2, "SLURM_NPROCS": 6}, (2, 6)),
+        (SRUN | {"SLURM_PROCID": 1, "SLURM_STEP_NUM_TASKS": 2}, (1, 2)),
+        ({"MV2_COMM_WORLD_RANK": 1, "MV2_COMM_WORLD_SIZE": 3}, (1, 3)),
+        ({"HOROVOD_RANK": 1, "HOROVOD_SIZE": 3}, (1, 3)),
+        ({"GROUP_RANK": 2, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 4, "WORLD_SIZE": 12}, (9, 12)),
     ],
 )
 def test_the_first_launcher_that_says_rank_and_size_is_believed(
@@ -106,6 +127,7 @@ def test_what_slurm_says_of_another_process_is_not_believed(
         ({"RANK": "9" * 50, "WORLD_SIZE": 4}, (0, 1), "RANK: expected a number"),
         ({"RANK": 4, "WORLD_SIZE": 4}, (0, 1), "RANK and WORLD_SIZE: expected a rank below .*, got 4 of 4; ignored"),
         ({"RANK": 0, "WORLD_SIZE": 0}, (0, 1), "got 0 of 0; ignored"),
+        ({"RANK": 1 << 40, "WORLD_SIZE": 1 << 41}, (0, 1), "which is at most 2147483648, got"),
         ({"RANK": 5, "WORLD_SIZE": 4} | MPIRUN, (1, 5), "got 5 of 4; ignored"),
         ({"RANK": 3}, (3, 4), "RANK is 3, but WORLD_SIZE is not set: taken for 4"),
         ({"RANK": 3, "WORLD_SIZE": "four"}, (3, 4), "WORLD_SIZE: expected a number of at least 0, got 'four'"),

@@ -11,6 +11,7 @@ import pytest
 import recis.monitor
 from recis.bridge.files import read_checked
 from recis.monitor import check_options
+from tests.recis.raising import Hidden, Raises
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,23 @@ def test_wrong_options_teach(options: dict[str, Any], expected: str | None) -> N
     with pytest.raises(ValueError, match=expected) as caught:
         check_options(**whole)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("option", ["url", "token", "mode", "run_id"])
+@pytest.mark.parametrize("odd", [Raises, Hidden, lambda: np.zeros(2), lambda: np.zeros(1, dtype=[("a", "i4")])])
+def test_an_option_that_raises_when_it_is_looked_at_teaches(option: str, odd: Any) -> None:
+    with pytest.raises(ValueError, match=f"{option}: expected"):
+        check_options(**{"url": None, "token": None, "mode": None, "run_id": None, option: odd()})
+
+
+@pytest.mark.parametrize("odd", [Raises, Hidden, lambda: np.zeros(2)])
+def test_a_description_that_raises_when_it_is_looked_at_is_mended(tmp_path: Path, odd: Any) -> None:
+    options = {what: odd() for what in ("project", "name", "tags", "config")}
+    with recis.monitor.init(mode="offline", spool_dir=tmp_path / "spool", **options) as run:
+        run.log({"a": 1.0}, 1)
+    assert (run.refused, run.failures) == (0, 0)
+    with pytest.raises(ValueError, match="spool_dir: expected the path of a folder"):
+        recis.monitor.init(mode="offline", spool_dir=odd())
 
 
 def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import recis
 from tests.rules.sources import ROOT
 
 DOCS = ROOT / "docs"
@@ -99,3 +100,7 @@ def test_the_examples_run(document: Path, tmp_path: Path, monkeypatch: pytest.Mo
         command = [sys.executable, "-W", "error", "-c", block]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def test_the_example_of_a_server_has_the_version_of_this_one() -> None:
+    assert f'{{"version": "{recis.__version__}", ' in (DOCS / "http.md").read_text(encoding="utf-8")

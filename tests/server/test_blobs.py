@@ -57,8 +57,23 @@ def test_a_place_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"x")
         # A file where the folder of the key belongs: refused for every user, the superuser included.
         (tmp_path / "blobs" / "traces").write_bytes(b"in the way")
-        with pytest.raises(StoreUnavailable, match="could not store"):
+        with pytest.raises(StoreUnavailable, match="could not store") as caught:
             await blobs.put("traces/abc", tmp_path / "file")
+        assert str(tmp_path) not in str(caught.value), "where the server stores its files"
+
+    asyncio.run(scenario())
+
+
+def test_what_is_in_the_way_of_a_blob_is_no_failure_of_the_servers(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        blobs = open_blobs(f"file://{tmp_path}")
+        (tmp_path / "traces" / "abc").mkdir(parents=True)
+        (tmp_path / "traces" / "link").symlink_to("link")
+        for key in ("traces/abc", "traces/link"):
+            for ask in (blobs.size(key), everything(blobs, key, 0, 1)):
+                with pytest.raises((NotFound, StoreUnavailable)) as caught:
+                    await ask
+                assert str(tmp_path) not in str(caught.value)
 
     asyncio.run(scenario())
 

@@ -17,6 +17,7 @@ from recis_server.errors import InvalidValue
 from recis_server.query.shapes import plain
 from recis_server.store.interface import Store
 from recis_server.store.points.buckets import envelope
+from recis_server.store.steps import FIRST_STEP
 from recis_server.store.values import ChartRead, ChartSeries, Floats
 
 __all__ = ["Ranks", "check_range", "encode_binary", "encode_json", "read_chart"]
@@ -27,8 +28,9 @@ Ranks = int | Literal["all", "band"] | None
 
 def check_range(start: int | None, stop: int | None, field: str = "stop") -> None:
     """Raise `InvalidValue` for a range without any step."""
-    if start is not None and stop is not None and stop <= start:
-        raise InvalidValue(field, f"expected a stop above start ({start}), got {stop}")
+    lowest = FIRST_STEP if start is None else start
+    if stop is not None and stop <= lowest:
+        raise InvalidValue(field, f"expected a stop above start ({lowest}), got {stop}")
 
 
 async def read_chart(

@@ -288,8 +288,10 @@ def main(path: Path, cpu_s: int) -> str:
         return json.dumps({"summary": digest(path)})
     except MemoryError:
         return json.dumps({"error": f"reading it takes more than {MEMORY_BYTES >> 20} MiB of memory"})
-    except (TraceFileError, OSError) as error:
+    except TraceFileError as error:
         return json.dumps({"error": str(error)})
+    except OSError as error:  # whose text names the file; where the server keeps it is nobody's business
+        return json.dumps({"error": f"its file cannot be read: {error.strerror}"})
 
 
 def _limit(kind: int, amount: int) -> None:

@@ -343,10 +343,15 @@ class TraceReceiver:
         oldest_s = self._clock() / 1e9 - STALE_S
         stale = [path for path in self._folder.glob("*.part") if _touched_s(path) < oldest_s]
         stale += self._folder.glob("*.whole")  # earlier versions kept a copy for the summary
+        removed = 0
         for path in stale:
             if path not in self._active:
-                path.unlink(missing_ok=True)
-        return len(stale)
+                try:
+                    path.unlink(missing_ok=True)
+                    removed += 1
+                except OSError as error:  # as of a folder; a server that has no use for it can do without
+                    _logger.warning("could not remove what is left of a trace: %s", error)
+        return removed
 
 
 def _identity(opening: TraceOpen) -> str:
@@ -370,4 +375,5 @@ async def _on_disk(work: Callable[[], None]) -> None:
     try:
         await asyncio.to_thread(work)
     except OSError as error:
-        raise StoreUnavailable(f"the trace could not be written: {error}") from error
+        _logger.warning("a trace could not be written: %s", error)
+        raise StoreUnavailable(f"the trace could not be written: {error.strerror}") from error

@@ -110,6 +110,10 @@ ENDINGS = {
     "raises SystemExit": Ending("raise SystemExit", 0, FINISHED),
     "raises SystemExit with a number": Ending("raise SystemExit(3)", 3, failed("SystemExit: 3")),
     "raises SystemExit with a text": Ending("raise SystemExit('no data')", 1, failed("SystemExit: no data")),
+    "raises SystemExit with a made text": Ending("raise SystemExit(f'no {run.id}')", 1, failed("SystemExit")),
+    "raises SystemExit with a variable": Ending("s = main(3)\nraise SystemExit(s)", 3, failed("SystemExit: 3")),
+    "raises SystemExit with a variable that is 0": Ending("s = main(0)\nraise SystemExit(s)", 0, FINISHED),
+    "exits with a status of more than eight bits": Ending("sys.exit(256)", 0, FINISHED),
     "raises SystemExit with what main returned": Ending("raise SystemExit(main())", 0, FINISHED),
     "raises SystemExit from deeper": Ending("deep(SystemExit(3))", 3, failed("SystemExit")),
     "catches an exit": Ending("try:\n    sys.exit(1)\nexcept SystemExit:\n    pass", 0, FINISHED),
@@ -248,6 +252,7 @@ def test_a_run_says_how_its_script_has_ended(
         (SystemExit(), None),
         (SystemExit(0), None),
         (SystemExit(False), None),
+        (SystemExit(256), None),  # the status of a process has eight bits
         (SystemExit(0.0), "SystemExit: 0.0"),
         (SystemExit(""), "SystemExit"),
         (SystemExit(2, 3), "SystemExit: (2, 3)"),

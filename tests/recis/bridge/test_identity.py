@@ -10,6 +10,7 @@ import pytest
 
 from recis.bridge.identity import check_place, identify
 from recis.wire.codec import is_id
+from tests.recis.raising import Hidden, Raises
 from tests.recis.test_launch import LAUNCHERS
 
 
@@ -83,9 +84,27 @@ def test_rank_and_size_may_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("rank", "world_size"),
-    [(0, None), (None, 2), (2, 2), (-1, 2), (0, 0), (0, 1 << 31), ("0", 2), (0.0, 2), (True, 2), (0, "x" * 1000)],
+    [
+        (0, None),
+        (None, 2),
+        (2, 2),
+        (-1, 2),
+        (0, 0),
+        (0, 1 << 31),
+        ("0", 2),
+        (0.0, 2),
+        (True, 2),
+        (0, "x" * 1000),
+        (np.float64(0), 2),
+    ],
 )
 def test_a_rank_that_is_none_teaches(rank: Any, world_size: Any) -> None:
     with pytest.raises(ValueError, match="rank, world_size: expected two ints, the first at least 0") as caught:
         check_place(rank, world_size)
     assert len(str(caught.value)) < 300
+
+
+def test_a_rank_that_raises_teaches() -> None:
+    for rank in (Raises(), Hidden(), np.zeros(2), np.float64(0)):
+        with pytest.raises(ValueError, match="rank, world_size: expected two ints"):
+            check_place(rank, 2)  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +26,7 @@ from recis.bridge.recovery import Damage, find_header, find_layouts, recover
 from recis.bridge.segment import Segment
 from recis.wire.codec import points_columns
 from recis.wire.messages import Line, Points
+from tests.recis.bridge.damages import DAMAGES
 
 SIZE = 4 << 10
 LAYOUTS = [("a",), ("a", "b"), tuple(f"m{number}" for number in range(10)), ("c", "d", "e")]
@@ -139,62 +139,6 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
 
 
 # --- random damage
-
-Damaging = Callable[[random.Random, bytes, list[bytes]], bytes]
-
-
-def flipped(chance: random.Random, data: bytes, _: list[bytes]) -> bytes:
-    changed = bytearray(data)
-    for _ in range(chance.choice([1, 1, 1, 2, 3, 8])):
-        changed[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-    return bytes(changed)
-
-
-def overwritten(chance: random.Random, data: bytes, _: list[bytes]) -> bytes:
-    place, length = chance.randrange(len(data)), chance.randrange(1, 65)
-    return data[:place] + chance.randbytes(length) + data[place + length :]
-
-
-def truncated(chance: random.Random, data: bytes, _: list[bytes]) -> bytes:
-    return data[: chance.randrange(len(data))]
-
-
-def block_of(chance: random.Random) -> slice:
-    size = chance.choice([8, 16, 64, 512, 1024])
-    start = chance.randrange(SIZE) // size * size
-    return slice(start, start + size)
-
-
-def zeroed(chance: random.Random, data: bytes, _: list[bytes]) -> bytes:
-    place = block_of(chance)
-    return data[: place.start] + bytes(place.stop - place.start) + data[place.stop :]
-
-
-def repeated(chance: random.Random, data: bytes, _: list[bytes]) -> bytes:
-    """A block that lies at another place too."""
-    place = block_of(chance)
-    start = chance.randrange(SIZE) // 8 * 8
-    return data[: place.start] + data[start : start + place.stop - place.start] + data[place.stop :]
-
-
-def mixed(chance: random.Random, data: bytes, others: list[bytes]) -> bytes:
-    """A block of another segment."""
-    place = block_of(chance)
-    return data[: place.start] + chance.choice(others)[place] + data[place.stop :]
-
-
-def shifted(chance: random.Random, data: bytes, _: list[bytes]) -> bytes:
-    """Bytes that came in between."""
-    place, length = chance.randrange(len(data)), chance.choice([1, 8, 40, 120])
-    into = chance.choice([bytes(length), data[place : place + length], chance.randbytes(length)])
-    return (data[:place] + into + data[place:])[: chance.choice([SIZE, 2 * SIZE])]
-
-
-def extended(chance: random.Random, data: bytes, others: list[bytes]) -> bytes:
-    return data + chance.choice([b"\0" * 512, chance.randbytes(100), chance.choice(others)])
-
-
-DAMAGES: list[Damaging] = [flipped, overwritten, truncated, zeroed, repeated, mixed, shifted, extended]
 
 
 def ends_earlier(sample: Sample, data: bytes) -> bool:

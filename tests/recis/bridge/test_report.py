@@ -3,6 +3,7 @@
 import struct
 from collections import OrderedDict, UserDict
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
@@ -153,6 +154,8 @@ def test_known_names_do_not_help_where_a_value_is_no_number(value: Any) -> None:
         (True, None),
         (None, None),
         ("5", None),
+        (Decimal(5), 5),
+        (Decimal("1e999999"), None),  # int() of it takes minutes
         (np.zeros(3), None),
         (object(), None),
     ],

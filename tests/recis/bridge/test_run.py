@@ -20,6 +20,7 @@ from recis.monitor import Run
 from recis.wire.messages import Command, Declare, Event, Line, Pass, Points, Result, Status
 from tests.e2e.processes import until
 from tests.recis.bridge.conftest import Spooled
+from tests.recis.raising import Hidden, Raises
 
 Opener = Callable[..., Run]
 
@@ -66,22 +67,6 @@ def test_nested_metrics_become_sections(run: Run, spooled: Spooled) -> None:
     assert set(spooled.values()) == {"train/loss", "train/aux/kl", "lr"}
 
 
-class Raises:
-    """Whatever it is asked."""
-
-    def __init__(self, error: type[BaseException] = RuntimeError) -> None:
-        self.error = error
-
-    def __float__(self) -> float:
-        raise self.error
-
-    def __repr__(self) -> str:
-        raise self.error
-
-    shape = property(__float__)
-    __hash__ = __fspath__ = __int__ = __index__ = __str__ = __bool__ = __float__  # type: ignore[assignment]
-
-
 @pytest.mark.parametrize("bad", ["0.5", None, [1.0], np.zeros(3), torch.zeros(2), object(), 1j, Raises(ValueError)])
 def test_a_bad_value_is_one_warning_and_a_counter_and_the_rest_arrives(
     run: Run, spooled: Spooled, caplog: pytest.LogCaptureFixture, bad: Any
@@ -115,6 +100,19 @@ def test_metrics_that_are_no_dict_are_a_warning(run: Run, caplog: pytest.LogCapt
     run.log(metrics, 1)
     assert run.refused == 1
     assert f"expected names and their values, as in {{'loss': 0.5}}, got {type(metrics).__name__}" in caplog.text
+
+
+def test_an_object_that_does_not_say_what_it_is_costs_its_call(run: Run, spooled: Spooled) -> None:
+    hidden: Any = Hidden()
+    run.log(hidden, 1)
+    run.log({"a": 1.0, "b": hidden, "c": {"d": hidden, "e": 2.0}}, 2)
+    run.log({"a": 1.0}, hidden)
+    run.finish(error=hidden)
+    assert (run.refused, run.failures) == (4, 0)
+    assert spooled.values() == {"a": [(2, 1.0)], "c/e": [(2, 2.0)]}
+    [_, status] = spooled.of(Status)
+    assert isinstance(status, Status)
+    assert (status.state, status.message) == ("failed", "<Hidden that cannot be shown: RuntimeError>")
 
 
 @pytest.mark.parametrize(
@@ -429,6 +427,7 @@ def test_a_second_finish_and_a_late_log_are_warnings(run: Run, caplog: pytest.Lo
 WRONG_CONTROLS: dict[str, dict[str, Any]] = {
     "no type": {"type": "number"},
     "no text as type": {"type": 3},
+    "several things as type": {"type": np.zeros(1, dtype=[("a", "i4"), ("b", "f8")])},
     "no name": {"name": ""},
     "a name with a slash": {"name": "a/b"},
     "a name with a line's end": {"name": "a\n"},

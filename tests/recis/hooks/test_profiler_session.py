@@ -28,6 +28,7 @@ EXPECTED: dict[str, tuple[list[int], list[int]]] = {
     "with_a_schedule_of_its_own": ([18], [1, 7]),
     "warming_up_before_the_hook_was_made": ([12, 18], [1]),
     "one_of_autograd": ([12, 18], [5]),
+    "one_of_the_old_kind_over_the_end_of_the_warm_up": ([12, 18], [2]),
     "ranges_for_another_tool": ([12, 18], [5]),
     "two_hooks": (ALL, [1, 7, 13]),
     "during_a_capture_on_demand": ([6, 12, 18, 29], [22]),

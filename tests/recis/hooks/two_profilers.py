@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch._inductor.config  # by each profiler's first start otherwise, in every fork anew
 from torch.autograd import profiler as autograd_profiler
+from torch.autograd import profiler_legacy
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from recis.errors import CaptureBusyError
@@ -164,6 +165,19 @@ def one_of_autograd(train: Training) -> None:
 
 
 @training
+def one_of_the_old_kind_over_the_end_of_the_warm_up(train: Training) -> None:
+    other = profiler_legacy.profile()
+
+    def inside(step: int) -> None:
+        if step == 2:
+            other.__enter__()
+        if step == 3:
+            other.__exit__(None, None, None)
+
+    train.run(20, inside)
+
+
+@training
 def ranges_for_another_tool(train: Training) -> None:
     train.run(20, lambda step: enter_and_leave(autograd_profiler.emit_itt()) if step == 5 else None)
 
@@ -201,11 +215,9 @@ def during_a_capture_on_demand(train: Training) -> None:
 @training
 def on_another_thread(train: Training) -> None:
     other = other_profile()
-    began = threading.Event()
 
     def look() -> None:
         with other:
-            began.set()
             for _ in range(5):
                 work()
 
@@ -214,8 +226,8 @@ def on_another_thread(train: Training) -> None:
     thread.start()
     while not profiler_session._others:  # it waits for the end of the step
         time.sleep(0.001)
-    train.run(20, lambda step: began.wait() if step == 6 else None)
-    thread.join()
+    # Not longer than until the next window is due.
+    train.run(20, lambda step: thread.join() if step == 6 else None)
     train.check_other(other)
 
 

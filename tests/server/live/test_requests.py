@@ -61,6 +61,7 @@ WATCH = {"type": "watch", "id": 1, "run": "r1", "keys": ["loss"]}
         (json.dumps({**WATCH, "rank": "some"}), "$.rank"),
         (json.dumps({**WATCH, "rank": -1}), "$.rank"),
         (json.dumps({**WATCH, "start": 5, "stop": 5}), "$.stop"),
+        (json.dumps({**WATCH, "start": None, "stop": -(2**63)}), "$.stop"),
         (json.dumps({**WATCH, "start": 2**63}), "$.start"),
         (json.dumps({**WATCH, "id": None}), "$.id"),
     ],

@@ -94,6 +94,15 @@ def test_a_range_that_holds_no_step_is_said(tmp_path: Path, start: int, stop: in
     ask(tmp_path, scenario)
 
 
+def test_a_range_that_ends_before_the_first_step_is_said(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await site.filled()
+        answer = await site.client.get(f"/api/v1/runs/r/series?key=loss&stop={-(2**63)}")
+        assert (answer.status_code, answer.json()["error"]["field"]) == (422, "stop")
+
+    ask(tmp_path, scenario)
+
+
 def test_the_last_of_all_steps_can_be_asked_for(tmp_path: Path) -> None:
     async def scenario(site: Site) -> None:
         steps = column([-(2**63), 2**63 - 1], "<i8")

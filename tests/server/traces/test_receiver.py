@@ -378,6 +378,18 @@ def test_a_disk_that_fails_is_unavailable_and_the_part_stays(tmp_path: Path) -> 
     run(tmp_path, scenario)
 
 
+def test_what_is_in_the_way_of_a_file_is_said_without_its_place(tmp_path: Path) -> None:
+    async def scenario(server: Parts) -> None:
+        upload = await begun(server.traces, opening())
+        upload.path.unlink()
+        upload.path.mkdir()
+        with pytest.raises(StoreUnavailable, match="Is a directory") as caught:
+            await send(server.traces, upload, CONTENT, 0, len(CONTENT))
+        assert str(tmp_path) not in str(caught.value)
+
+    run(tmp_path, scenario)
+
+
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a\0b", "🦊" * 50, "<script>", "x" * 10_000, "\\..\\x"])
 def test_a_name_is_never_a_path(tmp_path: Path, name: str) -> None:
     async def scenario(server: Parts) -> None:
@@ -397,6 +409,8 @@ def test_what_nobody_went_on_with_is_cleaned_away_at_the_start(tmp_path: Path) -
     for name, age_s in (("old.part", 8 * 86_400), ("young.part", 86_400), ("crashed.whole", 0)):
         (folder / name).touch()
         os.utime(folder / name, (1_000_000_000 - age_s,) * 2)
+    (folder / "folder.part").mkdir()  # somebody else's, and no reason not to start
+    os.utime(folder / "folder.part", (1_000_000,) * 2)
 
     async def scenario(server: Parts) -> None:
         receiver = TraceReceiver(
@@ -405,7 +419,7 @@ def test_what_nobody_went_on_with_is_cleaned_away_at_the_start(tmp_path: Path) -
         await receiver.open()
         await receiver.close()
         await receiver.close()
-        assert [path.name for path in folder.iterdir()] == ["young.part"]
+        assert sorted(path.name for path in folder.iterdir()) == ["folder.part", "young.part"]
 
     run(tmp_path / "data", scenario)
 
