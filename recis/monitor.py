@@ -1,12 +1,14 @@
 """The bridge without a Trainer: `init`, and `log`, `alert`, `finish` for the run that was opened last; and `read`.
 
-Owns the choice between arguments and environment; the rest is `recis.bridge` and `recis.reading`. Imports and works
-with plain numbers where torch is not installed.
+Owns the choice between arguments and environment, and the names by which scripts for other trackers call this module
+(`import recis.monitor as wandb`); the rest is `recis.bridge` and `recis.reading`. Imports and works with plain numbers
+where torch is not installed.
 """
 
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -17,11 +19,25 @@ from recis.bridge.ending import unwind_on_signals
 from recis.bridge.identity import check_place, check_run_id, identify
 from recis.bridge.opening import make_hello, open_run
 from recis.bridge.run import Run
+from recis.bridge.run_config import RunConfig, RunSummary
 from recis.reading.data import RunData, Series
 from recis.reading.source import read_run
 from recis.wire.showing import shown
 
-__all__ = ["Mode", "Run", "RunData", "Series", "alert", "check_options", "finish", "init", "log", "read"]
+__all__ = [
+    "AlertLevel",
+    "Mode",
+    "Run",
+    "RunData",
+    "Series",
+    "alert",
+    "check_options",
+    "define_metric",
+    "finish",
+    "init",
+    "log",
+    "read",
+]
 
 Mode = Literal["online", "offline", "disabled"]
 """Whether values are sent, only spooled for `recis-monitor sync`, or ignored."""
@@ -30,6 +46,12 @@ DEFAULT_URL = "http://127.0.0.1:8765"
 
 _logger = logging.getLogger(__name__)
 _current: Run | None = None
+run: Run | None
+"""The run that was opened last, None before `init` and after `finish`."""
+config: RunConfig
+"""`Run.config` of the run that was opened last."""
+summary: RunSummary
+"""`Run.summary` of the run that was opened last."""
 _openings = count()  # each run that a process of a job opens is another one
 
 
@@ -45,6 +67,7 @@ def init(
     spool_dir: str | os.PathLike[str] | None = None,
     rank: int | None = None,
     world_size: int | None = None,
+    **others: Any,
 ) -> Run:
     """Opens a run; the server need not be there. Arguments win over `RECIS_MONITOR_*` in the environment.
 
@@ -65,25 +88,29 @@ def init(
         rank: this process's number among those of its job, with `world_size`; default what a process group or the
             launcher says.
         world_size: how many processes the job has.
+        **others: `id` is another word for `run_id`. Anything else is not used, and named in one warning.
 
     Raises:
         ValueError: an address, mode, identifier or rank that is none; says what was expected.
     """
     global _current  # noqa: PLW0603 - the module-level `log` and `finish` act on the run opened last
+    run_id = others.pop("id", None) if run_id is None else run_id
     mode, address, run_id = check_options(url=url, token=token, mode=mode, run_id=run_id)
     check_place(rank, world_size)
     identity = identify(run_id, rank, world_size, opening=next(_openings))
     if mode == "disabled":
         _current = Run(identity, None)
-        return _current
-    if project is None or (isinstance(project, str) and project in ("", "default")):
-        project = environment.monitor_setting("PROJECT")
-    hello = make_hello(
-        identity, project=project, name=name or environment.monitor_setting("NAME"), config=config, tags=tags
-    )
-    spool_dir = _as_folder(spool_dir) or environment.monitor_setting("SPOOL")
-    unwind_on_signals()
-    _current = open_run(identity, hello, address if mode == "online" else None, spool_dir)
+    else:
+        if project is None or (isinstance(project, str) and project in ("", "default")):
+            project = environment.monitor_setting("PROJECT")
+        name = name or environment.monitor_setting("NAME")
+        hello = make_hello(identity, project=project, name=name, config=config, tags=tags)
+        spool_dir = _as_folder(spool_dir) or environment.monitor_setting("SPOOL")
+        unwind_on_signals()
+        _current = open_run(identity, hello, address if mode == "online" else None, spool_dir)
+        _current.name, _current.project = hello.name or identity.run, hello.project
+    _current.config.start(config)
+    _current.ignore("init", others)
     if identity.rank == 0 and _current.url:
         _logger.info("run %s: %s", identity.run, _current.url)
     return _current
@@ -112,22 +139,51 @@ def _as_folder(spool_dir: str | os.PathLike[str] | None) -> str | None:
     raise ValueError(f"spool_dir: expected the path of a folder, got {shown(spool_dir)}")
 
 
-def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
+def log(metrics: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: object = None) -> None:
     """`Run.log` of the run opened last; a warning where there is none."""
-    if (run := _known("log")) is not None:
-        run.log(metrics, step)
+    if (current := _known("log")) is not None:
+        current.log(metrics, step, commit)
 
 
-def alert(title: str, text: str = "", level: str = "warning", step: int | None = None) -> None:
+def alert(title: str, text: str = "", level: str = "warning", step: int | None = None, **others: Any) -> None:
     """`Run.alert` of the run opened last; a warning where there is none."""
-    if (run := _known("alert")) is not None:
-        run.alert(title, text, level, step)
+    if (current := _known("alert")) is not None:
+        current.alert(title, text, level, step, **others)
 
 
-def finish() -> None:
+def finish(exit_code: int | None = None, quiet: object = None) -> None:
     """`Run.finish` of the run opened last; a warning where there is none."""
-    if (run := _known("finish")) is not None:
-        run.finish()
+    if (current := _known("finish")) is not None:
+        current.finish(exit_code, quiet)
+
+
+def define_metric(*args: Any, **kwargs: Any) -> None:
+    """`Run.define_metric` of the run opened last; a warning where there is none."""
+    if (current := _known("define_metric")) is not None:
+        current.define_metric(*args, **kwargs)
+
+
+class AlertLevel(StrEnum):
+    """The levels of `alert`, under the names that they have in W&B."""
+
+    INFO = "info"
+    WARN = "warning"
+    ERROR = "error"
+
+
+_OF_THE_RUN = ("run", "config", "summary")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "run":
+        return _current if _current is not None and not _current.is_finished else None
+    if name in _OF_THE_RUN:
+        if _current is not None:
+            return getattr(_current, name)
+        raise AttributeError(f"recis.monitor.{name}: expected a run, got none; call init first")
+    raise AttributeError(
+        f"module 'recis.monitor' has no attribute {name!r}; it has {', '.join([*__all__, *_OF_THE_RUN])}"
+    )
 
 
 def read(
