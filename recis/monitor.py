@@ -1,12 +1,14 @@
 """Monitor any Python program: `init`, then `log`, `alert` and `finish` for the run that was opened last; and `read`.
 
-Owns the choice between arguments and environment; the rest is `recis.bridge` and `recis.reading`. Imports and works
-with plain numbers where torch is not installed.
+Owns the choice between arguments and environment, and the names by which scripts for other trackers call this module
+(`import recis.monitor as wandb`); the rest is `recis.bridge` and `recis.reading`. Imports and works with plain numbers
+where torch is not installed.
 """
 
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +19,25 @@ from recis.bridge.ending import unwind_on_signals
 from recis.bridge.identity import check_place, check_run_id, identify
 from recis.bridge.opening import make_hello, open_run
 from recis.bridge.run import Run
+from recis.bridge.run_config import RunConfig, RunSummary
 from recis.reading.data import RunData, Series
 from recis.reading.source import read_run
 from recis.wire.showing import shown
 
-__all__ = ["Mode", "Run", "RunData", "Series", "alert", "check_options", "finish", "init", "log", "read"]
+__all__ = [
+    "AlertLevel",
+    "Mode",
+    "Run",
+    "RunData",
+    "Series",
+    "alert",
+    "check_options",
+    "define_metric",
+    "finish",
+    "init",
+    "log",
+    "read",
+]
 
 Mode = Literal["online", "offline", "disabled"]
 """Whether values are sent, only spooled for `recis-monitor sync`, or ignored."""
@@ -30,6 +46,12 @@ DEFAULT_URL = "http://127.0.0.1:8765"
 
 _logger = logging.getLogger(__name__)
 _current: Run | None = None
+run: Run | None
+"""The run that was opened last, None before `init` and after `finish`."""
+config: RunConfig
+"""`Run.config` of the run that was opened last."""
+summary: RunSummary
+"""`Run.summary` of the run that was opened last."""
 _openings = count()  # each run that a process opens is a different one
 
 
@@ -45,6 +67,7 @@ def init(
     spool_dir: str | os.PathLike[str] | None = None,
     rank: int | None = None,
     world_size: int | None = None,
+    **others: Any,
 ) -> Run:
     """Open a run; the server need not be running. Arguments override `RECIS_MONITOR_*` in the environment.
 
@@ -65,24 +88,29 @@ def init(
         rank: number of this process in its job, with `world_size`; default that of the process group or the
             launcher.
         world_size: number of processes of the job.
+        **others: `id` is another word for `run_id`. Other names are ignored and listed in one warning.
 
     Raises:
         ValueError: an invalid address, mode, identifier or rank; says what was expected.
     """
     global _current  # noqa: PLW0603 - the module-level `log` and `finish` act on the run opened last
+    run_id = others.pop("id", None) if run_id is None else run_id
     mode, address, run_id = check_options(url=url, token=token, mode=mode, run_id=run_id)
     check_place(rank, world_size)
     identity = identify(run_id, rank, world_size, opening=next(_openings))
     if mode == "disabled":
         _current = Run(identity, None)
-        return _current
-    project = _given(project, "PROJECT")
-    if type(project) is str and project == "default":
-        project = environment.monitor_setting("PROJECT")
-    hello = make_hello(identity, project=project, name=_given(name, "NAME"), config=config, tags=tags)
-    folder: str | None = _given(_as_folder(spool_dir), "SPOOL")
-    unwind_on_signals()
-    _current = open_run(identity, hello, address if mode == "online" else None, folder)
+    else:
+        project = _given(project, "PROJECT")
+        if type(project) is str and project == "default":
+            project = environment.monitor_setting("PROJECT")
+        hello = make_hello(identity, project=project, name=_given(name, "NAME"), config=config, tags=tags)
+        folder: str | None = _given(_as_folder(spool_dir), "SPOOL")
+        unwind_on_signals()
+        _current = open_run(identity, hello, address if mode == "online" else None, folder)
+        _current.name, _current.project = hello.name or identity.run, hello.project
+    _current.config.start(config)
+    _current.ignore("init", others)
     if identity.rank == 0 and _current.url:
         _logger.info("run %s: %s", identity.run, _current.url)
     return _current
@@ -123,22 +151,51 @@ def _as_folder(spool_dir: str | os.PathLike[str] | None) -> str | None:
         raise ValueError(f"spool_dir: expected the path of a folder, got {shown(spool_dir)}") from None
 
 
-def log(metrics: Mapping[str, Any], step: int | None = None) -> None:
+def log(metrics: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: object = None) -> None:
     """Call `Run.log` of the run opened last; warn if there is none."""
-    if (run := _known("log")) is not None:
-        run.log(metrics, step)
+    if (current := _known("log")) is not None:
+        current.log(metrics, step, commit)
 
 
-def alert(title: str, text: str = "", level: str = "warning", step: int | None = None) -> None:
+def alert(title: str, text: str = "", level: str = "warning", step: int | None = None, **others: Any) -> None:
     """Call `Run.alert` of the run opened last; warn if there is none."""
-    if (run := _known("alert")) is not None:
-        run.alert(title, text, level, step)
+    if (current := _known("alert")) is not None:
+        current.alert(title, text, level, step, **others)
 
 
-def finish() -> None:
+def finish(exit_code: int | None = None, quiet: object = None) -> None:
     """Call `Run.finish` of the run opened last; warn if there is none."""
-    if (run := _known("finish")) is not None:
-        run.finish()
+    if (current := _known("finish")) is not None:
+        current.finish(exit_code, quiet)
+
+
+def define_metric(*args: Any, **kwargs: Any) -> None:
+    """Call `Run.define_metric` of the run opened last; warn if there is none."""
+    if (current := _known("define_metric")) is not None:
+        current.define_metric(*args, **kwargs)
+
+
+class AlertLevel(StrEnum):
+    """Levels of `alert`, by the names that W&B gives them."""
+
+    INFO = "info"
+    WARN = "warning"
+    ERROR = "error"
+
+
+_OF_THE_RUN = ("run", "config", "summary")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "run":
+        return _current if _current is not None and not _current.is_finished else None
+    if name in _OF_THE_RUN:
+        if _current is not None:
+            return getattr(_current, name)
+        raise AttributeError(f"recis.monitor.{name}: expected a run, got none; call init first")
+    raise AttributeError(
+        f"module 'recis.monitor' has no attribute {name!r}; it has {', '.join([*__all__, *_OF_THE_RUN])}"
+    )
 
 
 def read(

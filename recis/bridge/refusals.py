@@ -3,13 +3,18 @@
 Owns the counts and which warnings have been logged. Must not know what a run reports.
 """
 
+import functools
+import inspect
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, Protocol, cast
 
 from recis.bridge.report import as_step
 from recis.wire.showing import shown
 
-__all__ = ["Refusals"]
+__all__ = ["Refusals", "guarded"]
+
+P = ParamSpec("P")
 
 MAX_SAID = 100
 """Kinds of input that are logged; further ones are only counted."""
@@ -64,3 +69,29 @@ class Refusals:
             return value
         self.refuse(what, f"expected a number of seconds, got {shown(value)}")
         return default
+
+
+class _Reporter(Protocol):
+    """What has guarded methods."""
+
+    refusals: Refusals
+
+
+def guarded(method: Callable[P, None]) -> Callable[P, None]:
+    """The border between the monitor and training: whatever goes wrong inside is logged, counted and over."""
+    signature = inspect.signature(method)
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(*args, **kwargs)
+        except Exception:  # noqa: BLE001 - border, see above
+            reporter = cast("_Reporter", args[0])
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:  # the call itself was wrong
+                reporter.refusals.refuse(method.__name__, str(error))
+            else:
+                reporter.refusals.fail(method.__name__)
+
+    return call

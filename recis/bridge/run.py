@@ -5,8 +5,6 @@ know hooks or the Trainer. No method raises into training once the run is open: 
 """
 
 import contextlib
-import functools
-import inspect
 import logging
 import os
 import struct
@@ -16,7 +14,7 @@ from _thread import get_ident
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Self
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -25,10 +23,12 @@ from recis.bridge.controls import Controls
 from recis.bridge.cost import COST_KEYS, MonitorCost
 from recis.bridge.declaration import check_callback, make_declaration
 from recis.bridge.deferred_reports import DeferredReports
+from recis.bridge.familiar import FamiliarRun
 from recis.bridge.fast_path import FastPath
 from recis.bridge.identity import Identity
 from recis.bridge.outbox import Outbox
 from recis.bridge.refusals import Refusals
+from recis.bridge.refusals import guarded as _guarded
 from recis.bridge.report import KnownNames, are_numbers, as_step, count_values, is_dict, read_known, read_report
 from recis.bridge.sender import Sender
 from recis.bridge.traces import TraceFileJob, TraceUploads
@@ -40,7 +40,6 @@ from recis.wire.text import MAX_NAME_CHARS
 
 __all__ = ["Parts", "Run"]
 
-P = ParamSpec("P")
 _ENDLESS = 1 << 60
 FINISH_S = 5.0
 _LEVELS: dict[str, Literal["info", "warning", "error"]] = {
@@ -50,27 +49,6 @@ _LEVELS: dict[str, Literal["info", "warning", "error"]] = {
     "error": "error",
 }
 _logger = logging.getLogger(__name__)
-
-
-def _guarded(method: Callable[P, None]) -> Callable[P, None]:
-    """Guard training from the monitor: log and count every exception, and raise none."""
-    signature = inspect.signature(method)
-
-    @functools.wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            method(*args, **kwargs)
-        except Exception:  # noqa: BLE001 - border, see above
-            run = args[0]
-            assert isinstance(run, Run)
-            try:
-                signature.bind(*args, **kwargs)
-            except TypeError as error:  # the call itself was wrong
-                run.refusals.refuse(method.__name__, str(error))
-            else:
-                run.refusals.fail(method.__name__)
-
-    return call
 
 
 class Parts:
@@ -83,7 +61,7 @@ class Parts:
         self.sender = sender
 
 
-class Run:
+class Run(FamiliarRun):
     """One run as this process (one rank of it) sees it; made by `recis.monitor.init`.
 
     Attributes:
@@ -97,6 +75,7 @@ class Run:
     """
 
     def __init__(self, identity: Identity, url: str | None) -> None:
+        super().__init__(identity.run)
         self.id = identity.run
         self.url = url
         self.refusals = Refusals(self.id)
@@ -147,7 +126,9 @@ class Run:
         parts = self._parts
         return parts.outbox.dropped if parts else self._dropped
 
-    def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+    def log(
+        self, metrics: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: object = None
+    ) -> None:
         """Report values of one step.
 
         Args:
@@ -155,6 +136,8 @@ class Run:
                 flattened into them. Values on a device are copied later, without waiting for it. A value that cannot
                 be kept is refused; it costs no other.
             step: the training step; None means the one after the last call's.
+            commit: with False, the next call without a step belongs to the same step.
+            sync: not used.
         """
         # The hot path: with cold caches every line of code and every object that it touches costs time.
         if step is None:
@@ -165,6 +148,8 @@ class Run:
             self._step = step
         else:
             self._log_on_slow_path(metrics, step)
+        if commit is False and self._step == as_step(step):
+            self._step -= 1
 
     @_guarded
     def step_boundary(self, step: int) -> None:
@@ -256,8 +241,11 @@ class Run:
             self.refusals.refuse(f"control {shown(name)}", str(error))
 
     @_guarded
-    def alert(self, title: str, text: str = "", level: str = "warning", step: int | None = None) -> None:
+    def alert(
+        self, title: str, text: str = "", level: str = "warning", step: int | None = None, **others: object
+    ) -> None:
         """Alert the viewers of the run, and mark the charts. `level` is info, warning or error, in any case."""
+        self.ignore("alert", others)
         kind = _LEVELS.get(text_of(level).lower())
         if kind is None:
             self.refusals.refuse(
@@ -301,10 +289,14 @@ class Run:
             report.step,
         )
 
-    def finish(self, *, error: str | None = None, timeout_s: float = FINISH_S) -> bool:
+    def finish(
+        self, exit_code: int | None = None, quiet: Any = None, *, error: str | None = None, timeout_s: float = FINISH_S
+    ) -> bool:
         """End the run: send what is left for at most `timeout_s`; the rest stays in the spool for the next start.
 
         Args:
+            exit_code: any status but 0 and None means that training failed.
+            quiet: not used.
             error: why training failed, None if it did not.
             timeout_s: limit for sending, after waiting as long for values on a device. An absent server is tried once.
 
@@ -328,6 +320,8 @@ class Run:
         try:
             try:
                 parts.deferred.resolve(parts.outbox.writer, wait_s=timeout_s)
+                if error is None and exit_code not in (None, 0):
+                    error = f"exit code {text_of(exit_code)}"
                 message = "" if error is None else text_of(error)
                 state: Literal["finished", "failed"] = "failed" if message else "finished"
                 self._append(Status(state=state, time_ns=time.time_ns(), message=message))
@@ -343,6 +337,11 @@ class Run:
         finally:
             self._shut()
             lifecycle.closed(self)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether `finish` was called."""
+        return self._finished
 
     @property
     def is_open(self) -> bool:

@@ -97,3 +97,57 @@ def test_works_without_torch() -> None:
         "assert sys.modules['torch'] is None"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_script_for_another_tracker_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RECIS_MONITOR_MODE", "offline")
+    monkeypatch.setattr(recis.monitor, "_current", None)
+    wandb: Any = recis.monitor
+    assert wandb.run is None
+    with pytest.raises(AttributeError, match="expected a run, got none; call init first"):
+        wandb.config  # noqa: B018
+    run = wandb.init(
+        project="shop",
+        entity="team",
+        id="abc123",
+        name="night",
+        config={"lr": 0.1},
+        tags=["x"],
+        resume="allow",
+        dir=".",
+    )
+    assert wandb.run is run
+    assert (run.id, wandb.run.name, wandb.config.lr) == ("abc123", "night", 0.1)
+    wandb.config.update({"epochs": 2}, allow_val_change=True)
+    wandb.define_metric("loss", summary="min")
+    for epoch in range(wandb.config["epochs"]):
+        wandb.log({"loss": 1.0}, commit=False)
+        wandb.log({"train": {"auc": 0.5 + epoch}})
+    wandb.summary["best"] = 1.5
+    wandb.run.summary["best"] = 1.5
+    wandb.alert(title="half", text="time", level=wandb.AlertLevel.WARN, wait_duration=60)
+    wandb.finish(exit_code=0)
+    assert wandb.run is None
+    assert run.refused == run.failures == 0
+    warnings = [record.message for record in caplog.records if "said once" in record.message]
+    assert [message.split(" (said once)")[0] for message in warnings] == [
+        "run abc123, init",
+        "run abc123, define_metric",
+        "run abc123, alert",
+    ]
+    assert warnings[0].endswith("taken, but not used here: entity, resume, dir")
+
+
+def test_a_name_that_is_not_here_is_an_error_that_lists_those_that_are() -> None:
+    with pytest.raises(AttributeError, match=r"module 'recis.monitor' has no attribute 'Image'; it has .*log.*summary"):
+        recis.monitor.Image  # type: ignore[attr-defined]  # noqa: B018
+    exec("from recis.monitor import *", {})
+
+
+@pytest.mark.parametrize("options", [{"run_id": "mine", "id": "theirs"}, {"id": "mine"}])
+def test_an_id_is_a_run_id(options: dict[str, str]) -> None:
+    with recis.monitor.init(mode="disabled", **options) as run:
+        assert run.id == "mine"

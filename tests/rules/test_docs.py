@@ -89,7 +89,7 @@ def test_the_readme_names_the_two_commands() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [ROOT / "README.md", DOCS / "coming-from-recis.md", DOCS / "monitor.md"],
+    [ROOT / "README.md", DOCS / "coming-from-recis.md", DOCS / "coming-from-wandb.md", DOCS / "monitor.md"],
     ids=lambda path: path.name,
 )
 def test_the_examples_run(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -309,7 +309,8 @@ def _register(kind: str, known: dict[str, type], name: str, rule: type, check: C
 
 def _lookup(known: dict[str, type], hook: AdmitHook | FilterHook, declaration: type) -> type:
     if not isinstance(hook, declaration):
-        raise TypeError(f"expected {declaration.__name__}, got {hook!r}")
+        where = "filter_hook" if declaration is FilterHook else "admit_hook"
+        raise TypeError(f"{where} of a table: expected {declaration.__name__}(name, params) or None, got {hook!r}")
     if hook.name not in known:
         raise ArgumentError(f"{declaration.__name__} name", f"one of {sorted(known)}", hook.name)
     return known[hook.name]

@@ -52,6 +52,29 @@ def test_a_missing_step_is_the_next_one(run: Run, spooled: Spooled) -> None:
     assert [step for step, _ in spooled.values()["a"]] == [0, 1, 10, 11]
 
 
+def test_a_report_without_a_commit_shares_its_step_with_the_next(run: Run, spooled: Spooled) -> None:
+    run.log({"a": 1.0}, commit=False)
+    run.log({"b": 1.0}, commit=False)
+    run.log({"c": 1.0}, commit=True)
+    run.log({"a": 2.0})
+    run.log({"a": 3.0}, step=torch.tensor(10), commit=False)
+    run.log({"b": 3.0}, sync=True)
+    run.log({"a": 4.0}, step="x", commit=False)  # type: ignore[arg-type]
+    run.log({"a": 5.0})
+    run.finish()
+    assert spooled.values() == {
+        "a": [(0, 1.0), (1, 2.0), (10, 3.0), (11, 5.0)],
+        "b": [(0, 1.0), (10, 3.0)],
+        "c": [(0, 1.0)],
+    }
+
+
+@pytest.mark.parametrize(("exit_code", "state"), [(0, "finished"), (None, "finished"), (2, "failed")])
+def test_an_exit_code_says_how_a_run_ended(exit_code: Any, state: str, open_offline: Opener, spooled: Spooled) -> None:
+    open_offline().finish(exit_code, quiet=True)
+    assert [status.state for status in spooled.of(Status) if isinstance(status, Status)] == ["running", state]
+
+
 def test_nan_and_infinities_arrive_as_such(run: Run, spooled: Spooled) -> None:
     for step, value in enumerate((math.nan, math.inf, -math.inf)):
         run.log({"loss": value}, step)

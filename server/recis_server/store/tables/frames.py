@@ -19,6 +19,7 @@ from recis_server.store.json_columns import dump
 from recis_server.store.tables import ledger
 from recis_server.store.tables.attempts import attempt_places
 from recis_server.store.tables.passes import write_pass
+from recis_server.store.tables.run_config import merge_config
 from recis_server.store.tables.sql_parameters import saturated
 from recis_server.store.tables.tallies import Tally, read_tallies, summarise, write_tallies
 from recis_server.store.values import Commit, StoredFrame, StreamRow
@@ -207,6 +208,8 @@ class FrameBatch:
                 _add_line(connection, stream, record)
             case Event():
                 _add_event(connection, stream, record)
+                if record.kind == "config":
+                    merge_config(connection, stream, record.data)
             case Declare():
                 # Controls of an earlier attempt that are no longer declared say nothing about the current processes.
                 if run.places[stream.attempt] == len(run.places):

@@ -350,6 +350,17 @@ def test_parameters_that_a_rule_does_not_take_are_named_with_those_it_does() -> 
         HashTable([1], filter_hook=FilterHook("Duck"))
 
 
+def test_a_rule_that_is_no_declaration_is_named_with_its_place() -> None:
+    with pytest.raises(
+        TypeError, match=r"filter_hook of a table: expected FilterHook\(name, params\) or None, got 'Rare'"
+    ):
+        HashTable([1], filter_hook="Rare")  # type: ignore[arg-type]
+    with pytest.raises(
+        TypeError, match=r"admit_hook of a table: expected AdmitHook\(name, params\) or None, got Filter"
+    ):
+        HashTable([1], admit_hook=FilterHook("Rare"))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", ["", None, 3])
 def test_a_rule_needs_a_name(name: Any) -> None:
     with pytest.raises(ValueError, match="name of the filter rule: expected a non-empty string"):

@@ -1,0 +1,71 @@
+"""What people who know other trackers look for in a run: its configuration, summary, name, project and step.
+
+Owns these names. Must not know how a run reports.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from recis.bridge.config import plain_config
+from recis.bridge.refusals import Refusals, guarded
+from recis.bridge.run_config import RunConfig, RunSummary
+from recis.wire.messages import Event, FrameRecord
+from recis.wire.showing import text_of
+
+__all__ = ["FamiliarRun"]
+
+
+class FamiliarRun:
+    """Base of `Run`.
+
+    Attributes:
+        name: how people call the run.
+        project: the group that it is in.
+        config: its configuration; what is set is added to that on the server.
+        summary: single values; what is set is logged at the present step.
+        refusals: what was not taken, counted and said.
+    """
+
+    refusals: Refusals
+    _step: int
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.project = ""
+        self.config = RunConfig(self._report_config)
+        self.summary = RunSummary(self._report_summary)
+
+    @property
+    def step(self) -> int:
+        """The step of the last report, 0 before the first."""
+        return max(self._step, 0)
+
+    @guarded
+    def define_metric(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing, with one notice: a metric needs no definition."""
+        self.refusals.warn("define_metric", "not needed: metrics are drawn over steps or time, as chosen on the page")
+
+    def ignore(self, where: str, others: Mapping[str, object]) -> None:
+        """Name arguments that another tracker has and this one does not, once."""
+        if others:
+            self.refusals.warn(where, f"taken, but not used here: {', '.join(map(text_of, others))}")
+
+    def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Report values of one step."""
+        raise NotImplementedError
+
+    def _append(self, record: FrameRecord) -> None:
+        raise NotImplementedError
+
+    @guarded
+    def _report_summary(self, changed: dict[str, Any]) -> None:
+        self.log(changed, self.step)
+
+    @guarded
+    def _report_config(self, changed: dict[str, Any]) -> None:
+        plain, told = plain_config(changed)
+        if told:
+            self.refusals.warn("config", f"not shown as it was given: {told}")
+        text = text_of(f"config: {', '.join(plain)}")
+        self._append(Event(kind="config", time_ns=time.time_ns(), text=text, data=plain))
