@@ -319,7 +319,7 @@ def test_a_driver_is_imported_by_its_engine_alone(driver: str, owner: str) -> No
     found = {
         source.name
         for source in sources()
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
         if name.split(".")[0] == driver
