@@ -12,13 +12,14 @@ import contextlib
 import dis
 import functools
 import multiprocessing
-import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+from recis.system import ENDING_SIGNALS, after_fork_in_child
 
 __all__ = ["Terminated", "failure", "listen", "listen_in_child", "of_child", "of_process", "unwind_on_signals"]
 
@@ -66,10 +67,12 @@ def failure(error: BaseException | None) -> str | None:
 
 
 def unwind_on_signals() -> None:
-    """Has SIGTERM and SIGHUP raise `Terminated` where they would have killed the process at once; a handler of the
-    user's stays."""
+    """Have the signals that end a process raise `Terminated` where they would have killed it at once.
+
+    A handler of the user's stays.
+    """
     with contextlib.suppress(ValueError):  # only the main thread may; elsewhere the spool keeps what there is
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in ENDING_SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, _on_signal)
 
@@ -164,7 +167,7 @@ def _forget() -> None:
     _heard.clear()
 
 
-os.register_at_fork(after_in_child=_forget)
+after_fork_in_child(_forget)
 
 
 # --- frames, which know afterwards where they were left
