@@ -33,8 +33,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis.nn",
         "recis.numerals",
         "recis.state",
-        "recis.utils",
         "recis.system",
+        "recis.utils",
     },
     "recis.framework": {
         "recis.environment",
