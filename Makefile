@@ -4,6 +4,11 @@ BIN    := .venv/bin
 STAMPS := .venv/stamps
 LOWEST := .venv/lowest
 NODE   := tests/web/node_modules/.bin
+# Workers that run tests side by side, a module each; the order is that of tests/conftest.py. Tests with processes of
+# their own wait for these half of the time, so that one worker more than there are cores is kept busy.
+CORES  := $(shell getconf _NPROCESSORS_ONLN)
+BESIDE := --dist loadscope --no-loadscope-reorder --maxprocesses 8
+FAST   := -q -m "not slow" --hypothesis-profile check -n $(CORES) $(BESIDE)
 
 .PHONY: help demo test check docs lowest format screenshot
 
@@ -14,17 +19,17 @@ demo: $(STAMPS)/install $(STAMPS)/data ## train a recommender on real data and w
 	$(BIN)/recis-monitor demo $(ARGS)
 
 test: lint $(STAMPS)/browser $(STAMPS)/postgres $(STAMPS)/proxies $(STAMPS)/data ## everything: checks, all tests, a real browser
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $$(($(CORES) + 1)) $(BESIDE) --cov --cov-report=term --durations=10 $(ARGS)
 
-check: lint ## format, lint, types, rules and the fast tests
-	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+check: $(STAMPS)/install $(STAMPS)/node ## format, lint, types, rules and the fast tests
+	@$(MAKE) --no-print-directory -j2 lint fast
 
 docs: $(STAMPS)/install ## build the HTML documentation; warnings and broken links are errors
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -d docs/_build/doctrees docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 lowest: $(STAMPS)/lowest ## the fast tests with the lowest versions of the dependencies that pyproject.toml admits
-	$(LOWEST)/bin/python -m pytest -q -m "not slow" $(ARGS)
+	$(LOWEST)/bin/python -m pytest $(FAST) $(ARGS)
 
 format: $(STAMPS)/install $(STAMPS)/node ## put the code in shape
 	$(BIN)/ruff format
@@ -34,7 +39,10 @@ format: $(STAMPS)/install $(STAMPS)/node ## put the code in shape
 screenshot: $(STAMPS)/browser $(STAMPS)/data ## draw the README's pictures anew from a real run
 	$(BIN)/python scripts/screenshot.py
 
-.PHONY: lint
+.PHONY: fast lint
+fast: $(STAMPS)/install
+	$(BIN)/python -m pytest $(FAST) $(ARGS)
+
 lint: $(STAMPS)/install $(STAMPS)/node
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -12,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
+
+from scripts.ports import free_port
 
 __all__ = ["PostgresServer", "is_installed", "postgres_server"]
 
@@ -49,9 +50,7 @@ class PostgresServer:
         self._log = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
         self._num_databases = 0
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         # It refuses to run as root.
         self._user = USER if os.getuid() == 0 else None
         if self._user:

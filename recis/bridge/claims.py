@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from recis.system import user_number
+
 __all__ = ["claim"]
 
 MAX_CLAIMS = 10_000
@@ -45,10 +47,10 @@ def claim(scope: str, launch: str) -> int:
 
 def _folder() -> Path:
     """Return the user's own folder, after deleting files too old to matter."""
-    folder = Path(tempfile.gettempdir()) / f"recis-monitor-{os.getuid()}"
+    folder = Path(tempfile.gettempdir()) / f"recis-monitor-{user_number()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != user_number():
         raise PermissionError(f"expected {folder} to be a folder of this user")
     for path in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):  # deleted by another process

@@ -11,13 +11,14 @@ import contextlib
 import dis
 import functools
 import multiprocessing
-import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+from recis.system import ENDING_SIGNALS, after_fork_in_child
 
 __all__ = ["Terminated", "failure", "listen", "listen_in_child", "of_child", "of_process", "unwind_on_signals"]
 
@@ -70,10 +71,8 @@ def failure(error: BaseException | None) -> str | None:
 def unwind_on_signals() -> None:
     """Make SIGTERM and SIGHUP raise `Terminated` if they would have killed the process at once; keep a handler of the
     user's."""
-    with contextlib.suppress(
-        ValueError
-    ):  # only the main thread may install handlers; otherwise the spool keeps the data
-        for number in (signal.SIGTERM, signal.SIGHUP):
+    with contextlib.suppress(ValueError):  # only the main thread may install handlers; else the spool keeps the data
+        for number in ENDING_SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, _on_signal)
 
@@ -168,7 +167,7 @@ def _forget() -> None:
     _heard.clear()
 
 
-os.register_at_fork(after_in_child=_forget)
+after_fork_in_child(_forget)
 
 
 # --- frames, which still have the line at which they were left

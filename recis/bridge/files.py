@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from recis.system import OPEN_FLAGS
+
 __all__ = ["read_checked", "read_regular", "write_checked"]
 
 LARGEST_BYTES = 16 << 20
@@ -25,7 +27,7 @@ def read_regular(path: Path, start: int = 0, stop: int = LARGEST_BYTES) -> bytes
         OSError: the file cannot be read.
         ValueError: not a regular file (reading a pipe could block for ever), or a file that is too large.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    descriptor = os.open(path, os.O_RDONLY | OPEN_FLAGS | getattr(os, "O_NONBLOCK", 0))
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_BYTES:
@@ -45,7 +47,7 @@ def write_checked(path: Path, content: Any) -> None:
     text = json.dumps(content).encode()
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     partial.write_bytes(b'{"crc32": %d, "content": %s}\n' % (crc32(text), text))
-    partial.rename(path)
+    partial.replace(path)
 
 
 def read_checked(path: Path) -> Any:

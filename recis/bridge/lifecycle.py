@@ -7,12 +7,12 @@ what a run reports.
 import atexit
 import functools
 import multiprocessing
-import os
 import sys
 import weakref
 from typing import Any, Protocol
 
 from recis.bridge import ending
+from recis.system import after_fork_in_child
 
 __all__ = ["closed", "opened"]
 
@@ -87,5 +87,5 @@ def _disown_all() -> None:
     _open_runs.clear()
 
 
-os.register_at_fork(after_in_child=_disown_all)
+after_fork_in_child(_disown_all)
 atexit.register(_finish_at_exit)

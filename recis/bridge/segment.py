@@ -41,6 +41,7 @@ from recis.bridge.records import (
     tag_of,
 )
 from recis.bridge.recovery import Damage, find_header, recover
+from recis.system import OPEN_FLAGS, allocate
 
 __all__ = ["AnotherVersionError", "Segment"]
 
@@ -118,15 +119,16 @@ class Segment:
             mapped, path = mmap.mmap(-1, size), None
         else:
             path = folder / f"{number:08d}.seg"
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | OPEN_FLAGS, 0o600)
             try:
-                os.posix_fallocate(descriptor, 0, size)
-                mapped = mmap.mmap(descriptor, size)
+                try:
+                    allocate(descriptor, size)
+                    mapped = mmap.mmap(descriptor, size)
+                finally:
+                    os.close(descriptor)
             except OSError:
                 path.unlink()
                 raise
-            finally:
-                os.close(descriptor)
         view, tag = memoryview(mapped), tag_of(writer)
         segment = cls(number, size, path, tag, seed_of(tag, number), view, view.cast("q"), _map=mapped)
         segment.begin(0, 0)

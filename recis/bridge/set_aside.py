@@ -147,7 +147,7 @@ class SetAside:
             self._place.mkdir(mode=0o700, exist_ok=True)
             partial = self._place / f"lost.{os.getpid()}.tmp"
             partial.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-            partial.rename(self._place / "lost.json")
+            partial.replace(self._place / "lost.json")
         except OSError as error:
             _logger.warning("cannot store the account of losses, it is in memory only: %s", error)
 

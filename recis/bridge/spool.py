@@ -4,9 +4,7 @@ Owns the folder and its lock; must not know what is in a segment (`segment`) or 
 """
 
 import contextlib
-import fcntl
 import logging
-import os
 import re
 import shutil
 import socket
@@ -19,6 +17,7 @@ from recis.bridge.files import read_checked, write_checked
 from recis.bridge.records import tag_of
 from recis.bridge.segment import AnotherVersionError, Segment
 from recis.bridge.set_aside import FOLDER, SetAside
+from recis.system import after_fork_in_child, is_process_alive, try_lock
 
 __all__ = ["SpoolFolder", "find_left_over", "is_local", "writer_lives"]
 
@@ -46,6 +45,7 @@ class SpoolFolder:
         self.num_kept = 0
         self._unusable: list[Path] = []
         self._lock: BinaryIO | None = None
+        self._lingers = False
 
     def __enter__(self) -> Self:
         return self
@@ -74,9 +74,7 @@ class SpoolFolder:
         if not lock.exists() and writer_lives(self.path):
             return False  # its owner still holds the deleted file
         file = lock.open("a+b")  # creates the file: a copied folder may lack it
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not try_lock(file):
             file.close()
             return False
         self._lock = file
@@ -139,9 +137,16 @@ class SpoolFolder:
         if len(self.set_aside):
             # First: without this file the folder has nothing to send.
             self.set_aside.keep(self.path / "writer.json")
+        self._delete()
+        # Windows deletes no file that is open.
+        self._lingers = self._lock is not None and (self.path / "lock").exists()
+
+    def _delete(self) -> None:
+        if len(self.set_aside):
             for path in self.path.iterdir():
                 if path.name != FOLDER:
-                    _delete(path)
+                    with contextlib.suppress(*((PermissionError,) if path.name == "lock" else ())):
+                        _delete(path)
             return
         _delete(self.path)
         with contextlib.suppress(OSError):  # other writers are still there
@@ -152,6 +157,8 @@ class SpoolFolder:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+            if self._lingers:
+                self._delete()
 
 
 def _delete(path: Path) -> None:
@@ -168,7 +175,7 @@ def _let_go() -> None:
 
 
 _locked: "weakref.WeakSet[SpoolFolder]" = weakref.WeakSet()
-os.register_at_fork(after_in_child=_let_go)
+after_fork_in_child(_let_go)
 
 
 def writer_lives(path: Path) -> bool:
@@ -178,13 +185,7 @@ def writer_lives(path: Path) -> bool:
         pid, is_here = int(identity["pid"]), bool(identity["host"] == socket.gethostname())
     except (OSError, ValueError, TypeError, KeyError):
         return False
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return is_here
-    except (OSError, OverflowError):
-        return False
-    return is_here
+    return is_here and is_process_alive(pid)
 
 
 def find_left_over(root: Path) -> list[Path]:

@@ -17,6 +17,7 @@ import torch
 
 from recis.errors import CheckpointError
 from recis.framework.ranks import Ranks
+from recis.system import sync_folder
 
 __all__ = ["CheckpointFolder"]
 
@@ -103,11 +104,11 @@ class CheckpointFolder:
             json.dump(index, file)
             file.flush()
             os.fsync(file.fileno())
-        _sync_folder(draft)
+        sync_folder(draft)
         if final.exists():
             shutil.rmtree(final)  # the same step, trained again after a restore
         draft.rename(final)
-        _sync_folder(self._path)
+        sync_folder(self._path)
         # Drafts that are still there were left by a crash.
         for old in [*list(self._newest_first())[self._max_to_keep :], *self._path.glob(".step-*.partial")]:
             shutil.rmtree(old)
@@ -151,11 +152,3 @@ def _load_file(path: Path) -> dict[str, Any] | None:
         _logger.warning("Checkpoint file %s cannot be read (%s); trying an older checkpoint", path, error)
         return None
     return content
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -359,11 +359,8 @@ def _check_complete(raw: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def _new_profile(with_stack: bool) -> torch.profiler.profile:

@@ -11,7 +11,6 @@ here: once per process, when the first session begins. Without a session they do
 import functools
 import gc
 import logging
-import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +20,7 @@ import torch
 from torch.autograd import profiler
 
 from recis.errors import CaptureBusyError
+from recis.system import after_fork_in_child
 
 __all__ = ["ProfilerSession", "is_taken"]
 
@@ -263,4 +263,4 @@ def _forget() -> None:
     _others.clear()
 
 
-os.register_at_fork(after_in_child=_forget)
+after_fork_in_child(_forget)

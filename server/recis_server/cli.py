@@ -7,6 +7,7 @@ work.
 import argparse
 import asyncio
 import gc
+import importlib.util
 import json
 import secrets
 import signal
@@ -16,7 +17,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import uvloop
 from pydantic import ValidationError
 
 from recis_server import demo, exporting, importing
@@ -176,7 +176,10 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    uvloop.run(_serve_until_signal(_settings(options)))
+    # uvloop exists for CPython on Linux and macOS only.
+    loops = importlib.import_module("uvloop" if importlib.util.find_spec("uvloop") else "asyncio")
+    with asyncio.Runner(loop_factory=loops.new_event_loop) as runner:
+        runner.run(_serve_until_signal(_settings(options)))
     return 0
 
 

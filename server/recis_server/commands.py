@@ -7,10 +7,11 @@ import argparse
 import sys
 from typing import NoReturn
 
-__all__ = ["BAD_USAGE", "COMMANDS", "INSTALL", "CommandParser"]
+__all__ = ["BAD_USAGE", "COMMANDS", "INSTALL", "UNSUPPORTED", "CommandParser"]
 
 BAD_USAGE = 2
 INSTALL = "pip install 'recis-monitor[server]'"
+UNSUPPORTED = "the server runs on Linux and macOS; on Windows, run it in WSL or in a container"
 COMMANDS = {
     "serve": "run the server",
     "demo": "run the server and an example training",

@@ -107,7 +107,7 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         cast("Any", app),  # Starlette and uvicorn name the same messages by different types
         lifespan="off",
-        loop="uvloop",
+        loop="none",
         http=cast("Any", connections.protocol()),
         ws=WebSocketProtocol,
         ws_max_size=MAX_FRAME_BYTES + _SLACK_BYTES,

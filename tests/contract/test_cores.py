@@ -19,6 +19,7 @@ from recis_server.store.values import StreamRow
 from recis.wire.codec import WireError, decode_client, decode_server, encode
 from recis.wire.messages import Frame, Hello, Line, ServerRecord
 from recis.wire.session import MOST_REJECTED, Acked, ClientSession, Closed, Rejected, Welcomed
+from tests.effort import examples
 
 HELLO = Hello(run="r", writer="w", attempt="a")
 
@@ -268,6 +269,6 @@ class Cores(RuleBasedStateMachine):
 
 TestCores = Cores.TestCase
 TestCores.settings = settings(
-    max_examples=1000, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(1000), stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestCores.pytestmark = [pytest.mark.timeout(300)]

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
+from scripts.ports import free_port
 from tests.e2e.processes import until
 from tests.rules.sources import ROOT
 from tests.server.httpserver import serve
@@ -49,13 +50,6 @@ def replaced(text: str, changes: dict[str, str]) -> str:
         assert old in text, f"expected {old!r} in\n{text}"
         text = text.replace(old, new)
     return text
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 def nginx(folder: Path, upstream: str, port: int) -> list[str]:

@@ -11,7 +11,7 @@ import recis.monitor
 from tests.e2e.processes import until
 from tests.faults.reports import address_of, meter, serve
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(120)]
 PERIOD_S = 4.0
 
 

@@ -115,6 +115,7 @@ def answered_s(url: str) -> float:
     return statistics.median(took)
 
 
+@pytest.mark.alone
 def test_a_flood_costs_neither_memory_nor_the_others(tmp_path: Path) -> None:
     with started(tmp_path) as (server, port):
         before_s = answered_s(server.url)
@@ -128,6 +129,7 @@ def test_a_flood_costs_neither_memory_nor_the_others(tmp_path: Path) -> None:
     assert "ERROR" not in (tmp_path / "data.log").read_text()
 
 
+@pytest.mark.alone
 def test_connections_that_never_ask_are_no_hindrance(tmp_path: Path) -> None:
     raise_file_limit()
     with started(tmp_path) as (server, port), ExitStack() as stack:

@@ -58,6 +58,7 @@ def cost_us(run: recis.monitor.Run, first: int) -> float:
     return statistics.median(times) / 1e3
 
 
+@pytest.mark.alone
 def test_a_frozen_server_costs_training_nothing_and_gets_everything_later(
     server: RunningCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_frozen_server_costs_training_nothing_and_gets_everything_later(
     assert received(address, "frozen") == {"points": 7 * CALLS * 10, "missing": 0, "dropped": 0}
 
 
+@pytest.mark.alone
 def test_a_run_ends_in_time_though_the_server_is_frozen(
     server: RunningCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,6 @@
 """Jobs by every kind of launcher: all processes are ranks of one run, and no two jobs are one run."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from scripts.ports import free_port
 from tests.e2e.processes import get_json
 from tests.faults.reports import address_of, raw_series, serve
 
@@ -65,13 +65,6 @@ for child in children:
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with serve(tmp_path_factory.mktemp("server")) as running:
         yield address_of(running)
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Machine:
@@ -135,8 +128,9 @@ def test_torchrun_that_starts_its_processes_again(address: str, machine: Machine
     assert list(runs_of(address, "elastic").values()) == [2]
 
 
-def test_processes_that_are_spawned_and_join_a_group(address: str, machine: Machine, free_port: int) -> None:
-    machine.run(SPAWN, "spawned", str(free_port), str(free_port))
+def test_processes_that_are_spawned_and_join_a_group(address: str, machine: Machine) -> None:
+    port = str(free_port())
+    machine.run(SPAWN, "spawned", port, port)
     assert list(runs_of(address, "spawned").values()) == [1, 1]
 
 

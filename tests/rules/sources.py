@@ -33,6 +33,11 @@ class Source:
         """The file's syntax tree."""
         return ast.parse(self.text)
 
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """All nodes of the syntax tree."""
+        return list(ast.walk(self.tree))
+
     @property
     def where(self) -> str:
         """The path below the repository, for messages and lists."""
@@ -50,12 +55,18 @@ class Source:
             run_time: leave out what only type checkers see.
             in_functions: only imports inside functions, or only those outside; both when None.
         """
-        names = {source.name for source in sources()}
-        for node, inside, typing_only in _imports(self.tree):
-            if (run_time and typing_only) or (in_functions is not None and inside is not in_functions):
-                continue
-            found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else _from(node, names)
-            yield from (name for name in found if name.split(".")[0] in _PACKAGES)
+        for name, inside, typing_only in self._own_imports:
+            if not (run_time and typing_only) and (in_functions is None or inside is in_functions):
+                yield name
+
+    @cached_property
+    def _own_imports(self) -> list[tuple[str, bool, bool]]:
+        return [
+            (name, inside, typing_only)
+            for node, inside, typing_only in _imports(self.tree)
+            for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else _from(node))
+            if name.split(".")[0] in _PACKAGES
+        ]
 
 
 def room_of(name: str) -> str:
@@ -68,10 +79,10 @@ def sources() -> list[Source]:
     return _SOURCES
 
 
-def _from(node: ast.ImportFrom, names: set[str]) -> list[str]:
+def _from(node: ast.ImportFrom) -> list[str]:
     module = node.module or ""
     # `from package import module` imports the module.
-    return [full if (full := f"{module}.{alias.name}") in names else module for alias in node.names]
+    return [full if (full := f"{module}.{alias.name}") in _NAMES else module for alias in node.names]
 
 
 def _imports(
@@ -94,3 +105,4 @@ def _read() -> Iterator[Source]:
 
 
 _SOURCES = list(_read())
+_NAMES = frozenset(source.name for source in _SOURCES)

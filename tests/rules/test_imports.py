@@ -16,12 +16,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recis.state": set(),
     "recis.environment": set(),
     "recis.lazy": set(),
+    "recis.system": set(),
     "recis.launch": {"recis.environment"},
     "recis.wire": set(),
     "recis.utils": {"recis.environment"},
     "recis.metrics": {"recis.errors", "recis.lazy", "recis.numerals"},
     "recis.ragged": {"recis.errors"},
-    "recis.nn": {"recis.errors", "recis.numerals", "recis.ragged"},
+    "recis.nn": {"recis.errors", "recis.numerals", "recis.ragged", "recis.system"},
     "recis.optim": {"recis.errors", "recis.nn", "recis.numerals"},
     "recis.hooks": {
         "recis.environment",
@@ -32,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis.nn",
         "recis.numerals",
         "recis.state",
+        "recis.system",
         "recis.utils",
     },
     "recis.framework": {
@@ -41,8 +43,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis.lazy",
         "recis.metrics",
         "recis.state",
+        "recis.system",
     },
-    "recis.bridge": {"recis", "recis.environment", "recis.launch", "recis.metrics", "recis.wire"},
+    "recis.bridge": {"recis", "recis.environment", "recis.launch", "recis.metrics", "recis.system", "recis.wire"},
     "recis.reading": {"recis.bridge", "recis.wire"},
     "recis.importing": {"recis.bridge", "recis.environment", "recis.wire"},
     "recis.monitor": {"recis.bridge", "recis.environment", "recis.reading", "recis.wire"},
@@ -320,7 +323,7 @@ def test_a_driver_is_imported_by_its_engine_alone(driver: str, owner: str) -> No
     found = {
         source.name
         for source in sources()
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
         if name.split(".")[0] == driver

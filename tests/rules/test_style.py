@@ -54,9 +54,11 @@ def _functions(tree: ast.AST, prefix: str) -> Iterator[tuple[str, ast.FunctionDe
 
 
 def _calls(source: Source) -> Iterator[tuple[str, ast.Call]]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Call):
-            yield ast.unparse(node.func).rsplit(".", 1)[-1], node
+            match node.func:
+                case ast.Attribute(attr=name) | ast.Name(id=name):
+                    yield name, node
 
 
 def _exceeding(counts: dict[str, int], budget: int) -> dict[str, int]:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from recis_server.serving import serving
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
+import recis.monitor
 from recis.wire.codec import decode_server, encode
 from recis.wire.messages import Ack, Frame, Refuse, Status, Welcome
 from tests.server.httpserver import serve, settings
@@ -88,12 +88,11 @@ def test_a_signal_drains_and_ends_with_code_0(tmp_path: Path, number: signal.Sig
 
     with serve(tmp_path / "data") as server:
         asyncio.run(write(server.url, server.child.pid))
-        began = time.monotonic()
-        assert server.child.wait(20) == 0
-        assert time.monotonic() - began < 10
+        assert server.child.wait(60) == 0
     log = (tmp_path / "data.log").read_text()
     assert "Traceback" not in log
     assert "ERROR" not in log
+    assert "WARNING" not in log, "expected an end with everything committed, before its limit"
 
 
 def test_a_port_in_use_is_told(tmp_path: Path) -> None:
@@ -138,3 +137,14 @@ def test_a_server_can_be_embedded_and_leaves_nothing_behind(tmp_path: Path) -> N
             assert now <= before
 
     asyncio.run(scenario())
+
+
+@pytest.mark.slow
+def test_without_uvloop_the_loop_is_asyncios(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['uvloop'] = None\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with serve(tmp_path / "data") as server:
+        with recis.monitor.init(server.url, run_id="r", spool_dir=str(tmp_path / "spool")) as run:
+            run.log({"loss": 0.5}, 1)
+        (series,) = httpx.get(f"{server.url}/api/v1/runs/r/series?key=loss&points=0").json()["series"]
+        assert series["last"] == [0.5]

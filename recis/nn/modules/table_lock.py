@@ -3,12 +3,13 @@
 Must not know what a table does while it holds the lock.
 """
 
-import os
 import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from weakref import WeakSet
+
+from recis.system import after_fork_in_child
 
 __all__ = ["TableLock", "exclusive"]
 
@@ -66,5 +67,4 @@ def _renew_locks() -> None:
 
 
 _locks: WeakSet[TableLock] = WeakSet()
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_renew_locks)
+after_fork_in_child(_renew_locks)

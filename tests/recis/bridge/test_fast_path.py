@@ -30,6 +30,7 @@ from recis.bridge.records import ROW_VALUES
 from recis.bridge.row_writer import PlainRowWriter, RowWriter
 from recis.monitor import Run
 from recis.wire.messages import Command, Result
+from tests.effort import examples
 from tests.recis.bridge.conftest import Spooled
 from tests.recis.bridge.test_run import DeviceScalar
 
@@ -244,7 +245,7 @@ def test_a_value_is_kept_or_refused_alike_with_a_fast_path_and_without(
 
 
 @given(st.lists(st.floats() | st.integers() | st.integers(-(1 << 66), 1 << 66), min_size=1, max_size=8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_any_number_is_stored_as_float_does_it(
     tmp_path_factory: pytest.TempPathFactory, numbers: list[float | int]
 ) -> None:

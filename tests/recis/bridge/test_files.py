@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from recis.bridge import files as module
 from recis.bridge.files import read_checked, read_regular, write_checked
+from tests.effort import examples
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -17,7 +18,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(JSON, st.data())
 def test_a_changed_file_is_never_read(
     tmp_path_factory: pytest.TempPathFactory, content: object, data: st.DataObject

@@ -10,13 +10,14 @@ from recis.bridge import frames as module
 from recis.bridge.frames import MOST_TRIES, leave_out
 from recis.wire.codec import column
 from recis.wire.messages import FrameRecord, Line, Points
+from tests.effort import examples
 
 TIMES = st.integers(-(1 << 62), (1 << 63) - 1)
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 
 
 @given(st.sampled_from([1, 2, 5, 61, 62, 200]), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_few_rows_become_the_same_columns_as_many(num_values: int, data: st.DataObject) -> None:
     rows = b""
     for _ in range(data.draw(st.integers(1, 20))):

@@ -24,6 +24,7 @@ from recis.bridge.records import ROW_VALUES, Item, items_of
 from recis.bridge.spool import SpoolFolder
 from recis.wire.codec import decode_client, encode, points_columns
 from recis.wire.messages import Event, Frame, Line, Points
+from tests.effort import examples
 
 Row = tuple[int, str, float]
 
@@ -247,7 +248,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(OPERATIONS)
 def test_whatever_happens_every_value_is_in_exactly_one_frame(
     tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[Any, ...]]

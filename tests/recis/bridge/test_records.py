@@ -25,6 +25,7 @@ from recis.bridge.records import (
     verified_records,
     verified_rows,
 )
+from tests.effort import examples
 
 LAYOUT = RowLayout(3, ("a", "b"), 0xFFFFFFF1)
 SEED = seed_of(tag_of("w"), 1)
@@ -56,7 +57,7 @@ def test_the_prime_is_one_and_no_two_bits_of_the_longest_row_cancel_out() -> Non
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_row_proves_itself_only_as_it_is(data: st.DataObject) -> None:
     row = row_bytes(ROW, LAYOUT, PLACE)
     assert proved(row) == [8 * PLACE]
@@ -82,7 +83,7 @@ def test_a_row_proves_itself_only_where_it_was_written_and_under_its_names(other
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.binary(max_size=40)), max_size=12), st.integers(0, 200))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_rows_are_found_between_anything(rows: list[tuple[int, bytes]], seed: int) -> None:
     layouts = {number: RowLayout(number, tuple("abcdef"[: number + 1]), seed * number) for number in range(3)}
     data, expected = b"", set()
@@ -100,7 +101,7 @@ def test_rows_are_found_between_anything(rows: list[tuple[int, bytes]], seed: in
 
 
 @given(st.binary(max_size=64), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_record_proves_itself_only_as_and_where_it_was_written(payload: bytes, data: st.DataObject) -> None:
     record = record_bytes(RECORD, payload, SEED, PLACE, 4)
     [item] = verified_records(record, SEED, 8 * PLACE)

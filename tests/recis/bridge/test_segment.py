@@ -16,6 +16,7 @@ from recis.bridge.recovery import find_layouts
 from recis.bridge.segment import COPIED_NAMES_BYTES, Segment
 from recis.wire.codec import points_columns
 from recis.wire.messages import Line, Points
+from tests.effort import examples
 
 SECTOR = 512
 WIDE = tuple(f"w{number}" for number in range(71))
@@ -121,7 +122,7 @@ PLACES = st.sets(st.integers(0, 7), max_size=3)
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(ROWS, PLACES, PLACES)
 def test_a_file_cut_anywhere_yields_its_whole_rows_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Any], seals: set[int], lines: set[int]
@@ -139,7 +140,7 @@ def test_a_file_cut_anywhere_yields_its_whole_rows_and_nothing_else(
     assert len(whole) == len(rows) + 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(ROWS, PLACES, PLACES, st.sets(st.integers(0, 40), max_size=4), st.integers(0, SECTOR // 8 - 1))
 def test_sectors_that_never_reached_the_disk_cost_what_was_in_them_and_invent_nothing(
     tmp_path_factory: pytest.TempPathFactory,
@@ -164,7 +165,7 @@ def test_sectors_that_never_reached_the_disk_cost_what_was_in_them_and_invent_no
     assert read(path) == [row for row in said if row[0] in whole]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(ROWS, st.floats(), st.integers(-(1 << 63), (1 << 63) - 1), st.integers(1, (1 << 63) - 1), st.integers(1, 4))
 def test_what_a_killed_process_had_written_of_a_row_is_never_read_nor_missed(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Any], value: float, step: int, time_ns: int, stores: int

@@ -28,6 +28,7 @@ from recis.wire.messages import (
     Status,
     Welcome,
 )
+from tests.effort import examples
 from tests.server.realserver import Parts, Trainer, hello, parts, points, raw, serving, trainer, until, until_async
 
 
@@ -482,7 +483,7 @@ def spoilt(draw: st.DrawFn) -> bytes:
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(spoilt(), min_size=30, max_size=60))
 def test_spoilt_records_are_taken_or_refused_for_good(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, spoils: list[bytes]

@@ -10,6 +10,7 @@ from recis_server.store.values import StreamRow
 from recis.wire.codec import WireError
 from recis.wire.messages import Ack, Frame, Hello, Line, Refuse, Seen, ServerRecord, Welcome
 from recis.wire.session import ClientSession
+from tests.effort import examples
 
 HELLO = Hello(run="r1", writer="w1", attempt="a1")
 
@@ -294,7 +295,7 @@ STEPS = [
 ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(st.sampled_from(STEPS), max_size=120))
 def test_whatever_happens_on_the_way_every_frame_is_stored_once_and_in_order(steps: list[str]) -> None:
     world = World()

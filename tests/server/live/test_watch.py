@@ -18,6 +18,7 @@ from recis_server.store.upkeep.retention import Retention
 from recis_server.store.values import ChartRead, ChartSeries, PointsSlice, StoredFrame, StreamRow
 
 from recis.wire.messages import Frame, Points
+from tests.effort import examples
 from tests.server.realserver import Parts, hello, parts, points
 from tests.server.store.test_exact import keep_all
 
@@ -367,7 +368,7 @@ def records_of(steps: list[int], values: list[float], *, mixed: bool) -> tuple[P
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     frames=FRAMES,
     rank=st.sampled_from([None, 0]),

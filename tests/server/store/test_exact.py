@@ -25,6 +25,7 @@ from recis_server.store.upkeep.worker import MaintenanceWorker
 
 from recis.wire.codec import column
 from recis.wire.messages import Points
+from tests.effort import examples
 from tests.server.store.brute import Curve, Point, assert_buckets, buckets_of, combined, curves_of, width_of
 from tests.server.store.databases import engine_of
 from tests.server.store.points.test_compaction import assert_whole
@@ -257,10 +258,12 @@ def test_all_that_is_read_is_brute_force_before_during_and_after_compaction(ever
         store = runner.run(opening.__aenter__())
         cold = Compactor(tmp_path)
         try:
-            examples = 60 if every_engine == "sqlite" else 15
-
             # To make a failing example smaller would take minutes.
-            @settings(deadline=None, max_examples=examples, phases=[Phase.reuse, Phase.generate])
+            @settings(
+                deadline=None,
+                max_examples=examples(60 if every_engine == "sqlite" else 15),
+                phases=[Phase.reuse, Phase.generate],
+            )
             @given(EXAMPLES, st.integers(1, 60), RANGES)
             def every(given_: list[tuple[Report, int]], whole_: int, parts: list[Part]) -> None:
                 runner.run(check(store, cold, given_, whole_, parts))

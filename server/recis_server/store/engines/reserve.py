@@ -6,6 +6,7 @@ Owns the file that holds the space. Must not know SQL or what is removed.
 import contextlib
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 __all__ = ["Reserve"]
 
@@ -40,7 +41,7 @@ class Reserve:
             ):
                 return
             with self._path.open("ab") as file:
-                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+                _allocate(file, RESERVE_BYTES)
 
     def release(self) -> bool:
         """Release all of it; return whether there was any."""
@@ -59,6 +60,14 @@ class Reserve:
     def _free(self) -> int:
         found = os.statvfs(self._database.parent)
         return found.f_bavail * found.f_frsize
+
+
+def _allocate(file: BinaryIO, size: int) -> None:
+    """Extend a file that is open for appending."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:  # not on macOS
+        file.write(bytes(size - os.fstat(file.fileno()).st_size))
 
 
 def _size(path: Path) -> int:

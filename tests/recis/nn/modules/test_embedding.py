@@ -13,6 +13,7 @@ from recis.nn import AdmitHook, DynamicEmbedding, EmbeddingOption, FilterHook
 from recis.nn.initializers import ConstantInitializer, NormalInitializer
 from recis.optim import SparseAdam
 from recis.ragged.tensor import RaggedTensor
+from tests.effort import examples
 
 DIM, NUM_IDS = 3, 12
 
@@ -30,7 +31,7 @@ def twins(
     return bag, embedding
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.lists(st.lists(st.integers(0, NUM_IDS - 1), max_size=5), max_size=6),
     st.sampled_from(["sum", "mean"]),

@@ -18,6 +18,7 @@ from recis.nn import AdmitHook, FilterHook, HashTable, filter_out_sparse_param
 from recis.nn.initializers import ConstantInitializer, NormalInitializer
 from recis.nn.modules.hashtable import gen_slice, live_tables, num_tables_made
 from recis.nn.modules.hashtable_hook_impl import BaseAdmitHookImpl, HashtableHookFactory
+from tests.effort import examples
 
 READ_ONLY = AdmitHook("ReadOnly")
 AFTER_TEN = FilterHook("GlobalStepFilter", {"filter_step": 10})
@@ -395,7 +396,7 @@ def test_rows_seen_between_distant_steps_count_as_just_seen() -> None:
     assert table.ids().tolist() == [200]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from recis.nn.modules.id_index import NO_SLOT, IdIndex
+from tests.effort import examples
 
 MASK = (1 << 64) - 1
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -43,7 +44,7 @@ def test_an_empty_index_finds_nothing(device: torch.device) -> None:
     assert len(index) == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.lists(ANY_ID, max_size=60, unique=True)), max_size=12))
 def test_it_agrees_with_a_dict_through_insertions_and_removals(steps: list[tuple[bool, list[int]]]) -> None:
     index, model, next_slot = IdIndex(torch.device("cpu")), dict[int, int](), 1

@@ -24,6 +24,7 @@ from recis_server.store.values import PointsSlice
 
 from recis.wire.codec import column
 from recis.wire.messages import Hello, Points
+from tests.effort import examples
 from tests.server.store.databases import engine_of
 from tests.server.store.streams import frame, greeting
 
@@ -182,7 +183,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_readers_see_the_same_before_during_and_after(
     every_engine: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    @settings(deadline=None, max_examples=150 if every_engine == "sqlite" else 40)
+    @settings(deadline=None, max_examples=examples(150 if every_engine == "sqlite" else 40))
     @given(REPORTS, st.data(), st.integers(-120, 300), st.integers(1, 300), st.integers(1, 40))
     def check(reports: Any, data: st.DataObject, start: int, length: int, most: int) -> None:
         # One database for all examples, each of which leaves it empty, where making one takes long.

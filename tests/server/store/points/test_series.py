@@ -13,6 +13,7 @@ from recis_server.store.tables.frames import FrameBatch
 from recis_server.store.tables.registration import register
 from recis_server.store.values import PointsSlice
 
+from tests.effort import examples
 from tests.server.store.streams import frame, greeting, points
 
 HOUR = 3600 * 10**9
@@ -79,7 +80,7 @@ def is_behind(written: dict[tuple[int, int, int], float], order: list[int], atte
     return any(of in newer and of_rank == rank and first <= step for of, of_rank, first in written)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(REPORTS, AGES)
 def test_a_newer_attempt_speaks_from_its_first_step_on(reports: Reports, ages_h: list[int]) -> None:
     with tables() as connection:
@@ -99,7 +100,7 @@ def test_a_newer_attempt_speaks_from_its_first_step_on(reports: Reports, ages_h:
         assert not one.superseded
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(REPORTS, AGES, st.integers(-3, 12), st.integers(0, 15))
 def test_what_a_newer_attempt_has_gone_back_behind_is_kept_apart(
     reports: Reports, ages_h: list[int], start: int, length: int
@@ -122,7 +123,7 @@ def test_what_a_newer_attempt_has_gone_back_behind_is_kept_apart(
     assert places == sorted(places)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(REPORTS, st.integers(1, 6))
 def test_buckets_of_what_is_superseded_lie_on_the_grid_of_the_others(reports: Reports, most: int) -> None:
     with tables() as connection:

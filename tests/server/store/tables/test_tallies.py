@@ -10,6 +10,7 @@ from recis_server.store.tables.keyset_cache import KeySetCache
 from recis_server.store.tables.registration import register
 from recis_server.store.tables.rows import read_metrics
 
+from tests.effort import examples
 from tests.server.store.streams import frame, greeting, points
 
 HOUR = 3600 * 10**9
@@ -27,7 +28,7 @@ REPORTS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(REPORTS, st.permutations([1, 2, 3]))
 def test_series_are_what_all_their_points_say(
     reports: list[tuple[int, tuple[str, ...], list[tuple[int, float, float]], bool]], ages_h: list[int]

@@ -1,0 +1,16 @@
+"""How many examples a property test tries: all of them in `make test`, a share in `make check`."""
+
+from hypothesis import settings
+
+__all__ = ["CHECK", "examples"]
+
+CHECK = "check"
+"""The profile of `make check`; without one, each test tries what it says."""
+_THOROUGH = settings().max_examples
+
+settings.register_profile(CHECK, max_examples=_THOROUGH // 5, deadline=None)
+
+
+def examples(thorough: int) -> int:
+    """Return how many examples a test that tries `thorough` of them in `make test` tries now."""
+    return max(1, thorough * settings().max_examples // _THOROUGH)

@@ -1,0 +1,59 @@
+"""Which tests may run at the same time in the workers of a session: all, but for those that measure time.
+
+A test marked `alone` waits until no other runs, and others wait for its end. The wait does not count towards a timeout.
+"""
+
+import fcntl
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+__all__ = ["Turns", "is_alone"]
+
+
+def is_alone(item: pytest.Item) -> bool:
+    """Return whether nothing may run beside this test."""
+    return item.get_closest_marker("alone") is not None
+
+
+class Turns:
+    """A plugin of one worker; it shares two locks with those of the other workers.
+
+    Args:
+        folder: where the locks are, the same for all workers.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._turnstile = folder / "turnstile.lock"
+        self._room = folder / "room.lock"
+        self._alone = ExitStack()
+        self._is_alone = False
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
+        """Run a test when it may; those alone that follow each other share one turn."""
+        if not is_alone(item):
+            with self._entered(fcntl.LOCK_SH):
+                return (yield)
+        if not self._is_alone:
+            self._alone.enter_context(self._entered(fcntl.LOCK_EX))
+            self._is_alone = True
+        try:
+            return (yield)
+        finally:
+            if nextitem is None or not is_alone(nextitem):
+                self._alone.close()
+                self._is_alone = False
+
+    @contextmanager
+    def _entered(self, how: int) -> Iterator[None]:
+        with self._room.open("ab") as room:  # closing a file gives its lock back, as the end of the process does
+            # Who waits for the room to be empty keeps the turnstile, so that nobody else enters meanwhile.
+            with self._turnstile.open("ab") as turnstile:
+                fcntl.flock(turnstile, fcntl.LOCK_EX)
+                fcntl.flock(room, how)
+            yield
