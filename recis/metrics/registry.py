@@ -90,6 +90,7 @@ class MetricsRegistry:
         # What is reported, with the value as it was set. The order of this dict is the order of the last setting, so
         # that a reader finds what is new at its end. Nothing is ever removed.
         self._entries: dict[str, tuple[int, Value, object]] = {}
+        self._only_shown: set[str] = set()  # names of values that are not reported, also when `live` was cleared
         self._warned: set[str] = set()
         self._reader = MetricsReader(self)
 
@@ -112,8 +113,10 @@ class MetricsRegistry:
             if len(self.live) >= MAX_NAMES and name not in self.live:
                 is_full = True
             elif kept is None:
-                is_full = False
-                self.live.keep(name, given)
+                is_full = len(self._only_shown) >= MAX_NAMES and name not in self._only_shown
+                if not is_full:
+                    self.live.keep(name, given)
+                    self._only_shown.add(name)
             else:
                 known = self._entries.pop(name, None) is not None
                 is_full = not known and len(self._entries) >= MAX_NAMES
@@ -136,7 +139,9 @@ class MetricsRegistry:
         return {
             name: value
             for name, value in metrics.items()
-            if ((known := entries.get(name)) is None or known[2] is not value) and live.get(name, live) is not value
+            if ((known := entries.get(name)) is None or known[2] is not value)
+            and live.get(name, live) is not value
+            and not (name in self._only_shown and _is_no_number(value))
         }
 
     def take(self) -> dict[str, Value]:
@@ -175,6 +180,14 @@ class MetricsRegistry:
                 self._warned.add(name)
         if first:
             _logger.warning("Metric %s (said once per name): %s", name, why)
+
+
+def _is_no_number(value: object) -> bool:
+    try:
+        to_value(value, is_private=True)
+    except TypeError:
+        return True
+    return False
 
 
 def _shown(name: object) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from recis.framework import Trainer, TrainingArguments
-from recis.framework.metrics import add_metric
+from recis.framework.metrics import add_metric, get_global_metrics
 from recis.hooks import HashTableFilterHook, Hook, LoggerHook, MonitorHook, ProfilerHook
 from recis.metrics.registry import MetricsRegistry, set_current_registry
 from recis.nn import HashTable
@@ -262,6 +262,49 @@ def test_odd_steps_and_metrics_of_a_loop_of_ones_own_never_end_it(
     hook.end()
     assert spooled.values()["a"] == [(2, 1.0), (3, 2.0)]
     assert [item.control for item in spooled.of(Declare) if isinstance(item, Declare)] == ["profile"]
+
+
+def test_metrics_of_a_trainer_stream_only_where_they_were_set(
+    tmp_path: Path, spooled: Spooled, make_hook: Callable[..., MonitorHook]
+) -> None:
+    class Sometimes(Hook):
+        def after_step(self, metrics: dict[str, Any], global_step: Any) -> None:
+            if global_step == 3:
+                add_metric("once", 7)
+                get_global_metrics()["twice"] = torch.tensor(8.0)
+                add_metric("note", "no number")
+            if global_step == 5:
+                get_global_metrics().clear()
+            metrics["of_a_hook"] = global_step.item()
+
+    hook = make_hook()
+    trainer = make_trainer(tmp_path, hook, Sometimes())
+    trainer.train()
+    values = spooled.values()
+    steps = list(range(1, 13))
+    assert [step for step, _ in values["loss"]] == steps
+    assert values["once"] == [(3, 7.0)]
+    assert values["twice"] == [(3, 8.0)]
+    assert values["of_a_hook"] == [(step, float(step)) for step in steps]
+    assert "epoch" not in values
+    assert hook.run is not None
+    assert (hook.run.refused, hook.run.failures) == (0, 0)
+
+
+def test_metrics_handed_over_in_a_loop_of_ones_own_are_not_repeated(
+    spooled: Spooled, make_hook: Callable[..., MonitorHook]
+) -> None:
+    hook = make_hook()
+    add_metric("auc", torch.tensor(0.5))
+    for step in range(1, 4):
+        add_metric("loss", 1.0 / step)
+        hook.after_step(get_global_metrics(), step)
+        hook.after_step({**get_global_metrics(), "epoch": 0}, torch.tensor(step + 10))
+    hook.end()
+    values = spooled.values()
+    assert values["auc"] == [(1, 0.5)]
+    assert [step for step, _ in values["loss"]] == [1, 2, 3]
+    assert [step for step, _ in values["epoch"]] == [11, 12, 13]
 
 
 def test_a_second_training_is_a_new_run_and_reports_once(
