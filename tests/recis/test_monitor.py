@@ -132,8 +132,8 @@ def test_a_script_for_another_tracker_runs(
     wandb.finish(exit_code=0)
     assert wandb.run is None
     assert run.refused == run.failures == 0
-    warnings = [record.message for record in caplog.records if "said once" in record.message]
-    assert [message.split(" (said once)")[0] for message in warnings] == [
+    warnings = [record.message for record in caplog.records if "logged once" in record.message]
+    assert [message.split(" (logged once)")[0] for message in warnings] == [
         "run abc123, init",
         "run abc123, define_metric",
         "run abc123, alert",

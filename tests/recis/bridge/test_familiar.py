@@ -45,10 +45,10 @@ def test_what_is_not_used_is_named_once(open_offline: Opener, caplog: pytest.Log
             run.define_metric("loss", step_metric="epoch", summary="min")
             run.alert("title", "text", wait_duration=300)
         assert run.refused == 0
-    told = [record.message for record in caplog.records if "said once" in record.message]
+    told = [record.message for record in caplog.records if "logged once" in record.message]
     assert told == [
-        "run r1, define_metric (said once): not needed: metrics are drawn over steps or time, as chosen on the page",
-        "run r1, alert (said once): taken, but not used here: wait_duration",
+        "run r1, define_metric (logged once): not needed: metrics are drawn over steps or time, as chosen on the page",
+        "run r1, alert (logged once): taken, but not used here: wait_duration",
     ]
 
 
