@@ -1,21 +1,23 @@
 """Controls that this process offers, and the commands that wait for a step boundary.
 
-Owns declaration, the inbox, the second check of every value and the answer; must not know sockets or hooks. Commands
-arrive on the sender thread and are applied on the training thread, between two steps.
+Owns declaration, the inbox, the second check of every value, the order in which commands take effect, and the answers;
+must not know sockets or hooks. Commands arrive on the sender thread and are applied on the training thread, between
+two steps.
 """
 
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
-from recis.wire.controls import check_control_value, check_declaration
-from recis.wire.messages import Command, Declare, FrameRecord, Result
+from recis.wire.codec import as_plain
+from recis.wire.controls import check_control_value, check_declaration, keeps_value, settings_of
+from recis.wire.messages import Command, Declare, FrameRecord, Result, Schedule, Seen
 from recis.wire.showing import shown, text_of
 
 __all__ = ["Controls"]
@@ -31,19 +33,54 @@ class _Offer:
     on_change: Callable[[Any], object]
 
 
-class Controls:
-    """See the module; `send` puts a record on its way to the server, `wake` is called when a command begins to wait."""
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A command in the inbox; one on hold has no step yet."""
 
-    def __init__(self, send: Callable[[FrameRecord], None], wake: Callable[[], None]) -> None:
+    command: Command
+    settings: Mapping[str, Any]
+    is_held: bool
+
+    def is_due(self, step: int) -> bool:
+        at = self.command.apply_at_step
+        return not self.is_held and (at is None or at <= step)
+
+
+class Controls:
+    """See the module.
+
+    Args:
+        send: puts a record on its way to the server.
+        wake: called when a command begins to wait.
+        answered: called after commands were answered.
+        reported: tells the last step that was reported, -1 before the first.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[FrameRecord], None],
+        wake: Callable[[], None],
+        answered: Callable[[], None] = lambda: None,
+        reported: Callable[[], int] = lambda: -1,
+    ) -> None:
         self._send = send
         self._wake = wake
+        self._answered = answered
+        self._reported = reported
         self._offers: dict[str, _Offer] = {}
         self._lock = threading.RLock()
         self._choosing = False  # so that a signal handler that reports meanwhile does not choose the same
-        self._waiting: list[Command] = []
+        self._inbox: list[_Waiting] = []  # in the order in which they take effect
         self._known: deque[str] = deque(maxlen=4 * MAX_WAITING)
+        self._desired: dict[str, Command] = {}  # for controls that are not declared yet; bounded by MAX_WAITING
+        self._is_welcome = False
+        self._newest: dict[str, int] = {}  # by control: the `seq` of the command that took effect last
         self.waiting = False
-        """Whether a command waits."""
+        """Whether a command waits for a boundary; one on hold does not yet."""
+        self.step = -1
+        """The last step boundary that was passed, -1 before the first; `Run.step_boundary` sets it."""
+
+    # --- on the training thread
 
     def declare(self, declare: Declare, on_change: Callable[[Any], object]) -> None:
         """Offers a control; `on_change` gets each new value on the training thread, and refuses it by raising.
@@ -57,67 +94,230 @@ class Controls:
             raise ValueError(f"expected at most {MAX_CONTROLS} controls, got {declare.control} as well")
         self._offers[declare.control] = _Offer(declare, on_change)
         self._send(declare)
+        with self._lock:
+            desired = self._desired.pop(declare.control, None)
+        if desired is not None:
+            self.offer(desired)
 
     def changed(self, name: str, value: Any, step: int | None) -> None:
         """The value has changed other than by a command: tells the server, if it is a change that can be."""
         offer = self._offers.get(name)
-        if offer is None or offer.declare.value == value:
+        if offer is None:
             return
         try:
+            value = as_plain(value)
+            if offer.declare.value == value:
+                return
             check_declaration(msgspec.structs.replace(offer.declare, value=value))
         except ValueError as error:
             _logger.warning("not told to the server: %s", error)
             return
-        self._set(name, offer, value, step)
+        self._set(name, value, step)
         self._send(self._offers[name].declare)
 
-    def offer(self, command: Command) -> bool:
-        """Takes a command from the server; False for one that is known already or when too many wait."""
-        with self._lock:
-            if command.id in self._known or len(self._waiting) >= MAX_WAITING:
-                return False
-            self._known.append(command.id)
-            self._waiting.append(command)
-            self.waiting = True
-        self._wake()
-        return True
+    def close(self) -> None:
+        """Forgets all: callbacks hold what they change, which may be as large as a model.
+
+        Without the lock, which another thread may have held when this process was forked.
+        """
+        self.waiting = False
+        self._offers, self._inbox, self._desired = {}, [], {}
 
     def apply_due(self, step: int) -> None:
-        """Applies what is due at the boundary after `step`, in order of arrival, and answers each."""
+        """Applies what is due at the boundary after `step`, in order, and answers each."""
+        self.step = step
         with self._lock:
             if self._choosing:
                 return
             self._choosing = True
             try:
-                due = [item for item in self._waiting if item.apply_at_step is None or item.apply_at_step <= step]
-                self._waiting = [item for item in self._waiting if item not in due]
-                self.waiting = bool(self._waiting)
+                due = self._take_due(step)
             finally:
                 self._choosing = False
-        for command in due:
-            self._send(self._apply(command, step))
+        for command, settings in due:
+            result = self._apply(command, settings, step)
+            if result is not None:
+                self._send(result)
+        if due:
+            self._answered()
 
-    def _apply(self, command: Command, step: int) -> Result:
-        offer = self._offers.get(command.control)
-        old = offer.declare.value if offer else None
+    def _take_due(self, step: int) -> list[tuple[Command, Mapping[str, Any]]]:
+        """Removes from the inbox what is due; a command that is not holds back later ones for the same control."""
+        due, left, blocked = [], [], set[str]()
+        for item in self._inbox:
+            if item.is_due(step) and blocked.isdisjoint(item.settings):
+                due.append((item.command, item.settings))
+            else:
+                left.append(item)
+                blocked.update(item.settings)
+        self._inbox = left
+        self._note_waiting()
+        return due
+
+    # --- on the sender's thread
+
+    def receive(self, record: Command | Schedule) -> Seen | None:
+        """Takes what the server says of commands, and returns the answer."""
+        if isinstance(record, Schedule):
+            self._schedule(record)
+            return None
+        self.offer(record)
+        step = max(self.step, self._reported())
+        return Seen(command=record.id, step=step if step >= 0 else None)
+
+    def welcomed(self, desired: Iterable[Command]) -> None:
+        """Takes what a process that has just started is to change: once, and each when its control is declared."""
+        if self._is_welcome:
+            return
+        self._is_welcome = True
+        for command in desired:
+            with self._lock:
+                is_early = any(name not in self._offers for name in settings_of(command.control, command.value))
+                if is_early and command.control and len(self._desired) < MAX_WAITING:
+                    self._desired[command.control] = command
+                    continue
+            self.offer(command)
+
+    def offer(self, command: Command) -> bool:
+        """Takes a command from the server; False for one that is known already or when too many wait.
+
+        One that was on hold and comes again with its step is taken as scheduled.
+        """
+        with self._lock:
+            if command.id in self._known:
+                if not command.hold:
+                    self._schedule(Schedule(command=command.id, apply_at_step=command.apply_at_step))
+                return False
+            if len(self._inbox) >= MAX_WAITING:
+                return False
+            self._known.append(command.id)
+            item = _Waiting(command, settings_of(command.control, command.value), command.hold)
+            self._inbox.append(item)
+            if command.seq:
+                # Two of an older server have no order but that of arrival; `sort` keeps it.
+                self._inbox.sort(key=lambda one: one.command.seq)
+            if not command.hold:
+                self._drop_overtaken(item)
+            self._note_waiting()
+        if self.waiting:
+            self._wake()
+        return True
+
+    def _schedule(self, record: Schedule) -> None:
+        with self._lock:
+            place = next((at for at, one in enumerate(self._inbox) if one.command.id == record.command), None)
+            if place is None or not self._inbox[place].is_held:
+                return
+            held = self._inbox[place]
+            if record.withdrawn:
+                del self._inbox[place]
+            else:
+                command = msgspec.structs.replace(held.command, apply_at_step=record.apply_at_step, hold=False)
+                self._inbox[place] = _Waiting(command, held.settings, is_held=False)
+                self._drop_overtaken(self._inbox[place])
+            self._note_waiting()
+        if self.waiting:
+            self._wake()
+
+    def _drop_overtaken(self, item: _Waiting) -> None:
+        """Forgets older commands on hold: the server schedules in order, and has withdrawn them meanwhile."""
+        seq = item.command.seq
+        self._inbox = [
+            one
+            for one in self._inbox
+            if not (one.is_held and 0 < one.command.seq < seq and not item.settings.keys().isdisjoint(one.settings))
+        ]
+
+    def _note_waiting(self) -> None:
+        self.waiting = any(not one.is_held for one in self._inbox)
+
+    # --- one command
+
+    def _apply(self, command: Command, settings: Mapping[str, Any], step: int) -> Result | None:
+        """Applies a command whole or not at all; None where a value that was to be restored is there already."""
+        old = {name: self._value(name) for name in settings}
+        if command.restores and old == settings:
+            return None
         try:
-            if offer is None:
-                raise ValueError(f"expected one of {sorted(self._offers)}, got {shown(command.control)}")
-            value = check_control_value(offer.declare, command.value)
-            offer.on_change(value)
+            if command.seq and any(command.seq < self._newest.get(name, 0) for name in settings):
+                raise ValueError("a newer command has taken effect already")
+            new = self._checked(command, settings)
+            self._change(old, new)
         except Exception as error:  # noqa: BLE001 - a border: the callback is the user's, and its refusal is an answer
             why = text_of(error, 1000)
-            _logger.warning("refused %s = %s: %s", command.control, shown(command.value), why)
-            return self._result(command, step, state="rejected", old=old, new=old, message=why)
-        if offer.declare.type != "profile":  # a capture is an act, not a value that stays
-            self._set(command.control, offer, value, step)
-        _logger.info("applied %s = %s at step %d (was %s)", command.control, shown(value), step, shown(old))
-        return self._result(command, step, state="applied", old=old, new=value)
+            _logger.warning("refused %s%s: %s", _shown(settings), _asked(command), why)
+            return self._result(command, step, "rejected", old, {name: self._value(name) for name in settings}, why)
+        for name, value in new.items():
+            self._newest[name] = max(command.seq, self._newest.get(name, 0))
+            if keeps_value(self._offers[name].declare.type):
+                self._set(name, value, step)
+        _logger.info("applied %s at step %d (was %s)%s", _shown(new), step, _shown(old), _asked(command))
+        return self._result(command, step, "applied", old, new, "")
 
-    def _set(self, name: str, offer: _Offer, value: Any, step: int | None) -> None:
+    def _checked(self, command: Command, settings: Mapping[str, Any]) -> dict[str, Any]:
+        if not settings:
+            raise ValueError(f"expected one of {sorted(self._offers)}, got {shown(command.control)}")
+        taken = {}
+        for name, value in settings.items():
+            offer = self._offers.get(name)
+            if offer is None:
+                raise ValueError(f"expected one of {sorted(self._offers)}, got {shown(name)}")
+            taken[name] = check_control_value(offer.declare, value)
+        return taken
+
+    def _change(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        """Calls the callbacks; when one raises, those before it get their old values back."""
+        done: list[str] = []
+        try:
+            for name, value in new.items():
+                self._offers[name].on_change(value)
+                done.append(name)
+        except Exception as error:
+            for name in reversed(done):
+                if not keeps_value(self._offers[name].declare.type):
+                    continue
+                try:
+                    self._offers[name].on_change(old[name])
+                except Exception as again:  # the first refusal is the answer; this one is added to it
+                    self._set(name, new[name], None)
+                    raise ValueError(
+                        f"{text_of(error, 400)}; {name} could not be set back and stays {shown(new[name])}:"
+                        f" {text_of(again, 400)}"
+                    ) from again
+            raise
+
+    def _value(self, name: str) -> Any:
+        offer = self._offers.get(name)
+        return offer.declare.value if offer else None
+
+    def _set(self, name: str, value: Any, step: int | None) -> None:
+        offer = self._offers[name]
         declare = msgspec.structs.replace(offer.declare, value=value, step=step, time_ns=time.time_ns())
         self._offers[name] = replace(offer, declare=declare)
 
     @staticmethod
-    def _result(command: Command, step: int, **fields: Any) -> Result:
-        return Result(command=command.id, control=command.control, step=step, time_ns=time.time_ns(), **fields)
+    def _result(
+        command: Command, step: int, state: Any, old: Mapping[str, Any], new: Mapping[str, Any], message: str
+    ) -> Result:
+        one = command.control
+        return Result(
+            command=command.id,
+            control=one,
+            state=state,
+            step=step,
+            time_ns=time.time_ns(),
+            old=old.get(one) if one else dict(old),
+            new=new.get(one) if one else dict(new),
+            message=message,
+            restores=command.restores,
+        )
+
+
+def _shown(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {shown(value)}" for name, value in settings.items()) or "nothing"
+
+
+def _asked(command: Command) -> str:
+    """Who has asked for a command, and why, as it ends a line of the log."""
+    who = f", asked by {text_of(command.requested_by, 200)}" if command.requested_by else ""
+    return f"{who}: {text_of(command.reason, 400)}" if command.reason else who

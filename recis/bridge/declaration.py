@@ -5,10 +5,12 @@ Owns the conversion of arguments to a `Declare`; what is valid is decided by `re
 
 import math
 import time
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from recis.wire.codec import as_plain
-from recis.wire.controls import check_declaration
+from recis.wire.controls import MAX_CHOICES, check_declaration
 from recis.wire.messages import Declare
 from recis.wire.showing import shown, text_of
 from recis.wire.text import MAX_NAME_CHARS
@@ -27,6 +29,9 @@ def make_declaration(
     nullable: Any = False,
     unit: object = "",
     description: object = "",
+    choices: Any = (),
+    apply: Any = "together",
+    confirm: object = "",
 ) -> Declare:
     """Return the declaration for the arguments of `Run.control`; `step` is the run's present step.
 
@@ -48,6 +53,9 @@ def make_declaration(
             nullable=_plain(nullable),
             unit="" if unit is None else text_of(unit, MAX_NAME_CHARS),
             description="" if description is None else text_of(description),
+            choices=_choices(choices),
+            apply=_plain(apply),
+            confirm="" if confirm is None else text_of(confirm),
         )
     )
 
@@ -57,6 +65,15 @@ def check_callback(on_change: object) -> None:
     if callable(on_change):
         return
     raise ValueError(f"expected on_change as a function of the new value, got {shown(on_change)}")
+
+
+def _choices(values: Any) -> Any:
+    """Return choices as plain values, in their order; what is no collection is left to the check."""
+    if values is None:
+        return ()
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        return values
+    return tuple(_plain(value) for value in islice(values, MAX_CHOICES + 1))
 
 
 def _bound(value: Any, *, without: float) -> Any:

@@ -56,6 +56,7 @@ def make_hello(identity: Identity, *, project: object, name: object, config: obj
         pid=identity.pid,
         client=f"recis/{recis.__version__}",
         started_ns=time.time_ns(),
+        features=("schedule",),
     )
 
 
@@ -75,8 +76,8 @@ def open_run(identity: Identity, hello: Hello, address: ServerAddress | None, sp
             uploads,
             hello,
             address,
-            on_command=run.controls.offer,
             tick=run.tick,
+            inbox=run.controls,
             may_send=left_over.is_in_order if left_over is not None else lambda: True,
         )
     except BaseException:

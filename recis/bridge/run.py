@@ -11,8 +11,7 @@ import struct
 import threading
 import time
 from _thread import get_ident
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -27,11 +26,10 @@ from recis.bridge.familiar import FamiliarRun
 from recis.bridge.fast_path import FastPath
 from recis.bridge.identity import Identity
 from recis.bridge.outbox import Outbox
-from recis.bridge.refusals import Refusals
-from recis.bridge.refusals import guarded as _guarded
+from recis.bridge.refusals import Refusals, guarded
 from recis.bridge.report import KnownNames, are_numbers, as_step, count_values, is_dict, read_known, read_report
 from recis.bridge.sender import Sender
-from recis.bridge.traces import TraceFileJob, TraceUploads
+from recis.bridge.traces import TraceUploads, trace_job
 from recis.wire.codec import WireError, as_record
 from recis.wire.messages import MAX_KEY_CHARS, Event, FrameRecord, Line, Pass, Status
 from recis.wire.names import distinct_name
@@ -42,6 +40,7 @@ __all__ = ["Parts", "Run"]
 
 _ENDLESS = 1 << 60
 FINISH_S = 5.0
+SETTINGS_S = 1.0
 _LEVELS: dict[str, Literal["info", "warning", "error"]] = {
     "info": "info",
     "warn": "warning",
@@ -87,7 +86,9 @@ class Run(FamiliarRun):
         self._close: Callable[[bool], None] = lambda _: None
         self.cost = MonitorCost()
         self.measures_log = True
-        self.controls = Controls(self._append, self._force_slow_path)
+        self.controls = Controls(self._append, self._force_slow_path, self._flush_soon, lambda: self._step)
+        self._is_to_stop = False
+        self._offers_stop = False
         self._finishing = threading.RLock()  # a signal handler may finish the run in the middle of `finish`
         self._finished = False
         self._dropped = 0  # total of a finished run
@@ -151,13 +152,48 @@ class Run(FamiliarRun):
         if commit is False and self._step == as_step(step):
             self._step -= 1
 
-    @_guarded
     def step_boundary(self, step: int) -> None:
         """Apply the commands that are due; to be called between two steps."""
-        if self.controls.waiting and self._outbox is not None and not self._outbox.writer.is_interrupted():
+        controls = self.controls
+        controls.step = step
+        if controls.waiting:
+            self._apply_due(step)
+
+    @guarded
+    def _apply_due(self, step: int) -> None:
+        if self._outbox is not None and not self._outbox.writer.is_interrupted():
             self.controls.apply_due(step)
 
-    @_guarded
+    @guarded
+    def await_settings(self, step: int, timeout_s: float = SETTINGS_S) -> None:
+        """Before the first step after `step`: takes the settings that the server has for this run.
+
+        Its first answer is waited for, or the failure of the first attempt to reach it; for `timeout_s` at most.
+        """
+        if (parts := self._parts) is not None:
+            parts.sender.has_tried.wait(timeout_s)
+            self.step_boundary(step)
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether somebody has asked this training to end; asked for once, it is offered as the action `stop`."""
+        if not self._offers_stop and self._outbox is not None:
+            self._offers_stop = True
+            self.control(
+                "stop",
+                type="action",
+                value=None,
+                on_change=lambda _: self.request_stop(),
+                description="End the training after the present step, as if it were done.",
+                confirm="End this training now? It cannot be continued from the page.",
+            )
+        return self._is_to_stop
+
+    def request_stop(self) -> None:
+        """Make `should_stop` true."""
+        self._is_to_stop = True
+
+    @guarded
     def upload_trace(self, path: str | os.PathLike[str], step: int) -> None:
         """Send a finished file in the background; it is read later, so it must stay where it is.
 
@@ -168,53 +204,32 @@ class Run(FamiliarRun):
         parts = self._parts
         if parts is None:
             return
-        number = as_step(step)
-        if number is None or number < 0:
-            why = f"expected an integer from 0 to 2^63 - 1, got {shown(step)}"
-            self.refusals.refuse("upload_trace's step", why)
-            return
-        try:
-            place = Path(path).absolute()
-            # A missing file is left to the upload, which reports it. Reading a pipe or a device could block for ever.
-            is_other = "\0" in str(place) or (place.exists() and not place.is_file())
-        except Exception:  # noqa: BLE001 - border: a caller's object may raise anything
-            self.refusals.refuse("upload_trace", f"expected the path of a file, got {shown(path)}")
-            return
-        if is_other:
-            self.refusals.refuse("upload_trace", f"expected a regular file, got {shown(str(place), 200)}")
-            return
-        identity = self._identity
-        parts.uploads.add(
-            TraceFileJob(
-                run=identity.run,
-                attempt=identity.attempt,
-                rank=identity.rank,
-                path=str(place),
-                name=place.name,
-                step=number,
-                time_ns=time.time_ns(),
-            )
-        )
+        job = trace_job(self._identity, path, step, self.refusals)
+        if job is not None:
+            parts.uploads.add(job)
 
-    @_guarded
+    @guarded
     def control(
         self,
         name: str,
         *,
-        type: Literal["int", "float", "bool", "str", "profile"],  # noqa: A002 - public name
-        value: Any,
+        type: Literal["int", "float", "bool", "str", "enum", "action", "profile"],  # noqa: A002 - the contract's word
+        value: Any = None,
         on_change: Callable[[Any], object],
         minimum: float | None = None,
         maximum: float | None = None,
         nullable: bool = False,
         unit: str = "",
         description: str = "",
+        choices: Iterable[Any] = (),
+        apply: Literal["together", "each"] = "together",
+        confirm: str = "",
     ) -> None:
-        """Offer a value that can be changed from the page while training runs.
+        """Offer a value that can be changed from the page while training runs, or an action that can be asked for.
 
         Args:
-            name: 1 to 128 letters, digits, `.`, `_` or `-`.
-            type: what the values are; `profile` is a request to capture a trace.
+            name: 1 to 128 letters, digits, `.`, `_` or `-`, in parts separated by `/`.
+            type: what the values are; an `action` has none, `profile` is a request to capture a trace.
             value: the current value.
             on_change: called with each new value at a step boundary, on the thread that calls `log`; raises to refuse.
             minimum: lowest value accepted.
@@ -222,6 +237,9 @@ class Run(FamiliarRun):
             nullable: whether None (off) is a value.
             unit: shown after the value.
             description: one sentence for the page.
+            choices: the values of an `enum`.
+            apply: whether all ranks change at one step, or each at its next one.
+            confirm: what users are asked before a command is sent; "" for nothing.
         """
         try:
             check_callback(on_change)
@@ -235,12 +253,15 @@ class Run(FamiliarRun):
                 nullable=nullable,
                 unit=unit,
                 description=description,
+                choices=choices,
+                apply=apply,
+                confirm=confirm,
             )
             self.controls.declare(declare, on_change)
         except ValueError as error:
             self.refusals.refuse(f"control {shown(name)}", str(error))
 
-    @_guarded
+    @guarded
     def alert(
         self, title: str, text: str = "", level: str = "warning", step: int | None = None, **others: object
     ) -> None:
@@ -263,17 +284,23 @@ class Run(FamiliarRun):
             )
         )
 
-    @_guarded
+    @guarded
     def line(self, text: str, step: int | None = None, time_ns: int | None = None) -> None:
         """Add a line to the run's log; `time_ns` is its time in Unix nanoseconds, by default now."""
         at = None if step is None else self.refusals.step("line", step)
         self._append(Line(time_ns=as_step(time_ns) or time.time_ns(), text=text_of(text), step=at))
 
-    @_guarded
-    def filter_pass(self, report: Pass) -> None:
-        """Report one filter pass over one table, as a record and as the series `table/{name}/…`."""
-        if type(report) is not Pass:
-            self.refusals.refuse("filter_pass", f"expected a Pass, got {shown(report)}")
+    @guarded
+    def filter_pass(self, report: Any) -> None:
+        """Report one filter pass over one table, as a record and as the series `table/{name}/…`.
+
+        Args:
+            report: a `Pass`, or an object with its attributes.
+        """
+        try:
+            report = Pass(**{name: getattr(report, name) for name in Pass.__struct_fields__})
+        except AttributeError as error:
+            self.refusals.refuse("filter_pass", f"expected a report of a filter pass: {error}")
             return
         # The same name in the record and in the series, and a distinct one for each table.
         table = distinct_name(str(report.table), MAX_NAME_CHARS)
@@ -379,6 +406,10 @@ class Run(FamiliarRun):
         if (outbox := self._outbox) is not None:
             outbox.writer.force_slow_path()
 
+    def _flush_soon(self) -> None:
+        if (parts := self._parts) is not None:
+            parts.sender.flush_soon()
+
     def _append(self, record: FrameRecord) -> None:
         """Add a record; never raises. Refuse one that a server would refuse, and the whole frame with it."""
         outbox = self._outbox
@@ -469,7 +500,7 @@ class Run(FamiliarRun):
         if self._finished:
             self.refusals.refuse("a late log", "called after finish; nothing is kept", count_values(metrics))
 
-    @_guarded
+    @guarded
     def thread_failed(self, thread: int | None, text: str) -> None:
         """Note that a thread ended by an exception: the run's failure, unless another thread reports afterwards."""
         if thread == self._reporter and self._outbox is not None:
@@ -484,4 +515,5 @@ class Run(FamiliarRun):
 
     def _shut(self) -> None:
         self._outbox = None
+        self.controls.close()
         self._fast_path = FastPath()  # a new one: in a forked child the segment of the old one is the parent's memory

@@ -11,7 +11,8 @@ import random
 import selectors
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
@@ -22,10 +23,10 @@ from recis.bridge.outbox_reader import OutboxReader
 from recis.bridge.sockets import open_socket, send
 from recis.bridge.traces import TraceUploads
 from recis.wire.codec import WireError, decode_server, encode
-from recis.wire.messages import Command, Hello, Seen
+from recis.wire.messages import Command, Hello, Schedule, Seen
 from recis.wire.session import Acked, Arrived, ClientSession, Closed, Rejected, Welcomed
 
-__all__ = ["Sender"]
+__all__ = ["CommandInbox", "Sender"]
 
 FLUSH_S = 0.25
 UNWATCHED_FLUSH_S = 0.8
@@ -67,6 +68,16 @@ def _make_loop() -> asyncio.AbstractEventLoop:
     return asyncio.SelectorEventLoop(_PatientSelector())
 
 
+class CommandInbox(Protocol):
+    """What takes commands; see `recis.bridge.controls.Controls`."""
+
+    def receive(self, record: Command | Schedule) -> Seen | None:
+        """Take a record, and return the answer."""
+
+    def welcomed(self, desired: Iterable[Command]) -> None:
+        """Take what the server says in its greeting."""
+
+
 class Sender:
     """To be started and closed once each.
 
@@ -75,7 +86,7 @@ class Sender:
         uploads: files to send.
         hello: identity of the writer; the sender fills in `first` and `time_ns`.
         address: the server; None never connects and only does the regular work.
-        on_command: called with a command on the sender's thread; returns False for one that is already known.
+        inbox: takes commands, called on the sender's thread; None where no process would follow them.
         tick: regular work on the sender's thread.
         may_send: whether frames may go yet; asked at every flush.
     """
@@ -87,15 +98,15 @@ class Sender:
         hello: Hello,
         address: ServerAddress | None,
         *,
-        on_command: Callable[[Command], bool],
         tick: Callable[[], None],
+        inbox: CommandInbox | None = None,
         may_send: Callable[[], bool] = lambda: True,
     ) -> None:
         self._outbox = outbox
         self._uploads = uploads
         self._hello = hello
         self._address = address
-        self._on_command = on_command
+        self._inbox = inbox
         self._tick = tick
         self._may_send = may_send
         self._session = ClientSession()
@@ -120,6 +131,8 @@ class Sender:
         """Bytes of frames put on the wire so far, repeats included."""
         self.connected = False
         """Whether the server has greeted this writer on the present connection."""
+        self.has_tried = threading.Event()
+        """Set when a server has greeted this writer, or the first attempt to reach one has failed."""
 
     def start(self) -> None:
         """Start the thread."""
@@ -186,6 +199,14 @@ class Sender:
         pause_s = FLUSH_S if self._session.watched or busy else UNWATCHED_FLUSH_S
         self._timer = asyncio.get_running_loop().call_later(pause_s, self._tick_regularly)
 
+    def flush_soon(self) -> None:
+        """Sends what is in the outbox without waiting for the next flush; from any thread."""
+        self._call(self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flush_due = True
+        self._wake.set()
+
     def _hurry(self) -> None:
         """Flush now, if the next flush is more than `FLUSH_S` away: somebody views the run."""
         timer = self._timer
@@ -208,6 +229,7 @@ class Sender:
         delay_s = BACKOFF_S[0]
         while not self._finished():
             if self._address is None or self._refusal is not None:
+                self.has_tried.set()
                 if self._deadline is not None:
                     return
                 await self._pause(BACKOFF_S[1])
@@ -224,6 +246,7 @@ class Sender:
                     return
             finally:
                 self.connected = False
+                self.has_tried.set()
                 self._session.lost()
             if not self._finished():
                 await self._pause(delay_s * random.uniform(0.7, 1.3))
@@ -299,16 +322,18 @@ class Sender:
                 if self._session.watched:
                     self._hurry()
                 match event:
-                    case Welcomed(acked=acked):
+                    case Welcomed(acked=acked, desired=desired):
                         self._outbox.ack(acked)
+                        if self._inbox is not None:
+                            self._inbox.welcomed(desired)
                         self._greeted()
                     case Acked(n=n):
                         self._outbox.ack(n)
                         if not self._waits_for_acks():
                             continue
                     case Arrived(command=command):
-                        self._on_command(command)
-                        await send(socket, encode(Seen(command=command.id)))
+                        if self._inbox is not None and (seen := self._inbox.receive(command)) is not None:
+                            await send(socket, encode(seen))
                         continue
                     case Rejected(n=n, message=text):
                         self._outbox.refused(n, text)
@@ -381,6 +406,7 @@ class Sender:
 
     def _greeted(self) -> None:
         self.connected = True
+        self.has_tried.set()
         self._greeted_at = time.monotonic()
         if self._outage:
             self._outage = False

@@ -47,7 +47,8 @@ class Outcome(enum.Enum):
 def writer_of(path: Path) -> Hello:
     """Return the identity of a folder's writer; raise `OSError` or `ValueError` if it cannot be read."""
     try:
-        return msgspec.convert(SpoolFolder(path).identity(), Hello)
+        # A process that follows no commands: these are for the one that has taken its place.
+        return msgspec.structs.replace(msgspec.convert(SpoolFolder(path).identity(), Hello), features=("replay",))
     except msgspec.ValidationError as error:
         raise ValueError(f"expected {path / 'writer.json'} to identify the writer: {error}") from error
 
@@ -87,7 +88,7 @@ def send_folder(
             # The server may already have a part of it: what is not pending is there.
             progress(total - outbox.reader.pending()[1], total)
 
-        sender = Sender(outbox.reader, uploads, hello, address, on_command=lambda _: False, tick=tick)
+        sender = Sender(outbox.reader, uploads, hello, address, tick=tick)
         sender.run_until_drained(timeout_s)
         tick()
         is_empty = outbox.close() and not len(uploads) and not folder.num_kept

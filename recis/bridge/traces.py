@@ -12,19 +12,23 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from websockets.asyncio.client import ClientConnection
 
 from recis.bridge.files import read_checked, write_checked
+from recis.bridge.identity import Identity
+from recis.bridge.refusals import Refusals
+from recis.bridge.report import as_step
 from recis.bridge.set_aside import SetAside
 from recis.bridge.sockets import send
 from recis.wire.codec import decode_trace, encode
 from recis.wire.messages import MAX_TEXT_CHARS, Event, Refuse, TraceAck, TraceChunk, TraceOpen, TraceReply
+from recis.wire.showing import shown
 from recis.wire.text import as_file_name, as_text
 
-__all__ = ["TraceFileJob", "TraceUploads"]
+__all__ = ["TraceFileJob", "TraceUploads", "trace_job"]
 
 CHUNK_BYTES = 256 << 10
 WINDOW_CHUNKS = 4
@@ -49,6 +53,33 @@ class TraceFileJob(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     step: _Count
     time_ns: _Count
+
+
+def trace_job(identity: Identity, path: Any, step: Any, refusals: Refusals) -> TraceFileJob | None:
+    """Return the job for what a program wants to send, None for what is no file, or no step, which is refused."""
+    number = as_step(step)
+    if number is None or number < 0:
+        refusals.refuse("upload_trace's step", f"expected an integer from 0 to 2^63 - 1, got {shown(step)}")
+        return None
+    try:
+        place = Path(path).absolute()
+        # A missing file is left to the upload, which reports it. A pipe or a device could be read for ever.
+        is_other = "\0" in str(place) or (place.exists() and not place.is_file())
+    except Exception:  # noqa: BLE001 - border: what is given for a path may raise anything
+        refusals.refuse("upload_trace", f"expected the path of a file, got {shown(path)}")
+        return None
+    if is_other:
+        refusals.refuse("upload_trace", f"expected a file, got {shown(str(place), 200)}, which is none")
+        return None
+    return TraceFileJob(
+        run=identity.run,
+        attempt=identity.attempt,
+        rank=identity.rank,
+        path=str(place),
+        name=place.name,
+        step=number,
+        time_ns=time.time_ns(),
+    )
 
 
 class TraceUploads:

@@ -25,6 +25,9 @@ class ClickModel(nn.Module):
         width: length of a feature's factor; a table's row holds it and one linear weight.
         filter_step: a row that no batch has asked for in so many steps is evicted by the next filter pass.
         window: batches whose predictions `scores()` keeps.
+
+    Attributes:
+        label_smoothing: how far labels are drawn to one half in training, 0 to 0.5.
     """
 
     def __init__(self, *, width: int = 16, filter_step: int = 100, window: int = 40) -> None:
@@ -41,13 +44,15 @@ class ClickModel(nn.Module):
             }
         )
         self.deep = nn.Sequential(nn.Linear(len(FEATURES) * width, 64), nn.ReLU(), nn.Linear(64, 1))
+        self.label_smoothing = 0.0
         self._scored: deque[tuple[Tensor, Tensor]] = deque(maxlen=window)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the mean cross entropy of the batch, a 0-dim tensor."""
         logits = self.logits(batch)
         self._scored.append((logits.detach(), batch.label))
-        return nn.functional.binary_cross_entropy_with_logits(logits, batch.label)
+        target = batch.label + self.label_smoothing * (0.5 - batch.label) if self.training else batch.label
+        return nn.functional.binary_cross_entropy_with_logits(logits, target)
 
     def logits(self, batch: Batch) -> Tensor:
         """Return the log-odds of a like, float32 [N]."""

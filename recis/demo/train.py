@@ -7,6 +7,7 @@ Owns the choice of hooks, optimizers and their settings; must not know how the s
 import logging
 import signal
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from recis.demo.data import Batch, Ratings, Replay, load
 from recis.demo.model import ClickModel, auc
 from recis.framework import Trainer, TrainingArguments
 from recis.framework.metrics import add_metric
-from recis.hooks import HashTableFilterHook, Hook, LoggerHook, MonitorHook, ProfilerHook
+from recis.hooks import Control, HashTableFilterHook, Hook, LoggerHook, MonitorHook, ProfilerHook
 from recis.nn.modules.hashtable import filter_out_sparse_param
 from recis.optim import SparseAdamW
 
@@ -74,6 +75,31 @@ class ClickMetricsHook(Hook):
         self._model = model
         self._optimizer = optimizer
         self._every = every
+
+    def controls(self) -> list[Control]:
+        """Let the page change what this training is about: one value of the model, and one of this hook."""
+        return [
+            Control(
+                name="label_smoothing",
+                type="float",
+                on_change=partial(setattr, self._model, "label_smoothing"),
+                read=lambda: self._model.label_smoothing,
+                minimum=0.0,
+                maximum=0.5,
+                description="How far labels are drawn to one half in training.",
+            ),
+            Control(
+                name="metrics_every",
+                type="int",
+                on_change=partial(setattr, self, "_every"),
+                read=lambda: self._every,
+                minimum=1,
+                maximum=1000,
+                unit="steps",
+                description="Steps between two values of AUC, calibration and learning rate.",
+                apply="each",
+            ),
+        ]
 
     def after_step(self, metrics: "Mapping[str, object]", global_step: int) -> None:
         """Publish at the steps where there is something new to say."""

@@ -27,7 +27,9 @@ from recis.framework.plan import Plan, Progress
 from recis.framework.randomness import RandomStreams
 from recis.framework.ranks import Ranks
 from recis.framework.saving import CheckpointManager
+from recis.framework.steering import Steering
 from recis.hooks.cadence import check_interval, check_optional_interval
+from recis.hooks.control import Control
 from recis.hooks.dispatch import HookDispatcher, HookList
 from recis.hooks.hook import Hook
 from recis.hooks.logger_hook import LoggerHook
@@ -106,6 +108,7 @@ class Trainer:
         self._wrapped: nn.Module = model
         self._accumulated = 0
         self._random = RandomStreams()
+        self._steering = Steering(self)
         self._dispatch = HookDispatcher(self)
         self._logger = LoggerHook(self.args.log_steps)
         self._log_steps = self.args.log_steps
@@ -143,6 +146,18 @@ class Trainer:
         # The monitor's class is looked up only where it is wanted: it brings the bridge with it.
         if environment.monitor_url() and not any(isinstance(each, hook_library.MonitorHook) for each in self.hooks):
             self._dispatch.add(hook_library.MonitorHook(), automatic=True)
+
+    def controls(self) -> Iterable[Control]:
+        """Return what can be asked of this trainer: `checkpoint`, `evaluate`, `stop`, and learning rates if wanted."""
+        return self._steering.controls()
+
+    def offer_learning_rates(self, minimum: float, maximum: float) -> None:
+        """Let users set the optimizers' rates from the next training on, as `lr` and `sparse_lr`, within these bounds.
+
+        Raises:
+            ArgumentError: they are no bounds.
+        """
+        self._steering.offer_learning_rates(minimum, maximum)
 
     def _fire(self, event: str) -> None:
         self._dispatch.fire(event, _NO_METRICS, self.state.global_step)
@@ -200,6 +215,7 @@ class Trainer:
         self.state.phase = Phase.TRAIN
         self._wrapped = self._ranks.wrap(**self._ddp)
         self.model.train()
+        self._dispatch.open_runs()
         self._fire("before_train")
         while plan.progress.epochs < plan.epochs and plan.wants_any() and self._goes_on():
             self._fire("before_epoch")
@@ -240,7 +256,10 @@ class Trainer:
                 batch = next(batches, _END)
                 # All ranks end together, at the first one that has no more data or is asked to stop: a rank that went
                 # on alone would wait for ever in the averaging of gradients.
-                more, going = self._ranks.all_of(batch is not _END, state.stop_reason is None)
+                more, going, *votes = self._ranks.all_of(
+                    batch is not _END, state.stop_reason is None, *self._steering.wanted()
+                )
+                self._steering.agree(votes)
                 if not going:
                     state.request_stop("another rank was asked to stop")
                     break
@@ -270,9 +289,14 @@ class Trainer:
         progress.epoch_steps += 1
         if self._dispatch.wants("after_step"):
             self._dispatch.fire("after_step", {"epoch": state.epoch, **self.metrics.live}, state.global_step)
+        evaluates, saves = self._steering.due(alone=self._ranks.size == 1)
+        if saves:
+            self.checkpoint_manager.save()
         # Between two updates a checkpoint would lose the gradients that are added up so far.
         if self.checkpoint_manager.is_due(state.global_step) and not self._accumulated:
             self.checkpoint_manager.write(progress)
+        if evaluates:
+            self.evaluate()
 
     def _learn(self, batch: Any) -> None:
         """Train on the batch and set its metrics; the loss and its graph are gone on return."""

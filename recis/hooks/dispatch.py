@@ -91,6 +91,13 @@ class HookDispatcher:
         """Whether anybody overrides `event`."""
         return bool(self._calls[event])
 
+    def open_runs(self) -> None:
+        """Before `before_train`: let a hook that monitors open its run, so that all hooks have it there."""
+        for hook in list(self._hooks):
+            opening = getattr(hook, "open_run", None)
+            if callable(opening):
+                opening(self._trainer)
+
     def fire(self, event: str, metrics: Mapping[str, Any], step: int) -> None:
         """Call everybody who wants `event`; the first exception passes through."""
         if calls := self._calls[event]:

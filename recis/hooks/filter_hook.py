@@ -5,7 +5,7 @@ or what listeners do with a pass.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from recis.errors import ArgumentError
 from recis.hooks.console import hook_logger, refresh_console
+from recis.hooks.control import Control
 from recis.hooks.hook import Hook
 from recis.nn.modules.hashtable import HashTable, live_tables, num_tables_made
+from recis.nn.modules.hashtable_hook_impl import HashtableHookFactory
 from recis.nn.modules.table_names import distinct_names, warn_of_shared_names
 from recis.numerals import as_int
 
@@ -111,6 +113,28 @@ class HashTableFilterHook(Hook):
     def add_listener(self, callback: Callable[[FilterPass], None]) -> None:
         """Have a function called with the `FilterPass` of each table and pass, on the training thread."""
         self._listeners.append(callback)
+
+    def controls(self) -> Iterable[Control]:
+        """Offer the interval, and `filter_step` of each table that there is now and whose rule has one."""
+        yield Control(
+            name="filter_interval",
+            type="int",
+            on_change=self.reset_filter_interval,
+            read=lambda: self._filter_interval,
+            minimum=1,
+            nullable=True,
+            unit="steps",
+            description="Steps between two filter passes over the hash tables; off when empty.",
+        )
+        if (
+            self._model is not None
+        ):  # driven by hand, it acts on the tables of the process that its first step has found
+            self._watch()
+        for watched in self._tables:
+            table = watched.table()
+            rule = _rule_of(table)
+            if hasattr(rule, "filter_step"):
+                yield _filter_step_control(rule, watched.name)
 
     def before_train(self, trainer: Any) -> None:
         """Act on this trainer's model from its present step on. A hook driven by hand does without this event."""
@@ -220,3 +244,23 @@ class HashTableFilterHook(Hook):
         )
         for listener in self._listeners:
             listener(report)
+        if self.run is not None:
+            self.run.filter_pass(report)
+
+
+def _rule_of(table: HashTable | None) -> Any:
+    """Return the filter rule of a table, None where it has none."""
+    rules = HashtableHookFactory().get_filters().values()
+    return next((by_table[table] for by_table in rules if table is not None and table in by_table), None)
+
+
+def _filter_step_control(rule: Any, name: str) -> Control:
+    return Control(
+        name=f"table/{name}/filter_step",
+        type="int",
+        on_change=lambda value: setattr(rule, "filter_step", value),
+        read=lambda: rule.filter_step,
+        minimum=1,
+        unit="steps",
+        description=f"Rows of {name} that were not seen for so many steps are evicted by the next filter pass.",
+    )

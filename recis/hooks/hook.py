@@ -3,8 +3,10 @@
 Owns the names of the events; must not know who calls them, in which order, or with which arguments (`dispatch`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final
+
+from recis.hooks.control import Control
 
 __all__ = ["EVENTS", "Hook"]
 
@@ -37,6 +39,12 @@ class Hook:
 
     runs_last: ClassVar[bool] = False
     """True puts the hook behind all others in every event: for hooks that report what the others did."""
+    run: Any = None
+    """The monitored run (`recis.bridge.run.Run`), from before `before_train` on; None where nobody monitors."""
+
+    def controls(self) -> Iterable[Control]:
+        """Return what users may change or ask for while this hook works; asked once per training, before its steps."""
+        return ()
 
     # `*args: Any, **kwargs: Any` is what lets a type checker accept each of the three forms in a subclass.
 

@@ -6,12 +6,13 @@ Waits for no device: values on one are copied in the background and their line i
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, SupportsInt
 
 from recis.hooks.cadence import Cadence
 from recis.hooks.console import hook_logger, refresh_console
+from recis.hooks.control import Control
 from recis.hooks.hook import Hook
 from recis.hooks.log_line import LineValues, format_metrics
 from recis.metrics.registry import MetricsRegistry, current_registry
@@ -122,6 +123,18 @@ class LoggerHook(Hook):
     def log_step(self, value: int) -> None:
         self._cadence.every = value
 
+    def controls(self) -> Iterable[Control]:
+        """Offer `log_step`."""
+        yield Control(
+            name="log_step",
+            type="int",
+            on_change=lambda value: setattr(self, "log_step", value),
+            read=lambda: self.log_step,
+            minimum=1,
+            unit="steps",
+            description="Steps between two lines of the log, and two values of qps.",
+        )
+
     def add_listener(self, callback: Callable[[LogLine], None]) -> None:
         """Call `callback` with every line, on the training thread, when it is printed."""
         self._listeners.append(callback)
@@ -223,3 +236,5 @@ class LoggerHook(Hook):
         self.logger.info("%s", line.text)
         for listener in self._listeners:
             listener(line)
+        if self.run is not None:
+            self.run.line(line.text, line.step, line.time_ns)

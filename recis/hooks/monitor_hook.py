@@ -6,9 +6,9 @@ training: what fails here is logged, counted by the run, and over.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
-from functools import partial
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import recis.monitor
@@ -17,17 +17,27 @@ from recis.bridge.identity import check_place
 from recis.bridge.report import as_step
 from recis.bridge.run import Run
 from recis.hooks.cadence import Cadence
-from recis.hooks.filter_hook import FilterPass, HashTableFilterHook
+from recis.hooks.control import Control
 from recis.hooks.hook import Hook
-from recis.hooks.logger_hook import LoggerHook, LogLine
-from recis.hooks.profiler_hook import ProfilerHook, TraceFile
+from recis.hooks.profiler_hook import capturing_hook
 from recis.metrics.registry import MetricsReader, MetricsRegistry, current_registry
 from recis.state import RunState
-from recis.wire.messages import Pass
+from recis.wire.controls import control_name
 
 __all__ = ["MonitorHook"]
 
+MAX_READ = 8
+"""Values that are looked at after one step; where hooks offer more, they take turns."""
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Value:
+    """A control whose value may change in code, and the value that the server was told last."""
+
+    name: str
+    read: Callable[[], Any]
+    value: Any
 
 
 class _Trainer(Protocol):
@@ -37,14 +47,15 @@ class _Trainer(Protocol):
     metrics: MetricsRegistry
 
     @property
-    def hooks(self) -> list[Hook]: ...
+    def hooks(self) -> Sequence[Hook]: ...
 
 
 class MonitorHook(Hook):
     """Streams the training to a server and takes commands from it; see `recis.monitor.init` for the arguments.
 
-    In a `Trainer` it finds the `LoggerHook`, `ProfilerHook` and `HashTableFilterHook` by itself. In a loop of your own
-    give them to `watch`, call `after_step(None, global_step)` after each step and `end()` at the end.
+    In a `Trainer` every hook has the run as `self.run` from `before_train` on, and what its `controls()` returns can be
+    changed from the page. In a loop of your own give the hooks to `watch`, call `after_step(None, global_step)` after
+    each step and `end()` at the end.
 
     Args:
         url: the server.
@@ -112,25 +123,24 @@ class MonitorHook(Hook):
         self._held: dict[str, Any] = {}
         self._last_step = 0
         self._unmeasured = 2  # steps to the next one that is measured; the first opens the run
-        self._filter: HashTableFilterHook | None = None
-        self._logger: LoggerHook | None = None
-        self._profiler: ProfilerHook | None = None
-        self._own_profiler: ProfilerHook | None = None
-        self._told: tuple[int | None, int | None] = (None, None)  # the hooks' settings, as the server was told last
         self._opened = False
         self._watched: list[Hook] = []
-        self._heard: list[Hook] = []
+        self._capturing: Hook | None = None  # of this hook's own, where no other offers captures
+        self._names: set[str] = set()
+        self._values: deque[_Value] = deque()  # of the controls, as the server was told last
 
     def watch(self, *hooks: Hook) -> None:
-        """Carries what these hooks report; only needed without a `Trainer`."""
+        """Carries what these hooks report and offer; only needed without a `Trainer`."""
         self._watched.extend(hooks)
         if self._opened:
             for hook in hooks:
                 self._connect(hook)
+                self._offer(hook)
 
     # --- events
 
-    def before_train(self, trainer: _Trainer) -> None:  # noqa: D102 - as in Hook
+    def open_run(self, trainer: _Trainer) -> None:
+        """Before `before_train` of all hooks: opens the run, which they have as `run` from now on."""
         self._is_trained = True
         if self._reader is None or self._registry is not trainer.metrics:
             self._registry = trainer.metrics
@@ -138,9 +148,17 @@ class MonitorHook(Hook):
         self._watched.extend(hook for hook in trainer.hooks if hook is not self and hook not in self._watched)
         self._open()
 
+    def before_train(self, trainer: _Trainer) -> None:  # noqa: D102 - as in Hook
+        if not self._opened:
+            self.open_run(trainer)
+        self._offer_all(trainer)
+        if self.run is not None:
+            self.run.await_settings(trainer.state.global_step)
+
     def after_step(self, metrics: Mapping[str, Any] | None, global_step: Any) -> None:  # noqa: D102 - as in Hook
         if not self._opened:
             self._open()
+            self._offer_all()
         run = self.run
         if run is None or not run.is_open:
             return
@@ -179,13 +197,16 @@ class MonitorHook(Hook):
         run, self._opened = self.run, False
         if run is None or self.acknowledged is not None:
             return
-        if self._own_profiler is not None:
-            self._own_profiler.end()
+        if self._capturing is not None:
+            self._capturing.end()
         rest = {**self._held, **(self._reader.take() if self._reader is not None else {})}
         if rest:  # held back by `every`, or set after the last step
             run.log(rest, self._last_step)
         self._held = {}
         self.acknowledged = run.finish(error=failure(trainer.state.error if trainer is not None else None))
+        for hook in (*self._watched, *filter(None, [self._capturing])):
+            if hook.run is run:
+                hook.run = None
 
     # --- inside
 
@@ -202,8 +223,6 @@ class MonitorHook(Hook):
         """Once per training: opens the run and connects what is to be carried."""
         self._opened = True
         self.acknowledged = None
-        self._filter = self._logger = self._profiler = None
-        self._told = (None, None)
         if self._reader is None:
             self._registry = current_registry()
             self._reader = self._registry.reader()
@@ -212,92 +231,74 @@ class MonitorHook(Hook):
             self.run.measures_log = False  # after_step measures the whole step
             for hook in self._watched:
                 self._connect(hook)
-            self._offer_captures()
         except Exception:  # border: monitoring that cannot start must not keep training from starting
             _logger.exception("the monitor could not start; training goes on without it")
             self.run = None
 
     def _connect(self, hook: Hook) -> None:
+        """Lets a hook have the run, unless the word means something else in it."""
+        if type(hook).run is None and hook.__dict__.get("run") is None:
+            hook.run = self.run
+
+    def _offer_all(self, trainer: _Trainer | None = None) -> None:
+        """Offers what the trainer and the hooks let users change; captures in any case."""
+        self._names.clear()
+        self._values.clear()
+        if self.run is None:
+            return
+        for each in (trainer, *self._watched):
+            self._offer(each)
+        if "profile" not in self._names:
+            self._capturing = self._capturing or capturing_hook()
+            self._connect(self._capturing)
+            self._offer(self._capturing)
+        else:
+            self._capturing = None
+
+    def _offer(self, source: Any) -> None:
         run = self.run
-        assert run is not None
-        if isinstance(hook, HashTableFilterHook) and self._filter is None:
-            self._filter = hook
-            self._listen(hook, self._report_pass)
-            run.control(
-                "filter_interval",
-                type="int",
-                value=hook.filter_interval,
-                minimum=1,
-                nullable=True,
-                unit="steps",
-                description="Steps between two filter passes over the hash tables; off when empty.",
-                on_change=hook.reset_filter_interval,
-            )
-        elif isinstance(hook, LoggerHook) and self._logger is None:
-            self._logger = hook
-            self._listen(hook, self._report_line)
-            run.control(
-                "log_step",
-                type="int",
-                value=hook.log_step,
-                minimum=1,
-                unit="steps",
-                description="Steps between two lines of the log, and two values of qps.",
-                on_change=partial(setattr, hook, "log_step"),
-            )
-        elif isinstance(hook, ProfilerHook) and self._profiler is None:
-            self._profiler = hook
-            self._listen(hook, self._report_trace)
+        offering = getattr(source, "controls", None)
+        if run is None or not callable(offering):
+            return
+        try:
+            for control in offering():
+                if isinstance(control, Control):
+                    self._declare(run, control)
+        except Exception:  # noqa: BLE001 - border: what a hook offers must not keep a training from starting
+            run.refusals.fail(f"{type(source).__name__}.controls")
 
-    def _listen(self, hook: Any, report: Callable[[Any], None]) -> None:
-        """Once per hook, however many trainings it sees."""
-        if hook not in self._heard:
-            self._heard.append(hook)
-            hook.add_listener(report)
-
-    def _offer_captures(self) -> None:
-        """Offers `profile`; a training without a `ProfilerHook` gets one that only captures on demand."""
-        assert self.run is not None
-        if self._profiler is None:
-            self._own_profiler = self._own_profiler or ProfilerHook(
-                repeat=0, output_dir="recis-traces", compress=True, with_stack=True
-            )
-            self._connect(self._own_profiler)
-        self.run.control(
-            "profile",
-            type="profile",
-            value=None,
-            description="Capture a profiler trace of the next steps.",
-            on_change=self._capture,
+    def _declare(self, run: Run, control: Control) -> None:
+        name = control_name(control.name)
+        number = 2
+        while name in self._names:  # two hooks of a class
+            name, number = control_name(f"{control.name}-{number}"), number + 1
+        self._names.add(name)
+        value = control.read() if control.read is not None else None
+        run.control(
+            name,
+            type=control.type,
+            value=value,
+            on_change=control.on_change,
+            minimum=control.minimum,
+            maximum=control.maximum,
+            nullable=control.nullable,
+            choices=control.choices,
+            unit=control.unit,
+            description=control.description,
+            apply=control.apply,
+            confirm=control.confirm,
         )
-
-    def _capture(self, value: Mapping[str, Any]) -> None:
-        assert self._profiler is not None
-        self._profiler.request_capture(value["active"])
+        if control.read is not None:
+            self._values.append(_Value(name, control.read, value))
 
     def _after_boundary(self, run: Run, step: int) -> None:
-        if self._own_profiler is not None:
-            self._own_profiler.after_step(None, step)
-        filters, logger = self._filter, self._logger
-        interval = filters.filter_interval if filters is not None else None
-        now = (interval, logger.log_step if logger is not None else None)
-        if now != self._told:  # by whoever: a command that was applied is known there already
-            self._told = now
-            if filters is not None:
-                run.controls.changed("filter_interval", interval, step)
-            if logger is not None:
-                run.controls.changed("log_step", now[1], step)
-        if run.controls.waiting:
-            run.step_boundary(step)
-
-    def _report_pass(self, report: FilterPass) -> None:
-        if self.run is not None:
-            self.run.filter_pass(Pass(**asdict(report)))
-
-    def _report_line(self, line: LogLine) -> None:
-        if self.run is not None:
-            self.run.line(line.text, line.step, line.time_ns)
-
-    def _report_trace(self, trace: TraceFile) -> None:
-        if self.run is not None:
-            self.run.upload_trace(trace.path, trace.step)
+        if self._capturing is not None:
+            self._capturing.after_step(None, step)
+        for _ in range(min(len(self._values), MAX_READ)):
+            known = self._values[0]
+            self._values.rotate(-1)
+            value = known.read()
+            if value != known.value:  # by whoever: a command that was applied is known there already
+                known.value = value
+                run.controls.changed(known.name, value, step)
+        run.step_boundary(step)

@@ -12,7 +12,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ from recis import environment, launch
 from recis.errors import ArgumentError, CaptureBusyError
 from recis.hooks.cadence import check_interval
 from recis.hooks.console import hook_logger, refresh_console
+from recis.hooks.control import Control
 from recis.hooks.hook import Hook
 from recis.hooks.profiler_session import ProfilerSession, is_taken
 from recis.numerals import as_int
 
-__all__ = ["ProfilerHook", "TraceFile"]
+__all__ = ["ProfilerHook", "TraceFile", "capturing_hook"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,15 @@ class ProfilerHook(Hook):
         self._last_step = 0
         self._lock = threading.Lock()
         self._request: tuple[int, int] | None = None
+
+    def controls(self) -> Iterable[Control]:
+        """Offer captures on demand."""
+        yield Control(
+            name="profile",
+            type="profile",
+            on_change=lambda value: self.request_capture(value["active"]),
+            description="Capture a profiler trace of the next steps.",
+        )
 
     def add_listener(self, callback: Callable[[TraceFile], None]) -> None:
         """Call `callback` with every file that is whole on disk, on the training thread."""
@@ -326,6 +336,13 @@ class ProfilerHook(Hook):
         self.logger.info("Wrote the profiler trace %s", path)
         for listener in self._listeners:
             listener(trace)
+        if self.run is not None:
+            self.run.upload_trace(trace.path, trace.step)
+
+
+def capturing_hook() -> ProfilerHook:
+    """Return a hook that only captures on demand."""
+    return ProfilerHook(repeat=0, output_dir="recis-traces", compress=True, with_stack=True)
 
 
 def _write_whole(profile: torch.profiler.profile, path: Path) -> None:

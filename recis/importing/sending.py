@@ -56,7 +56,7 @@ async def send_frames(address: ServerAddress, hello: Hello, frames: Callable[[in
 async def _converse(socket: ClientConnection, hello: Hello, frames: Callable[[int], Iterator[Frame]]) -> int:
     session = ClientSession()
     session.connected()
-    await _send(socket, encode(msgspec.structs.replace(hello, time_ns=time.time_ns())))
+    await _send(socket, encode(msgspec.structs.replace(hello, time_ns=time.time_ns(), features=("replay",))))
     waiting: Iterator[Frame] | None = None
     ordinal = 0
     while True:

@@ -3,21 +3,72 @@
 Owns the checks and their messages; must not know who asks or what the value does.
 """
 
+import hashlib
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
-from recis.wire.codec import is_id
+from recis.wire.codec import as_plain
 from recis.wire.messages import INT64, Declare
 from recis.wire.showing import shown
 
-__all__ = ["check_control_value", "check_declaration"]
+__all__ = [
+    "MAX_CHOICES",
+    "MAX_SETTINGS",
+    "check_control_value",
+    "check_declaration",
+    "control_name",
+    "is_control_name",
+    "keeps_value",
+    "settings_of",
+]
 
+MAX_NAME = 128
+MAX_PARTS, MAX_PART = 3, 32
+"""Of a name that has to be mended."""
+MAX_CHOICES = 256
+MAX_SETTINGS = 64
+"""Controls that one command may set."""
 MAX_CAPTURE_STEPS = 100
 MAX_RANKS = 1 << 20
 MAX_STR_CHARS = 1024
+_is_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)*").fullmatch
+
+
+def is_control_name(text: object) -> bool:
+    """Whether `text` may name a control."""
+    return isinstance(text, str) and len(text) <= MAX_NAME and _is_name(text) is not None
+
+
+def control_name(text: str) -> str:
+    """Return `text` where it may name a control, else what can be kept of it, with a digest in each changed part."""
+    if is_control_name(text):
+        return text
+    return "/".join(_mended_part(part, is_first=place == 0) for place, part in enumerate(text.split("/")[:MAX_PARTS]))
+
+
+def _mended_part(part: str, *, is_first: bool) -> str:
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", part)[:MAX_PART]
+    if is_first and not plain[:1].isalnum():
+        plain = f"c{plain}"
+    if plain == part and plain:
+        return plain
+    return f"{plain}-{hashlib.sha256(part.encode(errors='surrogatepass')).hexdigest()[:8]}"
+
+
+def settings_of(control: str, value: Any) -> Mapping[str, Any]:
+    """Return the controls that a command sets, each with its value: several where the command names none."""
+    if control:
+        return {control: value}
+    return value if isinstance(value, dict) else {}
+
+
+def keeps_value(kind: str) -> bool:
+    """Whether controls of this type have a value that stays; the others ask that something be done."""
+    return kind not in _KINDS or _KINDS[kind].keeps
 
 
 def check_declaration(declare: Declare) -> Declare:
@@ -29,9 +80,10 @@ def check_declaration(declare: Declare) -> Declare:
     Raises:
         ValueError: a name, type, bound or value that is not valid; the message says what was expected.
     """
-    if not isinstance(declare.control, str) or not is_id(declare.control):
+    if not is_control_name(declare.control):
         raise ValueError(
-            "name: expected 1 to 128 letters, digits, '.', '_', '-' (the first no sign), got " + shown(declare.control)
+            f"name: expected 1 to {MAX_NAME} letters, digits, '.', '_', '-' (the first no sign), in parts separated by"
+            f" '/', got {shown(declare.control)}"
         )
     if not isinstance(declare.type, str) or declare.type not in _KINDS:
         raise ValueError(f"{declare.control}: expected a type of {', '.join(_KINDS)}, got {shown(declare.type)}")
@@ -42,7 +94,10 @@ def check_declaration(declare: Declare) -> Declare:
         raise ValueError(f"{declare.control}: expected minimum <= maximum, got {minimum:g} and {maximum:g}")
     if type(declare.nullable) is not bool:
         raise ValueError(f"{declare.control}: expected nullable as true or false, got {shown(declare.nullable)}")
-    declare = msgspec.structs.replace(declare, minimum=minimum, maximum=maximum)
+    if declare.apply not in ("together", "each"):
+        raise ValueError(f"{declare.control}: expected apply as 'together' or 'each', got {shown(declare.apply)}")
+    choices = _check_choices(declare)
+    declare = msgspec.structs.replace(declare, minimum=minimum, maximum=maximum, choices=choices)
     if not kind.keeps and declare.value is None:
         return declare
     return msgspec.structs.replace(declare, value=check_control_value(declare, declare.value))
@@ -58,11 +113,13 @@ def check_control_value(control: Declare, value: Any) -> Any:
     if value is None and control.nullable:
         return None
     try:
-        taken = kind.take(value)
+        taken = _choose(control, value) if control.type == "enum" else kind.take(value)
     except _UnfitError as unfit:
         expected = str(unfit) or _expected(control, kind)
         got = "null" if value is None else shown(value)
         raise ValueError(f"{control.control}: expected {expected}, got {got}") from None
+    if taken is None:
+        return None
     if kind.has_bounds and control.minimum is not None and taken < control.minimum:
         raise ValueError(f"{control.control}: expected at least {control.minimum:g}, got {shown(value)}")
     if kind.has_bounds and control.maximum is not None and taken > control.maximum:
@@ -72,6 +129,23 @@ def check_control_value(control: Declare, value: Any) -> Any:
 
 class _UnfitError(Exception):
     """A value of another kind. The text, if any, says more precisely than the kind what was expected."""
+
+
+def _choose(control: Declare, value: Any) -> Any:
+    for choice in control.choices:
+        if choice == value and type(choice) is type(value):
+            return choice
+    raise _UnfitError("one of " + ", ".join(shown(choice) for choice in control.choices[:20]))
+
+
+def _take_enum(value: Any) -> Any:
+    take = {bool: _take_bool, int: _take_int, float: _take_float}.get(type(value), _take_str)
+    return take(value)
+
+
+def _take_action(value: Any) -> None:
+    if value is not None and value is not True:
+        raise _UnfitError
 
 
 def _take_int(value: Any) -> int:
@@ -138,8 +212,33 @@ _KINDS = {
     "float": _Kind("a finite number", _take_float, has_bounds=True),
     "bool": _Kind("true or false", _take_bool),
     "str": _Kind(f"a text of at most {MAX_STR_CHARS} characters", _take_str),
+    "enum": _Kind("one of the choices", _take_enum),
+    "action": _Kind("null or true", _take_action, keeps=False),
     "profile": _Kind("an object", _take_capture, keeps=False),
 }
+
+
+def _check_choices(declare: Declare) -> tuple[Any, ...]:
+    """The choices of an `enum` as plain values; other types have none."""
+    where = f"{declare.control}: expected"
+    if not isinstance(declare.choices, tuple | list):
+        raise ValueError(f"{where} choices as a list, got {shown(declare.choices)}")  # noqa: TRY004 - as the others
+    if declare.type != "enum":
+        if declare.choices:
+            raise ValueError(f"{where} no choices of a {declare.type}, got {shown(declare.choices)}")
+        return ()
+    if not 1 <= len(declare.choices) <= MAX_CHOICES:
+        raise ValueError(f"{where} 1 to {MAX_CHOICES} choices, got {len(declare.choices)}")
+    taken: list[Any] = []
+    for choice in declare.choices:
+        try:
+            plain = _take_enum(as_plain(choice))
+        except _UnfitError:
+            raise ValueError(f"{where} choices that are texts, numbers or booleans, got {shown(choice)}") from None
+        if any(plain == other and type(plain) is type(other) for other in taken):
+            raise ValueError(f"{where} each choice once, got {shown(plain)} again")
+        taken.append(plain)
+    return tuple(taken)
 
 
 def _check_bound(declare: Declare, kind: _Kind, where: str, bound: Any) -> float | None:

@@ -36,6 +36,7 @@ __all__ = [
     "Rank",
     "Refuse",
     "Result",
+    "Schedule",
     "Seen",
     "ServerRecord",
     "Status",
@@ -135,10 +136,14 @@ class Event(Record, frozen=True, tag="event"):
 
 
 class Declare(Record, frozen=True, tag="declare"):
-    """A control that this rank offers, with its current value; sent again whenever the value changes by itself."""
+    """A control that this rank offers, with its current value; sent again whenever the value changes by itself.
+
+    An `action` has no value: a command for it asks that something be done once. `confirm` is what users are asked
+    first. `choices` are the values of an `enum`. `apply` says whether all ranks change at one step, or each for itself.
+    """
 
     control: str
-    type: Literal["int", "float", "bool", "str", "profile"]
+    type: Literal["int", "float", "bool", "str", "enum", "action", "profile"]
     value: Any = None
     step: Int64 | None = None
     time_ns: Int64 = 0
@@ -147,10 +152,16 @@ class Declare(Record, frozen=True, tag="declare"):
     nullable: bool = False
     unit: str = ""
     description: str = ""
+    choices: tuple[Any, ...] = ()
+    apply: Literal["together", "each"] = "together"
+    confirm: str = ""
 
 
 class Result(Record, frozen=True, tag="result"):
-    """How a command ended on this rank: the value before and after, and the step at whose boundary it took effect."""
+    """How a command ended on this rank: the value before and after, and the step at whose boundary it took effect.
+
+    `restores` is that of the command.
+    """
 
     command: str
     control: str
@@ -160,6 +171,7 @@ class Result(Record, frozen=True, tag="result"):
     old: Any = None
     new: Any = None
     message: str = ""
+    restores: str = ""
 
 
 class Status(Record, frozen=True, tag="status"):
@@ -183,6 +195,7 @@ class Hello(Record, frozen=True, tag="hello"):
     all ranks of one start of the job and new at the next start. `first` is the lowest frame number that the writer
     still has; lower ones that the server has not received are lost and are counted as missing. `started_ns` is when
     the writer was opened, by the same clock as `time_ns` (when this greeting was sent); 0 stands for now.
+    `features` names additions to the protocol that the writer supports: `schedule` and `replay`.
     """
 
     run: str
@@ -200,6 +213,7 @@ class Hello(Record, frozen=True, tag="hello"):
     client: str = ""
     time_ns: Int64 = 0
     started_ns: Int64 = 0
+    features: tuple[str, ...] = ()
     v: int = PROTOCOL_VERSION
 
 
@@ -220,9 +234,13 @@ class Frame(Record, frozen=True, tag="frame"):
 
 
 class Seen(Record, frozen=True, tag="seen"):
-    """The rank has received a command and will answer with a `Result`; not numbered, may be lost."""
+    """The rank has received a command and will answer with a `Result`; not numbered, may be lost.
+
+    `step` is the last step whose boundary the rank has passed, None before the first.
+    """
 
     command: str
+    step: Int64 | None = None
     v: int = PROTOCOL_VERSION
 
 
@@ -232,10 +250,41 @@ ClientRecord = Hello | Frame | Seen
 # --- server to training process -------------------------------------------------------------------------------------
 
 
+class Command(Record, frozen=True, tag="command"):
+    """Set `control` to `value` at the boundary of step `apply_at_step`, or at the next boundary when it is None.
+
+    With an empty `control` the command is for several controls: `value` maps their names to values, all of which take
+    effect at that boundary, or none. Of two commands for one control the one with the lower `seq` takes effect first.
+    With `hold` the step is not known yet, and a `Schedule` follows. With `restores` this process, which has just
+    started, is to have what that earlier command asked for.
+    """
+
+    id: str
+    control: str
+    value: Any = None
+    apply_at_step: Int64 | None = None
+    requested_by: str = ""
+    reason: str = ""
+    seq: Count = 0
+    hold: bool = False
+    restores: str = ""
+    v: int = PROTOCOL_VERSION
+
+
+class Schedule(Record, frozen=True, tag="schedule"):
+    """When a command that is on hold takes effect: as `Command.apply_at_step`; `withdrawn`: never."""
+
+    command: str
+    apply_at_step: Int64 | None = None
+    withdrawn: bool = False
+    v: int = PROTOCOL_VERSION
+
+
 class Welcome(Record, frozen=True, tag="welcome"):
     """Answer to `Hello`: the highest committed frame number of this writer, and the attempt's ordinal in the run.
 
-    `watched` is as in `Ack`.
+    `watched` is as in `Ack`. `desired` has, for a process that has just started, a command for each control whose value
+    it may have to change; only for a writer that understands `schedule`.
     """
 
     acked: Number
@@ -243,6 +292,7 @@ class Welcome(Record, frozen=True, tag="welcome"):
     window_bytes: Count = 8 << 20
     max_frame_bytes: Count = MAX_FRAME_BYTES
     watched: bool = True
+    desired: tuple[Command, ...] = ()
     v: int = PROTOCOL_VERSION
 
 
@@ -258,18 +308,6 @@ class Ack(Record, frozen=True, tag="ack"):
     v: int = PROTOCOL_VERSION
 
 
-class Command(Record, frozen=True, tag="command"):
-    """Set `control` to `value` at the boundary of step `apply_at_step`, or at the next boundary when it is None."""
-
-    id: str
-    control: str
-    value: Any = None
-    apply_at_step: Int64 | None = None
-    requested_by: str = ""
-    reason: str = ""
-    v: int = PROTOCOL_VERSION
-
-
 class Refuse(Record, frozen=True, tag="refuse"):
     """Why the server closes the connection; the writer reconnects later if `retry`, and not at all otherwise."""
 
@@ -279,7 +317,7 @@ class Refuse(Record, frozen=True, tag="refuse"):
     v: int = PROTOCOL_VERSION
 
 
-ServerRecord = Welcome | Ack | Command | Refuse
+ServerRecord = Welcome | Ack | Command | Schedule | Refuse
 
 
 # --- /ws/trace ------------------------------------------------------------------------------------------------------

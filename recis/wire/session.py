@@ -7,7 +7,7 @@ clocks or where frames come from. The other half is `recis_server.ingest.session
 from collections import deque
 from dataclasses import dataclass
 
-from recis.wire.messages import Ack, Command, Refuse, ServerRecord, Welcome
+from recis.wire.messages import Ack, Command, Refuse, Schedule, ServerRecord, Welcome
 
 __all__ = ["Acked", "Arrived", "ClientSession", "Closed", "Rejected", "SessionEvent", "Welcomed"]
 
@@ -23,10 +23,14 @@ _FRAME_FAULTS = frozenset({"malformed", "too_large"})
 
 @dataclass(frozen=True, slots=True)
 class Welcomed:
-    """The server accepts frames from `acked` + 1 on; `attempt` is this start's ordinal in the run."""
+    """The server accepts frames from `acked` + 1 on; `attempt` is this start's ordinal in the run.
+
+    `desired`: what a process that has just started is to change.
+    """
 
     acked: int
     attempt: int
+    desired: tuple[Command, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,9 @@ class Acked:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A command to answer."""
+    """A command to answer, or when one that is on hold takes effect."""
 
-    command: Command
+    command: Command | Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +156,14 @@ class ClientSession:
     def receive(self, record: ServerRecord) -> SessionEvent | None:
         """Return what a record of the server means; None for one that says nothing new."""
         match record:
-            case Welcome(acked=acked, attempt=attempt, window_bytes=window_bytes, watched=watched):
+            case Welcome(acked=acked, attempt=attempt, window_bytes=window_bytes, watched=watched, desired=desired):
                 # The server's number counts even if it is lower: it may have lost its store.
                 self._open = True
                 self._window_bytes = window_bytes
                 self.watched = watched
                 self.acked = self.newest_sent = acked
                 self._note_progress()
-                return Welcomed(acked, attempt)
+                return Welcomed(acked, attempt, desired)
             case Ack(n=n, watched=watched):
                 self.watched = watched
                 while self._in_flight and self._in_flight[0][0] <= n:
@@ -169,7 +173,7 @@ class ClientSession:
                 self.acked = n
                 self._note_progress()
                 return Acked(n)
-            case Command():
+            case Command() | Schedule():
                 return Arrived(record)
             case Refuse(code=code, message=message, retry=retry):
                 self._open = False

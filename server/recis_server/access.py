@@ -38,6 +38,10 @@ _GRANTS: dict[str, frozenset[str]] = {
     "write": frozenset({"write"}),
 }
 EVERYTHING = frozenset(SCOPES)
+LOCAL = "local"
+"""Who it is where no token is needed."""
+MASTER = "token-file"
+"""The bearer of the token of `--token-file`."""
 REFRESH_S = 0.5
 """Interval between reads of the stored tokens, which other processes create and revoke."""
 
@@ -80,10 +84,11 @@ def read_token_file(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The scopes of a token; `digest` identifies a revocable token and is None for any other grant."""
+    """The scopes of a token and its name; `digest` identifies a revocable token and is None for any other grant."""
 
     scopes: frozenset[str]
     digest: str | None = None
+    name: str = LOCAL
 
 
 class Access:
@@ -176,10 +181,10 @@ class Access:
         for token in tokens:
             digest = digest_of(token)
             if self._master is not None and hmac.compare_digest(digest, self._master):
-                return Grant(EVERYTHING)
+                return Grant(EVERYTHING, name=MASTER)
             for row in self._rows:
                 if hmac.compare_digest(digest, row.digest):
-                    return Grant(_GRANTS[row.scope], row.digest)
+                    return Grant(_GRANTS[row.scope], row.digest, row.name or f"token {row.id}")
         return None
 
     async def _follow(self) -> None:

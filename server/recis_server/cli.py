@@ -45,6 +45,7 @@ _SERVE_FIELDS = (
     "insecure",
     "allow_host",
     "ping_interval",
+    "command_wait",
 )
 
 
@@ -160,6 +161,12 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--insecure", action="store_true", default=None, help="disable authentication on non-loopback addresses"
+    )
+    parser.add_argument(
+        "--command-wait",
+        type=float,
+        metavar="S",
+        help="seconds that a command waits for a rank that is away (default: 604800, 7 days)",
     )
 
 

@@ -11,7 +11,7 @@ from recis_server.access import Access
 from recis_server.blobs import Blobs
 from recis_server.bus import Bus
 from recis_server.connections import Connections
-from recis_server.control.desk import Desk
+from recis_server.control.service import CommandService
 from recis_server.ingest.audience import Audience
 from recis_server.ingest.presence import Presence
 from recis_server.live.hub import Hub
@@ -27,8 +27,8 @@ __all__ = [
     "AudiencePart",
     "BlobsPart",
     "BusPart",
+    "CommandsPart",
     "ConnectionsPart",
-    "DeskPart",
     "HubPart",
     "KnownRun",
     "KnownRunId",
@@ -56,7 +56,7 @@ BlobsPart = Annotated[Blobs, _part("blobs")]
 PresencePart = Annotated[Presence, _part("presence")]
 AudiencePart = Annotated[Audience, _part("audience")]
 ConnectionsPart = Annotated[Connections, _part("connections")]
-DeskPart = Annotated[Desk, _part("desk")]
+CommandsPart = Annotated[CommandService, _part("commands")]
 HubPart = Annotated[Hub, _part("hub")]
 MetersPart = Annotated[Meters, _part("meters")]
 TracesPart = Annotated[TraceReceiver, _part("traces")]

@@ -263,7 +263,7 @@ async def _admit(scope: Scope, headers: Headers) -> Grant:
     if needed is None:
         return Grant(frozenset())
     grant = await _access(scope).require(_tokens(headers), needed)
-    scope.setdefault("state", {}).update(scope=access.strongest(grant.scopes), bearer=grant.digest)
+    scope.setdefault("state", {}).update(scope=access.strongest(grant.scopes), bearer=grant.digest, actor=grant.name)
     return grant
 
 

@@ -13,7 +13,7 @@ from recis_server.access import Access, Hosts, read_token_file
 from recis_server.blobs import open_blobs
 from recis_server.bus import open_bus
 from recis_server.connections import Connections, raise_file_limit
-from recis_server.control.desk import Desk
+from recis_server.control.service import CommandService
 from recis_server.errors import StoreError
 from recis_server.gate import Gate
 from recis_server.ingest import endpoint as ingest
@@ -99,13 +99,13 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
     state.audience = Audience(state.bus)
     state.runs = RunList(state.store, state.presence)
     await _open(stack, state.runs.open, state.runs.close)
-    state.desk = Desk(state.store, state.presence, state.bus)
-    await _open(stack, state.desk.open, state.desk.close)
+    state.commands = CommandService(state.store, state.presence, state.bus, wait_s=settings.command_wait)
+    await _open(stack, state.commands.open, state.commands.close)
     state.hub = Hub(state.store, state.presence, state.audience, state.bus)
     await _open(stack, state.hub.open, state.hub.close)
     state.traces = TraceReceiver(state.store, state.blobs, state.bus, settings.data / "uploads")
     await _open(stack, state.traces.open, state.traces.close)
-    state.intake = ingest.Intake(state.store, state.presence, state.audience, state.desk)
+    state.intake = ingest.Intake(state.store, state.presence, state.audience, state.commands)
     stack.push_async_callback(state.intake.close)
 
 

@@ -8,10 +8,22 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recis.wire.controls import MAX_SETTINGS
 from recis.wire.messages import MAX_TEXT_CHARS
 from recis_server import __version__
 
-__all__ = ["BYTES", "EXAMPLES", "CommandRequest", "ErrorAnswer", "RunPatch", "answers", "files", "refusals"]
+__all__ = [
+    "BYTES",
+    "EXAMPLES",
+    "CommandRequest",
+    "ErrorAnswer",
+    "RevertRequest",
+    "RunPatch",
+    "SettingsRequest",
+    "answers",
+    "files",
+    "refusals",
+]
 
 Described = dict[int | str, dict[str, Any]]
 Tag = Annotated[str, Field(min_length=1, max_length=128)]
@@ -41,6 +53,27 @@ class CommandRequest(BaseModel):
     value: Any
     reason: str = Field(default="", max_length=MAX_TEXT_CHARS)
     id: str | None = Field(default=None, min_length=1, max_length=128)
+
+
+class SettingsRequest(BaseModel):
+    """New values for several controls, all of which take effect at one step, or none; `id` as above."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"values": {"filter_interval": 200, "log_step": 50}, "reason": "less output"}]},
+    )
+
+    values: dict[str, Any] = Field(min_length=1, max_length=MAX_SETTINGS)
+    reason: str = Field(default="", max_length=MAX_TEXT_CHARS)
+    id: str | None = Field(default=None, min_length=1, max_length=128)
+
+
+class RevertRequest(BaseModel):
+    """Why a command is taken back."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "the loss went up"}]})
+
+    reason: str = Field(default="", max_length=MAX_TEXT_CHARS)
 
 
 class ErrorDetail(BaseModel):
@@ -80,12 +113,27 @@ _COMMAND = {
     "run": "demo-1a2b",
     "control": "filter_interval",
     "value": 200,
+    "values": {"filter_interval": 200},
     "state": "applied",
-    "requested_by": "control",
+    "requested_by": "mia",
     "requested_at": "2026-11-23T19:42:00.000Z",
     "reason": "evict less often",
     "apply_at_step": None,
-    "ranks": {"0": {"state": "applied", "old": 100, "new": 200, "step": 512, "time": 1795462921.0, "message": ""}},
+    "superseded_by": None,
+    "reverts": None,
+    "waiting_for": [],
+    "away": [],
+    "ranks": {
+        "0": {
+            "state": "applied",
+            "old": 100,
+            "new": 200,
+            "step": 512,
+            "late": False,
+            "time": 1795462921.0,
+            "message": "",
+        }
+    },
 }
 EXAMPLES: dict[str, dict[str, Any]] = {
     "meta": {"version": __version__, "protocol": 1, "scope": "control", "tokens": False},
@@ -163,15 +211,41 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                 "desired": 200,
                 "minimum": 1.0,
                 "maximum": None,
+                "choices": None,
                 "nullable": True,
                 "unit": "steps",
                 "description": "steps between two filter passes",
+                "apply": "together",
+                "confirm": "",
+                "differs": [0],
                 "ranks": {"0": {"value": 100, "step": 1}},
             }
         ]
     },
     "command": _COMMAND,
     "commands": {"commands": [_COMMAND]},
+    "audit": {
+        "audit": [
+            {
+                "time": "2026-11-23T19:42:00.000Z",
+                "by": "mia",
+                "reason": "evict less often",
+                "command": "8c2f5e0e",
+                "control": "filter_interval",
+                "value": 200,
+                "rank": 0,
+                "old": 100,
+                "new": 200,
+                "step": 512,
+                "apply_at_step": None,
+                "outcome": "applied",
+                "message": "",
+                "superseded_by": None,
+                "reverts": None,
+            }
+        ],
+        "next_cursor": None,
+    },
     "traces": {
         "traces": [
             {

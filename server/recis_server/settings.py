@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     ping_interval: float = Field(default=20.0, ge=0.1, le=3600.0)
     """Seconds between two pings on a socket; shorter than a proxy's idle timeout."""
 
+    command_wait: float = Field(default=7 * 86_400.0, ge=1.0, le=366 * 86_400.0)
+    """Seconds for which a command waits for a rank that is away."""
+
     @field_validator("root_path")
     @classmethod
     def _one_slash_in_front(cls, value: str) -> str:

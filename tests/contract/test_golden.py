@@ -86,6 +86,20 @@ GOLDEN: dict[str, msgspec.Struct] = {
     "command": m.Command(
         id="c1", control="profile", value={"active": 3, "ranks": [0]}, apply_at_step=12, requested_by="mia"
     ),
+    "hello-features": m.Hello(run="r", writer="w", attempt="a", features=("schedule",)),
+    "seen-step": m.Seen(command="c1", step=41),
+    "frame-controls": m.Frame(
+        n=5,
+        records=(
+            m.Declare(control="mode", type="enum", value="a", choices=("a", "b", 3), apply="each"),
+            m.Declare(control="stop", type="action", confirm="End it?"),
+            m.Result(command="again-1", control="mode", state="applied", step=0, time_ns=T, new="b", restores="c3"),
+        ),
+    ),
+    "welcome-desired": m.Welcome(acked=0, desired=(m.Command(id="again-1", control="mode", value="b", restores="c3"),)),
+    "command-hold": m.Command(id="c4", control="", value={"a": 1, "b": None}, seq=7, hold=True),
+    "schedule": m.Schedule(command="c4", apply_at_step=44),
+    "schedule-withdrawn": m.Schedule(command="c4", withdrawn=True),
     "refuse": m.Refuse(code="unavailable", message="the disk is full", retry=True),
     "trace-open": m.TraceOpen(
         run="r",

@@ -19,7 +19,7 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     for kind in vars(m).values()
     if isinstance(kind, type) and issubclass(kind, m.Record) and kind is not m.Record
 }
-IDS = {"run", "writer", "attempt", "command", "control"}
+IDS = {"run", "writer", "attempt", "command"}
 WORDS: dict[Any, str] = {
     str: "text",
     int: "int",
@@ -34,6 +34,8 @@ WORDS: dict[Any, str] = {
     Any: "any",
     dict[str, Any]: "map",
     tuple[str, ...]: "list of text",
+    tuple[Any, ...]: "list of any",
+    tuple[m.Command, ...]: "list of commands",
     tuple[m.FrameRecord, ...]: "list of records",
 }
 

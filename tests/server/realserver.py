@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from recis_server.blobs import Blobs, open_blobs
 from recis_server.bus import MemoryBus
 from recis_server.connections import Connections, WebSocketProtocol
-from recis_server.control.desk import Desk
+from recis_server.control.service import CommandService
 from recis_server.ingest.audience import Audience
 from recis_server.ingest.endpoint import Intake
 from recis_server.ingest.endpoint import router as ingest_router
@@ -44,7 +44,7 @@ class Parts:
     blobs: Blobs
     presence: Presence
     audience: Audience
-    desk: Desk
+    commands: CommandService
     hub: Hub
     intake: Intake
     traces: TraceReceiver
@@ -58,17 +58,17 @@ async def parts(folder: Path, *, window_bytes: int = 8 << 20, max_trace_bytes: i
     await store.open()
     blobs = open_blobs(f"file://{folder}/blobs")
     presence = Presence(store, bus)
-    desk = Desk(store, presence, bus)
+    commands = CommandService(store, presence, bus)
     audience = Audience(bus)
     hub = Hub(store, presence, audience, bus)
-    intake = Intake(store, presence, audience, desk, window_bytes=window_bytes)
+    intake = Intake(store, presence, audience, commands, window_bytes=window_bytes)
     traces = TraceReceiver(store, blobs, bus, folder / "incoming", max_bytes=max_trace_bytes)
-    for part in (desk, hub, traces):
+    for part in (commands, hub, traces):
         await part.open()
     try:
-        yield Parts("", store, bus, blobs, presence, audience, desk, hub, intake, traces)
+        yield Parts("", store, bus, blobs, presence, audience, commands, hub, intake, traces)
     finally:
-        for end in (intake.close, traces.close, hub.close, desk.close, store.close):
+        for end in (intake.close, traces.close, hub.close, commands.close, store.close):
             await end()
 
 

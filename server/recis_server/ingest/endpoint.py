@@ -3,7 +3,7 @@
 Owns reading, sending, back-pressure and the one-after-the-other commits of each writer; must not decide what a record
 means (`session` does) or keep anything (`store` does). A bad client ends its own connection and nothing else.
 
-    intake = Intake(store, presence, audience, desk)    # app.state.intake; `close` before the store's
+    intake = Intake(store, presence, audience, commands)    # app.state.intake; `close` before the store's
 """
 
 import asyncio
@@ -18,9 +18,10 @@ from starlette.types import Message, Receive, Scope
 from starlette.types import Send as Sender
 
 from recis.wire.codec import WireError, decode_client, encode
-from recis.wire.messages import Ack, ClientRecord, Command, Hello, Refuse, ServerRecord
+from recis.wire.messages import Ack, ClientRecord, Command, Hello, Refuse, Schedule, ServerRecord
 from recis.wire.text import close_reason
-from recis_server.control.desk import Desk, Post
+from recis_server.control.liverun import RankConnection
+from recis_server.control.service import CommandService
 from recis_server.errors import InvalidValue, ServerError
 from recis_server.ingest.audience import Audience
 from recis_server.ingest.presence import Presence
@@ -63,7 +64,7 @@ router.add_websocket_route("/ws/ingest", _Ingest(), name="ingest")  # type: igno
 class _Line:
     """The outgoing side of one connection: acknowledgements merge into the newest, the rest keeps its order.
 
-    Bounded: one greeting, one refusal, and the commands that the desk lets be open at a time.
+    Bounded: one greeting, one refusal, and twice the commands that may be open at a time.
     """
 
     def __init__(self, send: Sender) -> None:
@@ -88,8 +89,8 @@ class _Line:
             self._records.append(action.record)
         self._wake.set()
 
-    def command(self, command: Command) -> None:
-        """Takes a command of the desk."""
+    def command(self, command: Command | Schedule) -> None:
+        """Takes what the command service says."""
         self.put(Send(command))
 
     async def run(self) -> None:
@@ -154,7 +155,7 @@ class Intake:
         store: where frames go.
         presence: told who comes and goes.
         audience: knows for which runs there is no hurry.
-        desk: gets the outgoing side of every connection, for commands.
+        commands: gets the outgoing side of every connection.
         clock: Unix time in nanoseconds.
         window_bytes: how much one writer may have on its way to the store; beyond that its socket is not read.
     """
@@ -164,20 +165,20 @@ class Intake:
         store: Store,
         presence: Presence,
         audience: Audience,
-        desk: Desk,
+        commands: CommandService,
         *,
         clock: Callable[[], int] = time.time_ns,
         window_bytes: int = 8 << 20,
     ) -> None:
         self._store = store
         self._presence = presence
-        self._desk = desk
+        self._commands = commands
         self._clock = clock
         self._window_bytes = window_bytes
         self._streams = Streams(audience.is_watched)
         self._pumps: dict[Stream, _Pump] = {}
         self._lines: dict[IngestSession, _Line] = {}
-        self._posts: dict[IngestSession, Post] = {}
+        self._ranks: dict[IngestSession, RankConnection] = {}
         audience.subscribe(self._looked_at)
 
     @property
@@ -255,7 +256,8 @@ class Intake:
             match action:
                 case Register(hello=hello):
                     row = await self._register(hello)
-                    answers, older = session.registered(row)
+                    desired = await self._commands.greeting(row, hello)
+                    answers, older = session.registered(row, desired)
                     if older is not None:
                         # A delayed greeting of a connection that the writer has given up may end up here as the
                         # newest: hence the retry.
@@ -263,13 +265,15 @@ class Intake:
                         _put(self._lines[older], older.end("superseded", reason, retry=True))
                     _put(line, answers)
                     await self._presence.joined(row, hello)
-                    self._posts[session] = await self._desk.attach(row, line.command)
+                    rank = await self._commands.attach(row, hello, line.command, desired)
+                    if rank is not None:
+                        self._ranks[session] = rank
                 case Keep():
                     assert session.stream is not None
                     self._commit(session.stream, action)
-                case Delivered(command=command):
-                    assert session.stream is not None
-                    await self._desk.seen(session.stream.row.run, session.stream.row.rank, command)
+                case Delivered(seen=seen):
+                    if session in self._ranks:
+                        await self._commands.seen(self._ranks[session], seen)
                 case Send() | Close():
                     line.put(action)
 
@@ -285,9 +289,9 @@ class Intake:
         session.lost()
         if stream is None:
             return
-        post = self._posts.pop(session, None)
-        if post is not None:
-            self._desk.detach(post)
+        rank = self._ranks.pop(session, None)
+        if rank is not None:
+            self._commands.detach(rank)
         while (pump := self._pumps.get(stream)) is not None:
             # The rank's last word may still be on its way to the store.
             await pump.move()

@@ -27,6 +27,8 @@ REPEATED_S = 600.0
 """What happens to a rank again within this time is one event, which says how often."""
 STALLED_S = 60.0
 STALLED_STEPS = 50.0
+PEAK_NS = 200_000_000
+"""A pace is told by at least so long: steps come in bursts."""
 _SAMPLES = 16
 _logger = logging.getLogger(__name__)
 
@@ -51,6 +53,14 @@ class _Rank:
             return None
         (first_ns, first), (last_ns, last) = self.samples[0], self.samples[-1]
         return (last - first) * 1e9 / (last_ns - first_ns) if last_ns > first_ns else None
+
+    def peak_rate(self) -> float | None:
+        """Steps per second over all samples, or over those since one of them, whichever is the most."""
+        if len(self.samples) < 2:
+            return None
+        last_ns, last = self.samples[-1]
+        spans = [(last_ns - at_ns, last - step) for at_ns, step in self.samples if last_ns - at_ns >= PEAK_NS]
+        return max((steps * 1e9 / span_ns for span_ns, steps in spans), default=self.rate())
 
     def expected_step(self, now_s: float) -> int | None:
         """The newest step and, by the rate, those since it came; None before the first."""
@@ -114,6 +124,11 @@ class Presence:
         """Steps per second of this rank by its own clock, None before it is known."""
         seen = self._rank(run, rank)
         return seen.rate() if seen is not None else None
+
+    def peak_rate(self, run: str, rank: int) -> float | None:
+        """The same when it was fastest lately."""
+        seen = self._rank(run, rank)
+        return seen.peak_rate() if seen is not None else None
 
     def live_state(self, run: str) -> str | None:
         """`running` or `stalled` for a run that is connected, None for others.

@@ -13,7 +13,7 @@ from typing import Literal
 from msgspec import Struct
 
 from recis.wire.codec import WireError
-from recis.wire.messages import Ack, ClientRecord, Frame, Hello, Refuse, Seen, ServerRecord, Welcome
+from recis.wire.messages import Ack, ClientRecord, Command, Frame, Hello, Refuse, Seen, ServerRecord, Welcome
 from recis_server.store.values import StoredFrame, StreamRow
 
 __all__ = [
@@ -70,9 +70,9 @@ class Keep(Struct, frozen=True):
 
 
 class Delivered(Struct, frozen=True):
-    """The rank has seen the command."""
+    """The rank has seen a command."""
 
-    command: str
+    seen: Seen
 
 
 Action = Send | Close | Register | Keep | Delivered
@@ -193,10 +193,12 @@ class IngestSession:
                 return [Register(record)]
             case Frame():
                 return self._take(record, num_bytes, now_ns)
-            case Seen(command=command):
-                return [Delivered(command)]
+            case Seen():
+                return [Delivered(record)]
 
-    def registered(self, row: StreamRow) -> tuple[list[Action], "IngestSession | None"]:
+    def registered(
+        self, row: StreamRow, desired: tuple[Command, ...] = ()
+    ) -> tuple[list[Action], "IngestSession | None"]:
         """The store knows the writer: the greeting, and the older session of the writer, which is to `end`."""
         self.stream, older = self._streams.join(row, self)
         self._state = "open"
@@ -205,6 +207,7 @@ class IngestSession:
             attempt=self.stream.row.attempt,
             window_bytes=self._window_bytes,
             watched=self.stream.watched,
+            desired=desired,
         )
         return [Send(welcome)], older
 

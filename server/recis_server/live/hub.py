@@ -333,12 +333,16 @@ class Hub:
             case "metrics":
                 await self._tell_metrics(run, viewers)
             case "controls":
-                controls = controls_shape(await self._store.controls(run), await self._store.commands(run))
+                controls = controls_shape(await self._store.controls(run))
                 _push(viewers, ("controls", run), {"type": "controls", "run": run, "controls": controls})
             case "command":
                 command = await self._store.command(run, hint.id)
                 if command is not None:
-                    message = {"type": "command", "run": run, "command": command_shape(command)}
+                    message = {
+                        "type": "command",
+                        "run": run,
+                        "command": command_shape(command, self._presence.ranks(run)),
+                    }
                     _push(viewers, ("command", run, hint.id), message)
             case "trace":
                 trace = await self._store.trace(hint.id)

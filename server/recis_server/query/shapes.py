@@ -5,7 +5,7 @@ JSON has no NaN and no infinities: a non-finite value is "NaN", "Infinity" or "-
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -14,10 +14,11 @@ import msgspec
 
 from recis.wire.messages import Pass
 from recis.wire.text import as_name
-from recis_server.store.values import CommandRow, ControlRow, EventRow, MetricRow, RunRow, TraceRow
+from recis_server.store.values import CommandRow, ControlRow, EventRow, MetricRow, RankResult, RunRow, TraceRow
 
 __all__ = [
     "RUN_FIELDS",
+    "audit_shape",
     "command_shape",
     "controls_shape",
     "event_shape",
@@ -133,16 +134,19 @@ def event_shape(row: EventRow) -> Shape:
     }
 
 
-def controls_shape(rows: Iterable[ControlRow], commands: Sequence[CommandRow]) -> list[Shape]:
-    """All controls of a run: what each rank has, and the value that was asked for last and not refused.
+def controls_shape(rows: Iterable[ControlRow]) -> list[Shape]:
+    """All controls of a run: what each rank has, and what it is to have by what was asked for last and not refused.
 
-    `commands` are oldest first. `value` is that of the lowest rank.
+    `value` and `desired` are those of the lowest rank; `differs` names the ranks that do not have what they are to
+    have, or something else than the lowest rank.
     """
-    desired = {row.control: row.value for row in commands if row.state not in ("rejected", "expired")}
     shapes: dict[str, Shape] = {}
     for row in sorted(rows, key=lambda one: (one.control, one.rank)):
-        shape = shapes.setdefault(row.control, _control(row, desired.get(row.control, row.value)))
+        desired = row.desired if row.desired_by else row.value
+        shape = shapes.setdefault(row.control, _control(row, desired))
         shape["ranks"][str(row.rank)] = {"value": plain(row.value), "step": row.step}
+        if row.value != desired or plain(row.value) != shape["value"]:
+            shape["differs"].append(row.rank)
     return list(shapes.values())
 
 
@@ -154,37 +158,79 @@ def _control(row: ControlRow, desired: Any) -> Shape:
         "desired": plain(desired),
         "minimum": plain(row.minimum),
         "maximum": plain(row.maximum),
+        "choices": plain(row.choices) if row.type == "enum" else None,
         "nullable": row.nullable,
         "unit": row.unit,
         "description": row.description,
+        "apply": row.apply,
+        "confirm": row.confirm,
+        "differs": [],
         "ranks": {},
     }
 
 
-def command_shape(row: CommandRow) -> Shape:
-    """One command of the ledger."""
+def command_shape(row: CommandRow, connected: Collection[int] = ()) -> Shape:
+    """One command of the ledger; `connected` are the ranks that are there now."""
+    here = sorted(row.open_ranks & set(connected))
+    unseen = [rank for rank in here if row.ranks[rank].state == "pending"]
     return {
         "id": row.id,
         "run": row.run,
-        "control": row.control,
+        "control": row.control or None,
         "value": plain(row.value),
+        "values": plain(row.settings),
         "state": row.state,
         "requested_by": row.requested_by,
         "requested_at": _moment(row.requested_ns),
         "reason": row.reason,
         "apply_at_step": row.apply_at_step,
-        "ranks": {
-            str(rank): {
-                "state": result.state,
-                "old": plain(result.old),
-                "new": plain(result.new),
-                "step": result.step,
-                "time": None if result.time_ns is None else result.time_ns / 1e9,
-                "message": result.message,
-            }
-            for rank, result in sorted(row.ranks.items())
-        },
+        "superseded_by": row.superseded_by or None,
+        "reverts": row.reverts or None,
+        "waiting_for": unseen or here,
+        "away": sorted(row.open_ranks - set(connected)),
+        "ranks": {str(rank): _rank_shape(row, result) for rank, result in sorted(row.ranks.items())},
     }
+
+
+def _rank_shape(row: CommandRow, result: RankResult) -> Shape:
+    return {
+        "state": result.state,
+        "old": plain(result.old),
+        "new": plain(result.new),
+        "step": result.step,
+        "late": None not in (result.step, row.apply_at_step) and result.step > row.apply_at_step,  # type: ignore[operator]
+        "time": None if result.time_ns is None else result.time_ns / 1e9,
+        "message": result.message,
+    }
+
+
+def audit_shape(row: CommandRow) -> list[Shape]:
+    """Who has changed what, when and why: one entry for each control and rank of a command."""
+    return [
+        {
+            "time": _moment(row.requested_ns),
+            "by": row.requested_by,
+            "reason": row.reason,
+            "command": row.id,
+            "control": control,
+            "value": plain(value),
+            "rank": rank,
+            "old": plain(_of(row, result.old, control)),
+            "new": plain(_of(row, result.new, control)),
+            "step": result.step,
+            "apply_at_step": row.apply_at_step,
+            "outcome": result.state,
+            "message": result.message,
+            "superseded_by": row.superseded_by or None,
+            "reverts": row.reverts or None,
+        }
+        for control, value in row.settings.items()
+        for rank, result in sorted(row.ranks.items())
+    ]
+
+
+def _of(row: CommandRow, value: Any, control: str) -> Any:
+    return value if row.control else value.get(control) if isinstance(value, dict) else None
 
 
 def trace_shape(row: TraceRow) -> Shape:

@@ -1,62 +1,165 @@
-"""`/api/v1/runs/{run}/controls` and `/commands`: what can be changed in a live run, and the ledger of changes."""
+"""`/api/v1/runs/{run}/controls`, `/commands` and `/audit`: what can be changed in a live run, and who changed it."""
 
-from typing import Annotated
+import csv
+import io
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
-from recis_server.deps import DeskPart, KnownRunId, StorePart
-from recis_server.errors import NotFound
-from recis_server.query.shapes import command_shape, controls_shape
+from recis_server.deps import CommandsPart, KnownRunId, PresencePart, StorePart
+from recis_server.errors import InvalidValue, NotFound
+from recis_server.query.shapes import audit_shape, command_shape, controls_shape
 from recis_server.routes.answers import json_answer
-from recis_server.schemas import CommandRequest, answers
+from recis_server.schemas import CommandRequest, RevertRequest, SettingsRequest, answers
+from recis_server.store.interface import Store
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1/runs/{run}", tags=["control"])
 
+Queue = Annotated[bool, Query(description="whether the command waits for a run that is not connected")]
+MAX_AUDIT = 1000
+AUDIT_AT_ONCE = 200
+_COLUMNS = (
+    *("time", "by", "reason", "command", "control", "value", "rank", "old", "new", "step", "apply_at_step", "outcome"),
+    *("message", "superseded_by", "reverts"),
+)
+
 
 @router.get("/controls", responses=answers("controls"))
 async def read_controls(run: KnownRunId, store: StorePart) -> Response:
     """The controls that the run has declared, with their values on every rank."""
-    controls, commands = await store.controls(run), await store.commands(run)
-    return json_answer({"controls": controls_shape(controls, commands)})
+    return json_answer({"controls": controls_shape(await store.controls(run))})
+
+
+@router.put("/controls", status_code=202, responses=answers("command", status=202, errors=(404, 408, 409, 413, 422)))
+async def change_controls(
+    request: Request,
+    run: KnownRunId,
+    wanted: SettingsRequest,
+    commands: CommandsPart,
+    presence: PresencePart,
+    queue: Queue = True,
+) -> Response:
+    """Asks the run to take several new values at one step: all of them, or none."""
+    command = await commands.request(
+        run,
+        wanted.values,
+        actor=request.state.actor,
+        reason=wanted.reason,
+        command_id=wanted.id,
+        queue=queue,
+        field="values",
+    )
+    return json_answer(command_shape(command, presence.ranks(run)), 202)
 
 
 @router.put(
-    "/controls/{control}", status_code=202, responses=answers("command", status=202, errors=(404, 408, 409, 413, 422))
+    "/controls/{control:path}",
+    status_code=202,
+    responses=answers("command", status=202, errors=(404, 408, 409, 413, 422)),
 )
 async def change_control(
     request: Request,
     run: KnownRunId,
     control: str,
     wanted: CommandRequest,
-    desk: DeskPart,
-    queue: Annotated[bool, Query(description="whether the command waits for a run that is not connected")] = True,
+    commands: CommandsPart,
+    presence: PresencePart,
+    queue: Queue = True,
 ) -> Response:
-    """Asks the run to take a new value; the answer is the command, whose outcome follows."""
-    command = await desk.request(
+    """Asks the run to take a new value, or to do something; the answer is the command, whose outcome follows."""
+    command = await commands.request(
         run,
-        control,
-        wanted.value,
-        actor=request.state.scope,
+        {control: wanted.value},
+        actor=request.state.actor,
         reason=wanted.reason,
         command_id=wanted.id,
         queue=queue,
     )
-    return json_answer(command_shape(command), 202)
+    return json_answer(command_shape(command, presence.ranks(run)), 202)
 
 
 @router.get("/commands", responses=answers("commands"))
-async def read_commands(run: KnownRunId, desk: DeskPart) -> Response:
+async def read_commands(run: KnownRunId, commands: CommandsPart, presence: PresencePart) -> Response:
     """The newest 200 commands, oldest first."""
-    return json_answer({"commands": [command_shape(one) for one in await desk.commands(run)]})
+    connected = presence.ranks(run)
+    return json_answer({"commands": [command_shape(one, connected) for one in await commands.commands(run)]})
 
 
 @router.get("/commands/{command}", responses=answers("command"))
-async def read_command(run: KnownRunId, command: str, store: StorePart) -> Response:
+async def read_command(run: KnownRunId, command: str, store: StorePart, presence: PresencePart) -> Response:
     """One command and how it stands on every rank."""
     found = await store.command(run, command)
     if found is None:
         raise NotFound(f"run {run} has no command {command[:200]!r}")
-    return json_answer(command_shape(found))
+    return json_answer(command_shape(found, presence.ranks(run)))
+
+
+@router.post(
+    "/commands/{command}/revert",
+    status_code=202,
+    responses=answers("command", status=202, errors=(404, 408, 409, 413, 422)),
+)
+async def revert_command(
+    request: Request,
+    run: KnownRunId,
+    command: str,
+    wanted: RevertRequest,
+    commands: CommandsPart,
+    presence: PresencePart,
+) -> Response:
+    """Asks for the values that were there before a command; the answer is a new command."""
+    row = await commands.revert(run, command, actor=request.state.actor, reason=wanted.reason)
+    return json_answer(command_shape(row, presence.ranks(run)), 202)
+
+
+@router.get(
+    "/audit",
+    responses=answers("audit", more={"text/csv": {"schema": {"type": "string"}}}),
+)
+async def read_audit(
+    run: KnownRunId,
+    store: StorePart,
+    form: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
+    limit: Annotated[int, Query(ge=1, le=MAX_AUDIT, description="commands on a page of JSON")] = AUDIT_AT_ONCE,
+    cursor: Annotated[str | None, Query(max_length=20, description="`next_cursor` of the page before")] = None,
+) -> Response:
+    """Who has changed what, when and why, and how it ended on every rank; newest first. CSV has all of it."""
+    if form == "csv":
+        name = f'attachment; filename="{run}-audit.csv"'
+        return StreamingResponse(_csv(store, run), media_type="text/csv", headers={"Content-Disposition": name})
+    if cursor is not None and not (cursor.isascii() and cursor.isdigit()):
+        raise InvalidValue("cursor", f"expected next_cursor of an earlier page, got {cursor[:40]!r}")
+    rows = await store.commands(run, limit, before=int(cursor) if cursor else None)
+    entries = [entry for row in reversed(rows) for entry in audit_shape(row)]
+    more = str(rows[0].seq) if len(rows) == limit else None
+    return json_answer({"audit": entries, "next_cursor": more})
+
+
+async def _csv(store: Store, run: str) -> AsyncIterator[str]:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(_COLUMNS)
+    before = None
+    while rows := await store.commands(run, AUDIT_AT_ONCE, before=before):
+        for row in reversed(rows):
+            for entry in audit_shape(row):
+                writer.writerow([_cell(name, entry[name]) for name in _COLUMNS])
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
+        before = rows[0].seq
+    yield text.getvalue()
+
+
+def _cell(name: str, value: object) -> object:
+    """A cell as a spreadsheet takes it: values as JSON, texts never as formulas."""
+    if name in ("value", "old", "new"):
+        return json.dumps(value)
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{value}"
+    return value

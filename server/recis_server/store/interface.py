@@ -4,7 +4,7 @@ Two engines implement it (SQLite, PostgreSQL); nothing above this file may know 
 All methods are awaited on the server's event loop and never block it. Times are nanoseconds since the Unix epoch.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
 from recis.wire.messages import Hello
@@ -182,17 +182,38 @@ class Store(Protocol):
     async def controls(self, run: str) -> tuple[ControlRow, ...]:
         """What the ranks declared, by control and rank."""
 
-    async def add_command(self, command: CommandRow, actor: str) -> CommandRow:
-        """Writes the command and its audit row in one transaction; with a known `id` returns what is there."""
+    async def add_command(
+        self, command: CommandRow, actor: str, *, supersedes: Mapping[str, Collection[int]] | None = None
+    ) -> CommandRow:
+        """Writes the command and its audit row in one transaction; with a known `id` returns what is there.
+
+        `supersedes` names commands whose parts on some ranks have not taken effect, and end with it.
+        """
+
+    async def schedule_command(
+        self, run: str, command: str, step: int | None, seen: Collection[int]
+    ) -> CommandRow | None:
+        """Notes when a command takes effect that the ranks `seen` hold; None when there is no such command."""
 
     async def command_delivered(self, run: str, command: str, rank: int) -> CommandRow | None:
         """Notes that the rank has seen the command; None when there is no such command."""
 
-    async def expire_command(self, run: str, command: str) -> CommandRow | None:
-        """Ends a command that nobody answered; None when it has ended already."""
+    async def conclude_command(self, run: str, command: str, away: Collection[int]) -> CommandRow | None:
+        """Counts a command as applied that is open on ranks that are away only; their parts stay open."""
 
-    async def commands(self, run: str, limit: int = 200) -> tuple[CommandRow, ...]:
-        """The newest commands, oldest first."""
+    async def expire_command(
+        self, run: str, command: str, ranks: Collection[int] | None = None, message: str = ""
+    ) -> CommandRow | None:
+        """Ends what nobody answered of a command, on these ranks or on all; None when nothing of it is open."""
+
+    async def supersede_command(self, run: str, command: str, ranks: Collection[int], by: str) -> CommandRow | None:
+        """Ends what is open of a command on these ranks in favour of a newer one; None when nothing is."""
+
+    async def commands(self, run: str, limit: int = 200, *, before: int | None = None) -> tuple[CommandRow, ...]:
+        """The newest commands whose `seq` is below `before`, oldest first."""
+
+    async def open_commands(self, run: str) -> tuple[CommandRow, ...]:
+        """The commands that some rank has not answered and still may, oldest first."""
 
     async def command(self, run: str, command: str) -> CommandRow | None:
         """One command."""

@@ -6,7 +6,7 @@ Owns which thread runs what. `interface.Store` documents the calls, `engines.eng
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Concatenate, Literal, ParamSpec, TypeVar
 
@@ -19,7 +19,7 @@ from recis_server.store.interface import Store
 from recis_server.store.points import chart, export_windows, series
 from recis_server.store.probe import Probe
 from recis_server.store.reader import Reader
-from recis_server.store.tables import deletion, ledger, passes, registration, rows, traces
+from recis_server.store.tables import controls, deletion, ledger, passes, registration, rows, traces
 from recis_server.store.tables.attempts import attempt_number
 from recis_server.store.tables.frames import FrameBatch
 from recis_server.store.tables.keyset_cache import KeySetCache
@@ -254,23 +254,45 @@ class SqlStore(Store):
 
     async def controls(self, run: str) -> tuple[ControlRow, ...]:
         """See `Store.controls`."""
-        return await self._read(lambda connection: rows.read_controls(connection, run))
+        return await self._read(lambda connection: controls.read_controls(connection, run))
 
-    async def add_command(self, command: CommandRow, actor: str) -> CommandRow:
+    async def add_command(
+        self, command: CommandRow, actor: str, *, supersedes: Mapping[str, Collection[int]] | None = None
+    ) -> CommandRow:
         """See `Store.add_command`."""
-        return await self._writer.call(lambda connection: ledger.add(connection, command, actor))
+        return await self._writer.call(lambda connection: ledger.add(connection, command, actor, supersedes or {}))
+
+    async def schedule_command(
+        self, run: str, command: str, step: int | None, seen: Collection[int]
+    ) -> CommandRow | None:
+        """See `Store.schedule_command`."""
+        return await self._writer.call(lambda connection: ledger.schedule(connection, run, command, step, seen))
 
     async def command_delivered(self, run: str, command: str, rank: int) -> CommandRow | None:
         """See `Store.command_delivered`."""
-        return await self._writer.call(lambda connection: ledger.delivered(connection, run, command, rank))
+        return await self._writer.call(lambda connection: ledger.delivered(connection, run, command, (rank,)))
 
-    async def expire_command(self, run: str, command: str) -> CommandRow | None:
+    async def conclude_command(self, run: str, command: str, away: Collection[int]) -> CommandRow | None:
+        """See `Store.conclude_command`."""
+        return await self._writer.call(lambda connection: ledger.conclude(connection, run, command, away))
+
+    async def expire_command(
+        self, run: str, command: str, ranks: Collection[int] | None = None, message: str = ""
+    ) -> CommandRow | None:
         """See `Store.expire_command`."""
-        return await self._writer.call(lambda connection: ledger.expire(connection, run, command))
+        return await self._writer.call(lambda connection: ledger.expire(connection, run, command, ranks, message))
 
-    async def commands(self, run: str, limit: int = 200) -> tuple[CommandRow, ...]:
+    async def supersede_command(self, run: str, command: str, ranks: Collection[int], by: str) -> CommandRow | None:
+        """See `Store.supersede_command`."""
+        return await self._writer.call(lambda connection: ledger.supersede(connection, run, command, ranks, by))
+
+    async def commands(self, run: str, limit: int = 200, *, before: int | None = None) -> tuple[CommandRow, ...]:
         """See `Store.commands`."""
-        return await self._read(lambda connection: ledger.read_many(connection, run, limit))
+        return await self._read(lambda connection: ledger.read_many(connection, run, limit, before))
+
+    async def open_commands(self, run: str) -> tuple[CommandRow, ...]:
+        """See `Store.open_commands`."""
+        return await self._read(lambda connection: ledger.read_open(connection, run))
 
     async def command(self, run: str, command: str) -> CommandRow | None:
         """See `Store.command`."""

@@ -3,6 +3,7 @@
 Times are nanoseconds since the Unix epoch. Must not know engines, HTTP or sockets.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
@@ -11,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from recis.wire.controls import settings_of
 from recis.wire.messages import Frame, Pass
 from recis_server.store.json_columns import load
 
 __all__ = [
+    "OPEN",
     "Buckets",
     "ChartRead",
     "ChartSeries",
@@ -37,11 +40,14 @@ __all__ = [
     "TokenRow",
     "TraceRow",
     "Versioned",
+    "restoring_id",
 ]
 
 Floats = npt.NDArray[np.float64]
-CommandState = Literal["pending", "delivered", "applied", "rejected", "expired"]
-RankState = Literal["pending", "delivered", "applied", "rejected"]
+CommandState = Literal["pending", "delivered", "applied", "rejected", "expired", "superseded"]
+RankState = Literal["pending", "delivered", "applied", "rejected", "expired", "superseded"]
+OPEN = frozenset({"pending", "delivered"})
+"""States of a command, and of its part on one rank, in which it may still take effect."""
 TraceState = Literal["uploading", "ready", "lost"]
 SummaryState = Literal["pending", "ready", "failed"]
 
@@ -295,7 +301,10 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class ControlRow:
-    """A control as one rank declared it last."""
+    """A control as one rank declared it last.
+
+    `desired` is what the rank is to have by the command `desired_by`, which is empty where nobody has asked.
+    """
 
     control: str
     rank: int
@@ -307,6 +316,11 @@ class ControlRow:
     nullable: bool
     unit: str
     description: str
+    choices: tuple[Any, ...] = ()
+    apply: str = "together"
+    confirm: str = ""
+    desired: Any = None
+    desired_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +337,12 @@ class RankResult:
 
 @dataclass(frozen=True, slots=True)
 class CommandRow:
-    """One line of the ledger; `ranks` has the ranks that it is meant for."""
+    """One line of the ledger; `ranks` has the ranks that it is meant for.
+
+    Without a `control` it is for several, and `value` maps their names to values. `seq` rises in the order in which
+    commands were accepted. `superseded_by` is the command that has taken its place where it had not taken effect, and
+    `reverts` the one that it takes back.
+    """
 
     id: str
     run: str
@@ -335,6 +354,25 @@ class CommandRow:
     reason: str
     apply_at_step: int | None
     ranks: dict[int, RankResult] = field(default_factory=dict)
+    seq: int = field(default=0, compare=False)
+    superseded_by: str = ""
+    reverts: str = ""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The controls that it sets, each with its value."""
+        return settings_of(self.control, self.value)
+
+    @property
+    def open_ranks(self) -> frozenset[int]:
+        """The ranks that have not answered it, and still may."""
+        return frozenset(rank for rank, result in self.ranks.items() if result.state in OPEN)
+
+
+def restoring_id(command_id: str, control: str, writer: str) -> str:
+    """Return the id of the command by which a process that has just started gets what `command_id` asked for."""
+    digest = hashlib.sha256(f"{command_id}/{control}/{writer}".encode()).hexdigest()
+    return f"again-{digest[:32]}"
 
 
 @dataclass(frozen=True, slots=True)

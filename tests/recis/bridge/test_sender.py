@@ -129,7 +129,7 @@ def drain(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Choosy, Outbox]
             stack.callback(server.shutdown)
             address = ServerAddress.parse(f"http://127.0.0.1:{server.socket.getsockname()[1]}", None)
             uploads = TraceUploads(None, outbox.writer.append)
-            sender = Sender(outbox.reader, uploads, HELLO, address, on_command=lambda _: False, tick=lambda: None)
+            sender = Sender(outbox.reader, uploads, HELLO, address, tick=lambda: None)
             return sender.run_until_drained(30)
 
         yield send_all

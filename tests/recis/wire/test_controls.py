@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recis.wire.codec import decode_client, encode
-from recis.wire.controls import check_control_value, check_declaration
+from recis.wire.controls import (
+    check_control_value,
+    check_declaration,
+    control_name,
+    is_control_name,
+    keeps_value,
+    settings_of,
+)
 from recis.wire.messages import Declare, Frame
 
 INTERVAL = Declare(control="filter_interval", type="int", minimum=1, nullable=True)
@@ -98,6 +105,7 @@ def test_a_right_declaration_stays_as_it_is(declare: Declare) -> None:
     assert check_declaration(declare) == declare
 
 
+FREE = {"minimum": None, "maximum": None}
 RIGHT: dict[str, Any] = {"control": "c", "type": "float", "value": 1.0, "minimum": 0.0, "maximum": 10.0}
 
 
@@ -105,10 +113,15 @@ RIGHT: dict[str, Any] = {"control": "c", "type": "float", "value": 1.0, "minimum
     ("wrong", "said"),
     [
         ({"control": ""}, "name: expected 1 to 128 letters"),
-        ({"control": "a/b"}, "name: expected 1 to 128 letters"),
+        ({"control": "a//b"}, "name: expected 1 to 128 letters"),
         ({"control": "c\n"}, "name: expected 1 to 128 letters"),
         ({"control": 7}, "name: expected 1 to 128 letters"),
-        ({"type": "enum"}, "c: expected a type of int, float, bool, str, profile, got 'enum'"),
+        ({"type": "list"}, "c: expected a type of int, float, bool, str, enum, action, profile, got 'list'"),
+        ({"type": "enum", **FREE}, "c: expected 1 to 256 choices, got 0"),
+        ({"type": "enum", **FREE, "choices": ("a", "a")}, "c: expected each choice once"),
+        ({"type": "enum", **FREE, "choices": (None,)}, "c: expected choices that are texts"),
+        ({"choices": (1,)}, "c: expected no choices of a float"),
+        ({"apply": "now"}, "c: expected apply as 'together' or 'each'"),
         ({"type": ["int"]}, "c: expected a type of"),
         ({"minimum": 11}, "c: expected minimum <= maximum, got 11 and 10"),
         ({"minimum": "0"}, "c: expected minimum as a finite number, got '0'"),
@@ -152,3 +165,48 @@ def test_what_is_not_refused_can_be_sent_and_read(fields: dict[str, Any]) -> Non
     frame = Frame(n=1, records=(declare,))
     assert decode_client(encode(frame)) == frame
     assert check_declaration(declare) == declare
+
+
+def test_an_enum_takes_its_choices_with_their_types() -> None:
+    control = Declare(control="mode", type="enum", value="a", choices=("a", 1, True, 0.5), nullable=True)
+    for value in ("a", 1, True, 0.5, None):
+        assert check_control_value(control, value) is value
+    for value in ("b", 1.0, False, 0, [1]):
+        with pytest.raises(ValueError, match=r"mode: expected one of 'a', 1, True, 0\.5"):
+            check_control_value(control, value)
+
+
+def test_an_action_takes_nothing() -> None:
+    control = Declare(control="stop", type="action")
+    assert check_control_value(control, None) is None
+    assert check_control_value(control, True) is None
+    for value in (False, 1, "now", {}):
+        with pytest.raises(ValueError, match="stop: expected null or true"):
+            check_control_value(control, value)
+    assert not keeps_value("action")
+    assert keeps_value("int")
+
+
+@given(st.text(max_size=300))
+def test_any_name_can_be_mended_to_that_of_a_control(text: str) -> None:
+    name = control_name(text)
+    assert is_control_name(name)
+    assert control_name(name) == name
+    if is_control_name(text):
+        assert name == text
+
+
+def test_different_names_stay_different() -> None:
+    names = [
+        "table/user id/filter_step",
+        "table/user_id/filter_step",
+        "table/user-id/filter_step",
+        "table/\u00fc/filter_step",
+    ]
+    assert len({control_name(name) for name in names}) == len(names)
+
+
+def test_the_settings_of_a_command() -> None:
+    assert settings_of("a", 1) == {"a": 1}
+    assert settings_of("", {"a": 1, "b": None}) == {"a": 1, "b": None}
+    assert settings_of("", 3) == {}

@@ -148,7 +148,7 @@ def test_a_failed_commit_forgets_what_was_taken_and_refuses_for_now() -> None:
 
 
 def test_a_command_that_was_seen_is_delivered() -> None:
-    assert greeted(Streams()).receive(Seen("c1"), 10, 0) == [Delivered("c1")]
+    assert greeted(Streams()).receive(Seen(command="c1", step=4), 10, 0) == [Delivered(Seen(command="c1", step=4))]
 
 
 @pytest.mark.parametrize("record", [frame(1), Seen("c1")])

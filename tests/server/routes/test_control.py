@@ -1,8 +1,11 @@
+import csv
 from pathlib import Path
 
 import pytest
+from recis_server.access import digest_of
+from recis_server.store.values import StoredFrame, TokenRow
 
-from recis.wire.messages import Command, Hello
+from recis.wire.messages import Command, Declare, Frame, Hello, Result, Status
 from tests.server.httpserver import Site, ask
 
 CONTROL = "/api/v1/runs/r/controls/filter_interval"
@@ -73,9 +76,114 @@ def test_without_a_queue_a_run_has_to_be_connected(tmp_path: Path) -> None:
         assert answer.json()["error"]["code"] == "not_connected"
         sent: list[Command] = []
         stream = await site.app.state.store.register(Hello(run="r", writer="w-r", attempt="a"), 1)
-        await site.app.state.desk.attach(stream, sent.append)
+        await site.app.state.commands.attach(stream, Hello(run="r", writer="w-r", attempt="a"), sent.append)
         answer = await site.client.put(f"{CONTROL}?queue=false", json={"value": None})
         assert answer.status_code == 202
         assert [(command.control, command.value) for command in sent] == [("filter_interval", None)]
+
+    ask(tmp_path, scenario)
+
+
+SETTINGS = "/api/v1/runs/r/controls"
+
+
+def test_several_settings_are_one_command_or_none(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await site.run(
+            "r",
+            Declare(control="filter_interval", type="int", value=100, minimum=1),
+            Declare(control="mode", type="enum", value="a", choices=("a", "b")),
+            Declare(control="table/user/filter_step", type="int", value=10, minimum=1),
+        )
+        answer = await site.client.put(SETTINGS, json={"values": {"filter_interval": 200, "mode": "b"}, "reason": "x"})
+        assert answer.status_code == 202
+        command = answer.json()
+        assert (command["control"], command["value"]) == (None, {"filter_interval": 200, "mode": "b"})
+        assert command["values"] == command["value"]
+        refused = [
+            ({"filter_interval": 0, "mode": "a"}, 422, "values"),
+            ({"filter_interval": 3, "mode": "c"}, 422, "values"),
+            ({"filter_interval": 3, "nothing": 1}, 404, None),
+            ({}, 422, "values"),
+        ]
+        for values, status, field in refused:
+            answer = await site.client.put(SETTINGS, json={"values": values})
+            assert (answer.status_code, answer.json()["error"]["field"]) == (status, field), answer.text
+        assert (await site.client.get("/api/v1/runs/r/commands")).json() == {"commands": [command]}
+        slashes = await site.client.put(f"{SETTINGS}/table/user/filter_step", json={"value": 5})
+        assert (slashes.status_code, slashes.json()["control"]) == (202, "table/user/filter_step")
+
+    ask(tmp_path, scenario)
+
+
+def test_the_audit_says_who_when_why_and_what_became_of_it(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        row = await site.filled()
+        for value in (200, 300):
+            command = (await site.client.put(CONTROL, json={"value": value, "reason": f"=to {value}"})).json()
+            result = Result(
+                command=command["id"],
+                control="filter_interval",
+                state="applied",
+                step=value,
+                time_ns=1,
+                old=value - 100,
+                new=value,
+            )
+            await site.app.state.store.append(StoredFrame(row, Frame(n=value, records=(result,)), 1))
+        whole = (await site.client.get("/api/v1/runs/r/audit")).json()
+        assert [(one["by"], one["old"], one["new"], one["step"], one["outcome"]) for one in whole["audit"]] == [
+            ("local", 200, 300, 300, "applied"),
+            ("local", 100, 200, 200, "applied"),
+        ]
+        first = (await site.client.get("/api/v1/runs/r/audit?limit=1")).json()
+        assert first["audit"] == whole["audit"][:1]
+        rest = (await site.client.get(f"/api/v1/runs/r/audit?limit=1&cursor={first['next_cursor']}")).json()
+        assert rest["audit"] == whole["audit"][1:]
+        assert (await site.client.get("/api/v1/runs/r/audit?cursor=x")).status_code == 422
+        table = await site.client.get("/api/v1/runs/r/audit?format=csv")
+        assert table.headers["content-type"].startswith("text/csv")
+        lines = list(csv.DictReader(table.text.splitlines()))
+        assert [(line["by"], line["reason"], line["new"]) for line in lines] == [
+            ("local", "'=to 300", "300"),
+            ("local", "'=to 200", "200"),
+        ]
+        back = await site.client.post(f"/api/v1/runs/r/commands/{command['id']}/revert", json={"reason": "worse"})
+        assert (back.status_code, back.json()["value"], back.json()["reverts"]) == (202, 200, command["id"])
+        again = await site.client.post(f"/api/v1/runs/r/commands/{back.json()['id']}/revert", json={})
+        assert (again.status_code, again.json()["error"]["code"]) == (409, "conflict")
+
+    ask(tmp_path, scenario)
+
+
+def test_a_command_is_asked_for_by_the_name_of_a_token(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await site.filled()
+        store = site.app.state.store
+        for number, name in enumerate(("mia", "")):
+            token = TokenRow(f"t{number}", name, "control", digest_of(f"secret{number}"), number)
+            await store.add_token(token)
+        asked = []
+        for number in (0, 1):
+            headers = {"Authorization": f"Bearer secret{number}"}
+            answer = await site.client.put(CONTROL, json={"value": 200 + number}, headers=headers)
+            asked.append(answer.json()["requested_by"])
+        assert asked == ["mia", "token t1"]
+
+    ask(tmp_path, scenario)
+
+
+def test_a_run_that_has_finished_takes_no_command(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        row = await site.filled()
+        waiting = (await site.client.put(CONTROL, json={"value": 200})).json()
+        status = Status(state="finished", time_ns=1)
+        await site.app.state.store.append(StoredFrame(row, Frame(n=2, records=(status,)), 1))
+        ended = (await site.client.get(f"/api/v1/runs/r/commands/{waiting['id']}")).json()
+        assert (ended["state"], ended["ranks"]["0"]["message"]) == ("expired", "the run has finished")
+        (control,) = (await site.client.get("/api/v1/runs/r/controls")).json()["controls"]
+        assert (control["desired"], control["differs"]) == (100, [])
+        answer = await site.client.put(CONTROL, json={"value": 300})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "conflict")
 
     ask(tmp_path, scenario)

@@ -45,6 +45,13 @@ async def _of_run(store: Store, run: str, row: dict[str, Any]) -> dict[str, Any]
     listed = {name: [_plain(_fields(one)) for one in rows] for name, rows in tables.items()}
     for trace in listed["traces"]:  # not yet known in version 1
         assert (trace.pop("summary_state"), trace.pop("summary_error")) == ("ready", "")
+    for command in listed["commands"]:  # the same
+        command.pop("seq")
+        assert (command.pop("superseded_by"), command.pop("reverts")) == ("", "")
+    for control in listed["controls"]:
+        assert (control.pop("choices"), control.pop("apply"), control.pop("confirm")) == ([], "together", "")
+        control.pop("desired")
+        control.pop("desired_by")
     return {"run": row, "points": points, **listed}
 
 

@@ -244,6 +244,40 @@ def _keep_good_summaries(connection: Connection) -> None:
         )
 
 
+_FIFTH = """
+-- `control` is empty for a command that sets several, whose `value` maps names to values.
+ALTER TABLE command ADD COLUMN superseded_by TEXT NOT NULL DEFAULT '';
+ALTER TABLE command ADD COLUMN reverts TEXT NOT NULL DEFAULT '';
+ALTER TABLE control ADD COLUMN choices TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE control ADD COLUMN apply TEXT NOT NULL DEFAULT 'together';
+ALTER TABLE control ADD COLUMN confirm TEXT NOT NULL DEFAULT '';
+-- What this rank is to have, and by which command; empty where nobody has asked for anything.
+ALTER TABLE control ADD COLUMN desired TEXT NOT NULL DEFAULT 'null';
+ALTER TABLE control ADD COLUMN desired_by TEXT NOT NULL DEFAULT '';
+CREATE INDEX audit_run ON audit (run_id, id);
+"""
+
+
+def _note_desired(connection: Connection) -> None:
+    """What each rank is to have, by the commands that were given so far."""
+    for run_id, command_id, control, value, rank in connection.execute(
+        "SELECT c.run_id, c.command_id, c.control, c.value, r.rank FROM command AS c JOIN command_rank AS r"
+        " ON r.run_id = c.run_id AND r.command_id = c.command_id"
+        " WHERE c.state IN ('pending', 'delivered', 'applied') ORDER BY c.seq"
+    ).fetchall():
+        connection.execute(
+            "UPDATE control SET desired = ?, desired_by = ?"
+            " WHERE run_id = ? AND control = ? AND rank = ? AND type <> 'profile'",
+            (value, command_id, run_id, control, rank),
+        )
+    # Part by part as well: an expired command was not answered by those that had not answered it.
+    connection.execute(
+        "UPDATE command_rank SET state = 'expired' WHERE state IN ('pending', 'delivered') AND EXISTS (SELECT 1 FROM"
+        " command AS c WHERE c.run_id = command_rank.run_id AND c.command_id = command_rank.command_id"
+        " AND c.state = 'expired')"
+    )
+
+
 Part = str | Callable[[Connection], None]
 """SQL, or a function that migrates rows inside the migration's transaction."""
 MIGRATIONS: tuple[tuple[Part, ...], ...] = (
@@ -251,6 +285,7 @@ MIGRATIONS: tuple[tuple[Part, ...], ...] = (
     (_SECOND,),
     (_THIRD, _count_by_keyset, _THIRD_AFTER),
     (_FOURTH, _keep_good_summaries),
+    (_FIFTH, _note_desired),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 TABLES = (

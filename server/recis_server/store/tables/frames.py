@@ -16,7 +16,7 @@ from recis_server.errors import InvalidValue, StoreLost, StoreUnavailable
 from recis_server.store.engines import meta
 from recis_server.store.engines.engine import Connection
 from recis_server.store.json_columns import dump
-from recis_server.store.tables import ledger
+from recis_server.store.tables import controls, ledger
 from recis_server.store.tables.attempts import attempt_places
 from recis_server.store.tables.passes import write_pass
 from recis_server.store.tables.run_config import merge_config
@@ -213,7 +213,7 @@ class FrameBatch:
             case Declare():
                 # Controls of an earlier attempt that are no longer declared say nothing about the current processes.
                 if run.places[stream.attempt] == len(run.places):
-                    ledger.declare(connection, stream, record)
+                    controls.declare(connection, stream, record)
             case Result():
                 ledger.answer(connection, stream, record)
             case Status():
@@ -221,7 +221,8 @@ class FrameBatch:
                     "UPDATE stream SET state = ?, message = ? WHERE run_id = ? AND writer = ?",
                     (record.state, as_text(record.message, MAX_TEXT_CHARS), stream.run, stream.writer),
                 )
-                settle_run_state(connection, stream.run)
+                if settle_run_state(connection, stream.run) == "finished":
+                    ledger.end_run(connection, stream.run)
 
     # --- points
 
@@ -316,8 +317,11 @@ class FrameBatch:
         write_tallies(connection, pending.tallies)
 
 
-def settle_run_state(connection: Connection, run_id: str) -> None:
-    """Derive the run's state from the last status of its ranks in the latest attempt; a rank's latest writer counts."""
+def settle_run_state(connection: Connection, run_id: str) -> str:
+    """Derive the run's state from the last status of its ranks in the latest attempt, set it, and return it.
+
+    A rank's latest writer counts.
+    """
     said: dict[int, tuple[str, str]] = {}
     for rank, state, message in connection.execute(
         "SELECT rank, state, message FROM stream WHERE run_id = ? AND attempt = (SELECT ordinal FROM attempt"
@@ -329,6 +333,7 @@ def settle_run_state(connection: Connection, run_id: str) -> None:
     state = "failed" if "failed" in states else "running" if "running" in states else "finished"
     message = next((text for one, text in said.values() if one == state and text), "")
     connection.execute("UPDATE run SET state = ?, message = ? WHERE run_id = ?", (state, message, run_id))
+    return state
 
 
 def _read_run(connection: Connection, run_id: str) -> _Run | None:

@@ -1,4 +1,4 @@
-"""Controls and commands in the tables: declared, asked for, delivered, answered, with an audit row for every change.
+"""Commands in the tables: asked for, scheduled, delivered, answered, with an audit row for every change.
 
 Functions for the write thread, each inside of a transaction that its caller has begun; must not know threads.
 """
@@ -6,58 +6,76 @@ Functions for the write thread, each inside of a transaction that its caller has
 # Names of columns and tables below are constants of this package; every value is bound.
 # ruff: noqa: S608
 
-import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
-from recis.wire.messages import MAX_TEXT_CHARS, Declare, Result
-from recis.wire.text import as_name, as_text
+from recis.wire.messages import MAX_TEXT_CHARS, Result
+from recis.wire.text import as_text
 from recis_server.store.engines.engine import Connection
 from recis_server.store.json_columns import dump, load_or
-from recis_server.store.values import CommandRow, RankResult, StreamRow
+from recis_server.store.steps import LAST_STEP
+from recis_server.store.tables import controls
+from recis_server.store.tables.rows import write_event
+from recis_server.store.values import OPEN, CommandRow, CommandState, EventRow, RankResult, StreamRow, restoring_id
 
-__all__ = ["add", "answer", "declare", "delivered", "expire", "read", "read_many"]
+__all__ = [
+    "add",
+    "answer",
+    "conclude",
+    "delivered",
+    "end_run",
+    "expire",
+    "read",
+    "read_many",
+    "read_open",
+    "schedule",
+    "supersede",
+]
 
-_FIELDS = "command_id, run_id, control, value, state, requested_by, requested_ns, reason, apply_at_step"
-
-
-def declare(connection: Connection, stream: StreamRow, record: Declare) -> None:
-    """A rank offers a control, or says its value anew."""
-    connection.execute(
-        "INSERT INTO control (run_id, control, rank, type, value, step, minimum, maximum, nullable, unit, description)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run_id, control, rank) DO UPDATE SET"
-        " type = excluded.type, value = excluded.value, step = excluded.step, minimum = excluded.minimum,"
-        " maximum = excluded.maximum, nullable = excluded.nullable, unit = excluded.unit,"
-        " description = excluded.description",
-        (
-            stream.run,
-            as_name(record.control),
-            stream.rank,
-            record.type,
-            dump(record.value),
-            record.step,
-            _bound(record.minimum),
-            _bound(record.maximum),
-            int(record.nullable),
-            as_name(record.unit),
-            as_text(record.description, MAX_TEXT_CHARS),
-        ),
-    )
+_FIELDS = (
+    "command_id, run_id, control, value, state, requested_by, requested_ns, reason, apply_at_step, seq, superseded_by,"
+    " reverts"
+)
+_AT_ONCE = 500
 
 
-def _bound(value: float | None) -> float | None:
-    """A bound as it is kept: NaN and infinities bound nothing."""
-    return value if value is not None and math.isfinite(value) else None
+# --- what is asked for
 
 
-def add(connection: Connection, command: CommandRow, actor: str) -> CommandRow:
-    """Writes a command; one whose id is known is returned as it is."""
+def add(
+    connection: Connection, command: CommandRow, actor: str, supersedes: Mapping[str, Collection[int]]
+) -> CommandRow:
+    """Writes a command; one whose id is known is returned as it is.
+
+    Args:
+        connection: inside of a transaction.
+        command: what is asked for.
+        actor: who has asked.
+        supersedes: commands that it takes the place of, with the ranks on which they have not taken effect.
+    """
     known = read(connection, command.run, command.id)
     if known is not None:
         return known
+    _insert(connection, command)
+    before = {control: controls.values_of(connection, command.run, control) for control in command.settings}
+    if command.control:
+        before = before[command.control]
+    after = {"value": command.value, "reason": command.reason}
+    _audit(connection, actor, command, "requested", before=before, after=after)
+    for rank in command.ranks:
+        controls.set_desired(connection, command.run, rank, command.id, command.settings)
+    for older, ranks in supersedes.items():
+        supersede(connection, command.run, older, ranks, command.id)
+    # The value as it was given: what is read back has U+0000 replaced.
+    return replace(command, seq=_known(connection, command.run, command.id).seq)
+
+
+def _insert(connection: Connection, command: CommandRow) -> None:
     connection.execute(
-        f"INSERT INTO command ({_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO command (command_id, run_id, control, value, state, requested_by, requested_ns, reason,"
+        " apply_at_step, reverts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             command.id,
             command.run,
@@ -68,106 +86,285 @@ def add(connection: Connection, command: CommandRow, actor: str) -> CommandRow:
             command.requested_ns,
             as_text(command.reason, MAX_TEXT_CHARS),
             command.apply_at_step,
+            command.reverts,
         ),
     )
     for rank, result in command.ranks.items():
         _put_rank(connection, command.run, command.id, rank, result)
-    before = _values(connection, command.run, command.control)
-    after = {"value": command.value, "reason": command.reason}
-    _audit(connection, actor, command, "requested", before=before, after=after)
-    return command
 
 
-def delivered(connection: Connection, run_id: str, command_id: str, rank: int) -> CommandRow | None:
-    """A rank has seen the command."""
+# --- what becomes of it
+
+
+def schedule(
+    connection: Connection, run_id: str, command_id: str, step: int | None, seen: Collection[int]
+) -> CommandRow | None:
+    """The ranks `seen` have a command that was on hold, and it is to take effect at a step, None for the next one."""
     command = read(connection, run_id, command_id)
-    if command is None or command.ranks.get(rank, RankResult("applied")).state != "pending":
+    if command is None or not command.open_ranks:
         return command
-    _put_rank(connection, command.run, command_id, rank, RankResult("delivered"))
-    return _settle(connection, run_id, command_id, f"rank {rank}", "delivered", {})
+    connection.execute(
+        "UPDATE command SET apply_at_step = ? WHERE run_id = ? AND command_id = ?", (step, run_id, command_id)
+    )
+    _audit(connection, "server", command, "scheduled", before=command.apply_at_step, after=step)
+    return delivered(connection, run_id, command_id, seen)
+
+
+def delivered(connection: Connection, run_id: str, command_id: str, ranks: Collection[int]) -> CommandRow | None:
+    """Ranks have seen the command."""
+    command = read(connection, run_id, command_id)
+    if command is None:
+        return None
+    for rank in sorted(ranks):
+        if command.ranks.get(rank, RankResult("applied")).state == "pending":
+            _put_rank(connection, run_id, command_id, rank, RankResult("delivered"))
+            command = _settle(connection, command, f"rank {rank}", "delivered", {})
+    return command
 
 
 def answer(connection: Connection, stream: StreamRow, record: Result) -> None:
     """A rank says how a command ended; the value of its control is known anew."""
-    connection.execute(
-        "UPDATE control SET value = ?, step = ? WHERE run_id = ? AND control = ? AND rank = ?",
-        (dump(record.new), record.step, stream.run, record.control, stream.rank),
-    )
-    command = read(connection, stream.run, record.command)
+    controls.note_result(connection, stream, record)
+    command = read(connection, stream.run, record.command) or _restored(connection, stream, record)
     if command is None:
         return
-    result = RankResult(
-        record.state, record.old, record.new, record.step, record.time_ns, as_text(record.message, MAX_TEXT_CHARS)
-    )
-    _put_rank(connection, stream.run, record.command, stream.rank, result)
-    _settle(
+    before = command.ranks.get(stream.rank)
+    message = as_text(record.message, MAX_TEXT_CHARS)
+    _put_rank(
         connection,
         stream.run,
         record.command,
-        f"rank {stream.rank}",
-        record.state,
-        {"old": record.old, "new": record.new, "step": record.step, "message": result.message},
+        stream.rank,
+        RankResult(record.state, record.old, record.new, record.step, record.time_ns, message),
     )
+    if record.state == "rejected" or (before is not None and before.state not in OPEN):
+        _find_desired(connection, command, stream.rank)
+    after = {"old": record.old, "new": record.new, "step": record.step, "message": message}
+    _settle(connection, command, f"rank {stream.rank}", record.state, after)
 
 
-def expire(connection: Connection, run_id: str, command_id: str) -> CommandRow | None:
-    """Ends a command that is still open; None when it is not."""
-    command = read(connection, run_id, command_id)
-    if command is None or command.state not in ("pending", "delivered"):
+def _restored(connection: Connection, stream: StreamRow, record: Result) -> CommandRow | None:
+    """A process has got what it is to have when it started: this is in the ledger from now on."""
+    if record.command != restoring_id(record.restores, record.control, stream.writer):
         return None
-    connection.execute("UPDATE command SET state = 'expired' WHERE run_id = ? AND command_id = ?", (run_id, command_id))
-    _audit(connection, "server", command, "expired", before=command.state, after="expired")
+    original = read(connection, stream.run, record.restores)
+    if original is None or record.control not in original.settings:
+        return None
+    command = CommandRow(
+        id=record.command,
+        run=stream.run,
+        control=record.control,
+        value=original.settings[record.control],
+        state="delivered",
+        requested_by=original.requested_by,
+        requested_ns=time.time_ns(),
+        reason=f"restored on rank {stream.rank} in attempt {stream.attempt}",
+        apply_at_step=None,
+        ranks={stream.rank: RankResult("delivered")},
+    )
+    _insert(connection, command)
+    _audit(connection, "server", command, "restored", before=None, after={"value": command.value, "of": original.id})
+    return _known(connection, command.run, command.id)
+
+
+def conclude(connection: Connection, run_id: str, command_id: str, away: Collection[int]) -> CommandRow | None:
+    """Counts a command as applied that every rank but those that are away has answered; their parts stay open."""
+    command = read(connection, run_id, command_id)
+    if command is None or command.state not in OPEN or not command.open_ranks <= set(away):
+        return command
+    if any(result.state == "applied" for result in command.ranks.values()):
+        _set_state(connection, command, "applied", "server", {"away": sorted(command.open_ranks)})
     return read(connection, run_id, command_id)
+
+
+def expire(
+    connection: Connection, run_id: str, command_id: str, ranks: Collection[int] | None = None, message: str = ""
+) -> CommandRow | None:
+    """Ends what is still open of a command, on some ranks or all; None when nothing is."""
+    return _end(connection, run_id, command_id, ranks, "expired", message)
+
+
+def supersede(
+    connection: Connection, run_id: str, command_id: str, ranks: Collection[int], by: str
+) -> CommandRow | None:
+    """Ends what is open of a command on some ranks, because a newer one is for them; None when nothing is."""
+    command = _end(connection, run_id, command_id, ranks, "superseded", f"superseded by {by}")
+    if command is not None:
+        connection.execute(
+            "UPDATE command SET superseded_by = ? WHERE run_id = ? AND command_id = ?", (by, run_id, command_id)
+        )
+        command = replace(command, superseded_by=by)
+    return command
+
+
+def end_run(connection: Connection, run_id: str) -> None:
+    """A finished run has no open command."""
+    for command in read_open(connection, run_id):
+        expire(connection, run_id, command.id, None, "the run has finished")
+
+
+def _end(
+    connection: Connection,
+    run_id: str,
+    command_id: str,
+    ranks: Collection[int] | None,
+    state: Any,
+    message: str,
+) -> CommandRow | None:
+    command = read(connection, run_id, command_id)
+    ended = command.open_ranks if command is not None and ranks is None else frozenset(ranks or ())
+    if command is None or not ended & command.open_ranks:
+        return None
+    ended &= command.open_ranks
+    for rank in sorted(ended):
+        _put_rank(connection, run_id, command_id, rank, RankResult(state, message=message))
+        _find_desired(connection, command, rank)
+    return _settle(connection, command, "server", state, {"ranks": sorted(ended), "message": message})
+
+
+# --- reading
 
 
 def read(connection: Connection, run_id: str, command_id: str) -> CommandRow | None:
     """One command with its ranks."""
-    row = connection.execute(
-        f"SELECT {_FIELDS} FROM command WHERE run_id = ? AND command_id = ?", (run_id, command_id)
-    ).fetchone()
-    return None if row is None else _command(connection, row)
-
-
-def read_many(connection: Connection, run_id: str, limit: int) -> tuple[CommandRow, ...]:
-    """The newest commands of a run, oldest first."""
     rows = connection.execute(
-        f"SELECT {_FIELDS} FROM command WHERE run_id = ? ORDER BY seq DESC LIMIT ?",
-        (run_id, limit),
+        f"SELECT {_FIELDS} FROM command WHERE run_id = ? AND command_id = ?", (run_id, command_id)
     ).fetchall()
-    return tuple(_command(connection, row) for row in reversed(rows))
+    found = _with_ranks(connection, run_id, rows)
+    return found[0] if found else None
 
 
-def _command(connection: Connection, row: tuple[Any, ...]) -> CommandRow:
-    command_id, run, control, value, state, requested_by, requested_ns, reason, apply_at_step = row
-    ranks = {
-        rank: RankResult(rank_state, load_or(old, None), load_or(new, None), step, time_ns, message)
-        for rank, rank_state, old, new, step, time_ns, message in connection.execute(
-            "SELECT rank, state, old, new, step, time_ns, message FROM command_rank"
-            " WHERE run_id = ? AND command_id = ? ORDER BY rank",
-            (run, command_id),
+def read_many(connection: Connection, run_id: str, limit: int, before: int | None = None) -> tuple[CommandRow, ...]:
+    """The newest commands of a run, of those that were accepted before one number, oldest first."""
+    rows = connection.execute(
+        f"SELECT {_FIELDS} FROM command WHERE run_id = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
+        (run_id, LAST_STEP if before is None else before, limit),
+    ).fetchall()
+    return _with_ranks(connection, run_id, rows[::-1])
+
+
+def read_open(connection: Connection, run_id: str) -> tuple[CommandRow, ...]:
+    """The commands that some rank has not answered and still may, oldest first."""
+    rows = connection.execute(
+        f"SELECT {_FIELDS} FROM command WHERE run_id = ? AND command_id IN (SELECT command_id FROM command_rank"
+        " WHERE run_id = ? AND state IN ('pending', 'delivered')) ORDER BY seq",
+        (run_id, run_id),
+    ).fetchall()
+    return _with_ranks(connection, run_id, rows)
+
+
+def _with_ranks(connection: Connection, run_id: str, rows: list[tuple[Any, ...]]) -> tuple[CommandRow, ...]:
+    ranks: dict[str, dict[int, RankResult]] = {row[0]: {} for row in rows}
+    for start in range(0, len(rows), _AT_ONCE):
+        ids = [row[0] for row in rows[start : start + _AT_ONCE]]
+        for command_id, rank, state, old, new, step, time_ns, message in connection.execute(
+            "SELECT command_id, rank, state, old, new, step, time_ns, message FROM command_rank"
+            f" WHERE run_id = ? AND command_id IN ({', '.join('?' * len(ids))}) ORDER BY rank",
+            (run_id, *ids),
+        ):
+            ranks[command_id][rank] = RankResult(state, load_or(old, None), load_or(new, None), step, time_ns, message)
+    return tuple(
+        CommandRow(
+            id=row[0],
+            run=row[1],
+            control=row[2],
+            value=load_or(row[3], None),
+            state=row[4],
+            requested_by=row[5],
+            requested_ns=row[6],
+            reason=row[7],
+            apply_at_step=row[8],
+            ranks=ranks[row[0]],
+            seq=row[9],
+            superseded_by=row[10],
+            reverts=row[11],
         )
-    }
-    return CommandRow(
-        command_id, run, control, load_or(value, None), state, requested_by, requested_ns, reason, apply_at_step, ranks
+        for row in rows
     )
 
 
-def _settle(
-    connection: Connection, run_id: str, command_id: str, actor: str, action: str, after: Mapping[str, Any]
-) -> CommandRow | None:
-    """The command's state from its ranks': ended when all have, delivered when the first has it."""
+def _known(connection: Connection, run_id: str, command_id: str) -> CommandRow:
     command = read(connection, run_id, command_id)
     assert command is not None
-    states = {result.state for result in command.ranks.values()}
-    if states <= {"applied", "rejected"}:
-        state = "rejected" if "rejected" in states else "applied"
-    elif command.state == "expired":
-        state = "expired"
-    else:
-        state = "pending" if states == {"pending"} else "delivered"
-    connection.execute("UPDATE command SET state = ? WHERE run_id = ? AND command_id = ?", (state, run_id, command_id))
-    _audit(connection, actor, command, action, before=command.state, after={"state": state, **after})
-    return read(connection, run_id, command_id)
+    return command
+
+
+# --- small parts
+
+
+def _settle(
+    connection: Connection, command: CommandRow, actor: str, action: str, after: Mapping[str, Any]
+) -> CommandRow:
+    """The command's state from its ranks' as they are now, see `_state`; `command` is how it was."""
+    now = _known(connection, command.run, command.id)
+    return _set_state(connection, replace(now, state=command.state), _state(command, now), actor, after, action)
+
+
+def _state(before: CommandRow, now: CommandRow) -> CommandState:
+    """Ended when all ranks have; delivered when the first has it. One that counts as applied stays so."""
+    states = {result.state for result in now.ranks.values()}
+    if states & OPEN:
+        return before.state if before.state not in OPEN else "pending" if states == {"pending"} else "delivered"
+    if before.state == "applied" and "applied" in states:
+        return "applied"
+    order: tuple[CommandState, ...] = ("rejected", "expired", "applied", "superseded")
+    return next(state for state in order if state in states)
+
+
+def _set_state(
+    connection: Connection,
+    command: CommandRow,
+    state: CommandState,
+    actor: str,
+    after: Mapping[str, Any],
+    action: str | None = None,
+) -> CommandRow:
+    connection.execute(
+        "UPDATE command SET state = ? WHERE run_id = ? AND command_id = ?", (state, command.run, command.id)
+    )
+    _audit(connection, actor, command, action or state, before=command.state, after={"state": state, **after})
+    applied = {rank: result for rank, result in command.ranks.items() if result.state == "applied"}
+    # Told once: when it has ended, or was left for good and is applied late.
+    was_told = command.state in ("applied", "rejected")
+    if applied and not was_told and state not in OPEN:
+        write_event(connection, command.run, _event(command, applied))
+    return replace(command, state=state)
+
+
+def _event(command: CommandRow, applied: Mapping[int, RankResult]) -> EventRow:
+    """A command as it is drawn on the charts; at the step of the rank that was last."""
+    rank, last = max(applied.items(), key=lambda item: item[1].step or 0)
+    changes = [
+        f"{name}: {_part(command, last.old, name)} → {_part(command, last.new, name)}" for name in command.settings
+    ]
+    is_action = last.old is None and last.new is None
+    return EventRow(
+        id=0,
+        kind="control",
+        level="info",
+        time_ns=last.time_ns or command.requested_ns,
+        step=last.step,
+        rank=rank if len(command.ranks) == 1 else None,
+        text=command.control if is_action else ", ".join(changes),
+        data={
+            "command": command.id,
+            "control": command.control,
+            "old": last.old,
+            "new": last.new,
+            "by": command.requested_by,
+            "reason": command.reason,
+            "ranks": {str(number): result.step for number, result in applied.items()},
+        },
+    )
+
+
+def _part(command: CommandRow, value: Any, name: str) -> Any:
+    return value if command.control else value.get(name) if isinstance(value, dict) else None
+
+
+def _find_desired(connection: Connection, command: CommandRow, rank: int) -> None:
+    for control in command.settings:
+        controls.find_desired(connection, command.run, rank, control)
 
 
 def _put_rank(connection: Connection, run_id: str, command_id: str, rank: int, result: RankResult) -> None:
@@ -188,13 +385,6 @@ def _put_rank(connection: Connection, run_id: str, command_id: str, rank: int, r
             result.message,
         ),
     )
-
-
-def _values(connection: Connection, run_id: str, control: str) -> dict[str, Any]:
-    rows = connection.execute(
-        "SELECT rank, value FROM control WHERE run_id = ? AND control = ?", (run_id, control)
-    ).fetchall()
-    return {str(rank): load_or(value, None) for rank, value in rows}
 
 
 def _audit(connection: Connection, actor: str, command: CommandRow, action: str, *, before: Any, after: Any) -> None:

@@ -1,4 +1,4 @@
-"""Rows of the smaller tables as values of the interface: metrics, events, controls, tokens.
+"""Rows of the smaller tables as values of the interface: metrics, events, tokens.
 
 Functions on a connection inside a transaction; must not know threads or who asks.
 """
@@ -16,10 +16,9 @@ from recis_server.store.json_columns import dump, load_or
 from recis_server.store.tables import tallies
 from recis_server.store.tables.attempts import attempt_places
 from recis_server.store.tables.keyset_cache import KeySetCache
-from recis_server.store.values import ControlRow, EventRow, MetricRow, TokenRow
+from recis_server.store.values import EventRow, MetricRow, TokenRow
 
 __all__ = [
-    "read_controls",
     "read_events",
     "read_metrics",
     "read_tokens",
@@ -89,18 +88,6 @@ def _last_alike(connection: Connection, run_id: str, event: EventRow) -> EventRo
     ).fetchone()
     found = None if row is None else _event(row)
     return found if found is not None and found.data.get("attempt") == event.data.get("attempt") else None
-
-
-def read_controls(connection: Connection, run_id: str) -> tuple[ControlRow, ...]:
-    """What the ranks declared, by control and rank."""
-    return tuple(
-        ControlRow(control, rank, kind, load_or(value, None), step, minimum, maximum, bool(nullable), unit, description)
-        for control, rank, kind, value, step, minimum, maximum, nullable, unit, description in connection.execute(
-            "SELECT control, rank, type, value, step, minimum, maximum, nullable, unit, description FROM control"
-            " WHERE run_id = ? ORDER BY control, rank",
-            (run_id,),
-        )
-    )
 
 
 def read_tokens(connection: Connection) -> tuple[TokenRow, ...]:

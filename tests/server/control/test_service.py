@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from recis_server.bus import Hint
-from recis_server.control.desk import MAX_OPEN, Desk, Post, desired_command
+from recis_server.control.liverun import RankConnection
+from recis_server.control.service import MAX_OPEN, CommandService
 from recis_server.errors import Conflict, InvalidValue, NotConnected, NotFound
 from recis_server.store.values import CommandRow, StoredFrame, StreamRow
 
-from recis.wire.messages import Command, Declare, Frame, FrameRecord, Result, Seen
+from recis.wire.messages import Command, Declare, Frame, FrameRecord, Hello, Result, Schedule, Seen
 from tests.server.realserver import Parts, hello, parts, points, serving, trainer, until_async
 
 SECOND = 1_000_000_000
@@ -34,16 +35,31 @@ class Rank:
     server: "World"
     row: StreamRow
     commands: list[Command] = field(default_factory=list)
-    post: Post | None = None
+    schedules: list[Schedule] = field(default_factory=list)
+    connection: RankConnection | None = None
     n: int = 0
+    features: tuple[str, ...] = ()
+
+    def take(self, record: Command | Schedule) -> None:
+        if isinstance(record, Command):
+            self.commands.append(record)
+        else:
+            self.schedules.append(record)
 
     async def attach(self) -> None:
         await self.server.parts.presence.joined(self.row)
-        self.post = await self.server.desk.attach(self.row, self.commands.append)
+        greeting = Hello(run="r1", writer=self.row.writer, attempt="a", features=self.features)
+        given = await self.server.commands.greeting(self.row, greeting)
+        self.commands.extend(given)
+        self.connection = await self.server.commands.attach(self.row, greeting, self.take, given)
+
+    async def see(self, command: str, step: int | None = None) -> None:
+        assert self.connection is not None
+        await self.server.commands.seen(self.connection, Seen(command=command, step=step))
 
     async def leave(self) -> None:
-        assert self.post is not None
-        self.server.desk.detach(self.post)
+        assert self.connection is not None
+        self.server.commands.detach(self.connection)
         await self.server.parts.presence.left(self.row, expected=True)
 
     async def report(self, *records: FrameRecord) -> None:
@@ -67,27 +83,34 @@ class Rank:
 
 @dataclass
 class World:
-    """A desk with a clock of its own beside the other parts."""
+    """A commands with a clock of its own beside the other parts."""
 
     parts: Parts
-    desk: Desk
+    commands: CommandService
     clock: Clock
     hints: list[Hint]
 
     async def rank(
-        self, number: int = 0, *, world_size: int = 1, attempt: str = "a1", controls: Any = (INTERVAL,)
+        self,
+        number: int = 0,
+        *,
+        world_size: int = 1,
+        attempt: str = "a1",
+        controls: Any = (INTERVAL,),
+        features: tuple[str, ...] = (),
+        process: str = "w",
     ) -> Rank:
-        greeting = hello(writer=f"{attempt}-w{number}", attempt=attempt, rank=number, world_size=world_size)
-        one = Rank(self, await self.parts.store.register(greeting, 1))
+        greeting = hello(writer=f"{attempt}-{process}{number}", attempt=attempt, rank=number, world_size=world_size)
+        one = Rank(self, await self.parts.store.register(greeting, 1), features=features)
         await one.attach()
         await one.report(*controls)
         return one
 
     async def ask(self, value: Any = 200, control: str = "filter_interval", **options: Any) -> CommandRow:
-        return await self.desk.request("r1", control, value, actor="ann", **options)
+        return await self.commands.request("r1", {control: value}, actor="ann", **options)
 
     async def state(self, command: str, state: str) -> CommandRow:
-        """Waits until the command is in `state`, as the desk has followed it."""
+        """Waits until the command is in `state`, as the commands has followed it."""
 
         async def look() -> CommandRow | None:
             row = await self.parts.store.command("r1", command)
@@ -99,16 +122,16 @@ class World:
 @asynccontextmanager
 async def world(folder: Path) -> AsyncIterator[World]:
     async with parts(folder) as made:
-        await made.desk.close()
+        await made.commands.close()
         clock = Clock()
         hints: list[Hint] = []
         made.bus.subscribe(hints.append)
-        desk = Desk(made.store, made.presence, made.bus, clock=clock)
-        await desk.open()
+        commands = CommandService(made.store, made.presence, made.bus, clock=clock)
+        await commands.open()
         try:
-            yield World(made, desk, clock, hints)
+            yield World(made, commands, clock, hints)
         finally:
-            await desk.close()
+            await commands.close()
 
 
 def run(folder: Path, scenario: Callable[[World], Coroutine[Any, Any, None]]) -> None:
@@ -125,7 +148,9 @@ def test_a_command_goes_to_the_rank_and_into_the_ledger(tmp_path: Path) -> None:
         row = await world.ask(200, reason="too much memory")
         assert (row.state, row.value, row.requested_by, row.apply_at_step) == ("pending", 200, "ann", None)
         assert rank.commands == [
-            Command(id=row.id, control="filter_interval", value=200, requested_by="ann", reason="too much memory")
+            Command(
+                id=row.id, control="filter_interval", value=200, requested_by="ann", reason="too much memory", seq=1
+            )
         ]
         assert await world.parts.store.command("r1", row.id) == row
         assert Hint("command", "r1", row.id) in world.hints
@@ -137,7 +162,7 @@ def test_a_command_is_delivered_when_seen_and_applied_when_answered_with_one_eve
     async def scenario(world: World) -> None:
         rank = await world.rank()
         row = await world.ask(200, reason="why not")
-        await world.desk.seen("r1", 0, row.id)
+        await rank.see(row.id)
         assert (await world.state(row.id, "delivered")).ranks[0].state == "delivered"
         await rank.answer(rank.commands[0], step=41)
         done = await world.state(row.id, "applied")
@@ -312,13 +337,13 @@ def test_a_command_that_was_not_answered_is_offered_again_on_the_next_connection
     async def scenario(world: World) -> None:
         rank = await world.rank()
         row = await world.ask(200)
-        await world.desk.seen("r1", 0, row.id)
+        await rank.see(row.id)
         await rank.leave()
         again = Rank(world, await world.parts.store.register(hello(writer="a1-w0"), 1), n=1)
         await again.attach()
         assert [command.id for command in again.commands] == [row.id]
         await again.answer(again.commands[0], step=3)
-        # The event follows when the desk has closed the command; the store knows a moment earlier.
+        # The event follows when the commands has closed the command; the store knows a moment earlier.
         await until_async(lambda: world.parts.store.events("r1"))
         await again.leave()
         last = Rank(world, await world.parts.store.register(hello(writer="a1-w0"), 1))
@@ -356,7 +381,7 @@ def test_a_new_attempt_is_offered_the_value_that_was_applied_last(tmp_path: Path
 
         (command,) = await until_async(offered)
         assert (command.value, command.requested_by) == (200, "ann")
-        assert command.reason == "offered again to attempt 2"
+        assert command.reason == "restored on rank 0"
         # Said once: the value that the code sets later on its own is left alone.
         await second.answer(command, step=1)
         await world.state(command.id, "applied")
@@ -386,11 +411,11 @@ def test_nobody_answers_a_connected_run_expires_and_one_that_is_away_waits_longe
         rank = await world.rank()
         here = await world.ask(200)
         world.clock.now_s += 599
-        await world.desk.expire_due()
-        assert (await world.desk.commands("r1"))[0].state == "pending"
+        await world.commands.expire_due()
+        assert (await world.commands.commands("r1"))[0].state == "pending"
         world.clock.now_s += 2
-        await world.desk.expire_due()
-        assert (await world.desk.commands("r1"))[0].state == "expired"
+        await world.commands.expire_due()
+        assert (await world.commands.commands("r1"))[0].state == "expired"
         # A late answer still counts: it says what the rank really did.
         await rank.answer(rank.commands[0], step=9)
         await world.state(here.id, "applied")
@@ -398,9 +423,9 @@ def test_nobody_answers_a_connected_run_expires_and_one_that_is_away_waits_longe
         await rank.leave()
         away = await world.ask(300)
         world.clock.now_s += 6 * 86_400
-        assert (await world.desk.commands("r1"))[-1].state == "pending"
+        assert (await world.commands.commands("r1"))[-1].state == "pending"
         world.clock.now_s += 2 * 86_400
-        assert (await world.desk.commands("r1"))[-1] == await world.state(away.id, "expired")
+        assert (await world.commands.commands("r1"))[-1] == await world.state(away.id, "expired")
 
     run(tmp_path, scenario)
 
@@ -416,29 +441,20 @@ def test_too_many_open_commands_are_refused(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
-def test_the_desired_command_is_the_newest_that_was_not_refused() -> None:
-    def row(number: int, state: Any, control: str = "a") -> CommandRow:
-        return CommandRow(str(number), "r1", control, number, state, "", 0, "", None)
-
-    rows = [row(1, "applied"), row(2, "pending"), row(3, "rejected"), row(4, "expired"), row(5, "applied", "b")]
-    assert desired_command("a", rows) == rows[1]
-    assert desired_command("c", rows) is None
-
-
 def test_a_command_reaches_a_training_process_over_its_connection_and_its_answer_comes_back(tmp_path: Path) -> None:
     async def main() -> None:
         async with serving(tmp_path) as server, trainer(server) as one:
             await one.report(INTERVAL)
-            row = await server.desk.request("r1", "filter_interval", 7, actor="ann")
+            row = await server.commands.request("r1", {"filter_interval": 7}, actor="ann")
             command = await one.receive()
-            assert command == Command(id=row.id, control="filter_interval", value=7, requested_by="ann")
+            assert command == Command(id=row.id, control="filter_interval", value=7, requested_by="ann", seq=1)
             await one.send(Seen(command=row.id))
             await one.report(
                 Result(command=row.id, control="filter_interval", state="applied", step=4, time_ns=1, old=100, new=7)
             )
 
             async def applied() -> bool:
-                (known,) = await server.desk.commands("r1")
+                (known,) = await server.commands.commands("r1")
                 return known.state == "applied"
 
             await until_async(applied)
@@ -454,5 +470,169 @@ def test_a_text_that_is_no_unicode_is_refused(tmp_path: Path) -> None:
         with pytest.raises(InvalidValue, match="Unicode"):
             await world.ask("\ud800", "note")
         assert (await world.ask("<b>🦊</b>\0", "note")).value == "<b>🦊</b>\0"
+
+    run(tmp_path, scenario)
+
+
+PLAN = ("schedule",)
+
+
+async def pair(world: World, **more: Any) -> list[Rank]:
+    """Two ranks that understand commands on hold."""
+    ranks = [await world.rank(number, world_size=2, features=PLAN, **more) for number in (0, 1)]
+    for rank in ranks:
+        # One step a second, at step 40.
+        await rank.report(points([30, 40], loss=[1.0, 1.0]))
+    return ranks
+
+
+def test_a_command_is_on_hold_until_every_rank_has_it_and_then_at_one_step(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        ranks = await pair(world)
+        row = await world.ask(200)
+        assert [(one.commands[-1].hold, one.commands[-1].apply_at_step) for one in ranks] == [(True, None)] * 2
+        await ranks[0].see(row.id, 47)
+        await asyncio.sleep(0)
+        assert ranks[0].schedules == []
+        await ranks[1].see(row.id, 45)
+        await until_async(lambda: _told(ranks))
+        assert ranks[0].schedules == ranks[1].schedules
+        (schedule,) = ranks[0].schedules
+        assert schedule.command == row.id
+        assert schedule.apply_at_step is not None
+        assert schedule.apply_at_step >= 49
+        known = await world.parts.store.command("r1", row.id)
+        assert known is not None
+        assert (known.state, known.apply_at_step) == ("delivered", schedule.apply_at_step)
+
+    run(tmp_path, scenario)
+
+
+async def _told(ranks: list[Rank]) -> bool:
+    return all(rank.schedules for rank in ranks)
+
+
+def test_a_newer_command_takes_the_place_of_one_without_a_step_and_never_comes_before_one_with(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        ranks = await pair(world)
+        first, second = await world.ask(200), await world.ask(300)
+        known = await world.parts.store.command("r1", first.id)
+        assert known is not None
+        assert (known.state, known.superseded_by) == ("superseded", second.id)
+        assert [one.schedules for one in ranks] == [[Schedule(command=first.id, withdrawn=True)]] * 2
+        for rank in ranks:
+            rank.schedules.clear()
+            await rank.see(second.id, 1000)
+        await until_async(lambda: _told(ranks))
+        third = await world.ask(400)
+        for rank in ranks:
+            rank.schedules.clear()
+            await rank.see(third.id, 40)  # a rank that is mistaken
+        await until_async(lambda: _told(ranks))
+        known = await world.parts.store.command("r1", second.id)
+        assert known is not None
+        assert known.apply_at_step is not None
+        assert ranks[0].schedules[0].apply_at_step is not None
+        assert ranks[0].schedules[0].apply_at_step >= known.apply_at_step >= 1002
+
+    run(tmp_path, scenario)
+
+
+def test_ranks_of_an_older_version_get_a_step_at_once(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        new = await world.rank(0, world_size=2, features=PLAN)
+        old = await world.rank(1, world_size=2, controls=(INTERVAL, Declare(control="log_step", type="int", value=1)))
+        await world.ask(200)
+        assert [one.commands[-1].hold for one in (new, old)] == [False, False]
+        assert new.commands[-1].apply_at_step == old.commands[-1].apply_at_step == 2
+        with pytest.raises(InvalidValue, match="same ranks"):
+            await world.commands.request("r1", {"filter_interval": 5, "log_step": 6}, actor="ann")
+
+    run(tmp_path, scenario)
+
+
+def test_a_process_that_starts_gets_what_its_rank_is_to_have_with_the_greeting(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        rank = await world.rank(features=PLAN)
+        row = await world.ask(200, reason="less")
+        await rank.answer(rank.commands[-1], step=5)
+        await world.state(row.id, "applied")
+        await rank.leave()
+        open_one = await world.ask(300)
+        second = await world.rank(features=PLAN, process="x")
+        assert [(one.id, one.value, one.restores) for one in second.commands] == [(open_one.id, 300, "")]
+        await second.answer(second.commands[0], step=0)
+        await world.state(open_one.id, "applied")
+        await second.leave()
+        third = await world.rank(features=PLAN, process="y")
+        (command,) = third.commands
+        assert (command.value, command.restores) == (300, open_one.id)
+        result = Result(
+            command=command.id,
+            control="filter_interval",
+            state="applied",
+            step=0,
+            time_ns=1,
+            old=100,
+            new=300,
+            restores=open_one.id,
+        )
+        await third.report(result)
+        restored = await world.state(command.id, "applied")
+        assert (restored.reason, restored.requested_by) == ("restored on rank 0 in attempt 1", "ann")
+        # Nobody else's answer makes a line in the ledger.
+        await third.report(Result(**{**_fields(result), "command": "again-forged"}))
+        assert await world.parts.store.command("r1", "again-forged") is None
+
+    run(tmp_path, scenario)
+
+
+def _fields(result: Result) -> dict[str, Any]:
+    return {name: getattr(result, name) for name in result.__struct_fields__}
+
+
+def test_an_action_is_not_for_the_process_that_comes_after(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        stop = Declare(control="stop", type="action")
+        rank = await world.rank(controls=[stop], features=PLAN)
+        row = await world.ask(None, "stop")
+        await rank.leave()
+        again = await world.rank(controls=[stop], features=PLAN, process="x")
+        assert again.commands == []
+        ended = await world.state(row.id, "expired")
+        assert "has ended" in ended.ranks[0].message
+        with pytest.raises(InvalidValue, match="null or true"):
+            await world.ask(3, "stop")
+        with pytest.raises((InvalidValue, NotFound)):
+            await world.commands.request("r1", {"stop": None, "filter_interval": 5}, actor="ann")
+
+    run(tmp_path, scenario)
+
+
+def test_a_command_is_taken_back_by_another_one(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        rank = await world.rank()
+        row = await world.ask(200)
+        with pytest.raises(Conflict, match="taken effect"):
+            await world.commands.revert("r1", row.id, actor="bob")
+        await rank.answer(rank.commands[0], step=3)
+        await world.state(row.id, "applied")
+        back = await world.commands.revert("r1", row.id, actor="bob")
+        assert (back.value, back.requested_by, back.reverts, back.reason) == (100, "bob", row.id, f"reverts {row.id}")
+        with pytest.raises(NotFound):
+            await world.commands.revert("r1", "nobody", actor="bob")
+
+    run(tmp_path, scenario)
+
+
+def test_what_another_process_has_left_follows_no_commands(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        rank = await world.rank()
+        await rank.leave()
+        row = await world.parts.store.register(hello(writer="a1-w0"), 1)
+        replay = Hello(run="r1", writer="a1-w0", attempt="a", features=("replay",))
+        assert await world.commands.attach(row, replay, rank.take) is None
+        with pytest.raises(NotConnected):
+            await world.ask(200, queue=False)
 
     run(tmp_path, scenario)

@@ -1,0 +1,275 @@
+"""One run as the command service sees it: which ranks are connected, what is open, and what is still on hold.
+
+Owns what is known of the present connections and the choice of a common step; must not know the store, sockets or
+HTTP. What lasts is in the ledger.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from recis.wire.messages import Command, Schedule, Seen
+from recis_server.store.values import CommandRow, StreamRow
+
+__all__ = ["LiveRun", "Pace", "Plan", "RankConnection"]
+
+AWAY_S = 3.0
+"""A rank that was connected counts as present for so long after it has lost its connection: it is about to be back."""
+START_S = 20.0
+"""The same for a rank that this server has not seen yet: the longest pause between two attempts to connect."""
+SEEN_S = 10.0
+"""A rank that does not say within this time that it has a command is not waited for any longer."""
+LEAD_S = 0.25
+"""How far ahead of the ranks a common step lies, beside what the delivery takes as measured."""
+BLIND_LEAD_S = 1.5
+"""The same for ranks that cannot be asked where they are: a flush, a commit and a delivery, with room to spare."""
+MIN_LEAD_STEPS = 2
+LAST_STEP = 2**63 - 1
+_SAMPLES = 8
+
+
+class Pace(Protocol):
+    """How far and how fast the ranks are; `recis_server.ingest.presence.Presence` knows."""
+
+    def expected_step(self, run: str, rank: int) -> int | None:
+        """The step at which a connected rank is about now, None where nothing is known."""
+
+    def peak_rate(self, run: str, rank: int) -> float | None:
+        """Its steps per second when it was fastest lately."""
+
+
+@dataclass(slots=True, eq=False)
+class RankConnection:
+    """One connection of a rank.
+
+    Attributes:
+        row: its writer.
+        send: puts a record on the connection.
+        fresh: nothing of the writer is committed: commands wait until it declares their controls.
+        can_schedule: whether it understands commands on hold; other ranks get a step that was guessed.
+        since_ns: when it was opened.
+        given: commands from before its process began, which it follows without a common step.
+        declared: controls that it has declared on this connection.
+        sent: when commands were sent to it, by their ids, in monotonic seconds.
+    """
+
+    row: StreamRow
+    send: Callable[[Command | Schedule], None]
+    fresh: bool
+    can_schedule: bool
+    since_ns: int
+    given: frozenset[str] = frozenset()
+    declared: set[str] = field(default_factory=set)
+    sent: dict[str, float] = field(default_factory=dict)
+
+    def is_ready(self, command: CommandRow) -> bool:
+        """Whether the process knows what the command is about."""
+        return not self.fresh or self.declared.issuperset(command.settings)
+
+
+@dataclass(slots=True, eq=False)
+class Plan:
+    """A command on hold, until every present rank says that it has it.
+
+    Attributes:
+        since_s: since when, monotonic.
+        seen: by rank, the last step that it had done and when it said so.
+        is_set: whether its step is chosen, or being written.
+        is_told: whether the ranks were told.
+    """
+
+    since_s: float
+    seen: dict[int, tuple[int | None, float]] = field(default_factory=dict)
+    is_set: bool = False
+    is_told: bool = False
+
+
+class LiveRun:
+    """See the module.
+
+    Args:
+        run: its name.
+        pace: how far and how fast its ranks are.
+        now_s: monotonic seconds.
+    """
+
+    def __init__(self, run: str, pace: Pace, now_s: Callable[[], float]) -> None:
+        self.run = run
+        self.connections: list[RankConnection] = []
+        self.open: dict[str, CommandRow] = {}
+        """Commands that some rank may still answer, in the order in which they were accepted."""
+        self.plans: dict[str, Plan] = {}
+        self.each: set[str] = set()
+        """Controls that each rank changes at its next boundary."""
+        self.acts: set[str] = set()
+        """Controls that leave no value."""
+        self.lock = asyncio.Lock()
+        self.is_loaded = False
+        self.planning: asyncio.Task[None] | None = None
+        self._pace = pace
+        self._now_s = now_s
+        self._since_s = now_s()
+        self._gone: dict[int, float] = {}
+        self._deliveries: dict[int, deque[float]] = {}  # seconds, by rank
+        self._writes: deque[float] = deque(maxlen=_SAMPLES)
+
+    # --- who is there
+
+    def join(self, connection: RankConnection) -> None:
+        """A rank is connected."""
+        self.connections.append(connection)
+        self._gone.pop(connection.row.rank, None)
+
+    def leave(self, connection: RankConnection) -> None:
+        """A connection is gone."""
+        if connection in self.connections:
+            self.connections.remove(connection)
+        rank = connection.row.rank
+        if not self.is_connected(rank):
+            self._gone[rank] = self._now_s()
+
+    def is_connected(self, rank: int) -> bool:
+        """Whether the rank is connected now."""
+        return any(one.row.rank == rank for one in self.connections)
+
+    def is_away(self, rank: int) -> bool:
+        """Whether the rank has been gone for too long to be waited for."""
+        if self.is_connected(rank):
+            return False
+        gone_s = self._gone.get(rank)
+        if gone_s is None:
+            return not self.connections or self._now_s() - self._since_s > START_S
+        return self._now_s() - gone_s > AWAY_S
+
+    def present(self, ranks: Iterable[int]) -> list[int]:
+        """Those of some ranks that are not away."""
+        return [rank for rank in ranks if not self.is_away(rank)]
+
+    # --- what is open
+
+    def note(self, row: CommandRow) -> None:
+        """A command is as the ledger has it now."""
+        if row.open_ranks:
+            self.open[row.id] = row
+        else:
+            self.open.pop(row.id, None)
+            self.plans.pop(row.id, None)
+
+    def is_together(self, row: CommandRow) -> bool:
+        """Whether a command is to take effect at one step, which is not known yet."""
+        return len(row.ranks) > 1 and row.apply_at_step is None and not self.each.issuperset(row.settings)
+
+    def plan(self, row: CommandRow) -> None:
+        """Puts a command on hold if its ranks have to agree on a step."""
+        if row.id not in self.plans and self.is_together(row):
+            self.plans[row.id] = Plan(self._now_s())
+
+    def superseded_by(self, ranks: Collection[int], settings: Collection[str]) -> dict[str, list[int]]:
+        """What a newer command for these ranks and settings takes the place of: commands, each with its ranks.
+
+        Those for which no rank has a step yet, and the parts of ranks that are away. The others take effect before it.
+        """
+        found = {}
+        for older in self.open.values():
+            if not set(older.settings) <= set(settings) or not self.acts.isdisjoint(older.settings):
+                continue
+            parts = set(older.open_ranks & set(ranks))
+            plan = self.plans.get(older.id)
+            if plan is None or plan.is_set or not older.open_ranks <= set(ranks):
+                parts = {rank for rank in parts if self.is_away(rank)}
+            else:
+                given = {one.row.rank for one in self.connections if older.id in one.given}
+                parts -= given
+            if parts:
+                found[older.id] = sorted(parts)
+        return found
+
+    # --- when it takes effect
+
+    def saw(self, connection: RankConnection, seen: Seen) -> bool:
+        """A rank has a command; whether a plan has waited for that."""
+        rank, now_s = connection.row.rank, self._now_s()
+        sent_s = connection.sent.get(seen.command)
+        if sent_s is not None:
+            self._deliveries.setdefault(rank, deque(maxlen=_SAMPLES)).append(now_s - sent_s)
+        plan = self.plans.get(seen.command)
+        if plan is None or plan.is_set:
+            return False
+        plan.seen[rank] = seen.step, now_s
+        return True
+
+    def wrote(self, seconds: float) -> None:
+        """How long it took to write a step into the ledger."""
+        self._writes.append(seconds)
+
+    def due(self) -> CommandRow | None:
+        """The first command on hold whose step can be chosen now, not before an older one for the same control."""
+        blocked: set[str] = set()
+        for row in self.open.values():
+            plan = self.plans.get(row.id)
+            if plan is None or plan.is_set:
+                continue
+            if blocked.isdisjoint(row.settings) and plan.seen and not self.waited_for(row):
+                return row
+            blocked.update(row.settings)
+        return None
+
+    def waited_for(self, row: CommandRow) -> list[int]:
+        """The ranks that a command on hold still waits for."""
+        plan = self.plans.get(row.id)
+        if plan is None or plan.is_set:
+            return []
+        given = {one.row.rank for one in self.connections if row.id in one.given}
+        is_late = self._now_s() - plan.since_s > SEEN_S
+        return [
+            rank
+            for rank in sorted(row.open_ranks - given)
+            if rank not in plan.seen and not self.is_away(rank) and not is_late
+        ]
+
+    def step_for(self, row: CommandRow) -> int | None:
+        """A step that no rank has passed when it gets to know it; None where only one rank has the command."""
+        plan = self.plans[row.id]
+        ranks = [rank for rank in plan.seen if rank in row.open_ranks and not self.is_away(rank)]
+        if len(ranks) < 2:
+            return None
+        slowest_s = max(max(self._deliveries.get(rank, ()), default=0.0) for rank in ranks)
+        lead_s = LEAD_S + 2 * slowest_s + max(self._writes, default=0.0)
+        return self._ahead(row, ranks, lead_s)
+
+    def is_in_time(self, row: CommandRow, step: int | None) -> bool:
+        """Whether a step that was chosen a moment ago is still ahead of all ranks, by what the delivery takes."""
+        plan = self.plans[row.id]
+        return step is None or step >= self._latest(row, plan.seen) + MIN_LEAD_STEPS
+
+    def blind_step(self, row: CommandRow) -> int | None:
+        """The same where some rank cannot say where it is."""
+        ranks = self.present(row.ranks)
+        return self._ahead(row, ranks, BLIND_LEAD_S) if len(ranks) > 1 else None
+
+    def _ahead(self, row: CommandRow, ranks: Collection[int], lead_s: float) -> int:
+        rate = max(self._pace.peak_rate(self.run, rank) or 0.0 for rank in ranks)
+        step = self._latest(row, ranks) + max(MIN_LEAD_STEPS, math.ceil(rate * lead_s))
+        # Never before an open command for the same control.
+        others = [
+            one.apply_at_step
+            for one in self.open.values()
+            if one.id != row.id and one.apply_at_step is not None and not set(one.settings).isdisjoint(row.settings)
+        ]
+        return min(max([step, *others]), LAST_STEP)
+
+    def _latest(self, row: CommandRow, ranks: Iterable[int]) -> int:
+        """The step at which the fastest of some ranks is about now."""
+        now_s, plan = self._now_s(), self.plans.get(row.id)
+        steps = [0]
+        for rank in ranks:
+            steps.append(self._pace.expected_step(self.run, rank) or 0)
+            said, at_s = plan.seen.get(rank, (None, now_s)) if plan is not None else (None, now_s)
+            if said is not None:
+                # It may have said so at any moment since the command was sent.
+                since_s = now_s - at_s + max(self._deliveries.get(rank, ()), default=0.0)
+                steps.append(said + math.ceil(since_s * (self._pace.peak_rate(self.run, rank) or 0.0)))
+        return max(steps)

@@ -1,0 +1,77 @@
+"""Steps for commands on hold: chosen as soon as every rank that is there has the command, written, and then told.
+
+Owns the second phase of a delivery; which command is due, and for which step, is said by `liverun`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from recis.wire.messages import Schedule
+from recis_server.control.liverun import LiveRun
+from recis_server.errors import ServerError
+from recis_server.store.interface import Store
+from recis_server.store.values import CommandRow
+
+__all__ = ["Scheduler"]
+
+_logger = logging.getLogger(__name__)
+MOST_TRIES = 3
+"""A step that the ranks have passed while it was written is chosen again."""
+
+
+class Scheduler:
+    """See the module.
+
+    Args:
+        store: the ledger.
+        monotonic: seconds.
+        noted: takes what has become of a command.
+    """
+
+    def __init__(
+        self, store: Store, monotonic: Callable[[], float], noted: Callable[[LiveRun, CommandRow | None], None]
+    ) -> None:
+        self._store = store
+        self._monotonic = monotonic
+        self._noted = noted
+
+    def kick(self, live: LiveRun) -> None:
+        """Choose steps for what is due, in a task of its own: it writes."""
+        if live.planning is None and live.due() is not None:
+            live.planning = asyncio.create_task(self._plan(live), name="commands-plan")
+
+    async def _plan(self, live: LiveRun) -> None:
+        try:
+            while (row := live.due()) is not None:
+                await self._schedule(live, row)
+        except ServerError as error:  # it is tried again: `kick` is called regularly
+            _logger.warning("could not choose a step for the commands of run %s: %s", live.run, error)
+        except Exception:  # border: the same
+            _logger.exception("could not choose a step for the commands of run %s", live.run)
+        finally:
+            live.planning = None
+
+    async def _schedule(self, live: LiveRun, row: CommandRow) -> None:
+        plan = live.plans[row.id]
+        plan.is_set = True
+        noted = None
+        try:
+            for _ in range(MOST_TRIES):
+                step = live.step_for(row)
+                began_s = self._monotonic()
+                noted = await self._store.schedule_command(row.run, row.id, step, tuple(plan.seen))
+                live.wrote(self._monotonic() - began_s)
+                if live.is_in_time(row, step):
+                    break
+        finally:
+            plan.is_set = noted is not None
+        if noted is None:  # the run was deleted
+            live.open.pop(row.id, None)
+            live.plans.pop(row.id, None)
+            return
+        plan.is_told = True
+        self._noted(live, noted)
+        for connection in live.connections:
+            if row.id in connection.sent and row.id not in connection.given:
+                connection.send(Schedule(command=row.id, apply_at_step=step))

@@ -1,0 +1,489 @@
+"""Commands to live runs: checked, written to the ledger, delivered, and followed until every rank has answered.
+
+Owns who gets a command when, what a process that starts is to have, and when waiting ends; must not know sockets or
+HTTP. The ledger in the store is the truth; what is kept here is only what may still be answered (`liverun`).
+
+    service = CommandService(store, presence, bus)      # app.state.commands; `open` and `close` in the lifespan
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from recis.wire.controls import keeps_value
+from recis.wire.messages import Command, Declare, Hello, Result, Schedule, Seen, Status
+from recis_server.bus import Bus, Hint
+from recis_server.control.checks import Wanted, check, checked_id, reverted, same_command
+from recis_server.control.liverun import LiveRun, Pace, RankConnection
+from recis_server.control.restoring import desired_commands, restoring_command
+from recis_server.control.scheduler import Scheduler
+from recis_server.errors import Conflict, NotConnected, NotFound, ServerError
+from recis_server.store.interface import Store
+from recis_server.store.values import OPEN, CommandRow, Commit, RankResult, StreamRow
+
+__all__ = ["CommandService"]
+
+_logger = logging.getLogger(__name__)
+
+ANSWER_S = 600.0
+WAIT_S = 7 * 86_400.0
+SWEEP_S = 10.0
+LOOK_S = 0.5
+"""How often commands that wait for a rank are looked at."""
+MAX_OPEN = 100
+"""Commands of a run that connected ranks have not answered."""
+MAX_KEPT = 2048
+"""The same for all ranks."""
+MAX_JOBS = 10_000
+SCHEDULE = "schedule"
+REPLAY = "replay"
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Something that follows from a commit: `run`, and the command, control or rank that it is about."""
+
+    kind: str
+    run: str
+    id: str = ""
+    rank: int = 0
+    writer: str = ""
+
+
+class CommandService:
+    """See the module.
+
+    Args:
+        store: the ledger and what the ranks declare.
+        pace: how far the ranks are.
+        bus: hears of every change.
+        clock: Unix time in nanoseconds.
+        monotonic: seconds, for deliveries and absences.
+        answer_s: a command that a connected rank has not answered for so long has expired.
+        wait_s: a command for ranks that are away waits for so long.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        pace: Pace,
+        bus: Bus,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
+        answer_s: float = ANSWER_S,
+        wait_s: float = WAIT_S,
+    ) -> None:
+        self._store = store
+        self._pace = pace
+        self._bus = bus
+        self._clock = clock
+        self._monotonic = monotonic
+        self._answer_ns = int(answer_s * 1e9)
+        self._wait_ns = int(wait_s * 1e9)
+        self._scheduler = Scheduler(store, monotonic, self._noted)
+        self._runs: dict[str, LiveRun] = {}
+        self._jobs: dict[_Job, None] = {}  # bounded by MAX_JOBS
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        store.subscribe(self._on_commit)
+
+    async def open(self) -> None:
+        """Starts following answers and sweeping for what has expired."""
+        self._tasks = [
+            asyncio.create_task(self._work(), name="commands-work"),
+            asyncio.create_task(_regularly(LOOK_S, self._look), name="commands-look"),
+            asyncio.create_task(_regularly(SWEEP_S, self.expire_due), name="commands-sweep"),
+        ]
+
+    async def close(self) -> None:
+        """Stops; open commands go on after the next start. Safe to call twice."""
+        tasks = [*self._tasks, *(run.planning for run in self._runs.values() if run.planning is not None)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks = []
+
+    # --- requests
+
+    async def request(
+        self,
+        run: str,
+        settings: Mapping[str, Any],
+        *,
+        actor: str,
+        reason: str = "",
+        command_id: str | None = None,
+        queue: bool = True,
+        reverts: str = "",
+        field: str = "value",
+    ) -> CommandRow:
+        """Writes a command and sends it to the ranks that are there; the same `command_id` again is the same command.
+
+        Args:
+            run: which run.
+            settings: controls and their new values: all of them take effect at one step, or none.
+            actor: who asks.
+            reason: why.
+            command_id: made by the caller, so that the request can be repeated.
+            queue: whether the command may wait for a run that is not connected.
+            reverts: the command that this one takes back.
+            field: where in the request the values stand, for messages.
+
+        Raises:
+            NotFound: no such run, or no rank has declared one of the controls.
+            InvalidValue: a value does not fit what was declared; nothing is stored.
+            NotConnected: no rank is connected and the command must not wait (`queue` is false).
+            Conflict: the run has finished, the id is another command's, or too many commands are open.
+        """
+        row = await self._store.run(run)
+        if row is None:
+            raise NotFound(f"there is no run {run}")
+        wanted = check(run, row.world_size, await self._store.controls(run), settings, field)
+        command_id = checked_id(command_id)
+        known = await self._store.command(run, command_id)
+        if known is not None:
+            return same_command(known, wanted)
+        if row.state == "finished":
+            raise Conflict(f"run {run} has finished: nobody is there to follow a command")
+        if reverts and wanted.is_act:
+            raise Conflict(f"expected a command that sets a value, got {reverts}, which asked for {wanted.control}")
+        command = CommandRow(
+            id=command_id,
+            run=run,
+            control=wanted.control,
+            value=wanted.value,
+            state="pending",
+            requested_by=actor,
+            requested_ns=self._clock(),
+            reason=reason,
+            apply_at_step=None,
+            ranks={rank: RankResult("pending") for rank in wanted.ranks},
+            reverts=reverts,
+        )
+        live = await self._load(run)
+        async with live.lock:
+            if not queue and not any(live.is_connected(rank) for rank in wanted.ranks):
+                raise NotConnected(f"run {run} is not connected and the command was not to wait")
+            return await self._accept(live, command, wanted)
+
+    async def _accept(self, live: LiveRun, command: CommandRow, wanted: Wanted) -> CommandRow:
+        _check_room(live)
+        there = [one for one in live.connections if one.row.rank in wanted.ranks]
+        if live.is_together(command) and not all(one.can_schedule for one in there):
+            if not command.control:
+                raise Conflict("expected one setting: some rank runs a version that does not take several at once")
+            command = replace(command, apply_at_step=live.blind_step(command))
+        supersedes = {} if wanted.is_act else live.superseded_by(wanted.ranks, command.settings)
+        row = same_command(await self._store.add_command(command, command.requested_by, supersedes=supersedes), wanted)
+        for older in supersedes:
+            await self._refresh(live, older, withdraw=True)
+        live.note(row)
+        if row.id in live.open:
+            live.plan(row)
+            self._deliver(live, row)
+            self._scheduler.kick(live)
+        self._tell(row)
+        return row
+
+    async def revert(self, run: str, command_id: str, *, actor: str, reason: str = "") -> CommandRow:
+        """Asks for the values that were there before a command; a command like any other.
+
+        Raises:
+            NotFound: no such command.
+            Conflict: it has not taken effect, or cannot be taken back.
+        """
+        row = await self._store.command(run, command_id)
+        if row is None:
+            raise NotFound(f"run {run} has no command {command_id[:200]!r}")
+        reason = reason or f"reverts {row.id}"
+        return await self.request(run, reverted(row), actor=actor, reason=reason, reverts=row.id)
+
+    async def commands(self, run: str) -> tuple[CommandRow, ...]:
+        """The run's ledger, oldest first, after ending what has expired."""
+        await self._expire(await self._load(run))
+        return await self._store.commands(run)
+
+    # --- connections
+
+    async def greeting(self, row: StreamRow, hello: Hello) -> tuple[Command, ...]:
+        """What a process that has just started is to have, for the answer to its greeting."""
+        if row.acked or SCHEDULE not in hello.features:
+            return ()
+        return await desired_commands(self._store, row)
+
+    async def attach(
+        self,
+        row: StreamRow,
+        hello: Hello,
+        send: Callable[[Command | Schedule], None],
+        given: Collection[Command] = (),
+    ) -> RankConnection | None:
+        """A rank is connected: gets what is open for it now, or, a new process, once it declares the control.
+
+        Args:
+            row: its writer.
+            hello: its greeting; what only brings what another process has left follows no commands.
+            send: puts a record on the connection.
+            given: what it got in the answer to its greeting.
+        """
+        if REPLAY in hello.features:
+            return None
+        live = await self._load(row.run)
+        connection = RankConnection(
+            row,
+            send,
+            fresh=row.acked == 0,
+            can_schedule=SCHEDULE in hello.features,
+            since_ns=self._clock(),
+            given=frozenset(command.id for command in given),
+            sent=dict.fromkeys((command.id for command in given), self._monotonic()),
+        )
+        live.join(connection)
+        if connection.fresh:
+            connection.given |= live.open.keys()
+            await self._leave_behind(live, row.rank)
+        for command in tuple(live.open.values()):
+            self._deliver(live, command)
+        self._scheduler.kick(live)
+        return connection
+
+    def detach(self, connection: RankConnection) -> None:
+        """A connection is gone; what it has not answered goes to the next one."""
+        live = self._runs.get(connection.row.run)
+        if live is not None:
+            live.leave(connection)
+
+    async def seen(self, connection: RankConnection, seen: Seen) -> None:
+        """A rank has the command and will answer."""
+        live = self._runs.get(connection.row.run)
+        if live is None:
+            return
+        if live.saw(connection, seen):
+            self._scheduler.kick(live)
+        elif seen.command in live.open:
+            self._enqueue(_Job("seen", live.run, seen.command, connection.row.rank))
+
+    async def _leave_behind(self, live: LiveRun, rank: int) -> None:
+        """A rank has started again: of what is open for it, only the newest command for each control still counts."""
+        newest: dict[str, str] = {}
+        for row in reversed(tuple(live.open.values())):
+            if rank not in row.open_ranks:
+                continue
+            if not live.acts.isdisjoint(row.settings):
+                if row.control != "profile":
+                    why = "the process that was asked has ended"
+                    self._noted(live, await self._store.expire_command(live.run, row.id, (rank,), why))
+            elif all(control in newest for control in row.settings):
+                by = newest[next(iter(row.settings))]
+                self._noted(live, await self._store.supersede_command(live.run, row.id, (rank,), by))
+            for control in row.settings:
+                newest.setdefault(control, row.id)
+
+    # --- what the ranks say
+
+    def _on_commit(self, commit: Commit) -> None:
+        for stored in commit.frames:
+            stream = stored.stream
+            for record in stored.frame.records:
+                if isinstance(record, Declare):
+                    self._on_declare(stream, record)
+                elif isinstance(record, Result):
+                    self._enqueue(_Job("answered", stream.run, record.command))
+                elif isinstance(record, Status) and record.state != "running":
+                    self._enqueue(_Job("ended", stream.run))
+
+    def _on_declare(self, row: StreamRow, record: Declare) -> None:
+        live = self._runs.get(row.run)
+        if live is None:
+            return
+        (live.each.add if record.apply == "each" else live.each.discard)(record.control)
+        (live.acts.discard if keeps_value(record.type) else live.acts.add)(record.control)
+        for connection in live.connections:
+            if connection.row.writer == row.writer:
+                first = connection.fresh and record.control not in connection.declared
+                connection.declared.add(record.control)
+                for command in tuple(live.open.values()):
+                    self._deliver(live, command)
+                if first and not connection.can_schedule:
+                    self._enqueue(_Job("restore", row.run, record.control, row.rank, row.writer))
+
+    def _enqueue(self, job: _Job) -> None:
+        if len(self._jobs) >= MAX_JOBS:
+            _logger.warning("more than %d answers wait to be noted; %s is left to the next look", MAX_JOBS, job)
+            return
+        self._jobs[job] = None
+        self._wake.set()
+
+    async def _work(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._jobs:
+                job = next(iter(self._jobs))
+                del self._jobs[job]
+                await _guarded(self._follow(job), f"follow {job}")
+
+    async def _follow(self, job: _Job) -> None:
+        live = self._runs.get(job.run)
+        match job.kind:
+            case "answered":
+                await self._answered(job, live)
+            case "seen" if live is not None:
+                self._noted(live, await self._store.command_delivered(job.run, job.id, job.rank))
+            case "ended" if live is not None:
+                for command in tuple(live.open):
+                    await self._refresh(live, command)
+            case "restore":
+                await self._restore(job)
+
+    async def _answered(self, job: _Job, live: LiveRun | None) -> None:
+        row = await self._store.command(job.run, job.id)
+        if row is None:
+            return
+        if live is not None:
+            live.note(row)
+            await self._conclude(live, row)
+        self._tell(row)
+        if row.state not in OPEN:
+            self._bus.publish(Hint("events", job.run))
+
+    async def _restore(self, job: _Job) -> None:
+        command = await restoring_command(self._store, job.run, job.id, job.rank, job.writer, self._clock())
+        if command is not None:
+            live = await self._load(job.run)
+            row = await self._store.add_command(command, command.requested_by)
+            live.note(row)
+            self._deliver(live, row)
+            self._tell(row)
+
+    # --- what is waited for
+
+    async def _look(self) -> None:
+        """Regularly: ranks that are away now are not waited for any longer."""
+        for live in tuple(self._runs.values()):
+            self._scheduler.kick(live)
+            for row in tuple(live.open.values()):
+                plan = live.plans.get(row.id)
+                for rank in sorted(plan.seen) if plan is not None and not plan.is_set else ():
+                    if row.ranks[rank].state == "pending":
+                        self._enqueue(_Job("seen", live.run, row.id, rank))
+                await self._conclude(live, row)
+
+    async def _conclude(self, live: LiveRun, row: CommandRow) -> None:
+        """Counts a command as applied once every rank that is there has answered."""
+        if row.state in OPEN and row.open_ranks and not live.present(row.open_ranks):
+            if not any(result.state == "applied" for result in row.ranks.values()):
+                return
+            self._noted(live, await self._store.conclude_command(row.run, row.id, row.open_ranks))
+            self._bus.publish(Hint("events", live.run))
+
+    # --- expiry
+
+    async def expire_due(self) -> None:
+        """Ends the commands that nobody has answered in time, and forgets runs that are away."""
+        for live in tuple(self._runs.values()):
+            await self._expire(live)
+            if not live.connections and not live.lock.locked() and live.planning is None:
+                self._runs.pop(live.run, None)
+
+    async def _expire(self, live: LiveRun) -> None:
+        now_ns = self._clock()
+        for row in tuple(live.open.values()):
+            due = [rank for rank in row.open_ranks if self._is_due(live, row, rank, now_ns)]
+            if due:
+                self._noted(live, await self._store.expire_command(row.run, row.id, due, "nobody answered in time"))
+
+    def _is_due(self, live: LiveRun, row: CommandRow, rank: int, now_ns: int) -> bool:
+        here_ns = [one.since_ns for one in live.connections if one.row.rank == rank]
+        if here_ns:
+            return now_ns - max(row.requested_ns, *here_ns) > self._answer_ns
+        return now_ns - row.requested_ns > self._wait_ns
+
+    # --- small parts
+
+    async def _load(self, run: str) -> LiveRun:
+        """The run with what is open; commands that were noted while it was read are newer and stay."""
+        live = self._runs.get(run)
+        if live is None:
+            live = self._runs[run] = LiveRun(run, self._pace, self._monotonic)
+        if live.is_loaded:
+            return live
+        async with live.lock:
+            if not live.is_loaded:
+                controls = await self._store.controls(run)
+                live.each |= {one.control for one in controls if one.apply == "each"}
+                live.acts |= {one.control for one in controls if not keeps_value(one.type)}
+                newer, live.open = live.open, {row.id: row for row in await self._store.open_commands(run)}
+                live.open |= newer
+                for row in live.open.values():
+                    live.plan(row)
+                live.is_loaded = True
+        return live
+
+    async def _refresh(self, live: LiveRun, command: str, *, withdraw: bool = False) -> None:
+        """Reads one command anew, after something has changed it behind this service."""
+        row = await self._store.command(live.run, command)
+        if row is None:
+            live.open.pop(command, None)
+            return
+        if withdraw:
+            for connection in live.connections:
+                if command in connection.sent and connection.row.rank not in row.open_ranks:
+                    connection.send(Schedule(command=command, withdrawn=True))
+        live.note(row)
+        self._tell(row)
+
+    def _noted(self, live: LiveRun, row: CommandRow | None) -> None:
+        """What the store has made of a command is kept and told."""
+        if row is not None:
+            live.note(row)
+            self._tell(row)
+
+    def _tell(self, row: CommandRow) -> None:
+        self._bus.publish(Hint("command", row.run, row.id))
+        self._bus.publish(Hint("controls", row.run))
+
+    def _deliver(self, live: LiveRun, row: CommandRow) -> None:
+        plan = live.plans.get(row.id)
+        for connection in live.connections:
+            is_open = connection.row.rank in row.open_ranks
+            if not is_open or row.id in connection.sent or not connection.is_ready(row):
+                continue
+            connection.sent[row.id] = self._monotonic()
+            connection.send(
+                Command(
+                    id=row.id,
+                    control=row.control,
+                    value=row.value,
+                    apply_at_step=None if row.id in connection.given else row.apply_at_step,
+                    requested_by=row.requested_by,
+                    reason=row.reason,
+                    seq=row.seq,
+                    hold=plan is not None and not plan.is_told and row.id not in connection.given,
+                )
+            )
+
+
+async def _regularly(pause_s: float, action: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    while True:
+        await asyncio.sleep(pause_s)
+        await _guarded(action(), "look after commands")
+
+
+async def _guarded(action: Coroutine[Any, Any, None], what: str) -> None:
+    try:
+        await action
+    except ServerError as error:
+        _logger.warning("could not %s: %s", what, error)
+    except Exception:  # border: one command must not end the following of all others
+        _logger.exception("could not %s", what)
+
+
+def _check_room(live: LiveRun) -> None:
+    waiting = sum(any(live.is_connected(rank) for rank in row.open_ranks) for row in live.open.values())
+    if waiting >= MAX_OPEN or len(live.open) >= MAX_KEPT:
+        raise Conflict(f"expected at most {MAX_OPEN} open commands for run {live.run}; wait until some are answered")

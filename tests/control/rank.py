@@ -1,0 +1,86 @@
+"""One rank of a job that trains nothing: it steps at a pace, alone or in lockstep, and writes down what it is told.
+
+    python -m tests.control.rank JOURNAL [--barrier HOST:PORT] [--rate STEPS] [--steps N] [--first STEP] [--slow S]
+
+The journal has one JSON object a line: `{"step", "control", "value"}` for each change, `{"step", "event"}` for others.
+"""
+
+import argparse
+import json
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import recis.monitor
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("journal", type=Path)
+    parser.add_argument("--barrier")
+    parser.add_argument("--rate", type=float, default=20.0)
+    parser.add_argument("--steps", type=int, default=1_000_000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--slow", type=float, default=0.0)
+    parser.add_argument("--most", type=int)
+    options = parser.parse_args()
+    step = options.first
+    with options.journal.open("a", buffering=1) as journal, _Barrier(options.barrier) as wait:
+
+        def write(**entry: Any) -> None:
+            journal.write(json.dumps({"step": step, **entry}) + "\n")
+
+        def change(control: str, value: Any) -> None:
+            time.sleep(options.slow)
+            if value == 1313:
+                raise ValueError("1313 is bad luck")
+            write(control=control, value=value)
+
+        with recis.monitor.init(spool_dir=str(options.journal.parent / "spool")) as run:
+            for name, apply in (("a", "together"), ("b", "together"), ("free", "each")):
+                run.control(
+                    name,
+                    type="int",
+                    value=1,
+                    minimum=1,
+                    maximum=options.most,
+                    apply=apply,
+                    on_change=lambda value, name=name: change(name, value),
+                )
+            write(event="started")
+            run.await_settings(step)
+            write(event="begins")
+            while step < options.first + options.steps and not run.should_stop:
+                time.sleep(1 / options.rate)
+                wait()
+                step += 1
+                run.log({"loss": 1.0 / step}, step)
+            write(event="stopped" if run.should_stop else "done")
+    return 0
+
+
+class _Barrier:
+    """Waits at each step until all other ranks are there; a byte to the launcher, and one back."""
+
+    def __init__(self, address: str | None) -> None:
+        host, _, port = (address or "").partition(":")
+        self._socket = socket.create_connection((host, int(port))) if port else None
+
+    def __enter__(self) -> Any:
+        return self.wait
+
+    def __exit__(self, *_: object) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+    def wait(self) -> None:
+        if self._socket is not None:
+            self._socket.sendall(b"x")
+            if not self._socket.recv(1):
+                sys.exit(3)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""What a rank is to have: after it was away, after it was killed, and when the whole job starts again."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.control.job import Job, Server, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def test_a_rank_that_comes_back_alone_has_the_value_before_its_first_step(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server, Job(server, tmp_path / "job", 2) as job:
+        job.start(lockstep=False)
+        job.settled(job.set("a", 5, reason="because"))
+        job.kill(1)
+        # It is not waited for, and its part is open.
+        done = job.settled(job.set("a", 6))
+        assert done["state"] == "applied"
+        assert (done["ranks"]["0"]["state"], done["ranks"]["1"]["state"], done["away"]) == ("applied", "pending", [1])
+        assert job.control("a")["differs"] == [1]
+        events = server.ask("GET", "/runs/job/events")["events"]
+        assert "a: 5 → 6" in [event["text"] for event in events]
+        # Further commands are not refused because of it; the newest one is what waits for it.
+        last = job.settled(job.set("a", 7))
+        assert job.command(done["id"])["ranks"]["1"]["state"] == "superseded"
+        job.start_rank(1, rate=20)
+        back = until(lambda: job.command(last["id"])["ranks"]["1"]["state"] == "applied", 30, "it has the value")
+        assert back
+        entries = job.entries(1)
+        start = max(place for place, one in enumerate(entries) if one.get("event") == "started")
+        first = [one for one in entries[start:] if one.get("control") == "a"]
+        assert [one["value"] for one in first] == [7]
+        assert first[0]["step"] == 0
+        until(lambda: job.control("a")["differs"] == [], 10, "they are alike")
+
+
+def test_a_job_that_starts_again_has_the_values_before_its_first_step(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server, Job(server, tmp_path / "job", 2) as job:
+        job.start()
+        job.settled(job.set("a", 5, reason="because"))
+        job.settled(server.ask("PUT", "/runs/job/controls", {"values": {"a": 6, "b": 7}}))
+        until(lambda: job.server.ask("GET", "/runs/job")["last_step"] > 20, 30, "it has trained a while")
+        for first, attempt in ((0, 1), (10, 2)):
+            for rank in (0, 1):
+                job.kill(rank)
+            for rank in (0, 1):
+                job.journal(rank).unlink()
+            job.start(attempt=attempt, first=first)
+            for rank in (0, 1):
+                told = [(one.get("control"), one.get("value"), one["step"]) for one in job.entries(rank)]
+                before = told[: [one.get("event") for one in job.entries(rank)].index("begins")]
+                assert ("a", 6, first) in before
+                assert ("b", 7, first) in before
+            assert server.ask("GET", "/runs/job")["attempts"] == attempt + 1
+            until(lambda: (job.control("a")["value"], job.control("a")["differs"]) == (6, []), 10, "it is said")
+        restored = [one for one in job.commands() if one["reason"].startswith("restored on rank")]
+        assert {(one["control"], one["value"], one["state"]) for one in restored} == {
+            ("a", 6, "applied"),
+            ("b", 7, "applied"),
+        }
+        assert len(restored) == 2 * 2 * 2
+
+
+def test_a_value_that_is_refused_at_the_start_says_why(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server, Job(server, tmp_path / "job", 1) as job:
+        job.start(lockstep=False)
+        job.settled(job.set("a", 2000))
+        job.kill(0)
+        job.start_rank(0, attempt=1, rate=20, most=1000)
+
+        def refused() -> list[dict[str, Any]]:
+            return [one for one in job.commands() if one["state"] == "rejected"]
+
+        (one,) = until(refused, 30, "it says why")
+        assert "at most 1000" in one["ranks"]["0"]["message"]
+        assert job.control("a")["differs"] == [0]
+
+
+def test_a_finished_run_has_no_open_command_and_takes_none(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server, Job(server, tmp_path / "job", 2) as job:
+        job.start(lockstep=False, steps=300, rates=(25.0,))
+        job.kill(1)
+        open_one = job.settled(job.set("a", 5), "applied")
+        assert open_one["away"] == [1]
+        job.ranks[0].wait(60)
+        job.start_rank(1, rate=200, steps=3)
+        job.ranks[1].wait(30)
+        until(lambda: server.ask("GET", "/runs/job")["state"] == "finished", 20, "it has finished")
+        assert not [one for one in job.commands() if one["state"] in ("pending", "delivered")]
+        assert not [one for one in job.commands() if one["waiting_for"] or one["away"]]
+        status, error = server.refused("PUT", "/runs/job/controls/a", {"value": 9})
+        assert (status, error["code"]) == (409, "conflict")
+        assert "finished" in error["message"]
+
+
+def test_a_callback_that_takes_long_is_waited_for_and_said(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server, Job(server, tmp_path / "job", 2) as job:
+        job.start(lockstep=False, slow=3.0)
+        asked = job.set("free", 4)
+        until(lambda: job.command(asked["id"])["waiting_for"] == [0, 1], 10, "both are waited for")
+        assert job.settled(asked)["state"] == "applied"
+
+
+def test_an_action_stops_all_ranks_at_one_step_and_the_ledger_says_who(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server, Job(server, tmp_path / "job", 3) as job:
+        job.start()
+        assert job.control("stop")["type"] == "action"
+        assert server.refused("PUT", "/runs/job/controls/checkpoint", {"value": None})[0] == 404
+        assert server.refused("PUT", "/runs/job/controls/stop", {"value": 5})[0] == 422
+        asked = job.set("stop", None, reason="enough")
+        assert job.wait() == [0, 0, 0]
+        done = job.settled(asked)
+        assert (done["state"], done["requested_by"], done["reason"]) == ("applied", "local", "enough")
+        ends = {job.entries(rank)[-1]["step"] for rank in range(3)}
+        assert ends == {done["apply_at_step"]}
+        until(lambda: server.ask("GET", "/runs/job")["state"] == "finished", 20, "it has finished")
