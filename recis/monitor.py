@@ -101,11 +101,12 @@ def init(
     if mode == "disabled":
         _current = Run(identity, None)
     else:
-        project = _given(project, "PROJECT")
+        project = _given(project, environment.monitor_setting("PROJECT"))
         if type(project) is str and project == "default":
             project = environment.monitor_setting("PROJECT")
-        hello = make_hello(identity, project=project, name=_given(name, "NAME"), config=config, tags=tags)
-        folder: str | None = _given(_as_folder(spool_dir), "SPOOL")
+        name = _given(name, environment.monitor_setting("NAME"))
+        hello = make_hello(identity, project=project, name=name, config=config, tags=tags)
+        folder: str | None = _given(_as_folder(spool_dir), environment.monitor_setting("SPOOL"))
         unwind_on_signals()
         _current = open_run(identity, hello, address if mode == "online" else None, folder)
         _current.name, _current.project = hello.name or identity.run, hello.project
@@ -120,26 +121,27 @@ def check_options(
     *, url: str | None, token: str | None, mode: Mode | None, run_id: str | None
 ) -> tuple[Mode, ServerAddress, str | None]:
     """Return what `init` would use of arguments and environment, and raise `ValueError` as it would; open nothing."""
-    mode = _given(mode, "MODE", "online")
+    mode = _given(mode, environment.monitor_setting("MODE") or "online")
     if type(mode) is not str or mode not in MODES:
         raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {shown(mode)}")
-    run_id = _given(run_id, "RUN_ID")
+    run_id = _given(run_id, environment.monitor_setting("RUN_ID"))
     if run_id is not None:
         check_run_id(run_id)
-    address = ServerAddress.parse(_given(url, "URL", DEFAULT_URL), _given(token, "TOKEN"))
+    address = ServerAddress.parse(
+        _given(url, environment.monitor_url() or DEFAULT_URL), _given(token, environment.monitor_setting("TOKEN"))
+    )
     return mode, address, run_id
 
 
-def _given(value: Any, setting: str, default: str | None = None) -> Any:
-    """Return an argument or, where it is None or an empty text, what the environment says, else the default.
+def _given(value: Any, otherwise: str | None) -> Any:
+    """Return an argument, or `otherwise` where it is None or an empty text.
 
     A text of a subclass of `str`, as numpy has one, becomes plain. Known by its type: an object may raise when it is
     compared or asked for its class, and is to be refused with an error that says what was expected.
     """
     if issubclass(type(value), str):
         value = str.__str__(value)
-    is_left_out = value is None or (type(value) is str and not value)
-    return (environment.monitor_setting(setting) or default) if is_left_out else value
+    return otherwise if value is None or (type(value) is str and not value) else value
 
 
 def _as_folder(spool_dir: str | os.PathLike[str] | None) -> str | None:

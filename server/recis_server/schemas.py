@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recis.wire.controls import MAX_SETTINGS
 from recis.wire.messages import MAX_TEXT_CHARS
-from recis_server import __version__
+from recis.wire.version import __version__
 
 __all__ = [
     "BYTES",
