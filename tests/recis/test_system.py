@@ -13,6 +13,8 @@ from recis import system
 from tests.e2e.processes import COMMAND, RunningCommand
 from tests.faults.reports import address_of, counts, raw_series, serve
 
+pytestmark = pytest.mark.timeout(300)  # a run in a process of its own takes long on a busy machine
+
 WINDOWS = Path(__file__).parent / "windows"
 ROWS = """
 import sys

@@ -87,6 +87,7 @@ def test_the_readme_names_the_two_commands() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "document",
     [ROOT / "README.md", DOCS / "coming-from-recis.md", DOCS / "coming-from-wandb.md", DOCS / "monitor.md"],

@@ -21,6 +21,7 @@ SCHEMAS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("schema", "files"), SCHEMAS.items(), ids=SCHEMAS)
 def test_files_follow_their_schemas(schema: str, files: list[Path]) -> None:
     command = [str(Path(sys.executable).parent / "check-jsonschema"), "--builtin-schema", schema, *map(str, files)]
@@ -40,6 +41,16 @@ def test_workflows_run_targets_that_exist_and_all_of_the_checks() -> None:
     texts = [path.read_text(encoding="utf-8") for path in (GITHUB / "workflows").glob("*.yml")]
     run = {name for text in texts for name in re.findall(r"\bmake ([a-z]+)", text)}
     assert {"check", "test", "docs", "lowest"} <= run <= targets
+
+
+def test_nothing_ends_processes_by_their_name() -> None:
+    scripts = [path for folder in ("tests", "scripts", "benchmarks") for path in (ROOT / folder).glob("**/*.py")]
+    scripts = [path for path in scripts if "node_modules" not in path.parts]
+    scripts += [ROOT / "Makefile", *(ROOT / "scripts").glob("*.sh")]
+    assert len(scripts) > 100
+    words = ("pk" + "ill", "kill" + "all")
+    found = [path for path in scripts if any(word in path.read_text(encoding="utf-8") for word in words)]
+    assert found == []
 
 
 def test_owned_paths_exist() -> None:

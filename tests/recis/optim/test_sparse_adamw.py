@@ -44,7 +44,7 @@ def assert_same(embedding: nn.Embedding, table: HashTable, ids: Tensor) -> None:
     torch.testing.assert_close(actual, embedding.weight.detach()[present], rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("lookups", [1, 3])
+@pytest.mark.parametrize("lookups", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_three_hundred_steps_equal_torchs_sparse_adam(device: torch.device, lookups: int) -> None:
     """Duplicates in a lookup, several lookups and backwards a step, growth all along; float64, so exact to rounding."""
     embedding, table, ids = twins(device, torch.float64)

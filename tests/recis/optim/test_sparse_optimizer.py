@@ -195,7 +195,7 @@ def test_an_accumulation_is_a_positive_number_of_steps(steps: Any) -> None:
 # -- narrow rows -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [pytest.param(torch.float16, marks=pytest.mark.slow), torch.bfloat16])
 @pytest.mark.parametrize("kind", KINDS)
 def test_narrow_rows_are_trained_in_float32(kind: Kind, dtype: torch.dtype, device: torch.device) -> None:
     """Steps far below what the dtype can tell apart add up; rows that come later and leave again are no exception."""
