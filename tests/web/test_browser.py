@@ -22,7 +22,15 @@ from tests.web.training import NOT_TODAY, Console, Training, report_dropped, tra
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
-PAGES = ["/", "/run/live", "/run/live/tables", "/run/live/traces", "/compare?runs=live", "/run/nobody"]
+PAGES = [
+    "/",
+    "/run/live",
+    "/run/live/tables",
+    "/run/live/events",
+    "/run/live/traces",
+    "/compare?runs=live",
+    "/run/nobody",
+]
 
 
 def chart(page: Page, name: str) -> Locator:
@@ -260,7 +268,7 @@ def test_a_summary_appears_by_itself(page: Page, console: Console, server: str, 
     file = tmp_path / "summarised.json"
     file.write_text(json.dumps({"traceEvents": [event]}).replace("\\u0001", "\x01"))
     live.run.upload_trace(file, 60)
-    facts = page.get_by_role("row").filter(has_text=file.name).get_by_text("0 steps in 2.0 ms, 1 event, top operators")
+    facts = page.get_by_role("row").filter(has_text=file.name).get_by_text("0 steps in 2.00 ms, 1 event, top operators")
     expect(facts).to_be_visible(timeout=15_000)
     facts.click()
     expect(page.get_by_role("cell", name="aten:: mm")).to_be_visible()
@@ -399,6 +407,7 @@ def test_the_page_outlives_its_server(page: Page, console: Console, tmp_path: Pa
             first.process.terminate()
             first.process.wait(30)
             expect(page.get_by_text("The server is not responding")).to_be_visible(timeout=15_000)
+            expect(page.get_by_text("last running")).to_be_visible()
             expect(chart(page, "loss").locator("canvas")).to_be_visible()
             with RunningCommand(tmp_path, "serve", "--port", address.rsplit(":", 1)[1]):
                 expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=30_000)

@@ -6,10 +6,12 @@ import { eventMarks } from './charts/picture.js';
 import { ApiClient } from './data/api.js';
 import { Commands } from './data/commands.js';
 import { LiveConnection } from './data/connection.js';
+import { NewestValues } from './data/newest-values.js';
+import { RankSummaries } from './data/rank-summaries.js';
 import { RunList } from './data/run-list.js';
 import { SeriesStore } from './data/series-store.js';
 import { Session } from './data/session.js';
-import { state } from './data/state.js';
+import { setView, state } from './data/state.js';
 import { Watches } from './data/watches.js';
 import { root } from './routing/links.js';
 import { pushZoom } from './routing/navigation.js';
@@ -28,19 +30,22 @@ export class App {
       seriesChanged: (run, keys) => this.charts.seriesChanged(run, keys),
     });
     this.connection = new LiveConnection(root, this.session);
+    const send = (/** @type {object} */ message) => this.connection.send(message);
+    const summaries = new RankSummaries(api, send, (frame) => this.session.frame(frame));
     this.watches = new Watches(
-      (message) => this.connection.send(message),
+      (message) => summaries.send(message),
       (run, key) => this.store.drop(run, key),
     );
+    this.newest = new NewestValues(send);
     this.charts = new ChartGroup(this.store, this.watches, () => {
-      const { from, to, x } = state.view.peek();
-      return { from, to, axis: x, paused: state.paused.peek() };
+      const { from, to, times, x: axis, paused } = state.view.peek();
+      return { from, to, times, axis, paused };
     });
   }
 
   /** Connect to the server. */
   start() {
-    this.session.start(this.connection, this.watches);
+    this.session.start(this.connection, this.watches, this.newest);
   }
 
   /** Return the marks of the run's events on the current axis. */
@@ -55,21 +60,25 @@ export class App {
 
   /**
    * Zoom all charts.
-   * @param {number} from first step
-   * @param {number} to last step
+   * @param {number} from first x value
+   * @param {number} to last x value
    */
   zoom(from, to) {
-    const first = Math.max(0, Math.floor(from));
-    pushZoom(first, Math.max(first + 1, Math.ceil(to)));
+    const isTime = state.view.peek().x === 'time';
+    const steps = isTime ? this.charts.stepsBetween(from, to) : [from, to];
+    if (!steps) return;
+    const first = Math.max(0, Math.floor(steps[0]));
+    const last = Math.max(first + 1, Math.ceil(steps[1]));
+    const digits = (/** @type {number} */ seconds) => Number(seconds.toFixed(3));
+    pushZoom({ from: first, to: last, times: isTime ? [digits(from), digits(to)] : null });
   }
 
   resetZoom() {
-    if (state.view.peek().from !== null) pushZoom(null, null);
+    if (state.view.peek().from !== null) pushZoom({ from: null, to: null, times: null });
   }
 
   /** Freeze all charts, or continue with what has arrived meanwhile. */
   togglePause() {
-    state.paused.value = !state.paused.value;
-    if (!state.paused.value) this.charts.redraw();
+    setView({ paused: !state.view.peek().paused });
   }
 }

@@ -1,7 +1,8 @@
 // @ts-check
 /** Starts the page: connects the app with the browser, and shows it. */
-import { effect, html, render, signal, untracked } from '../vendor/ui.js';
+import { computed, effect, html, render, signal, untracked } from '../vendor/ui.js';
 import { App } from './app.js';
+import { shownRank, shownRankWithoutBand } from './data/ranks.js';
 import { applySettings, nextTheme, shortcuts } from './data/settings.js';
 import { setView, state } from './data/state.js';
 import { Layout } from './pages/layout.js';
@@ -21,6 +22,7 @@ const helpOpen = signal(false);
 function startClock() {
   const tick = () => {
     state.now.value = app.api.now();
+    app.connection.check(() => app.api.meta());
   };
   tick();
   setInterval(tick, 1000);
@@ -37,18 +39,34 @@ function startVisibility() {
   });
 }
 
+/** What the charts show of the run's ranks. A run is pushed twice a second: only another answer has effects. */
+const rankInView = computed(() => {
+  const route = state.route.value;
+  if (route.page !== 'run') return 0;
+  const ranks = state.run.value?.ranks ?? [];
+  const { rank } = state.view.value;
+  return route.tab === 'charts' ? shownRank(rank, ranks) : shownRankWithoutBand(rank, ranks);
+});
+
+/** The rank whose newest values are shown. */
+const headRank = computed(() => {
+  const rank = rankInView.value;
+  return typeof rank === 'number' ? rank : (state.run.value?.ranks[0] ?? 0);
+});
+
 /** Request the chart data that the view shows, and keep the view in the address. */
 function followView() {
-  const { rank, from, to } = state.view.value;
+  const { from, to } = state.view.value;
   const { page } = state.route.value;
+  const rank = rankInView.value;
   const chartPoints = Math.min(MAX_POINTS, Math.ceil(Math.min(innerWidth, MAX_CHART_WIDTH_PX) * devicePixelRatio));
-  const oneRun = page === 'run';
+  app.newest.setRank(headRank.value);
   app.watches.setScope({
-    rank: oneRun ? rank : 0,
+    rank,
     start: from,
     stop: to === null ? null : to + 1,
     points: page === 'runs' ? SPARKLINE_POINTS : chartPoints,
-    superseded: oneRun,
+    superseded: page === 'run' && rank !== 'band',
   });
   untracked(() => {
     writeView();
@@ -64,6 +82,7 @@ function followMarks() {
 startClock();
 app.start();
 startVisibility();
+addEventListener('beforeprint', () => app.charts.drawAll());
 startNavigation((route) => app.session.enter(route));
 applySettings(() => {
   app.palette.refresh();
@@ -78,6 +97,7 @@ startShortcuts(() => shortcuts.value, {
   0: () => app.resetZoom(),
   ' ': () => app.togglePause(),
   l: () => setView({ log: !state.view.value.log }),
+  r: () => setView({ robust: !state.view.value.robust }),
   t: nextTheme,
   '?': () => {
     helpOpen.value = true;

@@ -6,6 +6,7 @@ there are and how wide buckets are; must not know HTTP, sockets or watches.
 
 import asyncio
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -22,8 +23,8 @@ from recis_server.store.values import ChartRead, ChartSeries, Floats
 
 __all__ = ["Ranks", "check_range", "encode_binary", "encode_json", "read_chart"]
 
-Ranks = int | Literal["all", "band"] | None
-"""One rank, each rank separately, all in one band, or for each key the lowest rank that has it."""
+Ranks = int | Literal["all", "band", "summary"] | None
+"""One rank, each rank separately, all in one band, a summary of all, or for each key the lowest rank that has it."""
 
 
 def check_range(start: int | None, stop: int | None, field: str = "stop") -> None:
@@ -52,9 +53,36 @@ async def read_chart(
     one = [rank] if isinstance(rank, int) else None
     ranks: Sequence[int] | Literal["lowest"] | None = "lowest" if rank is None else one
     read = await store.chart(run, keys, ranks, start, stop, points, superseded=superseded)
-    if rank != "band":
+    if rank not in ("band", "summary"):
         return read
-    return replace(read, series=await asyncio.to_thread(lambda: tuple(_bands(read.series))))
+    reduce = _bands if rank == "band" else _summaries
+    return replace(read, series=await asyncio.to_thread(lambda: tuple(reduce(read.series))))
+
+
+def _summaries(series: Sequence[ChartSeries]) -> Iterator[ChartSeries]:
+    """Yield for each key a band with the median of the ranks, then the ranks that lie highest and lowest."""
+    keys: dict[str, list[ChartSeries]] = {}
+    for one in series:
+        if not one.superseded and len(one.buckets):
+            keys.setdefault(one.key, []).append(one)
+    for key, ranks in keys.items():
+        band = envelope([one.buckets for one in ranks])
+        means = np.full((len(ranks), len(band)), np.nan)
+        for row, one in zip(means, ranks, strict=True):
+            row[np.searchsorted(band.x, one.buckets.x)] = one.buckets.mean
+        median = _median(means, 0)
+        # Median, not mean: one bucket of a rank must not make it the odd one.
+        distances = np.nan_to_num(_median(means - median, 1))
+        yield ChartSeries(key, None, max(one.attempt for one in ranks), replace(band, mean=median))
+        yield from (ranks[i] for i in sorted({int(distances.argmax()), int(distances.argmin())}))
+
+
+def _median(values: Floats, axis: int) -> Floats:
+    """The median of the finite values along an axis, NaN where there is none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        median: Floats = np.nanmedian(values, axis=axis)
+    return median
 
 
 def _bands(series: Sequence[ChartSeries]) -> Iterator[ChartSeries]:

@@ -8,10 +8,10 @@ from fastapi.responses import Response, StreamingResponse
 
 from recis_server.deps import KnownRunId, StorePart
 from recis_server.errors import InvalidValue
-from recis_server.query.charts import check_range, encode_binary, encode_json, read_chart
+from recis_server.query.charts import Ranks, check_range, encode_binary, encode_json, read_chart
 from recis_server.query.exports import FORMS, Form, open_export
 from recis_server.query.shapes import pass_shape
-from recis_server.routes.answers import json_answer
+from recis_server.routes.answers import json_answer, packed_answer
 from recis_server.schemas import BYTES, answers, files
 
 __all__ = ["router"]
@@ -21,12 +21,12 @@ Key = Annotated[str, Query(min_length=1, max_length=512)]
 Start = Annotated[int | None, Query(ge=-(2**63), lt=2**63, description="first step")]
 Stop = Annotated[int | None, Query(ge=-(2**63), le=2**63, description="step after the last one")]
 _BINARY = "application/octet-stream"
-_RANK = "expected a rank of at least 0, 'all' or 'band'"
+_RANK = "expected a rank of at least 0, 'all', 'band' or 'summary'"
 
 
-def _rank(text: str | None) -> int | Literal["all", "band"] | None:
+def _rank(text: str | None) -> Ranks:
     match text:
-        case None | "all" | "band":
+        case None | "all" | "band" | "summary":
             return text
     if text.isascii() and text.isdigit() and len(text) < 10:
         return int(text)
@@ -38,7 +38,9 @@ async def read_series(
     run: KnownRunId,
     store: StorePart,
     key: Annotated[list[Key], Query(min_length=1, max_length=100)],
-    rank: Annotated[str | None, Query(description="a rank number, `all` or `band`; the lowest rank by default")] = None,
+    rank: Annotated[
+        str | None, Query(description="a rank number, `all`, `band` or `summary`; the lowest rank by default")
+    ] = None,
     start: Start = None,
     stop: Stop = None,
     points: Annotated[int, Query(ge=0, le=20_000, description="most buckets per series; 0 for every point")] = 1000,
@@ -89,7 +91,10 @@ async def read_filters(
     rank: Annotated[int | None, Query(ge=0, lt=2**31)] = None,
     start: Start = None,
     stop: Stop = None,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="how many passes at most, the newest ones")] = 10_000,
+    accept_encoding: Annotated[str, Header()] = "",
 ) -> Response:
-    """Return the filter passes of the hash tables, the newest 10,000 at most, in order of step."""
+    """Return the filter passes of the hash tables, the newest `limit` at most, in order of step."""
     passes = await store.passes(run, table, rank, start, stop)
-    return json_answer({"passes": [pass_shape(one.rank, one.record) for one in passes]})
+    content = {"passes": [pass_shape(one.rank, one.record) for one in passes[-limit:]]}
+    return await asyncio.to_thread(packed_answer, content, accept_encoding)

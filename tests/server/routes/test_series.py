@@ -57,7 +57,9 @@ def test_buckets_hold_the_true_extremes_on_a_fixed_grid(tmp_path: Path, many: in
     ask(tmp_path, scenario)
 
 
-@pytest.mark.parametrize("more", ["", "&rank=all", "&rank=band", "&key=lr", "&superseded=true&rank=all"])
+@pytest.mark.parametrize(
+    "more", ["", "&rank=all", "&rank=band", "&rank=summary", "&key=lr", "&superseded=true&rank=all"]
+)
 @pytest.mark.parametrize("view", [(0, 300_000, 1000), (-5, 700, 9), (3, 50, 100), (-(2**63), 2**63, 1), (0, 99, 0)])
 def test_the_grid_of_a_range_does_not_move_as_data_arrives(
     tmp_path: Path, more: str, view: tuple[int, int, int]
@@ -112,6 +114,24 @@ def test_the_last_of_all_steps_can_be_asked_for(tmp_path: Path) -> None:
             (series,) = answer["series"]
             # Where the float stands that is nearest to it.
             assert (series["x"][-1], series["last"][-1]) == (2**63, 2.0)
+
+    ask(tmp_path, scenario)
+
+
+def test_a_summary_of_ranks_has_their_median_and_names_the_outlying_ones(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        await site.run("r", points([1, 2], loss=[1.0, 2.0]), world_size=5)
+        store = site.app.state.store
+        for rank, values in ((1, [1.5, 2.5]), (2, [9.0, 2.25]), (3, [7.0, 8.0]), (4, [0.5, float("nan")])):
+            row = await store.register(Hello(run="r", writer=f"w{rank}", attempt="a", rank=rank, world_size=5), 1)
+            await store.append(StoredFrame(row, Frame(n=1, records=(points([1, 2], loss=values),)), 1))
+        answer = (await site.client.get("/api/v1/runs/r/series?key=loss&rank=summary&start=1&stop=3")).json()
+        band, highest, lowest = answer["series"]
+        assert (band["rank"], band["min"], band["max"]) == (None, [0.5, 2.0], [9.0, 8.0])
+        assert band["mean"] == [1.5, 2.375]
+        assert [highest["rank"], lowest["rank"]] == [3, 4]
+        assert highest["mean"] == [7.0, 8.0]
+        assert (await site.client.get("/api/v1/runs/r/series?key=other&rank=summary")).json()["series"] == []
 
     ask(tmp_path, scenario)
 

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { eventMarks, flowBars, lineStyle, rankLines } from '../../../web/js/charts/picture.js';
+import {
+  eventMarks,
+  flowBars,
+  lineStyle,
+  pauseReason,
+  rankLines,
+  summaryLines,
+  withGaps,
+} from '../../../web/js/charts/picture.js';
 import { bucket, series } from '../frames.js';
 
 const colors = { series: ['red', 'blue'], tint: ['pink', 'sky'], bad: 'bad', warn: 'warn', mark: 'mark' };
@@ -23,9 +31,61 @@ test('each rank has a color and a name of its own, unless a label is given', () 
   );
 });
 
-test('dashes tell lines of one color apart', () => {
-  const styles = [0, 4, 8, 12].map((number) => lineStyle(colors, number).dash.join());
-  assert.equal(new Set(styles).size, 4);
+const summary = (key, high, low) => [
+  series([bucket(0, 10), bucket(1, 10)], { key, rank: null }),
+  series([bucket(0, low), bucket(1, low)], { key, rank: 5 }),
+  series([bucket(0, high), bucket(1, high)], { key, rank: 37 }),
+];
+const remarks = (list) => summaryLines(list, colors, 64).map(({ label, remark }) => `${label} ${remark}`);
+
+test('a summary is the median with its band, and names the ranks that lie apart', () => {
+  assert.deepEqual(remarks(summary('loss', 12, 9)), [
+    'median of 64 ranks undefined',
+    'rank 37 highest',
+    'rank 5 lowest',
+  ]);
+  assert.deepEqual(remarks(summary('loss', 20, 9)).slice(1), ['rank 37 odd', 'rank 5 lowest']);
+  assert.deepEqual(remarks(summary('loss', 11, 2)).slice(1), ['rank 37 highest', 'rank 5 odd']);
+  const [median] = summaryLines(summary('loss', 12, 9), colors, 64);
+  assert.deepEqual([median.band, median.color], [true, 'red']);
+});
+
+test('more time or less speed is slow', () => {
+  assert.deepEqual(remarks(summary('step_ms', 20, 9)).slice(1), ['rank 37 slowest', 'rank 5 fastest']);
+  assert.deepEqual(remarks(summary('samples_per_second', 11, 9)).slice(1), ['rank 37 fastest', 'rank 5 slowest']);
+});
+
+test('without a summary there is a line per rank', () => {
+  const list = [series([bucket(0, 1)], { rank: 2 })];
+  assert.deepEqual(remarks(list), ['rank 2 undefined']);
+});
+
+test('color and dash tell 32 lines apart', () => {
+  const eight = { series: ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'], tint: [] };
+  const styles = Array.from({ length: 32 }, (_, number) => lineStyle(eight, number));
+  assert.equal(new Set(styles.map(({ color, dash }) => `${color} ${dash}`)).size, 32);
+});
+
+test('a pause interrupts a line on the time axis only', () => {
+  const rows = [...Array(10).keys()].map((i) => bucket(i < 5 ? i * 10 : i * 10 + 3000, 1));
+  const lines = rankLines([series(rows)], colors);
+  assert.deepEqual(withGaps(lines, 'step').pauses, []);
+  const { lines: interrupted, pauses } = withGaps(lines, 'time');
+  assert.deepEqual(interrupted[0].gaps, [5]);
+  assert.deepEqual(pauses, [[4, 305]]);
+});
+
+test('a pause has the reason of the event that tells most', () => {
+  const events = [
+    { kind: 'note', level: 'info', time: 12, text: 'nothing' },
+    { kind: 'alert', level: 'warning', time: 13, text: 'slow' },
+    { kind: 'disconnected', level: 'warning', time: 14, text: 'rank 0 lost its connection' },
+    { kind: 'attempt', level: 'info', time: 90, text: 'started again' },
+  ];
+  assert.equal(pauseReason([10, 20], events), 'rank 0 lost its connection');
+  assert.equal(pauseReason([12.5, 13.5], events), 'slow');
+  assert.equal(pauseReason([80, 100], events), 'started again');
+  assert.equal(pauseReason([11, 12.5], events), '');
 });
 
 test('bars are those of series with data', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EMPTY_PICTURE } from '../../../web/js/charts/picture.js';
-import { stepsInView, xRange, yRange } from '../../../web/js/charts/scales.js';
+import { outsideCounts, stepsInView, xRange, yRange } from '../../../web/js/charts/scales.js';
 import { bucket, series } from '../frames.js';
 
 const line = (rows, superseded = false) => ({ series: series(rows), superseded });
@@ -32,6 +32,15 @@ test('a logarithmic axis starts above zero', () => {
   const [low, high] = yRange(picture({ log: true, lines: [line([bucket(0, 0), bucket(1, 10), bucket(2, 1000)])] }));
   assert.ok(low > 0 && low < 10 && high > 1000);
   assert.deepEqual(yRange(picture({ log: true })), [0.1, 10]);
+});
+
+test('a robust axis leaves outliers out, and counts them', () => {
+  const rows = Array.from({ length: 200 }, (_, i) => bucket(i, i === 100 ? 1e6 : 5 + (i % 10)));
+  const shown = picture({ lines: [line(rows)], robust: true });
+  const [, high] = yRange(shown);
+  assert.ok(high > 14 && high < 40);
+  assert.deepEqual(outsideCounts(shown), { above: 1, below: 0 });
+  assert.deepEqual(outsideCounts({ ...shown, robust: false }), { above: 0, below: 0 });
 });
 
 test('bars leave room on both sides of zero', () => {

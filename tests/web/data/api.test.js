@@ -20,17 +20,32 @@ function answeredClient(body, { status = 200, date = null } = {}) {
 test('names from outside are encoded, and empty parameters left out', async () => {
   const { api, requests } = answeredClient({});
   await api.list('a/../b', 'metrics');
+  await api.list('r', 'filters');
   await api.runs({ limit: 5, q: '', cursor: null, metric: ['loss', 'qps'] });
   await api.setControl('r', 'x/y', { value: null, reason: '', id: 'c' });
   const urls = requests.map(({ url }) => url.replace('http://host/monitor/api/v1/', ''));
-  assert.deepEqual(urls, ['runs/a%2F..%2Fb/metrics', 'runs?limit=5&metric=loss&metric=qps', 'runs/r/controls/x%2Fy']);
-  assert.deepEqual([requests[2].method, requests[2].body], ['PUT', '{"value":null,"reason":"","id":"c"}']);
+  assert.deepEqual(urls, [
+    'runs/a%2F..%2Fb/metrics',
+    'runs/r/filters?limit=2000',
+    'runs?limit=5&metric=loss&metric=qps',
+    'runs/r/controls/x%2Fy',
+  ]);
+  assert.deepEqual([requests[3].method, requests[3].body], ['PUT', '{"value":null,"reason":"","id":"c"}']);
 });
 
 test('an error of the server keeps its status, code, field and message', async () => {
   const error = { code: 'out_of_range', message: 'expected 1 or more', field: 'value' };
   const { api } = answeredClient({ error }, { status: 422 });
   await assert.rejects(api.run('r'), { status: 422, ...error });
+});
+
+test('series come in their binary layout', async () => {
+  const { api, requests } = answeredClient({});
+  const buffer = await api.series('r', { key: ['a', 'b'], rank: 'summary', start: null });
+  assert.equal(new TextDecoder().decode(buffer), '{}');
+  assert.match(requests[0].url, /runs\/r\/series\?key=a&key=b&rank=summary$/);
+  assert.equal(requests[0].headers.accept, 'application/octet-stream');
+  await assert.rejects(answeredClient({}, { status: 404 }).api.series('r', {}), { status: 404 });
 });
 
 test('an answer that is not JSON is an error with the status in words', async () => {

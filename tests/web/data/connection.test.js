@@ -50,6 +50,28 @@ test('it connects below the root, and passes messages on by their kind', () => {
   assert.deepEqual(socket.sent, ['{"type":"watch"}']);
 });
 
+test('a connection that is silent is given up when the server does not answer', async () => {
+  const { connection, calls } = recordedConnection();
+  let asked = 0;
+  const ask = async () => {
+    asked += 1;
+    throw new Error('no answer');
+  };
+  connection.open();
+  const [socket] = FakeSocket.made;
+  socket.close = () => calls.push('socket closed');
+  await connection.check(ask);
+  socket.accept();
+  await connection.check(ask);
+  assert.equal(asked, 0);
+  connection.heardAt = performance.now() - 60_000;
+  await connection.check(async () => {});
+  connection.heardAt = performance.now() - 60_000;
+  await connection.check(ask);
+  clearTimeout(connection.timer);
+  assert.deepEqual(calls, ['opened', 'closed', 'socket closed']);
+});
+
 test('it reconnects after a growing, bounded delay, and at once on request', () => {
   mock.timers.enable({ apis: ['setTimeout'] });
   try {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { beforeEach, mock, test } from 'node:test';
-import { compareRuns, filterRuns, RunList } from '../../../web/js/data/run-list.js';
+import { compareRuns, filterRuns, RunList, sortRuns } from '../../../web/js/data/run-list.js';
 import { putRuns, state } from '../../../web/js/data/state.js';
 import { run } from '../objects.js';
 
@@ -40,8 +40,36 @@ test('the first page replaces the list, others and searches add to it', async ()
   await list.load('next');
   state.view.value = { ...state.view.value, q: 'deep', state: 'failed' };
   await list.search();
-  assert.equal(ids(state.runs.value.values()), 'page 1 page 2 page 3');
-  assert.deepEqual([asked[1].cursor, asked[2].q, asked[2].state], ['next', 'deep', 'failed']);
+  assert.equal(ids(state.runs.value.values()), 'page 2 page 3 page 4');
+  assert.deepEqual([asked[2].cursor, asked[3].q, asked[3].state], ['next', 'deep', 'failed']);
+});
+
+test('the list asks for the metrics that play the roles of its columns, and for the chosen ones', async () => {
+  const asked = [];
+  const runs = [run({ summary: { 'train/loss': 1, samples_per_second: 2, 'eval/auc': 3 } })];
+  const list = new RunList({
+    runs: async (filter) => {
+      asked.push(filter);
+      return { runs, next_cursor: null };
+    },
+  });
+  state.view.value = { ...state.view.value, metrics: ['eval/auc'] };
+  await list.load(null);
+  assert.deepEqual(asked[1].metric, ['loss', 'qps', 'samples_per_second', 'train/loss', 'eval/auc']);
+  assert.deepEqual(state.knownMetrics.value, ['eval/auc', 'samples_per_second', 'train/loss']);
+  state.view.value = { ...state.view.value, metrics: [] };
+});
+
+test('runs keep their place while their state and number stay', () => {
+  const before = [run({ id: 'b', created_at: '2' }), run({ id: 'a', created_at: '1' })];
+  const changed = run({ id: 'a', created_at: '1', last_step: 99 });
+  const map = new Map([
+    ['a', changed],
+    ['b', before[0]],
+  ]);
+  assert.deepEqual(sortRuns(before, map), [before[0], changed]);
+  assert.equal(ids(sortRuns(before, map.set('b', run({ id: 'b', created_at: '2', state: 'failed' })))), 'a b');
+  assert.equal(ids(sortRuns(before, map.set('c', run({ id: 'c', created_at: '3' })))), 'c a b');
 });
 
 test('pushed runs are shown together; a deleted one is not shown again', () => {

@@ -7,7 +7,9 @@ import {
   mergeDelta,
   nearestIndex,
   nonFiniteCount,
+  robustRange,
   smooth,
+  stepExtent,
   sumSeries,
   supersededCount,
   valueRange,
@@ -81,6 +83,23 @@ test('the extent covers the whole last bucket', () => {
   assert.deepEqual(xExtent([held], 'step'), [0, 15]);
   assert.deepEqual(xExtent([held], 'time'), [0, 0.8]);
   assert.equal(xExtent([], 'step'), null);
+});
+
+test('outliers do not enter a robust range, which never exceeds the values', () => {
+  const rows = Array.from({ length: 300 }, (_, i) => bucket(i, i === 7 ? -900 : i % 10));
+  const [low, high] = robustRange([series(rows)], 0, 300, false);
+  assert.ok(low > -10 && low <= 0);
+  assert.equal(high, 9);
+  assert.deepEqual(robustRange([series([bucket(0, 5), bucket(1, 5)])], 0, 9, false), [5, 5]);
+  assert.equal(robustRange([series([])], 0, 9, false), null);
+});
+
+test('the steps between two times are those of all series', () => {
+  const fast = series([bucket(0, 1), bucket(10, 1), bucket(20, 1)]);
+  const slow = { ...series([bucket(100, 1), bucket(200, 1)]), time: Float64Array.of(0.5, 1.5) };
+  assert.deepEqual(stepExtent([fast, slow], 0.9, 1.6), [10, 200]);
+  assert.deepEqual(stepExtent([fast], 0.9, 1.6), [10, 20]);
+  assert.equal(stepExtent([fast], 5, 6), null);
 });
 
 test('ranks add up bucket by bucket', () => {

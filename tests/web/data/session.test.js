@@ -17,7 +17,7 @@ beforeEach(() => {
 
 /** Return a started session with everything that it sends and changes recorded. */
 function startedSession(fail = () => null) {
-  const log = { sent: [], changed: [], listed: 0, restarts: 0 };
+  const log = { sent: [], changed: [], newest: [], listed: 0, restarts: 0 };
   const answer = async (value, id) => {
     const error = fail(id);
     if (error) throw error;
@@ -43,7 +43,11 @@ function startedSession(fail = () => null) {
       log.restarts += 1;
     },
   };
-  session.start({ open: () => {}, send: (message) => log.sent.push(message) }, watches);
+  const newest = {
+    watches: { keysOf: (id) => (id === 2 ? new Set(['loss']) : null), restart: () => {} },
+    apply: (frame) => log.newest.push(frame.id),
+  };
+  session.start({ open: () => {}, send: (message) => log.sent.push(message) }, watches, newest);
   return { session, log };
 }
 
@@ -105,7 +109,18 @@ test('a frame of an ended watch is ignored', () => {
   const { session, log } = startedSession();
   session.binary(encodeFrame({ id: 7 }, [{ key: 'loss', rows: [bucket(0, 1)] }]));
   session.binary(encodeFrame({ id: 1 }, [{ key: 'loss', rows: [bucket(0, 1)] }]));
+  session.binary(encodeFrame({ id: 2 }, [{ key: 'loss', rows: [bucket(0, 1)] }]));
   assert.deepEqual(log.changed, [['r', 'loss']]);
+  assert.deepEqual(log.newest, [2]);
+});
+
+test('an unknown run leaves the others of a comparison', async () => {
+  const { session } = startedSession((id) => (id === 'x' ? new RequestError(404, 'not_found', 'no such run') : null));
+  session.enter({ page: 'compare', runs: ['a', 'x', 'b'] });
+  await loaded();
+  assert.equal(state.load.value, 'ready');
+  assert.deepEqual([...state.runs.value.keys()], ['a', 'b']);
+  assert.deepEqual(state.unknownRuns.value, ['x']);
 });
 
 test('read-only access is known from the greeting', () => {

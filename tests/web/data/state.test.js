@@ -27,11 +27,11 @@ test('a deleted run leaves the list, and its page says so', () => {
   assert.equal(state.load.value.status, 404);
 });
 
-test('runs are selected and deselected', () => {
-  transitions.toggleSelected('a');
-  transitions.toggleSelected('b');
-  transitions.toggleSelected('a');
-  assert.deepEqual([...state.selectedRuns.value], ['b']);
+test('items of the lists in the view are added and removed', () => {
+  transitions.toggleItem('picked', 'a');
+  transitions.toggleItem('picked', 'b');
+  transitions.toggleItem('picked', 'a');
+  assert.deepEqual(state.view.value.picked, ['b']);
 });
 
 test('a command is replaced by id, and a new one comes first', () => {

@@ -50,3 +50,24 @@ test('a time axis shows seconds and dates only where they differ', () => {
   assert.deepEqual(timeTickLabels([midnight, time], 300), ['01-02', '13:05']);
   assert.deepEqual(timeTickLabels([time], 86400), ['01-02']);
 });
+
+test('close ticks of a large or a small number differ', () => {
+  assert.deepEqual(
+    tickLabels([1e9, 1e9 + 1, 1e9 + 2]),
+    ['1 000 000 000', '1 000 000 001', '1 000 000 002'].map(narrow),
+  );
+  assert.deepEqual(tickLabels([1 + 1e-8, 1 + 2e-8]), ['1.00000001', '1.00000002']);
+  assert.deepEqual(tickLabels([1.00001e-4, 1.00002e-4]), ['1.00001e-4', '1.00002e-4']);
+  assert.deepEqual(tickLabels([228_355, 228_356]), ['228.355k', '228.356k']);
+});
+
+test('labels have the unit of their values', () => {
+  const milliseconds = { symbol: 's', scale: 1e-3 };
+  assert.deepEqual(tickLabels([0, 5, 10], milliseconds), ['0', '5ms', '10ms']);
+  assert.deepEqual(tickLabels([0, 500, 1500], milliseconds), ['0', '0.5s', '1.5s']);
+  assert.deepEqual(tickLabels([1e6, 2e6], { symbol: 'B', scale: 1 }), ['1MB', '2MB']);
+  assert.deepEqual(tickLabels([0.1, 0.2], { symbol: '%', scale: 100 }), ['10%', '20%']);
+  assert.deepEqual(logTickLabels([1, 10, 1000], milliseconds), ['1ms', '10ms', '1s']);
+});
+
+const narrow = (text) => text.replaceAll(' ', '\u202f');

@@ -3,7 +3,11 @@ import { test } from 'node:test';
 import { DEFAULT_VIEW, parseView, viewSearch } from '../../../web/js/routing/view.js';
 
 test('view state survives the way through the address', () => {
-  const view = { from: 100, to: 900, smooth: 0.6, log: true, x: 'time', rank: 'all', q: 'loss|qps & more', state: 'x' };
+  const view = {
+    ...{ from: 100, to: 900, times: [1.5, 7], smooth: 0.6, log: true, robust: true, x: 'time', rank: 'all' },
+    ...{ paused: true, q: 'loss|qps & more', state: 'x' },
+    ...{ folded: ['a/b', 'c,d&e'], picked: ['r1'], hidden: ['r2', 'r3'], metrics: ['train/loss'] },
+  };
   assert.deepEqual(parseView(viewSearch(view)), view);
   assert.deepEqual(parseView(viewSearch({ ...view, rank: 37 })), { ...view, rank: 37 });
 });
@@ -14,7 +18,7 @@ test('defaults are left out, and other parameters kept', () => {
 });
 
 test('invalid parameters get their defaults', () => {
-  assert.deepEqual(parseView('?from=9&to=3&smooth=7&rank=-1&log=yes&x=mood'), DEFAULT_VIEW);
+  assert.deepEqual(parseView('?from=9&to=3&smooth=7&rank=-1&log=yes&x=mood&times=5-4&paused=2'), DEFAULT_VIEW);
   assert.deepEqual(parseView('?from=1e99&to=abc&smooth=NaN&rank=%00'), DEFAULT_VIEW);
   assert.equal(parseView('?from=5').from, null);
 });

@@ -7,6 +7,7 @@ import { axisColumn } from '../data/series.js';
 import { plotOptions } from './options.js';
 import { paintPicture } from './paint.js';
 import { EMPTY_PICTURE } from './picture.js';
+import { listenToTouch } from './touch.js';
 
 const MIN_SELECTION_PX = 4;
 
@@ -26,6 +27,8 @@ export class Chart {
     /** @type {uPlot | null} */
     this.plot = null;
     this.axes = '';
+    /** @type {number | null} where the pointer is, in pixels from the left edge of the plot */
+    this.pointer = null;
     this.stopListening = palette.onChange(() => this.plot?.redraw(false, true));
   }
 
@@ -41,10 +44,11 @@ export class Chart {
    */
   draw(picture) {
     this.picture = picture;
-    const axes = `${picture.axis} ${picture.log} ${picture.kind}`;
+    const axes = `${picture.axis} ${picture.log} ${picture.kind} ${picture.unit.symbol}`;
     if (this.plot && axes !== this.axes) {
       this.plot.destroy();
       this.plot = null;
+      this.pointer = null;
     }
     this.axes = axes;
     const main = picture.lines.at(-1)?.series;
@@ -52,6 +56,8 @@ export class Chart {
     const data = main ? [axisColumn(main, picture.axis), main.mean.subarray(0, main.n)] : [[], []];
     if (this.plot) this.plot.setData(data);
     else this.plot = new uPlot(plotOptions(this), data, this.host);
+    // The axis may have moved below a pointer that rests: what is under it now has another x value.
+    if (this.pointer !== null) this.gestures.hover(this.plot.posToVal(this.pointer, 'x'));
   }
 
   /** @param {number} width */
@@ -80,6 +86,14 @@ export class Chart {
   }
 
   /**
+   * Return the length of some pixels on the x axis.
+   * @param {number} pixels
+   */
+  xLength(pixels) {
+    return this.plot ? this.plot.posToVal(pixels, 'x') - this.plot.posToVal(0, 'x') : 0;
+  }
+
+  /**
    * Zoom around an x value.
    * @param {number | null} x null for the middle
    * @param {number} factor of the visible range: below 1 zooms in
@@ -97,10 +111,22 @@ export class Chart {
    */
   listen(plot) {
     const { over } = plot;
-    const pointerX = (/** @type {MouseEvent} */ event) =>
-      plot.posToVal(event.clientX - over.getBoundingClientRect().left, 'x');
-    over.addEventListener('mousemove', (event) => this.gestures.hover(pointerX(event)));
-    over.addEventListener('mouseleave', () => this.gestures.hover(null));
+    const pixel = (/** @type {{clientX: number}} */ { clientX }) => clientX - over.getBoundingClientRect().left;
+    const pointerX = (/** @type {MouseEvent} */ event) => plot.posToVal(pixel(event), 'x');
+    const hover = (/** @type {number | null} */ left) => {
+      this.pointer = left;
+      this.gestures.hover(left === null ? null : plot.posToVal(left, 'x'));
+    };
+    over.addEventListener('mousemove', (event) => hover(pixel(event)));
+    over.addEventListener('mouseleave', () => hover(null));
+    listenToTouch(over, {
+      point: (touch) => {
+        const left = pixel(touch);
+        plot.setCursor({ left, top: 0 }, false);
+        hover(left);
+      },
+      pinch: (center, factor) => this.magnify(plot.posToVal(center - over.getBoundingClientRect().left, 'x'), factor),
+    });
     const zoomWithWheel = (/** @type {WheelEvent} */ event) => {
       if (!event.ctrlKey) return;
       event.preventDefault();

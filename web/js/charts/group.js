@@ -3,14 +3,22 @@
  * All charts on the page, linked: they share x axis, zoom and crosshair. Draws visible charts that have changed, at
  * most once per frame, and watches the series of visible charts. Knows neither server nor how a chart draws.
  */
-import { xExtent } from '../data/series.js';
+import { stepExtent, xExtent } from '../data/series.js';
 
-const MARGIN_PX = 200;
+/** How far beyond the window charts are loaded and drawn, in window heights: they are ready when they are scrolled to. */
+const MARGIN = '100%';
 const FRAME_BUDGET_MS = 8;
 const WATCH_DELAY_MS = 60;
 
-/** @typedef {{visible: boolean, dirty: boolean}} MemberStatus */
-/** @typedef {{from: number | null, to: number | null, axis: Axis, paused: boolean}} GroupView */
+/** @typedef {{visible: boolean, dirty: boolean, drawn: boolean}} MemberStatus `drawn`: with data, at least once */
+/**
+ * @typedef {object} GroupView
+ * @property {number | null} from first step of the zoom
+ * @property {number | null} to
+ * @property {[number, number] | null} times first and last second of a zoom on the time axis
+ * @property {Axis} axis
+ * @property {boolean} paused
+ */
 
 export class ChartGroup {
   /**
@@ -38,7 +46,7 @@ export class ChartGroup {
       (entries) => {
         for (const { target, isIntersecting } of entries) this.#setVisible(target, isIntersecting);
       },
-      { rootMargin: `${MARGIN_PX}px` },
+      { rootMargin: `${MARGIN} 0px` },
     );
     this.sizes = new ResizeObserver((entries) => {
       for (const { target, contentRect } of entries) this.hosts.get(target)?.resize(Math.floor(contentRect.width));
@@ -51,7 +59,7 @@ export class ChartGroup {
    * @returns {() => void} removes it
    */
   add(member) {
-    this.members.set(member, { visible: false, dirty: true });
+    this.members.set(member, { visible: false, dirty: true, drawn: false });
     this.hosts.set(member.host, member);
     this.visibility.observe(member.host);
     this.sizes.observe(member.host);
@@ -70,14 +78,15 @@ export class ChartGroup {
    * @param {Set<string>} keys
    */
   seriesChanged(run, keys) {
-    if (this.view().paused) return;
+    const { paused } = this.view();
+    if (paused && this.range && [...this.members.values()].every((status) => status.drawn || !status.visible)) return;
     const before = this.range;
     this.range = this.#xRange();
     const moved = before?.[0] !== this.range?.[0] || before?.[1] !== this.range?.[1];
     const redrawAll = moved && this.view().from === null;
     for (const [member, status] of this.members) {
       const changed = member.sources.some((source) => source.run === run && keys.has(source.key));
-      if (redrawAll || changed) status.dirty = true;
+      if ((redrawAll || changed) && !(paused && status.drawn)) status.dirty = true;
     }
     this.#schedule();
   }
@@ -109,6 +118,20 @@ export class ChartGroup {
   }
 
   /**
+   * Return the first and last step that any run on the page has reported between two times.
+   * @param {number} from in seconds since the epoch
+   * @param {number} to
+   */
+  stepsBetween(from, to) {
+    const sources = [...this.members.keys()].flatMap((member) => member.sources);
+    return stepExtent(
+      sources.flatMap(({ run, key }) => this.store.get(run, key)),
+      from,
+      to,
+    );
+  }
+
+  /**
    * @param {Element} host
    * @param {boolean} visible
    */
@@ -121,8 +144,11 @@ export class ChartGroup {
       if (visible) this.watches.acquire(run, key);
       else this.watches.release(run, key);
     }
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.watches.sync(), WATCH_DELAY_MS);
+    // Not put off by further changes: during a long scroll there would be no data until its end.
+    this.timer ||= setTimeout(() => {
+      this.timer = 0;
+      this.watches.sync();
+    }, WATCH_DELAY_MS);
     if (visible) this.#schedule();
   }
 
@@ -131,8 +157,9 @@ export class ChartGroup {
    * @returns {[number, number] | null}
    */
   #xRange() {
-    const { from, to, axis } = this.view();
+    const { from, to, times, axis } = this.view();
     if (axis === 'step' && from !== null && to !== null) return [from, to];
+    if (axis === 'time' && times) return times;
     const sources = [...this.members.keys()].flatMap((member) => member.sources);
     return xExtent(
       sources.flatMap(({ run, key }) => this.store.get(run, key)),
@@ -144,17 +171,39 @@ export class ChartGroup {
     if (this.frame === 0) this.frame = requestAnimationFrame(() => this.#draw());
   }
 
+  /** Draw every chart that has data, whether it is visible or not: the page is about to be printed. */
+  drawAll() {
+    for (const [member, status] of this.members) {
+      if (member.sources.some(({ run, key }) => this.store.get(run, key).length > 0)) {
+        status.dirty = false;
+        member.draw(this.range);
+      }
+    }
+  }
+
+  /** Return the visible charts to draw, those in the window before those around it. */
+  #pending() {
+    const pending = [...this.members].filter(([, status]) => status.dirty && status.visible);
+    if (pending.length < 2) return pending;
+    const isInWindow = (/** @type {[GroupMember, MemberStatus]} */ [{ host }]) => {
+      const { top, bottom } = host.getBoundingClientRect();
+      return bottom > 0 && top < innerHeight;
+    };
+    const inWindow = new Set(pending.filter(isInWindow));
+    return [...inWindow, ...pending.filter((entry) => !inWindow.has(entry))];
+  }
+
   /** Draw until the frame's time is used up; the rest follows in the next frame. */
   #draw() {
     this.frame = 0;
     const end = performance.now() + FRAME_BUDGET_MS;
-    for (const [member, status] of this.members) {
-      if (!status.dirty || !status.visible) continue;
+    for (const [member, status] of this.#pending()) {
       if (performance.now() > end) {
         this.#schedule();
         return;
       }
       status.dirty = false;
+      status.drawn = member.sources.some(({ run, key }) => this.store.get(run, key).length > 0);
       member.draw(this.range);
       if (this.crosshair !== null) member.point(this.crosshair, member === this.owner);
     }

@@ -26,18 +26,20 @@ export function drawNonFinite({ context, box, px, ratio }, { n, nan }, xs, color
   fill(context, path, color);
 }
 
+const MIN_TICK_DISTANCE_PX = 6;
+
 /**
- * Mark the steps of filter passes by ticks on the lower edge.
+ * Mark the steps of filter passes by ticks on the lower edge. Passes closer than a few pixels share a tick.
  * @param {PlotArea} area
  * @param {readonly number[]} steps
  * @param {string} color
  */
 export function drawPasses({ context, box, px, ratio }, steps, color) {
   const path = new Path2D();
-  let last = -1;
+  let last = Number.NEGATIVE_INFINITY;
   for (const step of steps) {
     const x = Math.round(px(step));
-    if (x === last || x < box.left || x > box.left + box.width) continue;
+    if (x - last < MIN_TICK_DISTANCE_PX * ratio || x < box.left || x > box.left + box.width) continue;
     last = x;
     path.rect(x, box.top + box.height - 5 * ratio, Math.max(1, Math.round(ratio)), 5 * ratio);
   }
@@ -45,7 +47,27 @@ export function drawPasses({ context, box, px, ratio }, steps, color) {
 }
 
 /**
- * Mark events by vertical lines with a label above the plot. A label that would overlap the one before is left out.
+ * Shade the times without any data.
+ * @param {PlotArea} area
+ * @param {readonly TimeSpan[]} pauses
+ * @param {string} color
+ */
+export function drawPauses({ context, box, px }, pauses, color) {
+  if (pauses.length === 0) return;
+  const path = new Path2D();
+  for (const [from, to] of pauses) {
+    const left = Math.max(box.left, Math.round(px(from)));
+    const right = Math.min(box.left + box.width, Math.round(px(to)));
+    if (right > left) path.rect(left, box.top, right - left, box.height);
+  }
+  context.save();
+  context.globalAlpha = 0.1;
+  fill(context, path, color);
+  context.restore();
+}
+
+/**
+ * Mark events by vertical lines with a label above the plot. Labels that would overlap become one, with their number.
  * @param {PlotArea} area
  * @param {readonly EventMark[]} events in order of x
  */
@@ -54,23 +76,27 @@ export function drawEvents({ context, box, px, ratio }, events) {
   context.font = `${10 * ratio}px system-ui, sans-serif`;
   context.textBaseline = 'alphabetic';
   context.textAlign = 'left';
-  let free = Number.NEGATIVE_INFINITY;
+  context.lineWidth = Math.max(1, Math.round(ratio));
+  /** @type {{label: string, left: number, right: number, color: string, more: number}[]} */
+  const labels = [];
   for (const { x: value, color, dash, label } of events) {
     const x = Math.round(px(value)) + 0.5;
     if (x < box.left - 1 || x > box.left + box.width + 1) continue;
     context.strokeStyle = color;
-    context.lineWidth = Math.max(1, Math.round(ratio));
     context.setLineDash(dash ? [3 * ratio, 3 * ratio] : []);
     context.beginPath();
     context.moveTo(x, box.top);
     context.lineTo(x, box.top + box.height);
     context.stroke();
-    const width = context.measureText(label).width + 8 * ratio;
+    const last = labels.at(-1);
+    const width = context.measureText(`${label} +99`).width + 8 * ratio;
     const left = Math.max(box.left, Math.min(x - 2 * ratio, box.left + box.width - width));
-    if (left < free) continue;
-    free = left + width;
+    if (last && left < last.right) last.more += 1;
+    else labels.push({ label, left, right: left + width, color, more: 0 });
+  }
+  for (const { label, left, color, more } of labels) {
     context.fillStyle = color;
-    context.fillText(label, left, box.top - 3 * ratio);
+    context.fillText(more ? `${label} +${more}` : label, left, box.top - 3 * ratio);
   }
   context.restore();
 }

@@ -25,7 +25,7 @@ function axisWidth(labels) {
  */
 function xAxis({ axis }) {
   const place = { size: 24, gap: 4, space: 48 };
-  if (axis === 'time') return { ...place, values: (_, ticks, __, ___, gap) => timeTickLabels(ticks, gap) };
+  if (axis === 'time') return { ...place, space: 72, values: (_, ticks, __, ___, gap) => timeTickLabels(ticks, gap) };
   return { ...place, incrs: STEP_INCREMENTS, values: (_, ticks) => tickLabels(ticks) };
 }
 
@@ -33,7 +33,7 @@ function xAxis({ axis }) {
  * @param {Picture} picture
  * @returns {uPlot.Axis}
  */
-function yAxis({ log, kind }) {
+function yAxis({ log, kind, unit }) {
   /** @type {uPlot.Axis} */
   const place = { size: (_, labels) => axisWidth(labels), gap: AXIS_GAP, space: 32 };
   if (log) {
@@ -41,10 +41,10 @@ function yAxis({ log, kind }) {
       ...place,
       splits: (_, __, low, high) => logTicks(low, high),
       filter: (_, ticks) => ticks,
-      values: (_, ticks) => logTickLabels(ticks),
+      values: (_, ticks) => logTickLabels(ticks, unit),
     };
   }
-  return { ...place, values: (_, ticks) => tickLabels(kind === 'bars' ? ticks.map(Math.abs) : ticks) };
+  return { ...place, values: (_, ticks) => tickLabels(kind === 'bars' ? ticks.map(Math.abs) : ticks, unit) };
 }
 
 /**

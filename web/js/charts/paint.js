@@ -1,7 +1,7 @@
 // @ts-check
 /** Draws a picture: maps values to pixels and puts lines, bars and marks on the canvas in their order. */
 import { axisColumn, smooth } from '../data/series.js';
-import { drawEvents, drawNonFinite, drawPasses } from './marks.js';
+import { drawEvents, drawNonFinite, drawPasses, drawPauses } from './marks.js';
 import { clipped, drawBand, drawBars, drawEndDot, drawLine } from './shapes.js';
 
 /**
@@ -64,11 +64,12 @@ function paintBars(area, { lines, axis }) {
  * @param {Colors} colors
  */
 function paintLines(area, picture, colors) {
-  const { lines, passes } = picture;
+  const { lines, passes, pauses } = picture;
+  drawPauses(area, pauses, colors.text);
   const current = lines.filter((line) => !line.superseded);
   for (const line of lines) {
     if (line.superseded) paintSuperseded(area, line, picture);
-    else paintCurrent(area, line, picture, current.length === 1, colors.bad);
+    else paintCurrent(area, line, picture, line.band ?? current.length === 1, colors.bad);
   }
   drawPasses(area, passes, colors.pass);
 }
@@ -85,9 +86,9 @@ const bucketShift = (series, axis) => (axis === 'step' ? (series.width - 1) / 2 
  * @param {Line} line
  * @param {Picture} picture
  */
-function paintSuperseded(area, { series, color, dash }, { axis, smooth: weight }) {
+function paintSuperseded(area, { series, color, dash, gaps }, { axis, smooth: weight }) {
   const values = weight ? smooth(series.mean, series.n, weight) : series.mean;
-  const pen = { color, dash, shift: bucketShift(series, axis), width: 1.25, alpha: 0.6 };
+  const pen = { color, dash, gaps, shift: bucketShift(series, axis), width: 1.25, alpha: 0.6 };
   drawLine(area, axisColumn(series, axis), values, series.n, pen);
 }
 
@@ -98,12 +99,13 @@ function paintSuperseded(area, { series, color, dash }, { axis, smooth: weight }
  * @param {boolean} withBand
  * @param {string} nonFiniteColor
  */
-function paintCurrent(area, { series, color, tint, dash }, { axis, smooth: weight }, withBand, nonFiniteColor) {
+function paintCurrent(area, line, { axis, smooth: weight }, withBand, nonFiniteColor) {
+  const { series, color, tint, dash, gaps } = line;
   const { n, mean } = series;
   const xs = axisColumn(series, axis);
   const shift = bucketShift(series, axis);
-  if (withBand) drawBand(area, series, bucketSpan(series, axis), tint);
-  const pen = { color, dash, shift };
+  if (withBand) drawBand(area, series, bucketSpan(line, axis), tint, color);
+  const pen = { color, dash, shift, gaps };
   if (weight) {
     drawLine(area, xs, mean, n, { ...pen, width: 1, alpha: 0.3 });
     drawLine(area, xs, smooth(mean, n, weight), n, { ...pen, width: 1.75 });
@@ -116,12 +118,13 @@ function paintCurrent(area, { series, color, tint, dash }, { axis, smooth: weigh
 
 /**
  * Return where a bucket begins and ends on the x axis. A bucket has its first step but the time of its last point: on a
- * time axis it begins where the one before ended.
- * @param {Series} series
+ * time axis it begins where the one before ended, unless nothing was reported for long since then.
+ * @param {Line} line
  * @param {Axis} axis
  * @returns {(i: number) => [number, number]}
  */
-function bucketSpan({ x, time, width }, axis) {
+function bucketSpan({ series: { x, time, count, width }, gaps = [] }, axis) {
   if (axis === 'step') return (i) => [x[i], x[i] + width];
-  return (i) => [time[Math.max(0, i - 1)], time[i]];
+  const afterGap = new Set(gaps);
+  return (i) => (i === 0 || count[i] === 1 || afterGap.has(i) ? [time[i], time[i]] : [time[i - 1], time[i]]);
 }

@@ -1,9 +1,10 @@
 // @ts-check
 /** Looks up the values of a picture under the crosshair. Pure. */
+import { isInGap } from '../data/gaps.js';
 import { axisColumn, nearestIndex } from '../data/series.js';
 
 /**
- * Return the values of all current lines at an x value, highest first.
+ * Return the values of all current lines at an x value, in the order of the lines. One that has a gap there has none.
  * @param {Picture} picture
  * @param {number} x
  * @returns {Reading[]}
@@ -11,15 +12,32 @@ import { axisColumn, nearestIndex } from '../data/series.js';
 export function readLines({ axis, lines }, x) {
   /** @type {Reading[]} */
   const readings = [];
-  for (const { series, label, color, superseded } of lines) {
+  for (const { series, label, color, superseded, gaps = [] } of lines) {
     const i = superseded ? -1 : nearestIndex(axisColumn(series, axis), series.n, x);
-    if (i < 0) continue;
+    if (i < 0 || (axis === 'time' && isInGap(series, gaps, x))) continue;
     const count = series.count[i];
     const value = count === 1 ? series.last[i] : series.mean[i];
     readings.push({ label, color, x: series.x[i], value, min: series.min[i], max: series.max[i], count });
   }
-  return readings.sort((a, b) => b.value - a.value);
+  return readings;
 }
+
+/**
+ * Return the line whose value a chart shows as its figure: the first current one with data.
+ * @param {readonly Line[]} lines
+ * @returns {Line | undefined}
+ */
+export const subjectLine = (lines) => lines.find((line) => !line.superseded && line.series.n > 0);
+
+/**
+ * Return the texts of events within some distance of an x value.
+ * @param {Picture} picture
+ * @param {number} x
+ * @param {number} distance
+ * @returns {Note[]}
+ */
+export const eventsNear = ({ events }, x, distance) =>
+  events.filter((event) => Math.abs(event.x - x) <= distance).map(({ text, color }) => ({ text, color }));
 
 /**
  * Return the x value some buckets away from another one.
@@ -34,4 +52,16 @@ export function neighborX({ axis, lines }, x, by) {
   const xs = axisColumn(series, axis);
   const start = x === null ? series.n - (by < 0 ? 0 : 1) : nearestIndex(xs, series.n, x);
   return xs[Math.min(series.n - 1, Math.max(0, start + by))];
+}
+
+/**
+ * Return the ranks that lines name; the same array as before when they have not changed.
+ * @param {NamedRank[]} before
+ * @param {readonly Line[]} lines
+ * @returns {NamedRank[]}
+ */
+export function namedRanks(before, lines) {
+  const named = lines.flatMap(({ remark, series: { rank }, color }) => (remark ? [{ rank, remark, color }] : []));
+  const text = (/** @type {NamedRank[]} */ ranks) => JSON.stringify(ranks);
+  return text(named) === text(before) ? before : named;
 }

@@ -1,6 +1,6 @@
 // @ts-check
 /** The ranges of a chart's axes. Pure. */
-import { bucketSum, lowerBound, valueRange } from '../data/series.js';
+import { bucketSum, lowerBound, robustRange, valueRange } from '../data/series.js';
 
 /**
  * Return the range of the x axis.
@@ -37,7 +37,7 @@ export function yRange(picture) {
   if (kind === 'bars') return barRange(lines, from, to);
   // Superseded points must not squeeze current ones: an attempt is often abandoned because its values exploded.
   const current = lines.filter((line) => !line.superseded).map((line) => line.series);
-  const range = valueRange(current, from, to, log);
+  const range = picture.robust ? robustRange(current, from, to, log) : valueRange(current, from, to, log);
   if (!range) return log ? [0.1, 10] : [0, 1];
   const [low, high] = range;
   if (log) return low === high ? [low / 2, high * 2] : [low / 1.15, high * 1.15];
@@ -62,4 +62,24 @@ function barRange(lines, from, to) {
   });
   if (up + down <= 0) return [-1, 1];
   return [-Math.max(down, up * 0.15) * 1.1, Math.max(up, down * 0.15) * 1.1];
+}
+
+/**
+ * Count the buckets in view with values beyond the vertical axis, which only a robust one has.
+ * @param {Picture} picture
+ */
+export function outsideCounts(picture) {
+  let above = 0;
+  let below = 0;
+  if (!picture.robust) return { above, below };
+  const [low, high] = yRange(picture);
+  const [from, to] = stepsInView(picture);
+  for (const { series, superseded } of picture.lines) {
+    if (superseded) continue;
+    for (let i = lowerBound(series.x, series.n, from); i < series.n && series.x[i] <= to; i++) {
+      if (series.max[i] > high) above += 1;
+      if (series.min[i] < low) below += 1;
+    }
+  }
+  return { above, below };
 }

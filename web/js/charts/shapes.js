@@ -29,56 +29,85 @@ export function fill(context, path, color) {
   context.fill(path);
 }
 
+/** A column that is this many times as high as the usual one is drawn in full color. */
+const SPIKE_FACTOR = 4;
+const MIN_SPIKE_PX = 6;
+
+/** @typedef {{left: number, width: number, top: number, height: number}} BandColumn in canvas pixels */
+
 /**
  * Draw the span from minimum to maximum as one pixel-aligned rectangle per pixel column. A filled outline would fade
- * out a spike of one bucket; this shows it at full strength. Buckets that share a column are merged first.
+ * out a spike of one bucket: this draws columns that stand out in the full color of the line.
  * @param {PlotArea} area
  * @param {Series} series
  * @param {(i: number) => [number, number]} span where a bucket begins and ends on the x axis
+ * @param {string} tint
  * @param {string} color
  */
-export function drawBand({ context, box, px, py, ratio }, { n, min, max }, span, color) {
-  const path = new Path2D();
-  const minWidth = Math.max(1, Math.round(ratio));
-  let column = Number.NaN;
-  let right = 0;
-  let low = Number.POSITIVE_INFINITY;
-  let high = Number.NEGATIVE_INFINITY;
-  const addColumn = () => {
-    if (high <= low) return;
-    const top = Math.floor(py(high));
-    path.rect(column, top, Math.max(minWidth, right - column), Math.max(1, Math.ceil(py(low)) - top));
-  };
-  for (let i = 0; i < n; i++) {
-    const [start, end] = span(i);
-    const from = Math.floor(px(start));
-    const to = Math.floor(px(end));
-    if (to < box.left || from > box.left + box.width || Number.isNaN(min[i])) continue;
-    if (from !== column) {
-      addColumn();
-      column = from;
-      low = Number.POSITIVE_INFINITY;
-      high = Number.NEGATIVE_INFINITY;
-    }
-    right = to;
-    if (min[i] < low) low = min[i];
-    if (max[i] > high) high = max[i];
+export function drawBand(area, series, span, tint, color) {
+  const columns = bandColumns(area, series, span);
+  const usual = columns.map(({ height }) => height).sort((a, b) => a - b)[columns.length >> 1] ?? 0;
+  const outstanding = Math.max(MIN_SPIKE_PX * area.ratio, SPIKE_FACTOR * usual);
+  const band = new Path2D();
+  const spikes = new Path2D();
+  for (const { left, width, top, height } of columns) {
+    if (height === 0) continue;
+    const isSpike = height > outstanding && width <= 2 * area.ratio;
+    (isSpike ? spikes : band).rect(left, top, width, height);
   }
-  addColumn();
-  fill(context, path, color);
+  fill(area.context, band, tint);
+  fill(area.context, spikes, color);
 }
 
 /**
- * Draw a line through the buckets. NaN interrupts it; a point between two interruptions becomes a dot.
+ * Return the columns of a band. Buckets narrower than a pixel are merged; one without extent has height 0.
+ * @param {PlotArea} area
+ * @param {Series} series
+ * @param {(i: number) => [number, number]} span
+ * @returns {BandColumn[]}
+ */
+function bandColumns({ box, px, py, ratio }, { n, min, max }, span) {
+  /** @type {BandColumn[]} */
+  const columns = [];
+  const pixel = Math.max(1, Math.round(ratio));
+  /** @type {{left: number, right: number, low: number, high: number} | null} */
+  let open = null;
+  const close = () => {
+    if (!open) return;
+    const top = Math.floor(py(open.high));
+    const height = open.high > open.low ? Math.max(1, Math.ceil(py(open.low)) - top) : 0;
+    columns.push({ left: open.left, width: Math.max(pixel, open.right - open.left), top, height });
+  };
+  for (let i = 0; i < n; i++) {
+    const [start, end] = span(i);
+    const left = Math.floor(px(start));
+    const right = Math.floor(px(end));
+    if (right < box.left || left > box.left + box.width || Number.isNaN(min[i])) continue;
+    // A wide bucket stays by itself: merged, the extremes of its neighbor would seem to hold for all of its width.
+    if (open && open.left === left && right - left <= pixel && open.right - open.left <= pixel) {
+      open.right = Math.max(open.right, right);
+      open.low = Math.min(open.low, min[i]);
+      open.high = Math.max(open.high, max[i]);
+      continue;
+    }
+    close();
+    open = { left, right, low: min[i], high: max[i] };
+  }
+  close();
+  return columns;
+}
+
+/**
+ * Draw a line through the buckets. NaN and gaps interrupt it; a point between two interruptions becomes a dot.
  * @param {PlotArea} area
  * @param {ArrayLike<number>} xs
  * @param {ArrayLike<number>} ys
  * @param {number} n
  * @param {LinePen} pen
  */
-export function drawLine(area, xs, ys, n, { color, width, alpha = 1, dash = [], shift = 0 }) {
+export function drawLine(area, xs, ys, n, { color, width, alpha = 1, dash = [], shift = 0, gaps = [] }) {
   const { context, ratio } = area;
-  const { path, dots } = linePaths(area, xs, ys, n, width, shift);
+  const { path, dots } = linePaths(area, xs, ys, n, width, shift, gaps);
   context.save();
   context.globalAlpha = alpha;
   context.strokeStyle = color;
@@ -97,8 +126,9 @@ export function drawLine(area, xs, ys, n, { color, width, alpha = 1, dash = [], 
  * @param {number} n
  * @param {number} width
  * @param {number} shift
+ * @param {readonly number[]} gaps
  */
-function linePaths({ box, px, py, ratio }, xs, ys, n, width, shift) {
+function linePaths({ box, px, py, ratio }, xs, ys, n, width, shift, gaps) {
   const path = new Path2D();
   const dots = new Path2D();
   let length = 0;
@@ -108,7 +138,12 @@ function linePaths({ box, px, py, ratio }, xs, ys, n, width, shift) {
     if (length === 1) dots.arc(x, y, Math.max(1.5, width) * ratio, 0, FULL_CIRCLE);
     length = 0;
   };
+  let nextGap = 0;
   for (let i = 0; i < n; i++) {
+    if (i === gaps[nextGap]) {
+      interrupt();
+      nextGap += 1;
+    }
     if (Number.isNaN(ys[i])) {
       interrupt();
       continue;

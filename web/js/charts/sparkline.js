@@ -21,7 +21,7 @@ export function drawSparkline(canvas, series, color, ratio) {
   if (!series || series.n < 2) return;
   const area = sparklineArea(context, series, width, height, ratio);
   context.globalAlpha = 0.25;
-  drawBand(area, series, (i) => [series.x[i], series.x[i] + series.width], color);
+  drawBand(area, series, (i) => [series.x[i], series.x[i] + series.width], color, color);
   context.globalAlpha = 1;
   drawLine(area, series.x, series.mean, series.n, { color, width: 1.25 });
 }

@@ -1,15 +1,20 @@
 // @ts-check
 /** The behavior of a chart card: draws its chart, follows pointer and keyboard, and reports what to show beside it. */
+import { outsideText, pauseText, readingText } from '../charts/captions.js';
 import { Chart } from '../charts/chart.js';
 import { describeChart } from '../charts/description.js';
-import { neighborX, readLines } from '../charts/readings.js';
-import { lastValue, nearestIndex, nonFiniteCount } from '../data/series.js';
+import { withGaps } from '../charts/picture.js';
+import { eventsNear, namedRanks, neighborX, readLines, subjectLine } from '../charts/readings.js';
+import { outsideCounts } from '../charts/scales.js';
+import { nonFiniteCount } from '../data/series.js';
 import { state } from '../data/state.js';
 import { formatExact, formatInteger } from '../format/numbers.js';
 import { formatDateTime } from '../format/time.js';
-import { formatMetric } from '../format/units.js';
+import { formatMetric, unitOf } from '../format/units.js';
 
 const DESCRIBE_INTERVAL_MS = 1000;
+/** How far from the crosshair events are told of. */
+const EVENT_DISTANCE_PX = 5;
 const ARROWS = new Map([
   ['ArrowLeft', -1],
   ['ArrowRight', 1],
@@ -29,6 +34,7 @@ const ZOOM_FACTORS = new Map([
  * @property {ChartKind} kind
  * @property {LineBuilder} lines
  * @property {boolean} marks whether to draw events and filter passes
+ * @property {boolean} [owned] whether the figure always says whose it is
  * @property {(lists: readonly SeriesList[]) => string} [value] the figure of the card, when it is not the last value
  */
 
@@ -36,21 +42,14 @@ const ZOOM_FACTORS = new Map([
  * What the card shows beside the plot.
  * @typedef {object} ChartReadout
  * @property {Signal<string>} value
+ * @property {Signal<string>} owner whose value it is, empty where a chart has one line
+ * @property {Signal<NamedRank[]>} named ranks that lie apart from the others
  * @property {Signal<string>} exact the value with all digits
+ * @property {Signal<string>} outside how many values lie outside of the vertical axis
  * @property {Signal<number>} nonFinite how many values are NaN or infinite
  * @property {Signal<Tooltip | null>} tooltip
  * @property {Signal<boolean>} manyLines
  */
-
-/**
- * Format a reading: its mean, and its extremes where it has several values.
- * @param {string} key
- * @param {Reading} reading
- */
-export function readingText(key, { value, min, max, count }) {
-  const mean = formatMetric(key, value);
-  return count > 1 && min !== max ? `${mean}  (${formatMetric(key, min)} to ${formatMetric(key, max)})` : mean;
-}
 
 /** @implements {GroupMember} */
 export class ChartController {
@@ -74,7 +73,7 @@ export class ChartController {
       app.palette,
       {
         hover: (x) => (x === null ? app.charts.hideCrosshair(this) : app.charts.setCrosshair(this, x)),
-        zoom: (from, to) => app.zoom(this.#stepAt(from), this.#stepAt(to)),
+        zoom: (from, to) => app.zoom(from, to),
         reset: () => app.resetZoom(),
       },
       props.height,
@@ -90,18 +89,22 @@ export class ChartController {
 
   /** @param {[number, number] | null} range */
   draw(range) {
-    const { app, kind, lines: buildLines, marks } = this.props;
-    const { x: axis, log, smooth } = state.view.value;
+    const { app, kind, label, lines: buildLines, marks } = this.props;
+    const { x: axis, log, robust, smooth } = state.view.value;
     const isLine = kind === 'line';
     const lists = this.#lists();
-    const lines = buildLines(lists);
-    this.chart.draw({
-      ...{ kind, lines, axis, x: range, log: log && isLine, smooth: isLine ? smooth : 0 },
+    const { lines, pauses } = withGaps(buildLines(lists), axis);
+    const picture = {
+      ...{ kind, lines, pauses, axis, x: range, unit: unitOf(label) },
+      ...{ log: log && isLine, robust: robust && isLine, smooth: isLine ? smooth : 0 },
       events: marks ? app.eventMarks() : [],
       passes: marks && axis === 'step' ? app.passSteps() : [],
-    });
+    };
+    this.chart.draw(picture);
     this.readout.manyLines.value = lines.filter((line) => !line.superseded).length > 1;
     this.readout.nonFinite.value = nonFiniteCount(lists.flat());
+    this.readout.named.value = namedRanks(this.readout.named.value, lines);
+    this.readout.outside.value = outsideText(outsideCounts(picture));
     if (app.charts.crosshair === null) this.#showLast();
     this.steps = axis === 'step' ? range : null;
     this.#describeSoon();
@@ -112,15 +115,15 @@ export class ChartController {
    * @param {boolean} own
    */
   point(x, own) {
-    if (!own || x === null) this.chart.setCrosshair(x);
+    const byPointer = own && this.chart.pointer !== null;
+    if (!byPointer || x === null) this.chart.setCrosshair(x);
     if (x === null) {
       this.readout.tooltip.value = null;
       this.#showLast();
       return;
     }
-    const { label, value } = this.props;
     const readings = readLines(this.chart.picture, x);
-    if (readings.length && !value) this.readout.value.value = formatMetric(label, readings[0].value);
+    this.#showReading(readings);
     this.readout.tooltip.value = own ? this.#tooltip(x, readings) : null;
   }
 
@@ -151,13 +154,34 @@ export class ChartController {
     return this.sources.map(({ run, key }) => this.props.app.store.get(run, key));
   }
 
-  /** Show the last value, as there is no crosshair. */
+  /** Show the last value of the first line, as there is no crosshair. */
   #showLast() {
     const { label, value } = this.props;
-    const lists = this.#lists();
-    const last = lastValue(lists[0]);
-    this.readout.value.value = value ? value(lists) : formatMetric(label, last);
+    const line = subjectLine(this.chart.picture.lines);
+    const last = line ? line.series.last[line.series.n - 1] : null;
+    this.readout.value.value = value ? value(this.#lists()) : formatMetric(label, last);
     this.readout.exact.value = last === null ? '' : formatExact(last);
+    this.#showOwner(line);
+  }
+
+  /**
+   * Show the value of the same line under the crosshair.
+   * @param {Reading[]} readings
+   */
+  #showReading(readings) {
+    const { label, value } = this.props;
+    if (value) return;
+    const line = subjectLine(this.chart.picture.lines);
+    const reading = readings.find((one) => one.label === line?.label);
+    this.readout.value.value = formatMetric(label, reading?.value);
+    this.readout.exact.value = reading ? formatExact(reading.value) : '';
+    this.#showOwner(line);
+  }
+
+  /** @param {Line | undefined} line */
+  #showOwner(line) {
+    const { owned, value } = this.props;
+    this.readout.owner.value = !value && (owned || this.readout.manyLines.value) ? (line?.label ?? '') : '';
   }
 
   /** Update the accessible name at most once a second, and after the last change too. */
@@ -173,25 +197,19 @@ export class ChartController {
   }
 
   /**
-   * Return the step at an x value, which is a time where the axis shows time.
-   * @param {number} x
-   */
-  #stepAt(x) {
-    if (state.view.value.x === 'step') return x;
-    const series = this.#lists()[0].at(-1);
-    return series ? (series.x[nearestIndex(series.time, series.n, x)] ?? 0) : 0;
-  }
-
-  /**
    * @param {number} x
    * @param {Reading[]} readings
    * @returns {Tooltip}
    */
   #tooltip(x, readings) {
-    const left = this.chart.offset(x);
-    const isTime = state.view.value.x === 'time';
+    const { picture } = this.chart;
+    const isTime = picture.axis === 'time';
     const title = isTime ? formatDateTime(x) : `step ${formatInteger(readings[0]?.x ?? x)}`;
-    return { left, flip: left > this.host.clientWidth / 2, title, readings };
+    const pause = picture.pauses.find(([from, to]) => x > from && x < to);
+    const events = eventsNear(picture, x, this.chart.xLength(EVENT_DISTANCE_PX));
+    const color = this.props.app.palette.colors.text;
+    const notes = pause ? [{ text: pauseText(pause, state.events.peek()), color }, ...events] : events;
+    return { left: this.chart.offset(x), title, readings, notes };
   }
 
   /**
@@ -203,14 +221,15 @@ export class ChartController {
     const { app, label } = this.props;
     const x = neighborX(this.chart.picture, app.charts.crosshair, by);
     if (x === null) return false;
-    this.chart.setCrosshair(x);
+    this.chart.pointer = null;
     app.charts.setCrosshair(this, x);
     const { tooltip, manyLines } = this.readout;
     const values = readLines(this.chart.picture, x).map((reading) => {
       const text = readingText(label, reading);
       return manyLines.value ? `${reading.label} ${text}` : text;
     });
-    state.announcement.value = `${tooltip.value?.title}: ${values.join(', ')}`;
+    const notes = tooltip.value?.notes.map((note) => note.text) ?? [];
+    state.announcement.value = `${tooltip.value?.title}: ${[...values, ...notes].join(', ')}`;
     return true;
   }
 }

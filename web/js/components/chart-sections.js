@@ -1,8 +1,8 @@
 // @ts-check
 /** Charts in one foldable section per prefix of their names. */
-import { html, useSignal } from '../../vendor/ui.js';
+import { html } from '../../vendor/ui.js';
 import { groupBySection, searchKeys, titleOf } from '../data/series-names.js';
-import { setView, state } from '../data/state.js';
+import { setView, state, toggleItem } from '../data/state.js';
 import { pluralize } from '../format/numbers.js';
 import { ChartCard } from './chart-card.js';
 import { EmptyState } from './placeholders.js';
@@ -15,13 +15,14 @@ const HEIGHT_PX = { inSection: 150, first: 190 };
  * @property {readonly string[]} keys
  * @property {(key: string) => SeriesSource[]} sources
  * @property {LineBuilder} lines
+ * @property {boolean} [owned] whether each figure says whose it is
  */
 
 /** @param {string} name */
 const startsOpen = (name) => name !== 'monitor' && !name.startsWith('monitor/');
 
 /** @param {ChartSectionsProps & {section: string}} props */
-function Cards({ app, keys, sources, lines, section }) {
+function Cards({ app, keys, sources, lines, owned, section }) {
   const height = section ? HEIGHT_PX.inSection : HEIGHT_PX.first;
   const card = (/** @type {string} */ key) => html`<${ChartCard}
     key=${key}
@@ -31,6 +32,7 @@ function Cards({ app, keys, sources, lines, section }) {
     sources=${sources(key)}
     height=${height}
     lines=${lines}
+    owned=${owned}
   />`;
   return html`<div class="cards">${keys.map(card)}</div>`;
 }
@@ -38,14 +40,14 @@ function Cards({ app, keys, sources, lines, section }) {
 /** @param {ChartSectionsProps & {section: string}} props */
 function ChartSection(props) {
   const { section, keys } = props;
-  const open = useSignal(startsOpen(section));
+  const open = startsOpen(section) !== state.view.value.folded.includes(section);
   if (!section) return html`<h2 class="visually-hidden">Metrics</h2><${Cards} ...${props} />`;
   const toggle = (/** @type {any} */ event) => {
-    open.value = event.currentTarget.open;
+    if (event.currentTarget.open !== open) toggleItem('folded', section);
   };
-  return html`<details class="section" open=${open.value} onToggle=${toggle}>
+  return html`<details class="section" open=${open} onToggle=${toggle}>
     <summary><h2 class="name" title=${section}>${section}</h2><span class="muted">${keys.length}</span></summary>
-    ${open.value && html`<${Cards} ...${props} />`}
+    ${open && html`<${Cards} ...${props} />`}
   </details>`;
 }
 
@@ -66,7 +68,7 @@ function NoMatch({ total }) {
  * The charts that the search of the view finds.
  * @param {ChartSectionsProps} props
  */
-export function ChartSections({ app, keys, sources, lines }) {
+export function ChartSections({ app, keys, sources, lines, owned = false }) {
   if (keys.length === 0) return html`<${NoMetrics} />`;
   const found = searchKeys(keys, state.view.value.q);
   if (found.length === 0) return html`<${NoMatch} total=${keys.length} />`;
@@ -77,6 +79,7 @@ export function ChartSections({ app, keys, sources, lines }) {
     keys=${members}
     sources=${sources}
     lines=${lines}
+    owned=${owned}
   />`;
   return html`${groupBySection(found).map(section)}`;
 }

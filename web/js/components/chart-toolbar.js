@@ -37,6 +37,13 @@ function LogButton() {
   return html`<button aria-pressed=${log} onClick=${toggle} title="Logarithmic vertical axis (l)">Log</button>`;
 }
 
+function RobustButton() {
+  const { robust } = state.view.value;
+  const toggle = () => setView({ robust: !robust });
+  const title = 'Leave outliers out of the vertical axis; each card says how many (r)';
+  return html`<button aria-pressed=${robust} onClick=${toggle} title=${title}>Robust</button>`;
+}
+
 /** @param {{app: App}} props */
 function ResetZoomButton({ app }) {
   if (state.view.value.from === null) return null;
@@ -46,7 +53,7 @@ function ResetZoomButton({ app }) {
 
 /** @param {{app: App}} props */
 function PauseButton({ app }) {
-  const paused = state.paused.value;
+  const { paused } = state.view.value;
   const title = 'Freeze the charts; no data is lost (Space)';
   return html`<button aria-pressed=${paused} onClick=${() => app.togglePause()} title=${title}>
     <${Icon} shape=${paused ? 'play' : 'pause'} solid=${paused} /> ${paused ? 'Paused' : 'Pause'}
@@ -61,6 +68,7 @@ export function ChartToolbar({ app, search = true, children }) {
     <${AxisChoice} />
     <${Smoothing} />
     <${LogButton} />
+    <${RobustButton} />
     <span class="grow" />
     <${ResetZoomButton} app=${app} />
     <${PauseButton} app=${app} />

@@ -33,10 +33,10 @@ export function Icon({ shape, solid = false }) {
 
 /**
  * The state of a run as shape, word and color.
- * @param {{state: string}} props
+ * @param {{state: string, known?: boolean}} props `known` is false for a state that may have changed since it was heard of
  */
-export function StateBadge({ state }) {
+export function StateBadge({ state, known = true }) {
   const shape = state in SHAPES ? /** @type {keyof typeof SHAPES} */ (state) : 'disconnected';
   const icon = html`<${Icon} shape=${shape} solid=${SOLID_STATES.has(shape)} />`;
-  return html`<span class=${`state ${shape}`}>${icon} ${state}</span>`;
+  return html`<span class=${`state ${known ? shape : 'stale'}`}>${icon} ${known ? state : `last ${state}`}</span>`;
 }

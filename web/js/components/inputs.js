@@ -17,20 +17,26 @@ export const onValue = (set) => (/** @type {Event} */ event) =>
  */
 export function SearchField({ label }) {
   const search = onValue((q) => setView({ q }));
+  // The browser would empty the field without telling, and the next render would bring the text back.
+  const keydown = (/** @type {KeyboardEvent} */ event) => {
+    if (event.key !== 'Escape' || state.view.value.q === '') return;
+    event.preventDefault();
+    setView({ q: '' });
+  };
   return html`<label class="field search">
     <${Icon} shape="search" /><span class="visually-hidden">${label}</span>
-    <input type="search" value=${state.view.value.q} placeholder=${label} data-search onInput=${search} />
+    <input type="search" value=${state.view.value.q} placeholder=${label} data-search onInput=${search} onKeyDown=${keydown} />
     <kbd class="wide-only">/</kbd>
   </label>`;
 }
 
 /**
  * Options for each rank and for all of them.
- * @param {{ranks: number[]}} props
+ * @param {{ranks: number[], all?: boolean}} props
  */
-export function RankOptions({ ranks }) {
+export function RankOptions({ ranks, all = true }) {
   return html`
     ${ranks.map((rank) => html`<option key=${rank} value=${rank}>${rank}</option>`)}
-    <option value="all">all</option>
+    ${all && html`<option value="all">all</option>`}
   `;
 }

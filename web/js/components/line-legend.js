@@ -2,6 +2,7 @@
 /** Which line is which: samples of lines, and the choice of ranks with its legend. */
 import { html } from '../../vendor/ui.js';
 import { lineStyle } from '../charts/picture.js';
+import { MAX_RANK_LINES, shownRank, shownRankWithoutBand } from '../data/ranks.js';
 import { setView, state } from '../data/state.js';
 import { onValue, RankOptions } from './inputs.js';
 
@@ -20,15 +21,21 @@ export function LineSwatch({ app, number }) {
 
 /**
  * The choice of ranks; nothing when there is only one.
- * @param {{ranks: number[], app: App}} props
+ * @param {{ranks: number[], app: App, band?: boolean}} props `band` offers all ranks as a band
  */
-export function RankSelect({ ranks, app }) {
+export function RankSelect({ ranks, app, band = false }) {
   if (ranks.length < 2) return null;
-  const { rank } = state.view.value;
-  const choose = onValue((value) => setView({ rank: value === 'all' ? 'all' : Number(value) }));
+  const choice = state.view.value.rank;
+  const rank = band ? shownRank(choice, ranks) : shownRankWithoutBand(choice, ranks);
+  const choose = onValue((value) => {
+    setView({ rank: value === 'all' || value === 'band' ? value : Number(value) });
+  });
   return html`<label class="field">
       Rank
-      <select value=${String(rank)} onChange=${choose}><${RankOptions} ranks=${ranks} /></select>
+      <select value=${String(rank)} onChange=${choose}>
+        ${band && html`<option value="band">median and band</option>`}
+        <${RankOptions} ranks=${ranks} all=${ranks.length <= MAX_RANK_LINES} />
+      </select>
     </label>
     ${rank === 'all' && html`<${RankLegend} ranks=${ranks} app=${app} />`}`;
 }

@@ -25,7 +25,7 @@ export function Name({ text, class: more = '' }) {
 
 /**
  * A figure with its label.
- * @param {{label: string, value: any, title?: string, tone?: string}} props
+ * @param {{label: any, value: any, title?: string, tone?: string}} props
  */
 export function Figure({ label, value, title = '', tone = '' }) {
   return html`<div class=${`figure ${tone}`} title=${title || undefined}>

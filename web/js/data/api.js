@@ -3,6 +3,8 @@
 
 const TIMEOUT_MS = 15_000;
 const MIN_CLOCK_SKEW_S = 3;
+/** How many filter passes are loaded, the newest ones. */
+const MAX_PASSES = 2000;
 
 /** A request that was answered with an error, or (status 0) not answered at all. */
 export class RequestError extends Error {
@@ -20,7 +22,7 @@ export class RequestError extends Error {
   }
 }
 
-/** @typedef {{method?: string, body?: object, signal?: AbortSignal}} RequestOptions */
+/** @typedef {{method?: string, body?: object, signal?: AbortSignal, accept?: string}} RequestOptions */
 
 /** @param {Record<string, unknown>} parameters */
 function queryString(parameters) {
@@ -48,6 +50,25 @@ export class ApiClient {
   }
 
   /**
+   * Return series of a run in the binary layout.
+   * @param {string} run
+   * @param {Record<string, unknown>} query
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<ArrayBuffer>}
+   */
+  async series(run, query, signal) {
+    const path = `${runPath(run)}/series${queryString(query)}`;
+    const response = await this.#fetch(path, { signal, accept: 'application/octet-stream' });
+    if (response.ok) return response.arrayBuffer();
+    throw new RequestError(response.status, 'http', `The server responded with status ${response.status}.`);
+  }
+
+  /** Return what the server says about itself: a question that every server answers at once. */
+  meta() {
+    return this.#request('meta', {});
+  }
+
+  /**
    * Return a page of the list of runs.
    * @param {Record<string, unknown>} filter
    * @param {AbortSignal} [signal]
@@ -71,7 +92,8 @@ export class ApiClient {
    * @param {AbortSignal} [signal]
    */
   list(run, list, signal) {
-    return this.#request(`${runPath(run)}/${list}`, { signal });
+    const limit = list === 'filters' ? `?limit=${MAX_PASSES}` : '';
+    return this.#request(`${runPath(run)}/${list}${limit}`, { signal });
   }
 
   /**
@@ -103,14 +125,13 @@ export class ApiClient {
    * @param {string} path
    * @param {RequestOptions} options
    */
-  async #fetch(path, { method = 'GET', body, signal }) {
+  async #fetch(path, { method = 'GET', body, signal, accept = 'application/json' }) {
     const timeout = AbortSignal.timeout(TIMEOUT_MS);
-    const accept = { accept: 'application/json' };
     try {
       return await fetch(new URL(`api/v1/${path}`, this.root), {
         method,
         signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
-        headers: body ? { ...accept, 'content-type': 'application/json' } : accept,
+        headers: body ? { accept, 'content-type': 'application/json' } : { accept },
         body: body ? JSON.stringify(body) : undefined,
       });
     } catch (error) {

@@ -2,6 +2,8 @@
 /** The connection to `/ws/live`, which reconnects by itself. The only module that opens a WebSocket. */
 
 const BACKOFF_MS = { first: 500, max: 15_000 };
+/** A connection without messages for so long is checked. */
+const SILENT_AFTER_MS = 15_000;
 
 /**
  * @typedef {object} ConnectionListener
@@ -24,6 +26,7 @@ export class LiveConnection {
     this.socket = null;
     this.failures = 0;
     this.timer = 0;
+    this.heardAt = 0;
   }
 
   open() {
@@ -33,18 +36,40 @@ export class LiveConnection {
     this.socket = socket;
     socket.onopen = () => {
       this.failures = 0;
+      this.heardAt = performance.now();
       this.listener.opened();
     };
     socket.onmessage = ({ data }) => {
+      this.heardAt = performance.now();
       if (typeof data === 'string') this.listener.text(JSON.parse(data));
       else this.listener.binary(data);
     };
-    socket.onclose = () => {
-      if (this.socket !== socket) return;
-      this.socket = null;
-      this.listener.closed();
-      this.#reconnectLater();
-    };
+    socket.onclose = () => this.#lost(socket);
+  }
+
+  /**
+   * Give the connection up when the server, asked because nothing has come for a while, does not answer: a network that
+   * has gone closes nothing.
+   * @param {() => Promise<unknown>} ask
+   */
+  async check(ask) {
+    const { socket } = this;
+    if (socket?.readyState !== WebSocket.OPEN || performance.now() - this.heardAt < SILENT_AFTER_MS) return;
+    this.heardAt = performance.now();
+    try {
+      await ask();
+    } catch {
+      this.#lost(socket);
+      socket.close();
+    }
+  }
+
+  /** @param {WebSocket} socket */
+  #lost(socket) {
+    if (this.socket !== socket) return;
+    this.socket = null;
+    this.listener.closed();
+    this.#reconnectLater();
   }
 
   /** Reconnect now rather than after the backoff: the network is back, or the tab is visible again. */

@@ -1,6 +1,6 @@
 // @ts-check
 /** Decodes the binary messages of `/ws/live` (docs/protocol.md). Pure. */
-import { COLUMNS } from './series.js';
+import { ALL_RANKS, COLUMNS } from './series.js';
 
 /**
  * Decode one binary message. The columns are views of `buffer`, not copies.
@@ -24,6 +24,7 @@ export function decodeFrame(buffer) {
 }
 
 /**
+ * Decode one series; an envelope over ranks gets the rank -1.
  * @param {ArrayBuffer} buffer
  * @param {number} base where the columns begin
  * @param {any} part the header of the series
@@ -32,5 +33,13 @@ export function decodeFrame(buffer) {
  */
 function decodeSeries(buffer, base, { key, rank, attempt = 1, superseded, n, offset }, width) {
   const columns = COLUMNS.map((name, i) => [name, new Float64Array(buffer, base + offset + i * n * 8, n)]);
-  return { key, rank, attempt, superseded: superseded === true, n, width, ...Object.fromEntries(columns) };
+  return {
+    key,
+    rank: rank ?? ALL_RANKS,
+    attempt,
+    superseded: superseded === true,
+    n,
+    width,
+    ...Object.fromEntries(columns),
+  };
 }

@@ -1,12 +1,16 @@
 // @ts-check
 /** The list of runs: loading it page by page, its order and its search. Knows no document. */
+import { metricOf, ROLES } from './headline.js';
 import { putRuns, removeRun, state } from './state.js';
 
 const QUERY = {
   limit: 10_000,
   fields: 'project,name,state,created_at,updated_at,ranks,last_step,summary,tags',
-  metric: ['loss', 'qps'],
 };
+/** How many of the newest runs are asked for all of their metrics, to learn what there is. */
+const SAMPLED_RUNS = 30;
+const MAX_METRICS = 100;
+const MAX_KNOWN_METRICS = 1000;
 const UPDATE_INTERVAL_MS = 500;
 
 /**
@@ -19,6 +23,21 @@ export function compareRuns(a, b) {
   return running || Number(a.created_at < b.created_at) - Number(a.created_at > b.created_at);
 }
 
+/** @type {WeakMap<Run, string>} */
+const searchedTexts = new WeakMap();
+
+/**
+ * Return what a search looks at: a run's name, project, id and tags.
+ * @param {Run} run
+ */
+function searchedText(run) {
+  const known = searchedTexts.get(run);
+  if (known !== undefined) return known;
+  const text = [run.name, run.project, run.id, ...run.tags].join('\n').toLowerCase();
+  searchedTexts.set(run, text);
+  return text;
+}
+
 /**
  * Return the runs in one state (any when empty) that contain every word of a text in name, project, id or tags.
  * @param {readonly Run[]} runs
@@ -27,11 +46,25 @@ export function compareRuns(a, b) {
  */
 export function filterRuns(runs, text, only) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  return runs.filter((run) => {
-    if (only && run.state !== only) return false;
-    const searched = [run.name, run.project, run.id, ...run.tags].join('\n').toLowerCase();
-    return words.every((word) => searched.includes(word));
+  if (words.length === 0 && !only) return runs;
+  return runs.filter((run) => (!only || run.state === only) && words.every((word) => searchedText(run).includes(word)));
+}
+
+/**
+ * Return runs in their order, given the same runs before some of them changed: most keep their place.
+ * @param {readonly Run[]} before in order
+ * @param {ReadonlyMap<string, Run>} runs
+ * @returns {readonly Run[]} in order
+ */
+export function sortRuns(before, runs) {
+  if (before.length !== runs.size) return [...runs.values()].sort(compareRuns);
+  let moved = false;
+  const next = before.map((run) => {
+    const now = runs.get(run.id) ?? run;
+    moved ||= now.state !== run.state || now.created_at !== run.created_at || !runs.has(run.id);
+    return now;
   });
+  return moved ? [...runs.values()].sort(compareRuns) : next;
 }
 
 export class RunList {
@@ -41,6 +74,25 @@ export class RunList {
     /** @type {Map<string, Run>} pushed runs that are not shown yet */
     this.updates = new Map();
     this.timer = 0;
+    /** @type {string[]} the metrics that the list asks for */
+    this.metrics = [];
+  }
+
+  /**
+   * Learn from the newest runs which metrics there are, and choose those that the list needs.
+   * @param {AbortSignal} [signal]
+   */
+  async #learnMetrics(signal) {
+    const { runs } = await this.api.runs({ limit: SAMPLED_RUNS, fields: 'summary' }, signal);
+    const names = runs.map((/** @type {Run} */ run) => Object.keys(run.summary));
+    state.knownMetrics.value = [...new Set(names.flat())].sort().slice(0, MAX_KNOWN_METRICS);
+    const found = names.flatMap((/** @type {string[]} */ keys) => ROLES.flatMap((role) => metricOf(keys, role) ?? []));
+    this.metrics = [...new Set(['loss', 'qps', ...found])].sort();
+  }
+
+  /** Return what is asked of each run: the metrics of its columns. */
+  #query() {
+    return { ...QUERY, metric: [...new Set([...this.metrics, ...state.view.value.metrics])].slice(0, MAX_METRICS) };
   }
 
   /**
@@ -49,7 +101,8 @@ export class RunList {
    * @param {AbortSignal} [signal]
    */
   async load(cursor, signal) {
-    const answer = await this.api.runs({ ...QUERY, cursor }, signal);
+    if (cursor === null) await this.#learnMetrics(signal);
+    const answer = await this.api.runs({ ...this.#query(), cursor }, signal);
     putRuns(answer.runs, cursor === null);
     state.runsCursor.value = answer.next_cursor;
   }
@@ -60,7 +113,7 @@ export class RunList {
    */
   async search(signal) {
     const { q, state: only } = state.view.value;
-    putRuns((await this.api.runs({ ...QUERY, q, state: only }, signal)).runs);
+    putRuns((await this.api.runs({ ...this.#query(), q, state: only }, signal)).runs);
   }
 
   /**

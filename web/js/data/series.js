@@ -4,6 +4,9 @@
 /** The columns of a series, in wire order. */
 export const COLUMNS = /** @type {const} */ (['x', 'time', 'min', 'max', 'mean', 'last', 'count', 'nan']);
 
+/** The rank of an envelope over ranks. */
+export const ALL_RANKS = -1;
+
 /**
  * Return the index of the first of `n` ascending values that is not below `value`.
  * @param {ArrayLike<number>} xs
@@ -160,6 +163,44 @@ export function valueRange(list, from, to, positive) {
   return low <= high ? [low, high] : null;
 }
 
+const OUTLIERS = 0.01;
+
+/**
+ * Return the range of values without outliers: where all but one bucket in a hundred lie at each end, widened by half
+ * of its height, but never wider than all values.
+ * @param {SeriesList} list
+ * @param {number} from first step
+ * @param {number} to last step
+ * @param {boolean} positive whether to ignore values of 0 and below
+ * @returns {[number, number] | null}
+ */
+export function robustRange(list, from, to, positive) {
+  const range = valueRange(list, from, to, positive);
+  const lows = [];
+  const highs = [];
+  for (const { n, x, min, max } of list) {
+    for (let i = Math.max(0, lowerBound(x, n, from) - 1); i < n && x[i] <= to; i++) {
+      if (min[i] > 0 || (!positive && !Number.isNaN(min[i]))) lows.push(min[i]);
+      if (max[i] > 0 || (!positive && !Number.isNaN(max[i]))) highs.push(max[i]);
+    }
+  }
+  if (!range || lows.length === 0) return range;
+  const low = quantile(lows, OUTLIERS);
+  const high = quantile(highs, 1 - OUTLIERS);
+  const margin = positive ? 0 : (high - low) / 2;
+  return high > low ? [Math.max(range[0], low - margin), Math.min(range[1], high + margin)] : range;
+}
+
+/**
+ * @param {number[]} values
+ * @param {number} share
+ */
+function quantile(values, share) {
+  const sorted = Float64Array.from(values).sort();
+  const last = sorted.length - 1;
+  return sorted[share < 0.5 ? Math.min(last, Math.ceil(share * last)) : Math.max(0, Math.floor(share * last))];
+}
+
 /**
  * Return what some series cover on an axis, or null when all are empty.
  * @param {Iterable<Series>} list
@@ -173,6 +214,27 @@ export function xExtent(list, axis) {
     if (n === 0) continue;
     low = Math.min(low, axis === 'time' ? time[0] : x[0]);
     high = Math.max(high, axis === 'time' ? time[n - 1] : x[n - 1] + width - 1);
+  }
+  return low <= high ? [low, high] : null;
+}
+
+/**
+ * Return the first and last step that some series have between two times, or null when they have none.
+ * @param {Iterable<Series>} list
+ * @param {number} from in seconds since the epoch
+ * @param {number} to
+ * @returns {[number, number] | null}
+ */
+export function stepExtent(list, from, to) {
+  let low = Number.POSITIVE_INFINITY;
+  let high = Number.NEGATIVE_INFINITY;
+  for (const { n, x, time, width } of list) {
+    // A bucket has the time of its last point: the first one that ends after `from` may begin before it.
+    const first = lowerBound(time, n, from);
+    const last = Math.min(n - 1, lowerBound(time, n, to));
+    if (first === n || time[first] > to) continue;
+    low = Math.min(low, x[first]);
+    high = Math.max(high, x[last] + width - 1);
   }
   return low <= high ? [low, high] : null;
 }
@@ -205,7 +267,7 @@ export function sumSeries(list) {
   const sum = Float64Array.from(rows, ([, bucket]) => bucket.sum);
   const [{ key, attempt, width }] = counted;
   return {
-    ...{ key, rank: -1, attempt, superseded: false, n: rows.length, width },
+    ...{ key, rank: ALL_RANKS, attempt, superseded: false, n: rows.length, width },
     ...{ min: sum, max: sum, mean: sum, last: sum },
     x: Float64Array.from(rows, ([x]) => x),
     time: Float64Array.from(rows, ([, bucket]) => bucket.time),

@@ -40,17 +40,21 @@ export class Session {
     this.connection = null;
     /** @type {import('./watches.js').Watches | null} */
     this.watches = null;
+    /** @type {import('./newest-values.js').NewestValues | null} */
+    this.newest = null;
     this.loading = new AbortController();
   }
 
   /**
    * Use this connection and these watches, and connect. The session must be the connection's listener.
    * @param {import('./connection.js').LiveConnection} connection
-   * @param {import('./watches.js').Watches} watches
+   * @param {import('./watches.js').Watches} watches of the charts
+   * @param {import('./newest-values.js').NewestValues} newest
    */
-  start(connection, watches) {
+  start(connection, watches, newest) {
     this.connection = connection;
     this.watches = watches;
+    this.newest = newest;
     state.connection.value = { up: false, since: this.api.now(), ever: false };
     connection.open();
   }
@@ -60,6 +64,7 @@ export class Session {
     state.connection.value = { up: true, since: this.api.now(), ever: true };
     this.#follow();
     this.watches?.restart();
+    this.newest?.watches.restart();
     if (again) this.refresh();
   }
 
@@ -82,9 +87,18 @@ export class Session {
 
   /** @param {ArrayBuffer} buffer */
   binary(buffer) {
-    const frame = decodeFrame(buffer);
+    this.frame(decodeFrame(buffer));
+  }
+
+  /**
+   * Take a frame of chart data.
+   * @param {Frame} frame
+   */
+  frame(frame) {
     const keys = this.watches?.keysOf(frame.id);
     if (keys) this.seriesChanged(frame.run, this.store.apply(frame, keys));
+    const newestKeys = this.newest?.watches.keysOf(frame.id);
+    if (newestKeys) this.newest?.apply(frame, newestKeys);
   }
 
   /** Be up to date again: the tab is visible, or the network is back. */
@@ -150,8 +164,32 @@ export class Session {
     if (route.page === 'run') await this.#loadRun(route.run, signal);
     else if (route.page === 'runs') await this.runList.load(null, signal);
     else if (route.page === 'compare') {
-      putRuns(await Promise.all(route.runs.map((run) => this.api.run(run, signal))), true);
+      await this.#loadCompared(route.runs, signal);
     }
+  }
+
+  /**
+   * Load the runs of a comparison; one that does not exist leaves the others as they are.
+   * @param {string[]} ids
+   * @param {AbortSignal} signal
+   */
+  async #loadCompared(ids, signal) {
+    /** @type {string[]} */
+    const unknown = [];
+    const load = async (/** @type {string} */ id) => {
+      try {
+        return [await this.api.run(id, signal)];
+      } catch (error) {
+        if (!(error instanceof RequestError) || error.status !== 404) throw error;
+        unknown.push(id);
+        return [];
+      }
+    };
+    const runs = await Promise.all(ids.map(load));
+    batch(() => {
+      putRuns(runs.flat(), true);
+      state.unknownRuns.value = unknown;
+    });
   }
 
   /**

@@ -1,5 +1,5 @@
 // @ts-check
-/** Settings of this browser: theme and keyboard shortcuts. The only module that uses localStorage. */
+/** Settings of this browser: theme, shortcuts, and the styles of compared runs. The only module that uses localStorage. */
 import { effect, signal } from '../../vendor/ui.js';
 
 /** @typedef {'system' | 'light' | 'dark'} Theme */
@@ -31,6 +31,25 @@ const savedTheme = load('theme');
 export const theme = signal(savedTheme === 'light' || savedTheme === 'dark' ? savedTheme : 'system');
 /** Whether single keys are shortcuts. */
 export const shortcuts = signal(load('shortcuts') !== 'off');
+
+const MAX_RUN_STYLES = 500;
+
+/** Return the style numbers of the runs that were compared in this browser. */
+export function loadRunStyles() {
+  /** @type {[string, number][]} */
+  const pairs = [];
+  for (const part of (load('run-styles') ?? '').split(' ')) {
+    const [id, number] = part.split('=');
+    if (id && /^\d+$/.test(number ?? '')) pairs.push([decodeURIComponent(id), Number(number)]);
+  }
+  return new Map(pairs);
+}
+
+/** @param {ReadonlyMap<string, number>} styles */
+export function saveRunStyles(styles) {
+  const newest = [...styles].slice(-MAX_RUN_STYLES);
+  save('run-styles', newest.map(([id, number]) => `${encodeURIComponent(id)}=${number}`).join(' '));
+}
 
 const systemDark = matchMedia('(prefers-color-scheme: dark)');
 

@@ -22,7 +22,6 @@ export const state = {
   connection: cell(/** @type {ConnectionState} */ ({ up: false, since: 0, ever: false })),
   /** Whether this browser has the control scope. */
   canControl: cell(true),
-  paused: cell(false),
   /** Text for screen readers: the values under the crosshair. */
   announcement: cell(''),
   load: cell(/** @type {LoadState} */ ('loading')),
@@ -30,8 +29,10 @@ export const state = {
   runs: cell(/** @type {Map<string, Run>} */ (new Map())),
   /** Where the next page of the list of runs starts, null after the last. */
   runsCursor: cell(/** @type {string | null} */ (null)),
-  /** Ids of the runs selected for comparison. */
-  selectedRuns: cell(/** @type {Set<string>} */ (new Set())),
+  /** Names of metrics that the newest runs have. */
+  knownMetrics: cell(/** @type {string[]} */ ([])),
+  /** Ids in the address that the server does not know. */
+  unknownRuns: cell(/** @type {string[]} */ ([])),
 
   run: cell(/** @type {Run | null} */ (null)),
   metrics: cell(/** @type {Metric[]} */ ([])),
@@ -63,7 +64,7 @@ export function clearRun() {
     state.events.value = [];
     state.traces.value = [];
     state.requests.value = {};
-    state.paused.value = false;
+    state.unknownRuns.value = [];
     state.load.value = 'loading';
   });
 }
@@ -91,13 +92,14 @@ export function removeRun(id) {
 }
 
 /**
- * Select a run for comparison, or deselect it.
- * @param {string} id
+ * Add an item to a list of the view, or remove it.
+ * @param {'folded' | 'picked' | 'hidden'} list
+ * @param {string} item
  */
-export function toggleSelected(id) {
-  const selected = new Set(state.selectedRuns.value);
-  if (!selected.delete(id)) selected.add(id);
-  state.selectedRuns.value = selected;
+export function toggleItem(list, item) {
+  const items = new Set(state.view.value[list]);
+  if (!items.delete(item)) items.add(item);
+  setView({ [list]: [...items] });
 }
 
 /**

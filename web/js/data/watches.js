@@ -11,8 +11,9 @@ export class Watches {
   /**
    * @param {(message: object) => void} send
    * @param {(run: string, key: string) => void} forget called for series that are no longer sent
+   * @param {{first?: 1 | 2}} [options] `first` id of a watch: odd and even ids keep two sets of watches apart
    */
-  constructor(send, forget) {
+  constructor(send, forget, { first = 1 } = {}) {
     this.send = send;
     this.forget = forget;
     /** @type {Scope} */
@@ -21,7 +22,7 @@ export class Watches {
     this.watches = new Map();
     /** @type {Map<string, Map<string, number>>} how many charts need a series */
     this.needed = new Map();
-    this.nextId = 1;
+    this.nextId = first;
   }
 
   /**
@@ -64,7 +65,8 @@ export class Watches {
     for (const [run, keys] of this.needed) {
       const missing = [...keys.keys()].filter((key) => !this.#isWatched(run, key));
       for (let i = 0; i < missing.length; i += MAX_KEYS) {
-        const id = this.nextId++;
+        const id = this.nextId;
+        this.nextId += 2;
         this.watches.set(id, { run, keys: new Set(missing.slice(i, i + MAX_KEYS)) });
         this.#start(id);
       }

@@ -1,24 +1,76 @@
 // @ts-check
 /** Tick positions and labels of chart axes. Pure: no document, no state. */
-import { SUFFIXES, suffixIndex, withMinus } from './numbers.js';
+import { formatInteger, SUFFIXES, suffixIndex, withMinus } from './numbers.js';
 import { formatDateTime } from './time.js';
 
+/** Suffixes of fractions of a second, by 1000 to the power of minus the index. */
+const FRACTIONS = ['', 'm', 'µ', 'n'];
+const MAX_SUFFIXED_DIGITS = 3;
+const MAX_DIGITS = 15;
+
 /**
- * Label the ticks of a linear axis, all with the same suffix and number of digits.
- * @param {readonly number[]} ticks
+ * Return how many digits after the decimal point tell multiples of a gap apart.
+ * @param {number} gap
  */
-export function tickLabels(ticks) {
-  const size = Math.max(...ticks.map(Math.abs), 0);
-  const gap = ticks.length > 1 ? Math.abs(ticks[1] - ticks[0]) : size || 1;
-  if (size !== 0 && (size < 1e-3 || size >= 1e18)) {
-    return ticks.map((tick) => (tick === 0 ? '0' : withMinus(tick.toExponential(1))));
-  }
-  const power = suffixIndex(size);
-  const unit = Number((gap / 1000 ** power).toPrecision(2)); // two digits: 0.25 must not make 0.75 to 0.8
+function digitsFor(gap) {
+  const unit = Number(gap.toPrecision(2)); // two digits: 0.25 must not make 0.75 to 0.8
   let digits = 0;
-  while (digits < 6 && Number(unit.toFixed(digits)) !== unit) digits += 1;
-  const label = (/** @type {number} */ tick) => (tick / 1000 ** power).toFixed(digits) + SUFFIXES[power].trim();
-  return ticks.map((tick) => (tick === 0 ? '0' : withMinus(label(tick))));
+  while (digits < MAX_DIGITS && Number(unit.toFixed(digits)) !== unit) digits += 1;
+  return digits;
+}
+
+/**
+ * Group the integer part of a number in threes.
+ * @param {string} text
+ */
+function grouped(text) {
+  const [whole, ...fraction] = text.split('.');
+  return [formatInteger(Number(whole)).replace(/^0$/, whole), ...fraction].join('.');
+}
+
+/**
+ * Label the ticks of a linear axis, all with the same suffix and number of digits, so that no two look alike.
+ * @param {readonly number[]} ticks
+ * @param {Unit} [unit] of the values
+ */
+export function tickLabels(ticks, { symbol, scale } = { symbol: '', scale: 1 }) {
+  const values = ticks.map((tick) => tick * scale);
+  const size = Math.max(...values.map(Math.abs), 0);
+  const gap = values.length > 1 ? Math.abs(values[1] - values[0]) : size || 1;
+  const isTime = symbol === 's';
+  if (size !== 0 && ((size < 1e-3 && !isTime) || size < 1e-9 || size >= 1e18)) return exponentLabels(values, size, gap);
+  const power = symbol === '%' ? 0 : suffixPower(size, gap, isTime);
+  const suffix = power < 0 ? FRACTIONS[-power] : SUFFIXES[power].trim();
+  const digits = digitsFor(gap / 1000 ** power);
+  const label = (/** @type {number} */ value) => {
+    const text = (value / 1000 ** power).toFixed(digits);
+    return withMinus(power === 0 && size >= 10_000 ? grouped(text) : text) + suffix + symbol;
+  };
+  return values.map((value) => (value === 0 ? '0' : label(value)));
+}
+
+/**
+ * Return the power of 1000 for an axis: one that needs few digits, else none. Time has prefixes below a second only.
+ * @param {number} size
+ * @param {number} gap
+ * @param {boolean} isTime
+ */
+function suffixPower(size, gap, isTime) {
+  let power = isTime ? 0 : suffixIndex(size);
+  while (isTime && power > 1 - FRACTIONS.length && size < 0.9995 * 1000 ** power) power -= 1;
+  if (power <= 0 || digitsFor(gap / 1000 ** power) <= MAX_SUFFIXED_DIGITS) return power;
+  const smaller = power - 1;
+  return digitsFor(gap / 1000 ** smaller) <= MAX_SUFFIXED_DIGITS ? smaller : 0;
+}
+
+/**
+ * @param {readonly number[]} values
+ * @param {number} size
+ * @param {number} gap
+ */
+function exponentLabels(values, size, gap) {
+  const digits = Math.max(1, digitsFor(Math.min(1, gap / 10 ** Math.floor(Math.log10(size)))));
+  return values.map((value) => (value === 0 ? '0' : withMinus(value.toExponential(Math.min(MAX_DIGITS, digits)))));
 }
 
 const round = (/** @type {number} */ value) => Number(value.toPrecision(10));
@@ -59,10 +111,12 @@ function evenTicks(low, high) {
 /**
  * Label the ticks of a logarithmic axis, each by itself.
  * @param {readonly (number | null)[]} ticks
+ * @param {Unit} [unit] of the values
  */
-export function logTickLabels(ticks) {
+export function logTickLabels(ticks, unit) {
   return ticks.map((tick) => {
     if (tick === null) return '';
+    if (unit?.symbol) return tickLabels([tick], unit)[0];
     if (tick < 1e-4 || tick >= 1e18) return withMinus(tick.toExponential(0));
     const power = suffixIndex(tick);
     return Number((tick / 1000 ** power).toPrecision(3)) + SUFFIXES[power].trim();

@@ -1,7 +1,27 @@
 // @ts-check
-/** Text for numbers with a unit. Pure: no document, no state. */
-import { formatCompact, nonFiniteText } from './numbers.js';
-import { formatAge } from './time.js';
+/** Units of metrics, and text for numbers with a unit. Pure: no document, no state. */
+import { formatCompact, nonFiniteText, withMinus } from './numbers.js';
+
+/** @type {Unit} */
+export const NO_UNIT = { symbol: '', scale: 1 };
+
+/** @type {readonly [RegExp, Unit][]} */
+const UNITS = [
+  [/(^|[/_])bytes$/, { symbol: 'B', scale: 1 }],
+  [/(^|[/_])bytes_per_s(ec|econd)?$/, { symbol: 'B/s', scale: 1 }],
+  [/_us(_p\d+)?$/, { symbol: 's', scale: 1e-6 }],
+  [/(_ms|(^|[/_])milliseconds)(_p\d+)?$/, { symbol: 's', scale: 1e-3 }],
+  [/(^|[/_])(?<!per_)(s|sec|seconds)(_p\d+)?$/, { symbol: 's', scale: 1 }],
+  [/(^|[/_])(percent|pct)$/, { symbol: '%', scale: 1 }],
+  [/(^|[/_])time_share$/, { symbol: '%', scale: 100 }],
+];
+
+/**
+ * Return the unit that the name of a series implies.
+ * @param {string} key
+ * @returns {Unit}
+ */
+export const unitOf = (key) => UNITS.find(([pattern]) => pattern.test(key))?.[1] ?? NO_UNIT;
 
 /**
  * Format bytes in powers of 1000, as the axes do: 6.3 MB.
@@ -20,18 +40,37 @@ export function formatBytes(value) {
   return `${unit === 0 || size >= 100 ? Math.round(size) : size.toFixed(1)} ${units[unit]}`;
 }
 
+/** Units of time below a minute, with their length in milliseconds. */
+const SHORT_UNITS = /** @type {const} */ ([
+  ['s', 1000],
+  ['ms', 1],
+  ['µs', 1e-3],
+  ['ns', 1e-6],
+]);
+
 /**
- * Format milliseconds in a fitting unit.
+ * Format milliseconds with three significant digits below a minute, in two units above: 12.2 ms, 2.00 s, 3 min 20 s.
  * @param {unknown} value
+ * @returns {string}
  */
 export function formatDuration(value) {
   const text = nonFiniteText(value);
   if (text !== null) return text;
   const ms = Number(value);
-  if (ms < 0.01) return `${Number((ms * 1000).toFixed(1))} µs`;
-  if (ms < 1) return `${Math.round(ms * 1000)} µs`;
-  if (ms < 1000) return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
-  return formatAge(ms / 1000);
+  if (ms === 0) return '0 s';
+  if (ms < 0) return `−${formatDuration(-ms)}`;
+  if (ms >= 59_950) return longDuration(Math.round(ms / 1000));
+  const [symbol, length] = SHORT_UNITS.find(([, unit]) => ms >= unit * 0.9995) ?? SHORT_UNITS[3];
+  return `${(ms / length).toPrecision(3)} ${symbol}`;
+}
+
+/** @param {number} seconds */
+function longDuration(seconds) {
+  const days = Math.floor(seconds / 86_400);
+  const hours = Math.floor(seconds / 3600) % 24;
+  const minutes = Math.floor(seconds / 60) % 60;
+  if (days) return `${days} d ${hours} h`;
+  return hours ? `${hours} h ${minutes} min` : `${minutes} min ${seconds % 60} s`;
 }
 
 /**
@@ -40,7 +79,12 @@ export function formatDuration(value) {
  * @param {unknown} value
  */
 export function formatMetric(key, value) {
-  if (/(^|[/_])bytes$/.test(key)) return formatBytes(value);
-  if (/_us(_p\d+)?$/.test(key)) return nonFiniteText(value) ?? formatDuration(Number(value) / 1000);
-  return /_ms$/.test(key) ? formatDuration(value) : formatCompact(value);
+  const { symbol, scale } = unitOf(key);
+  const text = nonFiniteText(value);
+  if (text !== null || symbol === '') return text ?? formatCompact(value);
+  const number = Number(value) * scale;
+  if (symbol === 's') return formatDuration(number * 1000);
+  if (symbol === '%') return `${withMinus(String(Number(number.toPrecision(3))))} %`;
+  const size = number < 0 ? `−${formatBytes(-number)}` : formatBytes(number);
+  return symbol === 'B' ? size : `${size}/s`;
 }

@@ -12,6 +12,7 @@ const KEYS = [
   [['0'], 'Reset the zoom (or double-click a chart)'],
   [['Space'], 'Pause or resume the charts'],
   [['l'], 'Logarithmic vertical axis'],
+  [['r'], 'Leave outliers out of the vertical axis'],
   [['t'], 'Change the theme'],
   [['?'], 'Show this list'],
 ];
@@ -41,7 +42,10 @@ function OpenDialog({ open }) {
         </div>`,
       )}
     </dl>
-    <p class="muted">Drag across a chart to zoom all charts. Hold Ctrl and scroll to zoom around the pointer.</p>
+    <p class="muted">
+      Drag across a chart to zoom all charts. Hold Ctrl and scroll to zoom around the pointer. On a touch screen, move one
+      finger for the crosshair and two fingers to zoom.
+    </p>
     <label class="check">
       <input type="checkbox" checked=${shortcuts} onChange=${toggle} /> Enable single-key shortcuts
     </label>

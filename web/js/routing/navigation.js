@@ -43,7 +43,8 @@ function followLink(event, enter) {
   // Tabs of one run share the view: the same zoom, the same rank.
   const sameRun = open.page === 'run' && route.page === 'run' && open.run === route.run;
   const keepView = sameRun && !url.search;
-  history.pushState(null, '', keepView ? url.pathname + viewSearch({ ...state.view.peek(), q: '' }) : url.href);
+  const view = { ...state.view.peek(), q: '', hidden: [], picked: [] };
+  history.pushState(null, '', keepView ? url.pathname + viewSearch(view) : url.href);
   openAddress(enter);
   scrollTo(0, 0);
   document.getElementById('main')?.focus({ preventScroll: true });
@@ -68,10 +69,9 @@ export function writeView() {
 
 /**
  * Set the zoom, with a history entry so that Back returns to the one before.
- * @param {number | null} from
- * @param {number | null} to
+ * @param {Pick<View, 'from' | 'to' | 'times'>} zoom
  */
-export function pushZoom(from, to) {
+export function pushZoom(zoom) {
   history.pushState(null, '', location.href);
-  setView({ from, to });
+  setView(zoom);
 }

@@ -1,13 +1,13 @@
 // @ts-check
 /** Paths of the page and the routes they stand for. Pure. */
 
-const TABS = new Set(['charts', 'tables', 'traces']);
+const TABS = new Set(['charts', 'tables', 'events', 'traces']);
 
 /**
  * Decode a path segment; return one with an invalid encoding unchanged.
  * @param {string} segment
  */
-function decode(segment) {
+export function decodeText(segment) {
   try {
     return decodeURIComponent(segment);
   } catch {
@@ -30,7 +30,7 @@ export function parseRoute(path, search = '') {
   }
   const tab = parts[2] ?? 'charts';
   if (parts[0] === 'run' && parts[1] && parts.length <= 3 && TABS.has(tab)) {
-    return { page: 'run', run: decode(parts[1]), tab: /** @type {Tab} */ (tab) };
+    return { page: 'run', run: decodeText(parts[1]), tab: /** @type {Tab} */ (tab) };
   }
   return { page: 'unknown', path };
 }

@@ -1,8 +1,24 @@
 // @ts-check
 /** View state as short, readable query parameters. Pure. */
+import { decodeText } from './routes.js';
 
 /** @type {View} */
-export const DEFAULT_VIEW = { from: null, to: null, smooth: 0, log: false, x: 'step', rank: 0, q: '', state: '' };
+export const DEFAULT_VIEW = {
+  ...{ from: null, to: null, times: null, smooth: 0, log: false, robust: false, x: 'step', rank: null, paused: false },
+  ...{ q: '', state: '', folded: [], picked: [], hidden: [], metrics: [] },
+};
+
+/**
+ * The parameters that are lists, by the member of the view.
+ * @type {readonly ['folded' | 'picked' | 'hidden' | 'metrics', string][]}
+ */
+const LISTS = [
+  ['folded', 'fold'],
+  ['picked', 'pick'],
+  ['hidden', 'hide'],
+  ['metrics', 'metrics'],
+];
+const MAX_ITEMS = 200;
 
 /**
  * Parse a non-negative integer; return null for anything else.
@@ -10,6 +26,26 @@ export const DEFAULT_VIEW = { from: null, to: null, smooth: 0, log: false, x: 's
  */
 function parseStep(text) {
   return text !== null && /^\d{1,15}$/.test(text) ? Number(text) : null;
+}
+
+/**
+ * Parse the ends of a zoom in seconds since the epoch: `1795462801.5-1795462817`.
+ * @param {string | null} text
+ * @returns {[number, number] | null}
+ */
+function parseTimes(text) {
+  const match = /^(\d{1,12}(?:\.\d{1,6})?)-(\d{1,12}(?:\.\d{1,6})?)$/.exec(text ?? '');
+  return match && Number(match[2]) > Number(match[1]) ? [Number(match[1]), Number(match[2])] : null;
+}
+
+/**
+ * Parse a list, whose items are separated by commas and may be encoded.
+ * @param {string} search
+ * @param {string} name
+ */
+function parseList(search, name) {
+  const text = new RegExp(`[?&]${name}=([^&]*)`).exec(search)?.[1] ?? '';
+  return text.split(',').filter(Boolean).slice(0, MAX_ITEMS).map(decodeText);
 }
 
 /**
@@ -28,11 +64,17 @@ export function parseView(search) {
     from: zoomed ? from : null,
     to: zoomed ? to : null,
     smooth: smooth > 0 && smooth < 1 ? smooth : 0,
+    times: zoomed ? parseTimes(params.get('times')) : null,
     log: params.get('log') === '1',
+    robust: params.get('robust') === '1',
     x: params.get('x') === 'time' ? 'time' : 'step',
-    rank: rank === 'all' ? 'all' : (parseStep(rank) ?? 0),
+    rank: rank === 'all' || rank === 'band' ? rank : parseStep(rank),
+    paused: params.get('paused') === '1',
     q: params.get('q') ?? '',
     state: params.get('state') ?? '',
+    .../** @type {Pick<View, 'folded' | 'picked' | 'hidden' | 'metrics'>} */ (
+      Object.fromEntries(LISTS.map(([member, name]) => [member, parseList(search, name)]))
+    ),
   };
 }
 
@@ -47,9 +89,15 @@ export function viewSearch(view, keep = '') {
   if (view.q) parts.push(`q=${encodeURIComponent(view.q)}`);
   if (view.state) parts.push(`state=${encodeURIComponent(view.state)}`);
   if (view.from !== null && view.to !== null) parts.push(`from=${view.from}&to=${view.to}`);
+  if (view.times) parts.push(`times=${view.times.join('-')}`);
   if (view.smooth) parts.push(`smooth=${view.smooth}`);
   if (view.log) parts.push('log=1');
+  if (view.robust) parts.push('robust=1');
   if (view.x !== 'step') parts.push(`x=${view.x}`);
-  if (view.rank !== 0) parts.push(`rank=${view.rank}`);
+  if (view.rank !== null) parts.push(`rank=${view.rank}`);
+  if (view.paused) parts.push('paused=1');
+  for (const [member, name] of LISTS) {
+    if (view[member].length) parts.push(`${name}=${view[member].map(encodeURIComponent).join(',')}`);
+  }
   return parts.length ? `?${parts.join('&')}` : '';
 }

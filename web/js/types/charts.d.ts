@@ -30,7 +30,7 @@ interface Frame {
 
 /** What all watches of the page have in common. */
 interface Scope {
-  rank: number | 'all';
+  rank: number | 'all' | 'band';
   start: number | null;
   stop: number | null;
   points: number;
@@ -65,7 +65,23 @@ interface Line extends LineStyle {
   series: Series;
   label: string;
   superseded: boolean;
+  /** Whether its minimum and maximum are drawn as a band; by default only those of a line that is alone. */
+  band?: boolean;
+  /** Why this rank is named: "slowest", "highest". */
+  remark?: string;
+  /** Indices of buckets before which nothing was reported for long. */
+  gaps?: readonly number[];
 }
+
+/** A rank that lies apart from the others, and why it is named. */
+interface NamedRank {
+  rank: number;
+  remark: string;
+  color: string;
+}
+
+/** A stretch of time, in seconds since the epoch. */
+type TimeSpan = [from: number, to: number];
 
 interface LinePen {
   color: string;
@@ -74,11 +90,16 @@ interface LinePen {
   dash?: number[];
   /** Offset added to every x value: half a bucket, to draw at its middle. */
   shift?: number;
+  /** Indices at which the line is interrupted. */
+  gaps?: readonly number[];
 }
 
 interface EventMark {
   x: number;
+  /** What is written beside the mark. */
   label: string;
+  /** The whole text. */
+  text: string;
   color: string;
   dash: boolean;
 }
@@ -93,7 +114,12 @@ interface Picture {
   log: boolean;
   smooth: number;
   axis: Axis;
+  /** Whether the vertical axis leaves out outliers. */
+  robust: boolean;
+  unit: Unit;
   events: EventMark[];
+  /** When no line has data. */
+  pauses: TimeSpan[];
   /** Steps of filter passes. */
   passes: number[];
 }
@@ -105,6 +131,12 @@ interface PlotArea {
   px: (x: number) => number;
   py: (y: number) => number;
   ratio: number;
+}
+
+/** The unit of a metric: values times `scale` are in the unit of `symbol`. */
+interface Unit {
+  symbol: '' | 'B' | 'B/s' | 's' | '%';
+  scale: number;
 }
 
 interface ChartGestures {
@@ -124,12 +156,18 @@ interface Reading {
   count: number;
 }
 
+/** A remark under the crosshair: an event, or why there is no data. */
+interface Note {
+  text: string;
+  color: string;
+}
+
 interface Tooltip {
+  /** Where the crosshair is, in pixels from the left edge of the plot. */
   left: number;
-  /** Whether it opens to the left of the crosshair. */
-  flip: boolean;
   title: string;
   readings: Reading[];
+  notes: Note[];
 }
 
 /** A chart as the chart group sees it. */

@@ -4,7 +4,7 @@ type Signal<T> = import('../../vendor/ui.js').Signal<T>;
 type App = import('../app.js').App;
 
 type Axis = 'step' | 'time';
-type Tab = 'charts' | 'tables' | 'traces';
+type Tab = 'charts' | 'tables' | 'events' | 'traces';
 type Route =
   | { page: 'runs' }
   | { page: 'run'; run: string; tab: Tab }
@@ -16,15 +16,29 @@ interface View {
   /** First and last step of the zoom, both null without one. */
   from: number | null;
   to: number | null;
+  /** First and last second of a zoom on the time axis, which several runs reach at different steps. */
+  times: [number, number] | null;
   /** Weight of the moving average, from 0 (off) to below 1. */
   smooth: number;
   log: boolean;
+  /** Whether the vertical axis leaves out outliers. */
+  robust: boolean;
   x: Axis;
-  rank: number | 'all';
+  paused: boolean;
+  /** A rank, each rank, all in a band; null for a choice by their number. */
+  rank: number | 'all' | 'band' | null;
   /** Search text. */
   q: string;
   /** Run state to show, empty for all. */
   state: string;
+  /** Sections that are folded although they start open, or the reverse. */
+  folded: string[];
+  /** Runs selected for comparison. */
+  picked: string[];
+  /** Runs that a comparison does not draw. */
+  hidden: string[];
+  /** Metrics shown as columns or figures, empty for a choice by name. */
+  metrics: string[];
 }
 
 /** Progress of loading the current page. */

@@ -1,7 +1,7 @@
 // @ts-check
 /** The charts of a run. */
 import { html } from '../../../vendor/ui.js';
-import { rankLines } from '../../charts/picture.js';
+import { summaryLines } from '../../charts/picture.js';
 import { ChartSections } from '../../components/chart-sections.js';
 import { ChartToolbar } from '../../components/chart-toolbar.js';
 import { RankSelect } from '../../components/line-legend.js';
@@ -13,8 +13,8 @@ export function ChartsTab({ app, run }) {
   const keys = orderedKeys.value;
   const sources = (/** @type {string} */ key) => [{ run: run.id, key }];
   /** @type {LineBuilder} */
-  const lines = ([list]) => rankLines(list, app.palette.colors);
+  const lines = ([list]) => summaryLines(list, app.palette.colors, run.ranks.length);
   if (keys.length === 0 && state.load.value !== 'ready') return html`<${Loading} />`;
-  return html`<${ChartToolbar} app=${app}><${RankSelect} ranks=${run.ranks} app=${app} /><//>
-    <${ChartSections} app=${app} keys=${keys} sources=${sources} lines=${lines} />`;
+  return html`<${ChartToolbar} app=${app}><${RankSelect} ranks=${run.ranks} app=${app} band /><//>
+    <${ChartSections} app=${app} keys=${keys} sources=${sources} lines=${lines} owned=${run.ranks.length > 1} />`;
 }

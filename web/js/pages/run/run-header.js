@@ -1,10 +1,11 @@
 // @ts-check
 /** The header of a run: name, state, and the figures that matter most. */
-import { html } from '../../../vendor/ui.js';
+import { html, useEffect } from '../../../vendor/ui.js';
 import { Icon, StateBadge } from '../../components/icons.js';
 import { Age, Figure } from '../../components/text.js';
 import { totalTableSize } from '../../data/filter-passes.js';
-import { state } from '../../data/state.js';
+import { headlineMetrics, metricLabel } from '../../data/headline.js';
+import { orderedKeys, state } from '../../data/state.js';
 import { formatCompact, formatExact, formatInteger, formatPercent } from '../../format/numbers.js';
 import { epochSeconds, formatAge } from '../../format/time.js';
 import { formatBytes, formatMetric } from '../../format/units.js';
@@ -15,6 +16,8 @@ const MAX_TAGS = 6;
 
 /** @param {{run: Run}} props */
 function Freshness({ run }) {
+  const { up, since } = state.connection.value;
+  if (!up) return html`<span class="warn">as of ${formatAge(state.now.value - since)} ago</span>`;
   if (run.state !== 'running') return html`<span class="muted">last seen <${Age} time=${run.updated_at} /> ago</span>`;
   const age = state.now.value - epochSeconds(run.updated_at);
   if (age > SILENT_AFTER_S) return html`<span class="warn">no data for ${formatAge(age)}</span>`;
@@ -27,7 +30,7 @@ function Title({ run }) {
   return html`<div class="title">
     <a class="back" href=${routeHref({ page: 'runs' })} aria-label="All runs"><${Icon} shape="back" /></a>
     <h1 class="name" title=${run.name}>${run.name || run.id}</h1>
-    <${StateBadge} state=${run.state} />
+    <${StateBadge} state=${run.state} known=${state.connection.value.up} />
     <${Freshness} run=${run} />
     <span class="tags">${tags.map((tag) => html`<span key=${tag} class="tag name" title=${tag}>${tag}</span>`)}</span>
   </div>`;
@@ -79,19 +82,39 @@ function MonitorCost({ run }) {
   const queued = formatInteger(own('queue_depth'));
   const rate = formatBytes(own('bytes_per_s'));
   const title = `${median} per step, p99 ${p99}; ${queued} values waiting to be sent; ${rate}/s`;
-  const value = html`${formatPercent(share)} <small>of step time</small>`;
+  // The share is extrapolated from a few measured calls, and may come out above the whole.
+  const value = html`${formatPercent(Math.min(1, Number(share)))} <small>of step time</small>`;
   return html`<${Figure} label="Monitor" title=${title} value=${value} />`;
 }
 
-/** @param {{run: Run}} props */
-export function RunHeader({ run }) {
-  const { qps, loss } = run.summary;
-  const qpsTitle = `${formatExact(qps)} steps per second`;
+/**
+ * The newest values of the run's most important metrics, of the rank that the charts show.
+ * @param {{app: App, run: Run}} props
+ */
+function Headline({ app, run }) {
+  const { metrics, rank: shown } = state.view.value;
+  const keys = headlineMetrics(orderedKeys.value, metrics);
+  const rank = typeof shown === 'number' ? shown : run.ranks[0];
+  useEffect(() => app.newest.follow(run.id, keys), [run.id, keys.join('\n')]);
+  const figure = (/** @type {string} */ key) => {
+    const value = app.newest.value(run.id, key);
+    const owner = run.ranks.length > 1 && html` <small>rank ${rank}</small>`;
+    return html`<${Figure}
+      key=${key}
+      label=${html`${metricLabel(key)}${owner}`}
+      title=${`${key}: ${formatExact(value)}`}
+      value=${formatMetric(key, value)}
+    />`;
+  };
+  return keys.map(figure);
+}
+
+/** @param {{app: App, run: Run}} props */
+export function RunHeader({ app, run }) {
   return html`<${Title} run=${run} />
     <dl class="figures">
       <${Figure} label="Step" value=${formatInteger(run.last_step)} />
-      <${Figure} label="QPS" value=${formatCompact(qps)} title=${qpsTitle} />
-      <${Figure} label="Loss" value=${formatCompact(loss)} title=${formatExact(loss)} />
+      <${Headline} app=${app} run=${run} />
       <${TableRows} run=${run} />
       <${Ranks} run=${run} />
       <${Attempts} run=${run} />

@@ -5,6 +5,7 @@ import { Icon } from '../../components/icons.js';
 import { Age } from '../../components/text.js';
 import { state } from '../../data/state.js';
 import { formatInteger, pluralize } from '../../format/numbers.js';
+import { runHref } from '../../routing/links.js';
 
 /**
  * The last message of a failed run.
@@ -27,20 +28,23 @@ function Dropped({ run }) {
   </p>`;
 }
 
-/** The newest warning or error, and how many there are. */
-function Alerts() {
+/**
+ * The newest warning or error, and how many there are.
+ * @param {{run: Run}} props
+ */
+function Alerts({ run }) {
   const alerts = state.events.value.filter((event) => event.level !== 'info');
   const last = alerts.at(-1);
   if (!last) return null;
   const step = last.step === null || last.step === undefined ? '' : `step ${formatInteger(last.step)}, `;
-  const total = alerts.length > 1 ? ` · ${pluralize(alerts.length, 'alert')} in total` : '';
+  const all = html` · <a href=${runHref(run.id, 'events')}>${pluralize(alerts.length, 'alert')}</a>`;
   return html`<p class=${`alert ${last.level}`} role="status">
     <${Icon} shape="stalled" solid /> <strong class="name" title=${last.text}>${last.text}</strong>${' '}
-    <span class="muted">${step}<${Age} time=${last.time} /> ago${total}</span>
+    <span class="muted">${step}<${Age} time=${last.time} /> ago${all}</span>
   </p>`;
 }
 
 /** @param {{run: Run}} props */
 export function RunNotices({ run }) {
-  return html`<${Failure} run=${run} /><${Dropped} run=${run} /><${Alerts} />`;
+  return html`<${Failure} run=${run} /><${Dropped} run=${run} /><${Alerts} run=${run} />`;
 }

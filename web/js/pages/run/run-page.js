@@ -5,6 +5,7 @@ import { Loading } from '../../components/placeholders.js';
 import { state } from '../../data/state.js';
 import { runHref } from '../../routing/links.js';
 import { ChartsTab } from './charts-tab.js';
+import { EventsTab } from './events-tab.js';
 import { RunHeader } from './run-header.js';
 import { RunNotices } from './run-notices.js';
 import { TablesTab } from './tables-tab.js';
@@ -14,6 +15,7 @@ import { TracesTab } from './traces-tab.js';
 const TABS = {
   charts: { label: 'Charts', view: ChartsTab },
   tables: { label: 'Hash tables', view: TablesTab },
+  events: { label: 'Events', view: EventsTab },
   traces: { label: 'Traces', view: TracesTab },
 };
 const MAX_TITLE_CHARACTERS = 80;
@@ -38,7 +40,7 @@ export function RunPage({ app, route }) {
   if (!run) return html`<${Loading} rows=${4} />`;
   const { view: View } = TABS[route.tab];
   return html`<div class="head">
-      <${RunHeader} run=${run} />
+      <${RunHeader} app=${app} run=${run} />
       <${RunNotices} run=${run} />
       <${Tabs} run=${run.id} open=${route.tab} />
     </div>

@@ -27,9 +27,9 @@ function flowText(lists) {
   return `+${formatCompact(admitted)}  −${formatCompact(evicted)}`;
 }
 
-/** @param {{app: App, run: string, table: string, number: number}} props */
+/** @param {{app: App, run: Run, table: string, number: number}} props */
 function TableCharts({ app, run, table, number }) {
-  const source = (/** @type {string} */ field) => ({ run, key: `table/${table}/${field}` });
+  const source = (/** @type {string} */ field) => ({ run: run.id, key: `table/${table}/${field}` });
   /** @type {LineBuilder} */
   const rowLines = ([rows]) => rankLines(rows, app.palette.colors);
   /** @type {LineBuilder} */
@@ -44,6 +44,7 @@ function TableCharts({ app, run, table, number }) {
         sources=${[source('rows')]}
         height=${HEIGHT_PX}
         lines=${rowLines}
+        owned=${run.ranks.length > 1}
       />
       <${ChartCard}
         app=${app}
@@ -73,7 +74,7 @@ export function TablesTab({ app, run }) {
   if (state.load.value === 'loading') return html`<${Loading} />`;
   if (names.length === 0) return html`<${TableControls} app=${app} /><${NoTables} />`;
   const charts = (/** @type {string} */ table, /** @type {number} */ number) =>
-    html`<${TableCharts} key=${table} app=${app} run=${run.id} table=${table} number=${number} />`;
+    html`<${TableCharts} key=${table} app=${app} run=${run} table=${table} number=${number} />`;
   return html`<${TableControls} app=${app} />
     <${TableOverview} names=${names} />
     <${ChartToolbar} app=${app} search=${false}><${RankSelect} ranks=${run.ranks} app=${app} /><//>

@@ -1,9 +1,9 @@
 // @ts-check
 /** The list of runs: filters, search, and the choice of runs to compare. */
-import { html, useEffect, useMemo } from '../../../vendor/ui.js';
+import { html, useEffect, useMemo, useRef } from '../../../vendor/ui.js';
 import { onValue, SearchField } from '../../components/inputs.js';
 import { EmptyState, Loading } from '../../components/placeholders.js';
-import { compareRuns, filterRuns } from '../../data/run-list.js';
+import { filterRuns, sortRuns } from '../../data/run-list.js';
 import { setView, state } from '../../data/state.js';
 import { pluralize } from '../../format/numbers.js';
 import { routeHref } from '../../routing/links.js';
@@ -14,7 +14,7 @@ import { RunsTable } from './runs-table.js';
 const STATES = ['running', 'stalled', 'disconnected', 'finished', 'failed'];
 const SEARCH_DELAY_MS = 250;
 
-/** @param {{runs: Run[]}} props */
+/** @param {{runs: readonly Run[]}} props */
 function StateFilter({ runs }) {
   const counts = new Map(STATES.map((name) => [name, 0]));
   for (const run of runs) counts.set(run.state, (counts.get(run.state) ?? 0) + 1);
@@ -29,10 +29,32 @@ function StateFilter({ runs }) {
 }
 
 function CompareLink() {
-  const selected = [...state.selectedRuns.value];
+  const selected = state.view.value.picked;
   if (selected.length < 2) return null;
   const href = routeHref({ page: 'compare', runs: selected });
   return html`<a class="button primary" href=${href}>Compare ${selected.length}</a>`;
+}
+
+/**
+ * The choice of another metric as a column.
+ * @param {{app: App}} props
+ */
+function AddColumn({ app }) {
+  const { metrics } = state.view.value;
+  const left = state.knownMetrics.value.filter((key) => !metrics.includes(key));
+  if (left.length === 0) return null;
+  const add = (/** @type {any} */ event) => {
+    setView({ metrics: [...metrics, event.target.value] });
+    event.target.value = '';
+    app.session.refresh();
+  };
+  return html`<label class="field">
+    <span class="visually-hidden">Add a column</span>
+    <select value="" onChange=${add}>
+      <option value="">Add a column</option>
+      ${left.map((key) => html`<option key=${key} value=${key}>${key}</option>`)}
+    </select>
+  </label>`;
 }
 
 /** @param {{total: number}} props */
@@ -64,7 +86,9 @@ function useServerSearch(app) {
 export function RunsPage({ app }) {
   const { q, state: only } = state.view.value;
   const loaded = state.runs.value;
-  const runs = useMemo(() => [...loaded.values()].sort(compareRuns), [loaded]);
+  const ordered = useRef(/** @type {readonly Run[]} */ ([]));
+  const runs = useMemo(() => sortRuns(ordered.current, loaded), [loaded]);
+  ordered.current = runs;
   const shown = useMemo(() => filterRuns(runs, q, only), [runs, q, only]);
   useServerSearch(app);
   useEffect(() => {
@@ -80,6 +104,7 @@ export function RunsPage({ app }) {
       <span class="muted">${pluralize(shown.length, 'run')}</span>
       <span class="grow" />
       <${CompareLink} />
+      <${AddColumn} app=${app} />
       <${StateFilter} runs=${runs} />
       <${SearchField} label="Search runs" />
     </div>

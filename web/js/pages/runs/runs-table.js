@@ -1,36 +1,59 @@
 // @ts-check
 /** The table of runs, with live sparklines. */
-import { html, useEffect, useRef } from '../../../vendor/ui.js';
+import { html, useEffect, useMemo, useRef } from '../../../vendor/ui.js';
 import { drawSparkline } from '../../charts/sparkline.js';
 import { StateBadge } from '../../components/icons.js';
 import { Age, Name } from '../../components/text.js';
 import { VirtualRows } from '../../components/virtual-rows.js';
-import { state, toggleSelected } from '../../data/state.js';
+import { metricLabel, metricOf, ROLE_LABELS, ROLES } from '../../data/headline.js';
+import { setView, state, toggleItem } from '../../data/state.js';
 import { formatCompact, formatExact } from '../../format/numbers.js';
+import { formatMetric } from '../../format/units.js';
 import { runHref } from '../../routing/links.js';
 
-/** The metrics with a sparkline, in the order of their colors. */
-const SPARKLINES = ['qps', 'loss'];
 const MAX_LABEL_CHARACTERS = 80;
 
-/** @param {{app: App, run: string, metric: string}} props */
-function Sparkline({ app, run, metric }) {
+/**
+ * A column with a metric: a chosen one, the same for all runs, or each run's own for a role.
+ * @typedef {{key: string, label: string, number: number, metric: (run: Run) => string | undefined}} Column
+ */
+
+/**
+ * @param {readonly string[]} chosen
+ * @returns {Column[]}
+ */
+function metricColumns(chosen) {
+  if (chosen.length) return chosen.map((key, number) => ({ key, number, label: metricLabel(key), metric: () => key }));
+  return ROLES.map((role, number) => ({
+    key: role,
+    number,
+    label: ROLE_LABELS[role],
+    metric: (run) => metricOf(Object.keys(run.summary), role),
+  }));
+}
+
+/** @param {{app: App, run: string, metric: string, number: number}} props */
+function Sparkline({ app, run, metric, number }) {
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   useEffect(() => {
     const host = canvas.current;
     if (!host) return undefined;
     const draw = () => {
-      const color = app.palette.colors.series[SPARKLINES.indexOf(metric)];
+      const color = app.palette.colors.series[number % app.palette.colors.series.length];
       drawSparkline(host, app.store.get(run, metric).at(-1), color, devicePixelRatio);
     };
     return app.charts.add({ host, sources: [{ run, key: metric }], draw, point: () => {}, resize: draw });
-  }, [run, metric]);
+  }, [run, metric, number]);
   return html`<canvas ref=${canvas} class="sparkline" aria-hidden="true" />`;
 }
 
-/** @param {{value: unknown}} props */
-function NumberCell({ value }) {
-  return html`<td class="number wide-only" title=${formatExact(value)}>${formatCompact(value)}</td>`;
+/** @param {{app: App, run: Run, column: Column}} props */
+function MetricCells({ app, run, column }) {
+  const metric = column.metric(run);
+  if (metric === undefined) return html`<td class="number wide-only">–</td><td class="fit wide-only" />`;
+  const value = run.summary[metric];
+  return html`<td class="number wide-only" title=${`${metric}: ${formatExact(value)}`}>${formatMetric(metric, value)}</td>
+    <td class="fit wide-only"><${Sparkline} app=${app} run=${run.id} metric=${metric} number=${column.number} /></td>`;
 }
 
 /**
@@ -38,38 +61,51 @@ function NumberCell({ value }) {
  * @param {{run: Run}} props
  */
 function NarrowSummary({ run }) {
+  const loss = metricOf(Object.keys(run.summary), 'loss');
   return html`<span class="sub narrow-only">
     <${StateBadge} state=${run.state} />${' '}
-    · step ${formatCompact(run.last_step)} · loss ${formatCompact(run.summary.loss)} ·${' '}
+    · step ${formatCompact(run.last_step)} ${loss && ` · loss ${formatMetric(loss, run.summary[loss])}`} ·${' '}
     <${Age} time=${run.updated_at} />
   </span>`;
 }
 
-/** @param {{app: App, run: Run, index: number}} props */
-function Row({ app, run, index }) {
-  const { id, name, project, summary } = run;
-  const selected = state.selectedRuns.value.has(id);
-  const select = () => toggleSelected(id);
-  const label = `Compare ${name.slice(0, MAX_LABEL_CHARACTERS)}`;
+/** @param {{app: App, run: Run, index: number, columns: Column[], picked: boolean}} props */
+function Row({ app, run, index, columns, picked }) {
+  const { id, name, project, last_step: step } = run;
+  const pick = () => toggleItem('picked', id);
+  const label = `Compare ${(name || id).slice(0, MAX_LABEL_CHARACTERS)}`;
   return html`<tr aria-rowindex=${index + 2}>
-    <td class="pick"><input type="checkbox" checked=${selected} onChange=${select} aria-label=${label} /></td>
+    <td class="pick"><input type="checkbox" checked=${picked} onChange=${pick} aria-label=${label} /></td>
     <td class="fit wide-only"><${StateBadge} state=${run.state} /></td>
     <td class="main">
       <a class="name" href=${runHref(id)} title=${name}>${name || id}</a>
       <${NarrowSummary} run=${run} />
     </td>
     <td class="wide-only project"><${Name} text=${project} class="muted" /></td>
-    <${NumberCell} value=${run.last_step} />
-    <${NumberCell} value=${summary.qps} />
-    <td class="fit wide-only"><${Sparkline} app=${app} run=${id} metric="qps" /></td>
-    <${NumberCell} value=${summary.loss} />
-    <td class="fit wide-only"><${Sparkline} app=${app} run=${id} metric="loss" /></td>
+    <td class="number wide-only" title=${formatExact(step)}>${formatCompact(step)}</td>
+    ${columns.map((column) => html`<${MetricCells} key=${column.key} app=${app} run=${run} column=${column} />`)}
     <td class="number wide-only">${run.ranks.length}</td>
     <td class="number wide-only"><${Age} time=${run.updated_at} /></td>
   </tr>`;
 }
 
-function Head() {
+/** @param {{column: Column, chosen: boolean}} props */
+function MetricHead({ column: { key, label }, chosen }) {
+  const remove = () => setView({ metrics: state.view.value.metrics.filter((metric) => metric !== key) });
+  return html`<th class="number wide-only">
+      <span class="name" title=${key}>${label}</span>
+      ${
+        chosen &&
+        html`<button class="quiet" onClick=${remove} title="Remove this column" aria-label=${`Remove the column ${key}`}>
+          ×
+        </button>`
+      }
+    </th>
+    <td class="wide-only" />`;
+}
+
+/** @param {{columns: Column[], chosen: boolean}} props */
+function Head({ columns, chosen }) {
   return html`<thead>
     <tr>
       <th class="pick"><span class="visually-hidden">Compare</span></th>
@@ -77,23 +113,44 @@ function Head() {
       <th>Run</th>
       <th class="wide-only">Project</th>
       <th class="number wide-only">Step</th>
-      <th class="number wide-only">QPS</th>
-      <td class="wide-only" />
-      <th class="number wide-only">Loss</th>
-      <td class="wide-only" />
+      ${columns.map((column) => html`<${MetricHead} key=${column.key} column=${column} chosen=${chosen} />`)}
       <th class="number wide-only">Ranks</th>
       <th class="number wide-only">Updated</th>
     </tr>
   </thead>`;
 }
 
-/** @param {{app: App, runs: Run[]}} props */
+/** @param {{app: App, runs: readonly Run[]}} props */
 export function RunsTable({ app, runs }) {
-  const row = (/** @type {Run} */ run, /** @type {number} */ index) =>
-    html`<${Row} key=${run.id} app=${app} run=${run} index=${index} />`;
+  const { metrics, picked } = state.view.value;
+  const columns = useMemo(() => metricColumns(metrics), [metrics.join('\n')]);
+  const isPicked = new Set(picked);
+  // A run that has not changed keeps its row: a thousand runs may report every second, of which few are on screen.
+  const rows = useRef(/** @type {Map<string, {made: unknown[], row: any}>} */ (new Map()));
+  const kept = rows.current;
+  rows.current = new Map();
+  const row = (/** @type {Run} */ run, /** @type {number} */ index) => {
+    const made = [run, index, columns, isPicked.has(run.id)];
+    const known = kept.get(run.id) ?? rows.current.get(run.id);
+    const entry = known?.made.every((part, i) => part === made[i])
+      ? known
+      : {
+          made,
+          row: html`<${Row}
+            key=${run.id}
+            app=${app}
+            run=${run}
+            index=${index}
+            columns=${columns}
+            picked=${isPicked.has(run.id)}
+          />`,
+        };
+    rows.current.set(run.id, entry);
+    return entry.row;
+  };
   return html`<div class="panel flush">
     <table class="grid runs" aria-rowcount=${runs.length + 1}>
-      <${Head} />
+      <${Head} columns=${columns} chosen=${metrics.length > 0} />
       <${VirtualRows} items=${runs} row=${row} />
     </table>
   </div>`;

@@ -1,0 +1,24 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { outsideText, pauseText, readingText } from '../../../web/js/charts/captions.js';
+
+test('a reading has its extremes where they differ', () => {
+  const reading = { value: 12.245, min: 12, max: 13, count: 3 };
+  assert.equal(readingText('step_ms', reading), '12.2 ms  (12.0 ms to 13.0 ms)');
+  assert.equal(readingText('loss', { ...reading, count: 1 }), '12.24');
+});
+
+test('a pause says how long it is, and why when that is known', () => {
+  const events = [{ kind: 'disconnected', level: 'warning', time: 50, text: 'rank 0 lost its connection' }];
+  assert.equal(pauseText([40, 110], events), 'No data for 1 min 10 s: rank 0 lost its connection');
+  assert.equal(pauseText([140, 160], events), 'No data for 20.0 s');
+});
+
+test('values outside of the axis are counted', () => {
+  const counts = [
+    { above: 3, below: 0 },
+    { above: 1, below: 2 },
+    { above: 0, below: 0 },
+  ];
+  assert.deepEqual(counts.map(outsideText), ['3 above', '1 above, 2 below', '']);
+});
