@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import msgspec
-
 from recis.bridge import ending, lifecycle
 from recis.bridge.controls import Controls
 from recis.bridge.cost import COST_KEYS, MonitorCost
@@ -26,27 +24,22 @@ from recis.bridge.familiar import FamiliarRun
 from recis.bridge.fast_path import FastPath
 from recis.bridge.identity import Identity
 from recis.bridge.outbox import Outbox
+from recis.bridge.passes import pass_series, read_pass
 from recis.bridge.refusals import Refusals, guarded
 from recis.bridge.report import KnownNames, are_numbers, as_step, count_values, is_dict, read_known, read_report
 from recis.bridge.sender import Sender
 from recis.bridge.traces import TraceUploads, trace_job
 from recis.wire.codec import WireError, as_record
-from recis.wire.messages import MAX_KEY_CHARS, Event, FrameRecord, Line, Pass, Status
-from recis.wire.names import distinct_name
+from recis.wire.messages import MAX_KEY_CHARS, Event, FrameRecord, Line, Status
 from recis.wire.showing import shown, text_of
-from recis.wire.text import MAX_NAME_CHARS
 
 __all__ = ["Parts", "Run"]
 
 _ENDLESS = 1 << 60
 FINISH_S = 5.0
 SETTINGS_S = 1.0
-_LEVELS: dict[str, Literal["info", "warning", "error"]] = {
-    "info": "info",
-    "warn": "warning",
-    "warning": "warning",
-    "error": "error",
-}
+_Level = Literal["info", "warning", "error"]
+_LEVELS: dict[str, _Level] = {"info": "info", "warn": "warning", "warning": "warning", "error": "error"}
 _logger = logging.getLogger(__name__)
 
 
@@ -298,23 +291,12 @@ class Run(FamiliarRun):
             report: a `Pass`, or an object with its attributes.
         """
         try:
-            report = Pass(**{name: getattr(report, name) for name in Pass.__struct_fields__})
+            record = read_pass(report)
         except AttributeError as error:
             self.refusals.refuse("filter_pass", f"expected a report of a filter pass: {error}")
             return
-        # The same name in the record and in the series, and a distinct one for each table.
-        table = distinct_name(str(report.table), MAX_NAME_CHARS)
-        self._append(msgspec.structs.replace(report, table=table))
-        self.log(
-            {
-                f"table/{table}/rows": report.rows_after,
-                f"table/{table}/admitted": report.admitted,
-                f"table/{table}/evicted": report.evicted,
-                f"table/{table}/bytes": report.bytes,
-                f"table/{table}/pass_ms": report.milliseconds,
-            },
-            report.step,
-        )
+        self._append(record)
+        self.log(pass_series(record), record.step)
 
     def finish(
         self, exit_code: int | None = None, quiet: Any = None, *, error: str | None = None, timeout_s: float = FINISH_S
@@ -466,9 +448,8 @@ class Run(FamiliarRun):
             # An integer that is too large for a float: `_log_checked` handles it.
             with contextlib.suppress(OverflowError, struct.error):
                 outbox.writer.append_report(keys, metrics.values(), step, time.time_ns(), open_fast_path=True)
-                self._fast_path = (
-                    outbox.writer.fast_path
-                )  # perhaps another thread's or a closed one by now: the next call finds out
+                # Perhaps another thread's or a closed one by now: the next call finds out.
+                self._fast_path = outbox.writer.fast_path
                 return
         self._log_checked(outbox, keys, metrics, step)
 
