@@ -20,6 +20,8 @@ __all__ = ["MOST_LAYOUTS", "PlainRowWriter", "RowWriter"]
 MOST_LAYOUTS = 32
 """What a training reports at one step and not at the next; of more layouts the one learned first is forgotten."""
 
+FEW_VALUES = 64
+"""Up to so many names it is faster to look each one up than to compare their order first."""
 _PLAIN = frozenset({float, int})
 _number = int.from_bytes
 
@@ -88,9 +90,7 @@ class PlainRowWriter:
             for place, (head, salt) in enumerate(rows):
                 first, stop = ROW_VALUES * place, min(ROW_VALUES * (place + 1), len(keys))
                 made.append(_Row(head, salt, first, stop, Struct(f"=q{stop - first}dq").pack))
-            # With a single name `itemgetter` returns the value, not a tuple.
-            values_of = itemgetter(*keys) if len(keys) > 1 else lambda metrics: tuple(metrics[key] for key in keys)
-            layout = _ReportLayout(keys, len(keys) + 3 * len(rows), made, values_of)
+            layout = _ReportLayout(keys, len(keys) + 3 * len(rows), made, _getter(keys))
             self._layouts = [*self._layouts[-MOST_LAYOUTS + 1 :], layout]
 
     def leave(self) -> None:
@@ -115,19 +115,24 @@ class PlainRowWriter:
             limit = self.limit  # before where it is: with a limit nobody is at it, and nobody comes while it is busy
             end, left, num_values = self.position
             if left > 0 and type(step) is int and type(metrics) is dict and end + len(metrics) + 3 <= limit:
-                layout, values = self._find(metrics)
-                if end + layout.words <= limit:
+                rows, size, values = self._find(metrics)
+                if end + size <= limit:
                     now = time_ns()
-                    # All of them before the first is written: a number may be too large.
-                    rows = [row.pack(step, *values[row.first : row.stop], now) for row in layout.rows]
-                    words = layout.words
-                    self._put(end, layout, rows)
-                    self.position = end + words, left - 1, num_values + len(values)
+                    if len(rows) > 1:
+                        packed = [pack(step, *values[first:stop], now) for _, _, first, stop, pack in rows]
+                        words = size
+                        self._put(end, rows, packed)
+                    else:
+                        [(head, salt, _, _, pack)] = rows
+                        row = pack(step, *values, now)
+                        words = size
+                        self._bytes[8 * end + 8 : 8 * (end + size)] = row
+                        # The head comes last: from here on the row survives a kill.
+                        self._words[end] = head + (_number(row, byteorder) + salt + end) % PRIME
+                    self.position = end + size, left - 1, num_values + len(values)
                     return True
         except Exception:  # noqa: BLE001 - other names, or too large a number: the caller takes the slow path
-            if words:
-                self._erase(end, words)
-            return False
+            return bool(words) and not self._erase(end, words)  # a signal handler may raise behind the last row
         except BaseException:  # raised by a signal handler
             if words:
                 self._erase(end, words)
@@ -136,36 +141,47 @@ class PlainRowWriter:
             self.busy = False
         return False
 
-    def _put(self, place: int, layout: _ReportLayout, rows: list[bytes]) -> None:
-        for row, data in zip(layout.rows, rows, strict=True):
-            start = 8 * place + 8
-            self._bytes[start : start + len(data)] = data
-            # The head comes last: from here on the row survives a kill.
-            self._words[place] = row.head + (_number(data, byteorder) + row.salt + place) % PRIME
-            place += 1 + len(data) // 8
+    def _put(self, place: int, rows: list[_Row], packed: list[bytes]) -> None:
+        """Write several rows; all of them were packed before, because a number may be too large."""
+        for (head, salt, _, _, _), row in zip(rows, packed, strict=True):
+            start, stop = 8 * place + 8, 8 * place + 8 + len(row)
+            self._bytes[start:stop] = row
+            self._words[place] = head + (_number(row, byteorder) + salt + place) % PRIME
+            place = stop // 8
 
-    def _erase(self, end: int, words: int) -> None:
-        """Restore the zeros after the last record, where a report was interrupted before it counted as written."""
-        if end == self.position[0]:
-            self._bytes[8 * end : 8 * (end + words)] = bytes(8 * words)
+    def _erase(self, end: int, words: int) -> bool:
+        """Restore the zeros after the last record and return True, unless the report already counts as written."""
+        if end != self.position[0]:
+            return False
+        self._bytes[8 * end : 8 * (end + words)] = bytes(8 * words)
+        return True
 
-    def _find(self, metrics: dict[str, Any]) -> tuple[_ReportLayout, tuple[Any, ...]]:
-        """Return the layout with these names, and the values in its order.
+    def _find(self, metrics: dict[str, Any]) -> tuple[list[_Row], int, tuple[Any, ...]]:
+        """Return the rows of the layout with these names, their words, and the values in its order.
 
         Raises:
             LookupError: there is no such layout, or not all values are float or int.
         """
-        for layout in self._layouts:
-            if len(layout.keys) == len(metrics):
+        num_names = len(metrics)
+        for keys, words, rows, values_of in self._layouts:
+            if len(keys) == num_names:
                 try:
                     # A dict of this length with all of the names has no other.
-                    in_order = tuple(metrics) == layout.keys
-                    values = tuple(metrics.values()) if in_order else layout.values_of(metrics)
+                    values = values_of(metrics)
                 except KeyError:
                     continue
                 if _PLAIN.issuperset(map(type, values)):
-                    return layout, values
+                    return rows, words, values
         raise LookupError
+
+
+def _getter(keys: tuple[str, ...]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
+    """Return a function of a dict that returns the values of `keys`, or raises `KeyError`."""
+    # With a single name `itemgetter` returns the value, not a tuple.
+    look_up = itemgetter(*keys) if len(keys) > 1 else lambda metrics: (metrics[keys[0]],)
+    if len(keys) <= FEW_VALUES:
+        return look_up
+    return lambda metrics: tuple(metrics.values()) if tuple(metrics) == keys else look_up(metrics)
 
 
 RowWriter: Any

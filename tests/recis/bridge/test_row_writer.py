@@ -328,6 +328,23 @@ def test_a_name_that_writes_when_it_is_compared_mixes_nothing() -> None:
     assert memory.rows() in ([inner, outer], [outer])
 
 
+def test_a_report_that_an_exception_interrupts_when_it_is_written_is_not_refused() -> None:
+    """Otherwise the slow path would write it once more."""
+
+    class Interrupting(PlainRowWriter):
+        __slots__ = ("is_armed",)
+
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if name == "position" and getattr(self, "is_armed", False):
+                raise TimeoutError
+
+    memory = Memory(Interrupting)
+    memory.writer.is_armed = True
+    assert memory.writer.write({"a": 1.0, "b": 2.0}, 1)
+    assert memory.rows() == [(HEAD, 1, bits(1.0), bits(2.0))]
+
+
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("in_order", [True, False])
 def test_the_compiled_writer_compares_no_names_that_may_do_anything(place: int, in_order: bool) -> None:
