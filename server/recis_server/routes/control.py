@@ -14,7 +14,6 @@ from recis_server.errors import InvalidValue, NotFound
 from recis_server.query.shapes import audit_shape, command_shape, controls_shape
 from recis_server.routes.answers import json_answer
 from recis_server.schemas import CommandRequest, RevertRequest, SettingsRequest, answers
-from recis_server.store.interface import Store
 
 __all__ = ["router"]
 
@@ -140,7 +139,7 @@ async def read_audit(
     return json_answer({"audit": entries, "next_cursor": more})
 
 
-async def _csv(store: Store, run: str) -> AsyncIterator[str]:
+async def _csv(store: StorePart, run: str) -> AsyncIterator[str]:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(_COLUMNS)
