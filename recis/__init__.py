@@ -1,3 +1,6 @@
 """Hooks for training recommenders and the bridge that streams from them; names live in the submodules."""
 
+from recis.installation import check_installation
 from recis.wire.version import __version__ as __version__
+
+check_installation()

@@ -12,12 +12,14 @@ from recis_server import __main__ as server
 from recis_server.commands import BAD_USAGE, COMMANDS, INSTALL, CommandParser
 
 from recis import __version__
+from recis.installation import check_installation
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 for success, 2 for a usage error."""
+    check_installation()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in COMMANDS:
         return server.main(given)

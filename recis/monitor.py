@@ -20,6 +20,7 @@ from recis.bridge.identity import check_place, check_run_id, identify
 from recis.bridge.opening import make_hello, open_run
 from recis.bridge.run import Run
 from recis.bridge.run_config import RunConfig, RunSummary
+from recis.installation import check_installation
 from recis.reading.data import RunData, Series
 from recis.reading.source import read_run
 from recis.wire.showing import shown
@@ -32,6 +33,7 @@ __all__ = [
     "Series",
     "alert",
     "check_options",
+    "control",
     "define_metric",
     "finish",
     "init",
@@ -44,6 +46,7 @@ Mode = Literal["online", "offline", "disabled"]
 MODES = ("online", "offline", "disabled")
 DEFAULT_URL = "http://127.0.0.1:8765"
 
+check_installation()
 _logger = logging.getLogger(__name__)
 _current: Run | None = None
 run: Run | None
@@ -165,6 +168,12 @@ def alert(title: str, text: str = "", level: str = "warning", step: int | None =
         current.alert(title, text, level, step, **others)
 
 
+def control(name: str, **options: Any) -> None:
+    """Call `Run.control` of the run opened last; warn if there is none."""
+    if (current := _known("control")) is not None:
+        current.control(name, **options)
+
+
 def finish(exit_code: int | None = None, quiet: object = None) -> None:
     """Call `Run.finish` of the run opened last; warn if there is none."""
     if (current := _known("finish")) is not None:
@@ -230,5 +239,5 @@ def read(
 
 def _known(what: str) -> Run | None:
     if _current is None:
-        _logger.warning("recis.monitor.%s was called before init; nothing is kept", what)
+        _logger.warning("%s.%s was called before init; nothing is kept", __name__, what)
     return _current

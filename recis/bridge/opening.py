@@ -12,7 +12,6 @@ from pathlib import Path
 
 import msgspec
 
-import recis
 from recis.bridge.address import ServerAddress
 from recis.bridge.config import plain_config
 from recis.bridge.deferred_reports import DeferredReports
@@ -28,6 +27,7 @@ from recis.wire.messages import Hello
 from recis.wire.names import distinct_name
 from recis.wire.showing import shown, text_of
 from recis.wire.text import MAX_NAME_CHARS
+from recis.wire.version import __version__
 
 __all__ = ["make_hello", "open_run"]
 
@@ -54,7 +54,7 @@ def make_hello(identity: Identity, *, project: object, name: object, config: obj
         tags=_labels("tags", tags),
         host=identity.host,
         pid=identity.pid,
-        client=f"recis/{recis.__version__}",
+        client=f"recis/{__version__}",
         started_ns=time.time_ns(),
         features=("schedule",),
     )

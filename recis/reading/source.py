@@ -150,7 +150,9 @@ def _complaint(database: Path, said: IO[bytes]) -> Exception:
     said.seek(0)
     lines = said.read().decode(errors="replace").strip().splitlines() or ["it ended without a word"]
     message = lines[-1].removeprefix("recis-monitor: ")
-    if "recis-monitor[server]" in message:
+    if (
+        "recis-monitor[server]" in message or "No module named recis_server" in message
+    ):  # the latter of the bridge alone
         return ImportError(f"expected a server's address, or the server's packages to read {database}; {message}")
     if message.startswith("there is no run"):
         return LookupError(f"{database}: {message}")

@@ -5,9 +5,7 @@ The base install is made of the lowest versions that it admits, the server's of 
 
 import email
 import importlib.util
-import os
 import subprocess
-import sys
 import tarfile
 import urllib.request
 import zipfile
@@ -16,15 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from uv import find_uv_bin
 
 from recis import __version__
+from tests.e2e.environments import build, clean_environment, make_environment, run_in
 from tests.e2e.processes import until
 from tests.recis.importing.writing import scalar_event, write_events
 from tests.rules.sources import ROOT, sources
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
+OWN = {source.where for source in sources() if not source.name.startswith("recis_monitor")}
+"""The files of this distribution's packages."""
 USE_THE_BRIDGE = """
 import importlib.util, recis.bridge.row_writer, recis.monitor, recis.wire
 assert importlib.util.find_spec("torch") is None
@@ -53,26 +53,11 @@ else:
 """
 
 
-def build(folder: Path, *options: str, **environment: str) -> None:
-    """Put what `python -m build` makes of this tree into a folder."""
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), *options, str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **environment})
-
-
 def build_wheel(folder: Path, **environment: str) -> Path:
     """Return the wheel of this tree, in `folder`."""
     build(folder, "--wheel", **environment)
     (wheel,) = folder.glob("*.whl")
     return wheel
-
-
-def make_environment(folder: Path, requirement: str, *options: str) -> Path:
-    """Return the folder of an environment that has the requirement and nothing else."""
-    uv = find_uv_bin()
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
-    install = [uv, "pip", "install", "--quiet", "--python", str(folder / "bin/python"), *options, requirement]
-    subprocess.run(install, check=True, cwd=folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -102,24 +87,6 @@ def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_environment(tmp_path_factory.mktemp("base"), str(wheel), "--resolution", "lowest-direct")
 
 
-def run_in(environment: Path, folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command of an environment, with nothing of this process' own."""
-    return subprocess.run(
-        [str(environment / "bin" / command[0]), *command[1:]],
-        cwd=folder,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
-def clean_environment() -> dict[str, str]:
-    """Return the variables of this process, but those that concern Python or the project."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RECIS"))}
-
-
 @contextmanager
 def serving(environment: Path, folder: Path) -> Iterator[str]:
     """Start the server of an environment on `folder`/data, and give its address."""
@@ -146,7 +113,7 @@ def test_the_sdist_has_the_sources_and_no_tests(built: Path) -> None:
     assert folders == {"docs", "recis", "scripts", "server", "web"}
     files = {name for name in names if "/" not in name}
     assert files - {".gitignore"} == {"LICENSE", "PKG-INFO", "README.md", "THIRD-PARTY-NOTICES", "pyproject.toml"}
-    assert {source.where for source in sources()} <= set(names)
+    assert set(names) >= OWN
     assert {"recis/bridge/_row_writer.c", "scripts/compile_rows.py", "docs/index.md", "web/vendor/vendor.mjs"} <= set(
         names
     )
@@ -164,7 +131,7 @@ def test_the_wheel_has_the_packages_the_page_and_the_licences(wheel: Path) -> No
         notices = archive.read(f"{info}/licenses/THIRD-PARTY-NOTICES")
         entries = archive.read(f"{info}/entry_points.txt").decode()
     assert {name.split("/")[0] for name in names} == {"recis", "recis_server", info}
-    assert {source.where.removeprefix("server/") for source in sources()} <= names
+    assert {where.removeprefix("server/") for where in OWN} <= names
     pages = {f"recis_server/{path.relative_to(ROOT)}" for path in (ROOT / "web").rglob("*.js")}
     assert pages | {"recis_server/web/index.html", "recis_server/web/css/tokens.css"} <= names
     assert not [name for name in names if name.endswith((".d.ts", ".mjs", "tsconfig.json", ".pyc", ".test.js"))]

@@ -12,7 +12,11 @@ from pathlib import Path
 __all__ = ["ROOT", "Source", "sources"]
 
 ROOT = Path(__file__).parents[2]
-_PACKAGES = {"recis": ROOT / "recis", "recis_server": ROOT / "server" / "recis_server"}
+_PACKAGES = {
+    "recis": ROOT / "recis",
+    "recis_server": ROOT / "server" / "recis_server",
+    "recis_monitor": ROOT / "distributions" / "bridge" / "recis_monitor",
+}
 _OWN_ROOMS = frozenset({"recis.hooks.monitor_hook"})
 
 
@@ -75,7 +79,7 @@ def room_of(name: str) -> str:
 
 
 def sources() -> list[Source]:
-    """Return all Python files of both packages, by name."""
+    """Return all Python files of the packages, by name."""
     return _SOURCES
 
 

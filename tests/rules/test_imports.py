@@ -10,7 +10,8 @@ from tests.rules.sources import room_of, sources
 
 MAY_IMPORT: dict[str, set[str]] = {
     # --- the training process
-    "recis": {"recis.wire"},
+    "recis": {"recis.installation", "recis.wire"},
+    "recis.installation": {"recis.wire"},
     "recis.errors": set(),
     "recis.numerals": {"recis.errors"},
     "recis.state": set(),
@@ -45,10 +46,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis.state",
         "recis.system",
     },
-    "recis.bridge": {"recis", "recis.environment", "recis.launch", "recis.metrics", "recis.system", "recis.wire"},
+    "recis.bridge": {"recis.environment", "recis.launch", "recis.metrics", "recis.system", "recis.wire"},
     "recis.reading": {"recis.bridge", "recis.wire"},
     "recis.importing": {"recis.bridge", "recis.environment", "recis.wire"},
-    "recis.monitor": {"recis.bridge", "recis.environment", "recis.reading", "recis.wire"},
+    "recis.monitor": {"recis.bridge", "recis.environment", "recis.installation", "recis.reading", "recis.wire"},
     "recis.hooks.monitor_hook": {
         "recis.bridge",
         "recis.hooks",
@@ -65,8 +66,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis.nn",
         "recis.optim",
     },
+    # --- the training side as a package of its own: nothing of hooks, tables or the trainer
+    "recis_monitor": {"recis.monitor", "recis.wire", "recis_monitor.monitor_hook"},
+    "recis_monitor.__main__": {"recis.bridge", "recis.wire"},
+    "recis_monitor.fresh_metrics": {"recis.metrics"},
+    "recis_monitor.monitor_hook": {"recis.bridge", "recis.monitor", "recis.numerals", "recis_monitor.fresh_metrics"},
     # --- the command, the only module of this side that may import the server
-    "recis.cli": {"recis", "recis.bridge", "recis_server.__main__", "recis_server.commands"},
+    "recis.cli": {"recis", "recis.bridge", "recis.installation", "recis_server.__main__", "recis_server.commands"},
     # --- the server, from the ground up
     "recis_server": {"recis.wire"},
     "recis_server.commands": set(),

@@ -1,0 +1,84 @@
+"""Whether RecIS is installed in the same environment: both distributions own the package `recis`.
+
+Owns the search, done once per process, and its one warning. It lists one or two folders, looks for a file per entry of
+`sys.path`, and never raises. Called where this distribution is entered, even if the package's `__init__.py` is RecIS's.
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from recis.wire.version import __version__
+
+__all__ = ["check_installation", "find_recis"]
+
+_PACKAGE = "recis"
+_ONLY_IN_RECIS = frozenset({"__info__.py", "features", "info.py", "io", "lib", "monitor", "serialize"})
+"""Names in RecIS's package folder that this package does not have."""
+_RECORDS = (".dist-info", ".egg-info", ".egg-link")
+_ADVICE = (
+    "Both own the package recis: files that both have are those of whichever was installed last, and removing one "
+    "removes them for the other. Keep one of them in an environment. To monitor RecIS: pip uninstall recis-monitor; "
+    "pip install --force-reinstall --no-deps recis; pip install recis-monitor-bridge, and import recis_monitor. "
+    "To use recis-monitor: pip uninstall recis; pip install --force-reinstall --no-deps recis-monitor"
+)
+_is_checked = False
+
+
+def check_installation() -> None:
+    """Log one warning if RecIS is installed in the same environment. Only the first call does anything."""
+    global _is_checked  # noqa: PLW0603 - once per process
+    if _is_checked or __package__ != _PACKAGE:  # recis-monitor-bridge has a package of its own
+        return
+    _is_checked = True
+    try:
+        package = sys.modules[_PACKAGE]
+        found = [str(place) for place in find_recis(Path(__file__).resolve().parent, sys.path)]
+        version = getattr(package, "__version__", None)
+        if version != __version__:
+            found.append(f"{package.__file__} (version {version})")
+        if found:
+            import logging
+
+            logging.getLogger(__name__).warning(
+                "RecIS was found in the environment of recis-monitor %s: %s. %s", __version__, ", ".join(found), _ADVICE
+            )
+    except Exception:  # noqa: BLE001, S110 - border: an odd path must not keep anybody from importing the package
+        pass
+
+
+def find_recis(folder: Path, path: Iterable[str]) -> list[Path]:
+    """Return what is installed of RecIS: records of its distribution, files in this package's folder, other packages.
+
+    Args:
+        folder: this package's folder.
+        path: where packages are imported from, as `sys.path`.
+    """
+    places = dict.fromkeys([str(folder.parent), *path])
+    return list(dict.fromkeys(each for place in places for each in _find_in(place, folder)))
+
+
+def _find_in(entry: str, folder: Path) -> list[Path]:
+    """Return what `find_recis` finds by way of one entry of the path; nothing where it cannot be read."""
+    found = []
+    try:
+        place = Path(entry).resolve()
+        # Other folders, as that of a script, may be large. Names, as a thousand paths take milliseconds to make.
+        if place == folder.parent or place.name in ("site-packages", "dist-packages"):
+            found += [place / name for name in sorted(os.listdir(place)) if _is_record(name)]  # noqa: PTH208
+        package = place / _PACKAGE
+        if package == folder:
+            found += [folder / name for name in sorted(os.listdir(folder)) if name in _ONLY_IN_RECIS]  # noqa: PTH208
+        elif (package / "__init__.py").is_file() and not (package / "wire" / "version.py").is_file():
+            found.append(package)
+    except (OSError, TypeError, ValueError):
+        pass
+    return found
+
+
+def _is_record(name: str) -> bool:
+    """Whether it says that a distribution `recis` is installed: `recis-1.2.0.dist-info`, `recis.egg-link`."""
+    name = name.lower()
+    stem = name.removeprefix(_PACKAGE)
+    return stem != name and name.endswith(_RECORDS) and (stem[0] == "." or (stem[0] == "-" and stem[1].isdigit()))

@@ -1,0 +1,3 @@
+"""A stand-in for RecIS."""
+
+__version__ = "1.2.10"

@@ -1,0 +1,1 @@
+"""Trainer and metrics of the stand-in."""

@@ -1,0 +1,1 @@
+"""A folder that recis-monitor does not have."""
