@@ -21,6 +21,7 @@ PUBLIC = (
     "recis.optim",
     "recis.ragged",
     "recis.monitor",
+    "recis_monitor",
 )
 
 

@@ -114,6 +114,7 @@ def test_every_public_name_of_the_bridge_is_in_the_reference() -> None:
         "recis.nn.initializers",
         "recis.optim",
         "recis.ragged",
+        "recis_monitor",
     ],
 )
 def test_every_public_name_of_a_module_is_in_the_reference(module: str) -> None:
