@@ -329,7 +329,8 @@ class Run(FamiliarRun):
         try:
             try:
                 parts.deferred.resolve(parts.outbox.writer, wait_s=timeout_s)
-                if error is None and exit_code not in (None, 0):
+                # By `as_step`: whatever is given is no reason to leave the status out.
+                if error is None and exit_code is not None and exit_code is not False and as_step(exit_code) != 0:
                     error = f"exit code {text_of(exit_code)}"
                 message = "" if error is None else text_of(error)
                 state: Literal["finished", "failed"] = "failed" if message else "finished"

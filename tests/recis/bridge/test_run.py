@@ -452,7 +452,7 @@ WRONG_CONTROLS: dict[str, dict[str, Any]] = {
     "no text as type": {"type": 3},
     "several things as type": {"type": np.zeros(1, dtype=[("a", "i4"), ("b", "f8")])},
     "no name": {"name": ""},
-    "a name with a slash": {"name": "a/b"},
+    "a name that begins with a slash": {"name": "/a"},
     "a name with a line's end": {"name": "a\n"},
     "a long name": {"name": "x" * 129},
     "no text as name": {"name": 7},
