@@ -7,26 +7,16 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
+
+from tests.e2e.processes import until
 
 __all__ = ["Barrier", "Job", "Server", "until"]
-
-T = TypeVar("T")
-
-
-def until(condition: Callable[[], T], limit_s: float, why: str) -> T:
-    """Return the first true result of `condition`; fails after `limit_s` seconds."""
-    end = time.monotonic() + limit_s
-    while not (result := condition()):
-        assert time.monotonic() < end, f"after {limit_s:.0f} s still not: {why}"
-        time.sleep(0.02)  # between two questions; nothing depends on its length
-    return result
 
 
 class Server:
@@ -158,7 +148,7 @@ class Job:
         for rank in range(self.size):
             self.start_rank(rank, attempt=attempt, rate=rates[rank % len(rates)], **options)
         for rank in range(self.size):
-            until(lambda rank=rank: self._begun(rank), 60, f"rank {rank} trains")
+            until(partial(self._begun, rank), 60, f"rank {rank} trains")
 
     def start_rank(self, rank: int, *, attempt: int = 0, **options: Any) -> None:
         """Starts one rank."""
@@ -243,4 +233,4 @@ class Job:
             found = self.command(command["id"])
             return found if found["state"] in wanted else None
 
-        return until(look, limit_s, f"{command['id']} is {wanted}: {self.command(command['id'])}")  # type: ignore[return-value]
+        return until(look, limit_s, f"{command['id']} is {wanted}: {self.command(command['id'])}")

@@ -22,7 +22,7 @@ COMMAND = str(Path(sys.executable).parent / "recis-monitor")
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], limit_s: float, why: str) -> T:
+def until(condition: Callable[[], T | None], limit_s: float, why: str) -> T:
     """Return the first true result of `condition`, asked again and again; fails after `limit_s` seconds."""
     end = time.monotonic() + limit_s
     while not (result := condition()):

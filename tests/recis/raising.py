@@ -23,4 +23,4 @@ class Raises:
 class Hidden(Raises):
     """Its class too, so that `isinstance` raises."""
 
-    __class__ = property(Raises.__float__)  # type: ignore[assignment]
+    __class__ = property(Raises.__float__)

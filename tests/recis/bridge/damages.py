@@ -12,7 +12,7 @@ Damaging = Callable[[random.Random, bytes, Sequence[bytes]], bytes]
 """The generator, the bytes, and bytes of the same kind from elsewhere."""
 
 
-def flipped(chance: random.Random, data: bytes, _: Sequence[bytes]) -> bytes:
+def flipped(chance: random.Random, data: bytes, others: Sequence[bytes]) -> bytes:
     changed = bytearray(data)
     for _ in range(chance.choice([1, 1, 1, 2, 3, 8])):
         changed[chance.randrange(len(data))] ^= 1 << chance.randrange(8)

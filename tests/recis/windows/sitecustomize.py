@@ -108,5 +108,12 @@ for name in OF_OS.split():
     delattr(os, name)
 for name in OF_SIGNAL.split():
     delattr(signal, name)
-os.kill, os.rename, os.replace = _no_kill, _rename_to_nothing, _replace_closed
-os.unlink = os.remove = _remove
+REPLACED = {
+    "kill": _no_kill,
+    "remove": _remove,
+    "rename": _rename_to_nothing,
+    "replace": _replace_closed,
+    "unlink": _remove,
+}
+for name, call in REPLACED.items():
+    setattr(os, name, call)
