@@ -24,6 +24,12 @@ __all__ = ["Controls"]
 
 MAX_WAITING = 256
 MAX_CONTROLS = 1024
+STOP = Declare(
+    control="stop",
+    type="action",
+    description="End the training after the present step, as if it were done.",
+    confirm="End this training now? It cannot be continued from the page.",
+)
 _logger = logging.getLogger(__name__)
 
 
@@ -74,6 +80,7 @@ class Controls:
         self._known: deque[str] = deque(maxlen=4 * MAX_WAITING)
         self._desired: dict[str, Command] = {}  # for controls that are not declared yet; bounded by MAX_WAITING
         self._is_welcome = False
+        self._is_to_stop = False
         self._newest: dict[str, int] = {}  # by control: the `seq` of the command that took effect last
         self.waiting = False
         """Whether a command waits for a boundary; one on hold does not yet."""
@@ -114,6 +121,12 @@ class Controls:
             return
         self._set(name, value, step)
         self._send(self._offers[name].declare)
+
+    def should_stop(self, *, is_open: bool) -> bool:
+        """Whether the action `stop` was asked for; of an open run it is offered with the first question."""
+        if is_open and STOP.control not in self._offers:
+            self.declare(STOP, lambda _: None)
+        return self._is_to_stop
 
     def close(self) -> None:
         """Forgets all: callbacks hold what they change, which may be as large as a model.
@@ -162,7 +175,7 @@ class Controls:
             self._schedule(record)
             return None
         self.offer(record)
-        step = max(self.step, self._reported())
+        step = max(self.step if type(self.step) is int else -1, self._reported())
         return Seen(command=record.id, step=step if step >= 0 else None)
 
     def welcomed(self, desired: Iterable[Command]) -> None:
@@ -247,6 +260,7 @@ class Controls:
             why = text_of(error, 1000)
             _logger.warning("refused %s%s: %s", _shown(settings), _asked(command), why)
             return self._result(command, step, "rejected", old, {name: self._value(name) for name in settings}, why)
+        self._is_to_stop |= command.control == STOP.control
         for name, value in new.items():
             self._newest[name] = max(command.seq, self._newest.get(name, 0))
             if keeps_value(self._offers[name].declare.type):

@@ -80,8 +80,6 @@ class Run(FamiliarRun):
         self.cost = MonitorCost()
         self.measures_log = True
         self.controls = Controls(self._append, self._force_slow_path, self._flush_soon, lambda: self._step)
-        self._is_to_stop = False
-        self._offers_stop = False
         self._finishing = threading.RLock()  # a signal handler may finish the run in the middle of `finish`
         self._finished = False
         self._dropped = 0  # total of a finished run
@@ -159,32 +157,15 @@ class Run(FamiliarRun):
 
     @guarded
     def await_settings(self, step: int, timeout_s: float = SETTINGS_S) -> None:
-        """Before the first step after `step`: takes the settings that the server has for this run.
-
-        Its first answer is waited for, or the failure of the first attempt to reach it; for `timeout_s` at most.
-        """
+        """Wait, before the first step after `step`, for the settings that the server has, and apply them."""
         if (parts := self._parts) is not None:
             parts.sender.has_tried.wait(timeout_s)
             self.step_boundary(step)
 
     @property
     def should_stop(self) -> bool:
-        """Whether somebody has asked this training to end; asked for once, it is offered as the action `stop`."""
-        if not self._offers_stop and self._outbox is not None:
-            self._offers_stop = True
-            self.control(
-                "stop",
-                type="action",
-                value=None,
-                on_change=lambda _: self.request_stop(),
-                description="End the training after the present step, as if it were done.",
-                confirm="End this training now? It cannot be continued from the page.",
-            )
-        return self._is_to_stop
-
-    def request_stop(self) -> None:
-        """Make `should_stop` true."""
-        self._is_to_stop = True
+        """Whether somebody has asked this training to end; the first call offers that as the action `stop`."""
+        return self.controls.should_stop(is_open=self._outbox is not None)
 
     @guarded
     def upload_trace(self, path: str | os.PathLike[str], step: int) -> None:
@@ -206,7 +187,7 @@ class Run(FamiliarRun):
         self,
         name: str,
         *,
-        type: Literal["int", "float", "bool", "str", "enum", "action", "profile"],  # noqa: A002 - the contract's word
+        type: Literal["int", "float", "bool", "str", "enum", "action", "profile"],  # noqa: A002 - public name
         value: Any = None,
         on_change: Callable[[Any], object],
         minimum: float | None = None,

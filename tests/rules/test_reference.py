@@ -50,7 +50,8 @@ def _routes() -> set[str]:
             assert isinstance(router, APIRouter)
             for route in router.routes:
                 methods = getattr(route, "methods", None) or {"WebSocket"}
-                found |= {f"{method} {route.path}" for method in methods}  # type: ignore[attr-defined]
+                path = route.path.replace(":path}", "}")  # type: ignore[attr-defined]
+                found |= {f"{method} {path}" for method in methods}
     return found
 
 

@@ -18,12 +18,12 @@ from recis_server.store.values import CommandRow, ControlRow, EventRow, MetricRo
 
 __all__ = [
     "RUN_FIELDS",
-    "audit_shape",
     "command_shape",
     "controls_shape",
     "event_shape",
     "listed_run",
     "metric_shape",
+    "moment",
     "pass_shape",
     "plain",
     "run_shape",
@@ -86,8 +86,8 @@ def _run(row: RunRow) -> Shape:
         "project": row.project,
         "name": row.name,
         "message": row.message,
-        "created_at": _moment(row.created_ns),
-        "updated_at": _moment(row.updated_ns),
+        "created_at": moment(row.created_ns),
+        "updated_at": moment(row.updated_ns),
         "ranks": row.ranks,
         "world_size": row.world_size,
         "attempts": row.attempts,
@@ -181,7 +181,7 @@ def command_shape(row: CommandRow, connected: Collection[int] = ()) -> Shape:
         "values": plain(row.settings),
         "state": row.state,
         "requested_by": row.requested_by,
-        "requested_at": _moment(row.requested_ns),
+        "requested_at": moment(row.requested_ns),
         "reason": row.reason,
         "apply_at_step": row.apply_at_step,
         "superseded_by": row.superseded_by or None,
@@ -204,35 +204,6 @@ def _rank_shape(row: CommandRow, result: RankResult) -> Shape:
     }
 
 
-def audit_shape(row: CommandRow) -> list[Shape]:
-    """Who has changed what, when and why: one entry for each control and rank of a command."""
-    return [
-        {
-            "time": _moment(row.requested_ns),
-            "by": row.requested_by,
-            "reason": row.reason,
-            "command": row.id,
-            "control": control,
-            "value": plain(value),
-            "rank": rank,
-            "old": plain(_of(row, result.old, control)),
-            "new": plain(_of(row, result.new, control)),
-            "step": result.step,
-            "apply_at_step": row.apply_at_step,
-            "outcome": result.state,
-            "message": result.message,
-            "superseded_by": row.superseded_by or None,
-            "reverts": row.reverts or None,
-        }
-        for control, value in row.settings.items()
-        for rank, result in sorted(row.ranks.items())
-    ]
-
-
-def _of(row: CommandRow, value: Any, control: str) -> Any:
-    return value if row.control else value.get(control) if isinstance(value, dict) else None
-
-
 def trace_shape(row: TraceRow) -> Shape:
     """Return one trace, without the location of its file."""
     return {
@@ -245,14 +216,15 @@ def trace_shape(row: TraceRow) -> Shape:
         "size": row.size,
         "sha256": row.sha256,
         "state": row.state,
-        "created_at": _moment(row.created_ns),
+        "created_at": moment(row.created_ns),
         "summary_state": row.summary_state,
         "summary_error": row.summary_error or None,
         "summary": row.summary,
     }
 
 
-def _moment(time_ns: int) -> str:
+def moment(time_ns: int) -> str:
+    """A time as ISO 8601 in UTC."""
     # A trainer's clock may show any time; the calendar ends with the year 9999.
     seconds, rest_ns = divmod(min(max(time_ns, 0), 253_402_300_800 * 10**9 - 1), 10**9)
     return f"{_second(seconds)}.{rest_ns // 10**6:03d}Z"

@@ -1,9 +1,5 @@
 """`/api/v1/runs/{run}/controls`, `/commands` and `/audit`: what can be changed in a live run, and who changed it."""
 
-import csv
-import io
-import json
-from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -11,7 +7,8 @@ from fastapi.responses import Response, StreamingResponse
 
 from recis_server.deps import CommandsPart, KnownRunId, PresencePart, StorePart
 from recis_server.errors import InvalidValue, NotFound
-from recis_server.query.shapes import audit_shape, command_shape, controls_shape
+from recis_server.query.audit import AUDIT_AT_ONCE, audit_csv, audit_shape
+from recis_server.query.shapes import command_shape, controls_shape
 from recis_server.routes.answers import json_answer
 from recis_server.schemas import CommandRequest, RevertRequest, SettingsRequest, answers
 
@@ -21,11 +18,6 @@ router = APIRouter(prefix="/api/v1/runs/{run}", tags=["control"])
 
 Queue = Annotated[bool, Query(description="whether the command waits for a run that is not connected")]
 MAX_AUDIT = 1000
-AUDIT_AT_ONCE = 200
-_COLUMNS = (
-    *("time", "by", "reason", "command", "control", "value", "rank", "old", "new", "step", "apply_at_step", "outcome"),
-    *("message", "superseded_by", "reverts"),
-)
 
 
 @router.get("/controls", responses=answers("controls"))
@@ -130,35 +122,10 @@ async def read_audit(
     """Who has changed what, when and why, and how it ended on every rank; newest first. CSV has all of it."""
     if form == "csv":
         name = f'attachment; filename="{run}-audit.csv"'
-        return StreamingResponse(_csv(store, run), media_type="text/csv", headers={"Content-Disposition": name})
+        return StreamingResponse(audit_csv(store, run), media_type="text/csv", headers={"Content-Disposition": name})
     if cursor is not None and not (cursor.isascii() and cursor.isdigit()):
         raise InvalidValue("cursor", f"expected next_cursor of an earlier page, got {cursor[:40]!r}")
     rows = await store.commands(run, limit, before=int(cursor) if cursor else None)
     entries = [entry for row in reversed(rows) for entry in audit_shape(row)]
     more = str(rows[0].seq) if len(rows) == limit else None
     return json_answer({"audit": entries, "next_cursor": more})
-
-
-async def _csv(store: StorePart, run: str) -> AsyncIterator[str]:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(_COLUMNS)
-    before = None
-    while rows := await store.commands(run, AUDIT_AT_ONCE, before=before):
-        for row in reversed(rows):
-            for entry in audit_shape(row):
-                writer.writerow([_cell(name, entry[name]) for name in _COLUMNS])
-        yield text.getvalue()
-        text.seek(0)
-        text.truncate()
-        before = rows[0].seq
-    yield text.getvalue()
-
-
-def _cell(name: str, value: object) -> object:
-    """A cell as a spreadsheet takes it: values as JSON, texts never as formulas."""
-    if name in ("value", "old", "new"):
-        return json.dumps(value)
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return f"'{value}"
-    return value
