@@ -1,4 +1,4 @@
-"""`/api/v1/runs/{run}/controls`, `/commands` and `/audit`: what can be changed in a live run, and who changed it."""
+"""`/api/v1/runs/{run}/controls`, `/commands` and `/audit`: change a live run, and list who changed it."""
 
 import csv
 import io
@@ -30,7 +30,7 @@ _COLUMNS = (
 
 @router.get("/controls", responses=answers("controls"))
 async def read_controls(run: KnownRunId, store: StorePart) -> Response:
-    """The controls that the run has declared, with their values on every rank."""
+    """Return the controls that the run has declared, with their values on every rank."""
     return json_answer({"controls": controls_shape(await store.controls(run))})
 
 
@@ -43,7 +43,7 @@ async def change_controls(
     presence: PresencePart,
     queue: Queue = True,
 ) -> Response:
-    """Asks the run to take several new values at one step: all of them, or none."""
+    """Request several new values at one step: all of them are applied, or none."""
     command = await commands.request(
         run,
         wanted.values,
@@ -70,7 +70,7 @@ async def change_control(
     presence: PresencePart,
     queue: Queue = True,
 ) -> Response:
-    """Asks the run to take a new value, or to do something; the answer is the command, whose outcome follows."""
+    """Request a new value or an action; the answer is the command, whose outcome follows."""
     command = await commands.request(
         run,
         {control: wanted.value},
@@ -84,14 +84,14 @@ async def change_control(
 
 @router.get("/commands", responses=answers("commands"))
 async def read_commands(run: KnownRunId, commands: CommandsPart, presence: PresencePart) -> Response:
-    """The newest 200 commands, oldest first."""
+    """Return the latest 200 commands, oldest first."""
     connected = presence.ranks(run)
     return json_answer({"commands": [command_shape(one, connected) for one in await commands.commands(run)]})
 
 
 @router.get("/commands/{command}", responses=answers("command"))
 async def read_command(run: KnownRunId, command: str, store: StorePart, presence: PresencePart) -> Response:
-    """One command and how it stands on every rank."""
+    """Return one command with its state on every rank."""
     found = await store.command(run, command)
     if found is None:
         raise NotFound(f"run {run} has no command {command[:200]!r}")
@@ -111,7 +111,7 @@ async def revert_command(
     commands: CommandsPart,
     presence: PresencePart,
 ) -> Response:
-    """Asks for the values that were there before a command; the answer is a new command."""
+    """Request the values that a command has replaced; the answer is a new command."""
     row = await commands.revert(run, command, actor=request.state.actor, reason=wanted.reason)
     return json_answer(command_shape(row, presence.ranks(run)), 202)
 
@@ -127,7 +127,7 @@ async def read_audit(
     limit: Annotated[int, Query(ge=1, le=MAX_AUDIT, description="commands on a page of JSON")] = AUDIT_AT_ONCE,
     cursor: Annotated[str | None, Query(max_length=20, description="`next_cursor` of the page before")] = None,
 ) -> Response:
-    """Who has changed what, when and why, and how it ended on every rank; newest first. CSV has all of it."""
+    """Return who changed what, when and why, with the outcome on every rank, newest first; as CSV, without a limit."""
     if form == "csv":
         name = f'attachment; filename="{run}-audit.csv"'
         return StreamingResponse(_csv(store, run), media_type="text/csv", headers={"Content-Disposition": name})
@@ -156,7 +156,7 @@ async def _csv(store: StorePart, run: str) -> AsyncIterator[str]:
 
 
 def _cell(name: str, value: object) -> object:
-    """A cell as a spreadsheet takes it: values as JSON, texts never as formulas."""
+    """Return a cell for a spreadsheet: values as JSON, texts never as formulas."""
     if name in ("value", "old", "new"):
         return json.dumps(value)
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
