@@ -25,7 +25,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m recis.demo", description="Train a click model on MovieLens-100k.")
     parser.add_argument("--steps", type=int, default=Options.steps, help="end after so many steps")
     parser.add_argument("--passes", type=int, default=Options.passes, help="replays of the data (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=Options.rate, help="steps a second, 0: full speed (default: 4)")
+    parser.add_argument(
+        "--rate", type=float, default=Options.rate, help="steps per second, 0 for full speed (default: 4)"
+    )
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder of the data (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("output_dir"), help="folder of traces and spool")
     parser.add_argument("--until-stdin-closes", action="store_true", help="stop well when whoever started it is gone")

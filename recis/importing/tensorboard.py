@@ -141,7 +141,7 @@ def _count(number: int, what: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return 0 if everything was imported, 1 if something was not, 2 for bad usage."""
     parser = argparse.ArgumentParser(prog="recis-monitor import tensorboard", description="Import event files.")
-    parser.add_argument("folder", type=Path, help="the folder that TensorBoard is given as --logdir")
+    parser.add_argument("folder", type=Path, help="the folder passed to TensorBoard as --logdir")
     parser.add_argument("--url", default=environment.monitor_url() or DEFAULT_URL, help="the server; - reads a line")
     parser.add_argument("--token", default=environment.monitor_setting("TOKEN"))
     parser.add_argument("--project", default="default")

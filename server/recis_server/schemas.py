@@ -43,7 +43,7 @@ class RunPatch(BaseModel):
 
 
 class CommandRequest(BaseModel):
-    """A new value for a control; the same `id` again is the same command."""
+    """A new value for a control; a repeated `id` is the same command."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -56,7 +56,7 @@ class CommandRequest(BaseModel):
 
 
 class SettingsRequest(BaseModel):
-    """New values for several controls, all of which take effect at one step, or none; `id` as above."""
+    """New values for several controls, which all take effect at one step, or none; `id` as for a single value."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -69,7 +69,7 @@ class SettingsRequest(BaseModel):
 
 
 class RevertRequest(BaseModel):
-    """Why a command is taken back."""
+    """The reason for reverting a command."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "the loss went up"}]})
 

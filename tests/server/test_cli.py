@@ -38,7 +38,7 @@ def filled(folder: Path) -> None:
     [
         (["serve", "--port", "99999"], "--port: Input should be less than or equal to 65535, got 99999"),
         (["serve", "--port", "x"], "invalid int value: 'x'"),
-        (["serve", "--host", "0.0.0.0", "--data", "{tmp}"], "expected a token for an address that others can reach"),
+        (["serve", "--host", "0.0.0.0", "--data", "{tmp}"], "expected a token for a non-loopback address"),
         (["serve", "--store", "mysql://x"], "--store: expected sqlite:///PATH or postgresql://…, got 'mysql://x'"),
         (["serve", "--bus", "nats://x", "--data", "{tmp}"], "--bus: expected memory://, got 'nats://x'"),
         (["serve", "--blobs", "s3://x", "--data", "{tmp}"], "--blobs: expected file://FOLDER, got 's3://x'"),

@@ -62,7 +62,7 @@ def test_a_store_that_has_a_server_is_left_to_it(tmp_path: Path, capfd: pytest.C
         assert main([*command, "--data", str(data)]) == 2
         said = capfd.readouterr().err
         assert f"in use by process {server.child.pid}" in said
-        assert "a server that is running takes the files itself: --url URL" in said
+        assert "to import into a running server, use --url URL" in said
         assert main([*command, "--url", server.url]) == 0
         assert capfd.readouterr().out == "1 run, 1 file: 10 new points\n"
         run = only_run(data, capfd)

@@ -1,7 +1,7 @@
 """`/ws/ingest`: the sockets and tasks around the session core.
 
-Owns reading, sending, back-pressure and the one-after-the-other commits of each writer; must not decide what a record
-means (`session` does) or keep anything (`store` does). A bad client ends its own connection and nothing else.
+Owns reading, sending, back-pressure and the sequential commits of each writer; must not decide what a record means
+(`session` does) or store anything (`store` does). A bad client ends its own connection and nothing else.
 
     intake = Intake(store, presence, audience, commands)    # app.state.intake; `close` before the store's
 """
@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from fastapi import APIRouter
@@ -43,14 +43,14 @@ __all__ = ["Intake", "router"]
 
 _logger = logging.getLogger(__name__)
 GREETING_S = 30.0
-"""How long a connection may be without its greeting."""
+"""How long a connection may wait before its greeting."""
 _FAREWELL_S = 5.0
 _DRAIN_S = 10.0
 _GOING_AWAY = 1012
 
 
 class _Ingest:
-    """One training process, for as long as it stays; bare ASGI, because wrappers cost as much as a short message."""
+    """The endpoint of one training process; bare ASGI, because wrappers cost as much as a short message."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Sender) -> None:
         intake: Intake = scope["app"].state.intake
@@ -61,8 +61,8 @@ router = APIRouter()
 router.add_websocket_route("/ws/ingest", _Ingest(), name="ingest")  # type: ignore[arg-type]  # an app serves as well
 
 
-class _Line:
-    """The outgoing side of one connection: acknowledgements merge into the newest, the rest keeps its order.
+class _SendQueue:
+    """The outgoing records of one connection: acknowledgements merge into the latest, all others keep their order.
 
     Bounded: one greeting, one refusal, and twice the commands that may be open at a time.
     """
@@ -76,11 +76,11 @@ class _Line:
 
     @property
     def ending(self) -> bool:
-        """Whether the refusal was given, sent or not."""
+        """Return whether a refusal was queued, sent or not."""
         return self._end is not None
 
     def put(self, action: Send | Close) -> None:
-        """Takes what the session core wants sent."""
+        """Queue what the session core wants to send."""
         if isinstance(action, Close):
             self._end = self._end or action
         elif isinstance(action.record, Ack):
@@ -90,11 +90,11 @@ class _Line:
         self._wake.set()
 
     def command(self, command: Command | Schedule) -> None:
-        """Takes what the command service says."""
+        """Queue a message of the command service."""
         self.put(Send(command))
 
     async def run(self) -> None:
-        """Sends until the refusal is out or the client is gone."""
+        """Send until the refusal is sent or the client has disconnected."""
         try:
             while self._end is None:
                 await self._wake.wait()
@@ -118,7 +118,7 @@ class _Line:
 
 
 class _Pump:
-    """Frames of one stream on their way to the store, one commit after the other; there while it has any.
+    """Frames of one stream waiting for the store, committed one after the other; exists only while there are any.
 
     Bounded in bytes by the window of the stream.
     """
@@ -128,20 +128,20 @@ class _Pump:
         self._waiting: list[asyncio.Future[None]] = []
 
     def forget(self) -> int:
-        """Gives up what the store does not have in hand; returns how many frames that were."""
+        """Drop all frames but the one being committed; return their number."""
         left = max(0, len(self.keeps) - 1)
         while len(self.keeps) > 1:
             self.keeps.pop()
         return left
 
     async def move(self) -> None:
-        """Waits until a commit has ended, well or not."""
+        """Wait until a commit has ended, successfully or not."""
         waiting = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
         await waiting
 
     def moved(self) -> None:
-        """Tells those who wait."""
+        """Wake all waiters."""
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)
@@ -152,12 +152,11 @@ class Intake:
     """All connections of training processes.
 
     Args:
-        store: where frames go.
-        presence: told who comes and goes.
-        audience: knows for which runs there is no hurry.
-        commands: gets the outgoing side of every connection.
-        clock: Unix time in nanoseconds.
-        window_bytes: how much one writer may have on its way to the store; beyond that its socket is not read.
+        store: the destination of frames.
+        presence: is told of connections and their ends.
+        audience: knows which runs are being viewed.
+        commands: receives the send queue of every connection.
+        window_bytes: the most bytes of one writer waiting for the store; beyond that its socket is not read.
     """
 
     def __init__(
@@ -167,32 +166,30 @@ class Intake:
         audience: Audience,
         commands: CommandService,
         *,
-        clock: Callable[[], int] = time.time_ns,
         window_bytes: int = 8 << 20,
     ) -> None:
         self._store = store
         self._presence = presence
         self._commands = commands
-        self._clock = clock
         self._window_bytes = window_bytes
         self._streams = Streams(audience.is_watched)
         self._pumps: dict[Stream, _Pump] = {}
-        self._lines: dict[IngestSession, _Line] = {}
+        self._queues: dict[IngestSession, _SendQueue] = {}
         self._ranks: dict[IngestSession, RankConnection] = {}
         audience.subscribe(self._looked_at)
 
     @property
     def num_connections(self) -> int:
-        """How many training processes are connected."""
-        return len(self._lines)
+        """Return the number of connected training processes."""
+        return len(self._queues)
 
     async def close(self) -> None:
-        """Refuses every connection for now and waits until what was taken is committed, for `_DRAIN_S` at most.
+        """Refuse every connection and wait until received frames are committed, for `_DRAIN_S` at most.
 
-        The rest is not acknowledged, and comes again.
+        The others are not acknowledged, and will be sent again.
         """
-        for session, line in tuple(self._lines.items()):
-            _put(line, session.end("unavailable", "the server is stopping", retry=True))
+        for session, queue in tuple(self._queues.items()):
+            _put(queue, session.end("unavailable", "the server is stopping", retry=True))
         try:
             async with asyncio.timeout(_DRAIN_S):
                 await self._drain()
@@ -206,52 +203,52 @@ class Intake:
             await next(iter(self._pumps.values())).move()
 
     async def serve(self, receive: Receive, send: Sender) -> None:
-        """One connection from upgrade to end."""
+        """Serve one connection from upgrade to end."""
         await receive()
         await send({"type": "websocket.accept"})
         session = IngestSession(self._streams, window_bytes=self._window_bytes)
-        line = self._lines[session] = _Line(send)
-        reader = asyncio.create_task(self._read(receive, session, line), name="ingest-read")
-        sender = asyncio.create_task(line.run(), name="ingest-send")
+        queue = self._queues[session] = _SendQueue(send)
+        reader = asyncio.create_task(self._read(receive, session, queue), name="ingest-read")
+        sender = asyncio.create_task(queue.run(), name="ingest-send")
         try:
             await asyncio.wait({reader, sender}, return_when=asyncio.FIRST_COMPLETED)
-            if line.ending:
+            if queue.ending:
                 await asyncio.wait({sender}, timeout=_FAREWELL_S)
         finally:
             reader.cancel()
             sender.cancel()
             ends = await asyncio.gather(reader, sender, return_exceptions=True)
-            del self._lines[session]
-            await self._leave(session, expected=line.ending or ends[0] == _GOING_AWAY)
+            del self._queues[session]
+            await self._leave(session, expected=queue.ending or ends[0] == _GOING_AWAY)
         for end in ends:
             if isinstance(end, Exception):
                 raise end
 
-    async def _read(self, receive: Receive, session: IngestSession, line: _Line) -> int:
-        """Takes messages until the client goes or is refused; returns the close code, 0 after a refusal."""
-        while not line.ending:
+    async def _read(self, receive: Receive, session: IngestSession, queue: _SendQueue) -> int:
+        """Process messages until the client disconnects or is refused; return the close code, 0 after a refusal."""
+        while not queue.ending:
             try:
                 message = await _next(receive, session)
                 if message["type"] == "websocket.disconnect":
                     return int(message.get("code") or 0)
                 if session.stream is not None:
-                    # With one message in hand and one behind it, no more is read.
+                    # With one message being processed and another one waiting, read no more.
                     await self._room(session.stream)
                 data = _binary(message.get("bytes"), message.get("text"))
-                actions = session.receive(_decoded(data), len(data), self._clock())
-                await self._act(actions, session, line)
+                actions = session.receive(_decoded(data), len(data), time.time_ns())
+                await self._act(actions, session, queue)
             except TimeoutError:
-                _put(line, session.end("timeout", f"expected hello within {GREETING_S:g} s", retry=True))
+                _put(queue, session.end("timeout", f"expected hello within {GREETING_S:g} s", retry=True))
             except WireError as error:
-                _put(line, session.end(error.code, str(error)))
+                _put(queue, session.end(error.code, str(error)))
             except ServerError as error:
-                _put(line, session.end("unavailable", error.message, retry=True))
+                _put(queue, session.end("unavailable", error.message, retry=True))
             except Exception:  # border: the connection's edge
                 _logger.exception("a connection to /ws/ingest failed")
-                _put(line, session.end("unavailable", "the server failed at this record", retry=True))
+                _put(queue, session.end("unavailable", "the server failed at this record", retry=True))
         return 0
 
-    async def _act(self, actions: Sequence[Action], session: IngestSession, line: _Line) -> None:
+    async def _act(self, actions: Sequence[Action], session: IngestSession, queue: _SendQueue) -> None:
         for action in actions:
             match action:
                 case Register(hello=hello):
@@ -259,13 +256,13 @@ class Intake:
                     desired = await self._commands.greeting(row, hello)
                     answers, older = session.registered(row, desired)
                     if older is not None:
-                        # A delayed greeting of a connection that the writer has given up may end up here as the
-                        # newest: hence the retry.
+                        # A delayed greeting of a connection that the writer has abandoned may arrive last: hence the
+                        # retry.
                         reason = f"writer {row.writer} has connected again"
-                        _put(self._lines[older], older.end("superseded", reason, retry=True))
-                    _put(line, answers)
+                        _put(self._queues[older], older.end("superseded", reason, retry=True))
+                    _put(queue, answers)
                     await self._presence.joined(row, hello)
-                    rank = await self._commands.attach(row, hello, line.command, desired)
+                    rank = await self._commands.attach(row, hello, queue.command, desired)
                     if rank is not None:
                         self._ranks[session] = rank
                 case Keep():
@@ -275,13 +272,13 @@ class Intake:
                     if session in self._ranks:
                         await self._commands.seen(self._ranks[session], seen)
                 case Send() | Close():
-                    line.put(action)
+                    queue.put(action)
 
     async def _register(self, hello: Hello) -> StreamRow:
         try:
-            return await self._store.register(hello, self._clock())
+            return await self._store.register(hello, time.time_ns())
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            # MessagePack can say numbers that no column holds. They come again with every try: a refusal for good.
+            # MessagePack has numbers that fit no column. They would come again with every attempt: refuse for good.
             raise WireError("malformed", f"expected a greeting that can be stored: {error}") from error
 
     async def _leave(self, session: IngestSession, *, expected: bool) -> None:
@@ -293,7 +290,7 @@ class Intake:
         if rank is not None:
             self._commands.detach(rank)
         while (pump := self._pumps.get(stream)) is not None:
-            # The rank's last word may still be on its way to the store.
+            # The rank's last status may still be waiting for the store.
             await pump.move()
         try:
             await self._presence.left(stream.row, expected=expected)
@@ -317,15 +314,15 @@ class Intake:
 
     def _appended(self, stream: Stream, pump: _Pump, appended: "asyncio.Future[Commit]") -> None:
         keep = pump.keeps.popleft()
-        line = self._lines.get(stream.session) if stream.session is not None else None
+        queue = self._queues.get(stream.session) if stream.session is not None else None
         failure = _failure(keep, appended)
         if failure is None:
             actions = stream.on_commit(keep)
         else:
             pump.keeps.clear()
             actions = stream.on_failure(failure.code, failure.message, retry=failure.retry)
-        if line is not None:
-            _put(line, actions)
+        if queue is not None:
+            _put(queue, actions)
         if pump.keeps:
             self._append(stream, pump)
         else:
@@ -334,8 +331,8 @@ class Intake:
         pump.moved()
 
     def _looked_at(self, run: str) -> None:
-        for session, line in self._lines.items():
-            _put(line, session.looked_at(run))
+        for session, queue in self._queues.items():
+            _put(queue, session.looked_at(run))
 
     async def _room(self, stream: Stream) -> None:
         while stream.pending_bytes >= self._window_bytes and (pump := self._pumps.get(stream)) is not None:
@@ -343,7 +340,7 @@ class Intake:
 
 
 def _failure(keep: Keep, appended: "asyncio.Future[Commit]") -> Refuse | None:
-    """Why the frame was not kept; None when it was."""
+    """Return why the frame was not stored; None if it was."""
     n, writer = keep.frame.frame.n, keep.frame.stream.writer
     try:
         appended.result()
@@ -361,14 +358,14 @@ def _failure(keep: Keep, appended: "asyncio.Future[Commit]") -> Refuse | None:
     return None
 
 
-def _put(line: _Line, actions: Sequence[Action]) -> None:
+def _put(queue: _SendQueue, actions: Sequence[Action]) -> None:
     for action in actions:
         if isinstance(action, Send | Close):
-            line.put(action)
+            queue.put(action)
 
 
 async def _next(receive: Receive, session: IngestSession) -> Message:
-    """Return the next message; raise `TimeoutError` where the greeting is too long in coming."""
+    """Return the next message; raise `TimeoutError` if the greeting does not arrive in time."""
     if session.stream is not None:
         return await receive()
     async with asyncio.timeout(GREETING_S):
@@ -381,7 +378,7 @@ def _decoded(data: bytes) -> ClientRecord:
     except WireError:
         raise
     except Exception as error:
-        # The same bytes would fail in the same way: asking for them again would never end.
+        # The same bytes would fail again: a retry would never end.
         raise WireError(
             "malformed", f"expected a record of this protocol, got one that failed: {error!r:.200}"
         ) from error

@@ -135,10 +135,10 @@ def event_shape(row: EventRow) -> Shape:
 
 
 def controls_shape(rows: Iterable[ControlRow]) -> list[Shape]:
-    """All controls of a run: what each rank has, and what it is to have by what was asked for last and not refused.
+    """Return all controls of a run: the present and the desired value on each rank.
 
-    `value` and `desired` are those of the lowest rank; `differs` names the ranks that do not have what they are to
-    have, or something else than the lowest rank.
+    `value` and `desired` are those of the lowest rank; `differs` names the ranks whose value is not the desired one, or
+    not that of the lowest rank.
     """
     shapes: dict[str, Shape] = {}
     for row in sorted(rows, key=lambda one: (one.control, one.rank)):
@@ -170,7 +170,7 @@ def _control(row: ControlRow, desired: Any) -> Shape:
 
 
 def command_shape(row: CommandRow, connected: Collection[int] = ()) -> Shape:
-    """One command of the ledger; `connected` are the ranks that are there now."""
+    """Return one command of the ledger; `connected` are the ranks connected now."""
     here = sorted(row.open_ranks & set(connected))
     unseen = [rank for rank in here if row.ranks[rank].state == "pending"]
     return {

@@ -1,4 +1,4 @@
-"""`/api/v1/runs/{run}/controls`, `/commands` and `/audit`: what can be changed in a live run, and who changed it."""
+"""`/api/v1/runs/{run}/controls`, `/commands` and `/audit`: change a live run, and list who changed it."""
 
 from typing import Annotated, Literal
 
@@ -22,7 +22,7 @@ MAX_AUDIT = 1000
 
 @router.get("/controls", responses=answers("controls"))
 async def read_controls(run: KnownRunId, store: StorePart) -> Response:
-    """The controls that the run has declared, with their values on every rank."""
+    """Return the controls that the run has declared, with their values on every rank."""
     return json_answer({"controls": controls_shape(await store.controls(run))})
 
 
@@ -35,7 +35,7 @@ async def change_controls(
     presence: PresencePart,
     queue: Queue = True,
 ) -> Response:
-    """Asks the run to take several new values at one step: all of them, or none."""
+    """Request several new values at one step: all of them are applied, or none."""
     command = await commands.request(
         run,
         wanted.values,
@@ -62,7 +62,7 @@ async def change_control(
     presence: PresencePart,
     queue: Queue = True,
 ) -> Response:
-    """Asks the run to take a new value, or to do something; the answer is the command, whose outcome follows."""
+    """Request a new value or an action; the answer is the command, whose outcome follows."""
     command = await commands.request(
         run,
         {control: wanted.value},
@@ -76,14 +76,14 @@ async def change_control(
 
 @router.get("/commands", responses=answers("commands"))
 async def read_commands(run: KnownRunId, commands: CommandsPart, presence: PresencePart) -> Response:
-    """The newest 200 commands, oldest first."""
+    """Return the latest 200 commands, oldest first."""
     connected = presence.ranks(run)
     return json_answer({"commands": [command_shape(one, connected) for one in await commands.commands(run)]})
 
 
 @router.get("/commands/{command}", responses=answers("command"))
 async def read_command(run: KnownRunId, command: str, store: StorePart, presence: PresencePart) -> Response:
-    """One command and how it stands on every rank."""
+    """Return one command with its state on every rank."""
     found = await store.command(run, command)
     if found is None:
         raise NotFound(f"run {run} has no command {command[:200]!r}")
@@ -103,7 +103,7 @@ async def revert_command(
     commands: CommandsPart,
     presence: PresencePart,
 ) -> Response:
-    """Asks for the values that were there before a command; the answer is a new command."""
+    """Request the values that a command has replaced; the answer is a new command."""
     row = await commands.revert(run, command, actor=request.state.actor, reason=wanted.reason)
     return json_answer(command_shape(row, presence.ranks(run)), 202)
 
@@ -119,7 +119,7 @@ async def read_audit(
     limit: Annotated[int, Query(ge=1, le=MAX_AUDIT, description="commands on a page of JSON")] = AUDIT_AT_ONCE,
     cursor: Annotated[str | None, Query(max_length=20, description="`next_cursor` of the page before")] = None,
 ) -> Response:
-    """Who has changed what, when and why, and how it ended on every rank; newest first. CSV has all of it."""
+    """Return who changed what, when and why, with the outcome on every rank, newest first; as CSV, without a limit."""
     if form == "csv":
         name = f'attachment; filename="{run}-audit.csv"'
         return StreamingResponse(audit_csv(store, run), media_type="text/csv", headers={"Content-Disposition": name})

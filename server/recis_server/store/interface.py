@@ -180,43 +180,43 @@ class Store(Protocol):
     # --- control
 
     async def controls(self, run: str) -> tuple[ControlRow, ...]:
-        """What the ranks declared, by control and rank."""
+        """Return the declared controls, by control and rank."""
 
     async def add_command(
         self, command: CommandRow, actor: str, *, supersedes: Mapping[str, Collection[int]] | None = None
     ) -> CommandRow:
-        """Writes the command and its audit row in one transaction; with a known `id` returns what is there.
+        """Add the command and its audit row in one transaction; return the existing command for a known `id`.
 
-        `supersedes` names commands whose parts on some ranks have not taken effect, and end with it.
+        `supersedes` names the ranks on which earlier commands have not taken effect and end with this one.
         """
 
     async def schedule_command(
         self, run: str, command: str, step: int | None, seen: Collection[int]
     ) -> CommandRow | None:
-        """Notes when a command takes effect that the ranks `seen` hold; None when there is no such command."""
+        """Schedule a command held by the ranks `seen`; return None if there is no such command."""
 
     async def command_delivered(self, run: str, command: str, rank: int) -> CommandRow | None:
-        """Notes that the rank has seen the command; None when there is no such command."""
+        """Record that the rank has received the command; return None if there is no such command."""
 
     async def conclude_command(self, run: str, command: str, away: Collection[int]) -> CommandRow | None:
-        """Counts a command as applied that is open on ranks that are away only; their parts stay open."""
+        """Count a command as applied that is open on absent ranks only; their parts stay open."""
 
     async def expire_command(
         self, run: str, command: str, ranks: Collection[int] | None = None, message: str = ""
     ) -> CommandRow | None:
-        """Ends what nobody answered of a command, on these ranks or on all; None when nothing of it is open."""
+        """Expire the open parts of a command, on these ranks or on all; return None if there are none."""
 
     async def supersede_command(self, run: str, command: str, ranks: Collection[int], by: str) -> CommandRow | None:
-        """Ends what is open of a command on these ranks in favour of a newer one; None when nothing is."""
+        """End the open parts of a command on these ranks in favour of a newer one; return None if there are none."""
 
     async def commands(self, run: str, limit: int = 200, *, before: int | None = None) -> tuple[CommandRow, ...]:
-        """The newest commands whose `seq` is below `before`, oldest first."""
+        """Return the latest commands whose `seq` is below `before`, oldest first."""
 
     async def open_commands(self, run: str) -> tuple[CommandRow, ...]:
-        """The commands that some rank has not answered and still may, oldest first."""
+        """Return the commands that some rank may still answer, oldest first."""
 
     async def command(self, run: str, command: str) -> CommandRow | None:
-        """One command."""
+        """Return one command, None if there is none."""
 
     # --- traces, tokens
 

@@ -253,50 +253,40 @@ class SqlStore(Store):
     # --- control
 
     async def controls(self, run: str) -> tuple[ControlRow, ...]:
-        """See `Store.controls`."""
-        return await self._read(lambda connection: controls.read_controls(connection, run))
+        return await self._read(controls.read_controls, run)
 
     async def add_command(
         self, command: CommandRow, actor: str, *, supersedes: Mapping[str, Collection[int]] | None = None
     ) -> CommandRow:
-        """See `Store.add_command`."""
         return await self._writer.call(lambda connection: ledger.add(connection, command, actor, supersedes or {}))
 
     async def schedule_command(
         self, run: str, command: str, step: int | None, seen: Collection[int]
     ) -> CommandRow | None:
-        """See `Store.schedule_command`."""
         return await self._writer.call(lambda connection: ledger.schedule(connection, run, command, step, seen))
 
     async def command_delivered(self, run: str, command: str, rank: int) -> CommandRow | None:
-        """See `Store.command_delivered`."""
         return await self._writer.call(lambda connection: ledger.delivered(connection, run, command, (rank,)))
 
     async def conclude_command(self, run: str, command: str, away: Collection[int]) -> CommandRow | None:
-        """See `Store.conclude_command`."""
         return await self._writer.call(lambda connection: ledger.conclude(connection, run, command, away))
 
     async def expire_command(
         self, run: str, command: str, ranks: Collection[int] | None = None, message: str = ""
     ) -> CommandRow | None:
-        """See `Store.expire_command`."""
         return await self._writer.call(lambda connection: ledger.expire(connection, run, command, ranks, message))
 
     async def supersede_command(self, run: str, command: str, ranks: Collection[int], by: str) -> CommandRow | None:
-        """See `Store.supersede_command`."""
         return await self._writer.call(lambda connection: ledger.supersede(connection, run, command, ranks, by))
 
     async def commands(self, run: str, limit: int = 200, *, before: int | None = None) -> tuple[CommandRow, ...]:
-        """See `Store.commands`."""
-        return await self._read(lambda connection: ledger.read_many(connection, run, limit, before))
+        return await self._read(ledger.read_many, run, limit, before)
 
     async def open_commands(self, run: str) -> tuple[CommandRow, ...]:
-        """See `Store.open_commands`."""
-        return await self._read(lambda connection: ledger.read_open(connection, run))
+        return await self._read(ledger.read_open, run)
 
     async def command(self, run: str, command: str) -> CommandRow | None:
-        """See `Store.command`."""
-        return await self._read(lambda connection: ledger.read(connection, run, command))
+        return await self._read(ledger.read, run, command)
 
     # --- traces, tokens
 

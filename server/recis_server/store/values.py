@@ -301,9 +301,9 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class ControlRow:
-    """A control as one rank declared it last.
+    """A control as one rank last declared it.
 
-    `desired` is what the rank is to have by the command `desired_by`, which is empty where nobody has asked.
+    `desired` is the rank's value according to the command `desired_by`, which is empty if there is none.
     """
 
     control: str
@@ -325,7 +325,7 @@ class ControlRow:
 
 @dataclass(frozen=True, slots=True)
 class RankResult:
-    """How a command stands on one rank."""
+    """The state of a command on one rank."""
 
     state: RankState
     old: Any = None
@@ -337,11 +337,11 @@ class RankResult:
 
 @dataclass(frozen=True, slots=True)
 class CommandRow:
-    """One line of the ledger; `ranks` has the ranks that it is meant for.
+    """One command of the ledger; `ranks` has the ranks that it applies to.
 
-    Without a `control` it is for several, and `value` maps their names to values. `seq` rises in the order in which
-    commands were accepted. `superseded_by` is the command that has taken its place where it had not taken effect, and
-    `reverts` the one that it takes back.
+    Without a `control` it sets several, and `value` maps their names to values. `seq` increases in the order in which
+    commands were accepted. `superseded_by` is the command that has replaced it where it had not taken effect, and
+    `reverts` the command whose values it restores.
     """
 
     id: str
@@ -360,12 +360,12 @@ class CommandRow:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The controls that it sets, each with its value."""
+        """Return the controls that it sets, each with its value."""
         return settings_of(self.control, self.value)
 
     @property
     def open_ranks(self) -> frozenset[int]:
-        """The ranks that have not answered it, and still may."""
+        """Return the ranks that have not answered it and still may."""
         return frozenset(rank for rank, result in self.ranks.items() if result.state in OPEN)
 
 

@@ -1,6 +1,6 @@
-"""Controls in the tables: what each rank has declared, the value that it has, and the value that it is to have.
+"""Controls: what each rank has declared, its present value, and its desired value.
 
-Functions on a connection inside of a transaction; must not know threads. What was asked for is in `ledger`.
+Functions on a connection inside a transaction; must not know threads. `ledger` has the commands.
 """
 
 import math
@@ -17,11 +17,11 @@ from recis_server.store.values import ControlRow, StreamRow
 __all__ = ["declare", "find_desired", "note_result", "read_controls", "set_desired", "values_of"]
 
 LOOKED_BACK = 200
-"""Commands that are looked through for the one that counts after a newer one was refused."""
+"""Commands searched for the one that applies after a newer one was refused."""
 
 
 def declare(connection: Connection, stream: StreamRow, record: Declare) -> None:
-    """A rank offers a control, or says its value anew."""
+    """Record that a rank offers a control, or its new value."""
     connection.execute(
         "INSERT INTO control (run_id, control, rank, type, value, step, minimum, maximum, nullable, unit, description,"
         " choices, apply, confirm) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -50,12 +50,12 @@ def declare(connection: Connection, stream: StreamRow, record: Declare) -> None:
 
 
 def _bound(value: float | None) -> float | None:
-    """A bound as it is kept: NaN and infinities bound nothing."""
+    """Return a bound for storing: NaN and infinities are no bound."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def note_result(connection: Connection, stream: StreamRow, record: Result) -> None:
-    """A rank has answered a command: it says what its controls have now."""
+    """Record a rank's answer to a command: the values that its controls have now."""
     for control, value in settings_of(record.control, record.new).items():
         connection.execute(
             "UPDATE control SET value = ?, step = ? WHERE run_id = ? AND control = ? AND rank = ?"
@@ -65,7 +65,7 @@ def note_result(connection: Connection, stream: StreamRow, record: Result) -> No
 
 
 def set_desired(connection: Connection, run_id: str, rank: int, command_id: str, settings: Mapping[str, Any]) -> None:
-    """A rank is to have these values."""
+    """Set the desired values of a rank."""
     connection.executemany(
         "UPDATE control SET desired = ?, desired_by = ? WHERE run_id = ? AND control = ? AND rank = ?"
         " AND type NOT IN ('action', 'profile')",
@@ -74,7 +74,7 @@ def set_desired(connection: Connection, run_id: str, rank: int, command_id: str,
 
 
 def find_desired(connection: Connection, run_id: str, rank: int, control: str) -> None:
-    """Notes anew what a rank is to have, after a command was refused or has expired: what counted before."""
+    """Restore the desired values of a rank after a command was refused or has expired."""
     desired, desired_by = "null", ""
     for command_id, one, text in connection.execute(
         "SELECT c.command_id, c.control, c.value FROM command AS c JOIN command_rank AS r"
@@ -94,7 +94,7 @@ def find_desired(connection: Connection, run_id: str, rank: int, control: str) -
 
 
 def values_of(connection: Connection, run_id: str, control: str) -> dict[str, Any]:
-    """The value of a control on each rank."""
+    """Return the value of a control on each rank."""
     rows = connection.execute(
         "SELECT rank, value FROM control WHERE run_id = ? AND control = ?", (run_id, control)
     ).fetchall()
@@ -102,7 +102,7 @@ def values_of(connection: Connection, run_id: str, control: str) -> dict[str, An
 
 
 def read_controls(connection: Connection, run_id: str) -> tuple[ControlRow, ...]:
-    """What the ranks declared, by control and rank."""
+    """Return the declared controls, by control and rank."""
     return tuple(
         ControlRow(
             control=control,

@@ -1,6 +1,6 @@
-"""Commands in the tables: asked for, scheduled, delivered, answered, with an audit row for every change.
+"""The ledger of commands: requested, scheduled, delivered, answered, with an audit row for every change.
 
-Functions for the write thread, each inside of a transaction that its caller has begun; must not know threads.
+Functions for the write thread, each inside a transaction begun by its caller; must not know threads.
 """
 
 # Names of columns and tables below are constants of this package; every value is bound.
@@ -47,13 +47,13 @@ _AT_ONCE = 500
 def add(
     connection: Connection, command: CommandRow, actor: str, supersedes: Mapping[str, Collection[int]]
 ) -> CommandRow:
-    """Writes a command; one whose id is known is returned as it is.
+    """Add a command; return a command with a known id unchanged.
 
     Args:
-        connection: inside of a transaction.
-        command: what is asked for.
-        actor: who has asked.
-        supersedes: commands that it takes the place of, with the ranks on which they have not taken effect.
+        connection: in a transaction.
+        command: the command.
+        actor: who has requested it.
+        supersedes: the commands that it replaces, with the ranks on which they have not taken effect.
     """
     known = read(connection, command.run, command.id)
     if known is not None:
@@ -68,7 +68,7 @@ def add(
         controls.set_desired(connection, command.run, rank, command.id, command.settings)
     for older, ranks in supersedes.items():
         supersede(connection, command.run, older, ranks, command.id)
-    # The value as it was given: what is read back has U+0000 replaced.
+    # Return the value as it was given: reading it back would replace U+0000.
     return replace(command, seq=_known(connection, command.run, command.id).seq)
 
 
@@ -99,7 +99,7 @@ def _insert(connection: Connection, command: CommandRow) -> None:
 def schedule(
     connection: Connection, run_id: str, command_id: str, step: int | None, seen: Collection[int]
 ) -> CommandRow | None:
-    """The ranks `seen` have a command that was on hold, and it is to take effect at a step, None for the next one."""
+    """Schedule a command held by the ranks `seen` for a step, None for the next one."""
     command = read(connection, run_id, command_id)
     if command is None or not command.open_ranks:
         return command
@@ -111,7 +111,7 @@ def schedule(
 
 
 def delivered(connection: Connection, run_id: str, command_id: str, ranks: Collection[int]) -> CommandRow | None:
-    """Ranks have seen the command."""
+    """Record that ranks have received the command."""
     command = read(connection, run_id, command_id)
     if command is None:
         return None
@@ -123,7 +123,7 @@ def delivered(connection: Connection, run_id: str, command_id: str, ranks: Colle
 
 
 def answer(connection: Connection, stream: StreamRow, record: Result) -> None:
-    """A rank says how a command ended; the value of its control is known anew."""
+    """Record the outcome of a command on a rank, and the value of its control."""
     controls.note_result(connection, stream, record)
     command = read(connection, stream.run, record.command) or _restored(connection, stream, record)
     if command is None:
@@ -144,7 +144,7 @@ def answer(connection: Connection, stream: StreamRow, record: Result) -> None:
 
 
 def _restored(connection: Connection, stream: StreamRow, record: Result) -> CommandRow | None:
-    """A process has got what it is to have when it started: this is in the ledger from now on."""
+    """Add a value to the ledger that a process was given when it started."""
     if record.command != restoring_id(record.restores, record.control, stream.writer):
         return None
     original = read(connection, stream.run, record.restores)
@@ -168,7 +168,7 @@ def _restored(connection: Connection, stream: StreamRow, record: Result) -> Comm
 
 
 def conclude(connection: Connection, run_id: str, command_id: str, away: Collection[int]) -> CommandRow | None:
-    """Counts a command as applied that every rank but those that are away has answered; their parts stay open."""
+    """Count a command as applied that all but absent ranks have answered; the parts of those stay open."""
     command = read(connection, run_id, command_id)
     if command is None or command.state not in OPEN or not command.open_ranks <= set(away):
         return command
@@ -180,14 +180,14 @@ def conclude(connection: Connection, run_id: str, command_id: str, away: Collect
 def expire(
     connection: Connection, run_id: str, command_id: str, ranks: Collection[int] | None = None, message: str = ""
 ) -> CommandRow | None:
-    """Ends what is still open of a command, on some ranks or all; None when nothing is."""
+    """Expire the open parts of a command, on some ranks or all; return None if there are none."""
     return _end(connection, run_id, command_id, ranks, "expired", message)
 
 
 def supersede(
     connection: Connection, run_id: str, command_id: str, ranks: Collection[int], by: str
 ) -> CommandRow | None:
-    """Ends what is open of a command on some ranks, because a newer one is for them; None when nothing is."""
+    """End the open parts of a command on some ranks in favour of a newer one; return None if there are none."""
     command = _end(connection, run_id, command_id, ranks, "superseded", f"superseded by {by}")
     if command is not None:
         connection.execute(
@@ -198,7 +198,7 @@ def supersede(
 
 
 def end_run(connection: Connection, run_id: str) -> None:
-    """A finished run has no open command."""
+    """Expire the open commands of a finished run."""
     for command in read_open(connection, run_id):
         expire(connection, run_id, command.id, None, "the run has finished")
 
@@ -226,7 +226,7 @@ def _end(
 
 
 def read(connection: Connection, run_id: str, command_id: str) -> CommandRow | None:
-    """One command with its ranks."""
+    """Return one command with its ranks."""
     rows = connection.execute(
         f"SELECT {_FIELDS} FROM command WHERE run_id = ? AND command_id = ?", (run_id, command_id)
     ).fetchall()
@@ -235,7 +235,7 @@ def read(connection: Connection, run_id: str, command_id: str) -> CommandRow | N
 
 
 def read_many(connection: Connection, run_id: str, limit: int, before: int | None = None) -> tuple[CommandRow, ...]:
-    """The newest commands of a run, of those that were accepted before one number, oldest first."""
+    """Return the latest commands of a run accepted before a number, oldest first."""
     rows = connection.execute(
         f"SELECT {_FIELDS} FROM command WHERE run_id = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
         (run_id, LAST_STEP if before is None else before, limit),
@@ -244,7 +244,7 @@ def read_many(connection: Connection, run_id: str, limit: int, before: int | Non
 
 
 def read_open(connection: Connection, run_id: str) -> tuple[CommandRow, ...]:
-    """The commands that some rank has not answered and still may, oldest first."""
+    """Return the commands that some rank may still answer, oldest first."""
     rows = connection.execute(
         f"SELECT {_FIELDS} FROM command WHERE run_id = ? AND command_id IN (SELECT command_id FROM command_rank"
         " WHERE run_id = ? AND state IN ('pending', 'delivered')) ORDER BY seq",
@@ -295,13 +295,13 @@ def _known(connection: Connection, run_id: str, command_id: str) -> CommandRow:
 def _settle(
     connection: Connection, command: CommandRow, actor: str, action: str, after: Mapping[str, Any]
 ) -> CommandRow:
-    """The command's state from its ranks' as they are now, see `_state`; `command` is how it was."""
+    """Derive the command's state from its ranks, see `_state`; `command` is its former state."""
     now = _known(connection, command.run, command.id)
     return _set_state(connection, replace(now, state=command.state), _state(command, now), actor, after, action)
 
 
 def _state(before: CommandRow, now: CommandRow) -> CommandState:
-    """Ended when all ranks have; delivered when the first has it. One that counts as applied stays so."""
+    """Ended when all ranks have; delivered when the first one has it. An applied command remains applied."""
     states = {result.state for result in now.ranks.values()}
     if states & OPEN:
         return before.state if before.state not in OPEN else "pending" if states == {"pending"} else "delivered"
@@ -324,7 +324,7 @@ def _set_state(
     )
     _audit(connection, actor, command, action or state, before=command.state, after={"state": state, **after})
     applied = {rank: result for rank, result in command.ranks.items() if result.state == "applied"}
-    # Told once: when it has ended, or was left for good and is applied late.
+    # Recorded once: when it has ended, or was concluded and is applied late.
     was_told = command.state in ("applied", "rejected")
     if applied and not was_told and state not in OPEN:
         write_event(connection, command.run, _event(command, applied))
@@ -332,7 +332,7 @@ def _set_state(
 
 
 def _event(command: CommandRow, applied: Mapping[int, RankResult]) -> EventRow:
-    """A command as it is drawn on the charts; at the step of the rank that was last."""
+    """Return a command as an event of the charts, at the step of the last rank."""
     rank, last = max(applied.items(), key=lambda item: item[1].step or 0)
     changes = [
         f"{name}: {_part(command, last.old, name)} → {_part(command, last.new, name)}" for name in command.settings

@@ -74,7 +74,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
 def test_a_place_that_cannot_hold_the_data_is_refused(tmp_path: Path) -> None:
     async def scenario() -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(StoreError, match="expected a data folder that can be written"):
+        with pytest.raises(StoreError, match="expected a writable data folder"):
             await SqlStore(SqliteEngine(tmp_path / "file" / "recis.db")).open()
         (tmp_path / "recis.db").write_bytes(b"this is no database" * 100)
         with pytest.raises(StoreError, match="not a database"):
