@@ -131,7 +131,7 @@ def main(options: argparse.Namespace) -> int:
         ValueError: the folder does not exist, or the address is malformed.
     """
     if not options.spool.is_dir():
-        raise ValueError(f"expected an existing spool folder, got {options.spool}")
+        raise ValueError(f"expected a spool folder, got {options.spool}, which is not a folder")
     address = ServerAddress.parse(options.url, options.token)
     try:
         folders = find_left_over(options.spool)
