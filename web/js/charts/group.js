@@ -5,7 +5,7 @@
  */
 import { stepExtent, xExtent } from '../data/series.js';
 
-/** How far beyond the window charts are loaded and drawn, in window heights: they are ready when they are scrolled to. */
+/** How far beyond the window charts are loaded and drawn, so that they are ready when they are scrolled to. */
 const MARGIN = '100%';
 const FRAME_BUDGET_MS = 8;
 const WATCH_DELAY_MS = 60;

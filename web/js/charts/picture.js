@@ -59,8 +59,8 @@ export function rankLines(list, colors, label = null, first = 0) {
 }
 
 /**
- * Return what is remarkable about a rank that lies apart from the others, from the unit and the name of the metric: more
- * time or less speed is slow.
+ * Return what is remarkable about a rank that lies apart, from the unit and the name of the metric: more time or less
+ * speed is slow.
  * @param {string} key
  * @param {boolean} isHigher
  */
@@ -121,7 +121,8 @@ function meanDistance(series, from) {
 }
 
 /**
- * Interrupt lines where nothing was reported for long. Steps have no such gaps: a metric may be reported at any of them.
+ * Interrupt lines where nothing was reported for long. Steps have no such gaps: a metric may be reported at any of
+ * them.
  * @param {Line[]} lines
  * @param {Axis} axis
  * @returns {{lines: Line[], pauses: TimeSpan[]}} the lines, and when none of the current ones has data

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Which line style each compared run has: a known one, so that it keeps it whatever is added or removed, else one by its
- * id. Pure.
+ * Which line style each compared run has: a known one, so that it keeps it whatever is added or removed, else one by
+ * its id. Pure.
  */
 
 /** So many styles differ in color, and so many in color or dash. */

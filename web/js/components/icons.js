@@ -33,7 +33,7 @@ export function Icon({ shape, solid = false }) {
 
 /**
  * The state of a run as shape, word and color.
- * @param {{state: string, known?: boolean}} props `known` is false for a state that may have changed since it was heard of
+ * @param {{state: string, known?: boolean}} props `known` is false for a state that may have changed meanwhile
  */
 export function StateBadge({ state, known = true }) {
   const shape = state in SHAPES ? /** @type {keyof typeof SHAPES} */ (state) : 'disconnected';

@@ -25,7 +25,14 @@ export function SearchField({ label }) {
   };
   return html`<label class="field search">
     <${Icon} shape="search" /><span class="visually-hidden">${label}</span>
-    <input type="search" value=${state.view.value.q} placeholder=${label} data-search onInput=${search} onKeyDown=${keydown} />
+    <input
+      type="search"
+      data-search
+      value=${state.view.value.q}
+      placeholder=${label}
+      onInput=${search}
+      onKeyDown=${keydown}
+    />
     <kbd class="wide-only">/</kbd>
   </label>`;
 }

@@ -43,8 +43,8 @@ function OpenDialog({ open }) {
       )}
     </dl>
     <p class="muted">
-      Drag across a chart to zoom all charts. Hold Ctrl and scroll to zoom around the pointer. On a touch screen, move one
-      finger for the crosshair and two fingers to zoom.
+      Drag across a chart to zoom all charts. Hold Ctrl and scroll to zoom around the pointer. On a touch screen, move
+      one finger for the crosshair and two fingers to zoom.
     </p>
     <label class="check">
       <input type="checkbox" checked=${shortcuts} onChange=${toggle} /> Enable single-key shortcuts

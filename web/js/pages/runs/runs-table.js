@@ -52,7 +52,8 @@ function MetricCells({ app, run, column }) {
   const metric = column.metric(run);
   if (metric === undefined) return html`<td class="number wide-only">–</td><td class="fit wide-only" />`;
   const value = run.summary[metric];
-  return html`<td class="number wide-only" title=${`${metric}: ${formatExact(value)}`}>${formatMetric(metric, value)}</td>
+  const exact = `${metric}: ${formatExact(value)}`;
+  return html`<td class="number wide-only" title=${exact}>${formatMetric(metric, value)}</td>
     <td class="fit wide-only"><${Sparkline} app=${app} run=${run.id} metric=${metric} number=${column.number} /></td>`;
 }
 
@@ -96,9 +97,12 @@ function MetricHead({ column: { key, label }, chosen }) {
       <span class="name" title=${key}>${label}</span>
       ${
         chosen &&
-        html`<button class="quiet" onClick=${remove} title="Remove this column" aria-label=${`Remove the column ${key}`}>
-          ×
-        </button>`
+        html`<button
+          class="quiet"
+          onClick=${remove}
+          title="Remove this column"
+          aria-label=${`Remove the column ${key}`}
+        >×</button>`
       }
     </th>
     <td class="wide-only" />`;
