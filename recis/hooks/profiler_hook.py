@@ -27,6 +27,7 @@ from recis.hooks.control import Control
 from recis.hooks.hook import Hook
 from recis.hooks.profiler_session import ProfilerSession, is_taken
 from recis.numerals import as_int
+from recis.system import sync_folder
 
 __all__ = ["ProfilerHook", "TraceFile", "capturing_hook"]
 
@@ -360,7 +361,7 @@ def _write_whole(profile: torch.profiler.profile, path: Path) -> None:
             raw.rename(draft)
         _sync(draft)
         draft.replace(path)
-        _sync(path.parent)
+        sync_folder(path.parent)
     finally:
         raw.unlink(missing_ok=True)
         draft.unlink(missing_ok=True)
