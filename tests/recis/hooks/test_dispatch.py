@@ -263,7 +263,8 @@ def test_the_list_of_hooks_adds_and_removes() -> None:
     hooks.clear()
     dispatcher.fire("after_step", METRICS, 1)
     assert len(Named.log) == 3
-    assert (hooks, repr(hooks)) == ([], "[]")
+    assert list(hooks) == []
+    assert repr(hooks) == "[]"
 
 
 def test_a_hook_that_nobody_asked_for_gives_way_to_one_of_its_class() -> None:
