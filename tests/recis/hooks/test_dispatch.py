@@ -67,7 +67,7 @@ def passed_through(function: Callable[..., None]) -> Callable[..., None]:
 class Forms:
     """One callback a line, with what it is to get in `after_step`."""
 
-    def any_name(self, t) -> None:  # noqa: ANN001
+    def any_name(self, t) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
         record(self, t)
 
     def default_trainer(self, trainer: Any = None) -> None:
