@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.rules.sources import ROOT, sources
 
-FOLDERS = {"recis": "tests/recis", "recis_server": "tests/server"}
+FOLDERS = {"recis": "tests/recis", "recis_server": "tests/server", "recis_monitor": "tests/distributions"}
 
 PROVEN_BY = {
     "recis.bridge.controls": "tests/recis/bridge/test_run.py",
