@@ -7,6 +7,7 @@ to and may fail, a server that forgets everything but its store, and a writer th
 """
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pytest
@@ -162,7 +163,7 @@ class Cores(RuleBasedStateMachine):
             else:
                 self.act(connection, [action])
 
-    def act(self, connection: Connection, actions: "list[object]") -> None:
+    def act(self, connection: Connection, actions: Iterable[object]) -> None:
         for action in actions:
             match action:
                 case Send(record=record):
@@ -197,7 +198,7 @@ class Cores(RuleBasedStateMachine):
         for stream in self.streams:
             self.answer(stream.session, stream.on_failure("unavailable", "disk full", retry=True))
 
-    def answer(self, session: IngestSession | None, actions: "list[object]") -> None:
+    def answer(self, session: IngestSession | None, actions: Iterable[object]) -> None:
         for connection in (*self.stale, *((self.connection,) if self.connection is not None else ())):
             if connection.session is session:
                 self.act(connection, actions)
@@ -271,4 +272,4 @@ TestCores = Cores.TestCase
 TestCores.settings = settings(
     max_examples=examples(1000), stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-TestCores.pytestmark = [pytest.mark.timeout(300)]
+TestCores.pytestmark = [pytest.mark.timeout(300)]  # type: ignore[attr-defined]

@@ -18,13 +18,13 @@ class DeviceScalar(torch.Tensor):
 
     @staticmethod
     def __new__(cls: type[Self], value: torch.Tensor) -> Self:
-        return torch.Tensor._make_wrapper_subclass(cls, value.shape, dtype=value.dtype, device="cuda")
+        return torch.Tensor._make_wrapper_subclass(cls, value.shape, dtype=value.dtype, device=torch.device("cuda"))
 
     def __init__(self, value: torch.Tensor) -> None:
         self.value = value
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         if func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten._to_copy.default):
             pytest.fail(f"{func} waits for the device")
         plain = [tree_map(lambda x: x.value if isinstance(x, cls) else x, part) for part in (args, kwargs or {})]

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
 
 import pytest
 
@@ -38,7 +39,7 @@ def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "_warned", set())
 
 
-def say(monkeypatch: pytest.MonkeyPatch, variables: dict[str, object]) -> None:
+def say(monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, object]) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, str(value))
 

@@ -8,6 +8,7 @@ import pytest
 import recis.metrics
 
 
+@pytest.mark.slow
 def test_a_name_is_found_once_asked_for_and_listed_before() -> None:
     script = (
         "import sys, recis.metrics, recis.hooks, recis.framework\n"

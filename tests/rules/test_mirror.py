@@ -4,10 +4,9 @@ from pathlib import Path
 
 from tests.rules.sources import ROOT, sources
 
-FOLDERS = {"recis": "tests/recis", "recis_server": "tests/server"}
+FOLDERS = {"recis": "tests/recis", "recis_server": "tests/server", "recis_monitor": "tests/distributions/bridge"}
 
 PROVEN_BY = {
-    "recis.bridge.controls": "tests/recis/bridge/test_run.py",
     "recis.bridge.declaration": "tests/recis/bridge/test_run.py",
     "recis.bridge.frame_reader": "tests/recis/bridge/test_frames.py",
     "recis.bridge.outbox_reader": "tests/recis/bridge/test_outbox.py",
@@ -27,6 +26,7 @@ PROVEN_BY = {
     "recis.wire.exports": "tests/server/query/test_exports.py",
     "recis.wire.messages": "tests/contract/test_protocol_document.py",
     "recis.wire.version": "tests/rules/test_repository.py",
+    "recis_monitor.__main__": "tests/e2e/test_wheel.py",
     "recis_server.__main__": "tests/recis/test_cli.py",
     "recis_server.commands": "tests/recis/test_cli.py",
     "recis_server.control.checks": "tests/server/control/test_service.py",
@@ -37,6 +37,7 @@ PROVEN_BY = {
     "recis_server.errors": "tests/server/routes/test_answers.py",
     "recis_server.main": "tests/server/routes/test_answers.py",
     "recis_server.meters": "tests/server/routes/test_health.py",
+    "recis_server.query.audit": "tests/server/routes/test_control.py",
     "recis_server.query.parquet": "tests/server/query/test_exports.py",
     "recis_server.schemas": "tests/server/test_schema_fuzz.py",
     "recis_server.settings": "tests/server/test_cli.py",
@@ -64,6 +65,7 @@ PROVEN_BY = {
 """Modules without a test file of their own, and the file that proves them."""
 
 BEYOND = {
+    "tests/distributions/bridge/test_hatch_build.py": "the build of the bridge's own distribution",
     "tests/recis/bridge/test_interruptions.py": "signals at every instruction of a report",
     "tests/recis/framework/test_preemption.py": "trainings that are killed and go on, as processes",
     "tests/recis/hooks/test_documentation.py": "the page about hooks, against the hooks",

@@ -121,7 +121,7 @@ async def until(condition: Callable[[], object], limit_s: float = 10.0) -> None:
             await asyncio.sleep(0.005)
 
 
-async def until_async(read: Callable[[], Awaitable[T]], limit_s: float = 10.0) -> T:
+async def until_async(read: Callable[[], Awaitable[T | None]], limit_s: float = 10.0) -> T:
     """Waits until `read` answers with something true, and returns that."""
     async with asyncio.timeout(limit_s):
         while not (found := await read()):  # noqa: ASYNC110

@@ -82,6 +82,7 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path, capsys: pyte
     assert file.read_text() == "old"
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     fill(tmp_path, 80_000)
     code = (
@@ -116,6 +117,7 @@ def test_an_export_that_is_interrupted_leaves_no_half_file(tmp_path: Path, how: 
     assert [path.name for path in out.iterdir() if how != signal.SIGKILL or path.suffix != ".part"] == ["r.jsonl"]
 
 
+@pytest.mark.slow
 def test_what_is_no_text_does_not_go_to_a_terminal_and_the_bar_does(tmp_path: Path) -> None:
     fill(tmp_path, 800, per_frame=100)
     outputs = []

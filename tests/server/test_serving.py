@@ -95,6 +95,7 @@ def test_a_signal_drains_and_ends_with_code_0(tmp_path: Path, number: signal.Sig
     assert "WARNING" not in log, "expected an end with everything committed, before its limit"
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_told(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with serving(settings(tmp_path / "one")) as server:
@@ -106,6 +107,7 @@ def test_a_port_in_use_is_told(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_others_are_not_served_without_a_token(tmp_path: Path) -> None:
     async def scenario() -> None:
         with pytest.raises(StoreError, match=r"--host 0\.0\.0\.0: expected a token"):

@@ -117,7 +117,7 @@ def test_vendored_files_come_from_the_locked_packages(tools: Path, tmp_path: Pat
 
 def test_vendored_files_are_the_ones_with_these_sums() -> None:
     lines = (WEB / "vendor" / "SHA256SUMS").read_text().splitlines()
-    sums = dict(reversed(line.split("  ")) for line in lines)
+    sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
     assert {"ui.js", "uplot.js", "uplot.css", "uplot.d.ts"} == sums.keys()
     for name, digest in sums.items():
         assert hashlib.sha256((WEB / "vendor" / name).read_bytes()).hexdigest() == digest, name

@@ -104,7 +104,7 @@ MODULE.__dict__.update(lr=0.1, inner={"size": 3}, math=math, function=len)
         argparse.Namespace(lr=0.1, inner=argparse.Namespace(size=3)),
         SimpleNamespace(lr=0.1, inner=Inner()),
         Outer(),
-        namedtuple("Pair", "lr inner")(0.1, Inner()),
+        namedtuple("Pair", ("lr", "inner"))(0.1, Inner()),  # type: ignore[call-arg, arg-type]
         Attributes(),
         ClassOnly,
         Dumps(),

@@ -203,7 +203,9 @@ def test_ranks_of_torchrun_on_several_machines_agree_by_its_store(
     on.set("LOCAL_WORLD_SIZE", "1")
     jobs = []
     for _ in range(2):
-        agents = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        agents = torch.distributed.TCPStore(  # type: ignore[attr-defined]
+            "127.0.0.1", 0, is_master=True, wait_for_workers=False
+        )
         on.set("MASTER_PORT", str(agents.port))
         jobs.append(on.start())
         assert on.start() == jobs[-1]  # on the other machine

@@ -168,6 +168,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return lambda: monkeypatch.setattr(os, "posix_fallocate", full)
 
 
+@pytest.mark.slow
 def test_without_room_on_disk_everything_goes_through_memory(
     tmp_path: Path, full_disk: Callable[[], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -186,6 +187,7 @@ def test_without_room_on_disk_everything_goes_through_memory(
     assert "is lost" in caplog.text
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_too_when_the_disk_stays_full(tmp_path: Path, full_disk: Callable[[], None]) -> None:
     outbox = Outbox(tmp_path)
     outbox.writer.append_report(("a", "b"), (1.0, 2.0), 0, 0)

@@ -245,7 +245,8 @@ class Wide(Memory):
 
     def report(self, start: int = FIRST) -> tuple[int, list[int], int]:
         """Step, values' bits and time of the report at this word, from rows with right heads."""
-        found, about = [], set()
+        found: list[int] = []
+        about: set[Any] = set()
         for row in range(self.num_rows):
             width = min(ROW_VALUES, len(self.keys) - row * ROW_VALUES)
             assert self.words[start] == row << 48 | self.check(start, row, width + 3)

@@ -227,7 +227,7 @@ def test_a_kill_while_headers_are_written_leaves_one_of_them(tmp_path: Path, mom
     sealed = segment.path.read_bytes()
     segment.close(2, 5, is_final=True)
     data, end = bytearray(segment.path.read_bytes()), len(before) - HEADER_BYTES
-    assert Header.unpack(data, 0) == Header.unpack(data, end) != Header.unpack(before, 0)
+    assert Header.unpack(bytes(data), 0) == Header.unpack(bytes(data), end) != Header.unpack(before, 0)
     if moment < 3:
         data[end:] = sealed[end:]
     else:

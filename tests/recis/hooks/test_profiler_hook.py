@@ -46,7 +46,7 @@ def step_marks(trace: dict[str, Any]) -> list[str]:
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.delenv("APP_ID", raising=False)
     monkeypatch.delenv("RANK", raising=False)
-    return lambda *numbers, **options: ProfilerHook(*numbers, output_dir=str(tmp_path / "traces"), **options)
+    return lambda *numbers, **options: ProfilerHook(*numbers, **{"output_dir": str(tmp_path / "traces"), **options})
 
 
 def test_each_cycle_leaves_one_trace_with_real_operators_and_its_own_steps(make: Any, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_a_bit_that_has_changed_is_found(records: list[bytes], data: st.DataObje
     whole = bytearray(b"".join(map(framed, records)))
     place = data.draw(st.integers(0, len(whole) * 8 - 1))
     whole[place // 8] ^= 1 << place % 8
-    found = []
+    found: list[tuple[bytes, int]] = []
     with pytest.raises(DamagedError) as damage:
         found.extend(read_records(io.BytesIO(bytes(whole))))
     before = damage.value.offset

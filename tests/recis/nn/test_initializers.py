@@ -134,11 +134,14 @@ def test_a_copy_draws_the_same(copied: Any) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ConstantInitializer("0"), "ConstantInitializer's init_val: expected a finite number, got '0'"),
+        (
+            lambda: ConstantInitializer("0"),  # type: ignore[arg-type]
+            "ConstantInitializer's init_val: expected a finite number, got '0'",
+        ),
         (lambda: NormalInitializer(std=-1), "NormalInitializer's std: expected a finite number >= 0, got -1"),
         (lambda: NormalInitializer(mean=float("nan")), "mean"),
         (lambda: UniformInitializer(2, 1), r"UniformInitializer's a and b: expected a <= b, got \(2, 1\)"),
-        (lambda: XavierUniformInitializer(gain=None), "gain"),
+        (lambda: XavierUniformInitializer(gain=None), "gain"),  # type: ignore[arg-type]
         (lambda: KaimingUniformInitializer(mode="fan"), "mode: expected 'fan_in' or 'fan_out', got 'fan'"),
         (lambda: KaimingNormalInitializer(nonlinearity="relo"), "nonlinearity: .* got 'relo'"),
     ],

@@ -1,5 +1,7 @@
 """SparseAdagrad, step by step against torch's own Adagrad on a sparse embedding."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -13,7 +15,7 @@ def test_two_hundred_steps_equal_torchs_adagrad(device: torch.device) -> None:
     embedding = nn.Embedding(100, 3, sparse=True, dtype=torch.float64, device=device)
     table = HashTable([3], block_size=8, dtype=torch.float64, device=device)
     table.insert(torch.arange(100, device=device), embedding.weight.detach())
-    options = {"lr": 0.1, "lr_decay": 0.01, "initial_accumulator_value": 0.1, "eps": 1e-8}
+    options: dict[str, Any] = {"lr": 0.1, "lr_decay": 0.01, "initial_accumulator_value": 0.1, "eps": 1e-8}
     theirs = torch.optim.Adagrad(embedding.parameters(), **options)
     ours = SparseAdagrad({"table": table}, **options)
     for _ in range(200):

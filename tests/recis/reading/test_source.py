@@ -78,6 +78,7 @@ def test_a_server_and_its_folder_give_the_same(folder: Path, server: Process) ->
     check(folder / "recis.db")
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "a b#?%")
     monkeypatch.setenv("RECIS_MONITOR_STORE", "sqlite:////nowhere/recis.db")
@@ -85,6 +86,7 @@ def test_a_folder_without_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert recis.monitor.read("a b#?%", "r")["loss"].values.tolist() == [1.0, 20.0, 30.0, 330.0]
 
 
+@pytest.mark.slow
 def test_what_is_neither_address_nor_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"has no recis\.db"):
         recis.monitor.read(tmp_path, "r")
@@ -184,6 +186,7 @@ def without(module: str, code: str) -> Callable[[Path], subprocess.CompletedProc
     return run
 
 
+@pytest.mark.slow
 def test_the_servers_packages_are_missing(tmp_path: Path, folder: Path) -> None:
     code = f"import recis.monitor; recis.monitor.read({str(folder)!r}, 'r')"
     done = without("uvloop", code)(tmp_path)

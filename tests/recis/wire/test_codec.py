@@ -174,7 +174,7 @@ def test_what_is_no_record_is_refused_with_code_and_place(data: bytes, code: str
     assert (caught.value.code, caught.value.path) == (code, path)
 
 
-RECORDS_WITH_NUMBERS = {
+RECORDS_WITH_NUMBERS: dict[str, dict[str, Any]] = {
     "frame": {"n": 9, "records": []},
     "hello": {"run": "r", "writer": "w", "attempt": "a"},
     "trace_open": {"run": "r", "attempt": "a", "rank": 0, "name": "x", "step": 1, "size": 1, "sha256": "0" * 64},
@@ -184,7 +184,7 @@ RECORDS_WITH_NUMBERS = {
     "ack": {"n": 1},
     "command": {"id": "c", "control": "x"},
 }
-IN_FRAMES = {
+IN_FRAMES: dict[str, dict[str, Any]] = {
     "pass": dict.fromkeys(("step", "time_ns", "rows_before", "evicted", "rows_after", "admitted", "bytes"), 1)
     | {"table": "t", "interval": None, "milliseconds": 0.5},
     "line": {"time_ns": 1, "text": "x"},

@@ -171,16 +171,18 @@ def test_an_enum_takes_its_choices_with_their_types() -> None:
     control = Declare(control="mode", type="enum", value="a", choices=("a", 1, True, 0.5), nullable=True)
     for value in ("a", 1, True, 0.5, None):
         assert check_control_value(control, value) is value
-    for value in ("b", 1.0, False, 0, [1]):
+    others: tuple[Any, ...] = ("b", 1.0, False, 0, [1])
+    for other in others:
         with pytest.raises(ValueError, match=r"mode: expected one of 'a', 1, True, 0\.5"):
-            check_control_value(control, value)
+            check_control_value(control, other)
 
 
 def test_an_action_takes_nothing() -> None:
     control = Declare(control="stop", type="action")
     assert check_control_value(control, None) is None
     assert check_control_value(control, True) is None
-    for value in (False, 1, "now", {}):
+    values: tuple[Any, ...] = (False, 1, "now", {})
+    for value in values:
         with pytest.raises(ValueError, match="stop: expected null or true"):
             check_control_value(control, value)
     assert not keeps_value("action")

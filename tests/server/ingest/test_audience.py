@@ -11,7 +11,9 @@ class Clock:
 
 def made() -> tuple[Audience, Clock, list[str], list[Hint]]:
     """An audience, its clock, the runs whose listeners were called and what went over the bus."""
-    bus, clock, begun, told = MemoryBus(), Clock(), [], []
+    bus, clock = MemoryBus(), Clock()
+    begun: list[str] = []
+    told: list[Hint] = []
     audience = Audience(bus, monotonic=clock)
     audience.subscribe(begun.append)
     bus.subscribe(told.append)
@@ -42,7 +44,8 @@ def test_a_look_that_goes_on_is_told_now_and_then() -> None:
 
 
 def test_another_replica_hears_of_it() -> None:
-    bus, begun = MemoryBus(), []
+    bus = MemoryBus()
+    begun: list[str] = []
     here, there = Audience(bus), Audience(bus)
     there.subscribe(begun.append)
     here.look("r1")

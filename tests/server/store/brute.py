@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import pytest
-from recis_server.store.points.buckets import Buckets
+from recis_server.store.values import Buckets
 
 __all__ = ["Curve", "Point", "Truth", "assert_buckets", "buckets_of", "combined", "curves_of", "width_of"]
 
@@ -40,7 +40,7 @@ class Bucket(NamedTuple):
     most: float
     mean: float
     last: float
-    count: int
+    count: int  # type: ignore[assignment]
     strange: int
 
 

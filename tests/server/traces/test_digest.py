@@ -66,7 +66,21 @@ def test_numbers_in_quotes_are_numbers(tmp_path: Path) -> None:
     assert (summary["events"], summary["wall_ms"], summary["operators"][0]["self_ms"]) == (2, 1.5, 1.0)
 
 
-NO_TIMES = (None, True, "", "x", "nan", "inf", "9" * 50, [], {}, math.nan, math.inf, -math.inf, 10**400)
+NO_TIMES: list[Any] = [
+    None,
+    True,
+    "",
+    "x",
+    "nan",
+    "inf",
+    "9" * 50,
+    [],
+    {},
+    math.nan,
+    math.inf,
+    -math.inf,
+    10**400,
+]
 
 
 @pytest.mark.parametrize("number", NO_TIMES)

@@ -69,7 +69,7 @@ def test_a_ragged_batch_gives_what_a_bag_gives(rows: list[list[int]], combiner: 
 @pytest.mark.parametrize("combiner", ["sum", "mean"])
 def test_training_equals_a_bag_trained_by_torch(combiner: str, device: torch.device) -> None:
     torch.manual_seed(0)
-    option = {"mode": combiner, "sparse": True, "dtype": torch.float64, "device": device}
+    option: dict[str, Any] = {"mode": combiner, "sparse": True, "dtype": torch.float64, "device": device}
     bag = nn.EmbeddingBag(NUM_IDS, DIM, **option)
     _, embedding = twins(combiner, device)
     embedding.table.insert(torch.arange(NUM_IDS, device=device), bag.weight.detach())

@@ -14,7 +14,7 @@ from recis.ragged.tensor import RaggedTensor
 
 def engine() -> EmbeddingEngine:
     small = TruncNormalInitializer(std=0.1)
-    tile = {"combiner": "tile", "combiner_kwargs": {"tile_len": 3}}
+    tile: dict[str, Any] = {"combiner": "tile", "combiner_kwargs": {"tile_len": 3}}
     return EmbeddingEngine(
         {
             "item": EmbeddingOption(embedding_dim=4, shared_name="items", initializer=small),

@@ -165,7 +165,8 @@ def test_shares_of_all_ids_are_disjoint_and_complete() -> None:
 
 def test_integers_of_numpy_are_integers() -> None:
     rule = FilterHook("GlobalStepFilter", {"filter_step": np.int64(2)})
-    table = HashTable([np.int64(3)], block_size=np.int32(7), filter_hook=rule)
+    numbers: tuple[Any, Any] = (np.int64(3), np.int32(7))
+    table = HashTable([numbers[0]], block_size=numbers[1], filter_hook=rule)
     assert table(torch.arange(20)).shape == (20, 3)
     table.tick(int(np.int64(1)))
     table.tick(2)

@@ -123,7 +123,8 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HashtableHookFactory, "_admits", dict(HashtableHookFactory._admits))
     for rule in RULES:
         HashtableHookFactory().regist_filter(rule.__name__, rule)
-    for rule in (Frozen, Pairs):
+    admits: tuple[Any, ...] = (Frozen, Pairs)
+    for rule in admits:
         HashtableHookFactory().regist_admit(rule.__name__, rule)
 
 

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from recis_server.store.points.buckets import (
-    Buckets,
     Extent,
     bucketize,
     choose_width,
@@ -15,7 +14,7 @@ from recis_server.store.points.buckets import (
     merge,
     unfold,
 )
-from recis_server.store.values import PointsSlice
+from recis_server.store.values import Buckets, PointsSlice
 
 Point = tuple[int, float]
 STEPS = st.one_of(st.integers(0, 300), st.integers(2**40, 2**40 + 300))

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recis_server.store.points.buckets import Buckets
 from recis_server.store.points.chunks import (
     CELL_BYTES,
     decode_cells,
@@ -13,6 +12,7 @@ from recis_server.store.points.chunks import (
     encode_values,
     expand_cells,
 )
+from recis_server.store.values import Buckets
 
 ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
 

@@ -61,6 +61,7 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_frames_become_chunks_and_a_killed_process_comes_back(tmp_path: Path) -> None:
     async def scenario() -> None:
         path = tmp_path / "recis.db"
@@ -119,6 +120,7 @@ def test_it_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
     raise AssertionError("the process beside a killed server lives on")
 
 
+@pytest.mark.slow
 def test_a_deleted_run_gives_its_space_back(tmp_path: Path) -> None:
     async def scenario() -> None:
         path = tmp_path / "recis.db"
