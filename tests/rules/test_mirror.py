@@ -7,7 +7,6 @@ from tests.rules.sources import ROOT, sources
 FOLDERS = {"recis": "tests/recis", "recis_server": "tests/server"}
 
 PROVEN_BY = {
-    "recis.bridge.controls": "tests/recis/bridge/test_run.py",
     "recis.bridge.declaration": "tests/recis/bridge/test_run.py",
     "recis.bridge.frame_reader": "tests/recis/bridge/test_frames.py",
     "recis.bridge.outbox_reader": "tests/recis/bridge/test_outbox.py",
@@ -37,6 +36,7 @@ PROVEN_BY = {
     "recis_server.errors": "tests/server/routes/test_answers.py",
     "recis_server.main": "tests/server/routes/test_answers.py",
     "recis_server.meters": "tests/server/routes/test_health.py",
+    "recis_server.query.audit": "tests/server/routes/test_control.py",
     "recis_server.query.parquet": "tests/server/query/test_exports.py",
     "recis_server.schemas": "tests/server/test_schema_fuzz.py",
     "recis_server.settings": "tests/server/test_cli.py",
