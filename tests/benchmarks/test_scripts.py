@@ -93,3 +93,10 @@ def test_a_spike_a_nan_and_an_infinity_survive_the_way_into_a_chart(tmp_path: Pa
     assert [one["name"] for one in results] == ["recis"]
     assert results[0]["survives"] == {"spike": True, "nan": True, "inf": True}
     assert 0 < results[0]["returned"] <= 2000 < results[0]["points"]
+
+
+@pytest.mark.slow
+def test_commands_are_timed_and_none_is_late(tmp_path: Path) -> None:
+    results = results_of("control", tmp_path)["results"]
+    assert isinstance(results, list)
+    assert [(one["commands"], one["split"]) for one in results] == [(3, 0), (3, 0)]

@@ -1,0 +1,112 @@
+"""How long a command takes, from the click until every rank has applied it, and until the ledger says so.
+
+    .venv/bin/python -m benchmarks.control
+    .venv/bin/python -m benchmarks.control --quick
+
+Real processes: a server, and ranks that step at a pace and log one value. Commands come one after the other at random
+moments. "applied" is the moment at which the last rank has changed its value, by the ranks' own clock (all run on this
+machine); "known" is when a client that asks every 20 ms sees the command as applied.
+"""
+
+import argparse
+import random
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import ROOT, machine, show, spread, write_results
+from tests.control.job import Job, Server
+
+ASK_S = 0.02
+LIMIT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A job and the control that is changed in it."""
+
+    label: str
+    ranks: int
+    rates: tuple[float, ...]
+    lockstep: bool
+    control: str
+    share: float = 1.0
+    """Of the commands."""
+
+
+SCENARIOS = (
+    Scenario("4 ranks in lockstep, 20 steps/s", 4, (20.0,), True, "a"),
+    Scenario("1 rank, 20 steps/s", 1, (20.0,), False, "a"),
+    Scenario("4 free ranks, 10 to 25 steps/s, each", 4, (10.0, 15.0, 20.0, 25.0), False, "free"),
+    Scenario("2 ranks in lockstep, 200 steps/s", 2, (200.0,), True, "a", share=0.2),
+)
+
+
+def measure(scenario: Scenario, num_commands: int) -> dict[str, Any]:
+    """Give commands to a job, one after the other."""
+    chance = random.Random(1)
+    applied, known, late, split = [], [], 0, 0
+    with (
+        tempfile.TemporaryDirectory() as place,
+        Server(Path(place) / "data") as server,
+        Job(server, Path(place) / "job", scenario.ranks) as job,
+    ):
+        job.start(lockstep=scenario.lockstep, rates=scenario.rates)
+        for value in range(2, num_commands + 2):
+            time.sleep(chance.uniform(0.0, 0.1))
+            began = time.time()
+            command = job.set(scenario.control, value)
+            done = wait(job, command["id"])
+            known.append((time.time() - began) * 1e3)
+            ranks = done["ranks"].values()
+            applied.append((max(rank["time"] for rank in ranks) - began) * 1e3)
+            late += sum(rank["late"] for rank in ranks)
+            split += scenario.lockstep and len({rank["step"] for rank in ranks}) > 1
+    times = {"applied_ms": spread(applied), "known_ms": spread(known)}
+    return {"commands": num_commands, **times, "late": late, "split": split}
+
+
+def wait(job: Job, command: str) -> dict[str, Any]:
+    """The command once every rank has applied it."""
+    end = time.monotonic() + LIMIT_S
+    while True:
+        found = job.command(command)
+        if found["state"] == "applied":
+            return found
+        if found["state"] not in ("pending", "delivered") or time.monotonic() > end:
+            raise RuntimeError(f"expected the command to be applied, got {found}")
+        time.sleep(ASK_S)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--commands", type=int, default=500)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
+    options = parser.parse_args()
+    host = machine()
+    num_commands = 3 if options.quick else options.commands
+    results: dict[str, Any] = {"machine": host, "results": []}
+    for scenario in SCENARIOS[:2] if options.quick else SCENARIOS:
+        found = measure(scenario, max(3, int(num_commands * scenario.share)))
+        results["results"].append({"label": scenario.label, **found})
+    titles = {"applied_ms": "From the click until all ranks have applied it, ms", "known_ms": "Until it is known, ms"}
+    for what, title in titles.items():
+        rows = [
+            [
+                one["label"],
+                f"{one['commands']}",
+                *(f"{one[what][name]:.0f}" for name in ("median", "p95", "p99", "max")),
+                f"{one['late']}",
+                f"{one['split']}",
+            ]
+            for one in results["results"]
+        ]
+        show(title, ["", "commands", "p50", "p95", "p99", "max", "late", "split"], rows)
+    write_results(options.output, "control", results)
+
+
+if __name__ == "__main__":
+    main()
