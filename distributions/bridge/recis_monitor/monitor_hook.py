@@ -66,7 +66,7 @@ class MonitorHook:
         self._fresh = FreshMetrics()
         self._step: int | None = None
         self._held: dict[Any, Any] = {}
-        self._is_repeated = False  # what is held came in a further call with the same step
+        self._is_repeated = False  # what is held belongs to the last step, which has more than one call
         self._filter: Any = filter_hook
         self._interval: Any = _NOT_OFFERED  # else as the server knows it
         self._hooks: Sequence[Any] | None = None
@@ -75,12 +75,15 @@ class MonitorHook:
 
     # --- events
 
-    def after_step(self, metrics: Mapping[str, Any] | None = None, global_step: Any = 0, **_: Any) -> None:
+    def after_step(
+        self, metrics: Mapping[str, Any] | None = None, global_step: Any = 0, *_: Any, is_train: Any = True, **__: Any
+    ) -> None:
         """Report what was set during a step, and apply the commands that are due.
 
         Args:
             metrics: names to numbers or 0-dim tensors.
             global_step: an int or a 0-dim tensor, which may be incremented in place later.
+            is_train: False for a batch of an evaluation; only later versions of RecIS say so.
         """
         if not self._opened:
             self._open()
@@ -93,7 +96,7 @@ class MonitorHook:
             if step is None or not isinstance(fresh, dict | None):
                 run.log(fresh, global_step)  # which refuses, counts and says it
                 return
-            self._report(run, fresh or {}, step)
+            self._report(run, fresh or {}, step, is_train=bool(is_train))
             self._watch_filter(run)
             run.step_boundary(step)
         except Exception:  # noqa: BLE001 - border: nothing that is handed in here may end the training
@@ -129,16 +132,15 @@ class MonitorHook:
         except Exception:  # border: monitoring that cannot start must not keep training from starting
             _logger.exception("the monitor could not start; training goes on without it")
 
-    def _report(self, run: Run, fresh: dict[Any, Any], step: int) -> None:
-        if step == self._step:
-            self._held.update(fresh)
-            self._is_repeated = True
-            return
-        if self._is_repeated:
+    def _report(self, run: Run, fresh: dict[Any, Any], step: int, *, is_train: bool) -> None:
+        before = self._step
+        if step != before and self._is_repeated:
             self._flush(run)
-        before, self._step = self._step, step
+        self._step = step
         self._held.update(fresh)
-        if step % self._every == 0 or (before is not None and step // self._every > before // self._every):
+        if step == before or not is_train:
+            self._is_repeated = True
+        elif step % self._every == 0 or (before is not None and step // self._every > before // self._every):
             self._flush(run)
 
     def _flush(self, run: Run) -> None:

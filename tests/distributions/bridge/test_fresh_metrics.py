@@ -53,3 +53,11 @@ def test_a_tensor_and_its_graph_are_not_kept_alive() -> None:
     del loss
     gc.collect()
     assert gone() is None
+
+
+def test_a_tensor_on_a_device_is_given_each_time_as_a_copy_and_not_compared() -> None:
+    fresh, value = FreshMetrics(), torch.zeros((), device="meta")
+    first, second = fresh.take({"x": value})["x"], fresh.take({"x": value})["x"]
+    assert first is not second
+    assert value is not first
+    assert value is not second

@@ -96,8 +96,11 @@ def test_later_versions_pass_more_arguments_and_events(spooled: Spooled, options
     monitor.after_eval()
     monitor.after_epoch(is_train=False)
     monitor.end(is_train=False)
+    for value in (0.125, 0.5):  # an evaluation before the first step of a training that goes on
+        monitor.after_step(metrics={"auc": value}, global_step=torch.tensor(7), is_train=False)
+    monitor.after_step(metrics={"loss": 0.5}, global_step=torch.tensor(8), is_train=True)
     closed(monitor)
-    assert spooled.values() == {"loss": [(1, 1.0)], "auc": [(1, 0.75)]}
+    assert spooled.values() == {"loss": [(1, 1.0), (8, 0.5)], "auc": [(1, 0.75), (7, 0.5)]}
 
 
 def test_every_streams_the_newest_value_of_each(spooled: Spooled, options: dict[str, Any]) -> None:
