@@ -58,7 +58,7 @@ def writer(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def run(open_offline: Opener) -> Iterator[Run]:
-    """With the lane open for `a` and `b`, at steps 0 to 4."""
+    """With the fast path open for `a` and `b`, at steps 0 to 4."""
     with open_offline(run_id="r") as run:
         for step in range(5):
             run.log({"a": 1.0, "b": 2.0}, step)
@@ -70,7 +70,7 @@ BEFORE = {"a": [(step, 1.0) for step in range(6)], "b": [(step, 2.0) for step in
 
 
 def on_the_fast_path(run: Run, log: Callable[[], None]) -> bool:
-    """Whether the report moved the lane itself: everybody else takes the lock and tells the segment."""
+    """Whether the report took the fast path: the slow path takes the lock and tells the segment."""
     before = run._fast_path._writer.position, run._fast_path._segment.end  # type: ignore[union-attr]
     log()
     return run._fast_path._writer.position > before[0] and run._fast_path._segment.end == before[1]  # type: ignore[union-attr]
@@ -225,7 +225,7 @@ VALUES = [
 def test_a_value_is_kept_or_refused_alike_with_a_fast_path_and_without(
     open_offline: Opener, spooled: Spooled, value: Any
 ) -> None:
-    """Bit by bit: under names that were never seen, and under names that have had numbers and a lane."""
+    """Bit by bit: under names that were never seen, and under names that have had numbers and a fast path."""
     with open_offline(run_id="new") as fresh, open_offline(run_id="known") as known:
         for step in range(4):
             known.log({"known/a": 1.0, "known/b": 2.0}, step)
@@ -333,24 +333,24 @@ def test_many_threads_and_a_sender_lose_nothing_and_mix_nothing(open_offline: Op
 
 
 @pytest.mark.usefixtures("busy_switching")
-def test_one_fast_thread_and_a_sender_that_cuts_all_the_time(open_offline: Opener, spooled: Spooled) -> None:
+def test_one_fast_thread_and_a_sender_that_seals_all_the_time(open_offline: Opener, spooled: Spooled) -> None:
     steps, width = 8000, 40  # more than a segment
     with open_offline(run_id="r") as run:
         outbox: Outbox = run._outbox  # type: ignore[assignment]
         over = threading.Event()
 
-        def cut() -> None:
+        def seal() -> None:
             while not over.is_set():
                 outbox.reader.seal()
                 outbox.reader.pending()
                 outbox.writer.prepare()
 
-        cutter = threading.Thread(target=cut)
-        cutter.start()
+        sealer = threading.Thread(target=seal)
+        sealer.start()
         for step in range(steps):
             run.log({f"m{number}": step + number / 8 for number in range(width)}, step)
         over.set()
-        cutter.join()
+        sealer.join()
         # Reports of the monitor's own cost come by themselves.
         assert (outbox.reader.pending()[1] - width * steps) % len(COST_KEYS) == 0
     values = spooled.values()
@@ -413,7 +413,7 @@ def test_an_exception_from_outside_in_the_middle_of_a_report_breaks_nothing(run:
     signal.signal(signal.SIGALRM, before)
     run.finish()
     values = spooled.values()
-    steps = [step for step, _ in values["a"]] + [step for step, _ in values["c"]]
+    steps = [step for step, _ in values["a"]] + [step for step, _ in values.get("c", [])]
     assert set(reported) <= set(steps)
     assert len(steps) == len(set(steps))
     assert values["a"][6:] == [(step, float(step)) for step, _ in values["a"][6:]]
@@ -446,7 +446,7 @@ def test_an_object_that_reports_when_it_is_collected(open_offline: Opener, spool
     assert len(values["gone"]) + refused == 500
 
 
-def test_a_finished_and_a_disabled_run_have_no_lane(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_finished_and_a_disabled_run_have_no_fast_path(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     run.finish()
     run.log({"a": 1.0, "b": 2.0}, 9)
     assert "after finish" in caplog.text

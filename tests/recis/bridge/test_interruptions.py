@@ -18,7 +18,7 @@ from tests.recis.bridge.test_run import DeviceScalar
 
 @pytest.fixture
 def run(open_offline: Opener, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """With a plain lane open for `a` and `b`, at steps 0 to 5."""
+    """With a plain writer's fast path open for `a` and `b`, at steps 0 to 5."""
     monkeypatch.setattr(fast_path, "RowWriter", PlainRowWriter)
     with open_offline(run_id="r") as run:
         for step in range(5):
@@ -29,7 +29,7 @@ def run(open_offline: Opener, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
 
 @pytest.fixture
 def in_mid_row(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], object]], None]]:
-    """Calls something in the middle of a row of the lane, while another thread holds the lock and waits for the row.
+    """Calls something in the middle of a report, while another thread holds the lock and waits for the fast path.
 
     Where a signal handler or a finalizer may come.
     """

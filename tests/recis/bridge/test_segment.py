@@ -1,4 +1,4 @@
-"""`recis.bridge.segment`: a kill, a cut file or a crash of the machine invents nothing and loses no whole row."""
+"""`recis.bridge.segment`: a kill, a truncated file or a crash of the machine invents nothing and loses no whole row."""
 
 import sys
 from pathlib import Path
@@ -37,7 +37,7 @@ def tail_of(path: Path) -> tuple[int, int]:
     return span.records, span.stop
 
 
-def test_a_torn_tail_is_cut(tmp_path: Path) -> None:
+def test_a_torn_tail_is_left_out(tmp_path: Path) -> None:
     segment = segment_with(tmp_path, b"one", b"two")
     assert segment.path is not None
     whole = segment.end
@@ -124,7 +124,7 @@ PLACES = st.sets(st.integers(0, 7), max_size=3)
 @pytest.mark.slow
 @settings(max_examples=examples(25), deadline=None)
 @given(ROWS, PLACES, PLACES)
-def test_a_file_cut_anywhere_yields_its_whole_rows_and_nothing_else(
+def test_a_file_truncated_anywhere_yields_its_whole_rows_and_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Any], seals: set[int], lines: set[int]
 ) -> None:
     folder = tmp_path_factory.mktemp("spool")
