@@ -55,7 +55,7 @@ else:
 
 def build_wheel(folder: Path, **environment: str) -> Path:
     """Return the wheel of this tree, in `folder`."""
-    build(folder, "--wheel", **environment)
+    build(folder, "--wheel", **environment)  # type: ignore[arg-type]
     (wheel,) = folder.glob("*.whl")
     return wheel
 
