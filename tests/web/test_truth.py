@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from recis.wire.messages import Pass
-from tests.e2e.processes import RunningCommand, get_json
+from tests.e2e.processes import RunningCommand
 from tests.web.reports import Report, send
 from tests.web.training import Console
 
@@ -303,5 +303,7 @@ def test_scrolled_charts_are_drawn_and_printed(page: Page, console: Console, add
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     expect(page.get_by_role("toolbar")).to_be_hidden()
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
     assert page.locator(".plot canvas").count() > 20
-    assert get_json(f"{address}/api/v1/runs/many")["last_step"] == 3
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    expect(page.locator("html")).to_have_attribute("data-theme", "system")

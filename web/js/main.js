@@ -3,7 +3,7 @@
 import { computed, effect, html, render, signal, untracked } from '../vendor/ui.js';
 import { App } from './app.js';
 import { shownRank, shownRankWithoutBand } from './data/ranks.js';
-import { applySettings, nextTheme, shortcuts } from './data/settings.js';
+import { applySettings, nextTheme, shortcuts, theme } from './data/settings.js';
 import { setView, state } from './data/state.js';
 import { Layout } from './pages/layout.js';
 import { startNavigation, writeView } from './routing/navigation.js';
@@ -37,6 +37,17 @@ function startVisibility() {
     if (document.hidden) timer = setTimeout(() => app.session.suspend(), SUSPEND_AFTER_MS);
     else app.session.resume();
   });
+}
+
+/** Print in the colors of paper, with every chart that has data. */
+function startPrinting() {
+  const print = (/** @type {string} */ colors) => {
+    document.documentElement.dataset.theme = colors;
+    app.palette.refresh();
+    app.charts.drawAll();
+  };
+  addEventListener('beforeprint', () => print('light'));
+  addEventListener('afterprint', () => print(theme.peek()));
 }
 
 /** What the charts show of the run's ranks. A run is pushed twice a second: only another answer has effects. */
@@ -82,7 +93,7 @@ function followMarks() {
 startClock();
 app.start();
 startVisibility();
-addEventListener('beforeprint', () => app.charts.drawAll());
+startPrinting();
 startNavigation((route) => app.session.enter(route));
 applySettings(() => {
   app.palette.refresh();
