@@ -66,19 +66,20 @@ def _find_in(entry: str, folder: Path) -> list[Path]:
         place = Path(entry).resolve()
         # Other folders, as that of a script, may be large. Names, as a thousand paths take milliseconds to make.
         if place == folder.parent or place.name in ("site-packages", "dist-packages"):
-            found += [place / name for name in sorted(os.listdir(place)) if _is_record(name)]  # noqa: PTH208
+            found += [place / name for name in os.listdir(place) if _is_record(name)]  # noqa: PTH208
         package = place / _PACKAGE
         if package == folder:
-            found += [folder / name for name in sorted(os.listdir(folder)) if name in _ONLY_IN_RECIS]  # noqa: PTH208
+            found += [folder / name for name in os.listdir(folder) if name in _ONLY_IN_RECIS]  # noqa: PTH208
         elif (package / "__init__.py").is_file() and not (package / "wire" / "version.py").is_file():
             found.append(package)
     except (OSError, TypeError, ValueError):
         pass
-    return found
+    return sorted(found)
 
 
 def _is_record(name: str) -> bool:
     """Whether it says that a distribution `recis` is installed: `recis-1.2.0.dist-info`, `recis.egg-link`."""
-    name = name.lower()
-    stem = name.removeprefix(_PACKAGE)
-    return stem != name and name.endswith(_RECORDS) and (stem[0] == "." or (stem[0] == "-" and stem[1].isdigit()))
+    if name[: len(_PACKAGE)].lower() != _PACKAGE or not name.endswith(_RECORDS):
+        return False
+    stem = name[len(_PACKAGE) :]
+    return stem[0] == "." or (stem[0] == "-" and stem[1].isdigit())
