@@ -108,7 +108,7 @@ def test_a_follower_is_told_what_is_and_then_what_changes(tmp_path: Path) -> Non
             event = (await page.until("event"))["event"]
             assert (event["kind"], event["text"], event["rank"]) == ("alert", "Loss is NaN", 0)
 
-            command = await server.commands.request("r1", "filter_interval", 7, actor="ann")
+            command = await server.commands.request("r1", {"filter_interval": 7}, actor="ann")
             await page.until("command", lambda message: message["command"]["state"] == "pending")
             await page.until("controls", lambda message: message["controls"][0]["desired"] == 7)
             await one.report(
