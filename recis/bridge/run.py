@@ -202,7 +202,7 @@ class Run(FamiliarRun):
         """Offer a value that can be changed from the page while training runs, or an action that can be asked for.
 
         Args:
-            name: 1 to 128 letters, digits, `.`, `_` or `-`, in parts separated by `/`.
+            name: 1 to 128 letters, digits, `.`, `_` or `-`, or is `table/TABLE/NAME`.
             type: what the values are; an `action` has none, `profile` is a request to capture a trace.
             value: the current value.
             on_change: called with each new value at a step boundary, on the thread that calls `log`; raises to refuse.

@@ -15,7 +15,7 @@ class Control:
     """One control, as `Hook.controls` returns them; see `Run.control` for the words.
 
     Attributes:
-        name: 1 to 128 letters, digits, `.`, `_` or `-`, in parts separated by `/`; other characters are replaced.
+        name: 1 to 128 letters, digits, `.`, `_` or `-`, or `table/TABLE/NAME`; other characters are replaced.
         type: what the values are; an `action` has none.
         on_change: gets each new value between two steps; refuses it by raising. That of an action gets None.
         read: returns the value now; a change made in code is seen by it. None for an action.

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 MAX_NAME = 128
-MAX_PARTS, MAX_PART = 3, 32
+MAX_PART = 64
 """Of a name that has to be mended."""
 MAX_CHOICES = 256
 MAX_SETTINGS = 64
@@ -35,7 +35,8 @@ MAX_SETTINGS = 64
 MAX_CAPTURE_STEPS = 100
 MAX_RANKS = 1 << 20
 MAX_STR_CHARS = 1024
-_is_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)*").fullmatch
+_is_name = re.compile(r"(table/[A-Za-z0-9._-]+/)?[A-Za-z0-9][A-Za-z0-9._-]*").fullmatch
+_table_part = re.compile(r"table/(.+)/([A-Za-z0-9][A-Za-z0-9._-]*)", re.DOTALL).fullmatch
 
 
 def is_control_name(text: object) -> bool:
@@ -44,19 +45,19 @@ def is_control_name(text: object) -> bool:
 
 
 def control_name(text: str) -> str:
-    """Return `text` where it may name a control, else what can be kept of it, with a digest in each changed part."""
+    """Return `text` where it may name a control, else what can be kept of it, with a digest of what was changed."""
     if is_control_name(text):
         return text
-    return "/".join(_mended_part(part, is_first=place == 0) for place, part in enumerate(text.split("/")[:MAX_PARTS]))
+    of_table = _table_part(text)
+    if of_table is not None and len(of_table[2]) <= MAX_PART:
+        return f"table/{_mended(of_table[1], '')}/{of_table[2]}"
+    return _mended(text, "c")
 
 
-def _mended_part(part: str, *, is_first: bool) -> str:
-    plain = re.sub(r"[^A-Za-z0-9._-]", "_", part)[:MAX_PART]
-    if is_first and not plain[:1].isalnum():
-        plain = f"c{plain}"
-    if plain == part and plain:
-        return plain
-    return f"{plain}-{hashlib.sha256(part.encode(errors='surrogatepass')).hexdigest()[:8]}"
+def _mended(text: str, first: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", text)[:MAX_PART]
+    plain = plain if plain[:1].isalnum() else f"{first}{plain}"
+    return f"{plain}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def settings_of(control: str, value: Any) -> Mapping[str, Any]:
@@ -82,8 +83,8 @@ def check_declaration(declare: Declare) -> Declare:
     """
     if not is_control_name(declare.control):
         raise ValueError(
-            f"name: expected 1 to {MAX_NAME} letters, digits, '.', '_', '-' (the first no sign), in parts separated by"
-            f" '/', got {shown(declare.control)}"
+            f"name: expected 1 to {MAX_NAME} letters, digits, '.', '_', '-' (the first no sign), or table/TABLE/NAME,"
+            f" got {shown(declare.control)}"
         )
     if not isinstance(declare.type, str) or declare.type not in _KINDS:
         raise ValueError(f"{declare.control}: expected a type of {', '.join(_KINDS)}, got {shown(declare.type)}")

@@ -113,7 +113,7 @@ RIGHT: dict[str, Any] = {"control": "c", "type": "float", "value": 1.0, "minimum
     ("wrong", "said"),
     [
         ({"control": ""}, "name: expected 1 to 128 letters"),
-        ({"control": "a//b"}, "name: expected 1 to 128 letters"),
+        ({"control": "a/b"}, "name: expected 1 to 128 letters"),
         ({"control": "c\n"}, "name: expected 1 to 128 letters"),
         ({"control": 7}, "name: expected 1 to 128 letters"),
         ({"type": "list"}, "c: expected a type of int, float, bool, str, enum, action, profile, got 'list'"),
