@@ -18,10 +18,11 @@ MOST_KINDS = 1024
 
 
 def set_up_logging() -> None:
-    """Write records of level INFO and above to standard error."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(LineLimit())
+    """Write records of level INFO and above to standard error, unless logging has been set up already."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(LineLimit())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])  # leaves the handlers of others as they are
     # Two lines for every connection: with a thousand trainers nothing else could be read.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
