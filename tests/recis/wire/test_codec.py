@@ -372,7 +372,7 @@ ENDLESS["me"] = ENDLESS
         (m.Event(kind="alert", time_ns=1, text="", level="loud"), "$.level"),  # type: ignore[arg-type]
         (m.Event(kind="alert", time_ns=1, text="", data=ENDLESS), "$"),
         (m.Event(kind="alert", time_ns=1, text="", data={"a": object()}), "$"),
-        (m.Declare(control="c", type="enum"), "$.type"),  # type: ignore[arg-type]
+        (m.Declare(control="c", type="colour"), "$.type"),  # type: ignore[arg-type]
         (m.Declare(control="c", type="int", minimum="x"), "$.minimum"),  # type: ignore[arg-type]
         (m.Seen(command="c"), "$.t"),
         (None, "$"),

@@ -211,8 +211,13 @@ def test_a_command_for_ranks_that_are_at_the_last_step_has_a_step(tmp_path: Path
             await site.app.state.presence.joined(row)
             records = (points([1], loss=[0.0]), declared, *odd_points())
             await site.app.state.store.append(StoredFrame(row, Frame(n=1, records=records), 10**18))
+            # Without the feature "schedule": a step is chosen at once.
+            greeting = Hello(run="r", writer=f"w{rank}", attempt="a", rank=rank, world_size=2)
+            await site.app.state.commands.attach(row, greeting, lambda _: None)
         answer = await site.client.put("/api/v1/runs/r/controls/lr", json={"value": 2})
-        assert (answer.status_code, answer.json()["apply_at_step"]) == (202, 2**63 - 1)
+        assert answer.status_code == 202
+        command = (await site.client.get(f"/api/v1/runs/r/commands/{answer.json()['id']}")).json()
+        assert command["apply_at_step"] == 2**63 - 1
         (control,) = (await site.client.get("/api/v1/runs/r/controls")).json()["controls"]
         assert (control["minimum"], control["maximum"], control["desired"]) == (None, None, 2.0)
 

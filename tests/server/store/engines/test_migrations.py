@@ -106,7 +106,10 @@ def ask(url: str) -> Any:
 
 
 def wanted() -> Any:
-    return json.loads((GOLDEN / "store-1.json").read_text(encoding="utf-8"))
+    answer = json.loads((GOLDEN / "store-1.json").read_text(encoding="utf-8"))
+    # Version 5 ends what a rank has to answer together with the command.
+    answer["runs"]["second"]["commands"][0]["ranks"]["0"]["state"] = "expired"
+    return answer
 
 
 def test_an_old_store_gives_the_same_answers(old_store: str) -> None:
