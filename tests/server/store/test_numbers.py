@@ -209,7 +209,7 @@ def test_a_command_for_ranks_that_are_at_the_last_step_has_a_step(tmp_path: Path
         for rank in (0, 1):
             row = await register(site, "r", f"w{rank}", rank=rank, world_size=2)
             await site.app.state.presence.joined(row)
-            records = (points([1], loss=[0.0]), declared, *odd_points())
+            records: tuple[FrameRecord, ...] = (points([1], loss=[0.0]), declared, *odd_points())
             await site.app.state.store.append(StoredFrame(row, Frame(n=1, records=records), 10**18))
         answer = await site.client.put("/api/v1/runs/r/controls/lr", json={"value": 2})
         assert (answer.status_code, answer.json()["apply_at_step"]) == (202, 2**63 - 1)
