@@ -10,8 +10,9 @@ import json
 import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import recis.monitor
 
@@ -39,7 +40,8 @@ def main() -> int:
             write(control=control, value=value)
 
         with recis.monitor.init(spool_dir=str(options.journal.parent / "spool")) as run:
-            for name, apply in (("a", "together"), ("b", "together"), ("free", "each")):
+            applied: dict[str, Literal["together", "each"]] = {"a": "together", "b": "together", "free": "each"}
+            for name, apply in applied.items():
                 run.control(
                     name,
                     type="int",
@@ -47,7 +49,7 @@ def main() -> int:
                     minimum=1,
                     maximum=options.most,
                     apply=apply,
-                    on_change=lambda value, name=name: change(name, value),
+                    on_change=partial(change, name),
                 )
             write(event="started")
             run.await_settings(step)

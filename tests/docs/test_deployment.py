@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from scripts.ports import free_port
 from tests.e2e.processes import until
@@ -168,7 +169,7 @@ def _browse(trust: ssl.SSLContext, port: int, token: str) -> None:
     with connect(
         f"wss://localhost:{port}/recis/ws/live",
         ssl=trust,
-        origin=f"https://localhost:{port}",  # type: ignore[arg-type]
+        origin=Origin(f"https://localhost:{port}"),
         additional_headers={"Cookie": cookie},
     ) as live:
         assert json.loads(live.recv(timeout=30))["type"] == "hello"

@@ -149,8 +149,9 @@ def test_a_process_that_starts_the_others_as_lightning_does(address: str, machin
     ],
 )
 def test_processes_that_are_numbered_by_variables(
-    address: str, machine: Machine, launcher: str, rank: str, size: str, common: dict[str, object]
+    address: str, machine: Machine, launcher: str, rank: str, size: str, common: dict[str, Any]
 ) -> None:
-    started = [machine.start(TRAIN, launcher, **common, **{rank: number, size: 2}) for number in range(2)]
+    numbered: list[dict[str, Any]] = [common | {rank: number, size: 2} for number in range(2)]
+    started = [machine.start(TRAIN, launcher, **variables) for variables in numbered]
     machine.wait(*started)
     assert list(runs_of(address, launcher).values()) == [1]

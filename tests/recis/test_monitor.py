@@ -106,7 +106,8 @@ def test_a_script_for_another_tracker_runs(
     monkeypatch.setenv("RECIS_MONITOR_MODE", "offline")
     monkeypatch.setattr(recis.monitor, "_current", None)
     wandb: Any = recis.monitor
-    assert wandb.run is None
+    before = wandb.run
+    assert before is None
     with pytest.raises(AttributeError, match="expected a run, got none; call init first"):
         wandb.config  # noqa: B018
     run = wandb.init(
@@ -148,6 +149,6 @@ def test_a_name_that_is_not_here_is_an_error_that_lists_those_that_are() -> None
 
 
 @pytest.mark.parametrize("options", [{"run_id": "mine", "id": "theirs"}, {"id": "mine"}])
-def test_an_id_is_a_run_id(options: dict[str, str]) -> None:
+def test_an_id_is_a_run_id(options: dict[str, Any]) -> None:
     with recis.monitor.init(mode="disabled", **options) as run:
         assert run.id == "mine"

@@ -122,9 +122,9 @@ def test_cookies_of_neighbours_keep_nobody_out(tmp_path: Path, others: str) -> N
     async def scenario(site: Site) -> None:
         own = "recis_monitor_8765=master"
         for text in (f"{others}{own}", f"{own}; {others}"):
-            answer = await site.client.get("/api/v1/runs", headers={"Cookie": text.encode("latin-1")})  # type: ignore[dict-item]
+            answer = await site.client.get("/api/v1/runs", headers={b"Cookie": text.encode("latin-1")})
             assert answer.status_code == 200, text
-        answer = await site.client.get("/api/v1/runs", headers={"Cookie": others.encode("latin-1")})  # type: ignore[dict-item]
+        answer = await site.client.get("/api/v1/runs", headers={b"Cookie": others.encode("latin-1")})
         assert answer.status_code == 401
 
     ask(tmp_path, scenario, token_file=with_tokens(tmp_path))

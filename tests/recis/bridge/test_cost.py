@@ -1,5 +1,6 @@
 """`recis.bridge.cost`: the monitor's own cost, as series of the run."""
 
+import time
 from collections.abc import Callable
 from itertools import count
 
@@ -14,7 +15,7 @@ from tests.recis.bridge.conftest import Spooled
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     now = [0]
-    monkeypatch.setattr(module.time, "perf_counter_ns", lambda: now[0])
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: now[0])
 
     def forward(seconds: float) -> None:
         now[0] += int(seconds * 1e9)

@@ -260,26 +260,30 @@ def test_any_number_is_stored_as_float_does_it(
     assert stored == [struct.pack("d", float(number)) for number in numbers]
 
 
-def test_one_of_so_many_calls_is_measured_whatever_way_it_takes(open_offline: Opener) -> None:
+def test_one_of_so_many_calls_is_measured_whatever_way_it_takes(
+    open_offline: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, reports in (
         ("alike", [{"a": 1.0}]),
         ("in-turn", [{"a": 1.0}, {"b": 1.0}]),
         ("device", [{"a": DeviceScalar(1.0)}]),
     ):
         with open_offline(run_id=name) as run:
-            measured = []
-            run.cost.add = measured.append  # type: ignore[method-assign]
+            measured: list[int] = []
+            monkeypatch.setattr(run.cost, "add", measured.append)
             run.cost.apart = 16
             for step in range(10 * 16):
                 run.log(reports[step % len(reports)], step)
         assert len(measured) == 10, name
 
 
-def test_a_run_whose_caller_measures_is_not_measured_here(open_offline: Opener) -> None:
+def test_a_run_whose_caller_measures_is_not_measured_here(
+    open_offline: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with open_offline(run_id="r") as run:
         run.measures_log = False
-        measured = []
-        run.cost.add = measured.append  # type: ignore[method-assign]
+        measured: list[int] = []
+        monkeypatch.setattr(run.cost, "add", measured.append)
         for step in range(100):
             run.log({"a": 1.0}, step)
     assert not measured
@@ -306,14 +310,12 @@ def test_many_threads_and_a_sender_lose_nothing_and_mix_nothing(open_offline: Op
     threads, steps = 4, 1500
     with open_offline(run_id="r") as run:
         outbox: Outbox = run._outbox  # type: ignore[assignment]
-        work = [
-            threading.Thread(
-                target=lambda own=number: [  # type: ignore[misc]
-                    run.log({"shared": own + step / 2**20, f"own{own}": float(step)}, step) for step in range(steps)
-                ]
-            )
-            for number in range(threads)
-        ]
+
+        def report(own: int) -> None:
+            for step in range(steps):
+                run.log({"shared": own + step / 2**20, f"own{own}": float(step)}, step)
+
+        work = [threading.Thread(target=report, args=(number,)) for number in range(threads)]
         for thread in work:
             thread.start()
         for turn in count():

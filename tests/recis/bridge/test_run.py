@@ -33,7 +33,7 @@ def run(open_offline: Opener) -> Iterator[Run]:
 
 def test_numbers_of_all_kinds_arrive_at_their_step(run: Run, spooled: Spooled) -> None:
     run.log({"a": 1, "b": 0.5}, step=10)
-    run.log({"a": np.float32(0.25), "b": np.int64(7)}, step=torch.tensor(11))
+    run.log({"a": np.float32(0.25), "b": np.int64(7)}, step=torch.tensor(11))  # type: ignore[arg-type]
     run.log({"a": torch.tensor(3.0, requires_grad=True), "b": np.array(2.5)}, step=12)
     run.log({"a": True}, step=13)
     run.finish()
@@ -57,7 +57,7 @@ def test_a_report_without_a_commit_shares_its_step_with_the_next(run: Run, spool
     run.log({"b": 1.0}, commit=False)
     run.log({"c": 1.0}, commit=True)
     run.log({"a": 2.0})
-    run.log({"a": 3.0}, step=torch.tensor(10), commit=False)
+    run.log({"a": 3.0}, step=torch.tensor(10), commit=False)  # type: ignore[arg-type]
     run.log({"b": 3.0}, sync=True)
     run.log({"a": 4.0}, step="x", commit=False)  # type: ignore[arg-type]
     run.log({"a": 5.0})
@@ -239,14 +239,14 @@ class DeviceScalar(torch.Tensor):
     """A 0-dim tensor on a device that may not be waited for on the thread that made it."""
 
     def __new__(cls, value: float) -> "DeviceScalar":
-        return torch.Tensor._make_wrapper_subclass(cls, (), dtype=torch.float32, device="meta")  # type: ignore[no-any-return, attr-defined]
+        return torch.Tensor._make_wrapper_subclass(cls, (), dtype=torch.float32, device=torch.device("meta"))  # type: ignore[no-any-return, attr-defined]
 
     def __init__(self, value: float) -> None:
         self.value = value
         self.owner = threading.get_ident()
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         name = func.overloadpacket.__name__
         first = args[0][0] if isinstance(args[0], list | tuple) else args[0]
         if name in ("_local_scalar_dense", "_to_copy", "copy_"):
@@ -296,7 +296,7 @@ class FailedScalar(DeviceScalar):
         raise RuntimeError("CUDA error: device-side assert triggered")
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         del func, types, args, kwargs
         return FailedScalar(0.0)
 
@@ -328,7 +328,7 @@ class BrokenScalar(DeviceScalar):
     """Its device works, and has no number for it."""
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         if func.overloadpacket.__name__ in ("detach", "clone", "alias"):
             return BrokenScalar(0.0)
         raise RuntimeError(f"{func} of a broken scalar")
@@ -434,8 +434,8 @@ def test_an_odd_time_to_finish_in_is_the_default(
 
 
 def test_a_second_finish_and_a_late_log_are_warnings(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    run.log([1.0], 1)
-    run.log({"a": 1.0}, 1.5)  # each mistake is told of, whatever was told before
+    run.log([1.0], 1)  # type: ignore[arg-type]
+    run.log({"a": 1.0}, 1.5)  # type: ignore[arg-type]  # each mistake is told of, whatever was told before
     run.finish()
     assert run.finish()
     run.log({"a": 1.0, "b": {"c": 2.0, "d": 3.0}}, 1)

@@ -85,8 +85,8 @@ def test_a_file_of_any_name_in_a_folder_of_any_name_arrives(
             run.upload_trace(folder / os.fsdecode(name), step)
         run.upload_trace(folder / "gone", 9)
         run.line("half of a pair: \ud800")
-        for step in (-1, 1 << 63, 1.5, "x", None):
-            run.upload_trace(folder / "gone", step)  # type: ignore[arg-type]
+        for wrong in (-1, 1 << 63, 1.5, "x", None):
+            run.upload_trace(folder / "gone", wrong)  # type: ignore[arg-type]
         assert run.refused == 5
         until(lambda: lost_traces(server, "names"), 20, "the event")
     assert sorted(trace["name"] for trace in listed(server, "names")) == sorted(names.values())

@@ -27,6 +27,12 @@ class ClickModel(torch.nn.Module):
         return torch.nn.functional.binary_cross_entropy_with_logits(self.dense(rows).squeeze(1), batch["label"])
 
 
+def click_model(trainer: Trainer) -> ClickModel:
+    """Return the model of a trainer that `make_trainer` made without one."""
+    assert isinstance(trainer.model, ClickModel)
+    return trainer.model
+
+
 def click_batches(count: int, *, seed: int = 0) -> list[dict[str, torch.Tensor]]:
     made = torch.Generator().manual_seed(seed)
     batches = []

@@ -35,6 +35,7 @@ class EverySecondPass(BaseFilterHookImpl):
     """A rule in RecIS's form with a memory: at every second pass the ids that few lookups have seen go."""
 
     count: Tensor
+    num_passes: Tensor
 
     def __init__(self, ht: Any, name: str = "second", rare: int = 2) -> None:
         super().__init__(ht, name)

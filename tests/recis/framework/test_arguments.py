@@ -53,8 +53,9 @@ def test_a_number_that_makes_no_sense_is_refused_by_name(name: str, value: Any) 
 
 @pytest.mark.parametrize("name", ["log_steps", "train_epoch", "gradient_accumulation_steps", "max_to_keep"])
 def test_none_is_refused_where_it_means_nothing(name: str) -> None:
+    arguments: dict[str, Any] = {name: None}
     with pytest.raises(ValueError, match="got None"):
-        TrainingArguments(**{name: None})
+        TrainingArguments(**arguments)
 
 
 @pytest.mark.parametrize(("name", "value"), [("output_dir", ""), ("mixed_precision", "half"), ("resume", "yes")])

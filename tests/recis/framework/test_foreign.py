@@ -11,7 +11,8 @@ from recis.framework.foreign import FOREIGN, take_over
 def test_each_argument_is_taken_by_both_and_named_with_what_happens_instead(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    TrainingArguments(**{name: object()})
+    given: dict[str, Any] = {name: object()}
+    TrainingArguments(**given)
     take_over(TrainingArguments(), {name: object()})
     assert [f"{name} ({FOREIGN[name]})" in record.message for record in caplog.records] == [True, True]
 

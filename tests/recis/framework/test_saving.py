@@ -9,6 +9,7 @@ from recis.errors import CheckpointError
 from recis.framework import Trainer
 from recis.hooks import Hook
 from recis.nn import HashTable
+from tests.recis.framework.conftest import click_model
 
 Make = Callable[..., Trainer]
 Data = list[dict[str, torch.Tensor]]
@@ -45,8 +46,8 @@ def test_resume_restores_before_a_training(place: str, make_trainer: Make, data:
         again.args.resume = True
     again.train()
     assert (again.state.global_step, again.state.epoch) == (10, 1)
-    for name, tensor in again.model.dense.state_dict().items():
-        assert torch.equal(tensor, whole.model.dense.state_dict()[name])
+    for name, tensor in click_model(again).dense.state_dict().items():
+        assert torch.equal(tensor, click_model(whole).dense.state_dict()[name])
     again.train()
     assert again.state.global_step == 20
 

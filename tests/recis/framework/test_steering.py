@@ -95,6 +95,7 @@ def test_learning_rates_are_offered_only_when_asked_for_and_within_bounds(
     trainer, _ = make(lr=(2, 0.05))
     trainer.offer_learning_rates(0.01, 0.2)
     trainer.train()
+    assert trainer.dense_optimizer is not None
     assert trainer.dense_optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
     assert trainer.dense_scheduler.base_lrs == pytest.approx([0.05])
     with pytest.raises(ArgumentError, match="minimum <= maximum"):

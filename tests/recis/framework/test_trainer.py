@@ -14,6 +14,7 @@ from recis.framework import Trainer, TrainingArguments
 from recis.framework.metrics import GLOBAL_METRICS, add_metric, get_global_metrics
 from recis.hooks import Hook, LoggerHook, ProfilerHook
 from recis.state import Phase
+from tests.recis.framework.conftest import click_model
 
 Make = Callable[..., Trainer]
 Data = list[dict[str, torch.Tensor]]
@@ -51,7 +52,7 @@ def test_training_learns_rows_and_dense_part(make_trainer: Make, data: Data) -> 
     assert trainer.evaluate()["loss"] < before / 2
     assert (trainer.state.global_step, trainer.state.epoch, trainer.state.phase) == (60, 6, Phase.IDLE)
     assert trainer.state.samples == 60 * 16
-    assert len(trainer.model.table) == 50
+    assert len(click_model(trainer).table) == 50
 
 
 def test_the_limits_of_steps_hold(make_trainer: Make, data: Data) -> None:
@@ -125,9 +126,10 @@ def test_accumulated_steps_equal_one_step_over_all_their_samples(make_trainer: M
     whole, accumulated = make_trainer(data), make_trainer(halves, gradient_accumulation_steps=2)
     whole.train()
     accumulated.train()
-    for name, tensor in whole.model.dense.state_dict().items():
-        torch.testing.assert_close(accumulated.model.dense.state_dict()[name], tensor)
-    torch.testing.assert_close(accumulated.model.table.embeddings().sum(), whole.model.table.embeddings().sum())
+    one, other = click_model(whole), click_model(accumulated)
+    for name, tensor in one.dense.state_dict().items():
+        torch.testing.assert_close(other.dense.state_dict()[name], tensor)
+    torch.testing.assert_close(other.table.embeddings().sum(), one.table.embeddings().sum())
 
 
 def test_a_model_without_optimizers_can_be_run() -> None:
@@ -240,7 +242,7 @@ def test_metrics_that_were_set_before_the_first_trainer_are_its_own(make_trainer
 def test_hooks_can_be_put_into_the_list(make_trainer: Make, data: Data, recorder: Any) -> None:
     trainer, hooks = make_trainer(data[:1]), [recorder() for _ in range(4)]
     trainer.hooks.append(hooks[0])
-    trainer.hooks += [hooks[1]]
+    trainer.hooks += [hooks[1]]  # type: ignore[operator]  # mypy looks for `+` on what the setter takes
     trainer.hooks.insert(0, hooks[2])
     trainer.hooks.extend([hooks[3]])
     assert [hook for hook in trainer.hooks if hook in hooks] == [hooks[2], hooks[0], hooks[1], hooks[3]]
@@ -272,6 +274,7 @@ def test_changed_arguments_hold_for_the_next_training(make_trainer: Make, data: 
 def test_a_step_can_be_overridden_as_in_recis(data: Data, tmp_path: Path) -> None:
     class Twice(Trainer):
         def _train_step(self, data: Any, epoch: int, metrics: dict[str, Any]) -> None:
+            assert self.dense_optimizer is not None
             self.dense_optimizer.zero_grad()
             with self.accelerator.autocast():
                 loss = self.model(data)
@@ -512,7 +515,7 @@ def test_an_evaluation_that_fails_restores_the_mode(make_trainer: Make, recorder
 def test_an_evaluation_does_not_change_tables(make_trainer: Make, data: Data) -> None:
     trainer = make_trainer(None, data)
     trainer.evaluate()
-    assert len(trainer.model.table) == 0
+    assert len(click_model(trainer).table) == 0
 
 
 # -- checkpoints -------------------------------------------------------------------------------------------------------

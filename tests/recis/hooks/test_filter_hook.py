@@ -2,6 +2,7 @@
 
 import gc
 import logging
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
@@ -58,11 +59,11 @@ def trainer(model: nn.Module, step: int = 0) -> Any:
 
 
 def test_the_interval_may_be_an_integer_of_numpy() -> None:
-    hook = HashTableFilterHook(np.int64(3))
+    hook = HashTableFilterHook(np.int64(3))  # type: ignore[arg-type]
     assert type(hook.filter_interval) is int
-    hook.reset_filter_interval(np.int32(4))
+    hook.reset_filter_interval(np.int32(4))  # type: ignore[arg-type]
     assert hook.filter_interval == 4
-    hook.filter_interval = np.int64(6)
+    hook.filter_interval = np.int64(6)  # type: ignore[assignment]
     assert (hook.filter_interval, type(hook.filter_interval)) == (6, int)
 
 
@@ -278,10 +279,10 @@ def test_a_step_between_passes_does_not_walk_the_model(work_meter: Any) -> None:
             super().__init__()
             self.tables = model
 
-        def modules(self) -> Any:
+        def modules(self, remove_duplicate: bool = True) -> Iterator[nn.Module]:
             nonlocal walks
             walks += 1
-            return super().modules()
+            return super().modules(remove_duplicate)
 
     counted = Counted()
     for table in model:

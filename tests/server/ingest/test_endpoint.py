@@ -38,7 +38,7 @@ async def stored(server: Parts, run: str, key: str) -> list[tuple[int, float]]:
 
 
 GREETING = encode(hello("bad", "w-bad"))
-BAD_FRAMES = {
+BAD_FRAMES: dict[str, tuple[str | bytes, str, int, str]] = {
     "not MessagePack": (b"\xc1\xc1\xc1", "malformed", 4400, "none"),
     "empty": (b"", "malformed", 4400, "0 bytes"),
     "truncated": (encode(Frame(n=1, records=(points([1], loss=[1.0]),)))[:-5], "malformed", 4400, "truncated"),
@@ -125,7 +125,7 @@ def test_a_bad_greeting_is_refused(tmp_path: Path, record: msgspec.Struct, code:
     asyncio.run(scenario())
 
 
-def test_a_frame_is_acknowledged_only_after_its_commit(tmp_path: Path) -> None:
+def test_a_frame_is_acknowledged_only_after_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         async with serving(tmp_path) as server, trainer(server) as one:
             commits: list[Commit] = []
@@ -136,7 +136,7 @@ def test_a_frame_is_acknowledged_only_after_its_commit(tmp_path: Path) -> None:
                 await gate.wait()
                 return await append(frame)
 
-            server.store.append = slow_append  # type: ignore[method-assign]
+            monkeypatch.setattr(server.store, "append", slow_append)
             server.store.subscribe(commits.append)
             for step in (1, 2, 3):
                 await one.frame(points([step], loss=[0.5]))
@@ -207,7 +207,9 @@ def test_numbers_that_are_skipped_are_counted_as_missing(tmp_path: Path) -> None
     asyncio.run(scenario())
 
 
-def test_a_store_that_cannot_commit_refuses_for_now_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_store_that_cannot_commit_refuses_for_now_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenario() -> None:
         async with serving(tmp_path) as server:
             append = server.store.append
@@ -217,7 +219,7 @@ def test_a_store_that_cannot_commit_refuses_for_now_and_loses_nothing(tmp_path: 
                 async def full(frame: StoredFrame) -> Commit:
                     raise StoreUnavailable("the disk is full")
 
-                server.store.append = full  # type: ignore[method-assign]
+                monkeypatch.setattr(server.store, "append", full)
                 await one.frame(points([2], loss=[2.0]))
                 await one.frame(points([3], loss=[3.0]))
                 refuse, code = await one.refused()
@@ -227,7 +229,7 @@ def test_a_store_that_cannot_commit_refuses_for_now_and_loses_nothing(tmp_path: 
                     True,
                     1013,
                 )
-            server.store.append = append  # type: ignore[method-assign]
+            monkeypatch.setattr(server.store, "append", append)
             async with trainer(server) as one:
                 assert one.welcome.acked == 1
                 await one.report(points([2], loss=[2.0]))
@@ -236,7 +238,9 @@ def test_a_store_that_cannot_commit_refuses_for_now_and_loses_nothing(tmp_path: 
     asyncio.run(scenario())
 
 
-def test_a_writer_that_fills_its_window_is_not_read_until_there_is_room(tmp_path: Path) -> None:
+def test_a_writer_that_fills_its_window_is_not_read_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenario() -> None:
         async with serving(tmp_path, window_bytes=100_000) as server, trainer(server) as one:
             gate = asyncio.Event()
@@ -248,7 +252,7 @@ def test_a_writer_that_fills_its_window_is_not_read_until_there_is_room(tmp_path
                 await gate.wait()
                 return await append(frame)
 
-            server.store.append = slow_append  # type: ignore[method-assign]
+            monkeypatch.setattr(server.store, "append", slow_append)
             streams = server.intake._streams
             text = "x" * 8000
             sending = asyncio.gather(*(one.frame(Line(time_ns=1, text=text)) for _ in range(60)))
@@ -264,7 +268,7 @@ def test_a_writer_that_fills_its_window_is_not_read_until_there_is_room(tmp_path
     asyncio.run(scenario())
 
 
-def test_frames_keep_their_order_around_a_full_window(tmp_path: Path) -> None:
+def test_frames_keep_their_order_around_a_full_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         async with serving(tmp_path, window_bytes=10_000) as server, trainer(server) as one:
             append = server.store.append
@@ -276,7 +280,7 @@ def test_frames_keep_their_order_around_a_full_window(tmp_path: Path) -> None:
                     await asyncio.sleep(0)
                 return await append(frame) if frame.frame.n % 50 == 0 else Commit(0, ())
 
-            server.store.append = uneven_append  # type: ignore[method-assign]
+            monkeypatch.setattr(server.store, "append", uneven_append)
             for first in range(0, 1000, 10):
                 for _ in range(first, first + 10):
                     await one.frame(Line(time_ns=1, text="x" * 1500))
@@ -291,7 +295,7 @@ def test_acknowledgements_of_frames_that_come_fast_merge(tmp_path: Path) -> None
     async def scenario() -> None:
         async with serving(tmp_path) as server, trainer(server) as one:
             numbers = [await one.frame(points([step], loss=[1.0])) for step in range(20)]
-            acks = []
+            acks: list[int] = []
             while not acks or acks[-1] < numbers[-1]:
                 record = await one.receive()
                 assert isinstance(record, Ack)

@@ -13,9 +13,9 @@ from recis_server.live.viewer import Viewer
 from recis_server.live.watch import Rows, Watch
 from recis_server.query.charts import read_chart
 from recis_server.store.points import compaction
-from recis_server.store.points.buckets import Buckets, Extent, bucketize, fit_width
+from recis_server.store.points.buckets import Extent, bucketize, fit_width
 from recis_server.store.upkeep.retention import Retention
-from recis_server.store.values import ChartRead, ChartSeries, PointsSlice, StoredFrame, StreamRow
+from recis_server.store.values import Buckets, ChartRead, ChartSeries, PointsSlice, StoredFrame, StreamRow
 
 from recis.wire.messages import Frame, Points
 from tests.effort import examples

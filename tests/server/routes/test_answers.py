@@ -21,6 +21,7 @@ def routes(folder: Path) -> list[tuple[str, str]]:
         for one in included() if included is not None else [route]:
             one = getattr(one, "original_route", one)
             if isinstance(one, APIRoute):
+                assert one.methods is not None
                 found += [(method, one.path) for method in sorted(one.methods)]
     return found
 

@@ -374,8 +374,8 @@ def test_buckets_stay_what_they_were_when_raw_points_go_and_exports_say_what_is_
             await asyncio.to_thread(keep_all, tmp_path, Retention(1.0, {"archive": None}))
             after = await read_chart(store, "r", ["loss", "qps"], "all", None, None, 10)
             assert after.width == before.width >= 64
-            for one, other in zip(before.series, after.series, strict=True):
-                for old, new in zip(one.buckets.columns()[2:], other.buckets.columns()[2:], strict=True):
+            for earlier, later in zip(before.series, after.series, strict=True):
+                for old, new in zip(earlier.buckets.columns()[2:], later.buckets.columns()[2:], strict=True):
                     np.testing.assert_allclose(new, old, rtol=1e-12)
             size = await store.export_size("r", None)
             assert size.expired > 1000

@@ -209,7 +209,7 @@ def test_a_command_for_ranks_that_are_at_the_last_step_has_a_step(tmp_path: Path
         for rank in (0, 1):
             row = await register(site, "r", f"w{rank}", rank=rank, world_size=2)
             await site.app.state.presence.joined(row)
-            records = (points([1], loss=[0.0]), declared, *odd_points())
+            records: tuple[FrameRecord, ...] = (points([1], loss=[0.0]), declared, *odd_points())
             await site.app.state.store.append(StoredFrame(row, Frame(n=1, records=records), 10**18))
             # Without the feature "schedule": a step is chosen at once.
             greeting = Hello(run="r", writer=f"w{rank}", attempt="a", rank=rank, world_size=2)

@@ -102,7 +102,7 @@ def test_another_content_than_announced_is_refused_and_not_listed(tmp_path: Path
 
 
 GOOD = encode(opening())
-BAD = {
+BAD: dict[str, tuple[str | bytes, str, int]] = {
     "not MessagePack": (b"\xc1", "malformed", 4400),
     "text": ("hello", "malformed", 4400),
     "a chunk first": (encode(TraceChunk(offset=0, data=b"x")), "malformed", 4400),

@@ -224,7 +224,9 @@ def test_buffers_of_a_rule_are_saved_and_moved_with_the_table() -> None:
     file.seek(0)
     again = nn.ModuleDict({"user": HashTable([1], name="user", filter_hook=FilterHook("Frequency"))})
     again.load_state_dict(torch.load(file, weights_only=True))
-    (rule,) = filters_of(again["user"]).values()
+    table = again["user"]
+    assert isinstance(table, HashTable)
+    (rule,) = filters_of(table).values()
     assert rule.counts.sum() == 2
 
 

@@ -66,11 +66,13 @@ def golden(folder: Path) -> str:
 def golden_on(server: PostgresServer, folder: Path, options: str) -> str:
     """The URL of the same rows in PostgreSQL, in the tables of version 1."""
     golden(folder)
+    (tables,) = schema.MIGRATIONS[0]
+    assert isinstance(tables, str)
     url = server.make_database()
     with sqlite3.connect(folder / "recis.db") as old, psycopg.connect(url) as new:
         new.execute("CREATE TABLE schema_version (version BIGINT NOT NULL)")
         new.execute("INSERT INTO schema_version VALUES (1)")
-        new.execute(_speak(schema.MIGRATIONS[0][0], 3 if options else 0).encode())
+        new.execute(_speak(tables, 3 if options else 0).encode())
         new.execute("DELETE FROM meta")
         for (table,) in old.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
             for row in old.execute(f"SELECT * FROM {table}"):

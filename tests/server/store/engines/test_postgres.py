@@ -29,7 +29,7 @@ ENDED = (
 
 
 @pytest.fixture
-def url(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def url(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> str:
     """A database; who waits for another server does not wait for long."""
     monkeypatch.setattr(module, "TAKE_OVER_S", 0.3)
     return postgres.make_database()
@@ -268,8 +268,8 @@ def test_a_list_of_any_length_is_one_statement(writer: Connection) -> None:
         for wanted in ([5, 2, 2**40], [5] * 77):
             marks = ", ".join("?" * len(wanted))
             writer.execute(f"SELECT lo FROM frame WHERE lo IN ({marks})", wanted)
-    found = writer.execute("SELECT statement FROM pg_prepared_statements WHERE statement LIKE ?", ("SELECT lo FROM%",))
-    assert found.fetchall() == [("SELECT lo FROM frame WHERE lo = ANY($1)",)]
+    prepared = "SELECT statement FROM pg_prepared_statements WHERE statement LIKE ?"
+    assert writer.execute(prepared, ("SELECT lo FROM%",)).fetchall() == [("SELECT lo FROM frame WHERE lo = ANY($1)",)]
 
 
 LOSSES = {

@@ -141,10 +141,10 @@ def assert_right(connection: Connection, truth: Truth, start: int | None, stop: 
         slices = read_points(connection, "r", key, None, start, stop, superseded=True)
         got = {(one.key, one.rank, one.attempt if one.superseded else 0): one for one in slices}
         assert set(got) == {name for name in expected if name[0] == key}
-        for name, one in got.items():
+        for name, piece in got.items():
             steps = sorted(expected[name])
-            assert one.steps.tolist() == steps
-            np.testing.assert_array_equal(one.values, [expected[name][step] for step in steps])
+            assert piece.steps.tolist() == steps
+            np.testing.assert_array_equal(piece.values, [expected[name][step] for step in steps])
     found = read_buckets(connection, "r", ["loss", "qps"], None, start, stop, most, superseded=True)
     assert {(one.key, one.rank, one.attempt if one.superseded else 0) for one in found.series} == set(expected)
     extents = [Extent(min(rows), max(rows), len(rows)) for rows in expected.values()]
@@ -438,11 +438,15 @@ class Fragile:
             self._count()
             self.inner.execute(sql, row)
 
+    def close(self) -> None:
+        self.inner.close()
+
 
 @pytest.mark.usefixtures("every_engine")
 def test_a_compaction_that_breaks_anywhere_has_done_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     apply = compaction._apply
     with opened(tmp_path) as store:
+        broken: tuple[type[Exception], ...] = (CutError, *store.engine.failures)
         # Something to join with: a chunk that is open, one that a rewind goes back into.
         store.report(0, 0, ("loss", "qps"), 0, 1, 70, 0.5)
         assert store.compact()
@@ -457,7 +461,7 @@ def test_a_compaction_that_breaks_anywhere_has_done_nothing(tmp_path: Path, monk
             )
             try:
                 assert store.compact()
-            except (CutError, *store.engine.failures):
+            except broken:
                 store.compactor = store.engine.connect_writer()
                 assert everything(store) == before
                 assert_right(store.reader, store.truth, None, None, 10)

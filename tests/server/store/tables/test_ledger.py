@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from recis_server.store.values import CommandRow, RankResult
@@ -14,7 +15,7 @@ def command(name: str = "c1", value: int = 200) -> CommandRow:
     return CommandRow(name, "r", "filter_interval", value, "pending", "control", 5, "why", 12, ranks)
 
 
-def result(state: str, new: int, step: int) -> Result:
+def result(state: Literal["applied", "rejected"], new: int, step: int) -> Result:
     return Result(
         command="c1",
         control="filter_interval",
@@ -23,7 +24,7 @@ def result(state: str, new: int, step: int) -> Result:
         time_ns=9,
         old=100,
         new=new,
-        message="m",  # type: ignore[arg-type]
+        message="m",
     )
 
 

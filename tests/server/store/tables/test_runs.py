@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from msgspec import structs
@@ -46,7 +46,7 @@ class Truth:
     streams: dict[str, StreamRow] = field(default_factory=dict)
     sent: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
-    states: dict[str, str] = field(default_factory=dict)
+    states: dict[str, Literal["running", "finished", "failed"]] = field(default_factory=dict)
     rows: list[tuple[str, int, int, int, str, float]] = field(default_factory=list)
 
     def place(self, attempt: str) -> int:

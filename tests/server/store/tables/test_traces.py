@@ -16,8 +16,8 @@ pytestmark = pytest.mark.usefixtures("every_engine")
 
 def row(name: str = "t1", of_run: str = "r", **more: Any) -> TraceRow:
     """A trace that is ready."""
-    columns = (name, of_run, "a.json", 0, 1, 5, 10, name.ljust(64, "0"), "ready", 7, f"traces/{name}")
-    return replace(TraceRow(*columns), **more)
+    ready = TraceRow(name, of_run, "a.json", 0, 1, 5, 10, name.ljust(64, "0"), "ready", 7, f"traces/{name}")
+    return replace(ready, **more)
 
 
 async def names(store: SqlStore, last_run: str = "", most_bytes: int | None = None, limit: int = 9) -> list[str]:

@@ -1,6 +1,7 @@
 """What a run keeps of its log lines, events and passes; what removes rows does so in bounded transactions."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,7 +92,7 @@ def test_the_newest_rows_of_a_run_stay_and_the_others_are_counted(tmp_path: Path
 def test_old_lines_and_passes_go_with_the_raw_points_and_events_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module.time, "time_ns", lambda: NOW)
+    monkeypatch.setattr(time, "time_ns", lambda: NOW)
 
     async def scenario() -> None:
         async with opened(tmp_path) as store:
@@ -136,7 +137,8 @@ def test_deletion_and_retention_change_a_bounded_number_of_rows_in_a_transaction
     """However large the run is: between two transactions whoever streams has its turn."""
     monkeypatch.setattr(compaction, "CHUNK_ROWS", 64)
     monkeypatch.setattr(compaction, "OPEN_ROWS", 48)
-    retention, deletion = [], []
+    retention: list[int] = []
+    deletion: list[int] = []
 
     def keep_counting(rule: Retention, counts: list[int]) -> None:
         with worker_of(tmp_path, rule) as worker:
