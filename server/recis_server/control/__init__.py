@@ -1,1 +1,1 @@
-"""Commands to live runs and how they ended."""
+"""Commands to live runs and their outcomes."""

@@ -1,4 +1,4 @@
-"""What may be asked of a run: which controls there are, what values they take, and which ranks a command is for.
+"""Validation of commands: which controls a run has, which values they accept, and which ranks a command targets.
 
 Owns the checks before a command is accepted; must not know the store, connections or HTTP.
 """
@@ -21,14 +21,14 @@ __all__ = ["Wanted", "check", "checked_id", "reverted", "same_command"]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A command that may be given.
+    """A validated command.
 
     Attributes:
-        control: the control that it sets; empty for several.
-        value: of that control, or the values of several by their names.
-        ranks: the ranks that it is for.
-        is_act: whether it asks that something be done, and leaves no value.
-        is_each: whether each rank takes it at its next boundary, and not all at one step.
+        control: the control that it sets; empty if it sets several.
+        value: the value of that control, or several values by control name.
+        ranks: the target ranks.
+        is_act: whether it triggers an action instead of setting a value.
+        is_each: whether each rank applies it at its own next boundary instead of all at one step.
     """
 
     control: str
@@ -39,18 +39,18 @@ class Wanted:
 
 
 def check(run: str, world_size: int, declared: Sequence[ControlRow], settings: Mapping[str, Any], field: str) -> Wanted:
-    """Return the command for `settings`, with values as every rank takes them.
+    """Return the command for `settings`, with values converted to a form that every rank accepts.
 
     Args:
         run: its name, for messages.
-        world_size: rows of higher ranks are of an earlier, larger job.
-        declared: what the ranks of the run have declared.
+        world_size: higher ranks belong to an earlier, larger job and are ignored.
+        declared: the controls declared by the ranks of the run.
         settings: controls and their new values.
-        field: where in the request the values stand, for messages.
+        field: path of the values in the request, for messages.
 
     Raises:
         NotFound: no rank has declared one of the controls.
-        InvalidValue: a value that does not fit, or settings that cannot be one command.
+        InvalidValue: a value is not valid, or the settings cannot form one command.
     """
     if not 1 <= len(settings) <= MAX_SETTINGS:
         raise InvalidValue(field, f"expected 1 to {MAX_SETTINGS} settings, got {len(settings)}")
@@ -65,20 +65,18 @@ def check(run: str, world_size: int, declared: Sequence[ControlRow], settings: M
     if len(checked) > 1:
         if is_act:
             raise InvalidValue(
-                field, "expected settings only, got an action or a capture, which is a command by itself"
+                field, "expected settings only, got an action or a capture, which must be sent as its own command"
             )
         ranks = {tuple(sorted(row.rank for row in rows)) for rows in found.values()}
         if len(ranks) > 1:
-            raise InvalidValue(
-                field, f"expected controls that the same ranks have declared, got those of {sorted(ranks)}"
-            )
+            raise InvalidValue(field, f"expected controls declared by the same ranks, got those of {sorted(ranks)}")
         return Wanted("", checked, ranks.pop(), is_act, is_each)
     ((name, value),) = checked.items()
     return Wanted(name, value, tuple(_targets(found[name], value, field)), is_act, is_each)
 
 
 def reverted(command: CommandRow) -> dict[str, Any]:
-    """Return the settings that take a command back: the values before it, of its lowest rank.
+    """Return the settings that revert a command: the previous values of its lowest rank.
 
     Raises:
         Conflict: it has not taken effect.
@@ -90,10 +88,10 @@ def reverted(command: CommandRow) -> dict[str, Any]:
 
 
 def checked_id(command_id: str | None) -> str:
-    """Return the id for a command: the caller's, or a new one.
+    """Return the caller's command id, or a new one if none is given.
 
     Raises:
-        InvalidValue: it is no id.
+        InvalidValue: the id is malformed.
     """
     if command_id is None:
         return uuid.uuid4().hex
@@ -103,10 +101,10 @@ def checked_id(command_id: str | None) -> str:
 
 
 def same_command(row: CommandRow, wanted: Wanted) -> CommandRow:
-    """Return what is in the ledger under an id, if it is what is wanted.
+    """Return the ledger row with a command's id if it is the same command.
 
     Raises:
-        Conflict: it is another command.
+        Conflict: the id belongs to a different command.
     """
     if (row.control, row.value) != (wanted.control, wanted.value):
         raise Conflict(f"command {row.id} exists already and is another one", field="id")
@@ -114,7 +112,7 @@ def same_command(row: CommandRow, wanted: Wanted) -> CommandRow:
 
 
 def _checked(declared: Sequence[ControlRow], value: Any, field: str) -> Any:
-    """The value as every rank takes it."""
+    """Return the value in a form that every rank accepts."""
     try:
         for row in declared:
             value = check_control_value(_as_declare(row), value)
@@ -139,7 +137,7 @@ def _as_declare(row: ControlRow) -> Declare:
 
 
 def _targets(declared: Sequence[ControlRow], value: Any, field: str) -> list[int]:
-    """The ranks that a command is for: all that declared the control, or those that a capture names."""
+    """Return the target ranks of a command: all that declared the control, or those named by a capture."""
     ranks = sorted(row.rank for row in declared)
     wanted = value.get("ranks") if isinstance(value, dict) else None
     if wanted is None:

@@ -1,7 +1,7 @@
-"""One run as the command service sees it: which ranks are connected, what is open, and what is still on hold.
+"""The command service's state of one run: connected ranks, open commands, and commands on hold.
 
-Owns what is known of the present connections and the choice of a common step; must not know the store, sockets or
-HTTP. What lasts is in the ledger.
+Owns the state of the current connections and the choice of a common step; must not know the store, sockets or HTTP.
+The ledger keeps everything that must survive a restart.
 """
 
 import asyncio
@@ -32,13 +32,13 @@ _SAMPLES = 8
 
 
 class Pace(Protocol):
-    """How far and how fast the ranks are; `recis_server.ingest.presence.Presence` knows."""
+    """Progress and speed of the ranks, as provided by `recis_server.ingest.presence.Presence`."""
 
     def expected_step(self, run: str, rank: int) -> int | None:
-        """The step at which a connected rank is about now, None where nothing is known."""
+        """Return the estimated current step of a connected rank, or None if unknown."""
 
     def peak_rate(self, run: str, rank: int) -> float | None:
-        """Its steps per second when it was fastest lately."""
+        """Return its highest recent rate in steps per second."""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,13 +47,13 @@ class RankConnection:
 
     Attributes:
         row: its writer.
-        send: puts a record on the connection.
-        fresh: nothing of the writer is committed: commands wait until it declares their controls.
-        can_schedule: whether it understands commands on hold; other ranks get a step that was guessed.
+        send: sends a record over the connection.
+        fresh: nothing from the writer is committed yet; commands wait until it declares their controls.
+        can_schedule: whether it supports commands on hold; other ranks are sent an estimated step.
         since_ns: when it was opened.
-        given: commands from before its process began, which it follows without a common step.
-        declared: controls that it has declared on this connection.
-        sent: when commands were sent to it, by their ids, in monotonic seconds.
+        given: commands that predate its process, which it applies without a common step.
+        declared: controls declared on this connection.
+        sent: when each command was sent, by id, in monotonic seconds.
     """
 
     row: StreamRow
@@ -66,19 +66,19 @@ class RankConnection:
     sent: dict[str, float] = field(default_factory=dict)
 
     def is_ready(self, command: CommandRow) -> bool:
-        """Whether the process knows what the command is about."""
+        """Return whether the process has declared the command's controls."""
         return not self.fresh or self.declared.issuperset(command.settings)
 
 
 @dataclass(slots=True, eq=False)
 class Plan:
-    """A command on hold, until every present rank says that it has it.
+    """A command on hold until every present rank has acknowledged it.
 
     Attributes:
-        since_s: since when, monotonic.
-        seen: by rank, the last step that it had done and when it said so.
-        is_set: whether its step is chosen, or being written.
-        is_told: whether the ranks were told.
+        since_s: when it was put on hold, in monotonic seconds.
+        seen: by rank, the last completed step and when the rank reported it.
+        is_set: whether its step has been chosen or is being written.
+        is_told: whether the step was sent to the ranks.
     """
 
     since_s: float
@@ -92,7 +92,7 @@ class LiveRun:
 
     Args:
         run: its name.
-        pace: how far and how fast its ranks are.
+        pace: progress and speed of its ranks.
         now_s: monotonic seconds.
     """
 
@@ -116,15 +116,15 @@ class LiveRun:
         self._deliveries: dict[int, deque[float]] = {}  # seconds, by rank
         self._writes: deque[float] = deque(maxlen=_SAMPLES)
 
-    # --- who is there
+    # --- connections
 
     def join(self, connection: RankConnection) -> None:
-        """A rank is connected."""
+        """Record that a rank has connected."""
         self.connections.append(connection)
         self._gone.pop(connection.row.rank, None)
 
     def leave(self, connection: RankConnection) -> None:
-        """A connection is gone."""
+        """Record that a connection has closed."""
         if connection in self.connections:
             self.connections.remove(connection)
         rank = connection.row.rank
@@ -132,11 +132,11 @@ class LiveRun:
             self._gone[rank] = self._now_s()
 
     def is_connected(self, rank: int) -> bool:
-        """Whether the rank is connected now."""
+        """Return whether the rank is connected."""
         return any(one.row.rank == rank for one in self.connections)
 
     def is_away(self, rank: int) -> bool:
-        """Whether the rank has been gone for too long to be waited for."""
+        """Return whether the rank has been disconnected for longer than commands wait for it."""
         if self.is_connected(rank):
             return False
         gone_s = self._gone.get(rank)
@@ -145,13 +145,13 @@ class LiveRun:
         return self._now_s() - gone_s > AWAY_S
 
     def present(self, ranks: Iterable[int]) -> list[int]:
-        """Those of some ranks that are not away."""
+        """Return those of `ranks` that are not away."""
         return [rank for rank in ranks if not self.is_away(rank)]
 
-    # --- what is open
+    # --- open commands
 
     def note(self, row: CommandRow) -> None:
-        """A command is as the ledger has it now."""
+        """Update a command from its ledger row."""
         if row.open_ranks:
             self.open[row.id] = row
         else:
@@ -159,18 +159,19 @@ class LiveRun:
             self.plans.pop(row.id, None)
 
     def is_together(self, row: CommandRow) -> bool:
-        """Whether a command is to take effect at one step, which is not known yet."""
+        """Return whether a command must take effect at one step that is not chosen yet."""
         return len(row.ranks) > 1 and row.apply_at_step is None and not self.each.issuperset(row.settings)
 
     def plan(self, row: CommandRow) -> None:
-        """Puts a command on hold if its ranks have to agree on a step."""
+        """Put a command on hold if its ranks must agree on a step."""
         if row.id not in self.plans and self.is_together(row):
             self.plans[row.id] = Plan(self._now_s())
 
     def superseded_by(self, ranks: Collection[int], settings: Collection[str]) -> dict[str, list[int]]:
-        """What a newer command for these ranks and settings takes the place of: commands, each with its ranks.
+        """Return the commands, each with its ranks, that a newer command for these ranks and settings supersedes.
 
-        Those for which no rank has a step yet, and the parts of ranks that are away. The others take effect before it.
+        These are commands for which no rank has a step yet, and the parts of commands that belong to ranks that are
+        away. All others take effect before the newer command.
         """
         found = {}
         for older in self.open.values():
@@ -187,10 +188,10 @@ class LiveRun:
                 found[older.id] = sorted(parts)
         return found
 
-    # --- when it takes effect
+    # --- choosing the step
 
     def saw(self, connection: RankConnection, seen: Seen) -> bool:
-        """A rank has a command; whether a plan has waited for that."""
+        """Record that a rank has received a command; return whether a plan was waiting for it."""
         rank, now_s = connection.row.rank, self._now_s()
         sent_s = connection.sent.get(seen.command)
         if sent_s is not None:
@@ -202,11 +203,11 @@ class LiveRun:
         return True
 
     def wrote(self, seconds: float) -> None:
-        """How long it took to write a step into the ledger."""
+        """Record how long it took to write a step to the ledger."""
         self._writes.append(seconds)
 
     def due(self) -> CommandRow | None:
-        """The first command on hold whose step can be chosen now, not before an older one for the same control."""
+        """Return the first command on hold whose step can be chosen now, after older ones for the same control."""
         blocked: set[str] = set()
         for row in self.open.values():
             plan = self.plans.get(row.id)
@@ -218,7 +219,7 @@ class LiveRun:
         return None
 
     def waited_for(self, row: CommandRow) -> list[int]:
-        """The ranks that a command on hold still waits for."""
+        """Return the ranks that a command on hold still waits for."""
         plan = self.plans.get(row.id)
         if plan is None or plan.is_set:
             return []
@@ -231,7 +232,7 @@ class LiveRun:
         ]
 
     def step_for(self, row: CommandRow) -> int | None:
-        """A step that no rank has passed when it gets to know it; None where only one rank has the command."""
+        """Return a step that no rank will have passed when it receives it; None if only one rank has the command."""
         plan = self.plans[row.id]
         ranks = [rank for rank in plan.seen if rank in row.open_ranks and not self.is_away(rank)]
         if len(ranks) < 2:
@@ -241,12 +242,12 @@ class LiveRun:
         return self._ahead(row, ranks, lead_s)
 
     def is_in_time(self, row: CommandRow, step: int | None) -> bool:
-        """Whether a step that was chosen a moment ago is still ahead of all ranks, by what the delivery takes."""
+        """Return whether a chosen step is still ahead of all ranks, allowing for the delivery time."""
         plan = self.plans[row.id]
         return step is None or step >= self._latest(row, plan.seen) + MIN_LEAD_STEPS
 
     def blind_step(self, row: CommandRow) -> int | None:
-        """The same where some rank cannot say where it is."""
+        """Return an estimated step for use when some rank cannot report its progress."""
         ranks = self.present(row.ranks)
         return self._ahead(row, ranks, BLIND_LEAD_S) if len(ranks) > 1 else None
 
@@ -262,14 +263,14 @@ class LiveRun:
         return min(max([step, *others]), LAST_STEP)
 
     def _latest(self, row: CommandRow, ranks: Iterable[int]) -> int:
-        """The step at which the fastest of some ranks is about now."""
+        """Return the estimated current step of the fastest of some ranks."""
         now_s, plan = self._now_s(), self.plans.get(row.id)
         steps = [0]
         for rank in ranks:
             steps.append(self._pace.expected_step(self.run, rank) or 0)
             said, at_s = plan.seen.get(rank, (None, now_s)) if plan is not None else (None, now_s)
             if said is not None:
-                # It may have said so at any moment since the command was sent.
+                # It may have reported that at any moment since the command was sent.
                 since_s = now_s - at_s + max(self._deliveries.get(rank, ()), default=0.0)
                 steps.append(said + math.ceil(since_s * (self._pace.peak_rate(self.run, rank) or 0.0)))
         return max(steps)

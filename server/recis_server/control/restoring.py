@@ -1,6 +1,6 @@
-"""What a process that has just started is to have, by what was asked of the processes before it.
+"""Control values for a newly started process, derived from the commands to its predecessors.
 
-Functions that read the store; must not know connections, or who is told.
+Contains functions that read the store; must not know connections or recipients.
 """
 
 from recis.wire.controls import keeps_value
@@ -12,10 +12,10 @@ __all__ = ["desired_commands", "restoring_command"]
 
 
 async def desired_commands(store: Store, row: StreamRow) -> tuple[Command, ...]:
-    """Return a command for each control whose value this rank is to have, whatever it starts with.
+    """Return a command for each control whose value this rank must have, regardless of its initial value.
 
-    One that is open is given under its own id, and answered as such. Of the others the process answers those that
-    change something: the ledger hears of them then.
+    An open command keeps its id and is answered as usual. Of the others, the process answers only those that change
+    a value; the ledger records them at that point.
     """
     found = [
         await _desired(store, row, control)
@@ -44,7 +44,7 @@ async def _desired(store: Store, row: StreamRow, control: ControlRow) -> Command
 async def restoring_command(
     store: Store, run: str, control: str, rank: int, writer: str, now_ns: int
 ) -> CommandRow | None:
-    """Return the command for a process of an older version, whose greeting brings nothing; None if it needs none."""
+    """Return the command for a process too old to take commands in the greeting, or None if none is needed."""
     declared = [one for one in await store.controls(run) if (one.control, one.rank) == (control, rank)]
     one = declared[0] if declared else None
     if one is None or not one.desired_by or one.value == one.desired or not keeps_value(one.type):

@@ -1,6 +1,6 @@
-"""Steps for commands on hold: chosen as soon as every rank that is there has the command, written, and then told.
+"""Steps for commands on hold: chosen once every present rank has the command, written to the ledger, then sent.
 
-Owns the second phase of a delivery; which command is due, and for which step, is said by `liverun`.
+Owns the second phase of a delivery; `liverun` determines which command is due and at which step.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ class Scheduler:
 
     Args:
         store: the ledger.
-        monotonic: seconds.
-        noted: takes what has become of a command.
+        monotonic: clock in seconds.
+        noted: called with the updated command.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Scheduler:
         self._noted = noted
 
     def kick(self, live: LiveRun) -> None:
-        """Choose steps for what is due, in a task of its own: it writes."""
+        """Choose steps for the commands that are due, in a separate task because the store is written."""
         if live.planning is None and live.due() is not None:
             live.planning = asyncio.create_task(self._plan(live), name="commands-plan")
 
@@ -45,9 +45,9 @@ class Scheduler:
         try:
             while (row := live.due()) is not None:
                 await self._schedule(live, row)
-        except ServerError as error:  # it is tried again: `kick` is called regularly
+        except ServerError as error:  # retried: `kick` is called periodically
             _logger.warning("could not choose a step for the commands of run %s: %s", live.run, error)
-        except Exception:  # border: the same
+        except Exception:  # boundary: as above
             _logger.exception("could not choose a step for the commands of run %s", live.run)
         finally:
             live.planning = None

@@ -1,7 +1,7 @@
-"""Commands to live runs: checked, written to the ledger, delivered, and followed until every rank has answered.
+"""Commands to live runs: validated, written to the ledger, delivered, and tracked until every rank has answered.
 
-Owns who gets a command when, what a process that starts is to have, and when waiting ends; must not know sockets or
-HTTP. The ledger in the store is the truth; what is kept here is only what may still be answered (`liverun`).
+Owns delivery, the values given to a starting process, and expiry; must not know sockets or HTTP. The ledger in the
+store is authoritative; only commands that may still be answered are kept here (`liverun`).
 
     service = CommandService(store, presence, bus)      # app.state.commands; `open` and `close` in the lifespan
 """
@@ -44,7 +44,7 @@ REPLAY = "replay"
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """Something that follows from a commit: `run`, and the command, control or rank that it is about."""
+    """Work that results from a commit: the run, and the command, control or rank concerned."""
 
     kind: str
     run: str
@@ -57,13 +57,13 @@ class CommandService:
     """See the module.
 
     Args:
-        store: the ledger and what the ranks declare.
-        pace: how far the ranks are.
-        bus: hears of every change.
+        store: the ledger and the declared controls.
+        pace: progress of the ranks.
+        bus: notified of every change.
         clock: Unix time in nanoseconds.
         monotonic: seconds, for deliveries and absences.
-        answer_s: a command that a connected rank has not answered for so long has expired.
-        wait_s: a command for ranks that are away waits for so long.
+        answer_s: seconds after which a command not answered by a connected rank expires.
+        wait_s: seconds for which a command waits for ranks that are away.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class CommandService:
         store.subscribe(self._on_commit)
 
     async def open(self) -> None:
-        """Starts following answers and sweeping for what has expired."""
+        """Start tracking answers and expiring commands."""
         self._tasks = [
             asyncio.create_task(self._work(), name="commands-work"),
             asyncio.create_task(_regularly(LOOK_S, self._look), name="commands-look"),
@@ -100,7 +100,7 @@ class CommandService:
         ]
 
     async def close(self) -> None:
-        """Stops; open commands go on after the next start. Safe to call twice."""
+        """Stop; open commands continue after the next start. Safe to call twice."""
         tasks = [*self._tasks, *(run.planning for run in self._runs.values() if run.planning is not None)]
         for task in tasks:
             task.cancel()
@@ -121,23 +121,23 @@ class CommandService:
         reverts: str = "",
         field: str = "value",
     ) -> CommandRow:
-        """Writes a command and sends it to the ranks that are there; the same `command_id` again is the same command.
+        """Write a command and send it to the connected ranks. A repeated `command_id` returns the same command.
 
         Args:
-            run: which run.
-            settings: controls and their new values: all of them take effect at one step, or none.
-            actor: who asks.
-            reason: why.
-            command_id: made by the caller, so that the request can be repeated.
-            queue: whether the command may wait for a run that is not connected.
-            reverts: the command that this one takes back.
-            field: where in the request the values stand, for messages.
+            run: the run's id.
+            settings: controls and their new values, which take effect together at one step or not at all.
+            actor: the requester.
+            reason: the stated reason.
+            command_id: chosen by the caller, so that the request can be retried.
+            queue: whether the command may wait until the run is connected.
+            reverts: the command that this one reverts.
+            field: path of the values in the request, for messages.
 
         Raises:
             NotFound: no such run, or no rank has declared one of the controls.
             InvalidValue: a value does not fit what was declared; nothing is stored.
-            NotConnected: no rank is connected and the command must not wait (`queue` is false).
-            Conflict: the run has finished, the id is another command's, or too many commands are open.
+            NotConnected: no rank is connected and `queue` is false.
+            Conflict: the run has finished, the id belongs to another command, or too many commands are open.
         """
         row = await self._store.run(run)
         if row is None:
@@ -148,9 +148,9 @@ class CommandService:
         if known is not None:
             return same_command(known, wanted)
         if row.state == "finished":
-            raise Conflict(f"run {run} has finished: nobody is there to follow a command")
+            raise Conflict(f"run {run} has finished and cannot execute commands")
         if reverts and wanted.is_act:
-            raise Conflict(f"expected a command that sets a value, got {reverts}, which asked for {wanted.control}")
+            raise Conflict(f"expected a command that sets a value, got {reverts}, which triggered {wanted.control}")
         command = CommandRow(
             id=command_id,
             run=run,
@@ -167,7 +167,7 @@ class CommandService:
         live = await self._load(run)
         async with live.lock:
             if not queue and not any(live.is_connected(rank) for rank in wanted.ranks):
-                raise NotConnected(f"run {run} is not connected and the command was not to wait")
+                raise NotConnected(f"run {run} is not connected and the command must not be queued")
             return await self._accept(live, command, wanted)
 
     async def _accept(self, live: LiveRun, command: CommandRow, wanted: Wanted) -> CommandRow:
@@ -175,7 +175,7 @@ class CommandService:
         there = [one for one in live.connections if one.row.rank in wanted.ranks]
         if live.is_together(command) and not all(one.can_schedule for one in there):
             if not command.control:
-                raise Conflict("expected one setting: some rank runs a version that does not take several at once")
+                raise Conflict("expected one setting: a rank runs a version that does not support several at once")
             command = replace(command, apply_at_step=live.blind_step(command))
         supersedes = {} if wanted.is_act else live.superseded_by(wanted.ranks, command.settings)
         row = same_command(await self._store.add_command(command, command.requested_by, supersedes=supersedes), wanted)
@@ -190,11 +190,11 @@ class CommandService:
         return row
 
     async def revert(self, run: str, command_id: str, *, actor: str, reason: str = "") -> CommandRow:
-        """Asks for the values that were there before a command; a command like any other.
+        """Request the values from before a command, as a new command.
 
         Raises:
             NotFound: no such command.
-            Conflict: it has not taken effect, or cannot be taken back.
+            Conflict: it has not taken effect, or cannot be reverted.
         """
         row = await self._store.command(run, command_id)
         if row is None:
@@ -203,14 +203,14 @@ class CommandService:
         return await self.request(run, reverted(row), actor=actor, reason=reason, reverts=row.id)
 
     async def commands(self, run: str) -> tuple[CommandRow, ...]:
-        """The run's ledger, oldest first, after ending what has expired."""
+        """Return the run's ledger, oldest first, after expiring overdue commands."""
         await self._expire(await self._load(run))
         return await self._store.commands(run)
 
     # --- connections
 
     async def greeting(self, row: StreamRow, hello: Hello) -> tuple[Command, ...]:
-        """What a process that has just started is to have, for the answer to its greeting."""
+        """Return the commands for a newly started process, for the reply to its greeting."""
         if row.acked or SCHEDULE not in hello.features:
             return ()
         return await desired_commands(self._store, row)
@@ -222,13 +222,13 @@ class CommandService:
         send: Callable[[Command | Schedule], None],
         given: Collection[Command] = (),
     ) -> RankConnection | None:
-        """A rank is connected: gets what is open for it now, or, a new process, once it declares the control.
+        """Register a connection and send its open commands: at once, or to a new process when it declares the control.
 
         Args:
             row: its writer.
-            hello: its greeting; what only brings what another process has left follows no commands.
-            send: puts a record on the connection.
-            given: what it got in the answer to its greeting.
+            hello: its greeting; a connection that only sends another process's spool gets no commands.
+            send: sends a record over the connection.
+            given: the commands sent in the reply to its greeting.
         """
         if REPLAY in hello.features:
             return None
@@ -252,13 +252,13 @@ class CommandService:
         return connection
 
     def detach(self, connection: RankConnection) -> None:
-        """A connection is gone; what it has not answered goes to the next one."""
+        """Unregister a connection; unanswered commands are sent to the next one."""
         live = self._runs.get(connection.row.run)
         if live is not None:
             live.leave(connection)
 
     async def seen(self, connection: RankConnection, seen: Seen) -> None:
-        """A rank has the command and will answer."""
+        """Record that a rank has received the command."""
         live = self._runs.get(connection.row.run)
         if live is None:
             return
@@ -268,7 +268,7 @@ class CommandService:
             self._enqueue(_Job("seen", live.run, seen.command, connection.row.rank))
 
     async def _leave_behind(self, live: LiveRun, rank: int) -> None:
-        """A rank has started again: of what is open for it, only the newest command for each control still counts."""
+        """Drop all but the newest open command for each control of a restarted rank."""
         newest: dict[str, str] = {}
         for row in reversed(tuple(live.open.values())):
             if rank not in row.open_ranks:
@@ -283,7 +283,7 @@ class CommandService:
             for control in row.settings:
                 newest.setdefault(control, row.id)
 
-    # --- what the ranks say
+    # --- messages from ranks
 
     def _on_commit(self, commit: Commit) -> None:
         for stored in commit.frames:
@@ -313,7 +313,7 @@ class CommandService:
 
     def _enqueue(self, job: _Job) -> None:
         if len(self._jobs) >= MAX_JOBS:
-            _logger.warning("more than %d answers wait to be noted; %s is left to the next look", MAX_JOBS, job)
+            _logger.warning("more than %d answers are pending; %s is handled by the next periodic check", MAX_JOBS, job)
             return
         self._jobs[job] = None
         self._wake.set()
@@ -360,10 +360,10 @@ class CommandService:
             self._deliver(live, row)
             self._tell(row)
 
-    # --- what is waited for
+    # --- waiting for ranks
 
     async def _look(self) -> None:
-        """Regularly: ranks that are away now are not waited for any longer."""
+        """Stop waiting for ranks that are away; called periodically."""
         for live in tuple(self._runs.values()):
             self._scheduler.kick(live)
             for row in tuple(live.open.values()):
@@ -374,7 +374,7 @@ class CommandService:
                 await self._conclude(live, row)
 
     async def _conclude(self, live: LiveRun, row: CommandRow) -> None:
-        """Counts a command as applied once every rank that is there has answered."""
+        """Mark a command as applied once every present rank has answered."""
         if row.state in OPEN and row.open_ranks and not live.present(row.open_ranks):
             if not any(result.state == "applied" for result in row.ranks.values()):
                 return
@@ -384,7 +384,7 @@ class CommandService:
     # --- expiry
 
     async def expire_due(self) -> None:
-        """Ends the commands that nobody has answered in time, and forgets runs that are away."""
+        """Expire commands that were not answered in time, and drop runs that are away."""
         for live in tuple(self._runs.values()):
             await self._expire(live)
             if not live.connections and not live.lock.locked() and live.planning is None:
@@ -403,10 +403,10 @@ class CommandService:
             return now_ns - max(row.requested_ns, *here_ns) > self._answer_ns
         return now_ns - row.requested_ns > self._wait_ns
 
-    # --- small parts
+    # --- internals
 
     async def _load(self, run: str) -> LiveRun:
-        """The run with what is open; commands that were noted while it was read are newer and stay."""
+        """Return the run with its open commands; commands updated during the read are newer and kept."""
         live = self._runs.get(run)
         if live is None:
             live = self._runs[run] = LiveRun(run, self._pace, self._monotonic)
@@ -425,7 +425,7 @@ class CommandService:
         return live
 
     async def _refresh(self, live: LiveRun, command: str, *, withdraw: bool = False) -> None:
-        """Reads one command anew, after something has changed it behind this service."""
+        """Reread one command after a change made outside this service."""
         row = await self._store.command(live.run, command)
         if row is None:
             live.open.pop(command, None)
@@ -438,7 +438,7 @@ class CommandService:
         self._tell(row)
 
     def _noted(self, live: LiveRun, row: CommandRow | None) -> None:
-        """What the store has made of a command is kept and told."""
+        """Record and publish the state of a command."""
         if row is not None:
             live.note(row)
             self._tell(row)
@@ -479,7 +479,7 @@ async def _guarded(action: Coroutine[Any, Any, None], what: str) -> None:
         await action
     except ServerError as error:
         _logger.warning("could not %s: %s", what, error)
-    except Exception:  # border: one command must not end the following of all others
+    except Exception:  # boundary: a failing command must not stop the tracking of the others
         _logger.exception("could not %s", what)
 
 

@@ -1,7 +1,7 @@
-"""Which ranks are connected, how far they are and how fast they go; which of them are silent.
+"""The connected ranks: their progress, their speed, and whether they are silent.
 
-Owns the memory of the present connections and the events `attempt`, `disconnected` and `rank_conflict`; must not know
-sockets. Forgets a rank when its connection is gone: what lasts is in the store.
+Owns the state of current connections and the events `attempt`, `disconnected` and `rank_conflict`; must not know
+sockets. A rank's state is dropped when its connection closes; the store keeps everything that must last.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Rank:
-    """A connected rank; `order` is its attempt's place in time.
+    """A connected rank; `order` is the position of its attempt in time.
 
     `samples` are pairs of trainer's time (ns) and step, newest last.
     """
@@ -48,14 +48,14 @@ class _Rank:
     samples: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
 
     def rate(self) -> float | None:
-        """Steps per second over the newest samples."""
+        """Return steps per second over the newest samples."""
         if len(self.samples) < 2:
             return None
         (first_ns, first), (last_ns, last) = self.samples[0], self.samples[-1]
         return (last - first) * 1e9 / (last_ns - first_ns) if last_ns > first_ns else None
 
     def peak_rate(self) -> float | None:
-        """Steps per second over all samples, or over those since one of them, whichever is the most."""
+        """Return the highest rate in steps per second over all samples or any suffix of them."""
         if len(self.samples) < 2:
             return None
         last_ns, last = self.samples[-1]
@@ -63,7 +63,7 @@ class _Rank:
         return max((steps * 1e9 / span_ns for span_ns, steps in spans), default=self.rate())
 
     def expected_step(self, now_s: float) -> int | None:
-        """The newest step and, by the rate, those since it came; None before the first."""
+        """Return the newest step extrapolated by the rate; None before the first."""
         if not self.samples:
             return None
         silent_s = min(now_s - self.last_seen_s, MOST_EXPECTED_S)
@@ -71,13 +71,13 @@ class _Rank:
 
 
 class Presence:
-    """Told by the ingest endpoint who comes and goes, and by the store's commits what they say.
+    """Connected ranks, updated by the ingest endpoint and by the store's commits.
 
     Args:
-        store: keeps the events.
-        bus: hears of every change.
+        store: where events are written.
+        bus: notified of every change.
         clock: Unix time in nanoseconds, for events.
-        monotonic: seconds, for silence: a clock that is set makes nobody silent.
+        monotonic: clock in seconds for detecting silence, unaffected by changes of the system clock.
     """
 
     def __init__(
@@ -98,67 +98,67 @@ class Presence:
         store.subscribe(self._on_commit)
 
     async def close(self) -> None:
-        """Waits for the events that are being written."""
+        """Wait for events that are being written."""
         await asyncio.gather(*self._telling, return_exceptions=True)
 
-    # --- questions
+    # --- queries
 
     def connected(self, run: str) -> bool:
-        """Whether any rank of the run is connected."""
+        """Return whether any rank of the run is connected."""
         return run in self._runs
 
     def ranks(self, run: str) -> tuple[int, ...]:
-        """The ranks that are connected now."""
+        """Return the connected ranks of the run."""
         return tuple(sorted(self._runs.get(run, ())))
 
     def num_ranks(self) -> int:
-        """How many ranks of all runs are connected now."""
+        """Return the number of connected ranks of all runs."""
         return sum(len(ranks) for ranks in self._runs.values())
 
     def expected_step(self, run: str, rank: int) -> int | None:
-        """How far this rank is about now: its highest step committed since it connected, and what it trains since."""
+        """Return the estimated current step of this rank, extrapolated from the highest one since it connected."""
         seen = self._rank(run, rank)
         return seen.expected_step(self._monotonic()) if seen is not None else None
 
     def rate(self, run: str, rank: int) -> float | None:
-        """Steps per second of this rank by its own clock, None before it is known."""
+        """Return steps per second of this rank by its own clock, or None if not known yet."""
         seen = self._rank(run, rank)
         return seen.rate() if seen is not None else None
 
     def peak_rate(self, run: str, rank: int) -> float | None:
-        """The same when it was fastest lately."""
+        """Return the highest recent rate of this rank, or None if not known yet."""
         seen = self._rank(run, rank)
         return seen.peak_rate() if seen is not None else None
 
     def live_state(self, run: str) -> str | None:
-        """`running` or `stalled` for a run that is connected, None for others.
+        """Return `running` or `stalled` for a connected run, None for others.
 
-        It is stalled when no connected rank has sent anything for 60 s or for 50 of its own steps, whichever is longer.
+        A run is stalled when no connected rank has sent anything for 60 s or 50 of its own steps, whichever is longer.
         """
         ranks = self._runs.get(run)
         return _live_state(ranks, self._monotonic()) if ranks else None
 
     def live_states(self) -> dict[str, str]:
-        """The same for all that are connected."""
+        """Return the live state of every connected run."""
         now_s = self._monotonic()
         return {run: _live_state(ranks, now_s) for run, ranks in self._runs.items()}
 
-    # --- what happens
+    # --- updates
 
     async def joined(self, stream: StreamRow, hello: Hello | None = None) -> None:
-        """A writer was greeted; the first one of a later attempt makes an event.
+        """Record a greeted writer; the first writer of a later attempt creates an event.
 
         Args:
             stream: the writer.
-            hello: its greeting; None where nothing more is known of it.
+            hello: its greeting, or None if unknown.
         """
         ranks = self._runs.setdefault(stream.run, {})
         known = ranks.get(stream.rank)
         if known is not None and known.order >= stream.order:
-            # The same process again, or an older attempt's spool: it says nothing about the one that runs.
+            # The same process again, or an older attempt's spool: no information about the running process.
             known.connections += 1
         else:
-            # A rank of an older attempt may still hang in a dead connection: the newer one takes its place.
+            # A rank of an older attempt may still hold a dead connection: the newer one replaces it.
             connections, rivals = (1, Rivals()) if known is None else (known.connections + 1, known.rivals)
             known = ranks[stream.rank] = _Rank(stream.order, self._monotonic(), rivals, connections)
         if hello is not None:
@@ -169,11 +169,11 @@ class Presence:
             await self._announce_attempt(stream)
 
     async def left(self, stream: StreamRow, *, expected: bool) -> None:
-        """A connection is gone and its frames are committed.
+        """Record that a connection has closed and its frames are committed.
 
-        Without a final status of the rank this is an event, unless it was `expected` (superseded, server stopping). One
-        that loses it again and again, as behind a proxy that cuts what is idle, has one event for all within
-        `REPEATED_S`.
+        Without a final status from the rank this creates an event, unless it was `expected` (superseded, server
+        stopping). Repeated disconnections within `REPEATED_S`, for example behind a proxy that closes idle
+        connections, create one event.
         """
         rank = self._rank(stream.run, stream.rank)
         if rank is None:
@@ -257,8 +257,8 @@ def _note(rank: _Rank, stored: StoredFrame) -> None:
 
 
 def _newest(points: Points) -> tuple[int, int]:
-    """Time and number of the highest step."""
-    if len(points.steps) == 8:  # a single row, without the detour over numpy
+    """Return the time and number of the highest step."""
+    if len(points.steps) == 8:  # a single row needs no numpy
         return int.from_bytes(points.times, "little", signed=True), int.from_bytes(points.steps, "little", signed=True)
     steps, times, _ = points_columns(points)
     newest = int(steps.argmax())

@@ -1,1 +1,1 @@
-"""What browsers are shown while it happens."""
+"""Live updates for browsers."""

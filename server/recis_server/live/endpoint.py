@@ -1,6 +1,6 @@
-"""`/ws/live`: one browser's socket; parses what it asks and hands it to the hub.
+"""`/ws/live`: one browser's WebSocket; parses its requests and passes them to the hub.
 
-Must not decide what is shown or when. Bad input is answered with one `error` message; the connection lives.
+Must not decide what is shown or when. Bad input is answered with one `error` message; the connection stays open.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ router = APIRouter()
 
 @router.websocket("/ws/live")
 async def live(websocket: WebSocket) -> None:
-    """One browser, for as long as it stays."""
+    """Serve one browser until it disconnects."""
     hub: Hub = websocket.app.state.hub
     try:
         with hub.seats.taken(_who(websocket)):
@@ -52,7 +52,7 @@ async def _serve(websocket: WebSocket, hub: Hub) -> None:
 
 
 def _who(websocket: WebSocket) -> str:
-    """Whose seat it is: that of a token, or of an address."""
+    """Return the holder of the seat: the token, or the address."""
     return getattr(websocket.state, "bearer", None) or (websocket.client.host if websocket.client is not None else "")
 
 
@@ -61,7 +61,7 @@ def _scope(websocket: WebSocket) -> str:
 
 
 async def _read(websocket: WebSocket, hub: Hub, viewer: Viewer) -> None:
-    """Takes messages until the browser goes."""
+    """Handle messages until the browser disconnects."""
     while True:
         await viewer.take_request()
         message = await websocket.receive()

@@ -1,8 +1,8 @@
-"""Who is shown what while it happens: from commits and hints to the browsers that follow or watch.
+"""Distribution of live updates: from commits and hints to the browsers that follow runs or watch series.
 
-Owns the followers of runs, the watchers of series and the pace at which runs are read again; must not know sockets
-(`viewer` does) or how things look as JSON (`query.shapes` does). What nobody follows or watches costs a look into a
-dictionary per commit.
+Owns the followers of runs, the watchers of series and the rate at which runs are reread; must not know sockets
+(see `viewer`) or JSON representations (see `query.shapes`). A run that nobody follows or watches costs one dictionary
+lookup per commit.
 
     hub = Hub(store, presence, audience, bus)   # app.state.hub; `open` and `close` in the lifespan
 """
@@ -62,9 +62,9 @@ _Columns: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.ND
 
 @dataclass(slots=True)
 class _Topic:
-    """A run that somebody follows.
+    """A run with followers.
 
-    The series known to its followers, the newest event that they were told, and when its series may be told again.
+    Holds the series known to its followers, the newest event sent, and when its series may be sent again.
     """
 
     followers: set[Viewer] = field(default_factory=set)
@@ -73,7 +73,7 @@ class _Topic:
     metrics_due_s: float = 0.0
 
     def learn(self, rank: int, keys: tuple[str, ...]) -> bool:
-        """Whether one of these series was not known yet."""
+        """Add these series; return whether any of them is new."""
         known = self.known.setdefault(rank, set())
         if known.issuperset(keys):
             return False
@@ -85,11 +85,11 @@ class Hub:
     """See the module.
 
     Args:
-        store: what is shown is read there.
+        store: where runs and series are read.
         presence: the states of runs.
-        audience: told which runs are watched.
-        bus: hints about what has changed other than by a commit of this server.
-        monotonic: seconds, for the pace.
+        audience: notified of which runs are watched.
+        bus: hints about changes not made by a commit of this server.
+        monotonic: clock in seconds, for rate limits.
     """
 
     def __init__(
@@ -119,11 +119,11 @@ class Hub:
         bus.subscribe(self._on_hint)
 
     async def open(self) -> None:
-        """Starts telling what has changed."""
+        """Start sending changes."""
         self._task = asyncio.create_task(self._work(), name="live-hub")
 
     async def close(self) -> None:
-        """Stops; safe to call twice."""
+        """Stop; safe to call twice."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -131,17 +131,17 @@ class Hub:
 
     @property
     def num_watches(self) -> int:
-        """How many series of how many browsers are watched."""
+        """Number of watched series over all browsers."""
         return sum(len(watches) for keys in self._watched.values() for watches in keys.values())
 
-    # --- what browsers ask for
+    # --- requests of browsers
 
     async def follow(self, viewer: Viewer, run: str) -> None:
-        """Tells the run, its series and its controls now, and what changes from now on.
+        """Send the run, its series and its controls now, and their changes from now on.
 
         Raises:
             NotFound: no such run.
-            InvalidValue: this browser follows too many.
+            InvalidValue: this browser follows too many runs.
         """
         if sum(viewer in topic.followers for topic in self._topics.values()) >= MAX_FOLLOWS:
             raise InvalidValue("$.run", f"expected at most {MAX_FOLLOWS} runs followed at a time")
@@ -151,7 +151,7 @@ class Hub:
         if topic is None:
             topic = self._topics[run] = _Topic()
         topic.followers.add(viewer)
-        # Read after the follower is there: what is committed meanwhile is told twice rather than never.
+        # Read after adding the follower: a commit in between is sent twice rather than never.
         if topic.last_event is None:
             newest = await self._store.events(run, 1)
             topic.last_event = newest[-1].id if newest else 0
@@ -159,7 +159,7 @@ class Hub:
             await self._tell(Hint(kind, run), {viewer})
 
     def unfollow(self, viewer: Viewer, run: str) -> None:
-        """The end of `follow`."""
+        """End a `follow`."""
         topic = self._topics.get(run)
         if topic is not None:
             topic.followers.discard(viewer)
@@ -167,19 +167,19 @@ class Hub:
                 del self._topics[run]
 
     def follow_list(self, viewer: Viewer) -> None:
-        """Tells every run whenever it changes, at most every 2 s."""
+        """Send every run when it changes, at most every 2 s."""
         self._lists.add(viewer)
 
     def unfollow_list(self, viewer: Viewer) -> None:
-        """The end of `follow_list`."""
+        """End a `follow_list`."""
         self._lists.discard(viewer)
 
     async def watch(self, viewer: Viewer, watch: Watch) -> None:
-        """Shows series; the viewer reads the snapshot.
+        """Add a watch; the viewer reads its snapshot.
 
         Raises:
             NotFound: no such run.
-            InvalidValue: this browser watches too much.
+            InvalidValue: this browser has too many watches.
         """
         if watch.id not in viewer.watches and len(viewer.watches) >= MAX_WATCHES:
             raise InvalidValue("$.id", f"expected at most {MAX_WATCHES} watches at a time")
@@ -194,7 +194,7 @@ class Hub:
         viewer.wake()
 
     def unwatch(self, viewer: Viewer, watch_id: int) -> None:
-        """The end of `watch`."""
+        """End a `watch`."""
         watch = viewer.watches.pop(watch_id, None)
         if watch is None:
             return
@@ -207,14 +207,14 @@ class Hub:
             del self._watched[watch.run]
 
     def forget(self, viewer: Viewer) -> None:
-        """The browser is gone."""
+        """Remove everything of a disconnected browser."""
         for watch_id in tuple(viewer.watches):
             self.unwatch(viewer, watch_id)
         for run in tuple(self._topics):
             self.unfollow(viewer, run)
         self.unfollow_list(viewer)
 
-    # --- what happens
+    # --- updates
 
     def _on_commit(self, commit: Commit) -> None:
         for stored in commit.frames:
@@ -255,7 +255,7 @@ class Hub:
             self._schedule(hint)
 
     def _schedule(self, hint: Hint) -> None:
-        """Marks something to be read and told; runs at their pace, the rest at the next tick."""
+        """Schedule a read and an update: runs at their rate limit, everything else at the next tick."""
         if hint in self._due:
             return
         due_s = 0.0
@@ -297,20 +297,20 @@ class Hub:
         try:
             await telling
         except ServerError as error:
-            _logger.warning("could not tell %s: %s", what, error)
-        except Exception:  # border: as below
-            _logger.exception("could not tell %s", what)
+            _logger.warning("could not send an update of %s: %s", what, error)
+        except Exception:  # boundary: as below
+            _logger.exception("could not send an update of %s", what)
 
     async def _tell_runs(self, runs: list[str], now_s: float) -> None:
-        """Tells many with one read: while a list is open, all that train are told every two seconds."""
+        """Send many runs with one read: while a list is open, all live runs are sent every two seconds."""
         self._told_at.update(dict.fromkeys(runs, now_s))
         for row in await self._store.runs_named(runs):
             topic = self._topics.get(row.id)
             try:
                 await self._push_run(row, self._lists | (topic.followers if topic is not None else set()))
                 self._told_at[row.id] += len(row.summary) * NAME_PACE_S
-            except Exception:  # border: what one run shows must not end the telling of all others
-                _logger.exception("could not tell run %s", row.id)
+            except Exception:  # boundary: an error in one run must not stop the updates of the others
+                _logger.exception("could not send an update of run %s", row.id)
 
     async def _push_run(self, row: RunRow, viewers: set[Viewer]) -> None:
         state = shown_state(row, self._presence)
@@ -321,7 +321,7 @@ class Hub:
             _push(viewers, ("run", row.id), {"type": "run", "run": run_shape(row, state)})
 
     async def _tell(self, hint: Hint, viewers: set[Viewer]) -> None:
-        """Reads what the hint points at and pushes it to `viewers`."""
+        """Read what the hint refers to and push it to `viewers`."""
         if not viewers:
             return
         run = hint.run
@@ -379,7 +379,7 @@ def _push(viewers: set[Viewer], thing: tuple[object, ...], message: dict[str, An
 
 
 def _feed(commit: int, stored: StoredFrame, watched: dict[str, set[tuple[Viewer, Watch]]]) -> None:
-    """Hands the points of watched series to their watches, in order."""
+    """Feed the points of watched series to their watches, in order."""
     found: dict[str, list[_Columns]] = {}
     for record in stored.frame.records:
         if not isinstance(record, Points):
@@ -388,7 +388,7 @@ def _feed(commit: int, stored: StoredFrame, watched: dict[str, set[tuple[Viewer,
         if not wanted:
             continue
         steps, times, values = points_columns(record)
-        # Copied, once for all watches: a view would keep the whole frame for as long as a bucket is open.
+        # Copied once for all watches: a view would keep the whole frame alive as long as a bucket is open.
         steps, times = steps.copy(), times.copy()
         for place, key in wanted:
             found.setdefault(key, []).append((steps, times, values[place].copy()))
@@ -400,9 +400,9 @@ def _feed(commit: int, stored: StoredFrame, watched: dict[str, set[tuple[Viewer,
 
 
 def _by_step(parts: list[_Columns]) -> _Columns:
-    """What a frame has of one series: in as many parts as there are sets of names that it was reported among.
+    """Return a frame's points of one series by step, merged from all sets of names that it was reported among.
 
-    One after the other they would look like steps that were trained again, for which a chart is read anew.
+    Unmerged, the parts would look like retrained steps, for which a chart is reread.
     """
     if len(parts) == 1:
         return parts[0]

@@ -1,6 +1,6 @@
-"""What a browser may say on `/ws/live`, and the checks that types can state.
+"""The requests of a browser on `/ws/live`, and the checks that types can express.
 
-Must not know what is done about it.
+Must not know how requests are carried out.
 """
 
 from typing import Annotated, Literal
@@ -30,7 +30,7 @@ class Follow(Struct, frozen=True, tag_field="type", tag="follow"):
 
 
 class Unfollow(Struct, frozen=True, tag_field="type", tag="unfollow"):
-    """The end of a `Follow`."""
+    """End a `Follow`."""
 
     run: _RunId | None = None
     runs: Literal[True] | None = None
@@ -50,7 +50,7 @@ class WatchSeries(Struct, frozen=True, tag_field="type", tag="watch"):
 
 
 class Unwatch(Struct, frozen=True, tag_field="type", tag="unwatch"):
-    """The end of a `WatchSeries`."""
+    """End a `WatchSeries`."""
 
     id: int
 
@@ -61,14 +61,14 @@ _decoder = msgspec.json.Decoder(Request)
 
 
 def parse(text: str | None) -> Request:
-    """A message of a browser.
+    """Return the request in a browser's message.
 
     Args:
-        text: the message, None for a binary one.
+        text: the message, or None if it is binary.
 
     Raises:
-        InvalidValue: what was expected, what came, and in `field` where.
-        TooLarge: longer than 64 Ki characters.
+        InvalidValue: the message is malformed; `field` is the path of the error.
+        TooLarge: the message is longer than 64 Ki characters.
     """
     if text is None:
         raise InvalidValue("$", "expected a text message, got a binary one")

@@ -1,6 +1,6 @@
-"""How many browsers may be connected at a time: in total, and with one token or from one address.
+"""Limits on concurrently connected browsers: in total, and per token or address.
 
-Must not know sockets. What one browser may ask for is bounded in `hub` and `requests`.
+Must not know sockets. The requests of one browser are bounded in `hub` and `requests`.
 """
 
 from collections import Counter
@@ -19,8 +19,8 @@ class Seats:
     """See the module.
 
     Args:
-        most: of all.
-        most_of_one: with the same token or, where none is needed, from the same address.
+        most: limit in total.
+        most_of_one: limit per token or, where none is needed, per address.
     """
 
     def __init__(self, most: int = MOST_BROWSERS, most_of_one: int = MOST_OF_ONE) -> None:
@@ -33,7 +33,7 @@ class Seats:
         """Hold a seat for as long as a browser is connected.
 
         Raises:
-            Busy: there is none left.
+            Busy: no seat is left.
         """
         if self._taken.total() >= self._most or self._taken[who] >= self._most_of_one:
             raise Busy(

@@ -1,9 +1,9 @@
-"""One browser: what waits to be sent to it, merged, and the loop that sends it.
+"""One browser: its merged pending messages, and the loop that sends them.
 
-Owns merging, pace, how much may be asked at once and giving up on a browser that does not read; must not decide what a
-browser is told (`hub` does).
-Bounded: one waiting message per thing that can change (`MAX_WAITING` things), one state per watch. A browser that
-falls behind gets fewer and newer messages; one that takes nothing for `STALL_S` is closed with 1013 and comes back.
+Owns merging, rate limits, limits on outstanding requests and closing a browser that does not read; must not decide what
+a browser is sent (see `hub`).
+Bounded: one pending message per thing that can change (`MAX_WAITING` things), one state per watch. A browser that
+falls behind gets fewer and newer messages; one that reads nothing for `STALL_S` is closed with 1013 and reconnects.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _TOO_SLOW = 1013
 
 
 def as_text(message: Any) -> str:
-    """Return a message as it is sent; one that is text already stays."""
+    """Return a message as text; text is returned unchanged."""
     return message if isinstance(message, str) else json.dumps(message, separators=(",", ":"), allow_nan=False)
 
 
@@ -40,9 +40,9 @@ class Viewer:
 
     Args:
         websocket: accepted.
-        store: where snapshots are read.
+        store: where snapshots are read from.
         reads: held while one is read.
-        stall_s: how long one message may take to leave.
+        stall_s: how long sending one message may take, in seconds.
     """
 
     def __init__(
@@ -63,16 +63,16 @@ class Viewer:
         self.watches: dict[int, Watch] = {}
 
     def wake(self) -> None:
-        """There is something to send."""
+        """Wake the sending loop."""
         self._wake.set()
 
     async def take_request(self) -> None:
-        """Wait until a further request may be read: no more of them than are answered.
+        """Wait until another request may be read, so that requests do not outrun their answers.
 
-        Returns at once while there were few since the last time that everything was sent.
+        Return at once if there were few requests since everything was last sent.
         """
         self._num_requests += 1
-        # The reading task shares the loop with all others also where many requests have come in one piece.
+        # Yield to the other tasks of the loop even if many requests arrived at once.
         await asyncio.sleep(0)
         while self._num_requests > MAX_REQUESTS:
             self._told.clear()
@@ -80,14 +80,14 @@ class Viewer:
             await self._told.wait()
 
     def push(self, thing: Hashable, message: dict[str, Any] | str) -> None:
-        """Takes a message about `thing`, or its text; replaces one that still waits."""
-        # The newest word goes to the end, so that a thing is never told before what was told earlier about others.
+        """Queue a message about `thing`, or its text; replace one that is still pending."""
+        # The replacement goes to the end, so that it is never sent before earlier messages about other things.
         self._waiting.pop(thing, None)
         self._waiting[thing] = message
         self._check()
 
     def push_passes(self, run: str, passes: list[dict[str, Any]]) -> None:
-        """Takes filter passes, which are all told; too many of them are an overrun."""
+        """Queue filter passes, all of which are sent; too many of them are an overrun."""
         waiting = self._passes.setdefault(run, [])
         waiting += passes
         self._waiting.setdefault(("passes", run), {"type": "passes", "run": run, "passes": waiting})
@@ -95,13 +95,13 @@ class Viewer:
         self._check()
 
     def push_error(self, error: ServerError, *, watch_id: int | None = None) -> None:
-        """Takes an error in the HTTP error shape, with the watch it belongs to; each is told."""
+        """Queue an error in the HTTP error format, with the watch it belongs to; every error is sent."""
         self._num_errors += 1
         message = {"type": "error", "error": {"code": error.code, "message": error.message, "field": error.field}}
         self.push(("error", self._num_errors), message if watch_id is None else {**message, "id": watch_id})
 
     async def run(self) -> None:
-        """Sends until the browser is gone, or does not read."""
+        """Send until the browser disconnects or stops reading."""
         try:
             while not self._overrun:
                 await self._wake.wait()

@@ -1,8 +1,8 @@
-"""What one chart of one browser is shown: a snapshot, then whole changed buckets.
+"""The data of one chart of one browser: a snapshot, then whole changed buckets.
 
-Owns the width, which points are still to be shown and when only a new snapshot is right; must not know sockets, tasks
-or the store. Points come in commit by commit; a point is counted exactly once because the snapshot says of which
-commit it is. Bounded: per series the changed buckets and at most `MAX_ROWS` points that are not in buckets yet.
+Owns the bucket width, the points not shown yet and the decision when a new snapshot is needed; must not know sockets,
+tasks or the store. Points arrive commit by commit; each is counted exactly once because the snapshot carries its
+commit number. Bounded: per series the changed buckets and at most `MAX_ROWS` points that are not in buckets yet.
 """
 
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ class _Series:
             self.fold(width)
 
     def fold(self, width: int) -> None:
-        """Rows become buckets."""
+        """Fold pending rows into buckets."""
         steps = np.concatenate([rows.steps for rows in self.rows])
         points = PointsSlice(
             self.key,
@@ -77,7 +77,7 @@ class _Series:
         self.num_rows = 0
 
     def sent(self) -> None:
-        """Everything is out; only the bucket that may still grow is kept."""
+        """Drop sent buckets except the one that may still grow."""
         self.buckets = self.buckets.since(self.buckets.x[-1])
         self.changed = False
 
@@ -86,14 +86,14 @@ class Watch:
     """One `watch` of a browser. `feed` at every commit; when `stale`, `begin`, read, `snapshot`; else `delta`.
 
     Args:
-        watch_id: the browser's name for it.
+        watch_id: the id chosen by the browser.
         run: the run.
         keys: the series names.
         rank: one rank, None for all.
-        start: first step of the view, None for open.
-        stop: the step after the last, None to follow the end.
-        points: how many buckets the view has at most.
-        superseded: whether snapshots hold apart what newer attempts have gone back behind; deltas never do.
+        start: first step of the view, or None for no bound.
+        stop: the step after the last, or None to follow the end.
+        points: maximum number of buckets in the view.
+        superseded: whether snapshots separate points superseded by a later attempt; deltas never do.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Watch:
         self._num_buffered = 0
 
     def feed(self, rows: Rows) -> bool:
-        """Takes new points of a watched key; returns whether there is now something to send."""
+        """Add new points of a watched key; return whether there is now something to send."""
         if self.rank is not None and rows.rank != self.rank:
             return False
         if self._buffer is not None:
@@ -137,13 +137,13 @@ class Watch:
         return self.stale or any(series.changed for series in self._series.values())
 
     def begin(self) -> None:
-        """A read for a snapshot begins: what is committed from now on is kept until it is there."""
+        """Begin a snapshot read: keep what is committed until the snapshot arrives."""
         self._buffer = []
         self._num_buffered = 0
         self.stale = False
 
     def snapshot(self, read: ChartRead) -> bytes | None:
-        """The message for what was read; None when more came meanwhile than is kept (`stale` again)."""
+        """Return the message for the snapshot; None if more points arrived meanwhile than are kept (`stale` again)."""
         buffer, self._buffer = self._buffer or [], None
         if self.stale:
             return None
@@ -165,7 +165,7 @@ class Watch:
         return message
 
     def delta(self) -> bytes | None:
-        """The changed buckets since the last message, None when there are none."""
+        """Return the buckets changed since the last message, or None if there are none."""
         changed = [series for series in self._series.values() if series.changed]
         for series in changed:
             if series.rows:
@@ -195,7 +195,7 @@ class Watch:
         firsts[rows.attempt] = min(first, firsts[rows.attempt])
         series = self._series.get((rows.key, rows.rank))
         if len(firsts) > 1 and (begins or series is None):
-            # Attempts supersede each other from their first steps on, in view or not: which one only the store knows.
+            # Attempts supersede each other from their first step on, even out of view; only the store knows which does.
             self.stale = True
             return
         rows = self._in_view(rows)
@@ -203,7 +203,7 @@ class Watch:
             return
         rising = bool((np.diff(rows.steps) > 0).all())
         if not rising or (series is not None and (rows.steps[0] <= series.last or rows.attempt != series.attempt)):
-            # A step written again changes buckets that are not kept here; which attempt is newer only the store knows.
+            # A rewritten step changes buckets that are not kept here, and only the store knows which attempt is newer.
             self.stale = True
             return
         if series is None:
@@ -231,7 +231,7 @@ class Watch:
         )
 
     def _fitting(self) -> int:
-        """The width that a read would have now."""
+        """Return the bucket width that a read would use now."""
         every = (*self._series.values(), *self._lost)
         extents = [Extent(one.first, one.last, one.count) for one in every]
         return fit_width(self.start, self.stop, self.points, extents, self._finest)
