@@ -103,6 +103,7 @@ def test_every_type_of_control_has_its_field(
     opened(page, f"{server}/run/live/tables")
     page.get_by_role("heading", name="Other controls").click()
     combiner = card(page, "combiner")
+    combiner.get_by_role("checkbox", name="none").uncheck()
     combiner.get_by_role("combobox").select_option("2")
     combiner.get_by_role("button", name="Apply").click()
     until(lambda: live.settings["combiner"] == 2, 10, "the number of the choices")

@@ -46,12 +46,14 @@ test('an open command names whom it waits for and who is away', () => {
   const texts = [
     command({ waiting_for: [0, 1] }),
     command({ state: 'delivered', apply_at_step: 120, waiting_for: [1], away: [2] }),
+    command({ state: 'delivered', ranks: { 0: { state: 'applied', step: 120 }, 1: { step: null } }, waiting_for: [1] }),
     command({ state: 'applied', ranks: { 0: { step: 120 } }, away: [1, 2] }),
     command({ state: 'applied', ranks: { 0: { step: 120 }, 1: { step: 122, late: true } } }),
   ].map((one) => commandText(one));
   assert.deepEqual(texts, [
     'sent, waiting for ranks 0 and 1',
     'received by the trainer, applies at step 120, waiting for rank 1; rank 2 is away and gets it when it is back',
+    'applied at step 120 on rank 0, waiting for rank 1',
     'applied at step 120; ranks 1 and 2 are away and get it when they are back',
     'applied at steps 120 to 122, late on rank 1',
   ]);

@@ -82,5 +82,9 @@ test('what is asked of an action is its name, also where none is a value', () =>
 test('ranks that differ are named with what they have', () => {
   const ranks = { 0: { value: 200 }, 1: { value: 100 }, 2: { value: 100 }, 3: { value: null } };
   assert.equal(differsText(control({ ranks })), '');
-  assert.equal(differsText(control({ ranks, differs: [1, 2, 3] })), 'ranks 1 and 2 have 100 steps, rank 3 has none');
+  assert.equal(differsText(control({ ranks, differs: [1, 2], value: 100, desired: 200 })), 'not yet 200 steps');
+  assert.equal(
+    differsText(control({ ranks, differs: [1, 2, 3], value: 200 })),
+    'but ranks 1 and 2 have 100 steps, rank 3 has none',
+  );
 });

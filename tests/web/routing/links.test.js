@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { auditHref, downloadHref, root, routeHref, routeOf, runHref, staticHref } from '../../../web/js/routing/links.js';
+import {
+  auditHref,
+  downloadHref,
+  root,
+  routeHref,
+  routeOf,
+  runHref,
+  staticHref,
+} from '../../../web/js/routing/links.js';
 
 // Here the module is a file below web/; on a server it is a file below {root}static/.
 const relative = (href) => href.slice(root.href.length);

@@ -33,7 +33,9 @@ function RevertButton({ command, app }) {
 
 /** @param {{command: Command, app: App}} props */
 function Entry({ command, app }) {
-  const { requested_by: by, reason, ranks } = command;
+  const { requested_by: by, reverts, ranks } = command;
+  // Without a reason of its own a revert has one that names the other command.
+  const reason = reverts && command.reason.endsWith(reverts) ? '' : command.reason;
   const failed = command.state === 'rejected' || command.state === 'expired';
   const change = (/** @type {import('../controls/changes.js').Change} */ one) =>
     html`<${ChangeText} key=${one.name} change=${one} />`;
@@ -48,7 +50,7 @@ function Entry({ command, app }) {
       }
     </div>
     <div class="muted">
-      <${Age} time=${command.requested_at} /> ago${by && ` by ${by}`}${command.reverts && ', a revert'}${
+      <${Age} time=${command.requested_at} /> ago${by && ` by ${by}`}${reverts && ', a revert'}${
         reason && `: ${reason}`
       }
     </div>

@@ -58,7 +58,7 @@ function Heading({ control, id }) {
   return html`<div class="line">
     <label for=${id} class="label">${name}</label>
     <span class="now">
-      now <b>${formatValue(value, unit)}</b>${differs && html` <span class="warn">${differs}</span>`}
+      now <b>${formatValue(value, unit)}</b>${differs && html`, <span class="warn">${differs}</span>`}
     </span>
   </div>`;
 }
@@ -145,7 +145,7 @@ export function ControlCard({ control, app, effect = () => '' }) {
       asked &&
       html`<${ConfirmDialog}
         title=${isAction ? control.name : `${control.name}: ${formatValue(asked.value, control.unit)}`}
-        text=${control.confirm || control.description}
+        text=${control.confirm || control.description || 'This is asked of all ranks of the run.'}
         action=${isAction ? control.name : 'Apply'}
         reason=${input.reason.value}
         confirm=${(/** @type {string} */ reason) => send(asked.value, reason)}
@@ -168,7 +168,9 @@ function hint(control, edited, effect) {
   if (runState === 'failed' || runState === 'disconnected') {
     return 'The training process is not connected; it receives the value when it reconnects.';
   }
-  const expected = control.type === 'action' ? '' : `Expected: ${expectedText(control)}.`;
-  const each = control.apply === 'each' ? 'Each rank changes at its next step.' : 'All ranks change at one step.';
+  const isAction = control.type === 'action';
+  const expected = isAction ? '' : `Expected: ${expectedText(control)}.`;
+  const [all, one] = isAction ? ['do it', 'does it'] : ['change', 'changes'];
+  const each = control.apply === 'each' ? `Each rank ${one} at its next step.` : `All ranks ${all} at one step.`;
   return `${control.description || expected} ${ranks.length > 1 ? each : ''}`.trim();
 }

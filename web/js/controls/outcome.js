@@ -48,6 +48,13 @@ function supersededText(command, commands) {
   return `replaced by a newer change${by}${value === undefined ? '' : `, to ${formatValue(value)}`}`;
 }
 
+/** @param {Command} command */
+function deliveredText(command) {
+  const done = Object.entries(command.ranks).flatMap(([rank, held]) => (held.state === 'applied' ? [rank] : []));
+  if (done.length > 0) return `${appliedText(command)} on ${formatRanks(done)}`;
+  return `received by the trainer${command.apply_at_step === null ? '' : `, applies at step ${command.apply_at_step}`}`;
+}
+
 /**
  * Return how far a command has come: "applied at step 1200", "refused: …".
  * @param {Command} command
@@ -56,7 +63,6 @@ function supersededText(command, commands) {
  */
 export function commandText(command, commands = []) {
   const reason = Object.values(command.ranks).find((rank) => rank.message)?.message;
-  const step = command.apply_at_step;
   switch (command.state) {
     case 'applied':
       return appliedText(command) + waitingText(command);
@@ -67,7 +73,7 @@ export function commandText(command, commands = []) {
     case 'superseded':
       return supersededText(command, commands);
     case 'delivered':
-      return `received by the trainer${step === null ? '' : `, applies at step ${step}`}${waitingText(command)}`;
+      return deliveredText(command) + waitingText(command);
     default:
       return `sent${waitingText(command)}`;
   }

@@ -41,10 +41,12 @@ export function fieldText({ type }, value) {
 }
 
 /**
- * Return which ranks have another value than they are to have: "ranks 1 and 2 have 50 steps", or an empty string.
+ * Return which ranks have another value than they are to have: "but ranks 1 and 2 have 50 steps", or an empty string.
  * @param {Control} control
  */
-export function differsText({ differs, ranks, unit }) {
+export function differsText({ differs, ranks, value: lowest, desired, unit }) {
+  const same = differs.every((rank) => JSON.stringify(ranks[rank]?.value) === JSON.stringify(lowest));
+  if (same) return differs.length > 0 ? `not yet ${formatValue(desired, unit)}` : '';
   /** @type {Map<string, number[]>} */
   const byValue = new Map();
   for (const rank of differs) {
@@ -52,7 +54,7 @@ export function differsText({ differs, ranks, unit }) {
     byValue.set(value, [...(byValue.get(value) ?? []), rank]);
   }
   const have = (/** @type {number[]} */ named) => (named.length === 1 ? 'has' : 'have');
-  return [...byValue].map(([value, named]) => `${formatRanks(named)} ${have(named)} ${value}`).join(', ');
+  return `but ${[...byValue].map(([value, named]) => `${formatRanks(named)} ${have(named)} ${value}`).join(', ')}`;
 }
 
 /** @param {Pick<Control, 'minimum' | 'maximum'>} control */
