@@ -53,13 +53,13 @@ def test_two_ranks_change_at_one_step_and_back_and_stop_when_confirmed(
         one.get_by_label("Reason").fill("a try")
         page.keyboard.press("Enter")
         expect(one.get_by_role("status")).to_contain_text(re.compile(r"7: applied at step \d+$"), timeout=IN_TIME_MS)
-        expect(changes(page).first).to_contain_text(re.compile(r"a 1 → 7.* by local: a try", re.S))
+        expect(changes(page).first).to_contain_text(re.compile(r"a 1 → 7.* by local: a try", re.DOTALL))
         changes(page).first.locator("summary").click()
         expect(changes(page).first).to_contain_text(re.compile(r"ranks 0 and 1: applied at step \d+"))
 
         page.get_by_role("button", name="Revert to 1: a").click()
         expect(one.get_by_role("status")).to_contain_text(re.compile(r"^1: applied at step"), timeout=IN_TIME_MS)
-        expect(changes(page).first).to_contain_text(re.compile(r"a 7 → 1.*a revert", re.S))
+        expect(changes(page).first).to_contain_text(re.compile(r"a 7 → 1.*a revert", re.DOTALL))
         assert job.changes(0, "a") == job.changes(1, "a")
         assert [value for value, _ in job.changes(0, "a")] == [7, 1]
 
@@ -74,7 +74,7 @@ def test_two_ranks_change_at_one_step_and_back_and_stop_when_confirmed(
         page.get_by_role("dialog").get_by_label("Reason").fill("seen enough")
         page.get_by_role("dialog").get_by_role("button", name="stop").click()
         assert job.wait() == [0, 0]
-        expect(changes(page).first).to_contain_text(re.compile(r"stop.*seen enough", re.S))
+        expect(changes(page).first).to_contain_text(re.compile(r"stop.*seen enough", re.DOTALL))
         expect(stop).to_be_disabled(timeout=IN_TIME_MS)
         asked = job.settled(job.commands()[-1])
         assert (asked["control"], asked["state"], asked["reason"]) == ("stop", "applied", "seen enough")
