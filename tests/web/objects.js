@@ -15,13 +15,14 @@ export const pass = (members = {}) => ({
 
 export const command = (members = {}) => ({
   ...{ id: 'c', control: 'filter_interval', value: 200, state: 'pending', requested_by: '', requested_at: '' },
-  ...{ reason: '', apply_at_step: null, ranks: {} },
+  ...{ values: { [members.control ?? 'filter_interval']: members.value ?? 200 }, superseded_by: null, reverts: null },
+  ...{ reason: '', apply_at_step: null, waiting_for: [], away: [], ranks: {} },
   ...members,
 });
 
-/** The control `filter_interval`: an integer of at least 1, or off. */
+/** The control `filter_interval`: an integer of at least 1, or none. */
 export const control = (members = {}) => ({
   ...{ name: 'filter_interval', type: 'int', value: 100, desired: 100, minimum: 1, maximum: null },
-  ...{ nullable: true, unit: 'steps', ranks: {} },
+  ...{ nullable: true, unit: 'steps', choices: null, apply: 'together', confirm: '', differs: [], ranks: {} },
   ...members,
 });

@@ -204,13 +204,13 @@ def test_an_interval_is_applied_at_a_step_and_can_be_taken_back(
     expect(field).to_have_value("100")
 
 
-def test_off_is_a_value_where_the_control_allows_it(page: Page, console: Console, server: str, live: Training) -> None:
+def test_none_is_a_value_where_the_control_allows_it(page: Page, console: Console, server: str, live: Training) -> None:
     opened(page, f"{server}/run/live/tables")
-    page.get_by_role("checkbox", name="off").check()
+    page.get_by_role("checkbox", name="none").check()
     page.get_by_role("button", name="Apply").click()
-    says(page, r"off: applied at step \d+")
+    says(page, r"none: applied at step \d+")
     assert live.interval is None
-    page.get_by_role("checkbox", name="off").uncheck()
+    page.get_by_role("checkbox", name="none").uncheck()
     apply(page, "100")
     until(lambda: live.interval == 100, 10, "the filter to be on again")
 
@@ -222,7 +222,7 @@ def test_a_bad_interval_is_answered_on_the_spot_and_not_sent(
     opened(page, f"{server}/run/live/tables")
     before = get_json(f"{server}/api/v1/runs/live/commands")
     apply(page, text)
-    says(page, "refused: filter_interval must be an integer of at least 1, or off")
+    says(page, "refused: filter_interval must be an integer of at least 1, or none")
     assert get_json(f"{server}/api/v1/runs/live/commands") == before
 
 

@@ -2,7 +2,9 @@
 
 import re
 import threading
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from websockets.sync.client import connect
 
@@ -49,6 +51,14 @@ class Training:
             unit="steps",
             on_change=self.set_interval,
         )
+        self.settings: dict[str, Any] = {"combiner": "sum", "shuffle": False, "label": "ctr"}
+        for name, kind, more in (
+            ("combiner", "enum", {"choices": ["sum", "mean", 2], "nullable": True}),
+            ("shuffle", "bool", {"apply": "each", "confirm": "Shuffling makes steps slower. Go on?"}),
+            ("label", "str", {}),
+        ):
+            change = partial(self.settings.__setitem__, name)
+            self.run.control(name, type=kind, value=self.settings[name], on_change=change, **more)  # type: ignore[arg-type]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._train, name=f"training-{run_id}")
 

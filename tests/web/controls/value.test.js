@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { expectedText, formatValue, parseValue, steppedText } from '../../../web/js/controls/value.js';
+import {
+  differsText,
+  expectedText,
+  fieldText,
+  formatValue,
+  parseValue,
+  steppedText,
+  valueText,
+} from '../../../web/js/controls/value.js';
 import { control } from '../objects.js';
 
 test('acceptable values are parsed', () => {
@@ -25,7 +33,7 @@ test('unacceptable values are answered with the name, what is expected and what 
   for (const [text, problem] of Object.entries(problems)) {
     const parsed = parseValue(control(), text);
     assert.equal(parsed.ok, false, text);
-    assert.equal(parsed.message, `filter_interval must be an integer of at least 1, or off; ${problem}.`);
+    assert.equal(parsed.message, `filter_interval must be an integer of at least 1, or none; ${problem}.`);
   }
 });
 
@@ -43,7 +51,7 @@ test('values have their unit, and profiles their steps and ranks', () => {
     formatValue(100, 'steps'),
     formatValue({ active: 1, ranks: [0, 3] }),
   ];
-  assert.deepEqual(texts, ['off', 'on', '100 steps', '1 step on rank 0, 3']);
+  assert.deepEqual(texts, ['none', 'on', '100 steps', '1 step on rank 0, 3']);
 });
 
 test('arrow keys change a number within its bounds', () => {
@@ -51,4 +59,32 @@ test('arrow keys change a number within its bounds', () => {
   assert.equal(steppedText(control(), '5', 1, false), '6');
   assert.equal(steppedText(control({ type: 'float' }), '2', 1, false), '2.2');
   assert.equal(steppedText(control(), 'x', 1, false), null);
+});
+
+test('a choice keeps its type on the way through its field', () => {
+  const choices = ['sum', '1', 1, true];
+  const combiner = control({ name: 'combiner', type: 'enum', choices, nullable: false, minimum: null });
+  const parsed = choices.map((choice) => parseValue(combiner, fieldText(combiner, choice)));
+  assert.deepEqual(
+    parsed,
+    choices.map((value) => ({ ok: true, value })),
+  );
+  assert.equal(expectedText(combiner), 'one of sum, 1, 1, on');
+  const none = parseValue(combiner, fieldText(combiner, null));
+  assert.equal(none.message, 'combiner must be one of sum, 1, 1, on; nothing is chosen.');
+});
+
+test('what is asked of an action is its name, also where none is a value', () => {
+  assert.equal(valueText(control({ name: 'stop', type: 'action' }), null), 'stop');
+  assert.equal(valueText(control(), null), 'none');
+});
+
+test('ranks that differ are named with what they have', () => {
+  const ranks = { 0: { value: 200 }, 1: { value: 100 }, 2: { value: 100 }, 3: { value: null } };
+  assert.equal(differsText(control({ ranks })), '');
+  assert.equal(differsText(control({ ranks, differs: [1, 2], value: 100, desired: 200 })), 'not yet 200 steps');
+  assert.equal(
+    differsText(control({ ranks, differs: [1, 2, 3], value: 200 })),
+    'but ranks 1 and 2 have 100 steps, rank 3 has none',
+  );
 });

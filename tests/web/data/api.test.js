@@ -23,14 +23,17 @@ test('names from outside are encoded, and empty parameters left out', async () =
   await api.list('r', 'filters');
   await api.runs({ limit: 5, q: '', cursor: null, metric: ['loss', 'qps'] });
   await api.setControl('r', 'x/y', { value: null, reason: '', id: 'c' });
+  await api.revert('r', 'c');
   const urls = requests.map(({ url }) => url.replace('http://host/monitor/api/v1/', ''));
   assert.deepEqual(urls, [
     'runs/a%2F..%2Fb/metrics',
     'runs/r/filters?limit=2000',
     'runs?limit=5&metric=loss&metric=qps',
     'runs/r/controls/x%2Fy',
+    'runs/r/commands/c/revert',
   ]);
   assert.deepEqual([requests[3].method, requests[3].body], ['PUT', '{"value":null,"reason":"","id":"c"}']);
+  assert.equal(requests[4].method, 'POST');
 });
 
 test('an error of the server keeps its status, code, field and message', async () => {

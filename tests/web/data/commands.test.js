@@ -20,6 +20,11 @@ function recordedCommands(fail = null) {
       if (fail) throw fail;
       return command({ id: body.id, control, value: body.value });
     },
+    revert: async (id, reverted) => {
+      sent.push({ run: id, reverted });
+      if (fail) throw fail;
+      return command({ id: 'back', control: null, values: { a: 1, b: null }, reverts: reverted });
+    },
   };
   return { commands: new Commands(api), sent };
 }
@@ -59,6 +64,26 @@ test('an unreachable server and a refusal are told apart, and a retry uses the s
   await refused.commands.apply('filter_interval', 0);
   const { phase, message } = state.requests.value.filter_interval;
   assert.deepEqual([phase, message], ['rejected', 'too small']);
+});
+
+test('a revert is a command of the server, of which every control that it sets has the outcome', async () => {
+  const { commands, sent } = recordedCommands();
+  await commands.revert(command({ id: 'old', control: null, values: { a: 2, b: 3 } }));
+  assert.deepEqual(sent, [{ run: 'r', reverted: 'old' }]);
+  const { a, b } = state.requests.value;
+  assert.deepEqual([a.id, a.phase, a.value, b.id, b.value], ['back', 'sent', 1, 'back', null]);
+  assert.equal(state.commands.value[0].reverts, 'old');
+});
+
+test('a revert that did not reach the server is asked for again as a revert', async () => {
+  const { commands, sent } = recordedCommands(new RequestError(0, 'unreachable', 'no answer'));
+  await commands.revert(command({ id: 'old' }));
+  assert.equal(state.requests.value.filter_interval.phase, 'unreachable');
+  await commands.retry('filter_interval');
+  assert.deepEqual(
+    sent.map((request) => request.reverted),
+    ['old', 'old'],
+  );
 });
 
 test('nothing is sent without a run, and faults of the page are not swallowed', async () => {

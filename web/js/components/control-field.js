@@ -1,7 +1,7 @@
 // @ts-check
 /** The field of a control, by the type of its values. */
 import { html } from '../../vendor/ui.js';
-import { steppedText } from '../controls/value.js';
+import { fieldText, formatValue, steppedText } from '../controls/value.js';
 import { onValue } from './inputs.js';
 
 /**
@@ -9,22 +9,26 @@ import { onValue } from './inputs.js';
  * @property {Control} control
  * @property {string} id
  * @property {Signal<string>} text
- * @property {boolean} off whether the control is switched off
+ * @property {boolean} none whether the value is none
  * @property {boolean} invalid
  * @property {(text: string) => void} set
  */
 
 /** @param {ControlFieldProps} props */
 export function ControlField(props) {
-  const { control, id, text, off, set } = props;
+  const { control, id, text, none, set } = props;
   const { name, type } = control;
   if (type === 'str') {
-    return html`<input id=${id} aria-label=${name} disabled=${off} value=${text} onInput=${onValue(set)} />`;
+    return html`<input id=${id} aria-label=${name} disabled=${none} value=${text} onInput=${onValue(set)} />`;
   }
-  if (type !== 'bool') return html`<${NumberField} ...${props} />`;
-  return html`<select id=${id} aria-label=${name} value=${text} onChange=${onValue(set)}>
-    <option value="true">on</option>
-    <option value="false">off</option>
+  if (type !== 'bool' && type !== 'enum') return html`<${NumberField} ...${props} />`;
+  const choices = type === 'bool' ? [true, false] : (control.choices ?? []);
+  const option = (/** @type {unknown} */ choice) => {
+    const value = fieldText(control, choice);
+    return html`<option key=${value} value=${value}>${formatValue(choice)}</option>`;
+  };
+  return html`<select id=${id} aria-label=${name} disabled=${none} value=${text} onChange=${onValue(set)}>
+    ${text.value === '' && html`<option value="">choose…</option>`}${choices.map(option)}
   </select>`;
 }
 
@@ -33,7 +37,7 @@ export function ControlField(props) {
  * then the message could not name it.
  * @param {ControlFieldProps} props
  */
-function NumberField({ control, id, text, off, invalid, set }) {
+function NumberField({ control, id, text, none, invalid, set }) {
   const number = Number(text.value);
   const step = (/** @type {KeyboardEvent} */ event) => {
     const direction = event.key === 'ArrowUp' ? 1 : event.key === 'ArrowDown' ? -1 : 0;
@@ -47,7 +51,7 @@ function NumberField({ control, id, text, off, invalid, set }) {
     role="spinbutton"
     aria-label=${control.name}
     aria-valuenow=${Number.isFinite(number) ? number : 0}
-    aria-valuetext=${off ? 'off' : text.value || 'empty'}
+    aria-valuetext=${none ? 'none' : text.value || 'empty'}
     aria-valuemin=${control.minimum ?? undefined}
     aria-valuemax=${control.maximum ?? undefined}
     aria-invalid=${invalid}
@@ -55,7 +59,7 @@ function NumberField({ control, id, text, off, invalid, set }) {
     inputmode=${control.type === 'int' ? 'numeric' : 'decimal'}
     autocomplete="off"
     spellcheck="false"
-    disabled=${off}
+    disabled=${none}
     value=${text}
     onKeyDown=${step}
     onInput=${onValue(set)}

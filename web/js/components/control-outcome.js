@@ -5,16 +5,17 @@ import { requestOutcome } from '../controls/outcome.js';
 import { state } from '../data/state.js';
 
 /**
- * @param {{name: string, unit?: string, problem?: string, app: App}} props `problem` is why the input was not sent
+ * @param {{control: Control, problem?: string, app: App}} props `problem` is why the input was not sent
  */
-export function ControlOutcome({ name, unit = '', problem = '', app }) {
-  const request = state.requests.value[name];
-  const command = request && state.commands.value.find((known) => known.id === request.id);
+export function ControlOutcome({ control, problem = '', app }) {
+  const request = state.requests.value[control.name];
+  const commands = state.commands.value;
+  const command = request && commands.find((known) => known.id === request.id);
   const outcome = problem
     ? { tone: 'bad', text: `refused: ${problem}`, retry: false }
-    : requestOutcome(request, command, state.now.value, unit);
-  const retry = () => app.commands.retry(name);
-  return html`<p class=${`outcome ${outcome?.tone ?? ''}`} role="status" id=${`outcome-${name}`}>
+    : requestOutcome(request, command, state.now.value, control, commands);
+  const retry = () => app.commands.retry(control.name);
+  return html`<p class=${`outcome ${outcome?.tone ?? ''}`} role="status" id=${`outcome-${control.name}`}>
     ${outcome && html`<i aria-hidden="true" /><span>${outcome.text}</span>`}
     ${outcome?.retry && html`<button type="button" onClick=${retry}>Send again</button>`}
   </p>`;

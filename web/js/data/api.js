@@ -107,6 +107,18 @@ export class ApiClient {
   }
 
   /**
+   * Ask for the values that were there before a command; return the new command.
+   * @param {string} run
+   * @param {string} command
+   */
+  revert(run, command) {
+    return this.#request(`${runPath(run)}/commands/${encodeURIComponent(command)}/revert`, {
+      method: 'POST',
+      body: {},
+    });
+  }
+
+  /**
    * @param {string} path relative to `/api/v1/`
    * @param {RequestOptions} options
    * @returns {Promise<any>}

@@ -9,7 +9,7 @@ function commandId() {
 }
 
 export class Commands {
-  /** @param {Pick<import('./api.js').ApiClient, 'setControl' | 'now'>} api */
+  /** @param {Pick<import('./api.js').ApiClient, 'setControl' | 'revert' | 'now'>} api */
   constructor(api) {
     this.api = api;
   }
@@ -21,40 +21,61 @@ export class Commands {
    * @param {string} [reason]
    */
   async apply(control, value, reason = '') {
-    await this.#send(control, { id: commandId(), value, reason });
+    await this.#put(control, { id: commandId(), value, reason });
   }
 
   /**
-   * Send the last request for a control again, under the same id.
+   * Request the values that were there before a command.
+   * @param {Command} command
+   */
+  async revert(command) {
+    const request = { id: '', value: undefined, reason: '', reverts: command };
+    await this.#send(Object.keys(command.values), request, (run) => this.api.revert(run, command.id));
+  }
+
+  /**
+   * Send the last request for a control again: a value under the same id.
    * @param {string} control
    */
   async retry(control) {
     const request = state.requests.value[control];
-    if (request) await this.#send(control, request);
+    if (request?.reverts) await this.revert(request.reverts);
+    else if (request) await this.#put(control, request);
   }
 
   /**
    * @param {string} control
    * @param {{id: string, value: unknown, reason: string}} request
    */
-  async #send(control, { id, value, reason }) {
+  async #put(control, { id, value, reason }) {
+    const body = { id, value, reason };
+    await this.#send([control], body, (run) => this.api.setControl(run, control, body));
+  }
+
+  /**
+   * @param {string[]} controls
+   * @param {Pick<ControlRequest, 'id' | 'value' | 'reason' | 'reverts'>} request
+   * @param {(run: string) => Promise<Command>} ask
+   */
+  async #send(controls, request, ask) {
     const run = state.run.value;
     if (!run) return;
-    /** @type {ControlRequest} */
-    const request = { id, value, reason, phase: 'sending', message: '', at: this.api.now() };
-    setRequest(control, request);
+    const at = this.api.now();
+    const put = (/** @type {Partial<ControlRequest>} */ change, /** @type {Command | null} */ command = null) => {
+      for (const control of controls) {
+        const value = command ? command.values[control] : request.value;
+        setRequest(control, { phase: 'sending', message: '', at, ...request, value, ...change });
+      }
+    };
+    put({});
     try {
-      const command = await this.api.setControl(run.id, control, { id, value, reason });
+      const command = await ask(run.id);
       // A push may have overtaken this answer with a later state of the same command.
       if (!state.commands.value.some((known) => known.id === command.id)) putCommand(command);
-      setRequest(control, { ...request, id: command.id, phase: 'sent' });
+      put({ id: command.id, phase: 'sent' }, command);
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
-      setRequest(control, {
-        ...request,
-        phase: error.status === 0 ? 'unreachable' : 'rejected',
-        message: error.message,
-      });
+      put({ phase: error.status === 0 ? 'unreachable' : 'rejected', message: error.message });
     }
   }
 }

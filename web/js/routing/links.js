@@ -28,6 +28,12 @@ export const staticHref = (name) => new URL(`static/${name}`, root).href;
 export const downloadHref = (trace) => new URL(`api/v1/traces/${encodeURIComponent(trace)}/download`, root).href;
 
 /**
+ * Return the download URL of everything that was changed in a run.
+ * @param {string} run
+ */
+export const auditHref = (run) => new URL(`api/v1/runs/${encodeURIComponent(run)}/audit?format=csv`, root).href;
+
+/**
  * Return the route of a URL, or null when the URL is not below the root.
  * @param {URL | Location} url
  */

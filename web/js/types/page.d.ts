@@ -57,6 +57,8 @@ interface ControlRequest {
   id: string;
   value: unknown;
   reason: string;
+  /** The command whose old values this asks for. */
+  reverts?: Command;
   phase: 'sending' | 'sent' | 'unreachable' | 'rejected';
   message: string;
   /** Seconds since the epoch. */
@@ -67,7 +69,7 @@ type ParsedValue = { ok: true; value: unknown } | { ok: false; message: string }
 
 /** The status line of a control. */
 interface Outcome {
-  tone: 'pending' | 'good' | 'bad';
+  tone: 'pending' | 'good' | 'bad' | 'muted';
   text: string;
   retry: boolean;
 }

@@ -51,29 +51,54 @@ interface FilterPass {
 
 interface Control {
   name: string;
-  /** int, float, bool, str, profile. */
+  /** int, float, bool, str, enum, action, profile. */
   type: string;
   value: unknown;
   desired: unknown;
   minimum: number | null;
   maximum: number | null;
+  /** The values of an enum: texts, numbers or booleans. */
+  choices: unknown[] | null;
   nullable: boolean;
   unit: string;
   description?: string;
+  /** Whether all ranks change at one step, or each at its next one. */
+  apply: 'together' | 'each';
+  /** What to ask users before a command is sent; empty for nothing. */
+  confirm: string;
+  /** Ranks that do not have what they are to have, or another value than the lowest rank. */
+  differs: number[];
   ranks: Record<string, { value: unknown; step: number | null }>;
+}
+
+interface RankOutcome {
+  /** As that of a command. */
+  state: string;
+  old: unknown;
+  new: unknown;
+  step: number | null;
+  late: boolean;
+  message: string;
 }
 
 interface Command {
   id: string;
-  control: string;
+  /** Null for several controls; then `values` names them. */
+  control: string | null;
   value: unknown;
-  /** pending, delivered, applied, rejected, expired. */
+  values: Record<string, unknown>;
+  /** pending, delivered, applied, rejected, expired, superseded. */
   state: string;
   requested_by: string;
   requested_at: string;
   reason: string;
   apply_at_step: number | null;
-  ranks: Record<string, { state?: string; old?: unknown; new?: unknown; step?: number | null; message?: string }>;
+  superseded_by: string | null;
+  /** The command whose old values it asks for. */
+  reverts: string | null;
+  waiting_for: number[];
+  away: number[];
+  ranks: Record<string, RankOutcome>;
 }
 
 interface RunEvent {

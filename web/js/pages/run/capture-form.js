@@ -45,6 +45,6 @@ export function CaptureForm({ app, run, control }) {
       <button class="primary" disabled=${!state.canControl.value}>Capture now</button>
       <span class="muted">Records this many steps with torch.profiler, starting with the next step.</span>
     </div>
-    <${ControlOutcome} name=${control.name} problem=${problem.value} app=${app} />
+    <${ControlOutcome} control=${control} problem=${problem.value} app=${app} />
   </form>`;
 }

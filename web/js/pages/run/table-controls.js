@@ -1,6 +1,7 @@
 // @ts-check
-/** The controls of a run, with the filter interval first. */
+/** The controls of a run, with the filter interval first, and what was changed. */
 import { html } from '../../../vendor/ui.js';
+import { ChangeHistory } from '../../components/change-history.js';
 import { ControlCard } from '../../components/control-card.js';
 import { filterEffect } from '../../controls/filter-effect.js';
 import { state } from '../../data/state.js';
@@ -16,8 +17,8 @@ function FilterInterval({ control, app }) {
   return html`<div class="controls"><${ControlCard} control=${control} app=${app} effect=${effect} /></div>`;
 }
 
-/** @param {{app: App}} props */
-export function TableControls({ app }) {
+/** @param {{app: App, run: Run}} props */
+export function TableControls({ app, run }) {
   const controls = state.controls.value
     .filter((control) => control.type !== 'profile')
     .sort((a, b) => a.name.localeCompare(b.name));
@@ -37,5 +38,6 @@ export function TableControls({ app }) {
         <div class="controls">${others.map(card)}</div>
       </details>`
     }
+    <${ChangeHistory} run=${run} app=${app} />
   `;
 }

@@ -72,10 +72,10 @@ function NoTables() {
 export function TablesTab({ app, run }) {
   const names = tables.value;
   if (state.load.value === 'loading') return html`<${Loading} />`;
-  if (names.length === 0) return html`<${TableControls} app=${app} /><${NoTables} />`;
+  if (names.length === 0) return html`<${TableControls} app=${app} run=${run} /><${NoTables} />`;
   const charts = (/** @type {string} */ table, /** @type {number} */ number) =>
     html`<${TableCharts} key=${table} app=${app} run=${run} table=${table} number=${number} />`;
-  return html`<${TableControls} app=${app} />
+  return html`<${TableControls} app=${app} run=${run} />
     <${TableOverview} names=${names} />
     <${ChartToolbar} app=${app} search=${false}><${RankSelect} ranks=${run.ranks} app=${app} /><//>
     ${names.map(charts)}
