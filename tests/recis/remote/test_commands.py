@@ -132,14 +132,18 @@ def test_names_from_a_server_cannot_write_to_the_terminal(
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_job_is_changed_from_a_terminal_and_from_python(tmp_path: Path) -> None:
+def test_a_job_is_changed_from_a_terminal_and_from_python(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Server(tmp_path / "data") as server, Job(server, tmp_path / "job", 2) as job:
         job.start(most=1000)
 
         def said(*arguments: str) -> "subprocess.CompletedProcess[str]":
+            code = main([*arguments, "--url", server.url])
+            return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+        def said_without_server_packages(*arguments: str) -> "subprocess.CompletedProcess[str]":
             return without_server_packages("recis.cli", *arguments, "--url", server.url)
 
-        done = said("set", "job", "a=5", "b=6", "--wait", "--why", "to see")
+        done = said_without_server_packages("set", "job", "a=5", "b=6", "--wait", "--why", "to see")
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith("applied at step ")
         assert all([value for value, _ in job.changes(rank, "a")] == [5] for rank in (0, 1))
@@ -169,13 +173,13 @@ def test_a_job_is_changed_from_a_terminal_and_from_python(tmp_path: Path) -> Non
         assert [one["id"] for one in run.commands()][-1] == applied["id"]
         assert {one["new"] for one in run.revert(applied["id"], wait=True)["ranks"].values()} == {1}
         assert (run.info()["id"], [one["id"] for one in remote.runs(state="running")]) == ("job", ["job"])
-        with pytest.raises(LookupError, match="there is no run nobody"):
+        with pytest.raises(LookupError, match="there is no run 'nobody'"):
             remote.run("nobody").controls()
 
         listed = json.loads(said("controls", "job", "--json").stdout)["controls"]
         assert {one["name"]: one["value"] for one in listed} == {one["name"]: one["value"] for one in run.controls()}
         assert "b\tint\t6\t-\tat least 1, at most 1000\n" in said("controls", "job").stdout
-        assert [line.split("\t")[0] for line in said("runs").stdout.splitlines()] == ["job"]
+        assert [line.split("\t")[0] for line in said_without_server_packages("runs").stdout.splitlines()] == ["job"]
         assert [one["id"] for one in json.loads(said("runs", "--json").stdout)["runs"]] == ["job"]
 
         # A job that does not step: the command stays open.
