@@ -1,6 +1,7 @@
-"""The command `recis-monitor` of the base install: runs `sync` itself and passes all other commands to the server.
+"""The command `recis-monitor` of the base install: `sync` and what asks a server; other commands go to the server.
 
-Owns the choice of the command. Imports the server for its commands only, and the sender for `sync` only.
+Owns the choice of the command. Imports the server for its commands only; a server's process loads neither
+the sender nor the client.
 """
 
 import argparse
@@ -17,11 +18,15 @@ from recis.installation import check_installation
 __all__ = ["main"]
 
 
+_PASSED_ON = {name: purpose for name, purpose in COMMANDS.items() if name != "runs"}
+"""The server's commands but `runs`, which may ask a server without any of its packages."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 for success, 2 for a usage error."""
     check_installation()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and given[0] in COMMANDS:
+    if given and given[0] in _PASSED_ON:
         return server.main(given)
     options = _parser().parse_args(given)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -35,11 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> CommandParser:
     from recis.bridge import sync
+    from recis.remote import commands as remote
 
     parser = CommandParser(
         prog="recis-monitor",
         description="Watch recommender models train, and control them while they do.",
-        epilog=f"All commands but sync need the server's packages: {INSTALL}",
+        epilog=f"All commands but sync, set, controls and runs --url need the server's packages: {INSTALL}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"recis-monitor {__version__}")
@@ -48,7 +54,9 @@ def _parser() -> CommandParser:
     one = commands.add_parser("sync", help=purpose, description=purpose)
     sync.add_arguments(one)
     one.set_defaults(command=sync.main)
-    for name, purpose in COMMANDS.items():
+    remote.add_commands(commands)
+    remote.add_runs(commands, lambda options: server.main(["runs", *options]))
+    for name, purpose in _PASSED_ON.items():
         # Only listed; the server parses its options itself.
         commands.add_parser(name, help=purpose).set_defaults(command=lambda options: server.main([options.name]))
     return parser

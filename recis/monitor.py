@@ -1,8 +1,8 @@
-"""Monitor any Python program: `init`, then `log`, `alert` and `finish` for the run that was opened last; and `read`.
+"""Monitor any Python program: `init`, then `log`, `alert`, `finish` for the run opened last; and `read`, `connect`.
 
 Owns the choice between arguments and environment, and the names by which scripts for other trackers call this module
-(`import recis.monitor as wandb`); the rest is `recis.bridge` and `recis.reading`. Imports and works with plain numbers
-where torch is not installed.
+(`import recis.monitor as wandb`); the rest is `recis.bridge`, `recis.reading` and `recis.remote`. Imports and works
+with plain numbers where torch is not installed.
 """
 
 import logging
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from recis import environment
-from recis.bridge.address import ServerAddress
+from recis.bridge.address import DEFAULT_URL, ServerAddress
 from recis.bridge.ending import unwind_on_signals
 from recis.bridge.identity import check_place, check_run_id, identify
 from recis.bridge.opening import make_hello, open_run
@@ -23,16 +23,22 @@ from recis.bridge.run_config import RunConfig, RunSummary
 from recis.installation import check_installation
 from recis.reading.data import RunData, Series
 from recis.reading.source import read_run
+from recis.remote.client import CommandError, CommandTimeoutError, RemoteRun, RemoteServer
 from recis.wire.showing import shown
 
 __all__ = [
     "AlertLevel",
+    "CommandError",
+    "CommandTimeoutError",
     "Mode",
+    "RemoteRun",
+    "RemoteServer",
     "Run",
     "RunData",
     "Series",
     "alert",
     "check_options",
+    "connect",
     "control",
     "define_metric",
     "finish",
@@ -44,7 +50,6 @@ __all__ = [
 Mode = Literal["online", "offline", "disabled"]
 """Whether values are sent, only spooled for `recis-monitor sync`, or ignored."""
 MODES = ("online", "offline", "disabled")
-DEFAULT_URL = "http://127.0.0.1:8765"
 
 check_installation()
 _logger = logging.getLogger(__name__)
@@ -235,6 +240,22 @@ def read(
         TypeError, ValueError: an invalid argument.
     """
     return read_run(url_or_dir, run, keys, superseded=superseded, token=token or environment.monitor_setting("TOKEN"))
+
+
+def connect(url: str | None = None, token: str | None = None) -> RemoteServer:
+    """Return a server, whose runs can be listed and changed; it is asked at each call, not here.
+
+    Args:
+        url: the server, `http://HOST:PORT`, optionally with `?token=…`; default `RECIS_MONITOR_URL`, else
+            `http://127.0.0.1:8765`.
+        token: a token with the scope `control`, or `view` to read only, if the server requires one; default
+            `RECIS_MONITOR_TOKEN`.
+
+    Raises:
+        ValueError: an invalid address or token.
+    """
+    url = _given(url, environment.monitor_url() or DEFAULT_URL)
+    return RemoteServer(ServerAddress.parse(url, _given(token, environment.monitor_setting("TOKEN"))))
 
 
 def _known(what: str) -> Run | None:

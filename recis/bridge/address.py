@@ -8,7 +8,10 @@ from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 
 from recis.wire.showing import shown
 
-__all__ = ["ServerAddress"]
+__all__ = ["DEFAULT_URL", "ServerAddress"]
+
+DEFAULT_URL = "http://127.0.0.1:8765"
+"""Where `recis-monitor serve` listens by default."""
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 

@@ -14,7 +14,7 @@ import msgspec
 from tqdm import tqdm
 
 from recis import environment
-from recis.bridge.address import ServerAddress
+from recis.bridge.address import DEFAULT_URL, ServerAddress
 from recis.bridge.outbox import Outbox
 from recis.bridge.progress import progress_bar
 from recis.bridge.sender import Sender
@@ -28,7 +28,6 @@ __all__ = ["Outcome", "Progress", "add_arguments", "main", "send_folder", "write
 
 LEFT, SET_ASIDE, INTERRUPTED = 1, 3, 130
 """Exit codes, see `main`."""
-DEFAULT_URL = "http://127.0.0.1:8765"
 
 
 Progress = Callable[[int, int], None]

@@ -18,7 +18,7 @@ import msgspec
 from tqdm import tqdm
 
 from recis import environment
-from recis.bridge.address import ServerAddress
+from recis.bridge.address import DEFAULT_URL, ServerAddress
 from recis.bridge.progress import progress_bar
 from recis.importing.attempts import Attempts, Extent
 from recis.importing.eventfile import EventFile, find_files
@@ -26,8 +26,6 @@ from recis.importing.sending import SendingError, send_frames
 from recis.wire.showing import text_of
 
 __all__ = ["Outcome", "import_folder", "main"]
-
-DEFAULT_URL = "http://127.0.0.1:8765"
 
 
 @dataclass(slots=True)

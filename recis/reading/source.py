@@ -1,16 +1,13 @@
 """Get a run's columns from a server over HTTP, or from a data folder that a child process reads.
 
-Owns the transport and what each failure means to the caller. A folder is read by the server's own
+Owns what an incomplete answer and a folder that cannot be read mean to the caller. A folder is read by the server's own
 `recis-monitor export`: this package does not import the server, and the bytes are the same as over HTTP.
 """
 
 import http.client
-import json
 import subprocess
 import sys
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,15 +17,13 @@ from urllib.parse import quote, urlencode
 from recis.bridge.address import ServerAddress
 from recis.bridge.identity import check_run_id
 from recis.reading.data import RunData, collect
+from recis.remote.http import open_answer
 from recis.wire.exports import ExportHead, ExportPart, unpack
 
 __all__ = ["read_run"]
 
-SILENCE_S = 60.0
-"""Longest silence of a server, which sends while it reads."""
 _FILE = "recis.db"
 _STORES = ("postgresql://", "postgres://", "sqlite://")
-_HOW_TO_SERVE = "is `recis-monitor serve` running there?"
 
 Bytes = Callable[[int], bytes]
 
@@ -69,34 +64,9 @@ def read_run(
 @contextmanager
 def _server(address: ServerAddress, run: str, keys: Sequence[str] | None, *, superseded: bool) -> Iterator[Bytes]:
     query = [("format", "columns"), ("superseded", str(superseded).lower()), *(("key", key) for key in keys or ())]
-    url = f"{address.base}/api/v1/runs/{quote(run)}/export?{urlencode(query)}"
-    # No proxy is between a machine and itself.
-    opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if address.is_loopback else []))
-    try:
-        answer = opener.open(urllib.request.Request(url, headers=address.headers), timeout=SILENCE_S)  # noqa: S310
-    except urllib.error.HTTPError as error:
-        with error:
-            raise _refusal(address.base, error) from error
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise ConnectionError(f"expected a server at {address.base} ({_HOW_TO_SERVE}), got: {reason}") from error
-    with answer:
+    path = f"/api/v1/runs/{quote(run)}/export?{urlencode(query)}"
+    with open_answer(address, path) as answer:
         yield answer.read
-
-
-def _refusal(base: str, error: urllib.error.HTTPError) -> Exception:
-    """Return the exception for the server's answer."""
-    try:
-        message = json.loads(error.read(1 << 16))["error"]["message"]
-    except (ValueError, TypeError, KeyError, OSError, http.client.HTTPException):
-        return ConnectionError(f"expected a recis-monitor server at {base}, got HTTP {error.code} of something else")
-    if error.code in (401, 403):
-        return PermissionError(f"{base}: {message}; expected token=… or RECIS_MONITOR_TOKEN, with the scope `view`")
-    if error.code == 404:
-        return LookupError(f"{base}: {message}")
-    if error.code == 422:
-        return ValueError(f"{base}: {message}")
-    return ConnectionError(f"{base}: HTTP {error.code}: {message}")
 
 
 # --- a folder

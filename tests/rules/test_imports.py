@@ -47,9 +47,17 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis.system",
     },
     "recis.bridge": {"recis.environment", "recis.launch", "recis.metrics", "recis.system", "recis.wire"},
-    "recis.reading": {"recis.bridge", "recis.wire"},
+    "recis.reading": {"recis.bridge", "recis.remote", "recis.wire"},
+    "recis.remote": {"recis.bridge", "recis.environment", "recis.wire"},
     "recis.importing": {"recis.bridge", "recis.environment", "recis.wire"},
-    "recis.monitor": {"recis.bridge", "recis.environment", "recis.installation", "recis.reading", "recis.wire"},
+    "recis.monitor": {
+        "recis.bridge",
+        "recis.environment",
+        "recis.installation",
+        "recis.reading",
+        "recis.remote",
+        "recis.wire",
+    },
     "recis.hooks.monitor_hook": {
         "recis.bridge",
         "recis.hooks",
@@ -72,7 +80,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recis_monitor.fresh_metrics": {"recis.metrics"},
     "recis_monitor.monitor_hook": {"recis.bridge", "recis.monitor", "recis.numerals", "recis_monitor.fresh_metrics"},
     # --- the command, the only module of this side that may import the server
-    "recis.cli": {"recis", "recis.bridge", "recis.installation", "recis_server.__main__", "recis_server.commands"},
+    "recis.cli": {
+        "recis",
+        "recis.bridge",
+        "recis.installation",
+        "recis.remote",
+        "recis_server.__main__",
+        "recis_server.commands",
+    },
     # --- the server, from the ground up
     "recis_server": {"recis.wire"},
     "recis_server.commands": set(),
@@ -245,6 +260,7 @@ STORE_MAY_IMPORT: dict[str, set[str]] = {
 
 LAZY: dict[str, str] = {
     "recis.cli -> recis.bridge.sync": "the sender is loaded for `sync` only, not in a server's process",
+    "recis.cli -> recis.remote.commands": "the client is not loaded in a server's process either",
     "recis_server.__main__ -> recis_server.cli": "its packages may be missing, which is then said in one line",
     "recis_server.query.exports -> recis_server.query.parquet": "pyarrow is an extra: large, and needed for one format",
     "recis_server.store.engines.open -> recis_server.store.engines.postgres": "its driver is an optional extra",

@@ -23,6 +23,7 @@ PROVEN_BY = {
     "recis.nn.modules.table_view": "tests/recis/nn/modules/test_table_rules.py",
     "recis.optim.adam_rule": "tests/recis/optim/test_sparse_adamw.py",
     "recis.optim.sparse_adamw_tf": "tests/recis/optim/test_adamw_tf.py",
+    "recis.remote.http": "tests/recis/remote/test_client.py",
     "recis.wire.exports": "tests/server/query/test_exports.py",
     "recis.wire.messages": "tests/contract/test_protocol_document.py",
     "recis.wire.version": "tests/rules/test_repository.py",

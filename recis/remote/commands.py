@@ -1,0 +1,238 @@
+"""`recis-monitor set`, `controls` and `runs --url`: change and list the runs of a server from a terminal.
+
+Owns the options, what is printed and the exit codes; the requests are the client's.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from recis import environment
+from recis.bridge.address import DEFAULT_URL, ServerAddress
+from recis.remote.client import WAIT_S, CommandError, CommandTimeoutError, RemoteServer
+from recis.remote.http import RefusedError
+from recis.wire.controls import is_control_name
+from recis.wire.showing import shown
+from recis.wire.text import as_name
+
+__all__ = ["add_commands", "add_runs", "parse_setting", "typed_value"]
+
+FAILED, BAD_USAGE, REJECTED, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 130
+"""Exit codes; 0 means applied, or accepted without `--wait`."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add the parsers of `set` and `controls`."""
+    purpose = "change controls of a run"
+    one = commands.add_parser(
+        "set",
+        help=purpose,
+        description=f"{purpose}; all values take effect at one step, or none. Exit codes: 0 applied, or accepted"
+        " without --wait; 1 another error; 2 bad usage; 3 rejected by the server or by a rank; 4 timed out",
+    )
+    one.add_argument("run", metavar="RUN", help="the run's identifier")
+    one.add_argument(
+        "settings",
+        metavar="NAME=VALUE",
+        nargs="+",
+        help="a control and its new value as in JSON; the value of a text control as it is; stop=null for an action",
+    )
+    one.add_argument("--wait", action="store_true", help="wait until all connected ranks have applied it")
+    one.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=WAIT_S,
+        metavar="SECONDS",
+        help=f"limit for --wait (default: {WAIT_S:g})",
+    )
+    one.add_argument("--why", default="", metavar="TEXT", help="reason, for the audit and the training's log")
+    _add_server_options(one)
+    one.set_defaults(command=_run(_set))
+
+    purpose = "list the controls of a run"
+    one = commands.add_parser("controls", help=purpose, description=purpose)
+    one.add_argument("run", metavar="RUN", help="the run's identifier")
+    _add_server_options(one)
+    one.set_defaults(command=_run(_controls))
+
+
+def add_runs(commands: Any, list_store: Callable[[list[str]], int]) -> None:
+    """Add the parser of `runs`, which lists a server's runs, or through `list_store` those of a store."""
+    purpose = "list the runs of a server or a store"
+    one = commands.add_parser(
+        "runs",
+        help=purpose,
+        description=f"{purpose}: of a server with --url, or if RECIS_MONITOR_URL is set and neither --data nor --store"
+        " is given; else of the store, without a server",
+    )
+    one.add_argument("--data", metavar="DIR", help="data folder (default: ./recis-data)")
+    one.add_argument(
+        "--store", metavar="URL", help="sqlite:///PATH or postgresql://… (default: recis.db in the folder)"
+    )
+    _add_server_options(one, default=None)
+
+    def runs(options: argparse.Namespace) -> int:
+        of_store = [f"--{name}={value}" for name in ("data", "store") if (value := getattr(options, name)) is not None]
+        if options.url is not None and of_store:
+            raise ValueError(f"expected --url or {of_store[0].partition('=')[0]}, got both")
+        options.url = options.url or (None if of_store else environment.monitor_url())
+        if options.url is None:
+            return list_store([*of_store, *(["--json"] if options.json else [])])
+        return _run(_runs)(options)
+
+    one.set_defaults(command=runs)
+
+
+def _add_server_options(parser: argparse.ArgumentParser, default: str | None = DEFAULT_URL) -> None:
+    parser.add_argument(
+        "--url",
+        default=default and (environment.monitor_url() or default),
+        metavar="URL",
+        help=f"the server's address (default: RECIS_MONITOR_URL{f', or {default}' if default else ''})",
+    )
+    parser.add_argument(
+        "--token", metavar="TOKEN", help="token, if the server requires one (default: RECIS_MONITOR_TOKEN)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a finite number of seconds, at least 0, got {text!r}")
+    return seconds
+
+
+def _run(command: Callable[[RemoteServer, argparse.Namespace], None]) -> Callable[[argparse.Namespace], int]:
+    """Return a command with its server opened, and its errors as one line and an exit code."""
+
+    def run(options: argparse.Namespace) -> int:
+        server = RemoteServer(ServerAddress.parse(options.url, options.token or environment.monitor_setting("TOKEN")))
+        try:
+            command(server, options)
+            return 0
+        except BrokenPipeError:
+            return 0
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        except CommandError as error:
+            if options.json:
+                _print_json(error.command)
+            is_rejected = error.command.get("state") == "rejected"
+            code = TIMED_OUT if isinstance(error, CommandTimeoutError) else REJECTED if is_rejected else FAILED
+            return _complain(options, str(error), code)
+        except RefusedError as error:
+            return _complain(options, str(error), REJECTED)
+        except (LookupError, OSError) as error:
+            return _complain(options, str(error), FAILED)
+
+    return run
+
+
+def _complain(options: argparse.Namespace, message: str, code: int) -> int:
+    sys.stderr.write(f"recis-monitor {options.name}: {' '.join(message.split())}\n")
+    return code
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    sys.stdout.flush()
+
+
+def _print_row(*cells: object) -> None:
+    sys.stdout.write("\t".join(as_name(str(cell)) for cell in cells) + "\n")
+
+
+# --- set
+
+
+def _set(server: RemoteServer, options: argparse.Namespace) -> None:
+    texts: dict[str, str] = {}
+    for argument in options.settings:
+        name, text = parse_setting(argument)
+        if name in texts:
+            raise ValueError(f"expected each control once, got {name} again")
+        texts[name] = text
+    run = server.run(options.run)
+    declared = {one["name"]: one for one in run.controls()}
+    # The server answers for a control that nobody has declared.
+    wanted = {name: typed_value(declared.get(name, {}), text) for name, text in texts.items()}
+    command = run.set(wanted, reason=options.why, wait=options.wait, timeout_s=options.timeout)
+    if options.json:
+        _print_json(command)
+    else:
+        sys.stdout.write(f"{_outcome(command)}\n")
+
+
+def parse_setting(argument: str) -> tuple[str, str]:
+    """Return name and value of a `NAME=VALUE`.
+
+    Raises:
+        ValueError: another form.
+    """
+    name, equals, text = argument.partition("=")
+    if not equals or not is_control_name(name):
+        raise ValueError(f"expected NAME=VALUE, as filter_interval=200, got {shown(argument)}")
+    return name, text
+
+
+def typed_value(control: Mapping[str, Any], text: str) -> Any:
+    """Return the value that `text` means for a control: JSON, but for text controls, and texts among choices, as it is.
+
+    What is no JSON stays text, so that the server can say what it expected.
+    """
+    if text == "null" and control.get("nullable"):
+        return None
+    if control.get("type") == "str" or text in (control.get("choices") or ()):
+        return text
+    try:
+        return json.loads(text, parse_constant=str)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _outcome(command: Mapping[str, Any]) -> str:
+    settings = ", ".join(f"{name}={json.dumps(value)}" for name, value in command["values"].items())
+    steps = sorted({one["step"] for one in command["ranks"].values() if one["step"] is not None})
+    where = f" at step {steps[0]}" if len(steps) == 1 else f" at steps {steps[0]} to {steps[-1]}" if steps else ""
+    away = f"; ranks {command['away']} are disconnected and get it when they are back" if command["away"] else ""
+    return as_name(f"{command['state']}{where}: {settings} (command {command['id']}){away}", 4096)
+
+
+# --- lists
+
+
+def _controls(server: RemoteServer, options: argparse.Namespace) -> None:
+    controls = server.run(options.run).controls()
+    if options.json:
+        _print_json({"controls": controls})
+        return
+    for one in controls:
+        value, desired = json.dumps(one["value"]), json.dumps(one["desired"])
+        shown_value = value if value == desired else f"{value} -> {desired}"
+        _print_row(one["name"], one["type"], shown_value, one["unit"] or "-", _range(one))
+
+
+def _range(control: Mapping[str, Any]) -> str:
+    """Return which values a control takes, and which ranks differ."""
+    parts = []
+    if control["choices"]:
+        parts.append("one of " + ", ".join(json.dumps(choice) for choice in control["choices"]))
+    parts += [f"at least {control['minimum']:g}"] if control["minimum"] is not None else []
+    parts += [f"at most {control['maximum']:g}"] if control["maximum"] is not None else []
+    parts += ["or null"] if control["nullable"] else []
+    parts += [f"ranks {control['differs']} differ"] if control["differs"] else []
+    return ", ".join(parts) or "-"
+
+
+def _runs(server: RemoteServer, options: argparse.Namespace) -> None:
+    runs = server.runs()
+    if options.json:
+        _print_json({"runs": runs})
+        return
+    for run in runs:
+        step = "-" if run["last_step"] is None else run["last_step"]
+        _print_row(run["id"], run["project"], run["name"], run["state"], step)
