@@ -265,7 +265,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="how long each load lasts")
     parser.add_argument("--points", type=int, default=1200, help="points in a frame of the two large loads")
     parser.add_argument("--only", choices=("wide", "long", "trickle", "sustained"), help="one load instead of all")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, as a smoke test")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     connections, seconds = (20, 1.0) if options.quick else (options.connections, options.seconds)

@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=MOST_RUNS, help=f"at most {MOST_RUNS}")
     parser.add_argument("--seconds", type=int, default=22, help="how long runs report")
     parser.add_argument("--postgres", metavar="URL", help="an empty database")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, as a smoke test")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     num_runs, seconds = (100, 4) if options.quick else (options.runs, options.seconds)

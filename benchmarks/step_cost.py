@@ -243,7 +243,7 @@ def main() -> None:
     parser.add_argument("--paced-rounds", type=int, default=9)
     parser.add_argument("--only", help="only contestants whose name has one of these in it, with commas between")
     parser.add_argument("--widths", action="store_true", help="reports of 1 to 5,000 names, compiled and not, instead")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, as a smoke test")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     rounds = {False: options.tight_rounds, True: options.paced_rounds}

@@ -91,7 +91,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--engine", default="sqlite,postgres", help="which engines (default: %(default)s)")
     parser.add_argument("--only", default=",".join(STAGES), help="which stages (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=21, help="reads of each kind")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, as a smoke test")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     return parser.parse_args()
 
