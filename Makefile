@@ -13,34 +13,34 @@ FAST   := -q -m "not slow" --hypothesis-profile check -n $(CORES) $(BESIDE)
 
 .PHONY: help demo test check coverage docs lowest format screenshot
 
-help: ## list the commands
+help: ## list the available targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /make \1\t/'
 
-demo: $(STAMPS)/install $(STAMPS)/data ## train a recommender on real data and watch it; ARGS="--rate 20 --ranks 2"
+demo: $(STAMPS)/install $(STAMPS)/data ## train a recommender on real data and monitor it; ARGS="--rate 20 --ranks 2"
 	$(BIN)/recis-monitor demo $(ARGS)
 
-test: lint $(STAMPS)/browser $(STAMPS)/postgres $(STAMPS)/proxies $(STAMPS)/data ## everything: checks, all tests, a real browser
+test: lint $(STAMPS)/browser $(STAMPS)/postgres $(STAMPS)/proxies $(STAMPS)/data ## run all checks and tests, including browser tests
 	$(BIN)/python -m pytest -n $$(($(CORES) + 1)) $(BESIDE) --durations=10 $(ARGS)
 
-coverage: $(STAMPS)/browser $(STAMPS)/postgres $(STAMPS)/proxies $(STAMPS)/data ## every test, and which lines they run; quick on Python 3.12 and newer
+coverage: $(STAMPS)/browser $(STAMPS)/postgres $(STAMPS)/proxies $(STAMPS)/data ## run all tests with line coverage; fast on Python 3.12 and newer
 	$(MEASURE) $(BIN)/python -m pytest -n $$(($(CORES) + 1)) $(BESIDE) --timeout 300 --cov --cov-report=term $(ARGS)
 
-check: $(STAMPS)/install $(STAMPS)/node ## format, lint, types, rules and the fast tests
+check: $(STAMPS)/install $(STAMPS)/node ## run the formatters, linters, type checks, rule tests and fast tests
 	@$(MAKE) --no-print-directory -j2 lint fast
 
 docs: $(STAMPS)/install ## build the HTML documentation; warnings and broken links are errors
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -d docs/_build/doctrees docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-lowest: $(STAMPS)/lowest ## the fast tests with the lowest versions of the dependencies that pyproject.toml admits
+lowest: $(STAMPS)/lowest ## run the fast tests with the lowest dependency versions allowed by pyproject.toml
 	$(LOWEST)/bin/python -m pytest $(FAST) $(ARGS)
 
-format: $(STAMPS)/install $(STAMPS)/node ## put the code in shape
+format: $(STAMPS)/install $(STAMPS)/node ## format the code
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 	$(NODE)/biome check --write
 
-screenshot: $(STAMPS)/browser $(STAMPS)/data ## draw the README's pictures anew from a real run
+screenshot: $(STAMPS)/browser $(STAMPS)/data ## regenerate the README screenshots from a real run
 	$(BIN)/python scripts/screenshot.py
 
 .PHONY: fast lint

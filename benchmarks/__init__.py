@@ -1,1 +1,1 @@
-"""What the project costs, measured beside its peers; see docs/performance.md for results and how to repeat them."""
+"""Benchmarks of the project and its peers; see docs/performance.md for results and how to reproduce them."""

@@ -1,9 +1,9 @@
-"""The floor of `benchmarks.ingest`: a WebSocket server that answers messages and does nothing else.
+"""Baseline of `benchmarks.ingest`: a WebSocket server that only acknowledges messages.
 
-    python -m benchmarks.bare_server    # listens on 127.0.0.1, prints the port, runs until it is ended
+    python -m benchmarks.bare_server    # listens on 127.0.0.1, prints the port, runs until terminated
 
-What it takes, the kernel and the event loop take: no message is unmasked, understood or kept. Each is acknowledged by
-its place in the connection, so messages have to come one by one, each in a piece: small ones, with time in between.
+It measures the cost of the kernel and the event loop: no message is unmasked, parsed or stored. Each is acknowledged by
+its position in the connection, so messages must be small, unfragmented and spaced in time.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ __all__ = ["BareServer"]
 
 
 class BareServer:
-    """Its process; see the module.
+    """The server process.
 
     Args:
-        core: the only core it may use, any when None.
+        core: the only core it may use, or None for any.
     """
 
     def __init__(self, *, core: int | None = None) -> None:
@@ -39,7 +39,7 @@ class BareServer:
         self.port = int(self._process.stdout.readline())
 
     def cpu_s(self) -> float:
-        """Processor seconds used so far, in user and kernel mode."""
+        """Return CPU seconds used so far, in user and kernel mode."""
         return cpu_s_of(self._process.pid)
 
     def __enter__(self) -> Self:
@@ -53,7 +53,7 @@ class BareServer:
 
 
 class _Connection(asyncio.Protocol):
-    """Answers the upgrade, the greeting, then every piece that comes."""
+    """Answers the upgrade, the greeting, then every chunk received."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None

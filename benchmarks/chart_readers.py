@@ -1,7 +1,7 @@
-"""One long series read back from each tool's server, by the request that its own page makes for a chart.
+"""Reads one long series from each tool's server with the chart request of the tool's own page.
 
-Owns the servers' commands, the requests, and what of an answer is a point; must not know how the series was written.
-Answers are asked for compressed, as browsers do.
+Owns the servers' commands, the requests, and the parsing of answers; must not know how the series was written.
+Requests accept compressed answers, as browsers do.
 """
 
 import gzip
@@ -36,7 +36,7 @@ MLFLOW_POINTS = 320
 
 @dataclass(frozen=True)
 class Point:
-    """What an answer says of the steps `first <= step < stop`: extremes, and how many values are not finite."""
+    """The part of an answer for steps `first <= step < stop`: extremes, and the number of non-finite values."""
 
     first: float
     stop: float
@@ -46,16 +46,16 @@ class Point:
 
 
 class Page:
-    """One connection to a server that is kept where the server keeps it, as a browser's."""
+    """One connection to a server, kept alive if the server allows, as in a browser."""
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
 
     def ask(self, path: str, body: Any = None, accept: str = "*/*") -> tuple[bytes, bool]:
-        """The answer as it came, and whether it is packed.
+        """Return the raw answer, and whether it is compressed.
 
         Raises:
-            http.client.HTTPException, OSError: there is no answer, or no good one.
+            http.client.HTTPException, OSError: there is no answer, or it is an error.
         """
         headers = {"Accept": accept, "Accept-Encoding": "gzip"}
         data = None
@@ -69,13 +69,13 @@ class Page:
         return raw, answer.headers.get("Content-Encoding") == "gzip"
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Close the connection."""
         self._connection.close()
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A tool's server and what its page asks for a chart.
+    """A tool's server and its page's chart request.
 
     `command` starts the server on a port, `ask` is the request for the series of a run (`path`, body or None), `points`
     understands the answer. `find` turns the run into what requests call it.
@@ -116,9 +116,9 @@ def _ask_mlflow(run: str) -> tuple[str, Any]:
 
 
 def _points_mlflow(body: bytes) -> list[Point]:
-    # Protocol buffers as JSON leave out what is zero.
+    # Protocol buffers as JSON omit zeros.
     points = [_single(int(one.get("step", 0)), one.get("value", 0.0)) for one in json.loads(body)["metrics"]]
-    # It keeps an infinity as the largest number.
+    # It stores infinity as the largest number.
     return [replace(one, not_finite=1.0) if abs(one.high) == sys.float_info.max else one for one in points]
 
 
@@ -171,7 +171,7 @@ def _serve_mlflow(folder: Path, port: int) -> list[str]:
 
 
 def _serve_trackio(folder: Path, port: int) -> list[str]:
-    del folder, port  # its environment says
+    del folder, port  # set by its environment
     return [sys.executable, "-c", "import trackio; trackio.show(open_browser=False, block_thread=True)"]
 
 
@@ -196,7 +196,7 @@ READERS = {
 
 @contextmanager
 def serving(reader: Reader, folder: Path) -> Iterator[int]:
-    """The port of a tool's server of what lies in `folder`, when it answers; its processes end with the context."""
+    """Yield the port of a tool's server for `folder` once it answers; its processes end with the context."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -224,7 +224,7 @@ def _wait(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Ends a server and what it has started: some leave their workers behind."""
+    """End a server and its children: some leave their workers behind."""
     for number, wait_s in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)

@@ -1,8 +1,8 @@
-"""One long series into the store of each tool; each runs in a process of its own, in an environment that has the tool.
+"""Writes one long series to the store of each tool, each in its own process and environment.
 
     python -m benchmarks.chart_writers NAME FOLDER POINTS       # prints one JSON line
 
-Owns the series and how each tool is fed: through its own client where that takes minutes at most, else with the same
+Owns the series and how each tool is written: through its own client if that takes minutes at most, else with the same
 rows or records that its client would write. Must not know servers or how the series is read back.
 """
 
@@ -30,12 +30,12 @@ Injected = dict[str, int]
 
 
 def injected(num_points: int) -> Injected:
-    """At which steps the series has what must not get lost."""
+    """Return the steps of the injected values that must not be lost."""
     return {"spike": num_points * 617 // 1000, "nan": num_points * 251 // 1000, "inf": num_points * 753 // 1000}
 
 
 def series(num_points: int) -> list[float]:
-    """The values of the steps 0, 1, …: a slow wave with noise in single precision, and the injected ones."""
+    """Return the values of steps 0, 1, …: a slow wave with noise in single precision, and the injected values."""
     wave = 1.0 + 0.1 * np.sin(np.arange(num_points) * 1e-4)
     values = (wave + np.random.default_rng(1).normal(0.0, 0.01, num_points)).astype(np.float32).astype(np.float64)
     at = injected(num_points)
@@ -81,7 +81,7 @@ def write_mlflow(folder: Path, values: list[float]) -> dict[str, Any]:
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     mlflow.set_experiment(PROJECT)
     with mlflow.start_run() as run:
-        # What its own client makes of each of these is what the rows below must say.
+        # The rows below must equal those that its own client writes for these values.
         for step, value in enumerate((1.0, float("nan"), float("inf"))):
             mlflow.log_metric(KEY, value, step=step)
     with sqlite3.connect(f"{folder}/mlflow.db") as connection:

@@ -1,4 +1,4 @@
-"""One long series with a spike, a NaN and an infinity: written to this project and to its peers, and read back.
+"""One long series with a spike, a NaN and an infinity: written to and read from this project and its peers.
 
     benchmarks/.venv/bin/python -m benchmarks.charts                # see benchmarks/requirements.txt; some five minutes
     benchmarks/.venv/bin/python -m benchmarks.charts --only aim     # one of them
@@ -39,12 +39,12 @@ QUIET_S = 3.0
 
 
 def is_installed(name: str) -> bool:
-    """Whether a tool can be run here."""
+    """Return whether a tool is installed."""
     return name == "recis" or importlib.util.find_spec(name) is not None
 
 
 def write(name: str, folder: Path, num_points: int) -> dict[str, Any]:
-    """The series into an empty folder, by a process of its own."""
+    """Write the series into an empty folder, in a separate process."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(folder)}
     if name == "aim":
         subprocess.run([Path(sys.executable).parent / "aim", "init", "--repo", folder], check=True, capture_output=True)
@@ -58,13 +58,13 @@ def write(name: str, folder: Path, num_points: int) -> dict[str, Any]:
         if done.returncode or not lines:
             raise RuntimeError(f"{name} could not write:\n{done.stderr[-3000:]}")
         if name == "recis":
-            _rest(folder)  # its upkeep compacts what has come
+            _rest(folder)  # its maintenance compacts new points
     result: dict[str, Any] = json.loads(lines[-1].removeprefix("RESULT "))
     return result
 
 
 def read(reader: Reader, folder: Path, run: str, num_points: int, repeats: int) -> dict[str, Any]:
-    """The series as the tool's page gets it."""
+    """Read the series as the tool's page does."""
     _forget(folder)
     with serving(reader, folder) as port, closing(Page(port)) as page:
         began = time.perf_counter()
@@ -74,7 +74,7 @@ def read(reader: Reader, folder: Path, run: str, num_points: int, repeats: int) 
                 body, packed = page.ask(*request, accept=reader.accept)
                 first_s = time.perf_counter() - began
                 points = reader.points(gzip.decompress(body) if packed else body)
-                # A thinned series may lack its very end.
+                # A downsampled series may lack its last steps.
                 if points and max(one.stop for one in points) >= 0.98 * num_points:
                     break
             if time.perf_counter() - began > LOAD_S:
@@ -96,7 +96,7 @@ def read(reader: Reader, folder: Path, run: str, num_points: int, repeats: int) 
 
 
 def survivors(points: list[Point], at: Injected) -> dict[str, bool]:
-    """Of each injected value whether a point or a bucket of its step says it."""
+    """Return for each injected value whether a point or bucket at its step shows it."""
     there = {name: [one for one in points if one.first <= step < one.stop] for name, step in at.items()}
     return {
         "spike": any(one.high == SPIKE for one in there["spike"]),
@@ -105,7 +105,7 @@ def survivors(points: list[Point], at: Injected) -> dict[str, bool]:
 
 
 def _size(folder: Path) -> int:
-    # The room that our store holds back for a full disk is the same for any number of points.
+    # The space that our store reserves for a full disk does not depend on the number of points.
     kept = (one for one in folder.rglob("*") if one.is_file() and one.name not in ("server.txt", "recis.db.reserve"))
     return sum(one.stat().st_size for one in kept if not one.is_relative_to(folder / "spool"))
 
@@ -120,7 +120,7 @@ def _rest(folder: Path) -> None:
 
 
 def _forget(folder: Path) -> None:
-    """Makes the kernel read the files from the disk again."""
+    """Drop the files from the page cache."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
@@ -129,7 +129,7 @@ def _forget(folder: Path) -> None:
 
 
 def measure(name: str, num_points: int, repeats: int) -> dict[str, Any]:
-    """All of one tool."""
+    """Run all measurements of one tool."""
     with tempfile.TemporaryDirectory(prefix="recis-charts-") as place:
         folder = Path(place)
         written = write(name, folder, num_points)
@@ -141,9 +141,9 @@ def measure(name: str, num_points: int, repeats: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(READERS), help="which tools (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=7, help="reads of each")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--only", default=",".join(READERS), help="tools to run (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=7, help="number of reads per tool")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, as a smoke test")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
 

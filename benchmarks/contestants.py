@@ -1,9 +1,9 @@
-"""One class per way of reporting a step; each runs in a process of its own, started by `benchmarks.step_cost`.
+"""One class per way of reporting a step; `benchmarks.step_cost` runs each in its own process.
 
     python -m benchmarks.contestants NAME FOLDER STEPS PACE_MS [NAMES]      # prints one JSON line
 
-Owns the loop that is timed and how each peer is meant to be called; must not know tables. A peer is called as its own
-introduction says, offline and without telemetry. Every step reports ten numbers that change, or so many.
+Owns the timed loop and the calls of each peer; must not know tables. A peer is called as in its own introduction,
+offline and without telemetry. Every step reports ten changing numbers, or as many as given.
 """
 
 import gc
@@ -32,17 +32,17 @@ Report = Callable[[dict[str, float], int], object]
 
 
 class Contestant(Protocol):
-    """Opened once, closed once."""
+    """A way of reporting steps, opened and closed once."""
 
     def open(self, folder: Path) -> Report:
-        """Starts a run that keeps everything below `folder`; where users call a function of the peer, this is it."""
+        """Start a run that stores everything in `folder`, and return the function that users of the peer call."""
 
     def close(self) -> None:
-        """Ends the run; what is left goes out."""
+        """Finish the run and flush it."""
 
 
 class Nothing:
-    """The harness itself: what an empty call costs."""
+    """The harness itself: the cost of an empty call."""
 
     def open(self, folder: Path) -> Report:
         return lambda metrics, step: None
@@ -52,7 +52,7 @@ class Nothing:
 
 
 class Floor(Nothing):
-    """The packed numbers in a mapped file, nothing else: no look at names or types, nobody else who writes."""
+    """The lower bound: packs the numbers into a mapped file, without checks of names or types or other writers."""
 
     def open(self, folder: Path) -> Report:
         size = 128 << 20
@@ -82,7 +82,7 @@ class Monitor(Nothing):
 
 
 class PlainMonitor(Monitor):
-    """The same without compiled code."""
+    """This project without compiled code."""
 
     def open(self, folder: Path) -> Report:
         sys.modules["recis.bridge._row_writer"] = None  # type: ignore[assignment]
@@ -90,7 +90,7 @@ class PlainMonitor(Monitor):
 
 
 class MonitorHookStep(Nothing):
-    """This project as a hook: `after_step` with the step's metrics, in a loop of one's own."""
+    """This project as a hook: `after_step` with the step's metrics, in a custom loop."""
 
     def open(self, folder: Path) -> Report:
         from recis.hooks import MonitorHook
@@ -190,7 +190,7 @@ CONTESTANTS: dict[str, Callable[[], Contestant]] = {
 
 
 def measure(report: Report, steps: int, pace_s: float, names: int) -> list[float]:
-    """Microseconds of each call; the metrics are made outside of what is timed."""
+    """Return microseconds per call; creating the metrics is not timed."""
     clock = time.perf_counter_ns
     keys = tuple(f"train/metric_{number}" for number in range(names))
     cost = []

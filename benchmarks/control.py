@@ -1,4 +1,4 @@
-"""How long a command takes, from the click until every rank has applied it, and until the ledger says so.
+"""Latency of a command, from the request until every rank has applied it, and until the ledger shows it.
 
     .venv/bin/python -m benchmarks.control
     .venv/bin/python -m benchmarks.control --quick
@@ -25,7 +25,7 @@ LIMIT_S = 120.0
 
 @dataclass(frozen=True)
 class Scenario:
-    """A job and the control that is changed in it."""
+    """A job and the control that is changed."""
 
     label: str
     ranks: int
@@ -45,7 +45,7 @@ SCENARIOS = (
 
 
 def measure(scenario: Scenario, num_commands: int) -> dict[str, Any]:
-    """Give commands to a job, one after the other."""
+    """Send commands to a job, one after the other."""
     chance = random.Random(1)
     applied, known, late, split = [], [], 0, 0
     with (
@@ -69,7 +69,7 @@ def measure(scenario: Scenario, num_commands: int) -> dict[str, Any]:
 
 
 def wait(job: Job, command: str) -> dict[str, Any]:
-    """The command once every rank has applied it."""
+    """Wait until every rank has applied the command, and return it."""
     end = time.monotonic() + LIMIT_S
     while True:
         found = job.command(command)
@@ -83,7 +83,7 @@ def wait(job: Job, command: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--commands", type=int, default=500)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, as a smoke test")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     host = machine()

@@ -1,4 +1,4 @@
-"""What the store's benchmarks read: the same points every time, written as training processes do and compacted.
+"""Data sets of the store's benchmarks: reproducible points, written as by training processes and compacted.
 
 Owns the data sets, their values, and how they come into a store (frames through `append`, chunks by the worker); must
 not know what is measured.
@@ -51,11 +51,11 @@ class DataSet:
 
     @property
     def spike_step(self) -> int:
-        """Where each series has its one spike."""
+        """Return the step of the spike in each series."""
         return self.rows * 618 // 1000
 
     def smaller(self, divisor: int) -> "DataSet":
-        """The same shape with fewer steps and runs, to see that it runs."""
+        """Return a smaller data set of the same shape, for smoke tests."""
         runs, rows = max(1, self.runs // 100), min(self.rows, max(1000, self.rows // divisor))
         return DataSet(self.name, rows, min(self.frame_rows, 1000), runs, min(self.ranks, 4), min(self.keys, 10))
 
@@ -75,17 +75,17 @@ DATA_SETS = {
 
 
 def run_name(number: int) -> str:
-    """The id of a data set's run."""
+    """Return the id of a data set's run."""
     return f"run-{number:04d}"
 
 
 def fill(url: str, data_set: DataSet) -> dict[str, float]:
-    """Writes and compacts a data set into an empty store; how long each took, in seconds."""
+    """Write a data set to an empty store and compact it; return the duration of each in seconds."""
     return asyncio.run(_fill(url, data_set))
 
 
 def prefill(url: str, run_of: Callable[[int], str], runs: int, keys: int, most_rows: int) -> None:
-    """Gives runs frames of steps before 0 that nothing has compacted: none to the first, `most_rows` to the last."""
+    """Write uncompacted frames of steps before 0, from none for the first run to `most_rows` for the last."""
     asyncio.run(_prefill(url, run_of, runs, keys, most_rows))
 
 
@@ -155,25 +155,25 @@ def _compact(worker: MaintenanceWorker) -> float:
 
 
 def _frames(data_set: DataSet, streams: list[StreamRow], first_step: int = 0) -> Iterator[tuple[StoredFrame, int]]:
-    """All frames in order of time, over all processes; with each the points in it."""
+    """Yield the frames of all processes in chronological order, each with its number of points."""
     keys = tuple(f"loss/part_{number}" for number in range(data_set.keys))
     for n, first in enumerate(range(0, data_set.rows, data_set.frame_rows), start=1):
         steps = first_step + np.arange(first, min(first + data_set.frame_rows, data_set.rows))
         for number, stream in enumerate(streams):
             source = np.random.default_rng([number, n])
-            # Steps take about as long as each other, to some 5 %.
+            # Step durations vary by about 5 %.
             spread = source.normal(0.0, STEP_NS / 20, len(steps))
             times = BEGAN_NS + steps * STEP_NS + spread.astype(np.int64) // TIME_NS * TIME_NS
             values = np.concatenate([_values(source, data_set, steps, place) for place in range(data_set.keys)])
             points = Points(keys, column(steps, "<i8"), column(times, "<i8"), column(values, "<f8"))
-            # Long ago: the run is at rest, so that the worker leaves no frame.
+            # Long ago, so that the run is idle and the worker compacts all frames.
             yield StoredFrame(stream, Frame(n=n, records=(points,)), BEGAN_NS), len(values)
 
 
 def _values(
     source: np.random.Generator, data_set: DataSet, steps: npt.NDArray[np.int64], place: int
 ) -> npt.NDArray[np.float64]:
-    """A slow wave with noise in single precision, as losses are: all the bits of its mantissa change."""
+    """Return a slow wave with noise in single precision, like a loss: all bits of the mantissa change."""
     wave = 1.0 + 0.1 * np.sin(steps * 1e-4 + place)
     values = (wave + source.normal(0.0, 0.01, len(steps))).astype(np.float32).astype(np.float64)
     values[steps == data_set.spike_step] = SPIKE

@@ -1,4 +1,4 @@
-"""What monitoring takes from a real training: the demo at full speed, with the monitor on and off in turn.
+"""Overhead of monitoring in a real training: the demo at full speed, with the monitor on and off in turn.
 
     .venv/bin/python -m benchmarks.demo_overhead                # pairs of trainings, about fifteen minutes
     .venv/bin/python -m benchmarks.demo_overhead --watched      # with a page open on the run
@@ -51,11 +51,11 @@ CLOCKS = {"wall": "wall clock", "thread": "processor time of the training thread
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured.
+    """The size of the measurement.
 
     Attributes:
-        turns: of each of a pair.
-        turn_s: how long each lasts.
+        turns: turns of each training of a pair.
+        turn_s: duration of a turn in seconds.
         settle_s: how long a training goes on after its first steps: by then its traces are on the server.
     """
 
@@ -124,7 +124,7 @@ class Training:
         return [Step(*one) for one in STEP.iter_unpack(data[: len(data) // STEP.size * STEP.size])]
 
     def warm_up(self, settle_s: float) -> None:
-        """Waits for the first steps and so long after them, and stops it."""
+        """Wait for the first steps and the warm-up time, then suspend the training."""
         end = time.monotonic() + START_S
         while len(self.steps()) < WARM_UP:
             if self.process.poll() is not None or time.monotonic() > end:
@@ -134,7 +134,7 @@ class Training:
         self._stop()
 
     def turn(self, seconds: float) -> Turn:
-        """Lets it train for so long."""
+        """Let it train for one turn."""
         done, last, cut_ns = len(self.steps()), self.last, self.cut_ns
         began_ns = time.monotonic_ns()
         self.process.send_signal(signal.SIGCONT)
@@ -152,7 +152,7 @@ class Training:
 
 @contextmanager
 def page(url: str, run: str) -> Iterator[None]:
-    """Charts of the run, open for a while; what comes is read and thrown away."""
+    """Keep charts of the run open; messages are read and discarded."""
     with connect(f"{url.replace('http', 'ws', 1)}/ws/live", max_size=None) as socket:
         socket.send(json.dumps({"type": "follow", "run": run}))
         for number, key in enumerate(CHARTS):
@@ -176,7 +176,7 @@ def _read(socket: ClientConnection) -> None:
 
 @contextmanager
 def training(folder: Path, url: str | None, run: str, settle_s: float) -> Iterator[Training]:
-    """A training that has warmed up; `url` None is without the monitor."""
+    """Yield a warmed-up training; without the monitor if `url` is None."""
     (folder / "steps").touch()
     mode = (
         {"RECIS_MONITOR_MODE": "disabled"} if url is None else {"RECIS_MONITOR_URL": url, "RECIS_MONITOR_RUN_ID": run}
@@ -213,12 +213,12 @@ def pair(url: str, run: str, sizes: Sizes, *, on_first: bool, watched: bool) -> 
         for _ in range(sizes.turns):
             for name, each in couple:
                 turns[name].append(each.turn(sizes.turn_s))
-            couple.reverse()  # a machine that gets slower does so for both
+            couple.reverse()  # a slowdown of the machine affects both
     return turns
 
 
 def ratio(turns: dict[str, list[Turn]], clock: str) -> float:
-    """Speed with the monitor to speed without it: the median over the turns of one pair."""
+    """Return the median ratio of the speeds with and without the monitor over the turns of one pair."""
     on, off = ([each.speed(clock) for each in turns[name]] for name in ("on", "off"))
     return statistics.median(one / other for one, other in zip(on, off, strict=True))
 
@@ -228,7 +228,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--turns", type=int, default=16, help="of each of a pair")
     parser.add_argument("--watched", action="store_true", help="with a page open on the run")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, as a smoke test")
     parser.add_argument("--train", metavar="FOLDER", help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
@@ -239,7 +239,7 @@ def main() -> None:
     host = machine()
     sizes = QUICK if options.quick else Sizes(options.pairs, options.turns)
     with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder)) as server:
-        # Whoever comes second finds a warmer machine: they change places from pair to pair.
+        # The second one finds a warmer machine, so the order alternates.
         measured = [
             pair(server.url, f"pair-{number}", sizes, on_first=bool(number % 2), watched=options.watched)
             for number in range(sizes.pairs)

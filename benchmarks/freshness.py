@@ -1,4 +1,4 @@
-"""How old a point is when it can be seen: from the call that reports it to the socket of a browser.
+"""Latency of a point from the call that reports it to the socket of a browser.
 
     benchmarks/.venv/bin/python -m benchmarks.freshness             # see benchmarks/step_cost.py for the environment
     .venv/bin/python -m benchmarks.freshness --quick
@@ -51,14 +51,14 @@ def write_steadily(contestant: str, folder: Path, seconds: float) -> None:
 
 
 def start_writer(contestant: str, folder: Path, seconds: float, **environment: str) -> "subprocess.Popen[bytes]":
-    """`write_steadily` in a process of its own."""
+    """Start `write_steadily` in a separate process."""
     command = [sys.executable, "-m", "benchmarks.freshness", "--write", contestant, str(folder), str(seconds)]
     surroundings = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(folder), **environment}
     return subprocess.Popen(command, cwd=folder, env=surroundings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def read_columns(message: bytes) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """First steps and last values of the buckets of the one series in a binary message of `/ws/live`."""
+    """Return first steps and last values of the buckets of a series in a binary message of `/ws/live`."""
     size = int.from_bytes(message[:4], "little")
     head = json.loads(message[4 : 4 + size])
     if not head["series"]:
@@ -69,7 +69,7 @@ def read_columns(message: bytes) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, 
 
 
 async def watch(server: ServerProcess, writer: "subprocess.Popen[bytes]") -> list[float]:
-    """Milliseconds between call and arrival, for each step."""
+    """Return milliseconds between call and arrival for each step."""
     ages: list[float] = []
     newest = -1.0
     async with connect(f"ws{server.url.removeprefix('http')}/ws/live", compression=None) as socket:
@@ -82,7 +82,7 @@ async def watch(server: ServerProcess, writer: "subprocess.Popen[bytes]") -> lis
             except TimeoutError:
                 continue
             if isinstance(message, str):
-                if json.loads(message)["type"] == "error":  # the run is not known yet
+                if json.loads(message)["type"] == "error":  # the run does not exist yet
                     await asyncio.sleep(0.05)
                     await socket.send(json.dumps(request))
                 continue
@@ -95,7 +95,7 @@ async def watch(server: ServerProcess, writer: "subprocess.Popen[bytes]") -> lis
 
 
 def measure_recis(seconds: float) -> list[float]:
-    """This project, at default settings."""
+    """Measure this project with default settings."""
     with tempfile.TemporaryDirectory() as place, ServerProcess(Path(place)) as server:
         folder = Path(place) / "work"
         folder.mkdir()
@@ -107,7 +107,7 @@ def measure_recis(seconds: float) -> list[float]:
 
 
 def measure_trackio(seconds: float) -> list[float]:
-    """Trackio's store, read in a process of its own: it chooses its folder when it is loaded."""
+    """Measure Trackio's store, read in a separate process because the folder is chosen at import."""
     command = [sys.executable, "-m", "benchmarks.freshness", "--ask-trackio", str(seconds)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     ages: list[float] = json.loads(done.stdout.splitlines()[-1])
@@ -115,7 +115,7 @@ def measure_trackio(seconds: float) -> list[float]:
 
 
 def ask_trackio(seconds: float) -> list[float]:
-    """The age of each step when trackio's store, asked all the time, first has it."""
+    """Return the age of each step when polling of Trackio's store first finds it."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         os.environ["TRACKIO_DIR"] = place
@@ -137,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, as a smoke test")
     parser.add_argument("--write", nargs=3, metavar=("CONTESTANT", "FOLDER", "SECONDS"), help=argparse.SUPPRESS)
     parser.add_argument("--ask-trackio", type=float, metavar="SECONDS", help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")

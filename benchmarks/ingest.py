@@ -1,7 +1,7 @@
-"""How much one server process takes in: many connections, a durable commit before each acknowledgement.
+"""Ingest throughput of one server process: many connections, a durable commit before each acknowledgement.
 
     python -m benchmarks.ingest                 # five loads of 20 to 75 s, a table, benchmarks/results/ingest.json
-    python -m benchmarks.ingest --quick         # the same, tiny: does it still run
+    python -m benchmarks.ingest --quick         # the same, tiny, as a smoke test
 
 One process plays all training processes, each a run and a connection of its own, on one core; the server and the
 process that compacts its store have another. The `sustained` load lasts as long as a series needs to fill a chunk, and
@@ -43,7 +43,7 @@ _PONG_WITHOUT_MASK = b"\x8a\x80\x00\x00\x00\x00"
 class Load:
     """`connections` runs that each send one frame a second: `keys` metrics of `rows` steps.
 
-    What `warm_s` is for is not measured, but has to be committed all the same.
+    Frames sent during `warm_s` are not measured but must be committed.
     """
 
     name: str
@@ -55,12 +55,12 @@ class Load:
 
 
 def load_run(number: int) -> str:
-    """The run of one connection."""
+    """Return the run of one connection."""
     return f"load-{number:05d}"
 
 
 def load_key(place: int) -> str:
-    """The name of one metric."""
+    """Return the name of one metric."""
     return f"loss/part_{place}"
 
 
@@ -71,7 +71,7 @@ class TrainingProcess(asyncio.Protocol):
         self._number = number
         self._keys = tuple(load_key(place) for place in range(load.keys))
         self._rows = load.rows
-        # Four bytes of noise in the value's mantissa: such data cannot be squeezed to nothing.
+        # Four bytes of noise in the value's mantissa prevent unrealistic compression.
         self._values = np.random.default_rng(number).standard_normal(load.keys * load.rows).astype("<f8").tobytes()
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
@@ -84,7 +84,7 @@ class TrainingProcess(asyncio.Protocol):
 
     @property
     def num_waiting(self) -> int:
-        """Frames that are not acknowledged."""
+        """Number of unacknowledged frames."""
         return len(self._waiting)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -135,7 +135,7 @@ class TrainingProcess(asyncio.Protocol):
                 raise RuntimeError(f"expected acknowledgements, got {record}")
 
     def send_frame(self) -> int:
-        """One frame with new steps; returns how many points are in it."""
+        """Send one frame with new steps; return its number of points."""
         rows = self._rows
         steps = np.arange(self._step, self._step + rows, dtype="<i8")
         times = np.full(rows, time.time_ns(), dtype="<i8")
@@ -147,7 +147,7 @@ class TrainingProcess(asyncio.Protocol):
         return len(self._keys) * rows
 
     def close(self) -> None:
-        """Ends the connection the way a finished run does."""
+        """Close the connection as a finished run does."""
         self._n += 1
         self._send(encode(Frame(n=self._n, records=(Status(state="finished", time_ns=time.time_ns()),))))
         assert self._transport is not None
@@ -162,7 +162,7 @@ class TrainingProcess(asyncio.Protocol):
 
 
 async def connect_all(port: int, load: Load) -> list[TrainingProcess]:
-    """All connections, greeted."""
+    """Open all connections and wait for their greetings."""
     loop = asyncio.get_running_loop()
     places = asyncio.Semaphore(CONNECT_AT_ONCE)
 
@@ -176,7 +176,7 @@ async def connect_all(port: int, load: Load) -> list[TrainingProcess]:
 
 
 async def send_all(clients: list[TrainingProcess], load: Load, seconds: float) -> tuple[int, float, float]:
-    """Frames at an even pace over all connections; returns points, seconds, and how far the pace was missed."""
+    """Send frames evenly over all connections; return points, seconds, and the lag behind the schedule."""
     start = time.perf_counter()
     total = int(load.connections * seconds)
     sent = points = 0
@@ -193,7 +193,7 @@ async def send_all(clients: list[TrainingProcess], load: Load, seconds: float) -
 
 
 async def drain(clients: list[TrainingProcess]) -> int:
-    """Waits for the last acknowledgements; returns how many have not come within `DRAIN_S`."""
+    """Wait for the last acknowledgements; return the number missing after `DRAIN_S`."""
     end = time.perf_counter() + DRAIN_S
     while (behind := sum(client.num_waiting for client in clients)) and time.perf_counter() < end:  # noqa: ASYNC110
         await asyncio.sleep(TURN_S)
@@ -201,7 +201,7 @@ async def drain(clients: list[TrainingProcess]) -> int:
 
 
 async def drive(server: ServerProcess, load: Load) -> dict[str, Any]:
-    """One load from connecting to the last acknowledgement."""
+    """Run one load from connecting to the last acknowledgement."""
     began = time.perf_counter()
     clients = await connect_all(server.port, load)
     connect_s = time.perf_counter() - began
@@ -242,7 +242,7 @@ async def drive(server: ServerProcess, load: Load) -> dict[str, Any]:
 
 
 async def drive_bare(server: BareServer, load: Load) -> float:
-    """Cores that the floor takes for a load of short frames."""
+    """Return the cores used by the baseline for a load of short frames."""
     clients = await connect_all(server.port, load)
     await asyncio.sleep(1.0)
     cpu_s = server.cpu_s()
@@ -254,7 +254,7 @@ async def drive_bare(server: BareServer, load: Load) -> float:
 
 
 def run(load: Load, *, pinned: bool) -> dict[str, Any]:
-    """One load on a new server."""
+    """Run one load on a new server."""
     with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder), core=0 if pinned else None) as server:
         return uvloop.run(drive(server, load))
 
@@ -262,10 +262,10 @@ def run(load: Load, *, pinned: bool) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--connections", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long each load lasts")
-    parser.add_argument("--points", type=int, default=1200, help="points in a frame of the two large loads")
-    parser.add_argument("--only", choices=("wide", "long", "trickle", "sustained"), help="one load instead of all")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--seconds", type=float, default=20.0, help="seconds per load")
+    parser.add_argument("--points", type=int, default=1200, help="points per frame in the two large loads")
+    parser.add_argument("--only", choices=("wide", "long", "trickle", "sustained"), help="run only this load")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, as a smoke test")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     connections, seconds = (20, 1.0) if options.quick else (options.connections, options.seconds)

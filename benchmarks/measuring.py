@@ -1,4 +1,4 @@
-"""What all benchmarks share: a real server process, what a process uses, and how results are shown and kept.
+"""Shared parts of the benchmarks: a server process, resource usage of processes, and output of results.
 
 Owns processes, percentiles, tables and the result files; must not know what is measured.
 """
@@ -66,20 +66,20 @@ class ServerProcess:
 
     @property
     def log(self) -> str:
-        """What it has written so far."""
+        """Return its log so far."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Return the port on which it listens."""
         return int(self.url.rpartition(":")[2])
 
     def cpu_s(self) -> float:
-        """Processor seconds used so far, by all its threads, in user and kernel mode."""
+        """Return CPU seconds used so far by all its threads, in user and kernel mode."""
         return cpu_s_of(self.process.pid)
 
     def upkeep_cpu_s(self) -> float:
-        """The same of the processes that it has started: the store's upkeep."""
+        """Return the CPU seconds of its child processes, which maintain the store."""
         own = Path(f"/proc/{self.process.pid}")
         ended = (own / "stat").read_text(encoding="ascii").rpartition(")")[2].split()[13:15]
         ticks = sum(map(int, ended))
@@ -89,26 +89,26 @@ class ServerProcess:
         return ticks / _TICKS
 
     def peak_mb(self) -> float:
-        """Most memory that it has used at a time, in MB; without the processes that it has started."""
+        """Return its peak memory in MB, without its child processes."""
         return peak_mb_of(self.process.pid)
 
     def children(self) -> list[int]:
-        """Process numbers of what it has started beside itself."""
+        """Return the pids of its child processes."""
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         return [int(child) for one in tasks for child in one.read_text(encoding="ascii").split()]
 
     def meter(self, name: str) -> float:
-        """One of the numbers under `/metrics`."""
+        """Return a value from `/metrics`."""
         with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as answer:
             lines: list[str] = answer.read().decode().splitlines()
         return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
     def freeze(self) -> None:
-        """Stops it where it stands, sockets open, until `thaw`."""
+        """Suspend it, with open sockets, until `thaw`."""
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """The end of `freeze`."""
+        """Resume it after `freeze`."""
         self.process.send_signal(signal.SIGCONT)
 
     def __enter__(self) -> Self:
@@ -127,25 +127,25 @@ class ServerProcess:
 
 
 def cpu_s_of(pid: int) -> float:
-    """Processor seconds that a process has used so far, by all its threads, in user and kernel mode."""
+    """Return CPU seconds used so far by all threads of a process, in user and kernel mode."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def peak_mb_of(pid: int) -> float:
-    """Most memory that a process has used at a time, in MB."""
+    """Return the peak memory of a process in MB."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
 
 def percentile(samples: Sequence[float], part: float) -> float:
-    """The value that `part` of the samples do not exceed."""
+    """Return the quantile `part` of the samples."""
     ordered = sorted(samples)
     return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
 
 
 def spread(samples: Sequence[float]) -> dict[str, float]:
-    """Median, p95, p99 and worst of some samples, in their unit."""
+    """Return median, p95, p99 and maximum of the samples, in their unit."""
     return {
         "median": percentile(samples, 0.5),
         "p95": percentile(samples, 0.95),
@@ -155,7 +155,7 @@ def spread(samples: Sequence[float]) -> dict[str, float]:
 
 
 def machine() -> dict[str, Any]:
-    """What the results were taken on, and how busy it was when they began."""
+    """Describe the machine and its load at the start."""
     return {
         "cores": len(os.sched_getaffinity(0)),
         "architecture": platform.machine(),
@@ -167,7 +167,7 @@ def machine() -> dict[str, Any]:
 
 
 def show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a table; the first column is text, the others are numbers."""
+    """Print a table; the first column is text, the others are numbers."""
     widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head))]
     print(f"\n{title}")
     for row in (head, ["-" * width for width in widths], *rows):
@@ -180,7 +180,7 @@ def show(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None
 
 
 def write_results(folder: Path, name: str, results: dict[str, Any]) -> None:
-    """Keeps results as `NAME.json`, with the machine that they were taken on."""
+    """Write results to `NAME.json`, with a description of the machine."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Where the store's benchmarks keep their data sets: SQLite files, or databases of a PostgreSQL server of their own.
+"""Locations of the benchmark data sets: SQLite files, or databases of a dedicated PostgreSQL server.
 
 Owns folders, copies and sizes; must not know what is measured. A data set is made once and used again as long as it is
 the one that is asked for, in tables of this version.
@@ -23,22 +23,22 @@ __all__ = ["Place", "PostgresPlace", "SqlitePlace", "filled", "places"]
 
 
 class Place(Protocol):
-    """Stores of one engine, one per data set."""
+    """The stores of one engine, one per data set."""
 
     engine: str
     folder: Path
 
     def make(self, name: str) -> str:
-        """The URL of a new, empty store in the place of what may be there."""
+        """Create an empty store, replacing an existing one, and return its URL."""
 
     def url(self, name: str) -> str:
-        """The store of a data set."""
+        """Return the URL of a data set's store."""
 
     def settle(self, name: str) -> int:
         """Brings to its place what the engine still has in its log, and drops dead rows; bytes on disk then."""
 
     def copy(self, name: str) -> AbstractContextManager[str]:
-        """The URL of a copy that goes with the context."""
+        """Yield the URL of a temporary copy."""
 
 
 class SqlitePlace:
@@ -116,7 +116,7 @@ class PostgresPlace:
 
 @contextmanager
 def places(folder: Path, engine: str) -> Iterator[Place | None]:
-    """The stores of an engine; None when its programs or its driver are not installed."""
+    """Yield the stores of an engine, or None if its programs or driver are not installed."""
     if engine == "sqlite":
         yield SqlitePlace(folder)
         return

@@ -1,8 +1,8 @@
-"""The store while a thousand runs write: charts under load, memory, and how long a server of a large store starts.
+"""The store while a thousand runs write: charts under load, memory, and the start time of a server on a large store.
 
     python -m benchmarks.pressure PORT KEYS ROWS CONNECTIONS SECONDS        # the writers, a process of their own
 
-Owns the writers' process and what is watched meanwhile; must not know tables of figures.
+Owns the writers' process and the measurements; must not know result tables.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class Writers:
 
 @contextmanager
 def _writing(server: ServerProcess, writers: Writers) -> Iterator["subprocess.Popen[str]"]:
-    """The writers' process, all of them connected."""
+    """Run the writers' process, with all writers connected."""
     numbers = (server.port, writers.keys, writers.rows, writers.connections, writers.seconds)
     command = [sys.executable, "-m", "benchmarks.pressure", *map(str, numbers)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -70,7 +70,7 @@ def _finish(process: "subprocess.Popen[str]") -> dict[str, Any]:
 
 
 def measure_load(place: Place, data_set: DataSet, writers: Writers) -> dict[str, Any]:
-    """Charts of a series over HTTP, one after the other, while the writers' points are committed."""
+    """Measure charts of a series over HTTP, one after the other, while the writers' points are committed."""
     with place.copy(data_set.name) as url:
         # As if they had been at it for hours: in every second some of the runs have enough for the upkeep.
         prefill(url, load_run, writers.connections, writers.keys, CHUNK_ROWS)
@@ -113,7 +113,7 @@ def _measure_load(url: str, data_set: DataSet, writers: Writers) -> dict[str, An
 
 
 def measure_memory(place: Place, data_set: DataSet, writers: Writers) -> dict[str, Any]:
-    """Memory of a server of this store with live runs, and the seconds of its next start."""
+    """Measure the memory of a server of this store with live runs, and the time of its next start."""
     with place.copy(data_set.name) as url:
         with serving(url) as server:
             empty_mb = server.peak_mb()
@@ -146,12 +146,12 @@ def measure_memory(place: Place, data_set: DataSet, writers: Writers) -> dict[st
 
 
 def _cpu_s(server: ServerProcess) -> tuple[float, float]:
-    """Processor seconds of the server, and of the process that it has beside it."""
+    """Return CPU seconds of the server and of its child process."""
     return server.cpu_s(), sum(cpu_s_of(pid) for pid in server.children())
 
 
 def _forget(path: Path) -> None:
-    """Makes the kernel read the file from the disk again."""
+    """Drop the file from the page cache."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -166,7 +166,7 @@ async def _write(port: int, load: Load) -> None:
     acks = [one * 1e3 for client in clients for one in client.latencies_s]
     result = {"written": points, "points_per_s": points / seconds, "ack_ms_p99": percentile(acks, 0.99)}
     print(json.dumps({**result, "pace_missed_s": late_s}), flush=True)
-    await asyncio.sleep(600)  # until it is ended: the runs stay live
+    await asyncio.sleep(600)  # until terminated: the runs stay live
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What is read, and how long it takes: from the store in this process, and from a server over HTTP.
+"""Read benchmarks: from the store in this process, and from a server over HTTP.
 
 Owns the views, the clocks around each read, and the check that what came back is whole; must not know tables of
 figures.
@@ -40,7 +40,7 @@ FULL: Range = (None, None)
 
 @dataclass(frozen=True)
 class Answer:
-    """What a chart holds: buckets of all series, their points, their largest value, bytes."""
+    """The content of a chart: number of buckets of all series, their points, largest value, bytes."""
 
     buckets: int
     count: int
@@ -49,19 +49,19 @@ class Answer:
 
 
 class HttpReader:
-    """One connection that is kept, as a browser's."""
+    """A persistent connection, as in a browser."""
 
     def __init__(self, server: ServerProcess) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
 
     def chart(self, start: int | None, stop: int | None, rank: str = "0") -> bytes:
-        """The binary answer."""
+        """Return the binary answer."""
         asked = {"key": KEY, "rank": rank, "points": POINTS, "start": start, "stop": stop}
         query = urlencode({name: value for name, value in asked.items() if value is not None})
         return self.get(f"/api/v1/runs/{RUN}/series?{query}", "application/octet-stream")
 
     def get(self, path: str, accept: str = "application/json") -> bytes:
-        """The body of an answer that must be a good one."""
+        """Return the body of a successful answer."""
         self._connection.request("GET", path, headers={"Accept": accept})
         answer = self._connection.getresponse()
         body = answer.read()
@@ -70,7 +70,7 @@ class HttpReader:
         return body
 
     def stream(self, path: str) -> int | None:
-        """Reads an answer of any length and returns its bytes; None when the server refuses what was asked for."""
+        """Read an answer of any length and return its size, or None if the server rejects the request."""
         self._connection.request("GET", path)
         answer = self._connection.getresponse()
         size = 0
@@ -79,12 +79,12 @@ class HttpReader:
         return size if answer.status == http.HTTPStatus.OK else None
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Close the connection."""
         self._connection.close()
 
 
 def decode(body: bytes) -> Answer:
-    """What a binary answer holds."""
+    """Decode a binary answer."""
     size = int.from_bytes(body[:4], "little")
     columns = [
         np.frombuffer(body, "<f8", 8 * one["n"], 4 + size + one["offset"]).reshape(8, -1)
@@ -110,7 +110,7 @@ async def _opened(url: str) -> AsyncIterator[SqlStore]:
 
 @contextmanager
 def serving(url: str) -> Iterator[ServerProcess]:
-    """A server of this store."""
+    """Run a server of this store."""
     with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder), options=("--store", url)) as server:
         yield server
 

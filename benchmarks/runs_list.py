@@ -1,8 +1,8 @@
-"""How long a list of 10,000 runs with the newest values of 10 metrics takes, over HTTP on loopback.
+"""Latency of a list of 10,000 runs with the newest values of 10 metrics, over HTTP on loopback.
 
     python -m benchmarks.runs_list                           # a table, benchmarks/results/runs_list.json
     python -m benchmarks.runs_list --postgres URL            # the same on an empty PostgreSQL database, too
-    python -m benchmarks.runs_list --quick                   # the same, tiny: does it still run
+    python -m benchmarks.runs_list --quick                   # the same, tiny, as a smoke test
 
 Three readings of the whole list: the first one, at once after the start of the server; again and again while nothing
 happens; and once a second while a tenth of the runs train and report ten metrics a second each, so that a tenth of the
@@ -47,7 +47,7 @@ SETTLE_S = 3.0
 
 
 async def fill(url: str, num_runs: int) -> None:
-    """Runs that have reported once and ended."""
+    """Fill a store with runs that have reported once and ended."""
     store = SqlStore(open_engine(url))
     await store.open()
     keys = tuple(f"loss/part_{place}" for place in range(NUM_KEYS))
@@ -75,7 +75,7 @@ async def fill(url: str, num_runs: int) -> None:
 
 
 def ask(url: str, path: str, num_times: int, pause_s: float) -> dict[str, Any]:
-    """Milliseconds of each answer, and the bytes of the last one; all over one connection."""
+    """Return milliseconds of each answer, and the size of the last one; all over one connection."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
     took, body = [], b""
     for _ in range(num_times):
@@ -92,7 +92,7 @@ def ask(url: str, path: str, num_times: int, pause_s: float) -> dict[str, Any]:
 
 
 async def ask_beside(server: ServerProcess, path: str, num_times: int, pause_s: float) -> dict[str, Any]:
-    """The same from another process, so that whoever plays the trainings does not slow it down."""
+    """Run `ask` in another process, so that the simulated trainings do not slow it down."""
     given = (server.url, path, num_times, pause_s)
     work = f"import json; from benchmarks.runs_list import ask; print(json.dumps(ask(*{given})))"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", work, cwd=ROOT, stdout=subprocess.PIPE)
@@ -109,7 +109,7 @@ def _reading(name: str, server: ServerProcess, one: dict[str, Any]) -> dict[str,
 
 
 async def drive(server: ServerProcess, num_runs: int, num_live: int, seconds: int) -> list[dict[str, Any]]:
-    """The three readings of one server."""
+    """Measure the three readings of one server."""
     path = f"/api/v1/runs?limit={num_runs}"
     first = await ask_beside(server, path, 1, 0)
     load = Load("live", NUM_KEYS, 1, num_live, seconds + SETTLE_S)
@@ -133,7 +133,7 @@ async def drive(server: ServerProcess, num_runs: int, num_live: int, seconds: in
 
 
 def measure(url: str | None, num_runs: int, seconds: int) -> list[dict[str, Any]]:
-    """All readings of one engine, on a store that is filled for it."""
+    """Run all readings of one engine, on a store filled for it."""
     num_live = num_runs // 10
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -146,9 +146,9 @@ def measure(url: str | None, num_runs: int, seconds: int) -> list[dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=MOST_RUNS, help=f"at most {MOST_RUNS}")
-    parser.add_argument("--seconds", type=int, default=22, help="how long runs report")
+    parser.add_argument("--seconds", type=int, default=22, help="seconds for which runs report")
     parser.add_argument("--postgres", metavar="URL", help="an empty database")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, as a smoke test")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     num_runs, seconds = (100, 4) if options.quick else (options.runs, options.seconds)

@@ -1,9 +1,9 @@
-"""The same list of runs with their newest values as peers give it; each fills a store of its own.
+"""The list of runs with their newest values in peer tools, each with its own store.
 
     python -m benchmarks.runs_list_peers            # a table, benchmarks/results/runs_list_peers.json
 
-They are filled by their tables or their own bulk call: to log ten thousand runs one by one would take hours. Needs the
-peers of `requirements.txt`; what is not installed is left out.
+The stores are filled through their tables or a bulk call, as logging ten thousand runs one by one would take hours.
+Needs the peers of `requirements.txt`; tools that are not installed are skipped.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def mlflow(num_runs: int, num_keys: int) -> list[dict[str, Any]]:
     """`runs/search` of `mlflow server` on SQLite."""
     with tempfile.TemporaryDirectory() as name:
         database = Path(name) / "mlflow.db"
-        # Its own first run makes the tables; what is copied is a run as it wrote it.
+        # Its own first run creates the tables and is then copied.
         made = (
             "import mlflow\n"
             f"mlflow.set_tracking_uri('sqlite:///{database}')\n"
@@ -89,7 +89,7 @@ def _quiet() -> dict[str, str]:
 
 
 def _copy(connection: sqlite3.Connection, table: str, num_runs: int) -> None:
-    """The table's rows of the only run, once more for each further run."""
+    """Copy the table's rows of the only run for each further run."""
     columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
     rows = connection.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall()
     place = columns.index("run_uuid")
@@ -118,7 +118,7 @@ def _server(command: list[str], folder: str, health: str) -> Iterator[str]:
         _wait(f"{url}{health}", process)
         yield url
     finally:
-        # Its workers are children of their own.
+        # Its workers are separate child processes.
         os.killpg(process.pid, 15)
         process.wait(30)
 
@@ -168,7 +168,7 @@ def main() -> None:
     results: dict[str, Any] = {"machine": machine(), "metrics": NUM_KEYS, "readings": []}
     for name, peer in PEERS.items():
         if importlib.util.find_spec(name) is None:
-            print(f"{name} is left out: it is not installed")
+            print(f"{name} is skipped: it is not installed")
             continue
         results["readings"] += [{"peer": name, **one} for one in peer(options.runs, NUM_KEYS)]
     rows = [

@@ -1,4 +1,4 @@
-"""What a step pays for being reported: this project beside its peers, on the same machine, in the same run.
+"""Cost of reporting a step: this project and its peers, on the same machine, in the same run.
 
     python3 -m venv benchmarks/.venv
     benchmarks/.venv/bin/pip install -r benchmarks/requirements.txt --editable '.[server]'
@@ -42,7 +42,7 @@ PEERS = {"tensorboard": "torch", "wandb": "wandb", "trackio": "trackio", "mlflow
 
 @dataclass(frozen=True)
 class Case:
-    """A contestant, its steps, the pause before each, the state of the server, if it has one, and names a step."""
+    """A contestant, its steps, the pause before each, the state of its server, if any, and names per step."""
 
     contestant: str
     steps: int
@@ -56,7 +56,7 @@ class Case:
 
 
 def cases(*, quick: bool) -> list[Case]:
-    """All lines of the table; peers that are not installed are left out."""
+    """Return all lines of the table, skipping peers that are not installed."""
     tight = [
         Case("nothing", 20_000),
         Case("floor", 20_000),
@@ -77,7 +77,7 @@ def cases(*, quick: bool) -> list[Case]:
         Case("floor", 500, PACE_MS),
         Case("recis", 500, PACE_MS, "up"),
         Case("recis", 500, PACE_MS, "frozen"),
-        # In the middle: what is compared with it lies close to it.
+        # In the middle, close in time to what is compared with it.
         Case("trackio", 500, PACE_MS),
         Case("recis", 500, PACE_MS, "absent"),
         Case("recis", 500, PACE_MS, "slow"),
@@ -99,7 +99,7 @@ def cases(*, quick: bool) -> list[Case]:
 
 
 def width_cases(*, quick: bool) -> list[Case]:
-    """Reports of other widths, by the compiled writer and by the plain one, which differ in nothing else."""
+    """Return the cases for other widths, each with the compiled and the plain writer."""
     return [
         Case(contestant, 30 if quick else 300 if pace_ms else max(500, 100_000 // names), pace_ms, "absent", names)
         for pace_ms in (0.0, PACE_MS)
@@ -110,7 +110,7 @@ def width_cases(*, quick: bool) -> list[Case]:
 
 @contextmanager
 def server_in(state: str, folder: Path) -> Iterator[str]:
-    """The address of a server in this state."""
+    """Yield the address of a server in this state."""
     if state in ("", "absent"):
         yield ABSENT_URL
         return
@@ -125,7 +125,7 @@ def server_in(state: str, folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _slowed(server: ServerProcess) -> Iterator[None]:
-    """A server that is only there a tenth of the time."""
+    """A server that responds only a tenth of the time."""
     over = threading.Event()
 
     def toggle() -> None:
@@ -144,7 +144,7 @@ def _slowed(server: ServerProcess) -> Iterator[None]:
 
 
 def run(case: Case) -> dict[str, float]:
-    """One process, one line."""
+    """Run one case in its own process."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "work").mkdir()
@@ -167,7 +167,7 @@ def run(case: Case) -> dict[str, float]:
 
 
 def summarise(rounds: list[dict[str, float]]) -> dict[str, float]:
-    """The median of the rounds for each figure, and the worst of all calls."""
+    """Return the median of the rounds for each figure, and the maximum of all calls."""
     figures = {name: statistics.median(one[name] for one in rounds) for name in ("median", "p95", "p99")}
     return {
         **figures,
@@ -177,12 +177,12 @@ def summarise(rounds: list[dict[str, float]]) -> dict[str, float]:
 
 
 def medians(one: dict[str, Any]) -> list[float]:
-    """That of each round."""
+    """Return the median of each round."""
     return [each["median"] for each in one["rounds"]]
 
 
 def share(one: dict[str, Any], peer: dict[str, Any] | None, less: dict[str, Any] | None = None) -> str:
-    """How much of the peer's median it takes, with that of `less` taken off both: round by round."""
+    """Return the ratio to the peer's median in each round, with that of `less` subtracted from both."""
     if peer is None:
         return "-"
     off = medians(less) if less is not None else [0.0] * len(one["rounds"])
@@ -191,7 +191,7 @@ def share(one: dict[str, Any], peer: dict[str, Any] | None, less: dict[str, Any]
 
 
 def report(title: str, results: list[dict[str, Any]]) -> None:
-    """A table with the ratios to the cheapest peer's median."""
+    """Print a table with the ratios to the cheapest peer's median."""
     peers = [one for one in results if one["contestant"] in PEERS]
     cheapest = min(peers, key=lambda one: float(one["us"]["median"]), default=None)
     nothing = next((one for one in results if one["contestant"] == "nothing"), None)
@@ -227,7 +227,7 @@ def measure(wanted: list[Case], rounds: dict[bool, int]) -> list[dict[str, Any]]
 
 
 def report_widths(title: str, results: list[dict[str, Any]]) -> None:
-    """A table with a line per width, the compiled writer beside the plain one."""
+    """Print a table with a line per width, comparing the compiled writer with the plain one."""
     by_case = {(one["names"], one["contestant"]): one["us"] for one in results}
     rows = []
     for names in WIDTHS:
@@ -241,9 +241,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tight-rounds", type=int, default=3)
     parser.add_argument("--paced-rounds", type=int, default=9)
-    parser.add_argument("--only", help="only contestants whose name has one of these in it, with commas between")
-    parser.add_argument("--widths", action="store_true", help="reports of 1 to 5,000 names, compiled and not, instead")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--only", help="comma-separated list; run only contestants whose name contains one of these")
+    parser.add_argument(
+        "--widths", action="store_true", help="instead compare reports of 1 to 5,000 names, compiled and not"
+    )
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, as a smoke test")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     rounds = {False: options.tight_rounds, True: options.paced_rounds}

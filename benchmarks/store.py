@@ -1,12 +1,12 @@
-"""The store alone and deep: charts, charts under load, disk, memory, start, exports; on SQLite and PostgreSQL.
+"""Store benchmarks: charts, charts under load, disk, memory, start, exports; on SQLite and PostgreSQL.
 
-    python -m benchmarks.store --data FOLDER --make             # makes the data sets, minutes; they stay in FOLDER
+    python -m benchmarks.store --data FOLDER --make             # creates the data sets in FOLDER, takes minutes
     python -m benchmarks.store --data FOLDER                    # all stages on both engines, some ten minutes
     python -m benchmarks.store --data FOLDER --engine sqlite --only charts,load         # some of them
-    python -m benchmarks.store --quick                          # tiny: does it still run
+    python -m benchmarks.store --quick                          # tiny, as a smoke test
 
-PostgreSQL is left out where its programs or its driver are not installed. Every table is followed by the targets that
-it has something to say about, met or missed. Results of stages that were left out stay in the results file.
+PostgreSQL is skipped if its programs or its driver are not installed. Every table is followed by its targets, met or
+missed. Results of skipped stages stay in the results file.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from benchmarks.reading import measure_band, measure_charts, measure_export, mea
 from benchmarks.verdicts import Verdict, judge, table
 
 QUICK = 1000
-"""By how much data sets are smaller with `--quick`."""
+"""Factor by which data sets are smaller with `--quick`."""
 BURST = Writers(keys=10, rows=100, connections=1000, seconds=24.0)
 """One million points a second."""
 TRICKLE = Writers(keys=20, rows=1, connections=1000, seconds=15.0)
@@ -35,7 +35,7 @@ TRICKLE = Writers(keys=20, rows=1, connections=1000, seconds=15.0)
 
 @dataclass(frozen=True)
 class Stage:
-    """The data sets that a stage reads, and what it measures on them: a list of results."""
+    """The data sets that a stage reads, and the function that returns its results."""
 
     data_sets: tuple[str, ...]
     measure: Callable[["Work"], list[dict[str, Any]]]
@@ -43,7 +43,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage is given."""
+    """The inputs of a stage."""
 
     place: Place
     data_sets: tuple[DataSet, ...]
@@ -86,12 +86,12 @@ STAGES = {
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder of the data sets; without it they go at the end")
-    parser.add_argument("--make", action="store_true", help="make the data sets that are missing, and measure nothing")
-    parser.add_argument("--engine", default="sqlite,postgres", help="which engines (default: %(default)s)")
-    parser.add_argument("--only", default=",".join(STAGES), help="which stages (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=21, help="reads of each kind")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--data", type=Path, help="folder of the data sets; without it they are deleted at the end")
+    parser.add_argument("--make", action="store_true", help="create missing data sets, without measuring")
+    parser.add_argument("--engine", default="sqlite,postgres", help="engines to run (default: %(default)s)")
+    parser.add_argument("--only", default=",".join(STAGES), help="stages to run (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=21, help="number of reads per kind")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, as a smoke test")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     return parser.parse_args()
 
@@ -109,7 +109,7 @@ def main() -> None:
         for engine in options.engine.split(","):
             with places(folder, engine) as place:
                 if place is None:
-                    print(f"{engine} is left out: it is not installed")
+                    print(f"{engine} is skipped: it is not installed")
                     continue
                 for name, stage in stages.items():
                     sets = tuple(DATA_SETS[one] for one in stage.data_sets)

@@ -1,12 +1,12 @@
-"""What hash tables cost beside what a step does anyway, as ratios within one run.
+"""Cost of hash tables relative to other work of a step, as ratios within one run.
 
     .venv/bin/python -m benchmarks.tables             # two minutes
     .venv/bin/python -m benchmarks.tables --quick     # tiny
 
 *Admission*: one lookup of many new ids, against a lookup of the same ids when they are known, and against `weight[i]`
 of a dense tensor with as many rows. Each round is compared with itself, and the middle of the ratios counts.
-*Filter hook*: `after_step` with thousands of tables in a model at a step without a pass, a table, against a call of an
-empty method of each.
+*Filter hook*: `after_step` per table, for a model with thousands of tables at a step without a pass, against a call
+of an empty method of each.
 """
 
 import argparse
@@ -31,14 +31,14 @@ DIM = 16
 
 
 def seconds(action: Callable[..., object], *arguments: object) -> float:
-    """How long an action takes."""
+    """Return the duration of an action."""
     begin = time.perf_counter()
     action(*arguments)
     return time.perf_counter() - begin
 
 
 def admission(num_ids: int, rounds: int, *, trained: bool) -> dict[str, Any]:
-    """Seconds of a lookup of new ids, of known ones, and of the dense gather, round by round."""
+    """Return seconds per round of a lookup of new ids, of known ids, and of the dense gather."""
     taken: dict[str, list[float]] = {"new": [], "known": [], "dense": []}
     dense = torch.randn(num_ids, DIM)
     for _ in range(rounds):
@@ -69,7 +69,7 @@ def _call_all(idle: list[_Nothing], step: int) -> None:
 
 
 def between_passes(num_tables: int, steps: int) -> dict[str, Any]:
-    """Microseconds a table of the filter hook at steps without a pass, and of an empty method."""
+    """Return microseconds per table of the filter hook at steps without a pass, and of an empty method."""
     rule = FilterHook("GlobalStepFilter", {"filter_step": 10})
     model = nn.ModuleList(HashTable([1], block_size=8, name=f"t{k}", filter_hook=rule) for k in range(num_tables))
     hook = HashTableFilterHook(10**9)
@@ -86,8 +86,8 @@ def between_passes(num_tables: int, steps: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What hash tables cost, as ratios.")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser = argparse.ArgumentParser(description="Measure the relative cost of hash tables.")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, as a smoke test")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     host = machine()

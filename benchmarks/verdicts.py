@@ -1,6 +1,6 @@
-"""What the store's benchmarks found, as tables, and what it says of the targets.
+"""Tables and target checks of the store benchmarks.
 
-Owns the targets and the words of the tables; must not know how anything is measured.
+Owns the targets and the texts of the tables; must not know how anything is measured.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ MILLION = 1e6
 
 @dataclass(frozen=True)
 class Verdict:
-    """One target, what was measured, and whether that keeps to it."""
+    """A target, the measured value, and whether the target is met."""
 
     target: str
     measured: float
@@ -28,7 +28,7 @@ class Verdict:
 
 
 def judge(stage: str, result: Result) -> Iterator[Verdict]:
-    """The targets that one result of a stage speaks of."""
+    """Return the verdicts on the targets of one result of a stage."""
     engine = result["engine"]
     match stage:
         case "charts" if result["points"] >= 10 * MILLION:
@@ -64,7 +64,7 @@ def judge(stage: str, result: Result) -> Iterator[Verdict]:
 
 
 def table(stage: str, results: Sequence[Result]) -> tuple[str, list[str], list[list[str]]]:
-    """Title, head and rows of a stage's results."""
+    """Return title, header and rows of a stage's results."""
     title, head, row = _TABLES[stage]
     return title, ["", "engine", *head], [row(one) for one in results]
 

@@ -1,6 +1,6 @@
-"""The one place where the library reads environment variables; everybody else receives values.
+"""The only module that reads environment variables; all others receive values.
 
-Knows the names that launchers and users set; must not know what the values are used for.
+Owns the names that launchers and users set; must not know what the values are used for.
 """
 
 import os
@@ -9,32 +9,32 @@ __all__ = ["app_id", "launcher_setting", "monitor_setting", "monitor_url", "rank
 
 
 def monitor_setting(name: str) -> str | None:
-    """`RECIS_MONITOR_{name}`, or None when unset or empty."""
+    """Return `RECIS_MONITOR_{name}`, or None if unset or empty."""
     return os.environ.get(f"RECIS_MONITOR_{name}") or None
 
 
 def monitor_url() -> str | None:
-    """The server's address from `RECIS_MONITOR_URL`."""
+    """Return the server's address from `RECIS_MONITOR_URL`."""
     return monitor_setting("URL")
 
 
 def launcher_setting(name: str) -> str | None:
-    """A variable that a launcher or batch system sets, or None when unset or empty."""
+    """Return a variable set by a launcher or batch system, or None if unset or empty."""
     return os.environ.get(name) or None
 
 
 def rank() -> int:
-    """This process's rank as `torchrun` sets it, 0 without; what other launchers say is `recis.launch`'s to know."""
+    """Return this process's rank as set by `torchrun`, default 0; `recis.launch` knows other launchers."""
     return _number("RANK", 0)
 
 
 def world_size() -> int:
-    """How many processes `torchrun` has started, 1 without."""
+    """Return the number of processes started by `torchrun`, default 1."""
     return max(1, _number("WORLD_SIZE", 1))
 
 
 def app_id() -> str:
-    """The name that profiler files start with: `APP_ID`, or `local`."""
+    """Return the prefix of profiler files: `APP_ID`, or `local`."""
     return os.environ.get("APP_ID") or "local"
 
 

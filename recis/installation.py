@@ -1,7 +1,8 @@
-"""Whether RecIS is installed in the same environment: both distributions own the package `recis`.
+"""Detection of RecIS in the same environment, since both distributions own the package `recis`.
 
-Owns the search, done once per process, and its one warning. It lists one or two folders, looks for a file per entry of
-`sys.path`, and never raises. Called where this distribution is entered, even if the package's `__init__.py` is RecIS's.
+Owns the search, done once per process, and its warning. It lists one or two folders, checks for a file per entry of
+`sys.path`, and never raises. Called at every entry point of this distribution, as the package's `__init__.py` may be
+RecIS's.
 """
 
 import os
@@ -29,7 +30,7 @@ _is_checked = False
 def check_installation() -> None:
     """Log one warning if RecIS is installed in the same environment. Only the first call does anything."""
     global _is_checked  # noqa: PLW0603 - once per process
-    if _is_checked or __package__ != _PACKAGE:  # recis-monitor-bridge has a package of its own
+    if _is_checked or __package__ != _PACKAGE:  # recis-monitor-bridge has its own package
         return
     _is_checked = True
     try:
@@ -44,27 +45,27 @@ def check_installation() -> None:
             logging.getLogger(__name__).warning(
                 "RecIS was found in the environment of recis-monitor %s: %s. %s", __version__, ", ".join(found), _ADVICE
             )
-    except Exception:  # noqa: BLE001, S110 - border: an odd path must not keep anybody from importing the package
+    except Exception:  # noqa: BLE001, S110 - boundary: an unusual path must not prevent importing the package
         pass
 
 
 def find_recis(folder: Path, path: Iterable[str]) -> list[Path]:
-    """Return what is installed of RecIS: records of its distribution, files in this package's folder, other packages.
+    """Return traces of RecIS: records of its distribution, files in this package's folder, other packages.
 
     Args:
         folder: this package's folder.
-        path: where packages are imported from, as `sys.path`.
+        path: import path, as `sys.path`.
     """
     places = dict.fromkeys([str(folder.parent), *path])
     return list(dict.fromkeys(each for place in places for each in _find_in(place, folder)))
 
 
 def _find_in(entry: str, folder: Path) -> list[Path]:
-    """Return what `find_recis` finds by way of one entry of the path; nothing where it cannot be read."""
+    """Return what `find_recis` finds through one entry of the path; empty if it cannot be read."""
     found = []
     try:
         place = Path(entry).resolve()
-        # Other folders, as that of a script, may be large. Names, as a thousand paths take milliseconds to make.
+        # Other folders, such as a script's, may be large. Plain names, as creating a thousand paths takes milliseconds.
         if place == folder.parent or place.name in ("site-packages", "dist-packages"):
             found += [place / name for name in os.listdir(place) if _is_record(name)]  # noqa: PTH208
         package = place / _PACKAGE
@@ -78,7 +79,7 @@ def _find_in(entry: str, folder: Path) -> list[Path]:
 
 
 def _is_record(name: str) -> bool:
-    """Whether it says that a distribution `recis` is installed: `recis-1.2.0.dist-info`, `recis.egg-link`."""
+    """Return whether the name records an installed distribution `recis`: `recis-1.2.0.dist-info`, `recis.egg-link`."""
     if name[: len(_PACKAGE)].lower() != _PACKAGE or not name.endswith(_RECORDS):
         return False
     stem = name[len(_PACKAGE) :]

@@ -1,6 +1,6 @@
-"""Where this process stands in its job: its rank, how many ranks there are, and which process has started them.
+"""The place of this process in its job: its rank, the number of ranks, and the process that started them.
 
-Owns the order in which launchers are believed; must not know runs, or torch beyond a process group that exists.
+Owns the precedence of launchers; must not know runs, or torch beyond an existing process group.
 """
 
 import logging
@@ -23,8 +23,8 @@ __all__ = [
 ]
 
 _PAIRS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("RANK", ("WORLD_SIZE",)),  # torchrun, and most who follow it
-    # srun; where the step and the allocation have different numbers of tasks, the step's counts
+    ("RANK", ("WORLD_SIZE",)),  # torchrun, and most launchers compatible with it
+    # srun; if the step and the allocation have different numbers of tasks, the step's applies
     ("SLURM_PROCID", ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_NPROCS")),
     ("OMPI_COMM_WORLD_RANK", ("OMPI_COMM_WORLD_SIZE",)),  # mpirun of Open MPI
     ("MV2_COMM_WORLD_RANK", ("MV2_COMM_WORLD_SIZE",)),  # mpirun of MVAPICH
@@ -49,7 +49,7 @@ _warned: set[str] = set()  # bounded: one text per pair of variables
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A rank below `world_size`, and what said so: a variable, `"group"`, or `""` where it was given or is alone."""
+    """A rank below `world_size`, and its source: a variable, `"group"`, or `""` if given as an argument or alone."""
 
     rank: int = 0
     world_size: int = 1
@@ -57,8 +57,8 @@ class Place:
 
 
 def place(rank: int | None = None, world_size: int | None = None) -> Place:
-    """Return where this process stands, by the first that knows: the arguments, which are checked and given both; an
-    initialised process group; `torchrun`; Slurm; MPI; launchers that number the processes of each machine."""
+    """Return the place of this process from the first source that has it: the arguments, which must be given together;
+    an initialised process group; `torchrun`; Slurm; MPI; launchers that number the processes of each machine."""
     if rank is not None and world_size is not None:
         return Place(rank, world_size)
     if (group := place_in_group()) is not None:
@@ -70,7 +70,7 @@ def place(rank: int | None = None, world_size: int | None = None) -> Place:
 
 
 def place_in_group() -> Place | None:
-    """Return the place in the default process group, None where there is none."""
+    """Return the place in the default process group, or None if there is none."""
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
         return None
@@ -103,24 +103,24 @@ def _of_pair(rank_name: str, size_names: tuple[str, ...]) -> Place | None:
 
 
 def is_slurm_step() -> bool:
-    """Return whether this process was started by `srun`, or by something that `srun` has started."""
+    """Return whether this process was started by `srun`, directly or indirectly."""
     step = _number("SLURM_STEP_ID")
     return step is not None and step < _MAX_STEP
 
 
 def _is_slurm_task() -> bool:
-    """Whether what Slurm says of its task holds for this process, as far as can be seen."""
+    """Return whether Slurm's task variables apply to this process, as far as can be determined."""
     task_pid = _number("SLURM_TASK_PID")
     if task_pid is None:
         return True
     if not is_slurm_step():
-        return False  # a batch script, which has rank 0 and perhaps many tasks in its allocation
-    # Of `mpirun`'s daemons, which Slurm starts one a machine, the ranks have inherited what is said of the daemon.
+        return False  # a batch script, which has rank 0 and possibly many tasks in its allocation
+    # Slurm starts one `mpirun` daemon per machine, and the ranks inherit the daemon's variables.
     return task_pid == os.getpid() or not any(launcher_setting(name) for name, _ in _PAIRS[2:])
 
 
 def _of_machines() -> Place | None:
-    """From the rank among the processes of a machine, and the machine's; Lightning's launcher says no more."""
+    """Return the place from the node rank and the local rank, which are all that Lightning's launcher sets."""
     local, size = _number("LOCAL_RANK"), _number("WORLD_SIZE")
     node = _number("NODE_RANK") or _number("GROUP_RANK") or 0
     if local is None:
@@ -146,7 +146,7 @@ def _of_machines() -> Place | None:
 
 
 def is_on_one_machine(at: Place) -> bool:
-    """Return whether all ranks are on this machine, as far as launchers say; the same on all of them."""
+    """Return whether all ranks are on this machine, according to the launcher; the same on all ranks."""
     for name in _LOCAL_SIZES:
         if (here := _number(name)) is not None:
             return here >= at.world_size
@@ -161,14 +161,14 @@ def is_on_one_machine(at: Place) -> bool:
 
 
 def launcher_pid(variable: str) -> int:
-    """Return the process that has started this one and its siblings; 0 when the whole machine is one of the siblings.
+    """Return the process that started this one and its siblings; 0 if each machine is a single sibling.
 
-    It is the nearest ancestor that was itself started without `variable`, which tells the siblings apart: a shell or a
-    tool in between has it too.
+    It is the nearest ancestor that was itself started without `variable`, which distinguishes the siblings: shells and
+    tools in between have it too.
     """
     own = _names_at_start(os.getpid())
     if variable == "LOCAL_RANK" and variable not in own and multiprocessing.parent_process() is None:
-        return os.getpid()  # Lightning's rank 0 sets it itself, and starts the others with it
+        return os.getpid()  # Lightning's rank 0 sets it for itself, and starts the others with it
     pid = os.getppid()
     while variable and variable in _names_at_start(pid):
         pid = _parent_of(pid)
@@ -176,7 +176,7 @@ def launcher_pid(variable: str) -> int:
 
 
 def started_at(pid: int) -> str:
-    """Return what tells the process from others that have its number before and after; "" where nothing does."""
+    """Return a text that distinguishes the process from others with the same pid over time, or "" if unknown."""
     fields = _status_of(pid)
     return fields[19] if len(fields) > 19 else ""
 
@@ -187,7 +187,7 @@ def _parent_of(pid: int) -> int:
 
 
 def _status_of(pid: int) -> list[str]:
-    """The fields behind the name in the kernel's line about a process; none where there is no such line."""
+    """Return the fields after the name in `/proc/PID/stat`; empty if it cannot be read."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -195,7 +195,7 @@ def _status_of(pid: int) -> list[str]:
 
 
 def _names_at_start(pid: int) -> frozenset[str]:
-    """The variables that a process was started with; none where they cannot be read, as of another user's process."""
+    """Return the variables that a process was started with; empty if unreadable, as for another user's process."""
     try:
         pairs = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
@@ -212,7 +212,7 @@ def _number(name: str) -> int | None:
         return None
     if text.isascii() and text.isdigit() and len(text) < 20:
         return int(text)
-    if not (name == "LOCAL_RANK" and text == "-1"):  # how some say that there is none
+    if not (name == "LOCAL_RANK" and text == "-1"):  # used by some to mean none
         _warn(f"{name}: expected a number of at least 0, got {text!r:.80}; ignored")
     return None
 

@@ -1,6 +1,6 @@
-"""What operating systems do differently: forks, locks of files, room on a disk, signals, living processes, users.
+"""Differences between operating systems: forks, file locks, disk allocation, signals, processes, users.
 
-Owns the choice between what Linux, macOS and Windows have; must not know what it is needed for.
+Owns the choice between the facilities of Linux, macOS and Windows; must not know their uses.
 """
 
 import ctypes
@@ -35,7 +35,7 @@ _ACCESS_DENIED = 5
 
 
 def _module(name: str) -> Any:
-    """Return a module that only some systems have, or None."""
+    """Return a module that exists only on some systems, or None."""
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -46,13 +46,13 @@ _fcntl, _msvcrt = _module("fcntl"), _module("msvcrt")
 
 
 def after_fork_in_child(call: Callable[[], None]) -> None:
-    """Have `call` called in each child that this process forks; never on Windows, which does not fork."""
+    """Register `call` to run in each child that this process forks; never on Windows, which does not fork."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=call)
 
 
 def try_lock(file: BinaryIO) -> bool:
-    """Lock an open file until it is closed, by the end of the process at the latest; False where it is locked."""
+    """Lock an open file until it is closed or the process ends; return False if it is already locked."""
     try:
         if _fcntl is not None:
             _fcntl.flock(file, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
@@ -65,10 +65,10 @@ def try_lock(file: BinaryIO) -> bool:
 
 
 def allocate(descriptor: int, size: int) -> None:
-    """Give an empty file `size` bytes of the disk, zeros, so that writing to them later cannot fail for lack of room.
+    """Allocate `size` zero bytes for an empty file, so that later writes cannot fail for lack of space.
 
     Raises:
-        OSError: there is no room.
+        OSError: there is no space.
     """
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
@@ -78,7 +78,7 @@ def allocate(descriptor: int, size: int) -> None:
 
 
 def sync_folder(path: str | os.PathLike[str]) -> None:
-    """Wait until a change of a folder's entries is on the disk; Windows, which opens no folders, sees to it itself."""
+    """Wait until a change of a folder's entries is on disk; a no-op on Windows, which cannot open folders."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     folder = os.open(path, os.O_RDONLY)
@@ -89,9 +89,9 @@ def sync_folder(path: str | os.PathLike[str]) -> None:
 
 
 def is_process_alive(pid: int) -> bool:
-    """Return whether a process of this machine has that number."""
+    """Return whether a process with this pid exists on this machine."""
     windows: Any = getattr(ctypes, "WinDLL", None)
-    if windows is not None:  # there `os.kill` would end the process, whatever the signal
+    if windows is not None:  # on Windows `os.kill` would terminate the process, whatever the signal
         return _is_alive_on_windows(windows("kernel32", use_last_error=True), pid)
     try:
         os.kill(pid, 0)
@@ -120,5 +120,5 @@ def _is_alive_on_windows(kernel: Any, pid: int) -> bool:
 
 
 def user_number() -> int:
-    """Return the number by which the system owns this process's files; 0 on Windows, as in its `os.stat_result`."""
+    """Return the user id of this process; 0 on Windows, as in its `os.stat_result`."""
     return os.getuid() if hasattr(os, "getuid") else 0

@@ -1,4 +1,4 @@
-"""The build hook that compiles `recis/bridge/_row_writer.c`; without a compiler the package does the same in Python.
+"""Build hook that compiles `recis/bridge/_row_writer.c`; without a compiler the package uses its Python equivalent.
 
 The module uses the stable ABI of Python 3.11, so there is one wheel per platform. An editable install has it in the
 source tree: install again after a change of the C file. With `RECIS_MONITOR_PURE=1` in the environment nothing is
@@ -36,7 +36,7 @@ class CompileRows(BuildHookInterface[Any]):
         folder = Path(self.root) / SOURCE.parent
         if version == "editable":
             for old in folder.glob("_row_writer*.so"):
-                old.unlink()  # of another source, or of another compiler
+                old.unlink()  # built from another source or by another compiler
         pure = os.environ.get(PURE) or "0"
         if pure not in ("0", "1"):
             raise ValueError(f"{PURE}: expected 0 or 1, got {pure!r}")
@@ -56,13 +56,13 @@ class CompileRows(BuildHookInterface[Any]):
         build_data["force_include"][str(built)] = f"{SOURCE.parent.as_posix()}/{built.name}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        """Remove what was only needed for the build."""
+        """Remove temporary build files."""
         if self._made is not None:
             shutil.rmtree(self._made)
 
 
 def compile_rows(root: Path, folder: Path) -> Path | None:
-    """Compile below `folder` and return the module's path; None where the compiler is missing or has failed."""
+    """Compile in `folder` and return the module's path, or None if there is no compiler or it failed."""
     module = ".".join(SOURCE.with_suffix("").parts)
     extension = Extension(
         module, [str(root / SOURCE)], define_macros=[("Py_LIMITED_API", ABI)], py_limited_api=True, optional=True

@@ -1,4 +1,4 @@
-"""A port for a server that cannot be given port 0 and asked which one it got."""
+"""A free port for a server that cannot use port 0."""
 
 import random
 import socket
@@ -11,10 +11,10 @@ _TRIES = 100
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on.
+    """Return an unused port of the loopback address.
 
-    It lies below the range that the kernel picks from for outgoing connections and for port 0, so that only another
-    caller of this function could take it before the server does.
+    It is below the kernel's ephemeral range, so that only another caller of this function could take it before the
+    server does.
     """
     lowest = int(_EPHEMERAL.read_text().split()[0]) if _EPHEMERAL.exists() else 49152
     for _ in range(_TRIES):

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for tests and benchmarks: its own folder and port, as another user where root runs them."""
+"""A PostgreSQL server for tests and benchmarks, with its own folder and port; under root it runs as another user."""
 
 import contextlib
 import os
@@ -20,12 +20,12 @@ USER = "postgres"
 
 
 def is_installed() -> bool:
-    """Whether PostgreSQL's programs are on this machine."""
+    """Return whether PostgreSQL's programs are installed."""
     return _find("postgres") is not None
 
 
 def binary(name: str) -> str:
-    """Where a program of PostgreSQL is."""
+    """Return the path of a PostgreSQL program."""
     found = _find(name)
     assert found is not None, "expected PostgreSQL to be installed (sh scripts/install_postgres.sh)"
     return found
@@ -37,11 +37,11 @@ def _find(name: str) -> str | None:
 
 
 class PostgresServer:
-    """See the module; stopped and started again at will, always on the same port and data.
+    """A server that can be stopped and restarted on the same port and data.
 
     Args:
-        folder: for its data; empty, or with what such a server has left there.
-        durable: whether what it has committed survives a crash; without, tests that never crash it take half the time.
+        folder: its data folder; empty, or left by an earlier server.
+        durable: whether commits survive a crash; False halves the time of tests that never crash it.
     """
 
     def __init__(self, folder: Path, *, durable: bool) -> None:
@@ -51,7 +51,7 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._num_databases = 0
         self.port = free_port()
-        # It refuses to run as root.
+        # PostgreSQL refuses to run as root.
         self._user = USER if os.getuid() == 0 else None
         if self._user:
             shutil.chown(folder, self._user)
@@ -74,7 +74,7 @@ class PostgresServer:
             )
 
     def start(self) -> None:
-        """Starts it and waits until it answers."""
+        """Start the server and wait until it answers."""
         settings = {
             "port": self.port,
             "listen_addresses": "127.0.0.1",
@@ -93,18 +93,18 @@ class PostgresServer:
         raise AssertionError("PostgreSQL does not answer")
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Ends it: SIGINT as an operator would, SIGQUIT as a crash would."""
+        """Stop the server: SIGINT as an operator would, SIGQUIT to simulate a crash."""
         process, self._process = self._process, None
         if process is not None:
             process.send_signal(how)
             process.wait(30)
 
     def url(self, database: str) -> str:
-        """What `--store` is given."""
+        """Return the URL for `--store`."""
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
 
     def make_database(self) -> str:
-        """The URL of a new, empty database."""
+        """Create an empty database and return its URL."""
         self._num_databases += 1
         name = f"test_{self._num_databases}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
@@ -114,8 +114,8 @@ class PostgresServer:
 
 @contextlib.contextmanager
 def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
-    """A server that runs until the block ends; see `PostgresServer`."""
-    # Not below pytest's own folder, which only its owner may enter.
+    """Run a server until the block ends; see `PostgresServer`."""
+    # Not below pytest's folder, which only its owner may enter.
     with tempfile.TemporaryDirectory(prefix="recis-postgres-") as folder:
         server = PostgresServer(Path(folder), durable=durable)
         server.start()

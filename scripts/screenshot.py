@@ -1,4 +1,4 @@
-"""Draws the README's pictures: runs the real demo, opens its page in headless Chromium, and saves what it shows.
+"""Take the README's screenshots: run the demo, open its page in headless Chromium, and save the pictures.
 
 Usage: `make screenshot`. The pictures go to docs/images.
 """
@@ -51,7 +51,7 @@ def take_pictures(address: str) -> None:
 
 
 def save(page: Page, name: str) -> None:
-    """Save what is in the window, once its first data is drawn."""
+    """Save the window once its first data is drawn."""
     page.wait_for_timeout(3000)
     page.screenshot(path=IMAGES / name)
     sys.stdout.write(f"{IMAGES / name}\n")

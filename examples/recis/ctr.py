@@ -3,9 +3,9 @@
     python examples/recis/ctr.py --steps 300
     RECIS_MONITOR_URL=http://127.0.0.1:8765 python examples/recis/ctr.py     # watched
 
-Numbers as they are, numbers in buckets, single ids, crossed ids, a bag of ids that is averaged, a history cut to its
-last ten items, and the same history weighted by how much each of its items resembles the candidate (Zhou et al.: "Deep
-Interest Network", KDD 2018). The history looks up the items' own table.
+Plain numbers, bucketed numbers, single ids, crossed ids, an averaged bag of ids, a history truncated to its last ten
+items, and the same history weighted by the similarity of each item to the candidate (Zhou et al.: "Deep
+Interest Network", KDD 2018). The history shares the items' table.
 """
 
 import argparse
@@ -35,7 +35,7 @@ EDGES = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
 
 
 def batches(count: int, batch_size: int, seed: int) -> Iterator[tuple[bool, dict[str, Any]]]:
-    """Yield invented impressions: who likes the topic of an item clicks on it, and has items of that topic behind."""
+    """Yield synthetic impressions: users click on items of topics they like, and their histories contain such items."""
     made = torch.Generator().manual_seed(seed)
 
     def integers(high: int, *shape: int) -> Tensor:
@@ -92,7 +92,7 @@ def embedding_options() -> dict[str, EmbeddingOption]:
 
 
 class Interest(nn.Module):
-    """The rows of a history, weighted by what a small network makes of each beside the candidate."""
+    """The rows of a history, weighted by a small network that compares each with the candidate."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ logger = Logger(__name__)
 
 
 class Clicks:
-    """Batches of clicks that nobody made: some users click often, some items are clicked often."""
+    """Batches of synthetic clicks: some users click often, some items are clicked often."""
 
     def __init__(self, batches: int, batch_size: int = 256) -> None:
         self.batches, self.batch_size = batches, batch_size
@@ -35,13 +35,13 @@ class Clicks:
 
     def __iter__(self) -> Iterator[tuple[bool, dict[str, Tensor]]]:
         for step in range(self.batches):
-            # New users and items keep coming, and old ones stay away.
+            # New users and items keep appearing, and old ones disappear.
             user = (torch.randn(self.batch_size).abs() * 300).long() + 20 * step
             item = (torch.randn(self.batch_size).abs() * 500).long() + 30 * step
             likes = torch.sigmoid(2 * self.taste[user % 10_000] + 2 * self.appeal[item % 20_000])
             label = torch.bernoulli(likes)
             yield False, {"user_emb": user[:, None], "item_emb": item[:, None], "label": label}
-        yield True, {}  # RecIS's data sets say so when they are at their end
+        yield True, {}  # RecIS's data sets signal their end
 
 
 class SimpleCTR(nn.Module):

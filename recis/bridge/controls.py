@@ -27,7 +27,7 @@ MAX_CONTROLS = 1024
 STOP = Declare(
     control="stop",
     type="action",
-    description="End the training after the present step, as if it were done.",
+    description="End the training after the current step, as if it were complete.",
     confirm="End this training now? It cannot be continued from the page.",
 )
 _logger = logging.getLogger(__name__)
@@ -56,10 +56,10 @@ class Controls:
     """See the module.
 
     Args:
-        send: puts a record on its way to the server.
-        wake: called when a command begins to wait.
-        answered: called after commands were answered.
-        reported: tells the last step that was reported, -1 before the first.
+        send: sends a record to the server.
+        wake: called when a command is queued.
+        answered: called after commands have been answered.
+        reported: returns the last reported step, -1 before the first.
     """
 
     def __init__(
@@ -75,10 +75,10 @@ class Controls:
         self._reported = reported
         self._offers: dict[str, _Offer] = {}
         self._lock = threading.RLock()
-        self._choosing = False  # so that a signal handler that reports meanwhile does not choose the same
+        self._choosing = False  # so that a signal handler reporting meanwhile does not choose the same one
         self._inbox: list[_Waiting] = []  # in the order in which they take effect
         self._known: deque[str] = deque(maxlen=4 * MAX_WAITING)
-        self._desired: dict[str, Command] = {}  # for controls that are not declared yet; bounded by MAX_WAITING
+        self._desired: dict[str, Command] = {}  # for controls not declared yet; bounded by MAX_WAITING
         self._is_welcome = False
         self._is_to_stop = False
         self._newest: dict[str, int] = {}  # by control: the `seq` of the command that took effect last
@@ -90,9 +90,9 @@ class Controls:
     # --- on the training thread
 
     def declare(self, declare: Declare, on_change: Callable[[Any], object]) -> None:
-        """Offers a control; `on_change` gets each new value on the training thread, and refuses it by raising.
+        """Declare a control; `on_change` gets each new value on the training thread, and rejects it by raising.
 
-        A second declaration of a name takes the place of the first.
+        A second declaration of a name replaces the first.
 
         Raises:
             ValueError: there are too many controls.
@@ -107,7 +107,7 @@ class Controls:
             self.offer(desired)
 
     def changed(self, name: str, value: Any, step: int | None) -> None:
-        """The value has changed other than by a command: tells the server, if it is a change that can be."""
+        """Report a value changed other than by a command to the server, if the change is valid."""
         offer = self._offers.get(name)
         if offer is None:
             return
@@ -123,21 +123,21 @@ class Controls:
         self._send(self._offers[name].declare)
 
     def should_stop(self, *, is_open: bool) -> bool:
-        """Whether the action `stop` was asked for; of an open run it is offered with the first question."""
+        """Return whether the action `stop` was requested; the first call on an open run declares it."""
         if is_open and STOP.control not in self._offers:
             self.declare(STOP, lambda _: None)
         return self._is_to_stop
 
     def close(self) -> None:
-        """Forgets all: callbacks hold what they change, which may be as large as a model.
+        """Drop everything: callbacks reference what they change, which may be as large as a model.
 
-        Without the lock, which another thread may have held when this process was forked.
+        Does not take the lock, which another thread may have held when this process was forked.
         """
         self.waiting = False
         self._offers, self._inbox, self._desired = {}, [], {}
 
     def apply_due(self, step: int) -> None:
-        """Applies what is due at the boundary after `step`, in order, and answers each."""
+        """Apply the commands due at the boundary after `step`, in order, and answer each."""
         self.step = step
         with self._lock:
             if self._choosing:
@@ -155,7 +155,7 @@ class Controls:
             self._answered()
 
     def _take_due(self, step: int) -> list[tuple[Command, Mapping[str, Any]]]:
-        """Removes from the inbox what is due; a command that is not holds back later ones for the same control."""
+        """Remove due commands from the inbox; one that is not due holds back later ones for the same control."""
         due, left, blocked = [], [], set[str]()
         for item in self._inbox:
             if item.is_due(step) and blocked.isdisjoint(item.settings):
@@ -170,7 +170,7 @@ class Controls:
     # --- on the sender's thread
 
     def receive(self, record: Command | Schedule) -> Seen | None:
-        """Takes what the server says of commands, and returns the answer."""
+        """Handle a command record of the server, and return the answer."""
         if isinstance(record, Schedule):
             self._schedule(record)
             return None
@@ -179,7 +179,7 @@ class Controls:
         return Seen(command=record.id, step=step if step >= 0 else None)
 
     def welcomed(self, desired: Iterable[Command]) -> None:
-        """Takes what a process that has just started is to change: once, and each when its control is declared."""
+        """Take the commands for a newly started process: once, each applied when its control is declared."""
         if self._is_welcome:
             return
         self._is_welcome = True
@@ -192,9 +192,9 @@ class Controls:
             self.offer(command)
 
     def offer(self, command: Command) -> bool:
-        """Takes a command from the server; False for one that is known already or when too many wait.
+        """Queue a command from the server; return False if it is already known or too many are queued.
 
-        One that was on hold and comes again with its step is taken as scheduled.
+        A command on hold that arrives again with its step becomes scheduled.
         """
         with self._lock:
             if command.id in self._known:
@@ -207,7 +207,7 @@ class Controls:
             item = _Waiting(command, settings_of(command.control, command.value), command.hold)
             self._inbox.append(item)
             if command.seq:
-                # Two of an older server have no order but that of arrival; `sort` keeps it.
+                # Commands of an older server are ordered by arrival only; `sort` is stable and keeps that order.
                 self._inbox.sort(key=lambda one: one.command.seq)
             if not command.hold:
                 self._drop_overtaken(item)
@@ -233,7 +233,7 @@ class Controls:
             self._wake()
 
     def _drop_overtaken(self, item: _Waiting) -> None:
-        """Forgets older commands on hold: the server schedules in order, and has withdrawn them meanwhile."""
+        """Drop older commands on hold: the server schedules in order and has withdrawn them."""
         seq = item.command.seq
         self._inbox = [
             one
@@ -247,16 +247,16 @@ class Controls:
     # --- one command
 
     def _apply(self, command: Command, settings: Mapping[str, Any], step: int) -> Result | None:
-        """Applies a command whole or not at all; None where a value that was to be restored is there already."""
+        """Apply a command entirely or not at all; return None if the value to restore is already set."""
         old = {name: self._value(name) for name in settings}
         if command.restores and old == settings:
             return None
         try:
             if command.seq and any(command.seq < self._newest.get(name, 0) for name in settings):
-                raise ValueError("a newer command has taken effect already")
+                raise ValueError("a newer command has already taken effect")
             new = self._checked(command, settings)
             self._change(old, new)
-        except Exception as error:  # noqa: BLE001 - a border: the callback is the user's, and its refusal is an answer
+        except Exception as error:  # noqa: BLE001 - boundary: user callback; its exception is the answer
             why = text_of(error, 1000)
             _logger.warning("refused %s%s: %s", _shown(settings), _asked(command), why)
             return self._result(command, step, "rejected", old, {name: self._value(name) for name in settings}, why)
@@ -280,7 +280,7 @@ class Controls:
         return taken
 
     def _change(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-        """Calls the callbacks; when one raises, those before it get their old values back."""
+        """Call the callbacks; if one raises, restore the old values of those before it."""
         done: list[str] = []
         try:
             for name, value in new.items():
@@ -292,10 +292,10 @@ class Controls:
                     continue
                 try:
                     self._offers[name].on_change(old[name])
-                except Exception as again:  # the first refusal is the answer; this one is added to it
+                except Exception as again:  # the first exception is the answer; this one is appended
                     self._set(name, new[name], None)
                     raise ValueError(
-                        f"{text_of(error, 400)}; {name} could not be set back and stays {shown(new[name])}:"
+                        f"{text_of(error, 400)}; {name} could not be restored and stays {shown(new[name])}:"
                         f" {text_of(again, 400)}"
                     ) from again
             raise
@@ -332,6 +332,6 @@ def _shown(settings: Mapping[str, Any]) -> str:
 
 
 def _asked(command: Command) -> str:
-    """Who has asked for a command, and why, as it ends a line of the log."""
+    """Return the requester of a command and the reason, as the end of a log line."""
     who = f", asked by {text_of(command.requested_by, 200)}" if command.requested_by else ""
     return f"{who}: {text_of(command.reason, 400)}" if command.reason else who

@@ -1,6 +1,6 @@
-"""A control as a program declares it: numbers of numpy and torch become plain ones, everything else is checked.
+"""Declaration of a control: numbers of numpy and torch are converted to plain ones, everything else is checked.
 
-Owns the conversion of arguments to a `Declare`; what is valid is decided by `recis.wire.controls`. Must not know runs.
+Owns the conversion of arguments to a `Declare`; `recis.wire.controls` validates it. Must not know runs.
 """
 
 import math
@@ -21,7 +21,7 @@ __all__ = ["check_callback", "make_declaration"]
 def make_declaration(
     name: str,
     *,
-    type: str,  # noqa: A002 - the word of `Run.control`
+    type: str,  # noqa: A002 - parameter name of `Run.control`
     value: Any,
     step: int | None,
     minimum: Any = None,
@@ -33,10 +33,10 @@ def make_declaration(
     apply: Any = "together",
     confirm: object = "",
 ) -> Declare:
-    """Return the declaration for the arguments of `Run.control`; `step` is the run's present step.
+    """Return the declaration for the arguments of `Run.control`; `step` is the run's current step.
 
     Raises:
-        ValueError: an argument is wrong; the message says what was expected and what came.
+        ValueError: an argument is invalid.
     """
     kind, value = _plain(type), _plain(value)
     if isinstance(kind, str) and kind == "int" and isinstance(value, float) and value.is_integer():
@@ -68,7 +68,7 @@ def check_callback(on_change: object) -> None:
 
 
 def _choices(values: Any) -> Any:
-    """Return choices as plain values, in their order; what is no collection is left to the check."""
+    """Return choices as plain values in order; anything that is not a collection is left to the validation."""
     if values is None:
         return ()
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
@@ -77,13 +77,13 @@ def _choices(values: Any) -> Any:
 
 
 def _bound(value: Any, *, without: float) -> Any:
-    """Return a bound as a plain number; None for an infinite one, which bounds nothing."""
+    """Return a bound as a plain number, or None if it is infinite."""
     bound = _plain(value)
     return None if isinstance(bound, float) and bound == without else bound
 
 
 def _plain(value: Any) -> Any:
-    """As `as_plain`. Waits for a tensor on a device: a control is declared once, outside of the steps.
+    """Convert as `as_plain`. May wait for a device: a control is declared once, outside of the steps.
 
     Raises:
         ValueError: the value raised when it was read.

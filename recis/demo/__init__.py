@@ -1,1 +1,1 @@
-"""A real recommender trained on real ratings: the example to copy from, and what `recis-monitor demo` runs."""
+"""A recommender trained on real ratings: an example to copy from, run by `recis-monitor demo`."""

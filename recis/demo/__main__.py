@@ -21,28 +21,30 @@ UNDELIVERED = 3
 
 
 def main() -> int:
-    """Run the training that the command line asks for."""
+    """Run the training with the settings of the command line."""
     parser = argparse.ArgumentParser(prog="python -m recis.demo", description="Train a click model on MovieLens-100k.")
-    parser.add_argument("--steps", type=int, default=Options.steps, help="end after so many steps")
+    parser.add_argument("--steps", type=int, default=Options.steps, help="stop after this many steps")
     parser.add_argument("--passes", type=int, default=Options.passes, help="replays of the data (default: %(default)s)")
     parser.add_argument(
         "--rate", type=float, default=Options.rate, help="steps per second, 0 for full speed (default: 4)"
     )
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder of the data (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("output_dir"), help="folder of traces and spool")
-    parser.add_argument("--until-stdin-closes", action="store_true", help="stop well when whoever started it is gone")
+    parser.add_argument(
+        "--until-stdin-closes", action="store_true", help="stop cleanly when the parent process has ended"
+    )
     arguments = parser.parse_args()
 
-    # Every rank streams to the server; the terminal gets one rank's lines.
+    # Every rank streams to the server; only one rank logs to the terminal.
     logging.basicConfig(level=logging.INFO if environment.rank() == 0 else logging.WARNING, format="%(message)s")
-    logging.getLogger("recis.hooks.filter_hook").setLevel(logging.WARNING)  # the page shows the passes
+    logging.getLogger("recis.hooks.filter_hook").setLevel(logging.WARNING)  # the page shows filter passes
     try:
         data = fetch(arguments.cache)
     except (DataError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     if arguments.until_stdin_closes:
-        # A daemon: nothing but the end of stdin ends its read.
+        # A daemon thread: only the end of stdin ends its read.
         threading.Thread(target=_stop_with_stdin, name="recis-demo-stdin", daemon=True).start()
     options = Options(steps=arguments.steps, passes=arguments.passes, rate=arguments.rate)
     return 0 if train(options, data, arguments.output).delivered else UNDELIVERED

@@ -1,6 +1,6 @@
-"""Ratings as tensors: sparse features per sample, in the order in which people gave them, cut into batches.
+"""Ratings as tensors: sparse features per sample, in chronological order, divided into batches.
 
-Owns reading, the split by time, each rank's share and the pace of the replay; must not know the model or any hook.
+Owns reading, the split by time, each rank's share and the rate of the replay; must not know the model or any hook.
 """
 
 import csv
@@ -57,7 +57,7 @@ class Ratings:
         return len(self.label)
 
     def take(self, rows: Tensor | slice) -> "Ratings":
-        """Return these rows only, in their order."""
+        """Return only these rows, in this order."""
         return Ratings(
             self.label[rows],
             self.user[rows],
@@ -71,13 +71,13 @@ class Ratings:
         return self.take(slice(None, cut)), self.take(slice(cut, None))
 
     def share(self, rank: int, world_size: int) -> "Ratings":
-        """Return the ratings of this rank's people; every rank gets as many, so that all make the same steps."""
+        """Return the ratings of this rank's users; all ranks get equally many, so that they run the same steps."""
         counts = torch.bincount(self.user % world_size, minlength=world_size)
         mine = torch.nonzero(self.user % world_size == rank).flatten()
         return self.take(mine[: int(counts.min())])
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """Yield batches of `size` ratings in order of time, the last one with what is left."""
+        """Yield batches of `size` ratings in chronological order; the last one may be smaller."""
         for start in range(0, len(self), size):
             yield self.take(slice(start, start + size)).batch()
 
@@ -92,7 +92,7 @@ class Ratings:
 
 
 class Replay:
-    """Plays ratings back, pass after pass, at most `rate` batches a second (0: as fast as it goes)."""
+    """Replays ratings, pass after pass, at no more than `rate` batches per second (0 for no limit)."""
 
     def __init__(self, ratings: Ratings, batch_size: int, *, rate: float = 0.0) -> None:
         self.ratings = ratings
@@ -104,7 +104,7 @@ class Replay:
         due = time.monotonic()
         for batch in self.ratings.batches(self.batch_size):
             if self.rate:
-                # A slow step moves the timetable: time lost is not made up for with a burst.
+                # A slow step shifts the schedule: lost time is not made up by a burst.
                 due = max(due + 1.0 / self.rate, time.monotonic())
                 self.hurry.wait(due - time.monotonic())
             yield batch

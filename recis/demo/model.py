@@ -1,4 +1,4 @@
-"""A click model in the manner of DeepFM whose sparse features live in hash tables, and the AUC that judges it.
+"""A DeepFM-style click model with sparse features in hash tables, and its AUC.
 
 Owns the arithmetic; must not know where batches come from, which optimizers train it, or any hook.
 """
@@ -17,17 +17,17 @@ __all__ = ["ClickModel", "auc"]
 
 
 class ClickModel(nn.Module):
-    """Predicts whether a person likes a film: linear term, pairwise products and a small network over shared rows.
+    """Predicts whether a user likes a film: linear term, pairwise products and a small network over shared rows.
 
     Guo, Tang, Ye, Li, He: "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction", IJCAI 2017.
 
     Args:
         width: length of a feature's factor; a table's row holds it and one linear weight.
-        filter_step: a row that no batch has asked for in so many steps is evicted by the next filter pass.
-        window: batches whose predictions `scores()` keeps.
+        filter_step: a row not looked up for this many steps is evicted by the next filter pass.
+        window: number of batches whose predictions `scores()` keeps.
 
     Attributes:
-        label_smoothing: how far labels are drawn to one half in training, 0 to 0.5.
+        label_smoothing: how far labels are moved towards one half in training, 0 to 0.5.
     """
 
     def __init__(self, *, width: int = 16, filter_step: int = 100, window: int = 40) -> None:
@@ -64,7 +64,7 @@ class ClickModel(nn.Module):
         return logits
 
     def scores(self) -> tuple[Tensor, Tensor]:
-        """Return predictions and labels of the last `window` batches, each made before its batch was learned from."""
+        """Return predictions and labels of the last `window` batches, each predicted before training on it."""
         predictions, labels = zip(*self._scored, strict=True)
         return torch.cat(predictions), torch.cat(labels)
 

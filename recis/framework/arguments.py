@@ -1,6 +1,6 @@
-"""What a user can set about a training, checked whenever it is set.
+"""The settings of a training, validated on every assignment.
 
-Must not know the trainer or how any of it is carried out.
+Must not know the trainer or how the settings are applied.
 """
 
 from collections.abc import Callable
@@ -16,26 +16,26 @@ __all__ = ["TrainingArguments"]
 
 @dataclass(repr=False)
 class TrainingArguments(ForeignArguments):
-    """The arguments of a training. They may be changed: what is changed between two trainings holds for the second.
+    """The arguments of a training. They may be changed; a change between two trainings applies to the second.
 
     Attributes:
         output_dir: folder of the checkpoints.
         log_steps: steps between two lines of the `LoggerHook` that the trainer adds.
-        train_steps: at most so many steps per `train()`, unless that is given its own number; None: no limit.
+        train_steps: maximum number of steps per `train()`, unless overridden in the call; None for no limit.
         train_epoch: passes over the training data per `train()`.
-        eval_steps: at most so many batches per evaluation; None: no limit.
-        gradient_accumulation_steps: steps whose gradients make one update of the parameters.
-        save_steps: steps between two checkpoints; None: none are written.
-        max_to_keep: checkpoints kept; the oldest go first.
+        eval_steps: maximum number of batches per evaluation; None for no limit.
+        gradient_accumulation_steps: steps whose gradients are accumulated into one update of the parameters.
+        save_steps: steps between two checkpoints; None for no checkpoints.
+        max_to_keep: number of checkpoints to keep; the oldest are deleted first.
         mixed_precision: `"bf16"` runs the model under `torch.autocast`, and so do `"fp16"` and `"fp8"`, with a warning:
-            there is no scaling of the loss here. None or `"no"`: nothing of the kind.
-        resume: whether a training first takes over the newest checkpoint of `output_dir`, if there is one.
+            the loss is never scaled here. None or `"no"` for full precision.
+        resume: whether a training first restores the newest checkpoint of `output_dir`, if there is one.
 
-    The arguments of RecIS's class and of Accelerate's `Accelerator` that mean nothing here are taken as well: one
-    warning names them and says what happens instead.
+    Arguments of RecIS's class and of Accelerate's `Accelerator` that have no effect here are accepted; one warning
+    names them and states what happens instead.
 
     Raises:
-        ArgumentError: (a `ValueError`) a value is outside what is said above.
+        ArgumentError: (a `ValueError`) a value is invalid.
     """
 
     output_dir: str = "output_dir"

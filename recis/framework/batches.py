@@ -1,4 +1,4 @@
-"""What comes out of a dataset: batches, with or without RecIS's stop flag, their size, and their way to the device.
+"""Batches of a dataset: RecIS's optional stop flag, the batch size, and the transfer to the device.
 
 Must not know the model, the loop, or how many processes there are.
 """
@@ -16,9 +16,9 @@ __all__ = ["num_samples", "read_batches", "to_device"]
 def read_batches(dataset: Iterable[Any]) -> Generator[Any]:
     """Yield the batches of one pass over `dataset`.
 
-    A pair whose first part is a flag is RecIS's `(stop_flag, batch)`: a true flag ends the pass and its batch is
-    filling, not data. A flag is a bool, or 0 or 1 in front of anything but a number; of Python, of numpy or a 0-dim
-    tensor. Anything else is a batch itself.
+    A pair whose first item is a flag is RecIS's `(stop_flag, batch)`: a true flag ends the pass, and its batch is
+    padding, not data. A flag is a bool, or a 0 or 1 followed by a non-number; a Python or numpy value or a 0-dim
+    tensor. Anything else is a batch.
     """
     for element in dataset:
         if isinstance(element, tuple | list) and len(element) == 2 and _is_flag(element[0], element[1]):
@@ -38,7 +38,7 @@ def _is_flag(value: Any, batch: object) -> bool:
     kind = str(getattr(value, "dtype", "int")).removeprefix("torch.")
     if kind == "bool":
         return True
-    # In front of another number it is a pair of numbers.
+    # Followed by another number it is a pair of numbers.
     return kind.startswith(("int", "uint")) and int(value) in (0, 1) and not isinstance(batch, Number)
 
 
@@ -56,7 +56,7 @@ def num_samples(batch: object) -> int:
 def to_device(batch: Any, device: torch.device) -> Any:
     """Return `batch` with every tensor in its mappings, lists, tuples and dataclasses on `device`.
 
-    The copies are queued, not waited for. Batch classes with a `to` of their own (packed or ragged ones) go by that.
+    The copies are queued and not waited for. Batch classes with their own `to` (packed or ragged ones) are moved by it.
     """
     if callable(getattr(batch, "to", None)):
         return batch.to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: written whole or not at all, the newest few kept, torn ones passed over when reading.
+"""Checkpoints on disk: written atomically, the newest few kept, incomplete ones skipped when reading.
 
 Owns the folder's layout: `step-000000001200/` with `rank0.pt`, `rank1.pt`, ... and `checkpoint.json`, which is written
 last and lists the files with their sizes. Must not know what is inside the files, or when one is due.
@@ -31,9 +31,9 @@ class CheckpointFolder:
     """The checkpoints of one training, in a folder that all ranks can reach.
 
     Args:
-        path: the folder; made when the first checkpoint is written.
-        max_to_keep: checkpoints kept; older ones are deleted after a newer one is whole.
-        ranks: who writes and reads together; open during every call.
+        path: the folder, created when the first checkpoint is written.
+        max_to_keep: number of checkpoints to keep; older ones are deleted once a newer one is complete.
+        ranks: the ranks that write and read together; open during every call.
     """
 
     def __init__(self, path: str | Path, *, max_to_keep: int, ranks: Ranks) -> None:
@@ -42,7 +42,7 @@ class CheckpointFolder:
         self._ranks = ranks
 
     def save(self, step: int, content: dict[str, Any]) -> Path:
-        """Write this rank's `content`, tensors and plain containers; returns once the checkpoint is whole on disk.
+        """Write this rank's `content`, tensors and plain containers; return once the checkpoint is complete on disk.
 
         Raises:
             CheckpointError: a rank could not write; on every rank, with nothing left behind.
@@ -55,16 +55,16 @@ class CheckpointFolder:
         return final
 
     def load(self) -> dict[str, Any] | None:
-        """Return this rank's content of the newest whole checkpoint, or None where there is none.
+        """Return this rank's content of the newest complete checkpoint, or None if there is none.
 
         Raises:
-            CheckpointError: it was written by another number of ranks, or by a newer version.
+            CheckpointError: it was written by a different number of ranks or by a newer version.
         """
-        # Rank 0 lists the folder: ranks that look at different moments must still try the same ones in the same order.
+        # Rank 0 lists the folder, so that all ranks try the same checkpoints in the same order.
         for folder in self._ranks.gather(list(self._newest_first()))[0]:
             index = _read_index(folder)
             if not self._ranks.all_of(_is_whole(folder, index))[0]:
-                _logger.warning("Checkpoint %s is not whole; trying an older one", folder)
+                _logger.warning("Checkpoint %s is incomplete; trying an older one", folder)
                 continue
             if index.get("format") != _FORMAT or index.get("world_size") != self._ranks.size:
                 raise CheckpointError(
@@ -77,7 +77,7 @@ class CheckpointFolder:
         return None
 
     def newest_step(self) -> int | None:
-        """Return the step of the newest checkpoint that this process finds whole; of any format and number of ranks."""
+        """Return the step of the newest complete checkpoint visible to this process, of any format and world size."""
         for folder in self._newest_first():
             index = _read_index(folder)
             if _is_whole(folder, index) and isinstance(index.get("step"), int):
@@ -106,15 +106,15 @@ class CheckpointFolder:
             os.fsync(file.fileno())
         sync_folder(draft)
         if final.exists():
-            shutil.rmtree(final)  # the same step, trained again after a restore
+            shutil.rmtree(final)  # the same step, retrained after a restore
         draft.rename(final)
         sync_folder(self._path)
-        # Drafts that are still there were left by a crash.
+        # Remaining temporary folders were left by a crash.
         for old in [*list(self._newest_first())[self._max_to_keep :], *self._path.glob(".step-*.partial")]:
             shutil.rmtree(old)
 
     def _together(self, what: str, draft: Path, action: Callable[[], None]) -> None:
-        """Do `action` and fail on every rank if it failed on one, so that none waits for the others for ever."""
+        """Run `action` and fail on every rank if it failed on one, so that no rank waits forever."""
         problem: OSError | RuntimeError | None = None
         try:
             action()
@@ -146,7 +146,7 @@ def _is_whole(folder: Path, index: dict[str, Any]) -> bool:
 
 def _load_file(path: Path) -> dict[str, Any] | None:
     try:
-        # Nothing but tensors and plain containers: a checkpoint is data from a disk, never code.
+        # Only tensors and plain containers: a checkpoint must never execute code.
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
         _logger.warning("Checkpoint file %s cannot be read (%s); trying an older checkpoint", path, error)

@@ -1,4 +1,4 @@
-"""The means of an evaluation: summed where the values are, read once at the end.
+"""The means of an evaluation: summed on the values' device, read once at the end.
 
 Must not know models, datasets or hooks.
 """
@@ -12,7 +12,7 @@ __all__ = ["WeightedMeans", "merge_means"]
 
 
 class WeightedMeans:
-    """Running means by name, each batch weighted by its samples; device values are added up on their device."""
+    """Running means by name, each batch weighted by its number of samples; device values are summed on their device."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Value] = {}
@@ -26,7 +26,7 @@ class WeightedMeans:
             self._weights[name] = self._weights.get(name, 0.0) + weight
 
     def totals(self) -> dict[str, tuple[float, float]]:
-        """Return the sum, NaN where its device failed, and the weight of each name; waits for the device."""
+        """Return the sum (NaN if its device failed) and the weight for each name; waits for the device."""
         sums = PendingScalars.start(list(self._sums.values())).numbers()
         return {
             name: (math.nan if total is None else total, self._weights[name])

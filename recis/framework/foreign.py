@@ -1,6 +1,6 @@
-"""Arguments of RecIS and of Accelerate, which RecIS hands arguments on to, that mean nothing here.
+"""Arguments of RecIS, and of Accelerate to which RecIS forwards arguments, that have no effect here.
 
-Owns their names, what happens instead, and the one warning that says so. Must not know the trainer.
+Owns their names, what happens instead, and the warning. Must not know the trainer.
 """
 
 import difflib
@@ -28,7 +28,7 @@ _COMPILE = "compile the model yourself, with torch.compile"
 
 @dataclass(kw_only=True)
 class ForeignArguments:
-    """Arguments that are taken and have no effect, with what happens instead. None: not given."""
+    """Arguments that are accepted without effect, with what happens instead. None if not given."""
 
     # --- RecIS's TrainingArguments
     model_bank: Annotated[Any, _LOADING] = None
@@ -94,14 +94,14 @@ _OF_DDP = {
 
 
 def warn_of_foreign(where: str, given: Mapping[str, Any]) -> None:
-    """Say in one warning what happens instead of each argument that was given; None is not given."""
+    """Log one warning that lists the given arguments and what happens instead; None means not given."""
     told = [f"{name} ({FOREIGN[name]})" for name, value in given.items() if value is not None]
     if told:
         _logger.warning("%s: taken from RecIS and Accelerate, but not used here: %s", where, ", ".join(told))
 
 
 def take_over(args: Any, others: Mapping[str, Any]) -> dict[str, Any]:
-    """Take over the further arguments of a trainer: set those of `args`, and return those of `DistributedDataParallel`.
+    """Apply the remaining arguments of a trainer: set those of `args`, and return those of `DistributedDataParallel`.
 
     Raises:
         TypeError: an unknown name.
@@ -111,7 +111,9 @@ def take_over(args: Any, others: Mapping[str, Any]) -> dict[str, Any]:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"Trainer: expected an argument of its own, of RecIS or of Accelerate, got {name!r}{hint}")
+            raise TypeError(
+                f"Trainer: expected an argument of this class, of RecIS or of Accelerate, got {name!r}{hint}"
+            )
     warn_of_foreign("Trainer", {name: value for name, value in others.items() if name in FOREIGN})
     for name in _OF_ARGUMENTS:
         if name in others:

@@ -1,6 +1,6 @@
-"""The module-level face of the metrics: two functions over the current registry, and its content under RecIS's name.
+"""Module-level access to the metrics: two functions over the current registry, and its content under RecIS's name.
 
-Must not know what a registry does with a value, or who reads it.
+Must not know how a registry handles a value, or its readers.
 """
 
 from collections.abc import Iterator, MutableMapping
@@ -12,21 +12,21 @@ __all__ = ["GLOBAL_METRICS", "add_metric", "get_global_metrics"]
 
 
 def add_metric(name: str, metric: object) -> None:
-    """Set a metric of the training that runs, or of the one that was made or run last.
+    """Set a metric of the running training, or else of the one created or run last.
 
-    A number streams at the step where it is set and is not repeated afterwards. Never raises and never waits for a
+    A number is streamed at the step where it is set and not repeated afterwards. Never raises and never waits for a
     device.
 
     Args:
-        name: 1 to 512 printable characters; a `/` makes a section on the page.
-        metric: a real number, a 0-dim tensor or a 0-dim array; anything else is shown in the log line and not streamed,
-            which is one warning and a count.
+        name: 1 to 512 printable characters; a `/` creates a section on the page.
+        metric: a real number, a 0-dim tensor or a 0-dim array; anything else is shown in the log line but not streamed,
+        logged once as a warning and counted.
     """
     current_registry().set(name, metric)
 
 
 def get_global_metrics() -> LiveMetrics:
-    """Return the newest value of every metric, as the live dict: what is written is set, and clearing it clears it.
+    """Return the newest value of every metric as a live dict: assigning an item sets the metric, clearing clears all.
 
     Tensors in it are detached; 0-dim ones are copies.
     """
@@ -34,7 +34,7 @@ def get_global_metrics() -> LiveMetrics:
 
 
 class _GlobalMetrics(MutableMapping[str, Any]):
-    """`get_global_metrics()` at any time: a module that has imported it sees the metrics of each training that runs."""
+    """A live view of `get_global_metrics()`: code that imported it sees the metrics of the current training."""
 
     def __getitem__(self, name: str) -> Any:
         return get_global_metrics()[name]

@@ -1,4 +1,4 @@
-"""What one call of `train` is to do, and how far it is.
+"""The plan and the progress of one call of `train`.
 
 Must not know the loop, data or checkpoints.
 """
@@ -10,7 +10,7 @@ __all__ = ["Plan", "Progress"]
 
 @dataclass(slots=True)
 class Progress:
-    """What the running training has done so far; a checkpoint has it, so that a restored training does the rest."""
+    """Progress of the running training, saved in checkpoints so that a restored training does only the rest."""
 
     steps: int = 0
     epochs: int = 0
@@ -19,7 +19,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the running training is to do; None: no limit."""
+    """Limits of the running training; None for no limit."""
 
     epochs: int
     steps: int | None = None
@@ -29,10 +29,10 @@ class Plan:
     progress: Progress = field(default_factory=Progress)
 
     def wants_step(self) -> bool:
-        """Whether another step of this epoch is within both limits."""
+        """Return whether another step of this epoch is within both limits."""
         done = self.progress
         return self.wants_any() and (self.epoch_steps is None or done.epoch_steps < self.epoch_steps)
 
     def wants_any(self) -> bool:
-        """Whether another step at all is within the limit of the training."""
+        """Return whether any further step is within the limit of the training."""
         return self.steps is None or self.progress.steps < self.steps

@@ -1,6 +1,6 @@
-"""Random generators across a restart: their states go into a checkpoint and come back where the training goes on.
+"""Random generators across a restart: their states are saved in a checkpoint and restored when the training resumes.
 
-Owns which generators there are. Must not know the loop beyond where an epoch starts, or a file format.
+Owns the set of generators. Must not know the loop beyond the start of an epoch, or a file format.
 """
 
 import logging
@@ -18,8 +18,8 @@ _logger = logging.getLogger(__name__)
 class RandomStreams:
     """The global generators of Python, numpy and torch (CPU and present CUDA device) of one training.
 
-    A data loader draws its order when an epoch starts. To read again what an interrupted epoch has trained, a resumed
-    one therefore starts from the state of that moment, and goes on from that of the checkpoint.
+    A data loader draws its order when an epoch starts. To reread the same data in an interrupted epoch, a resumed
+    training therefore starts from the state at that time, and then continues from that of the checkpoint.
     """
 
     def __init__(self) -> None:
@@ -27,14 +27,14 @@ class RandomStreams:
         self._loaded: dict[str, Any] | None = None
 
     def start_epoch(self, done: int) -> None:
-        """Note the start of an epoch; one that has `done` steps behind it starts as it did then."""
+        """Record the start of an epoch; one with `done` completed steps starts from its original state."""
         loaded = self._loaded
         if loaded is not None:
             _restore(loaded["epoch_start"] if done else loaded["now"])
         self._epoch_start = _capture()
 
     def caught_up(self) -> None:
-        """Go on from the checkpoint: what it had trained of this epoch has been read again."""
+        """Continue from the checkpoint's state, after the trained part of this epoch has been reread."""
         if self._loaded is not None:
             _restore(self._loaded["now"])
             self._loaded = None
@@ -45,7 +45,7 @@ class RandomStreams:
         return {"epoch_start": self._epoch_start or now, "now": now}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a `state_dict` when the next epoch starts."""
+        """Restore a `state_dict` when the next epoch starts."""
         self._loaded = {"epoch_start": state_dict["epoch_start"], "now": state_dict["now"]}
 
 
@@ -57,7 +57,7 @@ def _capture() -> dict[str, Any]:
         "torch": torch.get_rng_state(),
     }
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        states["cuda"] = torch.cuda.get_rng_state()  # of this rank's device: asking for all would set all of them up
+        states["cuda"] = torch.cuda.get_rng_state()  # this rank's device only: querying all would initialise all
     return states
 
 
@@ -71,5 +71,5 @@ def _restore(states: dict[str, Any]) -> None:
         if "cuda" in states and torch.cuda.is_available():
             torch.cuda.set_rng_state(states["cuda"].cpu())
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        # Another version of Python or torch may keep other states. The training is sound all the same.
+        # Other versions of Python or torch may have different states. The training is still valid.
         _logger.warning("The random generators could not be set as in the checkpoint: %s", error)

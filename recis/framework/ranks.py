@@ -1,6 +1,6 @@
-"""The processes of one job: joining them, deciding together, and wrapping the dense part of a model for them.
+"""The processes of one job: joining them, reaching common decisions, and wrapping the dense part of a model.
 
-Owns the process group it has made itself and nothing else. Must not know the loop, hooks, or what is decided.
+Owns only the process group that it created. Must not know the loop, hooks, or the decisions.
 """
 
 from functools import cache
@@ -19,18 +19,18 @@ from recis import environment
 
 __all__ = ["Ranks"]
 
-# Every group of a process gets its own corner of the store: keys of a destroyed one would mislead the next.
+# Every group of a process gets its own prefix in the store: keys of a destroyed one would mislead the next.
 _groups = count()
 
 
 class Ranks:
-    """The ranks that train one model; open while a training or an evaluation runs, and may be opened while open.
+    """The ranks that train one model; a reentrant context manager, open while a training or an evaluation runs.
 
     With one process everything here is a no-op. With more, started by `torchrun`, the default process group is used if
-    there is one, else one is made (NCCL for a model on CUDA, gloo otherwise) and destroyed again on closing.
+    there is one; otherwise one is created (NCCL for a model on CUDA, gloo otherwise) and destroyed on closing.
 
     Args:
-        model: decides the backend by where its parameters are.
+        model: its device determines the backend.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -46,7 +46,7 @@ class Ranks:
 
     @property
     def size(self) -> int:
-        """How many processes train together."""
+        """Number of processes that train together."""
         return dist.get_world_size() if _initialised() else environment.world_size()
 
     def __enter__(self) -> Self:
@@ -55,7 +55,7 @@ class Ranks:
             if not _initialised():
                 self._owns_default = True
                 _join("nccl" if _is_on_cuda(self._model) else "gloo")
-            # Decisions go through host memory: asking a GPU for them would make every step wait for its kernels.
+            # Decisions use host memory: reading them from a GPU would make every step wait for its kernels.
             self._control = dist.new_group(backend="gloo")
         return self
 
@@ -72,7 +72,7 @@ class Ranks:
             dist.destroy_process_group()
 
     def all_of(self, *flags: bool) -> list[bool]:
-        """Return for each flag whether it is true on every rank; all ranks must ask, and get the same answer."""
+        """Return for each flag whether it is true on every rank; all ranks must call this and get the same answer."""
         if self._control is None:
             return list(flags)
         votes = torch.tensor(flags, dtype=torch.uint8, device="cpu")
@@ -80,7 +80,7 @@ class Ranks:
         return [bool(vote) for vote in votes.tolist()]
 
     def gather(self, item: Any) -> list[Any]:
-        """Return the items of all ranks, in their order; all ranks must ask."""
+        """Return the items of all ranks in rank order; all ranks must call this."""
         if self._control is None:
             return [item]
         items: list[Any] = [None] * self.size
@@ -88,9 +88,9 @@ class Ranks:
         return items
 
     def wrap(self, **options: Any) -> nn.Module:
-        """Return the model, with the gradients of its dense part averaged over the ranks where there are several.
+        """Return the model, with the gradients of its dense part averaged over the ranks if there are several.
 
-        Rows of hash tables are neither parameters nor buffers: each rank goes on training those of its own data.
+        Rows of hash tables are neither parameters nor buffers: each rank trains those of its own data.
 
         Args:
             **options: more arguments of `DistributedDataParallel`.
@@ -98,7 +98,7 @@ class Ranks:
         model = self._model
         if self._control is None or not any(parameter.requires_grad for parameter in model.parameters()):
             return model
-        # Buffers of the dense part are taken over from rank 0 once, here, and are each rank's own afterwards.
+        # Buffers of the dense part are broadcast from rank 0 once, here, and are local to each rank afterwards.
         return DistributedDataParallel(model, broadcast_buffers=False, **options)
 
 
@@ -117,6 +117,6 @@ def _join(backend: str) -> None:
 
 @cache
 def _store() -> Store:
-    """Return the store that the launcher names, opened once per process: its port cannot be bound a second time."""
+    """Return the store named by the launcher, opened once per process because its port cannot be bound twice."""
     store: Store = next(iter(rendezvous("env://")))[0]
     return store

@@ -1,6 +1,6 @@
-"""A trainer's checkpoints: when one is due, what is in it, and how a trainer takes it over.
+"""A trainer's checkpoints: when one is due, its content, and how a trainer restores it.
 
-Must not know the loop, or how a checkpoint lies on disk.
+Must not know the loop, or the layout of a checkpoint on disk.
 """
 
 import logging
@@ -24,7 +24,7 @@ _logger = logging.getLogger(__name__)
 
 
 class _Trainer(Protocol):
-    """What is looked at in a trainer."""
+    """The part of a trainer that is used here."""
 
     args: TrainingArguments
     model: nn.Module
@@ -38,8 +38,8 @@ class CheckpointManager:
     """The checkpoints of one trainer, in `args.output_dir`, every `args.save_steps` steps.
 
     Args:
-        trainer: whose.
-        ranks: who saves and restores together.
+        trainer: the trainer they belong to.
+        ranks: the ranks that save and restore together.
     """
 
     def __init__(self, trainer: _Trainer, ranks: Ranks) -> None:
@@ -52,8 +52,8 @@ class CheckpointManager:
         self._restored: Progress | None = None
 
     def save(self) -> None:
-        """Write a checkpoint: during a training at the next boundary between two updates, else at once. All ranks must
-        ask for it.
+        """Write a checkpoint, during a training at the next boundary between two updates, otherwise immediately. All
+        ranks must call this.
 
         Raises:
             CheckpointError: a rank could not write; on every rank, with nothing left behind.
@@ -65,7 +65,7 @@ class CheckpointManager:
             self.write(self._restored or Progress())
 
     def restore(self) -> int | None:
-        """Take over the newest whole checkpoint; see `Trainer.restore`."""
+        """Restore the newest complete checkpoint; see `Trainer.restore`."""
         trainer = self._trainer
         with self._ranks:
             content = self._folder().load()
@@ -89,7 +89,7 @@ class CheckpointManager:
         return trainer.state.global_step
 
     def prepare(self) -> None:
-        """Before a training: restore where `args.resume` asks for it, or say that there is something to restore."""
+        """Restore a checkpoint before a training if `args.resume` is set, or warn that there is one."""
         trainer = self._trainer
         if self._has_restored or trainer.state.global_step:
             return
@@ -107,12 +107,12 @@ class CheckpointManager:
             )
 
     def take_restored(self) -> Progress | None:
-        """Return what a restored checkpoint has done of its training; once, for the next training only."""
+        """Return the progress of a restored checkpoint; once, for the next training only."""
         restored, self._restored = self._restored, None
         return restored
 
     def is_due(self, step: int) -> bool:
-        """Whether a checkpoint is wanted; to be asked once for every step."""
+        """Return whether a checkpoint is due; call it once per step."""
         every = self._trainer.args.save_steps
         if every is not None:
             if self._cadence is None:
@@ -122,7 +122,7 @@ class CheckpointManager:
         return self._is_wanted
 
     def write(self, progress: Progress) -> None:
-        """Write a checkpoint of this moment, unless that of this step is there."""
+        """Write a checkpoint of the current state, unless one of this step exists."""
         self._is_wanted = False
         trainer = self._trainer
         step = trainer.state.global_step

@@ -1,6 +1,6 @@
-"""What users may ask of a trainer while it trains: a checkpoint, an evaluation, an end, other learning rates.
+"""Controls of a running trainer: checkpoint, evaluation, stop, and learning rates.
 
-Owns the declarations and what each of them asks of the trainer; must not know who asks, or how.
+Owns the declarations and their effects on the trainer; must not know how requests arrive.
 """
 
 import math
@@ -15,7 +15,7 @@ __all__ = ["Steering"]
 
 
 class _Trainer(Protocol):
-    """What is looked at in a trainer."""
+    """The part of a trainer that is used here."""
 
     state: RunState
     eval_dataset: Any
@@ -25,7 +25,7 @@ class _Trainer(Protocol):
 
 
 class Steering:
-    """The controls of one trainer; what is asked for is done at the end of the present step, on all ranks."""
+    """The controls of one trainer; requests are carried out at the end of the current step, on all ranks."""
 
     def __init__(self, trainer: _Trainer) -> None:
         self._trainer = trainer
@@ -34,10 +34,10 @@ class Steering:
         self._rates: tuple[float, float] | None = None
 
     def offer_learning_rates(self, minimum: float, maximum: float) -> None:
-        """Let users set learning rates within these bounds.
+        """Allow users to set learning rates within these bounds.
 
         Raises:
-            ArgumentError: they are no bounds.
+            ArgumentError: the bounds are invalid.
         """
         bounds = float(minimum), float(maximum)
         if not 0 <= bounds[0] <= bounds[1] < math.inf:
@@ -45,13 +45,13 @@ class Steering:
         self._rates = bounds
 
     def controls(self) -> Iterator[Control]:
-        """Return what can be asked for now."""
+        """Return the controls available now."""
         trainer = self._trainer
         yield Control(
             name="checkpoint",
             type="action",
             on_change=lambda _: self._want("checkpoint"),
-            description="Write a checkpoint after the present step.",
+            description="Write a checkpoint after the current step.",
             confirm="Write a checkpoint now?",
         )
         if trainer.eval_dataset is not None:
@@ -59,14 +59,14 @@ class Steering:
                 name="evaluate",
                 type="action",
                 on_change=lambda _: self._want("evaluate"),
-                description="Evaluate after the present step.",
-                confirm="Evaluate now? The training waits for it.",
+                description="Evaluate after the current step.",
+                confirm="Evaluate now? The training pauses meanwhile.",
             )
         yield Control(
             name="stop",
             type="action",
             on_change=lambda _: trainer.state.request_stop("asked for by a command"),
-            description="End the training after the present step, as if it were done.",
+            description="End the training after the current step, as if it were complete.",
             confirm="End this training now? It cannot be continued from the page.",
         )
         if self._rates is not None:
@@ -76,15 +76,15 @@ class Steering:
                 yield self._rate("sparse_lr", self._rates, trainer.sparse_optimizer, "rows of the hash tables")
 
     def wanted(self) -> list[bool]:
-        """Return what is wanted on this rank, for a vote of all ranks: a rank that did it alone would wait for ever."""
+        """Return the requests on this rank, for a vote of all ranks: a rank acting alone would wait forever."""
         return list(self._wanted.values())
 
     def agree(self, votes: list[bool]) -> None:
-        """Take the outcome of the vote before a step: what all ranks want is done at the end of this step."""
+        """Record the outcome of the vote before a step: requests shared by all ranks are carried out at its end."""
         self._agreed = votes
 
     def due(self, *, alone: bool) -> tuple[bool, bool]:
-        """Return whether to evaluate and to save now, at the end of a step; `alone`: there is nobody to agree with."""
+        """Return whether to evaluate and to save at the end of this step; `alone` means without other ranks."""
         evaluates, saves = self.wanted() if alone else self._agreed
         self._agreed = [False, False]
         self._wanted["evaluate"] &= not evaluates
@@ -104,7 +104,7 @@ class Steering:
             read=lambda: optimizer.param_groups[0]["lr"],
             minimum=low,
             maximum=high,
-            description=f"Learning rate of the {what}; groups keep their proportions, and a scheduler goes on from it.",
+            description=f"Learning rate of the {what}; groups keep their ratios, and a scheduler continues from it.",
         )
 
 

@@ -1,7 +1,7 @@
-"""The training loop: steps, epochs, evaluation, updates, and the moments at which hooks are called.
+"""The training loop: steps, epochs, evaluation, updates, and the events at which hooks are called.
 
-Must not know what any hook does, how a checkpoint lies on disk, or the bridge. Reads from the outside in: training,
-epoch, step, evaluation, checkpoint.
+Must not know what any hook does, the layout of a checkpoint on disk, or the bridge. Ordered from the outside in:
+training, epoch, step, evaluation, checkpoint.
 """
 
 import logging
@@ -48,11 +48,11 @@ _logger = logging.getLogger(__name__)
 class Trainer:
     """Trains `model` on `train_dataset` and calls the hooks.
 
-    One step is one batch: `model(batch)` returns the loss, a 0-dim tensor, whose gradients are added up over
+    One step is one batch: `model(batch)` returns the loss, a 0-dim tensor, whose gradients are accumulated over
     `args.gradient_accumulation_steps` steps into one update. The loss is the metric `loss`.
 
     Args:
-        model: the model, on the device where it trains.
+        model: the model, on its training device.
         args: see `TrainingArguments`.
         train_dataset: an iterable of batches, or of RecIS's `(stop_flag, batch)`; iterated anew for each epoch.
         eval_dataset: the same, for `evaluate`.
@@ -62,18 +62,18 @@ class Trainer:
         sparse_optimizer: the optimizer of the hash tables' rows, from `recis.optim`.
         data_to_cuda: whether to move each batch to the model's CUDA device.
         **others: `mixed_precision`, `gradient_accumulation_steps` and `resume` as in `TrainingArguments`; `ddp_…` for
-            `DistributedDataParallel`; and what RecIS hands on to Accelerate, with one warning for what is not used.
+            `DistributedDataParallel`; and those that RecIS forwards to Accelerate, with one warning for unused ones.
 
     Attributes:
         state: the loop's `RunState`.
         metrics: this trainer's `MetricsRegistry`; `add_metric` writes here while it trains.
-        checkpoint_manager: its `save()` and `restore()` may be called by hooks.
-        accelerator: what an overridden `_train_step` of RecIS's kind calls.
+        checkpoint_manager: `save()` and `restore()` for hooks.
+        accelerator: for an overridden `_train_step` in RecIS's style.
 
     Raises:
-        ArgumentError: `data_to_cuda` without CUDA, or `dense_optimizers` that are no pair.
+        ArgumentError: `data_to_cuda` without CUDA, or `dense_optimizers` is not a pair.
         HookSignatureError: a hook cannot be called.
-        TypeError: an argument of an unknown name.
+        TypeError: an unknown keyword argument.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Trainer:
         self.dense_optimizer, self.dense_lr_scheduler = _pair(dense_optimizers)
         self.sparse_optimizer = sparse_optimizer
         if hasattr(sparse_optimizer, "set_grad_accum_steps"):
-            sparse_optimizer.set_grad_accum_steps(1)  # `step` is called when all gradients of an update are there
+            sparse_optimizer.set_grad_accum_steps(1)  # `step` is called when all gradients of an update are accumulated
         self.state = RunState()
         self.metrics = claim_registry()
         self._ddp = take_over(self.args, others)
@@ -119,7 +119,7 @@ class Trainer:
 
     @property
     def hooks(self) -> HookList:
-        """The hooks in the order in which they are called: a list that hooks can be put into and taken out of."""
+        """The hooks in call order, as a mutable list."""
         return self._dispatch.hooks
 
     @hooks.setter
@@ -128,34 +128,34 @@ class Trainer:
             self._dispatch.hooks[:] = list(hooks)
 
     def add_hook(self, hook: Hook) -> None:
-        """Add a hook behind those that are there; one of the same class replaces a hook that was added automatically.
+        """Append a hook; it replaces a hook of the same class that was added automatically.
 
         Raises:
-            HookSignatureError: it is not a `Hook` instance, is there already, or a callback cannot be called.
+            HookSignatureError: it is not a `Hook` instance, was added before, or a callback cannot be called.
         """
         self._dispatch.add(hook)
 
     def add_hooks(self, hooks: Iterable[Hook]) -> None:
-        """Add several hooks, in their order."""
+        """Add several hooks in order."""
         for hook in hooks:
             self.add_hook(hook)
 
     def _add_automatic_hooks(self) -> None:
         if not any(isinstance(hook, LoggerHook) for hook in self.hooks):
             self._dispatch.add(self._logger, automatic=True)
-        # The monitor's class is looked up only where it is wanted: it brings the bridge with it.
+        # The monitor's class is imported only when needed, because it imports the bridge.
         if environment.monitor_url() and not any(isinstance(each, hook_library.MonitorHook) for each in self.hooks):
             self._dispatch.add(hook_library.MonitorHook(), automatic=True)
 
     def controls(self) -> Iterable[Control]:
-        """Return what can be asked of this trainer: `checkpoint`, `evaluate`, `stop`, and learning rates if wanted."""
+        """Return the controls of this trainer: `checkpoint`, `evaluate`, `stop`, and learning rates if offered."""
         return self._steering.controls()
 
     def offer_learning_rates(self, minimum: float, maximum: float) -> None:
-        """Let users set the optimizers' rates from the next training on, as `lr` and `sparse_lr`, within these bounds.
+        """Allow users to set the learning rates `lr` and `sparse_lr` within these bounds, from the next training on.
 
         Raises:
-            ArgumentError: they are no bounds.
+            ArgumentError: the bounds are invalid.
         """
         self._steering.offer_learning_rates(minimum, maximum)
 
@@ -166,15 +166,15 @@ class Trainer:
 
     @property
     def dense_scheduler(self) -> Any:
-        """`dense_lr_scheduler` under a shorter name."""
+        """Alias of `dense_lr_scheduler`."""
         return self.dense_lr_scheduler
 
     def train(self, train_steps: int | None = None) -> None:
         """Train for `args.train_epoch` epochs, and for at most `train_steps` (else `args.train_steps`) steps.
 
         Raises:
-            ArgumentError: `train_steps` is no positive int, or there is no training data.
-            Exception: whatever the model, the data, an optimizer or a hook raises; `end` is called on all hooks first.
+            ArgumentError: `train_steps` is not a positive int, or there is no training data.
+            Exception: raised by the model, the data, an optimizer or a hook; `end` is called on all hooks first.
         """
         limit = check_optional_interval("Trainer.train's train_steps", train_steps)
         self._run(Plan(epochs=self.args.train_epoch, steps=limit or self.args.train_steps))
@@ -193,7 +193,7 @@ class Trainer:
         self._run(Plan(epochs=epochs, epoch_steps=steps, evaluates=True, eval_steps=eval_steps))
 
     def _run(self, plan: Plan) -> None:
-        """Do one training: the only place that fires `end`."""
+        """Run one training; the only place that fires `end`."""
         dataset = self._require(self.train_dataset, "train_dataset")
         state = self.state
         state.error = state.stop_reason = None
@@ -236,7 +236,7 @@ class Trainer:
         self._fire("after_train")
 
     def _resume(self, plan: Plan) -> None:
-        """Count what a restored checkpoint has done of this training; once, for the next training only."""
+        """Apply the progress of a restored checkpoint; once, for the next training only."""
         self.checkpoint_manager.prepare()
         self._accumulated = 0
         self._zero_grad()
@@ -245,7 +245,7 @@ class Trainer:
                 setattr(plan.progress, name, value)
 
     def _train_epoch(self, dataset: Iterable[Any], plan: Plan) -> bool:
-        """Train one pass; whether it is complete, cut neither by the limit of the training nor by a request."""
+        """Train one pass; return whether it is complete, ended neither by a limit nor by a request."""
         state, progress = self.state, plan.progress
         self._random.start_epoch(progress.epoch_steps)
         with closing(read_batches(dataset)) as batches:
@@ -254,8 +254,8 @@ class Trainer:
             self._random.caught_up()
             while plan.wants_step():
                 batch = next(batches, _END)
-                # All ranks end together, at the first one that has no more data or is asked to stop: a rank that went
-                # on alone would wait for ever in the averaging of gradients.
+                # All ranks end together with the first one that runs out of data or is asked to stop: a rank continuing
+                # alone would wait forever for the averaging of gradients.
                 more, going, *votes = self._ranks.all_of(
                     batch is not _END, state.stop_reason is None, *self._steering.wanted()
                 )
@@ -271,7 +271,7 @@ class Trainer:
         return self._goes_on() and plan.wants_any()
 
     def _goes_on(self) -> bool:
-        """Whether no rank was asked to stop; the ranks ask together, so that all take the same way from here."""
+        """Return whether no rank was asked to stop; a collective call, so that all ranks decide alike."""
         going = self._ranks.all_of(self.state.stop_reason is None)[0]
         if not going:
             self.state.request_stop("another rank was asked to stop")
@@ -292,27 +292,27 @@ class Trainer:
         evaluates, saves = self._steering.due(alone=self._ranks.size == 1)
         if saves:
             self.checkpoint_manager.save()
-        # Between two updates a checkpoint would lose the gradients that are added up so far.
+        # Within an accumulation a checkpoint would lose the gradients accumulated so far.
         if self.checkpoint_manager.is_due(state.global_step) and not self._accumulated:
             self.checkpoint_manager.write(progress)
         if evaluates:
             self.evaluate()
 
     def _learn(self, batch: Any) -> None:
-        """Train on the batch and set its metrics; the loss and its graph are gone on return."""
+        """Train on the batch and set its metrics; the loss and its graph are released on return."""
         metrics: dict[str, Any] = {}
         self._train_step(to_device(batch, self.device) if self._data_to_cuda else batch, self.state.epoch, metrics)
-        metrics.pop("epoch", None)  # in the metrics of every step already
+        metrics.pop("epoch", None)  # already in the metrics of every step
         for name, value in metrics.items():
             self.metrics.set(name, value)
 
     def _train_step(self, data: Any, epoch: int, metrics: dict[str, Any]) -> None:
-        """Do one step: forward, backward and, where it is its turn, the update. A subclass may do it otherwise.
+        """Run one step: forward, backward and, if due, the update. Subclasses may override it.
 
         Args:
             data: the batch, on the device.
-            epoch: passes over the data that are complete.
-            metrics: to be filled: each becomes a metric of this step, the loss as `loss`.
+            epoch: number of completed passes over the data.
+            metrics: filled by this method; each item becomes a metric of this step, the loss as `loss`.
         """
         loss = self.forward(data)
         if not isinstance(loss, torch.Tensor) or loss.dim():
@@ -326,12 +326,12 @@ class Trainer:
             self._update()
 
     def forward(self, data: Any) -> Any:
-        """Return `model(data)` as in training: averaged over the ranks, in `args.mixed_precision`."""
+        """Return `model(data)` as in training: through the distributed wrapper, in `args.mixed_precision`."""
         with self.autocast():
             return self._wrapped(data)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context in which the model runs, as `args.mixed_precision` says."""
+        """Return the autocast context for `args.mixed_precision`."""
         if self.args.mixed_precision in (None, "no"):
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
@@ -352,7 +352,7 @@ class Trainer:
 
     @property
     def device(self) -> torch.device:
-        """Where the model trains."""
+        """Device of the model."""
         parameters = list(self.model.parameters())
         on_cuda = next((each.device for each in parameters if each.is_cuda), None)
         if on_cuda is None and self._data_to_cuda:
@@ -364,12 +364,12 @@ class Trainer:
     def evaluate(self, eval_steps: int | None = None) -> dict[str, float]:
         """Evaluate on at most `eval_steps` (else `args.eval_steps`) batches of `eval_dataset`, without gradients.
 
-        Returns the means over all batches and ranks, each batch weighted by its samples: `loss` where the model returns
-        a 0-dim loss, and every metric that was set while evaluating. They become the training's metrics `eval/loss`
-        and so on. No step event fires, no step is counted, and every module's mode is as before afterwards.
+        Returns the means over all batches and ranks, each batch weighted by its number of samples: `loss` if the model
+        returns a 0-dim loss, and every metric set during the evaluation. They become the training's metrics
+        `eval/loss` and so on. No step event fires, no step is counted, and every module's mode is restored.
 
         Raises:
-            ArgumentError: `eval_steps` is no positive int, or there is no evaluation data.
+            ArgumentError: `eval_steps` is not a positive int, or there is no evaluation data.
         """
         limit = check_optional_interval("Trainer.evaluate's eval_steps", eval_steps) or self.args.eval_steps
         dataset = self._require(self.eval_dataset, "eval_dataset")
@@ -393,11 +393,11 @@ class Trainer:
     @torch.no_grad()
     def _evaluate_batches(self, dataset: Iterable[Any], limit: int | None) -> dict[str, float]:
         means = WeightedMeans()
-        metrics = MetricsRegistry()  # a model that calls add_metric must not mix this with its training
+        metrics = MetricsRegistry()  # metrics set by the model here must not mix with those of the training
         fresh = metrics.reader()
         with bind_registry(metrics), closing(read_batches(dataset)) as batches:
             for batch in islice(batches, limit):
-                # The bare model: ranks may have different numbers of batches here, so nothing is averaged on the way.
+                # The unwrapped model: ranks may have different numbers of batches, so there are no collective calls.
                 with self.autocast():
                     output = self.model(to_device(batch, self.device) if self._data_to_cuda else batch)
                 if isinstance(output, torch.Tensor) and output.dim() == 0:
@@ -413,9 +413,9 @@ class Trainer:
     # -- checkpoints -------------------------------------------------------------------------------------------------
 
     def restore(self) -> int | None:
-        """Take over the newest whole checkpoint of `args.output_dir`; the next training then does what is left of it.
+        """Restore the newest complete checkpoint of `args.output_dir`; the next training does the remaining part.
 
-        Returns the step of the checkpoint, or None where there is none. A training that was complete trains nothing.
+        Returns the step of the checkpoint, or None if there is none. If that training was complete, nothing is trained.
 
         Raises:
             CheckpointError: the checkpoint does not fit the model, the optimizers or the number of ranks.
@@ -423,7 +423,7 @@ class Trainer:
         return self.checkpoint_manager.restore()
 
     def stateful(self) -> dict[str, Any]:
-        """Return the parts that a checkpoint must have, beside the model."""
+        """Return the required parts of a checkpoint besides the model."""
         parts = {
             "dense_optimizer": self.dense_optimizer,
             "dense_scheduler": self.dense_lr_scheduler,
@@ -432,7 +432,7 @@ class Trainer:
         return {name: part for name, part in parts.items() if part is not None}
 
     def continued(self) -> dict[str, Any]:
-        """Return what lets a training go on exactly as it would have; one without it goes on all the same."""
+        """Return the optional parts of a checkpoint that make a resumed training continue exactly."""
         return {"hooks": self._dispatch, "random": self._random}
 
 

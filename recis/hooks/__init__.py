@@ -1,4 +1,4 @@
-"""The hooks; each is imported when its name is first asked for, so that one does not pull in torch for the others."""
+"""The hooks. Each is imported on first access, so that hooks that do not need torch work without it."""
 
 from typing import TYPE_CHECKING
 

@@ -1,6 +1,6 @@
-"""Every how many steps something is due, as one checked value; the only place that divides a step counter.
+"""Validated step intervals; the only place that divides a step counter.
 
-Must not know what is due, who asks, or how steps are counted.
+Must not know what is due, the caller, or how steps are counted.
 """
 
 from recis.numerals import positive_int
@@ -21,15 +21,15 @@ def check_optional_interval(where: str, value: object) -> int | None:
 class Cadence:
     """Due at every multiple of `every` steps, once per multiple.
 
-    Steps may jump: a multiple that was jumped over is due at the first step behind it. A step seen twice is due once,
-    step 0 never, and a counter that moves back (a restored checkpoint) starts afresh from there.
+    Steps may be skipped: a skipped multiple is due at the first step after it. A step seen twice is due once, step 0 is
+    never due, and a counter that moves back (a restored checkpoint) restarts from there.
 
     Args:
         every: distance in steps, a positive int.
         where: name of the argument, for the error.
 
     Raises:
-        ArgumentError: (a `ValueError`) `every` is no positive int.
+        ArgumentError: (a `ValueError`) `every` is not a positive int.
     """
 
     def __init__(self, every: int, *, where: str = "every") -> None:
@@ -39,7 +39,7 @@ class Cadence:
 
     @property
     def every(self) -> int:
-        """Distance in steps; a new value is checked as in the constructor and counts from the next step on."""
+        """Interval in steps; a new value is checked as in the constructor and applies from the next step."""
         return self._every
 
     @every.setter
@@ -47,7 +47,7 @@ class Cadence:
         self._every = check_interval(self._where, value)
 
     def due(self, step: int) -> bool:
-        """Whether a multiple lies in the steps since the last call; to be asked once for every step."""
+        """Return whether a multiple lies in the steps since the last call; call it once per step."""
         last, self._last = self._last, step
         if last is None or step < last:
             last = max(step - 1, 0)

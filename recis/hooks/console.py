@@ -1,7 +1,7 @@
-"""Lines of hooks on the console: they are seen also in a program that has not set up logging.
+"""Console output of hooks, visible even in a program that has not configured logging.
 
-Owns the handler of the logger `recis.hooks`. It is there only while nobody else handles what hooks log: handlers of the
-root logger, or of `recis`, decide alone what is seen. Must not know what is logged.
+Owns the handler of the logger `recis.hooks`, which exists only while no other handler receives its records: if the root
+logger or `recis` has handlers, they alone decide what is shown. Must not know what is logged.
 """
 
 import logging
@@ -16,13 +16,13 @@ _has_set_level = False
 
 
 def hook_logger(name: str) -> logging.Logger:
-    """Return the logger of a hook's module, whose lines at level INFO are seen."""
+    """Return the logger of a hook's module, whose records at level INFO are shown."""
     refresh_console()
     return logging.getLogger(name)
 
 
 def refresh_console() -> None:
-    """Add or remove the handler, as logging is set up now; called before each line, as that may come at any time."""
+    """Add or remove the handler to match the logging setup; called before each line, as the setup may change."""
     global _has_set_level  # noqa: PLW0603 - the logger of this name is the process's, as its handler is
     above = logging.getLogger("recis")
     is_alone = not above.hasHandlers()
@@ -30,7 +30,7 @@ def refresh_console() -> None:
         _ROOM.addHandler(_handler)
     elif not is_alone:
         _ROOM.removeHandler(_handler)
-    # The root logger's own level is WARNING; one that somebody has set below it stays.
+    # The root logger's default level is WARNING; a lower level set by the user is kept.
     wants_level = is_alone and above.level == logging.NOTSET
     if wants_level and _ROOM.level == logging.NOTSET:
         _ROOM.setLevel(logging.INFO)

@@ -1,6 +1,6 @@
-"""What a hook lets users change while it works: a value by its name, or something that can be asked for.
+"""Controls of a hook: named values that users may change at run time, and actions that they may request.
 
-Owns the words of a declaration; what is valid is checked where it is declared (`Run.control`). Must not know runs.
+Owns the fields of a declaration; `Run.control` validates them. Must not know runs.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,21 +12,21 @@ __all__ = ["Control"]
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """One control, as `Hook.controls` returns them; see `Run.control` for the words.
+    """One control, as returned by `Hook.controls`; see `Run.control` for the fields.
 
     Attributes:
         name: 1 to 128 letters, digits, `.`, `_` or `-`, or `table/TABLE/NAME`; other characters are replaced.
-        type: what the values are; an `action` has none.
-        on_change: gets each new value between two steps; refuses it by raising. That of an action gets None.
-        read: returns the value now; a change made in code is seen by it. None for an action.
+        type: type of the values; an `action` has none.
+        on_change: called with each new value between two steps; rejects it by raising. For an action it gets None.
+        read: returns the current value, so that changes made in code are noticed. None for an action.
         minimum: lowest value.
         maximum: highest value.
-        nullable: whether None is a value.
+        nullable: whether None is a valid value.
         choices: the values of an `enum`.
-        unit: shown behind the value.
+        unit: shown after the value.
         description: one sentence.
-        apply: whether all ranks change at one step, or each at its next one.
-        confirm: what users are asked before a command is sent.
+        apply: whether all ranks change at the same step, or each at its next step.
+        confirm: question that users must confirm before a command is sent.
     """
 
     name: str

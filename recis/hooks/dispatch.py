@@ -1,6 +1,6 @@
-"""Calling hooks: which arguments a callback wants, who wants which event, in which order, and what happens on failure.
+"""Dispatch of events to hooks: callback signatures, subscription, order, and failure handling.
 
-Owns the one failure policy: an exception stops the training and passes through; `end` reaches every hook all the same.
+Owns the failure policy: an exception stops the training and propagates; `end` is still called on every hook.
 Must not know the loop, metrics, or any particular hook.
 """
 
@@ -25,10 +25,10 @@ _logger = logging.getLogger(__name__)
 
 
 class HookDispatcher:
-    """The hooks of one trainer, in the order of adding, those with `runs_last` behind the others.
+    """The hooks of one trainer, in the order they were added, those with `runs_last` after the others.
 
     Args:
-        trainer: what callbacks with one parameter are given.
+        trainer: passed to callbacks with one parameter.
 
     Attributes:
         hooks: the hooks in the order in which they are called; changing this list adds and removes hooks.
@@ -41,7 +41,7 @@ class HookDispatcher:
         self._trainer = trainer
         self._calls: dict[str, tuple[Call, ...]] = dict.fromkeys(EVENTS, ())
         self._bound: dict[int, dict[str, Call]] = {}
-        self._states: dict[str, Mapping[str, Any]] = {}  # loaded ones of hooks that are not there yet
+        self._states: dict[str, Mapping[str, Any]] = {}  # loaded states of hooks that are not added yet
 
     def __len__(self) -> int:
         return len(self._hooks)
@@ -50,12 +50,12 @@ class HookDispatcher:
         return self._hooks[place]
 
     def add(self, hook: Hook, *, place: int | None = None, automatic: bool = False) -> None:
-        """Add a hook; all its callbacks are looked at now.
+        """Add a hook and check the signatures of its callbacks.
 
         Args:
             hook: the hook.
-            place: in front of which of the present hooks; None: behind all.
-            automatic: nobody has asked for it: it is removed again when another hook of its class is added.
+            place: index of the hook to insert before, or None to append.
+            automatic: added by default; it is removed when another hook of its class is added.
 
         Raises:
             HookSignatureError: it is not a `Hook` instance, is there already, or a callback cannot be called.
@@ -75,47 +75,47 @@ class HookDispatcher:
         self._hand_out_states()
 
     def remove(self, hook: Hook) -> None:
-        """Take a hook out again; none of its callbacks is called any more, `end` included."""
+        """Remove a hook; none of its callbacks is called again, not even `end`."""
         del self._bound[id(hook)]
         for hooks in (self._hooks, self._automatic):
             hooks[:] = [each for each in hooks if each is not hook]
         self._tabulate()
 
     def _tabulate(self) -> None:
-        # New tuples, not changed ones: a hook may add a hook while an event is being fired.
+        # New tuples instead of mutated ones: a hook may add a hook while an event is being fired.
         for event in EVENTS:
             found = (self._bound[id(each)].get(event) for each in self._hooks)
             self._calls[event] = tuple(call for call in found if call is not None)
 
     def wants(self, event: str) -> bool:
-        """Whether anybody overrides `event`."""
+        """Return whether any hook overrides `event`."""
         return bool(self._calls[event])
 
     def open_runs(self) -> None:
-        """Before `before_train`: let a hook that monitors open its run, so that all hooks have it there."""
+        """Let monitoring hooks open their run before `before_train`, so that all hooks have it there."""
         for hook in list(self._hooks):
             opening = getattr(hook, "open_run", None)
             if callable(opening):
                 opening(self._trainer)
 
     def fire(self, event: str, metrics: Mapping[str, Any], step: int) -> None:
-        """Call everybody who wants `event`; the first exception passes through."""
+        """Call all hooks that override `event`; the first exception propagates."""
         if calls := self._calls[event]:
             number = StepNumber(step)
             for call in calls:
                 call(self._trainer, metrics, number)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the hooks want to keep across a restart, by class; a second hook of a class is `Class-2`.
+        """Return the states of the hooks by class name; a second hook of a class is `Class-2`.
 
         Raises:
-            TypeError: a hook wants to keep what a checkpoint cannot hold, and would make it unreadable.
+            TypeError: a state has a value that a checkpoint cannot hold, which would make it unreadable.
         """
         states = {name: _plain(f"{name}.state_dict()", hook.state_dict()) for name, hook in self._named().items()}
         return {name: state for name, state in states.items() if state}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Hand each hook what it has kept; hooks that are added later get theirs then. What nobody wants is left."""
+        """Restore the state of each hook, also of hooks added later. States without a hook are ignored."""
         self._states = dict(state_dict)
         self._hand_out_states()
 
@@ -131,20 +131,20 @@ class HookDispatcher:
         return dict(zip(names, self.hooks, strict=True))
 
     def close(self, metrics: Mapping[str, Any], step: int, error: BaseException | None) -> None:
-        """Fire `end` on every hook, whatever the others do.
+        """Fire `end` on every hook, even if others fail.
 
         Args:
             metrics: as for `fire`.
             step: as for `fire`.
-            error: what has ended the training, or None. With it, what `end` raises is logged and noted on it; without,
-                the first exception from an `end` passes through when all are called, with the others noted on it.
+            error: the exception that ended the training, or None. If set, exceptions from `end` are logged and added to
+            it as notes; otherwise the first one propagates after all calls, with the others as notes.
         """
         first = error
         number = StepNumber(step)
         for call in self._calls["end"]:
             try:
                 call(self._trainer, metrics, number)
-            except BaseException as late:  # the border: the others must still be closed
+            except BaseException as late:  # boundary: the others must still be closed
                 if first is None:
                     first = late
                 else:
@@ -155,7 +155,7 @@ class HookDispatcher:
 
 
 class HookList(MutableSequence[Hook]):
-    """The hooks of a dispatcher as a list; whatever is put in is added to the dispatcher, with the same checks."""
+    """The hooks of a dispatcher as a list; items put in are added to the dispatcher, with the same checks."""
 
     def __init__(self, dispatcher: HookDispatcher) -> None:
         self._dispatcher = dispatcher
@@ -172,7 +172,7 @@ class HookList(MutableSequence[Hook]):
         return found
 
     def insert(self, index: int, value: Hook) -> None:
-        """Add a hook in front of the one at `index`."""
+        """Insert a hook before the one at `index`."""
         self._dispatcher.add(value, place=index)
 
     def __delitem__(self, place: int | slice) -> None:
@@ -200,7 +200,7 @@ class HookList(MutableSequence[Hook]):
 
 
 def _plain(where: str, value: object) -> Any:
-    """Return what a checkpoint keeps of a state: the value, with plain ints for the step numbers in it."""
+    """Return a state as a checkpoint stores it: the value, with step numbers as plain ints."""
     if isinstance(value, StepNumber):
         return int(value)
     kind: Any = type(value)
@@ -222,14 +222,14 @@ def _check_kind(hook: object) -> None:
 
 
 def bind_callback(hook: Hook, event: str) -> Call | None:
-    """Return the callback of `hook` for `event` in its uniform shape, or None where it is not overridden.
+    """Return the callback of `hook` for `event` with a uniform signature, or None if it is not overridden.
 
-    Required parameters decide by their number: none, one (the trainer), or two (metrics and global step; `after_step`
-    only). A parameter with a default is filled only when it has one of those names. In `after_step`, metrics and global
-    step are also what a first parameter called `metrics`, a second one like `gstep=0`, and `*args` ask for.
+    The number of required parameters decides: none, one (the trainer), or two (metrics and global step; `after_step`
+    only). A parameter with a default is passed only if it has one of those names. In `after_step`, metrics and global
+    step are also passed for a first parameter called `metrics`, a second one like `gstep=0`, and `*args`.
 
     Raises:
-        HookSignatureError: no accepted form fits.
+        HookSignatureError: the signature matches no accepted form.
     """
     callback = getattr(hook, event)
     if getattr(callback, "__func__", None) is getattr(Hook, event):
@@ -241,7 +241,7 @@ def bind_callback(hook: Hook, event: str) -> Call | None:
 
 
 def _shape(callback: Callable[..., Any], event: str) -> Call | None:
-    """Return a call with the arguments that the callback gets, or None if it fits no form."""
+    """Return a function that calls the callback with its arguments, or None if its signature matches no form."""
     # A coroutine or generator function would be "called" without ever running.
     if not callable(callback) or inspect.iscoroutinefunction(callback) or inspect.isgeneratorfunction(callback):
         return None

@@ -1,7 +1,7 @@
 """`HashTableFilterHook`: when tables are filtered, and the statistics of each pass.
 
-Owns the interval, the distance between passes and who hears of them. Must not know which rows go (the tables' rules),
-or what listeners do with a pass.
+Owns the interval, the distance between passes and their listeners. Must not know which rows are evicted (the tables'
+rules decide), or what listeners do with a pass.
 """
 
 import time
@@ -36,7 +36,7 @@ class FilterPass:
         interval: the filter interval in force, in steps.
         rows_before: rows when the pass began.
         evicted: rows that it evicted.
-        rows_after: rows that are left.
+        rows_after: remaining rows.
         admitted: rows added since the table's last pass.
         milliseconds: how long the pass over this table took.
         bytes: device memory held by the table: index, rows, last-seen steps, optimizer state.
@@ -56,7 +56,7 @@ class FilterPass:
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """A table that the hook acts on, which may go, and the name of its series."""
+    """A weak reference to a table that the hook acts on, and the name of its series."""
 
     table: "ref[HashTable]"
     name: str
@@ -65,10 +65,10 @@ class _Watched:
 class HashTableFilterHook(Hook):
     """Advances the tables' step clock after every training step, and filters them every `filter_interval` steps.
 
-    In a trainer it acts on the tables of its model, driven by hand on all tables of the process; tables that come later
-    are found too. A pass is due when at least `filter_interval` steps lie between the last pass (at first, the start
-    or resumption of the run) and the step that has just ended. Each table's pass is one log line, and one call of
-    each listener.
+    In a trainer it acts on the tables of its model; called manually, it acts on all tables of the process. Tables
+    created later are found too. A pass is due when at least `filter_interval` steps lie between the last pass (at
+    first, the start or resumption of the run) and the step that has just ended. Each table's pass produces one log
+    line and one call of each listener.
 
     Args:
         filter_interval: steps between two passes, or None for no filtering. See `reset_filter_interval`.
@@ -77,7 +77,7 @@ class HashTableFilterHook(Hook):
         logger: where each pass is logged.
 
     Raises:
-        ValueError: anything but a positive int or None.
+        ValueError: the interval is neither a positive int nor None.
     """
 
     def __init__(self, filter_interval: int | None = 100) -> None:
@@ -86,13 +86,13 @@ class HashTableFilterHook(Hook):
         self._listeners: list[Callable[[FilterPass], None]] = []
         self._model: ref[nn.Module] | None = None
         self._tables: list[_Watched] = []
-        self._num_made = -1  # tables that the process had made when `_tables` was filled
+        self._num_made = -1  # number of tables the process had created when `_tables` was filled
         self._last_step = -1
         self._last_pass = 0
 
     @property
     def filter_interval(self) -> int | None:
-        """Steps between two passes, None when filtering is off; setting it is `reset_filter_interval`."""
+        """Steps between two passes, None when filtering is off; assigning calls `reset_filter_interval`."""
         return self._filter_interval
 
     @filter_interval.setter
@@ -100,10 +100,10 @@ class HashTableFilterHook(Hook):
         self.reset_filter_interval(interval)
 
     def reset_filter_interval(self, interval: int | None = 100) -> None:
-        """Change the interval from the next step boundary on; may be called from any thread.
+        """Change the interval from the next step boundary. Safe to call from any thread.
 
         Raises:
-            ValueError: anything but a positive int or None; the old interval stays.
+            ValueError: the interval is neither a positive int nor None; the old interval is kept.
         """
         number = None if interval is None else as_int(interval)
         if interval is not None and (number is None or number < 1):
@@ -111,11 +111,11 @@ class HashTableFilterHook(Hook):
         self._filter_interval = number  # one atomic write, which `after_step` reads once
 
     def add_listener(self, callback: Callable[[FilterPass], None]) -> None:
-        """Have a function called with the `FilterPass` of each table and pass, on the training thread."""
+        """Register a function that is called on the training thread with the `FilterPass` of each table and pass."""
         self._listeners.append(callback)
 
     def controls(self) -> Iterable[Control]:
-        """Offer the interval, and `filter_step` of each table that there is now and whose rule has one."""
+        """Return controls for the interval and for `filter_step` of each current table whose rule has one."""
         yield Control(
             name="filter_interval",
             type="int",
@@ -126,9 +126,7 @@ class HashTableFilterHook(Hook):
             unit="steps",
             description="Steps between two filter passes over the hash tables; off when empty.",
         )
-        if (
-            self._model is not None
-        ):  # driven by hand, it acts on the tables of the process that its first step has found
+        if self._model is not None:  # called manually, it acts on the tables of the process found at its first step
             self._watch()
         for watched in self._tables:
             table = watched.table()
@@ -137,22 +135,22 @@ class HashTableFilterHook(Hook):
                 yield _filter_step_control(rule, watched.name)
 
     def before_train(self, trainer: Any) -> None:
-        """Act on this trainer's model from its present step on. A hook driven by hand does without this event."""
+        """Act on this trainer's model from its current step. Not needed when the hook is called manually."""
         self._model, self._num_made = ref(trainer.model), -1
         step = trainer.state.global_step
         if step != self._last_step:
             self._last_step = self._last_pass = step
 
     def after_step(self, metrics: object, global_step: int | Tensor) -> None:
-        """Tell the tables that this step is over, and filter them if a pass is due.
+        """Advance the tables' step clock, and filter them if a pass is due.
 
         Args:
             metrics: not used.
-            global_step: number of the step that has just ended; an int or a 0-dim tensor (read on the host: one on a
-                GPU is waited for). Numbers may start anywhere. When they go back, a full interval starts again.
+            global_step: number of the step that has just ended; an int or a 0-dim tensor (read on the host, which
+                waits for a GPU). Numbers may start anywhere. When they go back, a full interval starts again.
 
         Raises:
-            Exception: what a custom filter rule raises, after all other tables have been filtered.
+            Exception: raised by a custom filter rule, after all other tables have been filtered.
         """
         step = int(global_step)
         interval = self._filter_interval
@@ -163,7 +161,7 @@ class HashTableFilterHook(Hook):
             if table is not None:
                 table.tick(step)
         if self._last_step < 0 or step < self._last_step:
-            # The first number of a run driven by hand. Counting from 1 is counting the steps done, from 0 on.
+            # The first number of a manually driven run. Counting from 1 means steps done, starting at 0.
             self._last_pass = 0 if step == 1 else step
         self._last_step = step
         if interval is not None and step - self._last_pass >= interval:
@@ -180,10 +178,10 @@ class HashTableFilterHook(Hook):
         return {"last_step": self._last_step, "last_pass": self._last_pass}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on in the phase of a `state_dict`: the next pass comes when it would have come without the interruption.
+        """Restore the phase of a `state_dict`: the next pass runs when it would have run without the interruption.
 
         Raises:
-            ValueError: it is no state of a filter hook.
+            ValueError: the state is not that of a filter hook.
         """
         last_step, last_pass = (as_int(state_dict.get(key)) for key in ("last_step", "last_pass"))
         if last_step is None or last_pass is None:
@@ -191,7 +189,7 @@ class HashTableFilterHook(Hook):
         self._last_step, self._last_pass = last_step, last_pass
 
     def _watch(self) -> None:
-        """Find the tables to act on; walking a big model at every step would cost more than the rest of this hook."""
+        """Find the tables to act on, without walking the model at every step, which would dominate the hook's cost."""
         self._num_made = num_tables_made()
         tables = list(live_tables().values())
         model = self._model() if self._model is not None else None
@@ -199,7 +197,7 @@ class HashTableFilterHook(Hook):
             modules = set(model.modules())
             tables = [table for table in tables if table in modules]
         warn_of_shared_names(tables)
-        # A table keeps the name of its series for as long as it is there.
+        # A table keeps the name of its series for its lifetime.
         named = {watched.table(): watched.name for watched in self._tables}
         new = [table for table in tables if table not in named]
         names = distinct_names([table.name for table in new], {named[table] for table in tables if table in named})
@@ -249,7 +247,7 @@ class HashTableFilterHook(Hook):
 
 
 def _rule_of(table: HashTable | None) -> Any:
-    """Return the filter rule of a table, None where it has none."""
+    """Return the filter rule of a table, or None if it has none."""
     rules = HashtableHookFactory().get_filters().values()
     return next((by_table[table] for by_table in rules if table is not None and table in by_table), None)
 
@@ -262,5 +260,5 @@ def _filter_step_control(rule: Any, name: str) -> Control:
         read=lambda: rule.filter_step,
         minimum=1,
         unit="steps",
-        description=f"Rows of {name} that were not seen for so many steps are evicted by the next filter pass.",
+        description=f"Rows of {name} not seen for this many steps are evicted by the next filter pass.",
     )

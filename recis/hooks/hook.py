@@ -1,4 +1,4 @@
-"""The base class of all hooks: nine events as no-ops, each with when it fires and what is true then.
+"""The base class of all hooks: nine events as no-ops, with the conditions under which each fires.
 
 Owns the names of the events; must not know who calls them, in which order, or with which arguments (`dispatch`).
 """
@@ -25,14 +25,14 @@ EVENTS: Final = (
 
 
 class Hook:
-    """Base class: override the events you want, in one of these forms, chosen for each event on its own.
+    """Base class of hooks. Override the events you need, each in one of these forms:
 
     - `def after_step(self)`
     - `def after_step(self, trainer)`
     - `def after_step(self, metrics, global_step)`: `after_step` only; also `def after_step(self, *args)`.
       `metrics` has what was set during this step, names to numbers or detached 0-dim tensors.
 
-    The form is worked out once, when the hook is added; a signature that fits none raises `HookSignatureError` (a
+    The form is determined once, when the hook is added; a signature that matches none raises `HookSignatureError` (a
     `TypeError`) there. Hooks run in the order in which they were added. An exception from a callback stops
     the training.
     """
@@ -43,41 +43,41 @@ class Hook:
     """The monitored run (`recis.bridge.run.Run`), from before `before_train` on; None where nobody monitors."""
 
     def controls(self) -> Iterable[Control]:
-        """Return what users may change or ask for while this hook works; asked once per training, before its steps."""
+        """Return the controls of this hook; called once per training, before its steps."""
         return ()
 
     # `*args: Any, **kwargs: Any` is what lets a type checker accept each of the three forms in a subclass.
 
     def before_train(self, *args: Any, **kwargs: Any) -> None:
-        """Fires once, before anything is trained; model, datasets and all hooks are in place."""
+        """Called once before training; model, datasets and all hooks are in place."""
 
     def after_train(self, *args: Any, **kwargs: Any) -> None:
-        """Fires once, after the last step of a training that ended well; `end` follows."""
+        """Called once after the last step of a successful training; `end` follows."""
 
     def before_evaluate(self, *args: Any, **kwargs: Any) -> None:
-        """Fires before the first batch of each evaluation; the model is in eval mode."""
+        """Called before the first batch of each evaluation; the model is in eval mode."""
 
     def after_evaluate(self, *args: Any, **kwargs: Any) -> None:
-        """Fires after each evaluation that ended well; its results are in the metrics, the model's mode is restored."""
+        """Called after each successful evaluation; its results are in the metrics and the model's mode is restored."""
 
     def before_epoch(self, *args: Any, **kwargs: Any) -> None:
-        """Fires before the first batch of each pass over the training data is read."""
+        """Called before the first batch of each pass over the training data is read."""
 
     def after_epoch(self, *args: Any, **kwargs: Any) -> None:
-        """Fires after each pass over the training data, also one cut short; `state.epoch` counts it if complete."""
+        """Called after each pass over the training data, even if incomplete; `state.epoch` counts complete ones."""
 
     def before_step(self, *args: Any, **kwargs: Any) -> None:
-        """Fires before each training step; its batch is read, `state.global_step` does not count it yet."""
+        """Called before each training step; its batch is read, and `state.global_step` does not count it yet."""
 
     def after_step(self, *args: Any, **kwargs: Any) -> None:
-        """Fires after each training step; parameters are updated, `state.global_step` counts it, `loss` is a metric."""
+        """Called after each training step; parameters are updated, `state.global_step` counts it, `loss` is set."""
 
     def end(self, *args: Any, **kwargs: Any) -> None:
-        """Fires exactly once per training, however it ended; `state.error` has the exception if there was one."""
+        """Called exactly once per training, however it ended; `state.error` is the exception, if any."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Return what a checkpoint is to keep of this hook: tensors and plain containers, or nothing."""
+        """Return the state of this hook for a checkpoint: tensors and plain containers, or nothing."""
         return {}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned when the checkpoint was written; called before `before_train`."""
+        """Restore the state returned by `state_dict`; called before `before_train`."""

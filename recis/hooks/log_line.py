@@ -1,6 +1,6 @@
-"""What a log line says of the metrics: `<name=value>` for each, numbers short, anything else as a short text.
+"""Formatting of metrics in a log line: `<name=value>` for each, with short numbers and short texts.
 
-Owns the format. Waits for no device: a line's numbers may be on their way while it waits to be printed.
+Owns the format. Never waits for a device: a line's numbers may still be copied while it is waiting to be printed.
 """
 
 import reprlib
@@ -18,7 +18,7 @@ MAX_ELEMENTS = 8
 
 
 class LineValues:
-    """The metrics of one line, taken now and read later.
+    """The metrics of one line, captured now and read later.
 
     Args:
         metrics: names and values of any type.
@@ -42,7 +42,7 @@ class LineValues:
         return self._scalars.ready()
 
     def read(self) -> dict[str, Any]:
-        """Return names and numbers, `?` for those that a device did not give, or short texts; waits for the device."""
+        """Return names with numbers, `?` for those lost with their device, or short texts; waits for the device."""
         numbers = self._scalars.numbers()
         return self._texts | {
             name: "?" if number is None else number for name, number in zip(self._numbers, numbers, strict=True)
@@ -50,7 +50,7 @@ class LineValues:
 
 
 def format_metrics(metrics: Mapping[str, Any]) -> str:
-    """Return ` <name=value>` for each metric; what is on a device is waited for."""
+    """Return ` <name=value>` for each metric; waits for values on a device."""
     return "".join(f" <{name}={_short(value)}>" for name, value in LineValues(metrics).read().items())
 
 
@@ -59,17 +59,17 @@ def _short(value: Any) -> str:
 
 
 def _number(metric: Any) -> "Value | None":
-    """Return what `PendingScalars` takes, of a tensor or array with a single element too; None for anything else."""
+    """Return a value accepted by `PendingScalars`, also from a one-element tensor or array; None for others."""
     try:
         if getattr(metric, "shape", ()) != () and metric.numel() == 1:
             metric = metric.detach().reshape(())
         return to_value(metric)
-    except Exception:  # noqa: BLE001 - border: a user's object may raise anything; it has a text
+    except Exception:  # noqa: BLE001 - boundary: a user's object may raise anything; it is shown as text
         return None
 
 
 def _text(metric: Any) -> str:
-    """Return a short text in one line; never waits for a device."""
+    """Return a short text on one line; never waits for a device."""
     try:
         if isinstance(metric, str):
             text = metric
@@ -78,7 +78,7 @@ def _text(metric: Any) -> str:
             text = str(metric.tolist()) if is_small else f"{type(metric).__name__} of shape {tuple(metric.shape)}"
         else:
             text = reprlib.repr(metric)
-    except Exception:  # noqa: BLE001 - border, as above
+    except Exception:  # noqa: BLE001 - boundary, as above
         text = type(metric).__name__
     text = "".join(char if char.isprintable() else " " for char in text)
     return text if len(text) <= MAX_CHARS else text[: MAX_CHARS - 3] + "..."

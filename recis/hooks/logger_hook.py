@@ -1,7 +1,7 @@
-"""The progress line: which steps get one, what it says, and the rates it measures.
+"""The progress line: the steps that get one, its content, and the rates it measures.
 
-Owns the clock of the rates. Must not know the trainer beyond its state, or who listens to the lines.
-Waits for no device: values on one are copied in the background and their line is printed when they have arrived.
+Owns the clock of the rates. Must not know the trainer beyond its state, or the listeners of the lines.
+Never waits for a device: values on a device are copied in the background, and their line is printed when they arrive.
 """
 
 import time
@@ -35,7 +35,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A line whose numbers may still be on their way."""
+    """A line whose numbers may not have been copied from the device yet."""
 
     step: int
     time_ns: int
@@ -44,7 +44,7 @@ class _Draft:
 
 
 class _Rates:
-    """Steps and samples per second since the last reading, without the time of evaluations. Seconds are monotonic."""
+    """Steps and samples per second since the last reading, excluding evaluations. Uses monotonic seconds."""
 
     def __init__(self) -> None:
         self._since: float | None = None
@@ -53,11 +53,11 @@ class _Rates:
         self._paused_at: float | None = None
 
     def start(self, steps: int, samples: int) -> None:
-        """Begin to measure here."""
+        """Start measuring."""
         self._since, self._steps, self._samples = time.perf_counter(), steps, samples
 
     def started(self) -> bool:
-        """Whether there is a moment to measure from."""
+        """Return whether measuring has started."""
         return self._since is not None
 
     def pause(self) -> None:
@@ -65,13 +65,13 @@ class _Rates:
         self._paused_at = time.perf_counter()
 
     def resume(self) -> None:
-        """Let the clock go on."""
+        """Resume the clock."""
         if self._paused_at is not None and self._since is not None:
             self._since += time.perf_counter() - self._paused_at
         self._paused_at = None
 
     def read(self, steps: int, samples: int) -> tuple[float, float] | None:
-        """Return steps and samples per second, and begin anew; None where nothing was measured yet."""
+        """Return steps and samples per second and restart measuring; None if nothing was measured yet."""
         since, done, seen = self._since, steps - self._steps, samples - self._samples
         self.start(steps, samples)
         elapsed = 0.0 if since is None else time.perf_counter() - since
@@ -83,21 +83,21 @@ class LoggerHook(Hook):
 
     `gstep` is the global step, `lstep` the steps since this hook's first, `qps` the training steps per second since the
     previous line; after them comes the latest value of every metric, the loss first. The lines go to the logger
-    `recis.hooks.logger_hook` at level INFO; in a program that has not set up logging they are on standard output. `qps`
+    `recis.hooks.logger_hook` at level INFO; in a program that has not configured logging they go to stdout. `qps`
     and, where batches have a known size, `samples_per_second` are also set as metrics.
 
     Args:
         log_step: steps between two lines.
 
     Attributes:
-        log_step: may be set to another positive int, which holds from the next step on.
+        log_step: may be set to another positive int, which applies from the next step.
         logger: where the lines go.
-        steps: the steps since this hook's first.
-        start_time: when the previous line was made, or the hook, in seconds since the epoch.
+        steps: steps since this hook's first one.
+        start_time: when the previous line (at first, the hook) was created, in seconds since the epoch.
         num_dropped: lines lost because more than 64 were waiting for a device.
 
     Raises:
-        ArgumentError: (a `ValueError`) `log_step` is no positive int.
+        ArgumentError: (a `ValueError`) `log_step` is not a positive int.
     """
 
     def __init__(self, log_step: int = 10) -> None:
@@ -111,7 +111,7 @@ class LoggerHook(Hook):
         self._pending: deque[_Draft] = deque(maxlen=MAX_PENDING)
         self._state: RunState | None = None
         self._registry: MetricsRegistry | None = None
-        self._extra = MetricsRegistry()  # metrics that a loop of one's own passes in, checked at the same door
+        self._extra = MetricsRegistry()  # metrics passed by a custom loop, validated in the same way
         self._last_step: int | None = None
 
     @property
@@ -124,7 +124,7 @@ class LoggerHook(Hook):
         self._cadence.every = value
 
     def controls(self) -> Iterable[Control]:
-        """Offer `log_step`."""
+        """Return the control for `log_step`."""
         yield Control(
             name="log_step",
             type="int",
@@ -147,21 +147,21 @@ class LoggerHook(Hook):
         self._rates.start(self.steps, self._samples())
 
     def before_evaluate(self) -> None:
-        """Stop the clock: an evaluation is no training."""
+        """Stop the clock: evaluations do not count as training time."""
         self._rates.pause()
 
     def after_evaluate(self) -> None:
-        """Let the clock go on."""
+        """Resume the clock."""
         self._rates.resume()
 
     def after_step(self, metrics: Mapping[str, object] | None, global_step: SupportsInt) -> None:
-        """Count the step and log a line where one is due; a step seen before changes nothing.
+        """Count the step and log a line if one is due; a step seen before is ignored.
 
         Args:
-            metrics: what to print beside the metrics that were set with `add_metric`; None in a loop of one's own.
-            global_step: the steps done, an int or a 0-dim tensor.
+            metrics: values to print in addition to those set with `add_metric`, or None.
+            global_step: number of completed steps, an int or a 0-dim tensor.
         """
-        step = int(global_step)  # at once: a loop may count in place
+        step = int(global_step)  # immediately: a loop may update its counter in place
         if step == self._last_step:
             return
         self._last_step = step
@@ -178,14 +178,14 @@ class LoggerHook(Hook):
         self._print_rest()
 
     def end(self) -> None:
-        """Log the lines that still wait for a device; a training that failed has them too."""
+        """Log the lines that still wait for a device, even if the training failed."""
         self._print_rest()
 
     def format_metrics(self, metrics: Mapping[str, Any]) -> str:
-        """Return ` <name=value>` for each metric, as they end a line; a subclass may format them otherwise.
+        """Return ` <name=value>` for each metric, the end of a line; subclasses may override the format.
 
         Args:
-            metrics: names and values of any type; a tensor on a device is waited for.
+            metrics: names and values of any type; waits for tensors on a device.
         """
         return format_metrics(metrics)
 
@@ -210,7 +210,7 @@ class LoggerHook(Hook):
     def _values(self, registry: MetricsRegistry, given: Mapping[str, object]) -> dict[str, Any]:
         values = registry.snapshot()
         for name, metric in registry.foreign(given).items():
-            # A trainer hands over what was set before its hooks were called, and the epoch.
+            # A trainer passes the metrics set before its hooks were called, and the epoch.
             if self._state is None or (name not in values and name != "epoch"):
                 self._extra.set(name, metric)
         values |= self._extra.snapshot()

@@ -1,7 +1,7 @@
-"""`MonitorHook`: carries what the other hooks and the metrics say to the bridge, and commands back to the hooks.
+"""`MonitorHook`: passes metrics and reports of other hooks to the bridge, and commands back to the hooks.
 
 Owns the wiring between a training and its run, at the step boundary; must not know sockets or files. Never raises into
-training: what fails here is logged, counted by the run, and over.
+training: a failure here is logged and counted by the run.
 """
 
 import logging
@@ -33,7 +33,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Value:
-    """A control whose value may change in code, and the value that the server was told last."""
+    """A control whose value may change in code, and the value last reported to the server."""
 
     name: str
     read: Callable[[], Any]
@@ -41,7 +41,7 @@ class _Value:
 
 
 class _Trainer(Protocol):
-    """What is looked at in a trainer; nobody below it imports it."""
+    """The part of a trainer that is used here; lower layers do not import the trainer."""
 
     state: RunState
     metrics: MetricsRegistry
@@ -51,34 +51,34 @@ class _Trainer(Protocol):
 
 
 class MonitorHook(Hook):
-    """Streams the training to a server and takes commands from it; see `recis.monitor.init` for the arguments.
+    """Streams the training to a server and executes its commands; see `recis.monitor.init` for the arguments.
 
-    In a `Trainer` every hook has the run as `self.run` from `before_train` on, and what its `controls()` returns can be
-    changed from the page. In a loop of your own give the hooks to `watch`, call `after_step(None, global_step)` after
-    each step and `end()` at the end.
+    In a `Trainer` every hook has the run as `self.run` from `before_train` on, and its `controls()` can be operated
+    from the page. In a custom loop pass the hooks to `watch`, call `after_step(None, global_step)` after each step
+    and `end()` at the end.
 
     Args:
         url: the server.
         project: a group of runs.
-        name: how people call the run.
+        name: display name of the run.
         run_id: the run's identifier.
         config: settings to show with the run.
-        tags: words to find it by.
+        tags: words by which to find the run.
         token: with the scope `write`.
         mode: `online`, `offline` or `disabled`.
-        spool_dir: where unacknowledged values lie.
+        spool_dir: folder for unacknowledged values.
         rank: this process's number among those of its job, with `world_size`.
-        world_size: how many processes the job has.
-        every: stream metrics every so many steps, the newest value of each; filter passes and commands are not
-            affected.
+        world_size: number of processes in the job.
+        every: interval in steps at which the newest value of each metric is streamed; filter passes and commands are
+        not affected.
 
     Attributes:
-        run: the open run, None before the first event and when it could not be opened.
-        acknowledged: after `end`, whether the server has everything (True as well where `mode` is `disabled`); None
-            before.
+        run: the open run, or None before the first event and if it could not be opened.
+        acknowledged: after `end`, whether the server has everything (also True if `mode` is `disabled`); None
+        before.
 
     Raises:
-        ValueError: an argument that is wrong, at construction.
+        ValueError: an argument is invalid.
     """
 
     runs_last: ClassVar[bool] = True
@@ -119,18 +119,18 @@ class MonitorHook(Hook):
         self._cadence = Cadence(every)
         self._registry: MetricsRegistry | None = None
         self._reader: MetricsReader | None = None
-        self._is_trained = False  # by a trainer
+        self._is_trained = False  # called by a trainer
         self._held: dict[str, Any] = {}
         self._last_step = 0
-        self._unmeasured = 2  # steps to the next one that is measured; the first opens the run
+        self._unmeasured = 2  # steps until the next one that is streamed; the first opens the run
         self._opened = False
         self._watched: list[Hook] = []
-        self._capturing: Hook | None = None  # of this hook's own, where no other offers captures
+        self._capturing: Hook | None = None  # own profiler hook, used if no other hook offers captures
         self._names: set[str] = set()
-        self._values: deque[_Value] = deque()  # of the controls, as the server was told last
+        self._values: deque[_Value] = deque()  # values of the controls last reported to the server
 
     def watch(self, *hooks: Hook) -> None:
-        """Carries what these hooks report and offer; only needed without a `Trainer`."""
+        """Connect the reports and controls of these hooks; only needed without a `Trainer`."""
         self._watched.extend(hooks)
         if self._opened:
             for hook in hooks:
@@ -140,7 +140,7 @@ class MonitorHook(Hook):
     # --- events
 
     def open_run(self, trainer: _Trainer) -> None:
-        """Before `before_train` of all hooks: opens the run, which they have as `run` from now on."""
+        """Open the run, before `before_train` of all hooks, and set it as their `run`."""
         self._is_trained = True
         if self._reader is None or self._registry is not trainer.metrics:
             self._registry = trainer.metrics
@@ -173,7 +173,7 @@ class MonitorHook(Hook):
                 fresh = {**self._held, **fresh}
             step = global_step if type(global_step) is int else as_step(global_step)
             if step is None:
-                run.log(fresh, global_step)  # which refuses, counts and says it
+                run.log(fresh, global_step)  # which rejects, counts and logs it
             else:
                 self._last_step = step
                 if self._cadence.due(step):
@@ -183,7 +183,7 @@ class MonitorHook(Hook):
                 else:
                     self._held = dict(fresh)
                 self._after_boundary(run, step)
-        except Exception:  # noqa: BLE001 - border: nothing that is handed in here may end the training
+        except Exception:  # noqa: BLE001 - boundary: no value passed in here may end the training
             run.refusals.fail("MonitorHook")
         if start:
             run.cost.add(time.perf_counter_ns() - start)
@@ -211,16 +211,16 @@ class MonitorHook(Hook):
     # --- inside
 
     def _given(self, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What is handed over beside the registry, which says by itself what is new in it."""
+        """Return the metrics passed in addition to the registry, which tracks its own new values."""
         if self._registry is None or not isinstance(metrics, Mapping):
-            return metrics  # `log` says what is wrong with it
+            return metrics  # `log` reports what is wrong with it
         given = self._registry.foreign(metrics)
         if self._is_trained:
             given.pop("epoch", None)  # the trainer's, in every step
         return given
 
     def _open(self) -> None:
-        """Once per training: opens the run and connects what is to be carried."""
+        """Open the run and connect the hooks; called once per training."""
         self._opened = True
         self.acknowledged = None
         if self._reader is None:
@@ -231,17 +231,17 @@ class MonitorHook(Hook):
             self.run.measures_log = False  # after_step measures the whole step
             for hook in self._watched:
                 self._connect(hook)
-        except Exception:  # border: monitoring that cannot start must not keep training from starting
-            _logger.exception("the monitor could not start; training goes on without it")
+        except Exception:  # boundary: a monitor that cannot start must not keep the training from starting
+            _logger.exception("the monitor could not start; training continues without it")
             self.run = None
 
     def _connect(self, hook: Hook) -> None:
-        """Lets a hook have the run, unless the word means something else in it."""
+        """Set `run` on a hook, unless the hook uses that name for something else."""
         if type(hook).run is None and hook.__dict__.get("run") is None:
             hook.run = self.run
 
     def _offer_all(self, trainer: _Trainer | None = None) -> None:
-        """Offers what the trainer and the hooks let users change; captures in any case."""
+        """Declare the controls of the trainer and the hooks, and always captures."""
         self._names.clear()
         self._values.clear()
         if self.run is None:
@@ -264,7 +264,7 @@ class MonitorHook(Hook):
             for control in offering():
                 if isinstance(control, Control):
                     self._declare(run, control)
-        except Exception:  # noqa: BLE001 - border: what a hook offers must not keep a training from starting
+        except Exception:  # noqa: BLE001 - boundary: a hook's faulty control must not keep the training from starting
             run.refusals.fail(f"{type(source).__name__}.controls")
 
     def _declare(self, run: Run, control: Control) -> None:
@@ -298,7 +298,7 @@ class MonitorHook(Hook):
             known = self._values[0]
             self._values.rotate(-1)
             value = known.read()
-            if value != known.value:  # by whoever: a command that was applied is known there already
+            if value != known.value:  # whatever the cause: the server already knows about applied commands
                 known.value = value
                 run.controls.changed(known.name, value, step)
         run.step_boundary(step)

@@ -1,8 +1,7 @@
-"""Profiler captures: when a window opens and closes, and the trace file that is left by it.
+"""Profiler captures: the schedule of windows, and the trace file of each.
 
-Owns the schedule, one torch profiler per window, and writing the file whole or not at all. Another profiler costs a
-window; a failure of any of it is logged once and switches profiling off; training goes on. Must not know the trainer or
-who listens for files.
+Owns the schedule, one torch profiler per window, and writing the file atomically. Another profiler costs a window;
+a failure is logged once and disables profiling, and training continues. Must not know the trainer or the listeners.
 """
 
 import contextlib
@@ -34,7 +33,7 @@ __all__ = ["ProfilerHook", "TraceFile", "capturing_hook"]
 
 @dataclass(frozen=True, slots=True)
 class TraceFile:
-    """A trace that is whole on disk: its path, the last step in it, its rank, and when it was finished (Unix ns)."""
+    """A complete trace on disk: its path, the last step in it, its rank, and when it was finished (Unix ns)."""
 
     path: Path
     step: int
@@ -45,11 +44,11 @@ class TraceFile:
 class _Window:
     """One warm-up and one recording of a given number of steps, with a torch profiler of its own.
 
-    The profiler is driven by its three phases and not by a torch schedule, which could number the steps only from 0.
-    Every method raises `CaptureBusyError` when another profiler has begun: the window is over then.
+    The profiler's phases are controlled here instead of by a torch schedule, which could only number the steps from 0.
+    Every method raises `CaptureBusyError` if another profiler has started; the window is then over.
 
     Attributes:
-        on_demand: whether somebody has asked for it.
+        on_demand: whether it was requested.
         recorded: steps recorded so far.
         last_step: the step after which it is complete.
     """
@@ -67,17 +66,17 @@ class _Window:
 
     @property
     def recording(self) -> bool:
-        """Whether the warm-up is over."""
+        """Return whether the warm-up is over."""
         return self._session.recording
 
     def open(self) -> None:
-        """Begin before the next step."""
+        """Start before the next step."""
         self._session.prepare()
         if self._warmup == 0:
             self._record(self._next_step)
 
     def advance(self, step: int) -> bool:
-        """Take note that `step` has ended; whether the window is complete, and stopped."""
+        """Record the end of `step`; return whether the window is complete and therefore stopped."""
         self._session.check()
         if self.recording:
             self.recorded += 1
@@ -92,7 +91,7 @@ class _Window:
         return False
 
     def stop(self) -> None:
-        """Stop the profiler in whatever phase it is; what was recorded can be exported then."""
+        """Stop the profiler in any phase; the recorded events can then be exported."""
         self._session.stop()
 
     def _record(self, step: int) -> None:
@@ -100,40 +99,40 @@ class _Window:
         self._mark(step)
 
     def _mark(self, step: int) -> None:
-        # The name by which trace viewers and analysers find the steps.
+        # The name by which trace viewers and analysers recognise steps.
         self._session.mark(f"ProfilerStep#{step}")
 
 
 class ProfilerHook(Hook):
     """Profiles windows of training steps and writes one Chrome trace for each.
 
-    A cycle is `wait` steps of nothing, `warmup` steps in which the profiler runs but keeps nothing, and `active`
-    recorded steps; there are `repeat` cycles. CPU and, where there is one, CUDA activities are recorded, with memory,
-    shapes and FLOPs. The file is `{APP_ID or 'local'}-rank{rank}-timeline-{last step}.json`. A training that ends
-    inside a recording keeps what there is. Evaluation is no step. The file is written on the training thread.
-    A window gives way to any other torch profiler in the process, on any thread: it is given up with a warning, and the
-    next one comes as if it had been recorded.
+    A cycle is `wait` idle steps, `warmup` steps in which the profiler runs but discards its events, and `active`
+    recorded steps; there are `repeat` cycles. CPU and, if available, CUDA activities are recorded, with memory, shapes
+    and FLOPs. The file is `{APP_ID or 'local'}-rank{rank}-timeline-{last step}.json`, written on the training thread. A
+    training that ends during a recording keeps the steps recorded so far. Evaluations do not count as steps.
+    A window yields to any other torch profiler in the process, on any thread: it is abandoned with a warning, and the
+    schedule continues as if it had been recorded.
 
-    In a loop of one's own: `after_step(None, global_step)` after each step, and `end()`; with `wait=0` also
+    In a custom loop, call `after_step(None, global_step)` after each step and `end()` at the end; with `wait=0` also
     `before_train()`, or the first step is missed.
 
     Args:
         wait: steps before each warm-up, 0 or more.
         warmup: steps of warm-up, 0 or more.
         active: steps recorded, 1 or more.
-        repeat: number of cycles; 0: none, only captures asked for by `request_capture`.
-        output_dir: folder of the files; made when needed.
-        compress: whether to compress the files with gzip; they end in `.json.gz` then.
-        with_stack: whether to record the Python stack of each operator, which makes a recorded step slow.
+        repeat: number of cycles; 0 for none, only captures requested with `request_capture`.
+        output_dir: folder of the files, created when needed.
+        compress: whether to compress the files with gzip; their names then end in `.json.gz`.
+        with_stack: whether to record the Python stack of each operator, which slows recorded steps down.
 
     Attributes:
-        prof: the `torch.profiler.profile` of the present window, or of the last one.
+        prof: the `torch.profiler.profile` of the current window, or of the last one.
         logger: where each file is announced.
         output_dir: as given.
-        broken: why profiling was switched off, or None.
+        broken: why profiling was disabled, or None.
 
     Raises:
-        ArgumentError: (a `ValueError`) a number is outside what is said above.
+        ArgumentError: (a `ValueError`) a number is out of range.
     """
 
     def __init__(
@@ -165,7 +164,7 @@ class ProfilerHook(Hook):
         self._request: tuple[int, int] | None = None
 
     def controls(self) -> Iterable[Control]:
-        """Offer captures on demand."""
+        """Return the control for captures on demand."""
         yield Control(
             name="profile",
             type="profile",
@@ -174,18 +173,18 @@ class ProfilerHook(Hook):
         )
 
     def add_listener(self, callback: Callable[[TraceFile], None]) -> None:
-        """Call `callback` with every file that is whole on disk, on the training thread."""
+        """Call `callback` with every completed file, on the training thread."""
         self._listeners.append(callback)
 
     def request_capture(self, active: int, warmup: int = 1) -> None:
-        """Ask for a capture of `active` steps that begins, with its warm-up, at the next step boundary. Any thread.
+        """Request a capture of `active` steps, starting with its warm-up at the next step boundary. Thread-safe.
 
-        A cycle that is only warming up gives way and is begun again afterwards.
+        A cycle that is still warming up is interrupted and restarted afterwards.
 
         Raises:
             ArgumentError: `active` is no positive int, or `warmup` is negative.
             CaptureBusyError: (a `RuntimeError`) another capture is under way, another torch profiler is in use, or
-                profiling was switched off.
+            profiling was disabled.
         """
         wanted = check_interval("request_capture's active", active), _check_count("request_capture's warmup", warmup)
         with self._lock:
@@ -201,18 +200,18 @@ class ProfilerHook(Hook):
             self._request = wanted
 
     def before_train(self, trainer: Any = None) -> None:
-        """Open a window before the first step, where there is nothing to wait for."""
+        """Open a window before the first step if `wait` is 0."""
         if trainer is not None:
             self._last_step = trainer.state.global_step
         if self._countdown == 0:
             self._guarded(self._open_next)
 
     def after_step(self, *args: Any, **kwargs: Any) -> None:
-        """Move on by one step; a step seen before changes nothing.
+        """Advance by one step; a step seen before is ignored.
 
         Args:
-            *args: the second one, or `global_step`, is the steps done, an int or a 0-dim tensor. Without it each call
-                is one step more.
+            *args: the second one, or `global_step`, is the number of completed steps, an int or a 0-dim tensor. Without
+            it each call counts as one step.
             **kwargs: see `args`.
         """
         given = args[1] if len(args) > 1 else kwargs.get("global_step")
@@ -226,12 +225,12 @@ class ProfilerHook(Hook):
         self._guarded(self._advance)
 
     def after_train(self) -> None:
-        """Keep what the open window has, unless it is nothing."""
+        """Write the trace of the open window, unless it is empty."""
         window = self._window
         self._guarded(lambda: self._close(keep=window is not None and window.recorded > 0, step=self._last_step))
 
     def end(self) -> None:
-        """Keep what the open window has, the step included in which the training failed."""
+        """Write the trace of the open window, including the step in which the training failed."""
         self._guarded(lambda: self._close(keep=True, step=self._last_step + 1))
         with self._lock:
             self._request = None
@@ -257,13 +256,13 @@ class ProfilerHook(Hook):
             self._export(self._last_step)
 
     def _open_next(self) -> None:
-        """Open the window that is due at this boundary, if any: a capture that was asked for goes first."""
+        """Open the window that is due at this boundary, if any; requested captures have priority."""
         window = self._window
         with self._lock:
             if self._request is not None and (window is None or not window.recording):
                 self._window = None
                 if window is not None:
-                    with contextlib.suppress(CaptureBusyError):  # the same error comes at once from the capture
+                    with contextlib.suppress(CaptureBusyError):  # the capture raises the same error immediately
                         window.stop()
                 active, warmup = self._request
                 self._request = None
@@ -285,7 +284,7 @@ class ProfilerHook(Hook):
     def _give_up(self, window: _Window, error: CaptureBusyError) -> None:
         self._finish(window)
         if not window.on_demand:
-            self._countdown += window.last_step - self._last_step  # the next one begins when it would have
+            self._countdown += window.last_step - self._last_step  # the next one starts as scheduled
         what = "the capture that was asked for" if window.on_demand else "a profiler window"
         self.logger.warning("After step %d %s is given up: %s", self._last_step, what, error)
 
@@ -310,7 +309,7 @@ class ProfilerHook(Hook):
                 self._export(step)
 
     def _guarded(self, action: Callable[[], None]) -> None:
-        """The border between profiling and training: what fails here is said once and never tried again."""
+        """Isolate training from profiling: log the first failure and disable profiling."""
         if self.broken is not None:
             return
         try:
@@ -320,7 +319,7 @@ class ProfilerHook(Hook):
             window, self._window = self._window, None
             self._cycles_left = 0
             if window is not None:
-                with contextlib.suppress(Exception):  # the error that counts is the first
+                with contextlib.suppress(Exception):  # the first error is the relevant one
                     window.stop()
             self.logger.exception("Profiling is switched off for the rest of this training")
 
@@ -342,12 +341,12 @@ class ProfilerHook(Hook):
 
 
 def capturing_hook() -> ProfilerHook:
-    """Return a hook that only captures on demand."""
+    """Return a hook that captures only on demand."""
     return ProfilerHook(repeat=0, output_dir="recis-traces", compress=True, with_stack=True)
 
 
 def _write_whole(profile: torch.profiler.profile, path: Path) -> None:
-    """Write the trace under a draft's name and give it its own once every byte is on the disk."""
+    """Write the trace under a temporary name and rename it once all bytes are on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     raw = path.with_name(f".{path.name}.{os.getpid()}.raw")
     draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -368,12 +367,12 @@ def _write_whole(profile: torch.profiler.profile, path: Path) -> None:
 
 
 def _check_complete(raw: Path) -> None:
-    """Raise if the file lacks its end: torch does not report a disk that was full or could not be written."""
+    """Raise if the file is truncated: torch does not report a full disk or failed writes."""
     with raw.open("rb") as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - 64))
         if not file.read().rstrip().endswith(b"}"):
-            raise OSError(f"{raw}: expected a whole trace, got one that is cut off; is the disk full?")
+            raise OSError(f"{raw}: expected a complete trace, got a truncated one; is the disk full?")
 
 
 def _sync(path: Path) -> None:
@@ -389,7 +388,7 @@ def _new_profile(with_stack: bool) -> torch.profiler.profile:
         activities=activities, record_shapes=True, profile_memory=True, with_stack=with_stack, with_flops=True
     )
     at = launch.place()
-    if at.source != "group":  # torch writes this by itself where there is one
+    if at.source != "group":  # torch writes this itself if there is one
         profile.preset_metadata_json("distributedInfo", json.dumps({"rank": at.rank, "world_size": at.world_size}))
     return profile
 

@@ -1,6 +1,6 @@
-"""One use of torch's profiler, which gives way to any other in the process.
+"""A session of torch's profiler that yields to any other profiler in the process.
 
-Owns the knowledge of who uses the profiler; must not know windows, steps or files.
+Owns the tracking of profilers in use; must not know windows, steps or files.
 
 Torch has one profiler per process and does not guard it: a second one that is prepared or started takes over, and the
 process dies (SIGSEGV) when the first goes on or, with two threads, at the next operator. Torch offers no public way to
@@ -28,7 +28,7 @@ PATIENCE_S = 60.0
 """How long a profiler on another thread waits for the step boundary at which the session gives way to it."""
 
 _BEGINNINGS = (
-    (profiler.profile, "_prepare_trace"),  # of torch.profiler.profile too, whose warm-up begins with it
+    (profiler.profile, "_prepare_trace"),  # also used by torch.profiler.profile, whose warm-up starts with it
     (profiler.profile, "_start_trace"),
     (profiler.emit_itt, "__enter__"),
     (profiler.emit_nvtx, "__enter__"),
@@ -39,7 +39,7 @@ _ENDS = (
     (profiler.emit_nvtx, "__exit__"),
 )
 _logger = logging.getLogger(__name__)
-_others: "WeakSet[Any]" = WeakSet()  # profilers in use that are not a session's
+_others: "WeakSet[Any]" = WeakSet()  # profilers in use that do not belong to a session
 _changed = threading.Condition()  # guards `_others`, `_session` and the state of that session
 _session: "ProfilerSession | None" = None
 
@@ -47,8 +47,8 @@ _session: "ProfilerSession | None" = None
 class ProfilerSession:
     """A profiler from `prepare` over `start` to `stop`, all on one thread.
 
-    Another profiler on this thread ends it at once; one on another thread waits until the session's owner next calls
-    one of its methods. Either way that call raises `CaptureBusyError`, and the session is over.
+    Another profiler on this thread ends the session at once; one on another thread waits until the session's owner next
+    calls one of its methods. In both cases that call raises `CaptureBusyError`, and the session is over.
 
     Args:
         profile: not started; without a schedule.
@@ -64,11 +64,11 @@ class ProfilerSession:
 
     @property
     def recording(self) -> bool:
-        """Whether it was started and not yet stopped."""
+        """Return whether it was started and not stopped yet."""
         return self._recording
 
     def prepare(self) -> None:
-        """Begin to warm up.
+        """Start the warm-up.
 
         Raises:
             CaptureBusyError: a profiler is in use.
@@ -82,7 +82,7 @@ class ProfilerSession:
             self._act(self._profile.prepare_trace)
 
     def start(self) -> None:
-        """Begin to record.
+        """Start recording.
 
         Raises:
             CaptureBusyError: another profiler has begun.
@@ -93,24 +93,24 @@ class ProfilerSession:
             self._recording = True
 
     def mark(self, name: str) -> None:
-        """End the range that was marked before, and begin one of this name."""
+        """End the current range, and begin one with this name."""
         self._unmark()
         self._step_mark = torch.profiler.record_function(name)
         self._step_mark.__enter__()  # type: ignore[no-untyped-call]
 
     def check(self) -> None:
-        """Raise `CaptureBusyError` if another profiler has begun or waits to; the session is over then."""
+        """Raise `CaptureBusyError` and end the session if another profiler has started or waits to start."""
         with _changed:
             if _session is self and self._wanted:
                 self._end()
-            # The question to torch finds what has come in past the methods that are wrapped. One that warms up is not
-            # enabled, so whatever is then is another one.
+            # Asking torch finds profilers that bypassed the wrapped methods. During the warm-up ours is not enabled, so
+            # an enabled one is another.
             if _session is not self or self._recording != _is_enabled():
                 self._leave()
                 raise CaptureBusyError("another torch profiler has begun")
 
     def stop(self) -> None:
-        """End, in whatever phase it is; what was recorded can be exported then.
+        """Stop in any phase; the recorded events can then be exported.
 
         Raises:
             CaptureBusyError: another profiler has begun; nothing can be exported.
@@ -148,38 +148,38 @@ class ProfilerSession:
             self._step_mark.__exit__(None, None, None)
             self._step_mark = None
 
-    # --- told by the methods that are wrapped, with `_changed` held
+    # --- called by the wrapped methods, with `_changed` held
 
     def give_way(self) -> None:
-        """Another profiler is about to begin.
+        """Yield to another profiler that is about to start.
 
         Raises:
-            RuntimeError: the session is another thread's, which has not called for `PATIENCE_S`. If the other profiler
-                began all the same, torch would end the process.
+            RuntimeError: the session belongs to another thread, which made no call for `PATIENCE_S`. If the other
+            profiler started anyway, torch would crash the process.
         """
         if self._thread != threading.get_ident():
             self._wanted = True
             if not _changed.wait_for(lambda: _session is not self, PATIENCE_S):
-                raise RuntimeError(f"expected ProfilerHook to give way to this profiler within {PATIENCE_S:.0f} s")
+                raise RuntimeError(f"expected ProfilerHook to yield to this profiler within {PATIENCE_S:.0f} s")
             return
         try:
             self._end()
-        except Exception:  # border: it is somebody else who begins
+        except Exception:  # boundary: the other profiler must start regardless
             _logger.exception("a profiler session could not be ended")
 
     def was_ended(self, subject: object) -> None:
-        """A profiler has ended, perhaps the session's own by somebody else."""
+        """Record that a profiler has ended, possibly the session's own, stopped by other code."""
         if self._profile.profiler is subject and not self._acting:
             self._leave()
 
     def is_acting(self, subject: object) -> bool:
-        """Whether it is the session that moves its profiler now."""
+        """Return whether the session itself is calling its profiler now."""
         return self._acting and self._profile.profiler is subject
 
 
 def is_taken() -> bool:
-    """Whether a profiler is in use in this process: a session's, any other that was made in Python, or one that records
-    on this thread."""
+    """Return whether a profiler is in use: a session's, any other of this process created in Python, or one that
+    records on this thread."""
     with _changed:
         _watch()
         return _session is not None or len(_others) > 0 or _is_enabled()
@@ -195,7 +195,7 @@ def _before_beginning(subject: Any) -> None:
     with _changed:
         if _session is not None and _session.is_acting(subject):
             return
-        _others.add(subject)  # first: no other session begins in front of it
+        _others.add(subject)  # first: no other session starts before it
         if _session is not None:
             _session.give_way()
 
@@ -209,7 +209,7 @@ def _after_end(subject: Any) -> None:
 
 @functools.cache
 def _watch() -> None:
-    """Wrap the methods, and find the profilers that have begun before."""
+    """Wrap the methods, and find the profilers that were started earlier."""
     for kind, name in _BEGINNINGS:
         _wrap(kind, name, _beginning)
     for kind, name in _ENDS:
@@ -257,7 +257,7 @@ def _end(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _forget() -> None:
-    """In a forked child: the session is the parent's, and another thread of it may have held the lock."""
+    """Reset the state in a forked child: the session is the parent's, and one of its threads may have held the lock."""
     global _changed, _session
     _changed, _session = threading.Condition(), None
     _others.clear()

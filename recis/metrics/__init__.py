@@ -1,4 +1,4 @@
-"""Metrics: what counts as a value, the registry of one training, device scalars on their way to numbers, AUC, GAUC."""
+"""Metrics: validation of values, the registry of a training, asynchronous reads of device scalars, AUC, GAUC."""
 
 from typing import TYPE_CHECKING
 

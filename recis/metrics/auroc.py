@@ -1,6 +1,6 @@
 """`AUROC`: the area under the ROC curve of all predictions so far, from counts at fixed thresholds.
 
-Owns the counts. Must not know the registry of metrics, or who trains what.
+Owns the counts. Must not know the registry of metrics, or the training.
 """
 
 import torch
@@ -59,10 +59,10 @@ class AUROC(nn.Module):
 
         Args:
             predictions: floating, any shape, each from 0 to 1.
-            labels: the same number of them; anything but 0 is positive.
+            labels: the same number; non-zero is positive.
 
         Raises:
-            ArgumentError: (a `ValueError`) another number of labels, or a prediction that is no probability.
+            ArgumentError: (a `ValueError`) a different number of labels, or a prediction outside 0 to 1.
         """
         counts = torch.stack(self._count(predictions, labels))
         if self.dist_sync_on_step and dist.is_available() and dist.is_initialized():
@@ -75,7 +75,7 @@ class AUROC(nn.Module):
         return _area(self.tp, self.fp, self.tn, self.fn)
 
     def reset(self) -> None:
-        """Forget all batches."""
+        """Reset the counts."""
         for counts in (self.tp, self.fp, self.tn, self.fn):
             counts.zero_()
 

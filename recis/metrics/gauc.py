@@ -1,6 +1,6 @@
 """`Gauc`: the AUC of each group of samples, as of each user, and their mean weighted by the samples of a group.
 
-Owns the two sums. Must not know the registry of metrics, or who trains what.
+Owns the two sums. Must not know the registry of metrics, or the training.
 """
 
 import torch
@@ -19,7 +19,7 @@ class Gauc(nn.Module):
     Where there is a process group, batches of all ranks count. The sums are buffers: they are saved with a model.
 
     Args:
-        num_thresholds: taken for scripts that give it; the AUC of a group is exact.
+        num_thresholds: accepted for compatibility and ignored; the AUC of a group is exact.
     """
 
     weighted: Tensor
@@ -41,11 +41,11 @@ class Gauc(nn.Module):
 
         Args:
             predictions: floating `[N]`, any increasing function of the probability.
-            labels: `[N]`; anything but 0 is positive.
+            labels: `[N]`; non-zero is positive.
             indicators: integers `[N]`, which group each sample belongs to, in any order.
 
         Raises:
-            ArgumentError: (a `ValueError`) they differ in number.
+            ArgumentError: (a `ValueError`) their lengths differ.
         """
         self._count(predictions, labels, indicators)
 
@@ -54,7 +54,7 @@ class Gauc(nn.Module):
         return self.weighted / self.samples
 
     def reset(self) -> None:
-        """Forget all batches."""
+        """Reset the sums."""
         self.weighted.zero_()
         self.samples.zero_()
 

@@ -1,4 +1,4 @@
-"""The metrics of one training: what was set, what is new for each reader, what the newest values are.
+"""The metrics of one training: values set, values new to each reader, and newest values.
 
 Owns the names and the choice of the current registry. Bad input is a warning and a counter here, never an exception,
 and no step waits for a device. Must not know hooks, trainers or the bridge. Imports without torch.
@@ -35,10 +35,10 @@ _logger = logging.getLogger(__name__)
 
 
 class LiveMetrics(dict[str, Any]):
-    """The newest value of every metric, by name, in the order in which the names came: a dict that can be written.
+    """The newest value of every metric by name, in order of first assignment, as a writable dict.
 
-    A value that is written here is set as by `MetricsRegistry.set`. Removing a name, or clearing the dict, forgets what
-    is shown; what was set is reported all the same. A pickle or a deep copy is a plain dict.
+    Assigning an item sets it as by `MetricsRegistry.set`. Removing a name, or clearing the dict, removes it from the
+    log line; values already set are still reported. A pickle or a deep copy is a plain dict.
     """
 
     def __init__(self, registry: "MetricsRegistry") -> None:
@@ -54,7 +54,7 @@ class LiveMetrics(dict[str, Any]):
             self._registry.set(name, value)
 
     def setdefault(self, name: str, default: object = None) -> Any:
-        """Return the value of `name`, which is set to `default` where there is none."""
+        """Return the value of `name`, setting it to `default` if there is none."""
         if name not in self:
             self._registry.set(name, default)
         return self.get(name, default)
@@ -67,7 +67,7 @@ class LiveMetrics(dict[str, Any]):
         return dict, (dict(self),)
 
     def keep(self, name: str, value: object) -> None:
-        """Store a value past the registry, which alone may call this."""
+        """Store a value without notifying the registry; only for the registry."""
         super().__setitem__(name, value)
 
 
@@ -90,7 +90,7 @@ class MetricsRegistry:
         # What is reported, with the value as it was set. The order of this dict is the order of the last setting, so
         # that a reader finds what is new at its end. Nothing is ever removed.
         self._entries: dict[str, tuple[int, Value, object]] = {}
-        self._only_shown: set[str] = set()  # names of values that are not reported, also when `live` was cleared
+        self._only_shown: set[str] = set()  # names of values that are not reported, kept even when `live` is cleared
         self._warned: set[str] = set()
         self._reader = MetricsReader(self)
 
@@ -145,11 +145,11 @@ class MetricsRegistry:
         }
 
     def take(self) -> dict[str, Value]:
-        """Return what was set since the last `take` of this registry, oldest first; others take through a `reader`."""
+        """Return what was set since the last `take` of this registry, oldest first; other readers use `reader`."""
         return self._reader.take()
 
     def reader(self) -> "MetricsReader":
-        """Return a new independent reader; its first `take` has all that was ever set."""
+        """Return a new independent reader; its first `take` returns everything set so far."""
         return MetricsReader(self)
 
     def snapshot(self) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class MetricsRegistry:
         return dict(self.live)
 
     def since(self, tick: int) -> tuple[int, dict[str, Value]]:
-        """Return the present tick and what was set after `tick`, oldest first; costs as much as there is new."""
+        """Return the current tick and what was set after `tick`, oldest first; cost is proportional to the result."""
         if tick == self._tick:  # nothing new, as at most steps of a loop that hands its metrics over directly
             return tick, {}
         with self._lock:
@@ -198,7 +198,7 @@ def _shown(name: object) -> str:
 
 
 class MetricsReader:
-    """Somebody who takes what is new, without taking it away from others; for one thread."""
+    """An independent reader of new values, for use by one thread."""
 
     __slots__ = ("_registry", "_tick")
 

@@ -1,4 +1,4 @@
-"""What counts as a metric's value, and how values on a device become numbers without a step waiting for them.
+"""Validation of metric values, and reading of device values without blocking a step.
 
 Owns the rule at the door (`to_value`) and the one non-blocking copy (`PendingScalars`). Must not know names, steps,
 registries or the bridge. Imports without torch: a tensor can only come from somebody who has imported it already.
@@ -122,7 +122,7 @@ def _name(error: Exception) -> str:
 
 
 class PendingScalars:
-    """Numbers on their way: plain ones as they are, device scalars in one queued copy per device and dtype.
+    """Pending numbers: plain ones unchanged, device scalars in one queued copy per device and dtype.
 
     Made on the training thread by `start`, which waits for nothing; read by any thread, once `ready` or if it may wait.
     A value that cannot be read, as when its device has failed, becomes None and costs no other.

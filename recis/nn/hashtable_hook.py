@@ -1,4 +1,4 @@
-"""What a table is told about admission and filtering: the name of a registered rule and its parameters.
+"""Declarations of admission and filtering: the name of a registered rule and its parameters.
 
 Owns the two declarations. Must not know the rules themselves (`modules.hashtable_hook_impl`) or torch.
 """
@@ -24,15 +24,15 @@ class _RuleDeclaration:
 
 
 class AdmitHook(_RuleDeclaration):
-    """Which new ids a table takes in, for example `AdmitHook("ReadOnly")`.
+    """Which new ids a table admits, for example `AdmitHook("ReadOnly")`.
 
-    Given to the table's constructor it holds for every lookup, given to a lookup for that one.
+    Passed to the table's constructor it applies to every lookup, passed to a lookup to that one only.
     """
 
     type = "admit"
 
 
 class FilterHook(_RuleDeclaration):
-    """Which ids a table drops at a filter pass, for example `FilterHook("GlobalStepFilter", {"filter_step": 100})`."""
+    """Which ids a table evicts in a filter pass, for example `FilterHook("GlobalStepFilter", {"filter_step": 100})`."""
 
     type = "filter"

@@ -1,4 +1,4 @@
-"""What new rows are filled with: the initializers of RecIS, row by row.
+"""Initializers of new rows, compatible with RecIS.
 
 Owns the distributions. Must not know tables: a table hands over the rows, and the shape of a block of them.
 """
@@ -36,8 +36,8 @@ class Initializer(ABC):
     By itself: `set_shape`, `set_dtype`, `build`, then `generate()` as often as wanted.
 
     Args:
-        options: what the initializer is told, for messages.
-        generator: where random values come from; torch's own when None.
+        options: arguments of the initializer, for messages.
+        generator: source of random values; torch's global generator if None.
     """
 
     def __init__(self, options: dict[str, Any] | None = None, generator: torch.Generator | None = None) -> None:

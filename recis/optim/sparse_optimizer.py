@@ -1,4 +1,4 @@
-"""What optimizers of `HashTable` rows share: the step over tables, and state that is saved by id.
+"""Base of optimizers of `HashTable` rows: the step over tables, and state saved by id.
 
 Owns the walk over tables and the state dict. Must not know an update rule, or where a table keeps its rows.
 """

@@ -30,7 +30,7 @@ class RaggedTensor:
         dense_shape: sizes of the levels, -1 for those that follow from the offsets; worked out when None.
 
     Raises:
-        TypeError: values, offsets or weight are no tensors of such a kind.
+        TypeError: values, offsets or weight are not tensors of the expected kind.
         ValueError: offsets that do not fit the values or each other.
     """
 
@@ -47,7 +47,7 @@ class RaggedTensor:
         self._dense_shape = tuple(dense_shape or (-1,) * (len(self._offsets) + 1))
         _check_kinds(values, self._offsets, weight)
         if dense_shape is None:
-            # Whoever gives the shape as well knows it fits: looking at the offsets waits for the device.
+            # A given shape is trusted, since checking the offsets would wait for the device.
             _check_offsets(values, self._offsets)
             self._dense_shape = self.real_shape()
 
@@ -64,7 +64,7 @@ class RaggedTensor:
         return self._weight
 
     def set_values(self, values: Tensor) -> None:
-        """Put other values of the same number in place of the present ones."""
+        """Replace the values by the same number of others."""
         _check_kinds(values, self._offsets, None)
         if len(values) != len(self._values):
             raise ArgumentError("RaggedTensor.set_values", f"{len(self._values)} values", len(values))
@@ -111,7 +111,7 @@ class RaggedTensor:
         return int(offsets.diff().max()) if len(offsets) > 1 else 0
 
     def set_dim_by_rank(self, dim: int, rank: int) -> None:
-        """Say that level `rank` has size `dim`; -1 has it worked out."""
+        """Set the size of level `rank` to `dim`; -1 derives it from the offsets."""
         sizes = list(self._dense_shape)
         sizes[rank] = int(dim)
         self._dense_shape = tuple(sizes)
@@ -129,7 +129,7 @@ class RaggedTensor:
     # -- other places ------------------------------------------------------------------------------------------------
 
     def to(self, *args: Any, **kwargs: Any) -> "RaggedTensor":
-        """Return it elsewhere or, for its values only, in another dtype; arguments as `torch.Tensor.to` takes them."""
+        """Return it on another device or with another dtype of the values; arguments as of `torch.Tensor.to`."""
         values = self._values.to(*args, **kwargs)
         non_blocking = bool(kwargs.get("non_blocking", False))
         return self._with(values, lambda part: part.to(values.device, non_blocking=non_blocking))
@@ -157,7 +157,7 @@ class RaggedTensor:
     # -- other forms -------------------------------------------------------------------------------------------------
 
     def to_dense(self, default_value: float = 0.0) -> Tensor:
-        """Return it as a tensor, shorter rows filled up with `default_value` behind their end."""
+        """Return it as a tensor, with shorter rows padded with `default_value`."""
         dense = self._values
         for offsets in reversed(self._offsets):
             lengths = offsets.diff()

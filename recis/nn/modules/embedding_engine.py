@@ -27,7 +27,7 @@ class EmbeddingEngine(nn.Module):
         emb_options: the option of each feature, by its name.
 
     Raises:
-        TypeError: anything but a mapping of names to options.
+        TypeError: not a mapping of names to options.
         ValueError: features that share a table want different ones.
     """
 

@@ -46,7 +46,7 @@ class BaseFilterHookImpl(nn.Module):
 
     Args:
         ht: the table as the rule sees it.
-        name: how the rule calls itself.
+        name: the rule's name.
         kwargs: further parameters, which the base class does not use.
     """
 
@@ -64,7 +64,7 @@ class BaseFilterHookImpl(nn.Module):
         vars(self).setdefault("_name", None)
 
     def filter(self, *args: Any) -> Any:
-        """Say which rows go; called once a filter pass, in one of the forms of the class.
+        """Return the rows to evict; called once per filter pass, in one of the forms of the class.
 
         Args:
             args: `ids`, int64 `[rows]`, every id in the table; then either `last_seen`, int64 `[rows]`, the training
@@ -77,10 +77,10 @@ class BaseFilterHookImpl(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define filter(self, ids, last_seen, step)")
 
     def update(self, index: Tensor) -> None:
-        """Take note of a training lookup; `index` has the slots of the ids that were found, each once."""
+        """Called after a training lookup; `index` has the slots of the ids found, each once."""
 
     def update_step(self, step_size: int = 1) -> None:
-        """Take note that a training step is over."""
+        """Called after a training step."""
 
     def do_filter(self) -> None:
         """Run one filter pass over the table."""
@@ -96,7 +96,7 @@ class BaseFilterHookImpl(nn.Module):
         self.after_filter(ids, gone_ids)
 
     def after_filter(self, ids: Tensor, delete_ids: Tensor) -> None:
-        """Take note of what a pass has evicted; `ids` has all ids from before it."""
+        """Called after a pass; `ids` has all ids from before it."""
 
     def forward(self, index: Tensor) -> None:
         """See `update`."""
@@ -113,14 +113,14 @@ class BaseAdmitHookImpl:
         """Accept any parameter, as in RecIS."""
 
     def admit(self, ids: Tensor, counts: Tensor) -> Tensor:
-        """Say which unknown ids get a row; called once a training lookup that has any.
+        """Return which unknown ids to admit; called once per training lookup that has any.
 
         Args:
             ids: int64 `[new]`, distinct, ascending.
             counts: int64 `[new]`, how often each occurs in this lookup.
 
         Returns:
-            bool `[new]` on the same device, True for the ids to take in. The others read as zeros.
+            bool `[new]` on the same device, True for the ids to admit. The others read as zeros.
         """
         raise NotImplementedError(f"{type(self).__name__} must define admit(self, ids, counts)")
 
@@ -144,7 +144,7 @@ class GlobalStepFilterHookImpl(BaseFilterHookImpl):
 
 
 class ReadOnlyHookImpl(BaseAdmitHookImpl):
-    """Takes in nothing; registered as "ReadOnly"."""
+    """Admits no id; registered as "ReadOnly"."""
 
     never_admits = True
 
@@ -197,7 +197,7 @@ def _filter_shape(rule: type) -> FilterShape:
 
 
 def _check_admission(rule: object) -> None:
-    """Refuse what is no admission rule. One of RecIS has no method of its own, and is read-only."""
+    """Reject anything but an admission rule. RecIS's own rule has no method of its own and is read-only."""
     method = getattr(rule, "admit", None) if isinstance(rule, type) else None
     names = None if method is BaseAdmitHookImpl.admit else _required_names(method)
     if names is None or len(names) != 2:
@@ -248,7 +248,7 @@ class HashtableHookFactory:
     _admits_in_use: ClassVar[defaultdict[str, MutableMapping[Any, Any]]] = defaultdict(WeakKeyDictionary)
 
     def regist_filter(self, name: str, filter_hook_impl: type) -> None:
-        """Make a filter rule known, in one of the two forms of `BaseFilterHookImpl`.
+        """Register a filter rule, in one of the two forms of `BaseFilterHookImpl`.
 
         Raises:
             ValueError: another class has this name already.
@@ -257,7 +257,7 @@ class HashtableHookFactory:
         _register("filter", self._filters, name, filter_hook_impl, filter_shape)
 
     def regist_admit(self, name: str, admit_hook_impl: type) -> None:
-        """Make an admission rule known: a class with `admit(ids, counts)`, or a subclass of `ReadOnlyHookImpl`.
+        """Register an admission rule: a class with `admit(ids, counts)`, or a subclass of `ReadOnlyHookImpl`.
 
         Raises:
             ValueError: another class has this name already.

@@ -1,6 +1,6 @@
-"""What a table accepts from its users, and what it says to everything else.
+"""Validation of a table's arguments, and its error messages.
 
-Owns the checks and their messages. Must not know the table: it is handed names, shapes and devices.
+Owns the checks and their messages. Must not know the table: it receives names, shapes and devices.
 """
 
 import logging
@@ -103,7 +103,7 @@ def checked_initializer(initializer: object, block_size: int, shape: tuple[int, 
 
 
 def check_options(name: str, dtype: torch.dtype, grad_reduce_by: str) -> None:
-    """Refuse names, dtypes and ways of adding gradients that a table cannot have; `ValueError`."""
+    """Raise `ValueError` for unsupported names, dtypes and gradient reductions."""
     if not (isinstance(name, str) and name):
         raise ArgumentError("HashTable's name", "a non-empty string", name)
     if dtype not in ROW_DTYPES:

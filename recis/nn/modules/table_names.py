@@ -1,4 +1,4 @@
-"""How tables are told apart where their names do not do it: in the names of series, and as keys of an optimizer.
+"""Disambiguation of tables with equal names, for series names and keys of an optimizer.
 
 Owns the rule that makes names distinct, and the warning. Must not know the table beyond its name.
 """

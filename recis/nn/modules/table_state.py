@@ -1,4 +1,4 @@
-"""A table's content as it lies in a state dict, and the checks before a table takes it over.
+"""A table's content in a state dict, and the checks before a table loads it.
 
 Owns the names and types of the entries. Must not know the table, or a file format.
 """
@@ -20,7 +20,7 @@ _OPTIONAL = ("admitted", "residual", "generator")
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """What a table must know to go on as if nothing had happened.
+    """The complete state from which a table continues.
 
     Attributes:
         ids: int64 `[rows]`, distinct; ascending when it comes from a table.

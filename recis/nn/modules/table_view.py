@@ -1,4 +1,4 @@
-"""What a filter rule that was written for RecIS sees of its table: ids with their slots, and a way to delete them.
+"""The interface of a table to filter rules written for RecIS: ids with their slots, and deletion.
 
 Owns the weak link from a rule to its table. Must not know what a rule decides, or how a table keeps its rows.
 """
@@ -36,7 +36,7 @@ class TableView:
         """The table.
 
         Raises:
-            ReferenceError: it is gone.
+            ReferenceError: the table no longer exists.
         """
         table = None if self._table is None else self._table()
         if table is None:

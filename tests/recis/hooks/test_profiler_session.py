@@ -77,7 +77,7 @@ def test_what_else_the_trainings_have_seen(results: dict[str, dict[str, Any]]) -
     assert results["during_a_capture_on_demand"]["refused"] == "another torch profiler is in use"
     assert results["in_a_forked_child"]["child"] == 0
     # A training that never comes to a step boundary: an error in place of the end of the process.
-    assert results["never_given_way_to"]["refused"].startswith("expected ProfilerHook to give way")
+    assert results["never_given_way_to"]["refused"].startswith("expected ProfilerHook to yield")
 
 
 @pytest.mark.parametrize(("kind", "name"), profiler_session._BEGINNINGS + profiler_session._ENDS)
