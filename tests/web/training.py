@@ -52,13 +52,14 @@ class Training:
             on_change=self.set_interval,
         )
         self.settings: dict[str, Any] = {"combiner": "sum", "shuffle": False, "label": "ctr"}
-        for name, kind, more in (
+        offered: list[tuple[str, Any, dict[str, Any]]] = [
             ("combiner", "enum", {"choices": ["sum", "mean", 2], "nullable": True}),
             ("shuffle", "bool", {"apply": "each", "confirm": "Shuffling makes steps slower. Go on?"}),
             ("label", "str", {}),
-        ):
+        ]
+        for name, kind, more in offered:
             change = partial(self.settings.__setitem__, name)
-            self.run.control(name, type=kind, value=self.settings[name], on_change=change, **more)  # type: ignore[arg-type]
+            self.run.control(name, type=kind, value=self.settings[name], on_change=change, **more)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._train, name=f"training-{run_id}")
 
