@@ -9,11 +9,13 @@ import pytest
 
 from tests.rules.sources import ROOT
 
+pytestmark = pytest.mark.timeout(520)
+
 
 def results_of(name: str, folder: Path, *options: str, file: str | None = None) -> dict[str, object]:
     """Run one of the scripts, and return what it has written, to a `file` called like itself or otherwise."""
     command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--output", str(folder), *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, object] = json.loads((folder / f"{file or name}.json").read_text(encoding="utf-8"))
     return found

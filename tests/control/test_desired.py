@@ -7,7 +7,8 @@ import pytest
 
 from tests.control.job import Job, Server, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+# Alone: a rank whose thread gets no turn for a quarter of a second gets a step late, and says so.
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_a_rank_that_comes_back_alone_has_the_value_before_its_first_step(tmp_path: Path) -> None:

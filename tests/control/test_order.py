@@ -8,7 +8,8 @@ import pytest
 
 from tests.control.job import Job, Server, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+# Alone: a rank whose thread gets no turn for a quarter of a second gets a step late, and says so.
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def assert_one_step(job: Job, commands: list[dict[str, Any]], control: str) -> None:
