@@ -22,6 +22,7 @@ ROOMS = {
     "recis.monitor",
     "recis.numerals",
     "recis.reading",
+    "recis.remote",
     "recis.system",
     "recis.wire",
 }

@@ -12,7 +12,7 @@ def test_every_event_is_a_no_op_that_says_when_it_fires() -> None:
     for event in EVENTS:
         method = getattr(hook, event)
         assert method() is None
-        assert method.__doc__.startswith("Fires ")
+        assert method.__doc__.startswith("Called ")
 
 
 @pytest.mark.parametrize("name", ["Hook", "LoggerHook"])

@@ -329,7 +329,7 @@ def test_a_monitor_that_cannot_start_never_stops_training(
     trainer = make_trainer(tmp_path, MonitorHook(mode="offline", spool_dir=str(tmp_path / "spool")))
     trainer.train()
     assert trainer.state.global_step == 12
-    assert "training goes on without it" in caplog.text
+    assert "training continues without it" in caplog.text
 
 
 @pytest.mark.parametrize(
