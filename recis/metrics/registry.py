@@ -179,7 +179,7 @@ class MetricsRegistry:
             if first:
                 self._warned.add(name)
         if first:
-            _logger.warning("Metric %s (said once per name): %s", name, why)
+            _logger.warning("Metric %s (logged once per name): %s", name, why)
 
 
 def _is_no_number(value: object) -> bool:

@@ -255,8 +255,8 @@ class Command(Record, frozen=True, tag="command"):
 
     With an empty `control` the command is for several controls: `value` maps their names to values, all of which take
     effect at that boundary, or none. Of two commands for one control the one with the lower `seq` takes effect first.
-    With `hold` the step is not known yet, and a `Schedule` follows. With `restores` this process, which has just
-    started, is to have what that earlier command asked for.
+    With `hold` the step is not known yet, and a `Schedule` follows. `restores` names the earlier command whose value
+    this one restores in a process that has just started.
     """
 
     id: str

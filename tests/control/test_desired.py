@@ -1,4 +1,4 @@
-"""What a rank is to have: after it was away, after it was killed, and when the whole job starts again."""
+"""The desired values of a rank: after a lost connection, after a kill, and when the whole job restarts."""
 
 from pathlib import Path
 from typing import Any

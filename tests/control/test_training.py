@@ -56,7 +56,7 @@ def test_what_was_set_holds_from_the_first_filter_pass_and_a_stop_ends_it_well(t
             assert re.findall(r"filter pass after step (\d+)", log.read_text())[0] == "5"
             assert server.ask("GET", "/runs/job")["attempts"] == 2
             names = {one["name"]: one for one in server.ask("GET", "/runs/job/controls")["controls"]}
-            until(lambda: not _differing(server), 20, "it has what it is to have")
+            until(lambda: not _differing(server), 20, "every rank has its desired value")
             assert names["table/user/filter_step"]["desired"] == 7
             assert {"checkpoint", "evaluate", "stop", "profile", "log_step"} <= names.keys()
             stop = server.ask("PUT", "/runs/job/controls/stop", {"value": None, "reason": "enough"})

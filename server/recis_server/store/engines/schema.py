@@ -251,7 +251,7 @@ ALTER TABLE command ADD COLUMN reverts TEXT NOT NULL DEFAULT '';
 ALTER TABLE control ADD COLUMN choices TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE control ADD COLUMN apply TEXT NOT NULL DEFAULT 'together';
 ALTER TABLE control ADD COLUMN confirm TEXT NOT NULL DEFAULT '';
--- What this rank is to have, and by which command; empty where nobody has asked for anything.
+-- The desired value of this rank and the command that requested it; empty without one.
 ALTER TABLE control ADD COLUMN desired TEXT NOT NULL DEFAULT 'null';
 ALTER TABLE control ADD COLUMN desired_by TEXT NOT NULL DEFAULT '';
 CREATE INDEX audit_run ON audit (run_id, id);
@@ -259,7 +259,7 @@ CREATE INDEX audit_run ON audit (run_id, id);
 
 
 def _note_desired(connection: Connection) -> None:
-    """What each rank is to have, by the commands that were given so far."""
+    """Fill in the desired value of each rank from the commands accepted so far."""
     for run_id, command_id, control, value, rank in connection.execute(
         "SELECT c.run_id, c.command_id, c.control, c.value, r.rank FROM command AS c JOIN command_rank AS r"
         " ON r.run_id = c.run_id AND r.command_id = c.command_id"
