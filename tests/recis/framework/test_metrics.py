@@ -58,4 +58,6 @@ def test_other_values_are_kept_and_named_once_as_not_streamed(metric: object, ca
         assert list(get_global_metrics()) == ["accuracy"]
     assert registry.take() == {}
     (record,) = caplog.records
-    assert "Metric 'accuracy' (logged once per name): shown in the log line, but not streamed: expected" in record.message
+    assert (
+        "Metric 'accuracy' (logged once per name): shown in the log line, but not streamed: expected" in record.message
+    )
