@@ -1,4 +1,4 @@
-"""What people who know other trackers look for in a run: its configuration, summary, name, project and step.
+"""Attributes of a run that users of other trackers expect: configuration, summary, name, project and step.
 
 Owns these names. Must not know how a run reports.
 """
@@ -20,11 +20,11 @@ class FamiliarRun:
     """Base of `Run`.
 
     Attributes:
-        name: how people call the run.
-        project: the group that it is in.
-        config: its configuration; what is set is added to that on the server.
-        summary: single values; what is set is logged at the present step.
-        refusals: what was not taken, counted and said.
+        name: the name shown for the run.
+        project: the group of runs that it belongs to.
+        config: its configuration; items set later are added to that on the server.
+        summary: single values; an item that is set is logged at the current step.
+        refusals: what was not accepted, counted and logged.
     """
 
     refusals: Refusals
@@ -38,7 +38,7 @@ class FamiliarRun:
 
     @property
     def step(self) -> int:
-        """The step of the last report, 0 before the first."""
+        """Return the step of the last report, 0 before the first."""
         return max(self._step, 0)
 
     @guarded
@@ -47,7 +47,7 @@ class FamiliarRun:
         self.refusals.warn("define_metric", "not needed: metrics are drawn over steps or time, as chosen on the page")
 
     def ignore(self, where: str, others: Mapping[str, object]) -> None:
-        """Name arguments that another tracker has and this one does not, once."""
+        """Warn once of arguments that another tracker has and this one does not."""
         if others:
             self.refusals.warn(where, f"taken, but not used here: {', '.join(map(text_of, others))}")
 

@@ -80,7 +80,7 @@ class RunConfig(_Named):
 
 
 class RunSummary(_Named):
-    """Single values of a run, such as its best accuracy: each is a metric of that name at the present step."""
+    """Single values of a run, such as its best accuracy: each is a metric of that name at the current step."""
 
 
 def _items(config: Any) -> dict[str, Any]:
