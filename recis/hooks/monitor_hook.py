@@ -19,7 +19,7 @@ from recis.bridge.run import Run
 from recis.hooks.cadence import Cadence
 from recis.hooks.control import Control
 from recis.hooks.hook import Hook
-from recis.hooks.profiler_hook import capturing_hook
+from recis.hooks.profiler_hook import ProfilerHook, capturing_hook
 from recis.metrics.registry import MetricsReader, MetricsRegistry, current_registry
 from recis.state import RunState
 from recis.wire.controls import control_name
@@ -125,7 +125,7 @@ class MonitorHook(Hook):
         self._unmeasured = 2  # steps until the next one that is streamed; the first opens the run
         self._opened = False
         self._watched: list[Hook] = []
-        self._capturing: Hook | None = None  # own profiler hook, used if no other hook offers captures
+        self._capturing: ProfilerHook | None = None  # own profiler hook, used if no other hook offers captures
         self._names: set[str] = set()
         self._values: deque[_Value] = deque()  # values of the controls last reported to the server
 
@@ -165,10 +165,10 @@ class MonitorHook(Hook):
         self._unmeasured -= 1
         start = 0 if self._unmeasured else time.perf_counter_ns()
         try:
-            assert self._reader is not None
-            fresh: Mapping[str, Any] = self._reader.take()
-            if metrics and (given := self._given(metrics)):
-                fresh = {**given, **fresh} if fresh else given
+            registry = self._registry
+            assert registry is not None
+            # First the usual case of a custom loop, which hands its metrics over and sets none.
+            fresh = metrics if registry.is_unused and type(metrics) is dict else self._fresh(metrics)
             if self._held:
                 fresh = {**self._held, **fresh}
             step = global_step if type(global_step) is int else as_step(global_step)
@@ -210,14 +210,17 @@ class MonitorHook(Hook):
 
     # --- inside
 
-    def _given(self, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the metrics passed in addition to the registry, which tracks its own new values."""
-        if self._registry is None or not isinstance(metrics, Mapping):
-            return metrics  # `log` reports what is wrong with it
-        given = self._registry.foreign(metrics)
-        if self._is_trained:
-            given.pop("epoch", None)  # the trainer's, in every step
-        return given
+    def _fresh(self, metrics: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """Return what is new in the registry, and the metrics passed in addition to it."""
+        assert self._registry is not None
+        assert self._reader is not None
+        fresh: Mapping[str, Any] = self._reader.take()
+        given = metrics or {}
+        if isinstance(given, Mapping):  # `log` reports what is wrong with another
+            given = self._registry.foreign(given)
+            if self._is_trained and "epoch" in given:  # the trainer's, in every step
+                given = {name: value for name, value in given.items() if name != "epoch"}
+        return {**given, **fresh} if given and fresh else given or fresh
 
     def _open(self) -> None:
         """Open the run and connect the hooks; called once per training."""
@@ -292,8 +295,14 @@ class MonitorHook(Hook):
             self._values.append(_Value(name, control.read, value))
 
     def _after_boundary(self, run: Run, step: int) -> None:
-        if self._capturing is not None:
-            self._capturing.after_step(None, step)
+        if (capturing := self._capturing) is not None and not capturing.is_idle:
+            capturing.after_step(None, step)
+        if self._values:
+            self._report_values(run, step)
+        run.step_boundary(step)
+
+    def _report_values(self, run: Run, step: int) -> None:
+        """Report controls whose values have changed in code."""
         for _ in range(min(len(self._values), MAX_READ)):
             known = self._values[0]
             self._values.rotate(-1)
@@ -301,4 +310,3 @@ class MonitorHook(Hook):
             if value != known.value:  # whatever the cause: the server already knows about applied commands
                 known.value = value
                 run.controls.changed(known.name, value, step)
-        run.step_boundary(step)

@@ -206,6 +206,11 @@ class ProfilerHook(Hook):
         if self._countdown == 0:
             self._guarded(self._open_next)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no window is open, scheduled or requested."""
+        return self._window is None and not self._cycles_left and self._request is None
+
     def after_step(self, *args: Any, **kwargs: Any) -> None:
         """Advance by one step; a step seen before is ignored.
 
@@ -215,7 +220,7 @@ class ProfilerHook(Hook):
             **kwargs: see `args`.
         """
         given = args[1] if len(args) > 1 else kwargs.get("global_step")
-        if self._window is None and not self._cycles_left and self._request is None:
+        if self.is_idle:
             self._last_step += given is None
             return
         step = self._last_step + 1 if given is None else int(given)

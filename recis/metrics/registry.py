@@ -79,12 +79,14 @@ class MetricsRegistry:
         refused: how many values are not reported because their name or type was wrong, or because there were too many
             names. Each bad name is logged once as a warning, up to a hundred names.
         is_owned: whether it belongs to a training.
+        is_unused: whether nothing has been set yet.
     """
 
     def __init__(self) -> None:
         self.live = LiveMetrics(self)
         self.refused = 0
         self.is_owned = False
+        self.is_unused = True
         self._lock = threading.Lock()
         self._tick = 0
         # What is reported, with the value as it was set. The order of this dict is the order of the last setting, so
@@ -110,6 +112,7 @@ class MetricsRegistry:
         except TypeError as error:
             kept, why = None, str(error)
         with self._lock:
+            self.is_unused = False
             if len(self.live) >= MAX_NAMES and name not in self.live:
                 is_full = True
             elif kept is None:
@@ -131,11 +134,14 @@ class MetricsRegistry:
         elif kept is None:
             self._refuse(repr(name), f"shown in the log line, but not streamed: {why}")
 
-    def foreign(self, metrics: Mapping[Any, Any]) -> dict[Any, Any]:
-        """Return those of `metrics` that were not set here: other names, or other values than those that were set."""
+    def foreign(self, metrics: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        """Return those of `metrics` that were not set here: other names, or other values than those that were set.
+
+        This is `metrics` itself while nothing was set here.
+        """
+        if self.is_unused:
+            return metrics
         entries, live = self._entries, self.live
-        if not entries and not live:
-            return dict(metrics)
         return {
             name: value
             for name, value in metrics.items()
