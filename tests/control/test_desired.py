@@ -107,6 +107,7 @@ def test_a_callback_that_takes_long_is_waited_for_and_said(tmp_path: Path) -> No
 def test_an_action_stops_all_ranks_at_one_step_and_the_ledger_says_who(tmp_path: Path) -> None:
     with Server(tmp_path / "data") as server, Job(server, tmp_path / "job", 3) as job:
         job.start()
+        until(lambda: job.control("stop"), 20, "a rank has declared it")
         assert job.control("stop")["type"] == "action"
         assert server.refused("PUT", "/runs/job/controls/checkpoint", {"value": None})[0] == 404
         assert server.refused("PUT", "/runs/job/controls/stop", {"value": 5})[0] == 422

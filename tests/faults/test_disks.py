@@ -193,7 +193,7 @@ def test_a_trace_that_finds_no_room_on_the_server_is_sent_again(
             disk = FullDisk(server)
             disk.begin()
             run.upload_trace(trace, 7)
-            until(lambda: "upload was cut" in caplog.text, 30, "an upload that was refused")
+            until(lambda: "upload was interrupted" in caplog.text, 30, "an upload that was refused")
             disk.end()
             until(lambda: traces(address, "trace-room"), 30, "the trace")
         [row] = traces(address, "trace-room")

@@ -86,6 +86,9 @@ def test_every_status_and_type_that_a_route_answers_is_described(tmp_path: Path)
             done = subprocess.run([program, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
             took_s = time.monotonic() - began
         assert done.returncode == 0, done.stdout[-20_000:]
-        assert "Tested: 19" in done.stdout, f"{done.stdout[-5000:]} after {took_s:.0f} s"
+        shown = f"{done.stdout[-5000:]} after {took_s:.0f} s"
+        documented = sum(len(path) for path in httpx.get(f"{server.url}/openapi.json").json()["paths"].values())
+        assert documented > 15
+        assert f"Tested: {documented}" in done.stdout, shown
         assert server.child.poll() is None
     assert "ERROR" not in (tmp_path / "data.log").read_text()

@@ -24,6 +24,10 @@ SEEN_S = 10.0
 """A rank that does not say within this time that it has a command is not waited for any longer."""
 LEAD_S = 0.25
 """How far ahead of the ranks a common step lies, beside what the delivery takes as measured."""
+STARTUP_S = 30.0
+"""A rank that has reported no step yet may declare further controls for so long after it has connected."""
+RATE_S = 2.0
+"""A rank whose rate is not known yet, because it has just started, is waited for so long: its first reports tell it."""
 BLIND_LEAD_S = 1.5
 """The same for ranks that cannot be asked where they are: a flush, a commit and a delivery, with room to spare."""
 MIN_LEAD_STEPS = 2
@@ -54,6 +58,7 @@ class RankConnection:
         given: commands that predate its process, which it applies without a common step.
         declared: controls declared on this connection.
         sent: when each command was sent, by id, in monotonic seconds.
+        joined_s: when the run recorded it, in monotonic seconds.
     """
 
     row: StreamRow
@@ -64,6 +69,7 @@ class RankConnection:
     given: frozenset[str] = frozenset()
     declared: set[str] = field(default_factory=set)
     sent: dict[str, float] = field(default_factory=dict)
+    joined_s: float = 0.0
 
     def is_ready(self, command: CommandRow) -> bool:
         """Return whether the process has declared the command's controls."""
@@ -120,6 +126,7 @@ class LiveRun:
 
     def join(self, connection: RankConnection) -> None:
         """Record that a rank has connected."""
+        connection.joined_s = self._now_s()
         self.connections.append(connection)
         self._gone.pop(connection.row.rank, None)
 
@@ -147,6 +154,25 @@ class LiveRun:
     def present(self, ranks: Iterable[int]) -> list[int]:
         """Return those of `ranks` that are not away."""
         return [rank for rank in ranks if not self.is_away(rank)]
+
+    def is_starting(self, settings: Collection[str], world_size: int) -> bool:
+        """Return whether a rank may be about to declare some controls, because its process has just started.
+
+        Args:
+            settings: the controls.
+            world_size: the number of ranks that start together.
+        """
+        now_s = self._now_s()
+        if not any(one.fresh and now_s - one.joined_s < STARTUP_S for one in self.connections):
+            return False
+        known = {one.row.rank for one in self.connections} | self._gone.keys()
+        return len(known) < world_size or any(
+            one.fresh
+            and not one.declared.issuperset(settings)
+            and now_s - one.joined_s < STARTUP_S
+            and self._pace.expected_step(self.run, one.row.rank) is None
+            for one in self.connections
+        )
 
     # --- open commands
 
@@ -224,12 +250,14 @@ class LiveRun:
         if plan is None or plan.is_set:
             return []
         given = {one.row.rank for one in self.connections if row.id in one.given}
-        is_late = self._now_s() - plan.since_s > SEEN_S
-        return [
-            rank
-            for rank in sorted(row.open_ranks - given)
-            if rank not in plan.seen and not self.is_away(rank) and not is_late
-        ]
+        waited_s = self._now_s() - plan.since_s
+
+        def is_waited_for(rank: int) -> bool:
+            if rank not in plan.seen:
+                return waited_s <= SEEN_S
+            return waited_s <= RATE_S and self._pace.peak_rate(self.run, rank) is None
+
+        return [rank for rank in sorted(row.open_ranks - given) if not self.is_away(rank) and is_waited_for(rank)]
 
     def step_for(self, row: CommandRow) -> int | None:
         """Return a step that no rank will have passed when it receives it; None if only one rank has the command."""

@@ -22,7 +22,7 @@ from recis_server.control.restoring import desired_commands, restoring_command
 from recis_server.control.scheduler import Scheduler
 from recis_server.errors import Conflict, NotConnected, NotFound, ServerError
 from recis_server.store.interface import Store
-from recis_server.store.values import OPEN, CommandRow, Commit, RankResult, StreamRow
+from recis_server.store.values import OPEN, CommandRow, Commit, RankResult, RunRow, StreamRow
 
 __all__ = ["CommandService"]
 
@@ -33,6 +33,8 @@ WAIT_S = 7 * 86_400.0
 SWEEP_S = 10.0
 LOOK_S = 0.5
 """How often commands that wait for a rank are looked at."""
+DECLARE_S = 3.0
+"""A command waits so long for ranks that have just started: it is for all that declare its controls."""
 MAX_OPEN = 100
 """Commands of a run that connected ranks have not answered."""
 MAX_KEPT = 2048
@@ -139,10 +141,7 @@ class CommandService:
             NotConnected: no rank is connected and `queue` is false.
             Conflict: the run has finished, the id belongs to another command, or too many commands are open.
         """
-        row = await self._store.run(run)
-        if row is None:
-            raise NotFound(f"there is no run {run}")
-        wanted = check(run, row.world_size, await self._store.controls(run), settings, field)
+        row, wanted = await self._checked(run, settings, field)
         command_id = checked_id(command_id)
         known = await self._store.command(run, command_id)
         if known is not None:
@@ -169,6 +168,21 @@ class CommandService:
             if not queue and not any(live.is_connected(rank) for rank in wanted.ranks):
                 raise NotConnected(f"run {run} is not connected and the command must not be queued")
             return await self._accept(live, command, wanted)
+
+    async def _checked(self, run: str, settings: Mapping[str, Any], field: str) -> tuple[RunRow, Wanted]:
+        row = await self._store.run(run)
+        if row is None:
+            raise NotFound(f"there is no run {run}")
+        await self._startup(run, settings, row.world_size)
+        return row, check(run, row.world_size, await self._store.controls(run), settings, field)
+
+    async def _startup(self, run: str, settings: Mapping[str, Any], world_size: int) -> None:
+        """Wait for ranks that may be about to declare controls; a command is not for a rank that does so later."""
+        until_s = self._monotonic() + DECLARE_S
+        while (live := self._runs.get(run)) is not None and live.is_starting(settings, world_size):
+            if self._monotonic() > until_s:
+                return
+            await asyncio.sleep(DECLARE_S / 100)
 
     async def _accept(self, live: LiveRun, command: CommandRow, wanted: Wanted) -> CommandRow:
         _check_room(live)

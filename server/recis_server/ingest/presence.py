@@ -251,18 +251,21 @@ def _note(rank: _Rank, stored: StoredFrame) -> None:
         if isinstance(record, Status):
             rank.final = record.state != "running"
         elif isinstance(record, Points):
-            time_ns, step = _newest(record)
-            if not rank.samples or step > rank.samples[-1][1]:
-                rank.samples.append((time_ns, step))
+            lowest, highest = _ends(record)
+            # The first frame alone tells a rate, where it has several steps.
+            for time_ns, step in (lowest, highest) if not rank.samples else (highest,):
+                if not rank.samples or step > rank.samples[-1][1]:
+                    rank.samples.append((time_ns, step))
 
 
-def _newest(points: Points) -> tuple[int, int]:
-    """Return the time and number of the highest step."""
+def _ends(points: Points) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the times and numbers of the lowest and the highest step."""
     if len(points.steps) == 8:  # a single row needs no numpy
-        return int.from_bytes(points.times, "little", signed=True), int.from_bytes(points.steps, "little", signed=True)
+        time_ns, step = (int.from_bytes(column, "little", signed=True) for column in (points.times, points.steps))
+        return (time_ns, step), (time_ns, step)
     steps, times, _ = points_columns(points)
-    newest = int(steps.argmax())
-    return int(times[newest]), int(steps[newest])
+    lowest, highest = int(steps.argmin()), int(steps.argmax())
+    return (int(times[lowest]), int(steps[lowest])), (int(times[highest]), int(steps[highest]))
 
 
 def _live_state(ranks: Mapping[int, _Rank], now_s: float) -> str:

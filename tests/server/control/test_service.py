@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from recis_server.bus import Hint
+from recis_server.control import liverun, service
 from recis_server.control.liverun import RankConnection
-from recis_server.control.service import MAX_OPEN, CommandService
+from recis_server.control.service import LOOK_S, MAX_OPEN, CommandService
 from recis_server.errors import Conflict, InvalidValue, NotConnected, NotFound
 from recis_server.store.values import CommandRow, StoredFrame, StreamRow
 
@@ -514,6 +515,58 @@ def test_a_command_is_on_hold_until_every_rank_has_it_and_then_at_one_step(tmp_p
 
 async def _told(ranks: list[Rank]) -> bool:
     return all(rank.schedules for rank in ranks)
+
+
+def test_a_command_waits_for_ranks_that_are_about_to_declare_its_control(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(world: World) -> None:
+        first = await world.rank(0, world_size=2, features=PLAN)
+        await first.report(points([0, 1], loss=[1.0, 1.0]))
+        asked = asyncio.create_task(world.ask(200))
+        await asyncio.sleep(0.2)  # nothing may come of it
+        assert not asked.done()
+        second = await world.rank(1, world_size=2, features=PLAN, controls=())
+        await asyncio.sleep(0.2)
+        assert not asked.done()
+        await second.report(INTERVAL)
+        assert list((await asked).ranks) == [0, 1]
+
+        # A rank that trains without it, and one that does not come, are not waited for.
+        other = await world.rank(0, attempt="a2", world_size=3, features=PLAN)
+        monkeypatch.setattr(service, "DECLARE_S", 0.1)
+        assert list((await world.ask(300)).ranks) == [0, 1]
+        assert other.commands
+
+    run(tmp_path, scenario)
+
+
+def test_ranks_that_have_just_started_are_waited_for_until_their_rate_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liverun, "RATE_S", 60.0)
+
+    async def scenario(world: World) -> None:
+        ranks = [await world.rank(number, world_size=2, features=PLAN) for number in (0, 1)]
+        row = await world.ask(200)
+        for rank in ranks:
+            await rank.see(row.id, 3)
+        await ranks[0].report(points([0, 100], loss=[1.0, 1.0]))
+        await asyncio.sleep(2 * LOOK_S)  # nothing may come of it
+        assert ranks[0].schedules == ranks[1].schedules == []
+        await ranks[1].report(points([0, 100], loss=[1.0, 1.0]))
+        await until_async(lambda: _told(ranks))
+        assert ranks[0].schedules == ranks[1].schedules
+
+        # Ranks that report no steps are not waited for any longer than that.
+        monkeypatch.setattr(liverun, "RATE_S", 0.0)
+        silent = [await world.rank(number, world_size=2, features=PLAN, attempt="a2") for number in (0, 1)]
+        row = await world.ask(300)
+        for rank in silent:
+            await rank.see(row.id, 3)
+        await until_async(lambda: _told(silent))
+
+    run(tmp_path, scenario)
 
 
 def test_a_newer_command_takes_the_place_of_one_without_a_step_and_never_comes_before_one_with(tmp_path: Path) -> None:
