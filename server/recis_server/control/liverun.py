@@ -26,6 +26,8 @@ LEAD_S = 0.25
 """How far ahead of the ranks a common step lies, beside what the delivery takes as measured."""
 STARTUP_S = 30.0
 """A rank that has reported no step yet may declare further controls for so long after it has connected."""
+DECLARE_S = 3.0
+"""A command waits so long for such a rank: it is for all ranks that declare its controls."""
 RATE_S = 2.0
 """A rank whose rate is not known yet, because it has just started, is waited for so long: its first reports tell it."""
 BLIND_LEAD_S = 1.5
@@ -155,23 +157,27 @@ class LiveRun:
         """Return those of `ranks` that are not away."""
         return [rank for rank in ranks if not self.is_away(rank)]
 
-    def is_starting(self, settings: Collection[str], world_size: int) -> bool:
-        """Return whether a rank may be about to declare some controls, because its process has just started.
+    async def wait_for_startup(self, settings: Collection[str], world_size: int) -> None:
+        """Wait while a rank may be about to declare some controls, because its process has just started.
 
         Args:
             settings: the controls.
             world_size: the number of ranks that start together.
         """
+        until_s = self._now_s() + DECLARE_S
+        while self._is_starting(settings, world_size) and self._now_s() < until_s:
+            await asyncio.sleep(DECLARE_S / 100)
+
+    def _is_starting(self, settings: Collection[str], world_size: int) -> bool:
         now_s = self._now_s()
-        if not any(one.fresh and now_s - one.joined_s < STARTUP_S for one in self.connections):
-            return False
+        new = [one for one in self.connections if one.fresh and now_s - one.joined_s < STARTUP_S]
         known = {one.row.rank for one in self.connections} | self._gone.keys()
-        return len(known) < world_size or any(
-            one.fresh
-            and not one.declared.issuperset(settings)
-            and now_s - one.joined_s < STARTUP_S
-            and self._pace.expected_step(self.run, one.row.rank) is None
-            for one in self.connections
+        return bool(new) and (
+            len(known) < world_size
+            or any(
+                not one.declared.issuperset(settings) and self._pace.expected_step(self.run, one.row.rank) is None
+                for one in new
+            )
         )
 
     # --- open commands

@@ -33,8 +33,6 @@ WAIT_S = 7 * 86_400.0
 SWEEP_S = 10.0
 LOOK_S = 0.5
 """How often commands that wait for a rank are looked at."""
-DECLARE_S = 3.0
-"""A command waits so long for ranks that have just started: it is for all that declare its controls."""
 MAX_OPEN = 100
 """Commands of a run that connected ranks have not answered."""
 MAX_KEPT = 2048
@@ -173,16 +171,9 @@ class CommandService:
         row = await self._store.run(run)
         if row is None:
             raise NotFound(f"there is no run {run}")
-        await self._startup(run, settings, row.world_size)
+        if (live := self._runs.get(run)) is not None:
+            await live.wait_for_startup(settings, row.world_size)
         return row, check(run, row.world_size, await self._store.controls(run), settings, field)
-
-    async def _startup(self, run: str, settings: Mapping[str, Any], world_size: int) -> None:
-        """Wait for ranks that may be about to declare controls; a command is not for a rank that does so later."""
-        until_s = self._monotonic() + DECLARE_S
-        while (live := self._runs.get(run)) is not None and live.is_starting(settings, world_size):
-            if self._monotonic() > until_s:
-                return
-            await asyncio.sleep(DECLARE_S / 100)
 
     async def _accept(self, live: LiveRun, command: CommandRow, wanted: Wanted) -> CommandRow:
         _check_room(live)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from recis_server.bus import Hint
-from recis_server.control import liverun, service
+from recis_server.control import liverun
 from recis_server.control.liverun import RankConnection
 from recis_server.control.service import LOOK_S, MAX_OPEN, CommandService
 from recis_server.errors import Conflict, InvalidValue, NotConnected, NotFound
@@ -534,7 +534,7 @@ def test_a_command_waits_for_ranks_that_are_about_to_declare_its_control(
 
         # A rank that trains without it, and one that does not come, are not waited for.
         other = await world.rank(0, attempt="a2", world_size=3, features=PLAN)
-        monkeypatch.setattr(service, "DECLARE_S", 0.1)
+        monkeypatch.setattr(liverun, "DECLARE_S", 0.1)
         assert list((await world.ask(300)).ranks) == [0, 1]
         assert other.commands
 
