@@ -164,8 +164,9 @@ class LiveRun:
             settings: the controls.
             world_size: the number of ranks that start together.
         """
-        until_s = self._now_s() + DECLARE_S
-        while self._is_starting(settings, world_size) and self._now_s() < until_s:
+        for _ in range(100):
+            if not self._is_starting(settings, world_size):
+                return
             await asyncio.sleep(DECLARE_S / 100)
 
     def _is_starting(self, settings: Collection[str], world_size: int) -> bool:
