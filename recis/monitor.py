@@ -21,6 +21,7 @@ from recis.bridge.opening import make_hello, open_run
 from recis.bridge.run import Run
 from recis.bridge.run_config import RunConfig, RunSummary
 from recis.installation import check_installation
+from recis.metrics.step_timer import StepTimer
 from recis.reading.data import RunData, Series
 from recis.reading.source import read_run
 from recis.remote.client import CommandError, CommandTimeoutError, RemoteRun, RemoteServer
@@ -36,6 +37,7 @@ __all__ = [
     "Run",
     "RunData",
     "Series",
+    "StepTimer",
     "alert",
     "check_options",
     "connect",

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from recis.framework.ranks import Ranks
+from recis.metrics.step_timer import timed
 
 __all__ = ["Accelerator"]
 
@@ -61,7 +62,8 @@ class Accelerator:
 
     def backward(self, loss: torch.Tensor, **kwargs: Any) -> None:
         """Compute the gradients; arguments as of `torch.Tensor.backward`."""
-        loss.backward(**kwargs)  # type: ignore[no-untyped-call]
+        with timed("backward"):
+            loss.backward(**kwargs)  # type: ignore[no-untyped-call]
 
     def unwrap_model(self, model: nn.Module) -> nn.Module:
         """Return the model inside of a `DistributedDataParallel`, any other as it is."""

@@ -35,6 +35,7 @@ from recis.hooks.hook import Hook
 from recis.hooks.logger_hook import LoggerHook
 from recis.metrics.registry import MetricsRegistry, bind_registry, claim_registry
 from recis.metrics.scalars import Value
+from recis.metrics.step_timer import StepTimer, bind_timer
 from recis.state import Phase, RunState
 
 __all__ = ["Trainer"]
@@ -67,6 +68,7 @@ class Trainer:
     Attributes:
         state: the loop's `RunState`.
         metrics: this trainer's `MetricsRegistry`; `add_metric` writes here while it trains.
+        step_timer: divides the time of each step into phases; a `MonitorHook` reports them as `time/…`.
         checkpoint_manager: `save()` and `restore()` for hooks.
         accelerator: for an overridden `_train_step` in RecIS's style.
 
@@ -100,6 +102,7 @@ class Trainer:
             sparse_optimizer.set_grad_accum_steps(1)  # `step` is called when all gradients of an update are accumulated
         self.state = RunState()
         self.metrics = claim_registry()
+        self.step_timer = StepTimer()
         self._ddp = take_over(self.args, others)
         self._data_to_cuda = data_to_cuda
         self._ranks = Ranks(model)
@@ -197,7 +200,8 @@ class Trainer:
         dataset = self._require(self.train_dataset, "train_dataset")
         state = self.state
         state.error = state.stop_reason = None
-        with bind_registry(self.metrics), self._ranks:
+        self.step_timer = StepTimer(self.device)
+        with bind_registry(self.metrics), bind_timer(self.step_timer), self._ranks:
             try:
                 self._train(dataset, plan)
             except BaseException as error:
@@ -217,6 +221,7 @@ class Trainer:
         self.model.train()
         self._dispatch.open_runs()
         self._fire("before_train")
+        self.step_timer.restart()
         while plan.progress.epochs < plan.epochs and plan.wants_any() and self._goes_on():
             self._fire("before_epoch")
             complete = self._train_epoch(dataset, plan)
@@ -253,7 +258,8 @@ class Trainer:
                 next(batches, _END)
             self._random.caught_up()
             while plan.wants_step():
-                batch = next(batches, _END)
+                with self.step_timer.phase("data_wait"):
+                    batch = next(batches, _END)
                 # All ranks end together with the first one that runs out of data or is asked to stop: a rank continuing
                 # alone would wait forever for the averaging of gradients.
                 more, going, *votes = self._ranks.all_of(
@@ -281,20 +287,24 @@ class Trainer:
 
     def _step(self, batch: Any, progress: Progress) -> None:
         state = self.state
-        self._fire("before_step")
+        with self.step_timer.phase("hooks"):
+            self._fire("before_step")
         self._learn(batch)
         state.samples += num_samples(batch)
         state.global_step += 1
         progress.steps += 1
         progress.epoch_steps += 1
         if self._dispatch.wants("after_step"):
-            self._dispatch.fire("after_step", {"epoch": state.epoch, **self.metrics.live}, state.global_step)
+            with self.step_timer.phase("hooks"):
+                self._dispatch.fire("after_step", {"epoch": state.epoch, **self.metrics.live}, state.global_step)
         evaluates, saves = self._steering.due(alone=self._ranks.size == 1)
         if saves:
-            self.checkpoint_manager.save()
+            with self.step_timer.phase("checkpoint"):
+                self.checkpoint_manager.save()
         # Within an accumulation a checkpoint would lose the gradients accumulated so far.
         if self.checkpoint_manager.is_due(state.global_step) and not self._accumulated:
-            self.checkpoint_manager.write(progress)
+            with self.step_timer.phase("checkpoint"):
+                self.checkpoint_manager.write(progress)
         if evaluates:
             self.evaluate()
 
@@ -320,14 +330,15 @@ class Trainer:
             raise TypeError(f"model(batch): expected the loss as a 0-dim tensor, got {type(loss).__name__}{shape}")
         metrics["loss"] = loss
         share = self.args.gradient_accumulation_steps
-        (loss if share == 1 else loss / share).backward()  # type: ignore[no-untyped-call]
+        with self.step_timer.phase("backward"):
+            (loss if share == 1 else loss / share).backward()  # type: ignore[no-untyped-call]
         self._accumulated += 1
         if self._accumulated >= share:
             self._update()
 
     def forward(self, data: Any) -> Any:
         """Return `model(data)` as in training: through the distributed wrapper, in `args.mixed_precision`."""
-        with self.autocast():
+        with self.step_timer.phase("forward"), self.autocast():
             return self._wrapped(data)
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -338,12 +349,13 @@ class Trainer:
 
     def _update(self) -> None:
         self._accumulated = 0
-        for optimizer in (self.dense_optimizer, self.sparse_optimizer):
-            if optimizer is not None:
-                optimizer.step()
-        if self.dense_lr_scheduler is not None:
-            self.dense_lr_scheduler.step()
-        self._zero_grad()
+        with self.step_timer.phase("optimizer"):
+            for optimizer in (self.dense_optimizer, self.sparse_optimizer):
+                if optimizer is not None:
+                    optimizer.step()
+            if self.dense_lr_scheduler is not None:
+                self.dense_lr_scheduler.step()
+            self._zero_grad()
 
     def _zero_grad(self) -> None:
         for optimizer in (self.dense_optimizer, self.sparse_optimizer):
@@ -375,7 +387,7 @@ class Trainer:
         dataset = self._require(self.eval_dataset, "eval_dataset")
         phase = self.state.phase
         modes = [(module, module.training) for module in self.model.modules()]
-        with bind_registry(self.metrics), self._ranks:
+        with bind_registry(self.metrics), self.step_timer.phase("evaluate"), self._ranks:
             self.state.phase = Phase.EVALUATE
             self.model.eval()
             try:

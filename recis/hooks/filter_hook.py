@@ -17,6 +17,7 @@ from recis.errors import ArgumentError
 from recis.hooks.console import hook_logger, refresh_console
 from recis.hooks.control import Control
 from recis.hooks.hook import Hook
+from recis.metrics.step_timer import timed
 from recis.nn.modules.hashtable import HashTable, live_tables, num_tables_made
 from recis.nn.modules.hashtable_hook_impl import HashtableHookFactory
 from recis.nn.modules.table_names import distinct_names, warn_of_shared_names
@@ -166,7 +167,8 @@ class HashTableFilterHook(Hook):
         self._last_step = step
         if interval is not None and step - self._last_pass >= interval:
             self._last_pass = step
-            self._filter(step, interval)
+            with timed("filter_pass"):
+                self._filter(step, interval)
             self._num_made = -1  # a table may have been put into the model since it was made
 
     def end(self) -> None:

@@ -21,6 +21,7 @@ from recis.hooks.control import Control
 from recis.hooks.hook import Hook
 from recis.hooks.profiler_hook import ProfilerHook, capturing_hook
 from recis.metrics.registry import MetricsReader, MetricsRegistry, current_registry
+from recis.metrics.step_timer import StepTimer
 from recis.state import RunState
 from recis.wire.controls import control_name
 
@@ -45,6 +46,7 @@ class _Trainer(Protocol):
 
     state: RunState
     metrics: MetricsRegistry
+    step_timer: StepTimer
 
     @property
     def hooks(self) -> Sequence[Hook]: ...
@@ -120,6 +122,7 @@ class MonitorHook(Hook):
         self._registry: MetricsRegistry | None = None
         self._reader: MetricsReader | None = None
         self._is_trained = False  # called by a trainer
+        self._timer: StepTimer | None = None  # the trainer's
         self._held: dict[str, Any] = {}
         self._last_step = 0
         self._unmeasured = 2  # steps until the next one that is streamed; the first opens the run
@@ -142,6 +145,7 @@ class MonitorHook(Hook):
     def open_run(self, trainer: _Trainer) -> None:
         """Open the run, before `before_train` of all hooks, and set it as their `run`."""
         self._is_trained = True
+        self._timer = trainer.step_timer
         if self._reader is None or self._registry is not trainer.metrics:
             self._registry = trainer.metrics
             self._reader = trainer.metrics.reader()
@@ -169,6 +173,8 @@ class MonitorHook(Hook):
             assert registry is not None
             # First the usual case of a custom loop, which hands its metrics over and sets none.
             fresh = metrics if registry.is_unused and type(metrics) is dict else self._fresh(metrics)
+            if self._timer is not None:
+                fresh = {**fresh, **self._timer.take()}
             if self._held:
                 fresh = {**self._held, **fresh}
             step = global_step if type(global_step) is int else as_step(global_step)

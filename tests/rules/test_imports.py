@@ -54,6 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis.bridge",
         "recis.environment",
         "recis.installation",
+        "recis.metrics",
         "recis.reading",
         "recis.remote",
         "recis.wire",

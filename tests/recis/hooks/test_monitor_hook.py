@@ -4,7 +4,8 @@ import argparse
 import gc
 import gzip
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,37 @@ def test_a_training_streams_everything(tmp_path: Path, spooled: Spooled, make_ho
     assert len(spooled.of(Line)) == 3
     states = [item.state for item in spooled.of(Status) if isinstance(item, Status)]
     assert states == ["running", "finished"]
+
+
+def test_a_training_says_where_the_time_of_its_steps_goes(
+    tmp_path: Path, spooled: Spooled, make_hook: Callable[..., MonitorHook]
+) -> None:
+    class Slow(Hook):
+        def after_step(self, metrics: Any, global_step: int) -> None:
+            time.sleep(0.02)
+
+    def slow() -> Iterator[torch.Tensor]:
+        for step in range(8):
+            time.sleep(0.01)
+            yield torch.arange(step, step + 5)
+
+    trainer = make_trainer(tmp_path, make_hook(run_id="r"), HashTableFilterHook(4), Slow())
+    trainer.train_dataset = slow()
+    trainer.train()
+    trainer.evaluate()
+    times = {name: dict(values) for name, values in spooled.values().items() if name.startswith("time/")}
+    everywhere = [
+        f"time/{phase}_ms" for phase in ("data_wait", "forward", "backward", "optimizer", "hooks", "other", "step")
+    ]
+    assert {*times} == {*everywhere, "time/filter_pass_ms"}
+    assert all([*times[name]] == [*range(1, 9)] for name in everywhere)
+    assert [*times["time/filter_pass_ms"]] == [4, 8]
+    for step in range(1, 9):
+        parts = [values.get(step, 0.0) for name, values in times.items() if name != "time/step_ms"]
+        assert sum(parts) == pytest.approx(times["time/step_ms"][step])
+        assert times["time/data_wait_ms"][step] >= 10
+        assert times["time/hooks_ms"][step] >= 20
+        assert min(times[f"time/{phase}_ms"][step] for phase in ("forward", "backward", "optimizer")) > 0
 
 
 def test_filter_interval_changes_in_the_running_job(

@@ -39,6 +39,10 @@ test('bars, passes and values that are not finite have colors of their own', () 
   assert.deepEqual(painted({ lines, passes: [10] }), ['fill bad', 'fill pass']);
 });
 
+test('the layers of a stack are filled from the highest to the lowest', () => {
+  assert.deepEqual(painted({ lines: ranks(2), kind: 'stack', passes: [10] }), ['fill blue', 'fill red', 'fill pass']);
+});
+
 test('a logarithmic axis puts zero on its lower edge', () => {
   const { px, py } = plotArea(null, box, 1, [0, 10], [1, 100], true);
   assert.deepEqual([px(5), py(10), py(0)], [50, 50, 100]);

@@ -13,6 +13,15 @@ test('the x axis shows the zoom, else the data, and is never empty', () => {
   assert.deepEqual(xRange(picture({ x: [5, 5] }), 0, 1), [4.5, 5.5]);
 });
 
+test('a stack has its highest edge in view, and says how many steps lie above', () => {
+  const steps = Array.from({ length: 400 }, (_, i) => i);
+  const flat = line(steps.map((i) => bucket(i, 1)));
+  const top = line(steps.map((i) => bucket(i, i === 7 ? 5000 : 9, { min: 0 })));
+  const stack = picture({ kind: 'stack', robust: true, lines: [flat, top] });
+  assert.ok(yRange(stack)[1] < 20);
+  assert.deepEqual(outsideCounts(stack), { above: 1, below: 0 });
+});
+
 test('the steps in view come from the zoom, or from the data on a time axis', () => {
   const lines = [line([bucket(0, 1), bucket(8, 1)])];
   assert.deepEqual(stepsInView(picture({ x: [2, 4], lines })), [2, 4]);

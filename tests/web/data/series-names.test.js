@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { groupBySection, orderKeys, searchKeys, tableNames, titleOf } from '../../../web/js/data/series-names.js';
+import {
+  groupBySection,
+  orderKeys,
+  partName,
+  partsOf,
+  searchKeys,
+  tableNames,
+  titleOf,
+} from '../../../web/js/data/series-names.js';
 import { pass } from '../objects.js';
 
 test('loss and qps come first, names without a section next, those of the monitor last', () => {
@@ -27,4 +35,10 @@ test('a search text is a regular expression, or plain text when it is not a vali
 test('tables are named by passes and by series', () => {
   const names = tableNames([pass({ table: 'user' })], ['table/item/rows', 'table/user/rows', 'table/item/bytes']);
   assert.deepEqual(names, ['item', 'user']);
+});
+
+test('the parts of a step follow each other as in a step, others come before the rest', () => {
+  const keys = ['time/other_ms', 'loss', 'time/zeta_ms', 'time/filter_pass_ms', 'time/step_ms', 'time/data_wait_ms'];
+  const parts = partsOf(keys);
+  assert.deepEqual(parts.map(partName), ['data wait', 'filter pass', 'zeta', 'other']);
 });

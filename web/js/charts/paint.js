@@ -18,6 +18,7 @@ export function paintPicture(context, box, ratio, xRange, yRange, picture, color
   const area = plotArea(context, box, ratio, xRange, yRange, picture.log);
   clipped(area, () => {
     if (picture.kind === 'bars') paintBars(area, picture);
+    else if (picture.kind === 'stack') paintStack(area, picture, colors);
     else paintLines(area, picture, colors);
   });
   drawEvents(area, picture.events);
@@ -56,6 +57,20 @@ function paintBars(area, { lines, axis }) {
   lines.forEach(({ series, color }, i) => {
     drawBars(area, series, axisColumn(series, axis), i === 0 ? 1 : -1, color);
   });
+}
+
+/**
+ * Paint the highest layer first: each covers the part of those above it that lies below its own edge.
+ * @param {PlotArea} area
+ * @param {Picture} picture
+ * @param {Colors} colors
+ */
+function paintStack(area, { lines, axis, pauses, passes }, colors) {
+  drawPauses(area, pauses, colors.text);
+  for (const line of [...lines].reverse()) {
+    drawBand(area, line.series, bucketSpan(line, axis), line.color, line.color);
+  }
+  drawPasses(area, passes, colors.pass);
 }
 
 /**

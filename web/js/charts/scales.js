@@ -36,7 +36,7 @@ export function yRange(picture) {
   const [from, to] = stepsInView(picture);
   if (kind === 'bars') return barRange(lines, from, to);
   // Superseded points must not squeeze current ones: an attempt is often abandoned because its values exploded.
-  const current = lines.filter((line) => !line.superseded).map((line) => line.series);
+  const current = outlines(picture).map((line) => line.series);
   const range = picture.robust ? robustRange(current, from, to, log) : valueRange(current, from, to, log);
   if (!range) return log ? [0.1, 10] : [0, 1];
   const [low, high] = range;
@@ -44,6 +44,12 @@ export function yRange(picture) {
   const margin = low === high ? Math.abs(low) * 0.1 || 1 : (high - low) * 0.06;
   return [low >= 0 && low - margin < 0 ? 0 : low - margin, high + margin];
 }
+
+/**
+ * Return the lines that the vertical axis must show: the current ones, of a stack only the edge of its highest layer.
+ * @param {Picture} picture
+ */
+const outlines = ({ kind, lines }) => (kind === 'stack' ? lines.slice(-1) : lines.filter((line) => !line.superseded));
 
 /**
  * Return the range for bars that go up (first line) and down (second line) from zero.
@@ -74,8 +80,7 @@ export function outsideCounts(picture) {
   if (!picture.robust) return { above, below };
   const [low, high] = yRange(picture);
   const [from, to] = stepsInView(picture);
-  for (const { series, superseded } of picture.lines) {
-    if (superseded) continue;
+  for (const { series } of outlines(picture)) {
     for (let i = lowerBound(series.x, series.n, from); i < series.n && series.x[i] <= to; i++) {
       if (series.max[i] > high) above += 1;
       if (series.min[i] < low) below += 1;

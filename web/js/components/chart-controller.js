@@ -96,7 +96,7 @@ export class ChartController {
     const { lines, pauses } = withGaps(buildLines(lists), axis);
     const picture = {
       ...{ kind, lines, pauses, axis, x: range, unit: unitOf(label) },
-      ...{ log: log && isLine, robust: robust && isLine, smooth: isLine ? smooth : 0 },
+      ...{ log: log && isLine, robust: (robust && isLine) || kind === 'stack', smooth: isLine ? smooth : 0 },
       events: marks ? app.eventMarks() : [],
       passes: marks && axis === 'step' ? app.passSteps() : [],
     };

@@ -1,13 +1,14 @@
 // @ts-check
 /** Charts in one foldable section per prefix of their names. */
 import { html } from '../../vendor/ui.js';
-import { groupBySection, searchKeys, titleOf } from '../data/series-names.js';
+import { groupBySection, STEP_TIME, searchKeys, titleOf } from '../data/series-names.js';
 import { setView, state, toggleItem } from '../data/state.js';
 import { pluralize } from '../format/numbers.js';
 import { ChartCard } from './chart-card.js';
 import { EmptyState } from './placeholders.js';
+import { StackCard } from './stack-card.js';
 
-const HEIGHT_PX = { inSection: 150, first: 190 };
+const HEIGHT_PX = { inSection: 150, first: 190, stack: 190 };
 
 /**
  * @typedef {object} ChartSectionsProps
@@ -16,13 +17,17 @@ const HEIGHT_PX = { inSection: 150, first: 190 };
  * @property {(key: string) => SeriesSource[]} sources
  * @property {LineBuilder} lines
  * @property {boolean} [owned] whether each figure says whose it is
+ * @property {string} [stacked] run whose step time is one stack of its parts
  */
 
 /** @param {string} name */
 const startsOpen = (name) => name !== 'monitor' && !name.startsWith('monitor/');
 
 /** @param {ChartSectionsProps & {section: string}} props */
-function Cards({ app, keys, sources, lines, owned, section }) {
+function Cards({ app, keys, sources, lines, owned, section, stacked }) {
+  if (stacked && keys.includes(STEP_TIME)) {
+    return html`<${StackCard} app=${app} run=${stacked} keys=${keys} height=${HEIGHT_PX.stack} />`;
+  }
   const height = section ? HEIGHT_PX.inSection : HEIGHT_PX.first;
   const card = (/** @type {string} */ key) => html`<${ChartCard}
     key=${key}
@@ -65,10 +70,10 @@ function NoMatch({ total }) {
 }
 
 /**
- * The charts that the search of the view finds.
+ * The charts that the search of the view finds; the parts of a step's time have charts of their own in a search only.
  * @param {ChartSectionsProps} props
  */
-export function ChartSections({ app, keys, sources, lines, owned = false }) {
+export function ChartSections({ app, keys, sources, lines, owned = false, stacked = '' }) {
   if (keys.length === 0) return html`<${NoMetrics} />`;
   const found = searchKeys(keys, state.view.value.q);
   if (found.length === 0) return html`<${NoMatch} total=${keys.length} />`;
@@ -80,6 +85,7 @@ export function ChartSections({ app, keys, sources, lines, owned = false }) {
     sources=${sources}
     lines=${lines}
     owned=${owned}
+    stacked=${state.view.value.q ? '' : stacked}
   />`;
   return html`${groupBySection(found).map(section)}`;
 }

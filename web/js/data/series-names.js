@@ -15,6 +15,7 @@ function place(key) {
   const first = FIRST.indexOf(key);
   if (first >= 0) return first;
   if (key.startsWith('monitor/')) return 1000;
+  if (key.startsWith('time/')) return 150;
   return key.includes('/') ? 200 : 100;
 }
 
@@ -42,6 +43,27 @@ export function sectionOf(key) {
 export function titleOf(key) {
   const section = sectionOf(key);
   return section ? key.slice(section.length + 1) : key;
+}
+
+/** The whole whose parts are the other series of its section. */
+export const STEP_TIME = 'time/step_ms';
+const PARTS = ['data_wait', 'forward', 'backward', 'optimizer', 'hooks', 'filter_pass', 'evaluate', 'checkpoint'];
+
+/** @param {string} key */
+export const partName = (key) => titleOf(key).replace(/_ms$/, '').replaceAll('_', ' ');
+
+/**
+ * Return the parts of a step's time among some names, in the order in which they follow each other in a step.
+ * @param {readonly string[]} keys
+ */
+export function partsOf(keys) {
+  const position = (/** @type {string} */ key) => {
+    const at = PARTS.indexOf(titleOf(key).replace(/_ms$/, ''));
+    return at >= 0 ? at : key === 'time/other_ms' ? PARTS.length + 1 : PARTS.length;
+  };
+  return keys
+    .filter((key) => sectionOf(key) === 'time' && key !== STEP_TIME)
+    .sort((a, b) => position(a) - position(b) || byName(a, b));
 }
 
 /**

@@ -104,7 +104,7 @@ interface EventMark {
   dash: boolean;
 }
 
-type ChartKind = 'line' | 'bars';
+type ChartKind = 'line' | 'bars' | 'stack';
 
 /** Everything a chart needs to draw itself. */
 interface Picture {

@@ -16,5 +16,12 @@ export function ChartsTab({ app, run }) {
   const lines = ([list]) => summaryLines(list, app.palette.colors, run.ranks.length);
   if (keys.length === 0 && state.load.value !== 'ready') return html`<${Loading} />`;
   return html`<${ChartToolbar} app=${app}><${RankSelect} ranks=${run.ranks} app=${app} band /><//>
-    <${ChartSections} app=${app} keys=${keys} sources=${sources} lines=${lines} owned=${run.ranks.length > 1} />`;
+    <${ChartSections}
+      app=${app}
+      keys=${keys}
+      sources=${sources}
+      lines=${lines}
+      owned=${run.ranks.length > 1}
+      stacked=${run.id}
+    />`;
 }
