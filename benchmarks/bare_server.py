@@ -20,7 +20,7 @@ from benchmarks.measuring import ROOT, cpu_s_of
 from recis.wire.codec import encode
 from recis.wire.messages import Ack, ServerRecord, Welcome
 
-__all__ = ["BareServer"]
+__all__ = ["BareServer", "upgrade_answer"]
 
 
 class BareServer:
@@ -66,14 +66,15 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         place, self._num_pieces = self._num_pieces, self._num_pieces + 1
         if place == 0:
-            self._transport.write(_upgrade(data))
+            self._transport.write(upgrade_answer(data))
         elif place == 1:
             self._transport.write(_frame(Welcome(acked=0, attempt=1, window_bytes=8 << 20)))
         else:
             self._transport.write(_frame(Ack(place - 1)))
 
 
-def _upgrade(request: bytes) -> bytes:
+def upgrade_answer(request: bytes) -> bytes:
+    """Return the answer to an upgrade request that is known to be valid."""
     key = request.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0].decode()
     head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     return f"{head}Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n".encode()
