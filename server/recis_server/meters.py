@@ -13,6 +13,19 @@ from recis_server.store.values import Commit
 __all__ = ["Meters"]
 
 
+LIVE = {
+    "viewers": "Connected browsers",
+    "watches": "Charts watched by browsers",
+    "channels": "Different charts among those watched by browsers",
+    "snapshots": "Charts read for browsers, each for all who waited for it",
+    "changes": "Times that the changes of a chart were worked out and encoded, each for all who watch it",
+    "lists": "Messages about changed runs that were made, each for all who see the same list",
+    "messages": "Writes to browsers, of one or several messages",
+    "blocked": "Browsers that do not read at the moment",
+}
+"""What browsers cost, by the name after `recis_live_`."""
+
+
 class Meters:
     """All metrics of one server."""
 
@@ -25,8 +38,9 @@ class Meters:
         self.listed = Gauge(
             "recis_run_list_bytes", "Memory used by cached run lists, in bytes", registry=self._registry
         )
-        self.watches = Gauge("recis_live_watches", "Charts watched by browsers", registry=self._registry)
-
+        self._live = {
+            name: Gauge(f"recis_live_{name}", meaning, registry=self._registry) for name, meaning in LIVE.items()
+        }
         self.upkeep_failures = Gauge(
             "recis_upkeep_failures", "Runs set aside by store maintenance after a failure", registry=self._registry
         )
@@ -37,6 +51,11 @@ class Meters:
         self._trimmed = Gauge(
             "recis_trimmed_rows", "Rows removed beyond the bounds of a run", ["table"], registry=self._registry
         )
+
+    def live(self, counts: Mapping[str, int]) -> None:
+        """Set what is sent to browsers: the numbers named in `LIVE`."""
+        for name, number in counts.items():
+            self._live[name].set(number)
 
     def trimmed(self, rows: Mapping[str, int]) -> None:
         """Set the number of rows that the store has trimmed, by table."""

@@ -4,21 +4,25 @@ Must not decide what is shown or when. Bad input is answered with one `error` me
 """
 
 import asyncio
+import contextlib
 
 from fastapi import APIRouter, WebSocket
+from starlette.websockets import WebSocketDisconnect
 
 from recis_server import __version__
+from recis_server.connections import frames_of
 from recis_server.errors import Busy, ServerError
 from recis_server.live.hub import Hub
 from recis_server.live.requests import Follow, Request, Unfollow, Unwatch, WatchSeries, parse
 from recis_server.live.viewer import Viewer
-from recis_server.live.watch import Watch
 from recis_server.refusals import refuse_upgrade
-from recis_server.store.interface import Store
 
 __all__ = ["router"]
 
 router = APIRouter()
+
+CLOSE_S = 30.0
+_TOO_SLOW = 1013
 
 
 @router.websocket("/ws/live")
@@ -26,38 +30,45 @@ async def live(websocket: WebSocket) -> None:
     """Serve one browser until it disconnects."""
     hub: Hub = websocket.app.state.hub
     try:
-        with hub.seats.taken(_who(websocket)):
+        with hub.limits.admit(_who(websocket)):
             await _serve(websocket, hub)
     except Busy as error:
         await refuse_upgrade(websocket.scope, websocket.receive, websocket.send, error)
 
 
 async def _serve(websocket: WebSocket, hub: Hub) -> None:
-    store: Store = websocket.app.state.store
     await websocket.accept()
-    viewer = Viewer(websocket, store, hub.reads)
+    viewer = hub.viewer(frames_of(websocket.scope))
     viewer.push("hello", {"type": "hello", "version": __version__, "scope": _scope(websocket)})
     reader = asyncio.create_task(_read(websocket, hub, viewer), name="live-read")
-    sender = asyncio.create_task(viewer.run(), name="live-send")
+    closer = asyncio.create_task(_close(websocket, viewer), name="live-close")
     try:
-        await asyncio.wait({reader, sender}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({reader, closer}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         hub.forget(viewer)
         reader.cancel()
-        sender.cancel()
-        ends = await asyncio.gather(reader, sender, return_exceptions=True)
+        closer.cancel()
+        ends = await asyncio.gather(reader, closer, return_exceptions=True)
     for end in ends:
         if isinstance(end, Exception):
             raise end
 
 
 def _who(websocket: WebSocket) -> str:
-    """Return the holder of the seat: the token, or the address."""
+    """Return who a browser counts for: the token, or the address."""
     return getattr(websocket.state, "bearer", None) or (websocket.client.host if websocket.client is not None else "")
 
 
 def _scope(websocket: WebSocket) -> str:
     return str(getattr(websocket.state, "scope", "control"))
+
+
+async def _close(websocket: WebSocket, viewer: Viewer) -> None:
+    """Close the socket of a browser that does not keep up."""
+    reason = await viewer.end()
+    with contextlib.suppress(TimeoutError, WebSocketDisconnect, OSError):
+        async with asyncio.timeout(CLOSE_S):
+            await websocket.close(_TOO_SLOW, reason)
 
 
 async def _read(websocket: WebSocket, hub: Hub, viewer: Viewer) -> None:
@@ -81,7 +92,7 @@ async def _act(request: Request, hub: Hub, viewer: Viewer) -> None:
         case Follow(run=str(run)):
             await hub.follow(viewer, run)
         case Follow():
-            hub.follow_list(viewer)
+            hub.follow_list(viewer, request.list_view())
         case Unfollow(run=str(run)):
             hub.unfollow(viewer, run)
         case Unfollow():
@@ -89,17 +100,4 @@ async def _act(request: Request, hub: Hub, viewer: Viewer) -> None:
         case Unwatch(id=watch_id):
             hub.unwatch(viewer, watch_id)
         case WatchSeries():
-            await hub.watch(viewer, _watch(request))
-
-
-def _watch(request: WatchSeries) -> Watch:
-    return Watch(
-        request.id,
-        request.run,
-        request.keys,
-        rank=None if request.rank == "all" else request.rank,
-        start=request.start,
-        stop=request.stop,
-        points=request.points,
-        superseded=request.superseded,
-    )
+            await hub.watch(viewer, request.id, request.view())

@@ -1,8 +1,8 @@
-"""Distribution of live updates: from commits and hints to the browsers that follow runs or watch series.
+"""Distribution of live updates: from commits and hints to the browsers that follow runs, lists or charts.
 
-Owns the followers of runs, the watchers of series and the rate at which runs are reread; must not know sockets
-(see `viewer`) or JSON representations (see `query.shapes`). A run that nobody follows or watches costs one dictionary
-lookup per commit.
+Owns the followers of runs and the rate at which runs are reread; must not know sockets (see `viewer`) or JSON
+representations (see `query.shapes`). Everything is encoded once for all who receive it. A run that nobody follows or
+watches costs one dictionary lookup per commit.
 
     hub = Hub(store, presence, audience, bus)   # app.state.hub; `open` and `close` in the lifespan
 """
@@ -11,22 +11,23 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from recis.wire.codec import points_columns
 from recis.wire.messages import Declare, Event, Pass, Points, Result
 from recis_server.bus import Bus, Hint
 from recis_server.errors import InvalidValue, ServerError
 from recis_server.ingest.audience import Audience
 from recis_server.ingest.presence import Presence
-from recis_server.live.seats import Seats
-from recis_server.live.viewer import Viewer, as_text
-from recis_server.live.watch import Rows, Watch
+from recis_server.live.channels import Channels
+from recis_server.live.chart import View
+from recis_server.live.fanout import Fanout
+from recis_server.live.limits import ViewerLimits
+from recis_server.live.messages import text_message
+from recis_server.live.run_lists import DEFAULT_VIEW, LIST_ID, RunLists
+from recis_server.live.viewer import Outlet, Viewer
+from recis_server.query import runlist
 from recis_server.query.metrics import NAMES_AT_ONCE, metrics_text
 from recis_server.query.runs import no_run, shown_state
 from recis_server.query.shapes import (
@@ -46,31 +47,33 @@ __all__ = ["Hub"]
 _logger = logging.getLogger(__name__)
 
 RUN_PACE_S = 0.5
-LIST_PACE_S = 2.0
+RECENT_S = 1.0
+"""How old what a new follower is told may be: many who come at once are told the same."""
 LOOK_S = 10.0
 """How often a followed run is told although nothing came: silence changes its state."""
 NAME_PACE_S = 1e-4
 """A run of very many names is told less often: what there is to tell takes time, here and in the browser."""
 TICK_S = 0.05
-READS_AT_ONCE = 2
 MAX_FOLLOWS = 64
 MAX_WATCHES = 256
 _EVENTS_AT_ONCE = 200
 _RUNS_AT_ONCE = 128
-_Columns: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]
 
 
 @dataclass(slots=True)
 class _Topic:
     """A run with followers.
 
-    Holds the series known to its followers, the newest event sent, and when its series may be sent again.
+    Holds the series known to its followers, the newest event sent, and when the run and its series may be sent again.
     """
 
     followers: set[Viewer] = field(default_factory=set)
     known: dict[int, set[str]] = field(default_factory=dict)
     last_event: int | None = None
+    run_due_s: float = 0.0
     metrics_due_s: float = 0.0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _sent: dict[str, tuple[float, bytes]] = field(default_factory=dict)
 
     def learn(self, rank: int, keys: tuple[str, ...]) -> bool:
         """Add these series; return whether any of them is new."""
@@ -79,6 +82,15 @@ class _Topic:
             return False
         known.update(keys)
         return True
+
+    def sent(self, kind: str, frame: bytes, now_s: float) -> None:
+        """Keep a message for those who follow next."""
+        self._sent[kind] = (now_s, frame)
+
+    def recent(self, kind: str, now_s: float) -> bytes | None:
+        """Return the message of a kind that was sent last, None if that is too long ago."""
+        sent_s, frame = self._sent.get(kind, (-RECENT_S, b""))
+        return frame if now_s - sent_s < RECENT_S else None
 
 
 class Hub:
@@ -106,20 +118,20 @@ class Hub:
         self._audience = audience
         self._monotonic = monotonic
         self._topics: dict[str, _Topic] = {}
-        self._lists: set[Viewer] = set()
-        self._watched: dict[str, dict[str, set[tuple[Viewer, Watch]]]] = {}
         self._due: dict[Hint, float] = {}
-        self._told_at: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.seats = Seats()
-        self.reads = asyncio.Semaphore(READS_AT_ONCE)
-        """Held by a viewer while it reads a snapshot: all points of a watch lie in memory then."""
+        self._fanout = Fanout(self._step)
+        self.limits = ViewerLimits()
+        self.lists = RunLists(store, presence)
+        self.channels = Channels(store, self._fanout.changed, self._fanout.send)
         store.subscribe(self._on_commit)
         bus.subscribe(self._on_hint)
 
     async def open(self) -> None:
         """Start sending changes."""
+        await self._fanout.open()
+        await self.lists.open()
         self._task = asyncio.create_task(self._work(), name="live-hub")
 
     async def close(self) -> None:
@@ -128,11 +140,26 @@ class Hub:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        await self.lists.close()
+        await self.channels.close()
+        await self._fanout.close()
 
-    @property
-    def num_watches(self) -> int:
-        """Number of watched series over all browsers."""
-        return sum(len(watches) for keys in self._watched.values() for watches in keys.values())
+    def viewer(self, outlet: Outlet) -> Viewer:
+        """Return a new viewer, to be forgotten with `forget`."""
+        return Viewer(outlet, self._fanout.mark)
+
+    def counts(self) -> dict[str, int]:
+        """Return the numbers of `meters.LIVE`."""
+        return {
+            "viewers": self.limits.num_viewers,
+            "watches": self.channels.num_watches,
+            "channels": len(self.channels),
+            "snapshots": self.channels.num_snapshots,
+            "changes": self.channels.num_changes,
+            "lists": self.lists.num_messages,
+            "messages": self._fanout.num_flushes,
+            "blocked": self._fanout.num_blocked,
+        }
 
     # --- requests of browsers
 
@@ -145,18 +172,22 @@ class Hub:
         """
         if sum(viewer in topic.followers for topic in self._topics.values()) >= MAX_FOLLOWS:
             raise InvalidValue("$.run", f"expected at most {MAX_FOLLOWS} runs followed at a time")
-        if not await self._store.has_run(run):
+        if run not in self._topics and not await self._store.has_run(run):
             raise no_run(run)
-        topic = self._topics.get(run)
-        if topic is None:
-            topic = self._topics[run] = _Topic()
+        topic = self._topics.setdefault(run, _Topic())
         topic.followers.add(viewer)
-        # Read after adding the follower: a commit in between is sent twice rather than never.
-        if topic.last_event is None:
-            newest = await self._store.events(run, 1)
-            topic.last_event = newest[-1].id if newest else 0
-        for kind in ("run", "metrics", "controls"):
-            await self._tell(Hint(kind, run), {viewer})
+        # Read after adding the follower: a commit in between is sent twice rather than never. The lock is for many who
+        # come at once, as after a restart: all but the first get what was read for it.
+        async with topic.lock:
+            if topic.last_event is None:
+                newest = await self._store.events(run, 1)
+                topic.last_event = newest[-1].id if newest else 0
+            for kind in ("run", "metrics", "controls"):
+                frame = topic.recent(kind, self._monotonic())
+                if frame is None:
+                    await self._tell(Hint(kind, run), {viewer})
+                else:
+                    viewer.push((kind, run), frame)
 
     def unfollow(self, viewer: Viewer, run: str) -> None:
         """End a `follow`."""
@@ -166,67 +197,64 @@ class Hub:
             if not topic.followers:
                 del self._topics[run]
 
-    def follow_list(self, viewer: Viewer) -> None:
-        """Send every run when it changes, at most every 2 s."""
-        self._lists.add(viewer)
+    def follow_list(self, viewer: Viewer, view: runlist.View = DEFAULT_VIEW) -> None:
+        """Send the runs that change, once a second.
+
+        Raises:
+            InvalidValue: a field that runs do not have.
+        """
+        runlist.check_view(view, "$.fields")
+        self.lists.follow(viewer, view)
 
     def unfollow_list(self, viewer: Viewer) -> None:
         """End a `follow_list`."""
-        self._lists.discard(viewer)
+        self.lists.unfollow(viewer)
 
-    async def watch(self, viewer: Viewer, watch: Watch) -> None:
-        """Add a watch; the viewer reads its snapshot.
+    async def watch(self, viewer: Viewer, watch_id: int, view: View) -> None:
+        """Add a watch, or replace the one with this id: a snapshot is read, and changes follow.
 
         Raises:
             NotFound: no such run.
             InvalidValue: this browser has too many watches.
         """
-        if watch.id not in viewer.watches and len(viewer.watches) >= MAX_WATCHES:
+        watched = viewer.watch_ids()
+        if watch_id not in watched and len(watched) - (LIST_ID in watched) >= MAX_WATCHES:
             raise InvalidValue("$.id", f"expected at most {MAX_WATCHES} watches at a time")
-        if not await self._store.has_run(watch.run):
-            raise no_run(watch.run)
-        self.unwatch(viewer, watch.id)
-        viewer.watches[watch.id] = watch
-        keys = self._watched.setdefault(watch.run, {})
-        for key in watch.keys:
-            keys.setdefault(key, set()).add((viewer, watch))
-        self._audience.look(watch.run)
-        viewer.wake()
+        if not self.channels.is_watched(view.run) and not await self._store.has_run(view.run):
+            raise no_run(view.run)
+        self.channels.unsubscribe(viewer, watch_id)
+        self.channels.subscribe(viewer, watch_id, view)
+        self._audience.look(view.run)
 
     def unwatch(self, viewer: Viewer, watch_id: int) -> None:
         """End a `watch`."""
-        watch = viewer.watches.pop(watch_id, None)
-        if watch is None:
-            return
-        keys = self._watched[watch.run]
-        for key in watch.keys:
-            keys[key].discard((viewer, watch))
-            if not keys[key]:
-                del keys[key]
-        if not keys:
-            del self._watched[watch.run]
+        self.channels.unsubscribe(viewer, watch_id)
 
     def forget(self, viewer: Viewer) -> None:
         """Remove everything of a disconnected browser."""
-        for watch_id in tuple(viewer.watches):
+        viewer.leave()
+        self.unfollow_list(viewer)
+        for watch_id in viewer.watch_ids():
             self.unwatch(viewer, watch_id)
         for run in tuple(self._topics):
             self.unfollow(viewer, run)
-        self.unfollow_list(viewer)
 
     # --- updates
 
     def _on_commit(self, commit: Commit) -> None:
+        self.channels.on_commit(commit)
         for stored in commit.frames:
             run = stored.stream.run
-            if watched := self._watched.get(run):
-                _feed(commit.number, stored, watched)
-                self._audience.look(run)
             topic = self._topics.get(run)
             if topic is not None:
                 self._note(topic, stored)
-            if topic is not None or self._lists:
                 self._schedule(Hint("run", run))
+            self.lists.changed(run)
+
+    def _step(self, run: str) -> Iterable[Viewer]:
+        if self.channels.is_watched(run):
+            self._audience.look(run)
+        return self.channels.step(run)
 
     def _note(self, topic: _Topic, stored: StoredFrame) -> None:
         run, rank = stored.stream.run, stored.stream.rank
@@ -243,28 +271,28 @@ class Hub:
                 case Declare() | Result():
                     self._schedule(Hint("controls", run))
         if passes:
+            message = text_message({"type": "passes", "run": run, "passes": passes})
             for viewer in topic.followers:
-                viewer.push_passes(run, passes)
+                viewer.push_each(message)
 
     def _on_hint(self, hint: Hint) -> None:
         if hint.topic == "deleted":
             topic = self._topics.pop(hint.run, None)
-            for viewer in self._lists | (topic.followers if topic is not None else set()):
-                viewer.push(("run", hint.run), {"type": "deleted", "run": hint.run})
-        elif hint.topic != "watched" and (hint.run in self._topics or (hint.topic == "run" and self._lists)):
-            self._schedule(hint)
+            if topic is not None:
+                _push(topic.followers, ("run", hint.run), {"type": "deleted", "run": hint.run})
+            self.lists.deleted(hint.run)
+        elif hint.topic != "watched":
+            if hint.topic == "run":
+                self.lists.changed(hint.run)
+            if hint.run in self._topics:
+                self._schedule(hint)
 
     def _schedule(self, hint: Hint) -> None:
         """Schedule a read and an update: runs at their rate limit, everything else at the next tick."""
         if hint in self._due:
             return
-        due_s = 0.0
-        if hint.topic == "run":
-            pace_s = RUN_PACE_S if hint.run in self._topics else LIST_PACE_S
-            due_s = self._told_at.get(hint.run, 0.0) + pace_s
-        elif hint.topic == "metrics" and hint.run in self._topics:
-            due_s = self._topics[hint.run].metrics_due_s
-        self._due[hint] = due_s
+        topic = self._topics[hint.run]
+        self._due[hint] = {"run": topic.run_due_s, "metrics": topic.metrics_due_s}.get(hint.topic, 0.0)
         self._wake.set()
 
     async def _work(self) -> None:
@@ -281,14 +309,12 @@ class Hub:
             due = [hint for hint, due_s in self._due.items() if due_s <= now_s]
             for hint in due:
                 del self._due[hint]
-            runs = [hint.run for hint in due if hint.topic == "run" and (self._lists or hint.run in self._topics)]
+            runs = [hint.run for hint in due if hint.topic == "run" and hint.run in self._topics]
             for first in range(0, len(runs), _RUNS_AT_ONCE):
                 await self._attempt(self._tell_runs(runs[first : first + _RUNS_AT_ONCE], now_s), "runs")
             for hint in due:
                 if hint.topic != "run" and hint.run in self._topics:
                     await self._attempt(self._tell(hint, set(self._topics[hint.run].followers)), hint)
-            if len(self._told_at) > 2 * len(self._topics) + 10_000:
-                self._told_at.clear()
             if self._due:
                 self._wake.set()
             await asyncio.sleep(TICK_S)
@@ -302,23 +328,32 @@ class Hub:
             _logger.exception("could not send an update of %s", what)
 
     async def _tell_runs(self, runs: list[str], now_s: float) -> None:
-        """Send many runs with one read: while a list is open, all live runs are sent every two seconds."""
-        self._told_at.update(dict.fromkeys(runs, now_s))
+        """Send many runs with one read."""
         for row in await self._store.runs_named(runs):
             topic = self._topics.get(row.id)
+            if topic is None:
+                continue
+            topic.run_due_s = now_s + RUN_PACE_S + len(row.summary) * NAME_PACE_S
             try:
-                await self._push_run(row, self._lists | (topic.followers if topic is not None else set()))
-                self._told_at[row.id] += len(row.summary) * NAME_PACE_S
+                await self._push_run(row, topic.followers)
             except Exception:  # boundary: an error in one run must not stop the updates of the others
                 _logger.exception("could not send an update of run %s", row.id)
 
     async def _push_run(self, row: RunRow, viewers: set[Viewer]) -> None:
         state = shown_state(row, self._presence)
         if len(row.summary) > NAMES_AT_ONCE:
-            text = await asyncio.to_thread(lambda: as_text({"type": "run", "run": run_shape(row, state)}))
-            _push(viewers, ("run", row.id), text)
+            message = await asyncio.to_thread(lambda: text_message({"type": "run", "run": run_shape(row, state)}))
         else:
-            _push(viewers, ("run", row.id), {"type": "run", "run": run_shape(row, state)})
+            message = text_message({"type": "run", "run": run_shape(row, state)})
+        self._push(viewers, "run", row.id, message)
+
+    def _push(self, viewers: set[Viewer], kind: str, run: str, message: Any) -> None:
+        """Queue what replaces the earlier message of its kind about a run."""
+        frame = message if isinstance(message, bytes) else text_message(message)
+        topic = self._topics.get(run)
+        if topic is not None:
+            topic.sent(kind, frame, self._monotonic())
+        _push(viewers, (kind, run), frame)
 
     async def _tell(self, hint: Hint, viewers: set[Viewer]) -> None:
         """Read what the hint refers to and push it to `viewers`."""
@@ -334,7 +369,7 @@ class Hub:
                 await self._tell_metrics(run, viewers)
             case "controls":
                 controls = controls_shape(await self._store.controls(run))
-                _push(viewers, ("controls", run), {"type": "controls", "run": run, "controls": controls})
+                self._push(viewers, "controls", run, {"type": "controls", "run": run, "controls": controls})
             case "command":
                 command = await self._store.command(run, hint.id)
                 if command is not None:
@@ -356,10 +391,10 @@ class Hub:
     async def _tell_metrics(self, run: str, viewers: set[Viewer]) -> None:
         rows = await self._store.metrics(run)
         if len(rows) > NAMES_AT_ONCE:
-            _push(viewers, ("metrics", run), await asyncio.to_thread(metrics_text, run, rows))
+            self._push(viewers, "metrics", run, await asyncio.to_thread(lambda: text_message(metrics_text(run, rows))))
         else:
             metrics = [metric_shape(row) for row in rows]
-            _push(viewers, ("metrics", run), {"type": "metrics", "run": run, "metrics": metrics})
+            self._push(viewers, "metrics", run, {"type": "metrics", "run": run, "metrics": metrics})
         if run in self._topics:
             self._topics[run].metrics_due_s = self._monotonic() + len(rows) * NAME_PACE_S
 
@@ -373,39 +408,8 @@ class Hub:
                 _push(viewers, ("event", run, row.id), {"type": "event", "run": run, "event": event_shape(row)})
 
 
-def _push(viewers: set[Viewer], thing: tuple[object, ...], message: dict[str, Any] | str) -> None:
+def _push(viewers: set[Viewer], thing: tuple[object, ...], message: Any) -> None:
+    """Queue a message, a frame or a JSON value, for viewers; it is encoded once."""
+    frame = message if isinstance(message, bytes) else text_message(message)
     for viewer in viewers:
-        viewer.push(thing, message)
-
-
-def _feed(commit: int, stored: StoredFrame, watched: dict[str, set[tuple[Viewer, Watch]]]) -> None:
-    """Feed the points of watched series to their watches, in order."""
-    found: dict[str, list[_Columns]] = {}
-    for record in stored.frame.records:
-        if not isinstance(record, Points):
-            continue
-        wanted = [(place, key) for place, key in enumerate(record.keys) if key in watched]
-        if not wanted:
-            continue
-        steps, times, values = points_columns(record)
-        # Copied once for all watches: a view would keep the whole frame alive as long as a bucket is open.
-        steps, times = steps.copy(), times.copy()
-        for place, key in wanted:
-            found.setdefault(key, []).append((steps, times, values[place].copy()))
-    for key, parts in found.items():
-        rows = Rows(commit, key, stored.stream.rank, stored.stream.attempt, *_by_step(parts))
-        for viewer, watch in watched[key]:
-            if watch.feed(rows):
-                viewer.wake()
-
-
-def _by_step(parts: list[_Columns]) -> _Columns:
-    """Return a frame's points of one series by step, merged from all sets of names that it was reported among.
-
-    Unmerged, the parts would look like retrained steps, for which a chart is reread.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    steps, times, values = (np.concatenate(column) for column in zip(*parts, strict=True))
-    order = np.argsort(steps, kind="stable")
-    return steps[order], times[order], values[order]
+        viewer.push(thing, frame)

@@ -10,6 +10,9 @@ from msgspec import Meta, Struct
 
 from recis.wire.messages import Int64, Rank
 from recis_server.errors import InvalidValue, TooLarge
+from recis_server.live.chart import View
+from recis_server.live.run_lists import DEFAULT_VIEW
+from recis_server.query import runlist
 from recis_server.query.charts import check_range
 
 __all__ = ["Follow", "Request", "Unfollow", "Unwatch", "WatchSeries", "parse"]
@@ -19,14 +22,25 @@ MAX_POINTS = 10_000
 MAX_BUCKETS = 1 << 20
 """Of all series of a watch together: 64 MiB on the way to a browser."""
 
+MAX_FIELDS = 32
+MAX_METRICS = 100
+
 _RunId = Annotated[str, Meta(min_length=1, max_length=128)]
+_Name = Annotated[str, Meta(min_length=1, max_length=512)]
 
 
 class Follow(Struct, frozen=True, tag_field="type", tag="follow"):
-    """Push changes of `run`, or with `runs` the summaries of all runs."""
+    """Push changes of `run`, or with `runs` these parts of all runs that change."""
 
     run: _RunId | None = None
     runs: Literal[True] | None = None
+    fields: Annotated[tuple[_Name, ...], Meta(max_length=MAX_FIELDS)] | None = None
+    metrics: Annotated[tuple[_Name, ...], Meta(max_length=MAX_METRICS)] | None = None
+
+    def list_view(self) -> runlist.View:
+        """Return what is shown of each run; equal for equal sets."""
+        fields = DEFAULT_VIEW.fields if self.fields is None else tuple(sorted(set(self.fields)))
+        return runlist.View(fields, None if self.metrics is None else tuple(sorted(set(self.metrics))))
 
 
 class Unfollow(Struct, frozen=True, tag_field="type", tag="unfollow"):
@@ -41,12 +55,17 @@ class WatchSeries(Struct, frozen=True, tag_field="type", tag="watch"):
 
     id: Annotated[int, Meta(ge=0, le=2**31)]
     run: _RunId
-    keys: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=512)], ...], Meta(min_length=1, max_length=256)]
+    keys: Annotated[tuple[_Name, ...], Meta(min_length=1, max_length=256)]
     rank: Rank | Literal["all"] = 0
     start: Int64 | None = None
     stop: Int64 | None = None
     points: Annotated[int, Meta(ge=1, le=MAX_POINTS)] = 340
     superseded: bool = False
+
+    def view(self) -> View:
+        """Return what is shown."""
+        rank = None if self.rank == "all" else self.rank
+        return View(self.run, self.keys, rank, self.start, self.stop, self.points, self.superseded)
 
 
 class Unwatch(Struct, frozen=True, tag_field="type", tag="unwatch"):

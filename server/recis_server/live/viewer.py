@@ -1,70 +1,79 @@
-"""One browser: its merged pending messages, and the loop that sends them.
+"""One browser: the messages that wait for it, the channels that it watches, and writing them to its socket.
 
-Owns merging, rate limits, limits on outstanding requests and closing a browser that does not read; must not decide what
-a browser is sent (see `hub`).
-Bounded: one pending message per thing that can change (`MAX_WAITING` things), one state per watch. A browser that
+Owns merging, the limit on outstanding requests and ending a browser that does not read; must not decide what a browser
+is sent (see `hub`) or when (see `fanout`).
+Bounded: one pending message per thing that can change (`MAX_WAITING` things), one number per channel. A browser that
 falls behind gets fewer and newer messages; one that reads nothing for `STALL_S` is closed with 1013 and reconnects.
 """
 
 import asyncio
-import contextlib
-import json
-from collections.abc import Awaitable, Hashable
-from typing import Any
-
-from fastapi import WebSocket
-from starlette.websockets import WebSocketDisconnect
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from recis_server.errors import ServerError
-from recis_server.live.watch import Watch
-from recis_server.query.charts import read_chart
-from recis_server.store.interface import Store
+from recis_server.live.messages import text_message
 
-__all__ = ["Viewer", "as_text"]
+__all__ = ["Outlet", "Source", "Viewer"]
 
 MAX_WAITING = 20_000
 MAX_REQUESTS = 320
 """What a browser may ask before what it asked before is answered: all follows and watches that it may have."""
 STALL_S = 30.0
-PACE_S = 0.1
-_TOO_SLOW = 1013
+_MAX_JOINED = 1 << 16
 
 
-def as_text(message: Any) -> str:
-    """Return a message as text; text is returned unchanged."""
-    return message if isinstance(message, str) else json.dumps(message, separators=(",", ":"), allow_nan=False)
+class Outlet(Protocol):
+    """The socket of a browser."""
+
+    def is_ready(self) -> bool:
+        """Return whether the client reads what is written."""
+
+    def write(self, frames: bytes) -> None:
+        """Send whole WebSocket frames; ignore them after the end."""
+
+
+class Source(Protocol):
+    """What a browser collects numbered messages from, see `channel` and `run_lists`."""
+
+    def collect(self, seen: int | None, watch_id: int) -> tuple[list[bytes], int] | None:
+        """Return the frames after the message `seen`, and what is seen then; None if there is nothing yet."""
+
+
+@dataclass(slots=True)
+class _Subscription:
+    source: Source
+    seen: int | None = None
+    is_waiting: bool = False
 
 
 class Viewer:
     """See the module.
 
     Args:
-        websocket: accepted.
-        store: where snapshots are read from.
-        reads: held while one is read.
-        stall_s: how long sending one message may take, in seconds.
+        outlet: where messages go.
+        mark: called with this viewer when it has something to send.
+        stall_s: how long it may read nothing, in seconds.
     """
 
-    def __init__(
-        self, websocket: WebSocket, store: Store, reads: asyncio.Semaphore, *, stall_s: float = STALL_S
-    ) -> None:
-        self._websocket = websocket
-        self._store = store
-        self._reads = reads
+    def __init__(self, outlet: Outlet, mark: "Callable[[Viewer], None]", *, stall_s: float = STALL_S) -> None:
+        self._outlet = outlet
+        self._mark = mark
         self._stall_s = stall_s
-        self._waiting: dict[Hashable, dict[str, Any] | str] = {}
-        self._passes: dict[str, list[dict[str, Any]]] = {}
-        self._num_passes = 0
-        self._num_errors = 0
-        self._overrun = False
-        self._wake = asyncio.Event()
+        self._waiting: dict[Hashable, bytes] = {}
+        self._subscriptions: dict[int, _Subscription] = {}
+        self._num_pushed = 0
         self._num_requests = 0
-        self._told = asyncio.Event()
-        self.watches: dict[int, Watch] = {}
+        self._answered = asyncio.Event()
+        self._blocked_s: float | None = None
+        self._ended = asyncio.Event()
+        self._reason = ""
 
-    def wake(self) -> None:
-        """Wake the sending loop."""
-        self._wake.set()
+    @property
+    def num_subscriptions(self) -> int:
+        """Return the number of sources that it collects from."""
+        return len(self._subscriptions)
 
     async def take_request(self) -> None:
         """Wait until another request may be read, so that requests do not outrun their answers.
@@ -75,84 +84,107 @@ class Viewer:
         # Yield to the other tasks of the loop even if many requests arrived at once.
         await asyncio.sleep(0)
         while self._num_requests > MAX_REQUESTS:
-            self._told.clear()
-            self._wake.set()
-            await self._told.wait()
+            self._answered.clear()
+            self._mark(self)
+            await self._answered.wait()
 
-    def push(self, thing: Hashable, message: dict[str, Any] | str) -> None:
-        """Queue a message about `thing`, or its text; replace one that is still pending."""
+    def wake(self) -> None:
+        """Send in the next round: a source has a message."""
+        self._mark(self)
+
+    def push(self, thing: Hashable, message: Any) -> None:
+        """Queue a message about `thing`, a frame or a JSON value; replace one that is still pending."""
         # The replacement goes to the end, so that it is never sent before earlier messages about other things.
         self._waiting.pop(thing, None)
-        self._waiting[thing] = message
-        self._check()
+        self._waiting[thing] = message if isinstance(message, bytes) else text_message(message)
+        if len(self._waiting) > MAX_WAITING:
+            self._end(f"more than {MAX_WAITING} changes wait; connect again")
+        self._mark(self)
 
-    def push_passes(self, run: str, passes: list[dict[str, Any]]) -> None:
-        """Queue filter passes, all of which are sent; too many of them are an overrun."""
-        waiting = self._passes.setdefault(run, [])
-        waiting += passes
-        self._waiting.setdefault(("passes", run), {"type": "passes", "run": run, "passes": waiting})
-        self._num_passes += len(passes)
-        self._check()
+    def push_each(self, message: Any) -> None:
+        """Queue a message that replaces no other."""
+        self._num_pushed += 1
+        self.push(self._num_pushed, message)
 
     def push_error(self, error: ServerError, *, watch_id: int | None = None) -> None:
         """Queue an error in the HTTP error format, with the watch it belongs to; every error is sent."""
-        self._num_errors += 1
         message = {"type": "error", "error": {"code": error.code, "message": error.message, "field": error.field}}
-        self.push(("error", self._num_errors), message if watch_id is None else {**message, "id": watch_id})
+        self.push_each(message if watch_id is None else {**message, "id": watch_id})
 
-    async def run(self) -> None:
-        """Send until the browser disconnects or stops reading."""
-        try:
-            while not self._overrun:
-                await self._wake.wait()
-                self._wake.clear()
-                await self._flush()
-                self._num_requests = 0
-                self._told.set()
-                await asyncio.sleep(PACE_S)
-            reason = f"more than {MAX_WAITING} changes wait; connect again"
-        except TimeoutError:
-            reason = f"nothing was read for {self._stall_s:g} s; connect again"
-        except WebSocketDisconnect:
-            return
-        with contextlib.suppress(TimeoutError, WebSocketDisconnect):
-            await self._send(self._websocket.close(_TOO_SLOW, reason))
+    def subscribe(self, watch_id: int, source: Source) -> None:
+        """Collect from a source until `unsubscribe`."""
+        self._subscriptions[watch_id] = _Subscription(source)
+        self._mark(self)
 
-    async def _flush(self) -> None:
-        waiting, self._waiting, self._passes, self._num_passes = self._waiting, {}, {}, 0
-        for message in waiting.values():
-            await self._send(self._websocket.send_text(as_text(message)))
-        for watch in tuple(self.watches.values()):
-            try:
-                data = await self._read(watch) if watch.stale else watch.delta()
-            except ServerError as error:
-                self.watches.pop(watch.id, None)
-                self.push_error(error, watch_id=watch.id)
+    def unsubscribe(self, watch_id: int) -> Source | None:
+        """Collect from a source no more; return it, None if there was none."""
+        subscription = self._subscriptions.pop(watch_id, None)
+        return None if subscription is None else subscription.source
+
+    def watch_ids(self) -> tuple[int, ...]:
+        """Return the ids of all subscriptions."""
+        return tuple(self._subscriptions)
+
+    def is_waiting_for(self, watch_id: int) -> bool:
+        """Return whether its source had nothing when last asked."""
+        return self._subscriptions[watch_id].is_waiting
+
+    def flush(self) -> bool:
+        """Write all that waits, as far as the client reads it; return False if something is left."""
+        if self._ended.is_set():
+            return True
+        if not self._outlet.is_ready():
+            return self._check_stall()
+        self._blocked_s = None
+        waiting, self._waiting = self._waiting, {}
+        frames = list(waiting.values())
+        num_bytes = sum(map(len, frames))
+        is_waiting = False
+        for watch_id, subscription in tuple(self._subscriptions.items()):
+            found = subscription.source.collect(subscription.seen, watch_id)
+            subscription.is_waiting = found is None
+            if found is None:
+                is_waiting = True
                 continue
-            if data is not None and self.watches.get(watch.id) is watch:
-                await self._send(self._websocket.send_bytes(data))
-            if watch.stale:
-                self.wake()
+            more, subscription.seen = found
+            frames += more
+            num_bytes += sum(map(len, more))
+            if num_bytes > _MAX_JOINED:
+                self._write(frames)
+                frames, num_bytes = [], 0
+                if not self._outlet.is_ready():
+                    return self._check_stall()
+        self._write(frames)
+        if not is_waiting:
+            self._num_requests = 0
+            self._answered.set()
+        return True
 
-    async def _read(self, watch: Watch) -> bytes | None:
-        async with self._reads:
-            watch.begin()
-            read = await read_chart(
-                self._store,
-                watch.run,
-                watch.keys,
-                "all" if watch.rank is None else watch.rank,
-                watch.start,
-                watch.stop,
-                watch.points,
-                superseded=watch.superseded,
-            )
-            return watch.snapshot(read)
+    def leave(self) -> None:
+        """Send nothing more: the browser has disconnected."""
+        self._end("")
 
-    async def _send(self, sending: Awaitable[None]) -> None:
-        async with asyncio.timeout(self._stall_s):
-            await sending
+    async def end(self) -> str:
+        """Wait until the browser has to be closed; return why."""
+        await self._ended.wait()
+        return self._reason
 
-    def _check(self) -> None:
-        self._overrun = self._overrun or len(self._waiting) + self._num_passes > MAX_WAITING
-        self._wake.set()
+    def _write(self, frames: list[bytes]) -> None:
+        if len(frames) > 1 and sum(map(len, frames)) <= _MAX_JOINED:
+            frames = [b"".join(frames)]
+        for frame in frames:
+            self._outlet.write(frame)
+
+    def _check_stall(self) -> bool:
+        now_s = time.monotonic()
+        if self._blocked_s is None:
+            self._blocked_s = now_s
+        elif now_s - self._blocked_s >= self._stall_s:
+            self._end(f"nothing was read for {self._stall_s:g} s; connect again")
+        return self._ended.is_set()
+
+    def _end(self, reason: str) -> None:
+        if not self._ended.is_set():
+            self._reason = reason
+            self._waiting.clear()
+            self._ended.set()

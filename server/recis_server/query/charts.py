@@ -7,9 +7,9 @@ there are and how wide buckets are; must not know HTTP, sockets or watches.
 import asyncio
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,10 +21,25 @@ from recis_server.store.points.buckets import envelope
 from recis_server.store.steps import FIRST_STEP
 from recis_server.store.values import ChartRead, ChartSeries, Floats
 
-__all__ = ["Ranks", "check_range", "encode_binary", "encode_json", "read_chart"]
+__all__ = [
+    "ID_AT",
+    "ID_BYTES",
+    "Ranks",
+    "SeriesBytes",
+    "check_range",
+    "encode_binary",
+    "encode_json",
+    "id_bytes",
+    "read_chart",
+    "series_bytes",
+]
 
 Ranks = int | Literal["all", "band", "summary"] | None
 """One rank, each rank separately, all in one band, a summary of all, or for each key the lowest rank that has it."""
+_ID_MEMBER = b'{"id":'
+ID_AT = 4 + len(_ID_MEMBER)
+ID_BYTES = 10
+"""Where a binary message has the id of its watch."""
 
 
 def check_range(start: int | None, stop: int | None, field: str = "stop") -> None:
@@ -116,6 +131,23 @@ def _integers(column: Floats) -> list[int]:
     return column.astype(np.int64).tolist() if fits else [int(number) for number in column.tolist()]
 
 
+class SeriesBytes(NamedTuple):
+    """The `n` buckets of one series as bytes: eight columns of float64, little-endian, one after the other."""
+
+    key: str
+    rank: int | None
+    attempt: int
+    superseded: bool
+    n: int
+    columns: bytes
+
+
+def series_bytes(one: ChartSeries) -> SeriesBytes:
+    """Return a series for `encode_binary`."""
+    columns = np.concatenate(one.buckets.columns()).astype("<f8", copy=False).tobytes()
+    return SeriesBytes(one.key, one.rank, one.attempt, one.superseded, len(one.buckets), columns)
+
+
 def encode_binary(
     kind: Literal["snapshot", "delta"],
     watch_id: int,
@@ -123,19 +155,26 @@ def encode_binary(
     width: int,
     start: int | None,
     stop: int | None,
-    series: Sequence[ChartSeries],
+    series: Iterable[SeriesBytes],
 ) -> bytes:
-    """Return series as one binary message in the format of `docs/protocol.md`, `/ws/live`."""
+    """Return series as one binary message in the format of `docs/protocol.md`, `/ws/live`.
+
+    The id of the watch is the `ID_BYTES` bytes at `ID_AT`, so that one message can be sent under several ids.
+    """
     heads: list[dict[str, Any]] = []
     columns: list[bytes] = []
     offset = 0
     for one in series:
-        body = np.concatenate(one.buckets.columns()).astype("<f8", copy=False).tobytes()
         head = {"key": one.key, "rank": one.rank, "attempt": one.attempt, "superseded": one.superseded}
-        heads.append({**head, "n": len(one.buckets), "offset": offset})
-        columns.append(body)
-        offset += len(body)
-    about = {"v": 1, "type": kind, "id": watch_id, "run": run, "width": width, "start": start, "stop": stop}
-    text = json.dumps({**about, "series": heads}, separators=(",", ":")).encode()
+        heads.append({**head, "n": one.n, "offset": offset})
+        columns.append(one.columns)
+        offset += len(one.columns)
+    about = {"v": 1, "type": kind, "run": run, "width": width, "start": start, "stop": stop, "series": heads}
+    text = _ID_MEMBER + id_bytes(watch_id) + b"," + json.dumps(about, separators=(",", ":")).encode()[1:]
     text += b" " * (-(4 + len(text)) % 8)
     return b"".join((len(text).to_bytes(4, "little"), text, *columns))
+
+
+def id_bytes(watch_id: int) -> bytes:
+    """Return the id of a watch as it is in a binary message; spaces after a number are valid JSON."""
+    return b"%-*d" % (ID_BYTES, watch_id)

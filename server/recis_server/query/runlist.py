@@ -20,7 +20,7 @@ from recis_server.query.shapes import RUN_FIELDS, listed_run
 from recis_server.store.interface import Store
 from recis_server.store.values import RunMark, RunPage, RunRow, RunsWanted
 
-__all__ = ["MOST_LISTED", "PAGE_VIEW", "SORTS", "RunList", "View", "Wanted"]
+__all__ = ["MOST_LISTED", "PAGE_VIEW", "SORTS", "RunList", "View", "Wanted", "check_view", "listed_json"]
 
 SORTS = ("created_at", "updated_at", "name", "project", "last_step")
 """Sort keys of a list; the store rejects any other."""
@@ -133,9 +133,7 @@ class RunList:
         Raises:
             InvalidValue: an invalid sort key, cursor or field.
         """
-        for name in view.fields or ():
-            if name not in RUN_FIELDS:
-                raise InvalidValue("fields", f"expected some of {', '.join(RUN_FIELDS)}, got {name[:80]!r}")
+        check_view(view, "fields")
         # Ask once who is connected, so that a run is filtered and shown by the same state.
         live = self._liveness.live_states()
         page = await self._read(wanted, view, live)
@@ -189,6 +187,21 @@ class RunList:
             # Evict the least recently used view; this one, the newest, only if it is too large by itself.
             _, gone = self._views.popitem(last=False)
             self.num_bytes -= sum(one.num_bytes for one in gone.values())
+
+
+def check_view(view: View, field: str) -> None:
+    """Raise `InvalidValue` for a field that runs do not have."""
+    for name in view.fields or ():
+        if name not in RUN_FIELDS:
+            raise InvalidValue(field, f"expected some of {', '.join(RUN_FIELDS)}, got {name[:80]!r}")
+
+
+def listed_json(row: RunRow, state: str, view: View) -> bytes:
+    """Return one run as in a list; `state` is the state to show."""
+    if view.keys is not None:
+        row = row._replace(summary={key: row.summary[key] for key in view.keys if key in row.summary})
+    shown = _show(row, view)
+    return shown.json[1:] if shown.has_ended else shown.json[1:] + _tail(state, view)
 
 
 def _show(row: RunRow, view: View) -> _Shown:

@@ -48,6 +48,6 @@ async def read_meters(
         meters.upkeep_failures.set(await store.upkeep_failures())
     meters.connected(len(connections), connections.ended)
     meters.ranks.set(presence.num_ranks())
-    meters.watches.set(hub.num_watches)
+    meters.live(hub.counts())
     meters.listed.set(runs.num_bytes)
     return Response(meters.text(), media_type=CONTENT_TYPE_LATEST)

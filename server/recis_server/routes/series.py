@@ -8,7 +8,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from recis_server.deps import KnownRunId, StorePart
 from recis_server.errors import InvalidValue
-from recis_server.query.charts import Ranks, check_range, encode_binary, encode_json, read_chart
+from recis_server.query.charts import Ranks, check_range, encode_binary, encode_json, read_chart, series_bytes
 from recis_server.query.exports import FORMS, Form, open_export
 from recis_server.query.shapes import pass_shape
 from recis_server.routes.answers import json_answer, packed_answer
@@ -56,7 +56,8 @@ async def read_series(
     keys = list(dict.fromkeys(key))
     chart = await read_chart(store, run, keys, ranks, start, stop, points, superseded=superseded)
     if _BINARY in accept:
-        body = await asyncio.to_thread(encode_binary, "snapshot", 0, run, chart.width, start, stop, chart.series)
+        series = map(series_bytes, chart.series)
+        body = await asyncio.to_thread(encode_binary, "snapshot", 0, run, chart.width, start, stop, series)
         return Response(body, media_type=_BINARY)
     return json_answer(await asyncio.to_thread(encode_json, chart))
 

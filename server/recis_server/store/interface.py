@@ -85,8 +85,8 @@ class Store(Protocol):
     async def has_run(self, run: str) -> bool:
         """Return whether the run exists; reads far less than `run`, whose summary may have very many names."""
 
-    async def runs_named(self, runs: Sequence[str]) -> tuple[RunRow, ...]:
-        """Return those of the runs that exist, each once."""
+    async def runs_named(self, runs: Sequence[str], keys: Collection[str] | None = None) -> tuple[RunRow, ...]:
+        """Return those of the runs that exist, each once, with these metrics in the summary, None for all."""
 
     async def update_run(
         self, run: str, *, name: str | None, tags: Sequence[str] | None, notes: str | None

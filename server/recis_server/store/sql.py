@@ -158,8 +158,8 @@ class SqlStore(Store):
         sql = "SELECT 1 FROM run WHERE run_id = ?"
         return await self._read(lambda connection: connection.execute(sql, (run,)).fetchone() is not None)
 
-    async def runs_named(self, runs: Sequence[str]) -> tuple[RunRow, ...]:
-        return await self._read(lambda connection: tuple(read_rows(connection, self._keyset_cache, runs, None)))
+    async def runs_named(self, runs: Sequence[str], keys: Collection[str] | None = None) -> tuple[RunRow, ...]:
+        return await self._read(lambda connection: tuple(read_rows(connection, self._keyset_cache, runs, keys)))
 
     async def update_run(
         self, run: str, *, name: str | None, tags: Sequence[str] | None, notes: str | None

@@ -20,10 +20,12 @@ __all__ = [
     "bucketize",
     "choose_width",
     "coarsen",
+    "combine_series",
     "envelope",
     "fit_width",
     "grid_of",
     "merge",
+    "single_points",
     "unfold",
 ]
 
@@ -99,6 +101,10 @@ def unfold(points: Points) -> Buckets:
     if len(steps) > 1 and not bool((steps[1:] > steps[:-1]).all()):
         rows = newest_rows(steps)
         steps, times, values = steps[rows], times[rows], values[rows]
+    return _single(steps, times, values)
+
+
+def _single(steps: npt.NDArray[np.int64], times: npt.NDArray[np.int64], values: Floats) -> Buckets:
     finite = np.where(np.isfinite(values), values, np.nan)
     return Buckets(
         x=steps.astype(np.float64),
@@ -141,6 +147,36 @@ def merge(older: Buckets, newer: Buckets) -> Buckets:
     return _combine(ordered, ordered.x)
 
 
+def single_points(
+    steps: npt.NDArray[np.int64], times: npt.NDArray[np.int64], values: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return points as buckets of their own: the eight columns of `Buckets` as rows of one array."""
+    return np.stack(_single(steps, times, values).columns())
+
+
+def combine_series(
+    series: npt.NDArray[np.intp], buckets: npt.NDArray[np.float64], width: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Combine buckets of several series into buckets of `width` steps: what `coarsen` does for one series.
+
+    Only for points of different steps: a rewritten step requires a fresh read.
+
+    Args:
+        series: a number for each bucket: to which series it belongs.
+        buckets: the eight columns of `Buckets` as rows; those of one series in order of step.
+        width: at least the present width of each bucket.
+
+    Returns:
+        The same two for the combined buckets, in order of series, then of step.
+    """
+    order = np.argsort(series, kind="stable")
+    series, buckets = series[order], buckets[:, order]
+    grid = grid_of(buckets[0], width)
+    begins = np.concatenate(([True], (grid[1:] != grid[:-1]) | (series[1:] != series[:-1])))
+    combined = _combine(Buckets(*buckets), grid, np.flatnonzero(begins))
+    return series[begins], np.stack(combined.columns())
+
+
 def envelope(series: Sequence[Buckets]) -> Buckets:
     """Return one band over several ranks of equal width: the extremes, the mean over all points, the last in time."""
     both = Buckets(*(np.concatenate(column) for column in zip(*(one.columns() for one in series), strict=True)))
@@ -149,11 +185,18 @@ def envelope(series: Sequence[Buckets]) -> Buckets:
     return _combine(ordered, ordered.x)
 
 
-def _combine(buckets: Buckets, grid: Floats) -> Buckets:
-    """Combine rows with the same position on the grid; the grid must not decrease."""
+def _combine(buckets: Buckets, grid: Floats, first: npt.NDArray[np.intp] | None = None) -> Buckets:
+    """Combine rows with the same position on the grid; the grid must not decrease.
+
+    Args:
+        buckets: the rows.
+        grid: the position of each.
+        first: where a new bucket begins, if not only at a new position.
+    """
     if len(grid) == 0:
         return buckets
-    first = np.flatnonzero(np.concatenate(([True], grid[1:] != grid[:-1])))
+    if first is None:
+        first = np.flatnonzero(np.concatenate(([True], grid[1:] != grid[:-1])))
     if len(first) == len(grid):
         return Buckets(grid, *buckets.columns()[1:])
     last = np.append(first[1:], len(grid)) - 1

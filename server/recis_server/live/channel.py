@@ -1,0 +1,150 @@
+"""What is sent of one view, once for all who watch it: a snapshot, and the numbered messages after it.
+
+Owns which messages a receiver gets that has seen those up to some number; must not know sockets, tasks or the store.
+Bounded: the newest messages (`MAX_LOG`, `MAX_LOG_BYTES`), and a snapshot while the messages after it are among them. A
+receiver that is further behind gets a snapshot.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from recis_server.live.chart import LiveChart, View
+from recis_server.live.messages import ChartMessage
+from recis_server.live.rows import Rows
+from recis_server.store.values import ChartRead
+
+__all__ = ["Channel"]
+
+MAX_LOG = 32
+MAX_LOG_BYTES = 1 << 20
+_MORE_WHILE_READING = 8
+"""The log is longer while a snapshot is read: the messages after it have to be there when it arrives."""
+
+
+class Channel:
+    """See the module.
+
+    Args:
+        view: what is shown.
+        ask: called with this channel when a receiver needs a snapshot that is not at hand.
+    """
+
+    def __init__(self, view: View, ask: "Callable[[Channel], None]") -> None:
+        self.view = view
+        self._chart = LiveChart(view)
+        self._ask = ask
+        self._number = 0
+        self._log: deque[tuple[int, ChartMessage]] = deque()  # bounded: `_trim`
+        self._num_bytes = 0
+        # Messages after this number are in the log.
+        self._floor = 0
+        self._snapshot: tuple[int, ChartMessage] | None = None
+        self._begun = 0
+        self._is_reading = False
+        self._is_live = False
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Return the names of its series."""
+        return self._chart.keys
+
+    @property
+    def snapshot_bytes(self) -> int:
+        """Return the size of the snapshot at hand."""
+        return 0 if self._snapshot is None else len(self._snapshot[1])
+
+    def feed(self, rows: Rows) -> None:
+        """Add new points of its keys."""
+        self._chart.feed(rows)
+
+    def step(self) -> bool:
+        """Make a message of what has changed; return whether receivers now have something to fetch."""
+        if self._chart.stale:
+            was_live, self._is_live = self._is_live, False
+            if was_live:
+                self._restart()
+            return was_live
+        payload = self._chart.delta()
+        if payload is None:
+            return False
+        self._number += 1
+        message = ChartMessage(payload)
+        self._log.append((self._number, message))
+        self._num_bytes += len(message)
+        self._trim()
+        return True
+
+    def collect(self, seen: int | None, watch_id: int) -> tuple[list[bytes], int] | None:
+        """Return the frames for a receiver and what it has seen then; None if it has to wait for a snapshot.
+
+        Args:
+            seen: what it has seen, None for nothing.
+            watch_id: the receiver's id of the view.
+        """
+        frames: list[bytes] = []
+        if seen is None or seen < self._floor:
+            if self._snapshot is None:
+                self._ask(self)
+                return None
+            seen, snapshot = self._snapshot
+            frames += snapshot.parts(watch_id)
+        if seen < self._number:
+            for number, message in self._log:
+                if number > seen:
+                    frames += message.parts(watch_id)
+        return frames, self._number
+
+    # --- snapshots
+
+    def begin(self) -> None:
+        """Begin to read a snapshot."""
+        if self._chart.stale:
+            self.step()
+            self._chart.begin()
+        self._begun = self._number
+        self._is_reading = True
+
+    def arrive(self, read: ChartRead) -> bool:
+        """Take a snapshot; return False if messages do not continue it, so that another one has to be read."""
+        self._is_reading = False
+        if self._chart.is_reading:
+            payload = self._chart.snapshot(read)
+            self._is_live = payload is not None
+        elif not self._chart.stale and self._begun >= self._floor and self._chart.continues(read):
+            payload = self._chart.encode(read)
+        else:
+            # Continue from the next snapshot, for all receivers: it may differ in what only the store knows.
+            self._chart.stale = True
+            payload = None
+        if payload is not None:
+            self._snapshot = (self._begun, ChartMessage(payload))
+        self._trim()
+        return payload is not None
+
+    def fail(self) -> None:
+        """End a read that has failed."""
+        self._is_reading = False
+        if self._chart.is_reading:
+            self._chart.fail()
+
+    def drop_snapshot(self) -> None:
+        """Drop the snapshot at hand; the next receiver that needs one asks for another."""
+        self._snapshot = None
+
+    # --- inside
+
+    def _restart(self) -> None:
+        """Continue nothing: every receiver needs a snapshot."""
+        self._number += 1
+        self._floor = self._number
+        self._log.clear()
+        self._num_bytes = 0
+        self._snapshot = None
+
+    def _trim(self) -> None:
+        more = _MORE_WHILE_READING if self._is_reading else 1
+        while len(self._log) > 1 and (len(self._log) > more * MAX_LOG or self._num_bytes > more * MAX_LOG_BYTES):
+            self._floor, dropped = self._log.popleft()
+            self._num_bytes -= len(dropped)
+        if self._snapshot is not None and self._snapshot[0] < self._floor:
+            self._snapshot = None

@@ -1,0 +1,118 @@
+"""When browsers are sent what has changed: in rounds, at most ten a second, behind everything else on the event loop.
+
+Owns the pace and the browsers that have something to send; must not know what is sent. Sending takes at most half of
+the loop's time, a millisecond at once. When the loop is late, training processes come first: sending rests for as long
+as the loop was late, rounds become longer, and what changes meanwhile is merged into the next.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from recis_server.live.viewer import Viewer
+
+__all__ = ["Fanout"]
+
+_logger = logging.getLogger(__name__)
+
+PACE_S = 0.1
+SLICE_S = 0.001
+LATE_S = 0.005
+MAX_REST_S = 0.1
+
+
+class Fanout:
+    """See the module.
+
+    Args:
+        step: works out what changed in a run; returns the viewers who have something to collect.
+    """
+
+    def __init__(self, step: Callable[[str], Iterable[Viewer]]) -> None:
+        self._step = step
+        self._runs: set[str] = set()
+        self._viewers: set[Viewer] = set()
+        self._blocked: set[Viewer] = set()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.num_flushes = 0
+        """Times that a browser was sent what waited for it."""
+
+    @property
+    def num_blocked(self) -> int:
+        """Return the number of browsers that do not read at the moment."""
+        return len(self._blocked)
+
+    async def open(self) -> None:
+        """Start sending."""
+        self._task = asyncio.create_task(self._work(), name="live-fanout")
+
+    async def close(self) -> None:
+        """Stop; safe to call twice."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def changed(self, run: str) -> None:
+        """Work out in the next round what changed in a run."""
+        self._runs.add(run)
+        self._wake.set()
+
+    def mark(self, viewer: Viewer) -> None:
+        """Send to a viewer in the next round."""
+        self._viewers.add(viewer)
+        self._wake.set()
+
+    async def send(self, viewers: Iterable[Viewer]) -> None:
+        """Send to these viewers now, taking turns with the rest of the loop."""
+        turns = _Turns()
+        for viewer in viewers:
+            self.num_flushes += 1
+            try:
+                (self._blocked.discard if viewer.flush() else self._blocked.add)(viewer)
+            except Exception:  # boundary: an error at one browser must not end the updates of the others
+                _logger.exception("could not send to a browser")
+            await turns.give_way()
+
+    async def _work(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            began_s = time.monotonic()
+            runs, self._runs = self._runs, set()
+            await self._work_out(runs)
+            viewers, self._viewers = self._viewers | self._blocked, set()
+            await self.send(viewers)
+            if self._blocked:
+                self._wake.set()
+            await asyncio.sleep(max(0.0, began_s + PACE_S - time.monotonic()))
+
+    async def _work_out(self, runs: Iterable[str]) -> None:
+        turns = _Turns()
+        for run in runs:
+            try:
+                self._viewers.update(self._step(run))
+            except Exception:  # boundary: an error in one run must not end the updates of the others
+                _logger.exception("could not work out what changed in run %s", run)
+            await turns.give_way()
+
+
+class _Turns:
+    """Turns of one task with the rest of the loop."""
+
+    def __init__(self) -> None:
+        self._began_s = time.monotonic()
+
+    async def give_way(self) -> None:
+        """Rest after `SLICE_S` of work for as long as it took, and again for as long as the loop was late."""
+        rest_s = time.monotonic() - self._began_s
+        if rest_s < SLICE_S:
+            return
+        late_s = time.monotonic()
+        await asyncio.sleep(rest_s)
+        late_s = time.monotonic() - late_s - rest_s
+        if late_s > LATE_S:
+            await asyncio.sleep(min(late_s, MAX_REST_S))
+        self._began_s = time.monotonic()
