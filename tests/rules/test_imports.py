@@ -130,6 +130,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis.wire",
         "recis_server",
         "recis_server.bus",
+        "recis_server.connections",
         "recis_server.errors",
         "recis_server.ingest",
         "recis_server.query",

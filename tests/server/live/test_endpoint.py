@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from recis_server import __version__
 from recis_server.bus import Hint
-from recis_server.live.seats import Seats
+from recis_server.live.limits import ViewerLimits
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
@@ -147,20 +147,23 @@ def test_a_run_is_told_at_most_twice_a_second(tmp_path: Path) -> None:
 def test_the_list_of_runs_is_told_without_following_each(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with serving(tmp_path) as server, browser(server) as page:
-            await page.say({"type": "follow", "runs": True})
+            await page.say({"type": "follow", "runs": True, "fields": ["state", "summary"], "metrics": ["loss"]})
             await page.until("hello")
-            await until(lambda: len(server.hub._lists) == 1)
+            await until(lambda: len(server.hub.lists) == 1)
+
+            def runs() -> dict[str, Any]:
+                return {run["id"]: run for message in page.of("runs") for run in message["runs"]}
+
             async with trainer(server, hello("first", "w1")) as one, trainer(server, hello("second", "w2")):
-                await page.until("run", lambda message: message["run"]["id"] == "first")
-                await page.until("run", lambda message: message["run"]["id"] == "second")
-                await one.report(Event(kind="alert", time_ns=1, text="x"))
-            await page.until(
-                "run", lambda message: (message["run"]["id"], message["run"]["state"]) == ("first", "disconnected")
-            )
+                await one.report(points([1], loss=[0.5], auc=[0.7]), Event(kind="alert", time_ns=1, text="x"))
+                await until(lambda: runs().get("first", {}).get("summary"))
+                await until(lambda: "second" in runs())
+                assert runs()["first"] == {"id": "first", "state": "running", "summary": {"loss": 0.5}}
+            await until(lambda: runs()["first"]["state"] == "disconnected")
             assert not page.of("metrics")
             assert not page.of("event")
             await page.say({"type": "unfollow", "runs": True})
-            await until(lambda: not server.hub._lists)
+            await until(lambda: len(server.hub.lists) == 0)
 
     asyncio.run(scenario())
 
@@ -187,7 +190,7 @@ def test_what_is_watched_comes_as_a_snapshot_and_then_as_changed_buckets(tmp_pat
             assert head["type"] == "delta"
             assert np.frombuffer(body, "<f8").tolist() == [4.0, 5.0, 4.0, 50.0, 27.0, 50.0, 2.0, 0.0]
             await page.say({"type": "unwatch", "id": 5})
-            await until(lambda: server.hub.num_watches == 0)
+            await until(lambda: server.hub.channels.num_watches == 0)
             await one.report(points([6], loss=[1.0]))
             await page.say({"type": "watch", "id": 6, "run": "r1", "keys": ["secret", "later"], "rank": "all"})
             await until(lambda: len(page.charts) == 4)
@@ -212,7 +215,7 @@ def test_a_watch_replaces_the_one_with_its_id_and_ends_with_its_connection(tmp_p
                 await until(lambda: any(head["type"] == "delta" for head, _ in page.charts))
                 deltas = [head for head, _ in page.charts if head["type"] == "delta"]
                 assert {series["key"] for head in deltas for series in head["series"]} == {"qps"}
-            await until(lambda: server.hub.num_watches == 0 and not server.hub._topics)
+            await until(lambda: server.hub.channels.num_watches == 0 and not server.hub._topics)
 
     asyncio.run(scenario())
 
@@ -243,6 +246,7 @@ WATCH = {"type": "watch", "id": 9, "run": "r1", "keys": ["loss"]}
         (b"binary", "invalid", "$", None),
         ({"type": "nonsense"}, "invalid", "$.type", None),
         ({"type": "follow", "run": "nope"}, "not_found", None, None),
+        ({"type": "follow", "runs": True, "fields": ["nope"]}, "invalid", "$.fields", None),
         ({**WATCH, "points": 0}, "invalid", "$.points", None),
         ({**WATCH, "run": "nope"}, "not_found", None, 9),
         ("x" * 70_000, "too_large", None, None),
@@ -268,7 +272,7 @@ def test_bad_input_is_one_error_and_the_connection_lives(
 def test_a_browser_too_many_is_told_before_it_is_connected(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         async with serving(tmp_path) as server:
-            server.hub.seats = Seats(1)
+            server.hub.limits = ViewerLimits(1)
             async with browser(server) as page:
                 await page.until("hello")
                 with pytest.raises(InvalidStatus) as refused:

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from recis_server.errors import InvalidValue, TooLarge
 from recis_server.live.requests import Follow, Unfollow, Unwatch, WatchSeries, parse
+from recis_server.live.run_lists import DEFAULT_VIEW
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,9 @@ WATCH = {"type": "watch", "id": 1, "run": "r1", "keys": ["loss"]}
         ('{"type": "follow"}', "$.run"),
         ('{"type": "follow", "run": "r1", "runs": true}', "$.run"),
         ('{"type": "follow", "runs": false}', "$.runs"),
+        ('{"type": "follow", "runs": true, "fields": "name"}', "$.fields"),
+        ('{"type": "follow", "runs": true, "metrics": [7]}', "$.metrics[0]"),
+        (json.dumps({"type": "follow", "runs": True, "metrics": [f"m{n}" for n in range(101)]}), "$.metrics"),
         (json.dumps({**WATCH, "points": 0}), "$.points"),
         (json.dumps({**WATCH, "points": 10_001}), "$.points"),
         (json.dumps({**WATCH, "points": "many"}), "$.points"),
@@ -76,3 +80,13 @@ def test_what_is_wrong_is_said_with_its_place(message: str | None, field: str) -
 def test_a_message_that_is_too_long_is_not_read() -> None:
     with pytest.raises(TooLarge, match="65536"):
         parse(" " * 65_537)
+
+
+def test_equal_parts_of_runs_are_one_list() -> None:
+    requests = [
+        parse(json.dumps({"type": "follow", "runs": True, "fields": fields, "metrics": ["qps", "loss"]}))
+        for fields in (["name", "state"], ["state", "name", "state"])
+    ]
+    views = {request.list_view() for request in requests if isinstance(request, Follow)}
+    assert views == {(("name", "state"), ("loss", "qps"))}
+    assert Follow(runs=True).list_view() == DEFAULT_VIEW

@@ -1,132 +1,118 @@
 import asyncio
-import json
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from fastapi import WebSocket
 from recis_server.errors import InvalidValue, NotFound
 from recis_server.live import viewer as module
+from recis_server.live.messages import text_message
 from recis_server.live.viewer import Viewer
-from recis_server.live.watch import Watch
 
-from tests.server.realserver import parts, until
+from tests.server.live.page import Browser
+from tests.server.realserver import until
 
 
-class Socket:
-    """A browser's socket that can be held, so that nothing leaves."""
+class Source:
+    """Something that is collected, numbered by its messages."""
 
     def __init__(self) -> None:
-        self.texts: list[dict[str, Any]] = []
-        self.binaries: list[bytes] = []
-        self.closed: tuple[int, str] | None = None
-        self.free = asyncio.Event()
-        self.free.set()
+        self.frames: list[bytes] | None = None
 
-    async def send_text(self, text: str) -> None:
-        await self.free.wait()
-        self.texts.append(json.loads(text))
-
-    async def send_bytes(self, data: bytes) -> None:
-        await self.free.wait()
-        self.binaries.append(data)
-
-    async def close(self, code: int, reason: str) -> None:
-        self.closed = (code, reason)
+    def collect(self, seen: int | None, watch_id: int) -> tuple[list[bytes], int] | None:
+        return None if self.frames is None else (self.frames[seen or 0 :], len(self.frames))
 
 
-def run(folder: Path, scenario: Any, **options: Any) -> None:
-    async def main() -> None:
-        async with parts(folder) as server:
-            socket = Socket()
-            viewer = Viewer(cast("WebSocket", socket), server.store, server.hub.reads, **options)
-            sending = asyncio.create_task(viewer.run())
-            try:
-                await scenario(viewer, socket, sending)
-            finally:
-                sending.cancel()
-                await asyncio.gather(sending, return_exceptions=True)
-
-    asyncio.run(main())
+def made(**options: Any) -> tuple[Viewer, Browser, list[Viewer]]:
+    browser = Browser()
+    marked: list[Viewer] = []
+    return Viewer(browser, marked.append, **options), browser, marked
 
 
-def test_what_waits_about_one_thing_is_merged_into_the_newest(tmp_path: Path) -> None:
-    async def scenario(viewer: Viewer, socket: Socket, sending: asyncio.Task[None]) -> None:
-        socket.free.clear()
-        viewer.push("first", {"n": 0})
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        for n in range(1000):
-            viewer.push("run", {"n": n})
-        viewer.push_passes("r1", [{"step": 1}])
-        viewer.push_passes("r1", [{"step": 2}])
-        socket.free.set()
-        await until(lambda: len(socket.texts) == 3)
-        assert socket.texts[1:] == [
-            {"n": 999},
-            {"type": "passes", "run": "r1", "passes": [{"step": 1}, {"step": 2}]},
-        ]
-
-    run(tmp_path, scenario)
+def test_what_waits_about_one_thing_is_merged_into_the_newest() -> None:
+    viewer, browser, marked = made()
+    browser.is_reading = False
+    assert viewer.flush() is False
+    for n in range(1000):
+        viewer.push("run", {"n": n})
+        if n == 0:
+            viewer.push("other", text_message('{"already":"text"}'))
+    viewer.push_each({"each": 1})
+    viewer.push_each({"each": 2})
+    assert marked
+    assert viewer.flush() is False
+    browser.is_reading = True
+    assert viewer.flush() is True
+    assert browser.texts == [{"already": "text"}, {"n": 999}, {"each": 1}, {"each": 2}]
+    assert browser.num_writes == 1
 
 
-def test_every_error_is_told(tmp_path: Path) -> None:
-    async def scenario(viewer: Viewer, socket: Socket, sending: asyncio.Task[None]) -> None:
-        viewer.push_error(NotFound("one"))
-        viewer.push_error(NotFound("two"), watch_id=3)
-        await until(lambda: len(socket.texts) == 2)
-        assert socket.texts[0] == {"type": "error", "error": {"code": "not_found", "message": "one", "field": None}}
-        assert socket.texts[1]["id"] == 3
-
-    run(tmp_path, scenario)
+def test_every_error_is_told() -> None:
+    viewer, browser, _ = made()
+    viewer.push_error(NotFound("one"))
+    viewer.push_error(NotFound("two"), watch_id=3)
+    viewer.flush()
+    assert browser.texts[0] == {"type": "error", "error": {"code": "not_found", "message": "one", "field": None}}
+    assert browser.texts[1]["id"] == 3
 
 
-def test_a_browser_that_does_not_read_is_closed(tmp_path: Path) -> None:
-    async def scenario(viewer: Viewer, socket: Socket, sending: asyncio.Task[None]) -> None:
-        socket.free.clear()
-        viewer.push("run", {})
-        await asyncio.wait_for(sending, 5)
-        assert socket.closed is not None
-        assert socket.closed[0] == 1013
-        assert "nothing was read" in socket.closed[1]
+def test_all_sources_are_collected_into_few_writes_and_only_what_is_new() -> None:
+    viewer, browser, _ = made()
+    sources = [Source() for _ in range(12)]
+    for place, source in enumerate(sources):
+        viewer.subscribe(place, source)
+    viewer.flush()
+    assert viewer.is_waiting_for(3)
+    for place, source in enumerate(sources):
+        source.frames = [text_message({"source": place})]
+    viewer.flush()
+    viewer.flush()
+    assert [message["source"] for message in browser.texts] == list(range(12))
+    assert browser.num_writes == 1
+    assert not viewer.is_waiting_for(3)
+    assert viewer.unsubscribe(3) is sources[3]
+    assert viewer.unsubscribe(3) is None
+    assert len(viewer.watch_ids()) == 11
 
-    run(tmp_path, scenario, stall_s=0.05)
+
+def test_no_more_is_written_than_the_client_reads() -> None:
+    viewer, browser, _ = made()
+    large = text_message({"text": "x" * 100_000})
+    for place in range(3):
+        source = Source()
+        source.frames = [large]
+        viewer.subscribe(place, source)
+    is_ready = iter([True, False, True, True, True])
+    browser.is_ready = lambda: next(is_ready)  # type: ignore[method-assign]
+    assert viewer.flush() is False
+    assert len(browser.texts) == 1
+    assert viewer.flush() is True
+    assert len(browser.texts) == 3
 
 
-def test_a_browser_with_more_waiting_than_is_kept_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_browser_that_does_not_read_is_ended() -> None:
+    viewer, browser, _ = made(stall_s=0.0)
+    viewer.push("run", {})
+    browser.is_reading = False
+    assert viewer.flush() is False
+    assert viewer.flush() is True, "nothing waits any more"
+    assert "nothing was read" in asyncio.run(viewer.end())
+    viewer.push("run", {})
+    browser.is_reading = True
+    viewer.flush()
+    assert browser.texts == []
+
+
+def test_a_browser_with_more_waiting_than_is_kept_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_WAITING", 50)
-
-    async def scenario(viewer: Viewer, socket: Socket, sending: asyncio.Task[None]) -> None:
-        for n in range(51):
-            viewer.push(("event", n), {"n": n})
-        await asyncio.wait_for(sending, 5)
-        assert socket.closed is not None
-        assert socket.closed[0] == 1013
-
-    run(tmp_path, scenario)
+    viewer, _, _ = made()
+    for n in range(51):
+        viewer.push(("event", n), {"n": n})
+    assert "more than 50" in asyncio.run(viewer.end())
 
 
-def test_a_watch_that_cannot_be_read_is_one_error_and_is_given_up(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with parts(tmp_path) as server:
-            await server.store.close()
-            socket = Socket()
-            viewer = Viewer(cast("WebSocket", socket), server.store, server.hub.reads)
-            viewer.watches[4] = Watch(4, "r1", ("loss",), rank=0, start=None, stop=None, points=10)
-            viewer.wake()
-            sending = asyncio.create_task(viewer.run())
-            await until(lambda: socket.texts)
-            assert (socket.texts[0]["error"]["code"], socket.texts[0]["id"]) == ("unavailable", 4)
-            assert viewer.watches == {}
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
-
-    asyncio.run(main())
-
-
-def test_a_browser_is_read_no_faster_than_it_takes_its_answers(tmp_path: Path) -> None:
-    async def scenario(viewer: Viewer, socket: Socket, sending: asyncio.Task[None]) -> None:
-        socket.free.clear()
+def test_a_browser_is_read_no_faster_than_it_takes_its_answers() -> None:
+    async def scenario() -> None:
+        viewer, browser, _ = made()
+        browser.is_reading = False
         taken = 0
 
         async def read() -> None:
@@ -139,19 +125,17 @@ def test_a_browser_is_read_no_faster_than_it_takes_its_answers(tmp_path: Path) -
         reading = asyncio.create_task(read())
         await until(lambda: taken == module.MAX_REQUESTS)
         for _ in range(100):
+            viewer.flush()
             await asyncio.sleep(0)
         assert taken == module.MAX_REQUESTS
-        socket.free.set()
+        browser.is_reading = True
+        viewer.subscribe(1, source := Source())
+        viewer.flush()
+        await asyncio.sleep(0)
+        assert taken == module.MAX_REQUESTS, "a snapshot is still to come"
+        source.frames = []
+        viewer.flush()
         await until(lambda: taken > module.MAX_REQUESTS)
         reading.cancel()
 
-    run(tmp_path, scenario)
-
-
-def test_a_message_that_is_text_already_is_sent_as_it_is(tmp_path: Path) -> None:
-    async def scenario(viewer: Viewer, socket: Socket, sending: asyncio.Task[None]) -> None:
-        viewer.push("metrics", '{"type":"metrics"}')
-        await until(lambda: socket.texts)
-        assert socket.texts == [{"type": "metrics"}]
-
-    run(tmp_path, scenario)
+    asyncio.run(scenario())
