@@ -10,6 +10,8 @@ import { startNavigation, writeView } from './routing/navigation.js';
 import { focusChart, focusSearch, startShortcuts } from './shortcuts.js';
 
 const SPARKLINE_POINTS = 100;
+/** Windows of about the same width request the same, which the server then works out once. */
+const POINTS_STEP = 200;
 const MAX_POINTS = 2000;
 const MAX_CHART_WIDTH_PX = 900;
 /** A tab that is hidden for longer receives no chart data. */
@@ -70,7 +72,8 @@ function followView() {
   const { from, to } = state.view.value;
   const { page } = state.route.value;
   const rank = rankInView.value;
-  const chartPoints = Math.min(MAX_POINTS, Math.ceil(Math.min(innerWidth, MAX_CHART_WIDTH_PX) * devicePixelRatio));
+  const pixels = Math.min(innerWidth, MAX_CHART_WIDTH_PX) * devicePixelRatio;
+  const chartPoints = Math.min(MAX_POINTS, Math.ceil(pixels / POINTS_STEP) * POINTS_STEP);
   app.newest.setRank(headRank.value);
   app.watches.setScope({
     rank,

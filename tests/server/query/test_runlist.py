@@ -239,9 +239,12 @@ def test_a_store_that_is_closed_before_all_is_encoded_ahead_is_no_error(tmp_path
 def test_the_page_asks_for_what_is_encoded_ahead() -> None:
     """Where no run has its speed and loss under other names than `qps` and `loss`."""
     source = (ROOT / "web" / "js" / "data" / "run-list.js").read_text(encoding="utf-8")
-    asked = re.search(r"const QUERY = \{\s*limit: ([\d_]+),\s*fields: '([\w,]+)'", source)
+    limit = re.search(r"const MAX_RUNS = ([\d_]+);", source)
+    fields = re.search(r"const FIELDS = \[([\w', ]+)\];", source)
     metrics = re.search(r"this\.metrics = \[\.\.\.new Set\(\[((?:'\w+', )+)\.\.\.found\]\)\]\.sort\(\)", source)
-    assert asked is not None
+    assert limit is not None
+    assert fields is not None
     assert metrics is not None
-    assert int(asked[1]) == MOST_LISTED
-    assert View(tuple(sorted(asked[2].split(","))), tuple(sorted(re.findall(r"\w+", metrics[1])))) == PAGE_VIEW
+    assert int(limit[1]) == MOST_LISTED
+    names = [tuple(sorted(re.findall(r"\w+", found[1]))) for found in (fields, metrics)]
+    assert View(*names) == PAGE_VIEW

@@ -57,6 +57,9 @@ test('the list asks for the metrics that play the roles of its columns, and for 
   await list.load(null);
   assert.deepEqual(asked[1].metric, ['loss', 'qps', 'samples_per_second', 'train/loss', 'eval/auc']);
   assert.deepEqual(state.knownMetrics.value, ['eval/auc', 'samples_per_second', 'train/loss']);
+  const { fields, metrics } = list.followed('runs');
+  assert.deepEqual([fields.join(), metrics], [asked[1].fields, asked[1].metric]);
+  assert.equal(list.followed('compare').metrics, undefined);
   state.view.value = { ...state.view.value, metrics: [] };
 });
 
@@ -72,16 +75,38 @@ test('runs keep their place while their state and number stay', () => {
   assert.equal(ids(sortRuns(before, map.set('c', run({ id: 'c', created_at: '3' })))), 'c a b');
 });
 
-test('pushed runs are shown together; a deleted one is not shown again', () => {
+test('changed runs are shown together; a deleted one is not shown again', () => {
   mock.timers.enable({ apis: ['setTimeout'] });
   try {
     const list = new RunList({ runs: async () => ({ runs: [], next_cursor: null }) });
-    list.update(run({ id: 'a' }));
-    list.update(run({ id: 'b' }));
+    list.update([run({ id: 'a' }), run({ id: 'b' })]);
     list.remove('b');
     assert.equal(state.runs.value.size, 0);
     mock.timers.tick(500);
     assert.equal(ids(state.runs.value.values()), 'a');
+  } finally {
+    mock.timers.reset();
+  }
+});
+
+test('what has changed is merged into a run, unless it was loaded later', () => {
+  mock.timers.enable({ apis: ['setTimeout'] });
+  try {
+    const list = new RunList({ runs: async () => ({ runs: [], next_cursor: null }) });
+    const config = { lr: 0.1 };
+    putRuns([
+      run({ id: 'a', updated_at: '2026-01-01', last_step: 1, summary: { loss: 1, auc: 2 }, config }),
+      run({ id: 'b', updated_at: '2026-01-03', last_step: 3 }),
+    ]);
+    const changed = { updated_at: '2026-01-02', last_step: 2, summary: { loss: 0.5 } };
+    list.update([
+      { id: 'a', ...changed },
+      { id: 'b', ...changed },
+    ]);
+    mock.timers.tick(500);
+    const { last_step, summary, config: kept } = state.runs.value.get('a');
+    assert.deepEqual([last_step, summary, kept], [2, { loss: 0.5, auc: 2 }, config]);
+    assert.equal(state.runs.value.get('b').last_step, 3);
   } finally {
     mock.timers.reset();
   }

@@ -32,7 +32,8 @@ function startedSession(fail = () => null) {
     load: async () => {
       log.listed += 1;
     },
-    update: (updated) => putRuns([updated]),
+    followed: (page) => ({ runs: true, page }),
+    update: putRuns,
     remove: () => {},
   };
   const seriesChanged = (id, keys) => log.changed.push([id, ...keys]);
@@ -112,6 +113,19 @@ test('a frame of an ended watch is ignored', () => {
   session.binary(encodeFrame({ id: 2 }, [{ key: 'loss', rows: [bucket(0, 1)] }]));
   assert.deepEqual(log.changed, [['r', 'loss']]);
   assert.deepEqual(log.newest, [2]);
+});
+
+test('a list follows the runs that change, with what it shows of each once that is known', async () => {
+  const { session, log } = startedSession();
+  session.opened();
+  await session.refresh();
+  const follow = { type: 'follow', runs: true, page: 'runs' };
+  assert.deepEqual(log.sent, [follow, follow]);
+  session.text({ type: 'runs', runs: [run({ id: 'a' }), run({ id: 'b' })] });
+  assert.deepEqual([...state.runs.value.keys()], ['a', 'b']);
+  session.enter({ page: 'compare', runs: ['a', 'b'] });
+  await loaded();
+  assert.deepEqual(log.sent.at(-1), { ...follow, page: 'compare' });
 });
 
 test('an unknown run leaves the others of a comparison', async () => {

@@ -3,10 +3,8 @@
 import { metricOf, ROLES } from './headline.js';
 import { putRuns, removeRun, state } from './state.js';
 
-const QUERY = {
-  limit: 10_000,
-  fields: 'project,name,state,created_at,updated_at,ranks,last_step,summary,tags',
-};
+const MAX_RUNS = 10_000;
+const FIELDS = ['project', 'name', 'state', 'created_at', 'updated_at', 'ranks', 'last_step', 'summary', 'tags'];
 /** How many of the newest runs are asked for all of their metrics, to learn what there is. */
 const SAMPLED_RUNS = 30;
 const MAX_METRICS = 100;
@@ -67,11 +65,22 @@ export function sortRuns(before, runs) {
   return moved ? [...runs.values()].sort(compareRuns) : next;
 }
 
+/**
+ * Return a run of the page with what has changed; what was loaded later stays.
+ * @param {Run} changed
+ */
+function mergeRun(changed) {
+  const known = state.runs.value.get(changed.id);
+  if (!known) return changed;
+  if (known.updated_at > changed.updated_at) return known;
+  return { ...known, ...changed, summary: { ...known.summary, ...changed.summary } };
+}
+
 export class RunList {
   /** @param {Pick<import('./api.js').ApiClient, 'runs'>} api */
   constructor(api) {
     this.api = api;
-    /** @type {Map<string, Run>} pushed runs that are not shown yet */
+    /** @type {Map<string, Run>} changed runs that are not shown yet */
     this.updates = new Map();
     this.timer = 0;
     /** @type {string[]} the metrics that the list asks for */
@@ -90,9 +99,21 @@ export class RunList {
     this.metrics = [...new Set(['loss', 'qps', ...found])].sort();
   }
 
-  /** Return what is asked of each run: the metrics of its columns. */
+  /** Return the metrics of the list's columns. */
+  #shownMetrics() {
+    return [...new Set([...this.metrics, ...state.view.value.metrics])].slice(0, MAX_METRICS);
+  }
+
+  /**
+   * Return what a page is sent of the runs that change: the list its columns, a comparison every metric.
+   * @param {string} page
+   */
+  followed(page) {
+    return { runs: true, fields: FIELDS, ...(page === 'runs' ? { metrics: this.#shownMetrics() } : {}) };
+  }
+
   #query() {
-    return { ...QUERY, metric: [...new Set([...this.metrics, ...state.view.value.metrics])].slice(0, MAX_METRICS) };
+    return { limit: MAX_RUNS, fields: FIELDS.join(','), metric: this.#shownMetrics() };
   }
 
   /**
@@ -117,14 +138,14 @@ export class RunList {
   }
 
   /**
-   * Take a pushed run. Pushed runs are shown together, twice a second: a thousand may change in a second.
-   * @param {Run} run
+   * Take what is shown of runs that changed. They are put on the page together, twice a second.
+   * @param {readonly Run[]} runs
    */
-  update(run) {
-    this.updates.set(run.id, run);
+  update(runs) {
+    for (const run of runs) this.updates.set(run.id, run);
     this.timer ||= setTimeout(() => {
       this.timer = 0;
-      if (state.route.value.page !== 'run') putRuns([...this.updates.values()]);
+      if (state.route.value.page !== 'run') putRuns([...this.updates.values()].map(mergeRun));
       this.updates.clear();
     }, UPDATE_INTERVAL_MS);
   }

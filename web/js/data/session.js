@@ -80,7 +80,7 @@ export class Session {
     if (message.type === 'hello') state.canControl.value = message.scope !== 'view';
     else if (message.type === 'deleted') this.runList.remove(message.run);
     else if (message.type === 'error') warn(message.error);
-    else if (message.type === 'run' && route.page !== 'run') this.runList.update(message.run);
+    else if (message.type === 'runs') this.runList.update(message.runs);
     else if (message.type === 'run' && own) state.run.value = message.run;
     else if (own) RUN_MESSAGES[message.type]?.(message);
   }
@@ -162,10 +162,10 @@ export class Session {
    */
   async #load(route, signal) {
     if (route.page === 'run') await this.#loadRun(route.run, signal);
-    else if (route.page === 'runs') await this.runList.load(null, signal);
-    else if (route.page === 'compare') {
-      await this.#loadCompared(route.runs, signal);
-    }
+    else if (route.page === 'runs') {
+      await this.runList.load(null, signal);
+      this.#follow(); // with the metrics that the list has learned
+    } else if (route.page === 'compare') await this.#loadCompared(route.runs, signal);
   }
 
   /**
@@ -214,8 +214,7 @@ export class Session {
 
   #follow() {
     const route = state.route.value;
-    if (route.page === 'run') this.#send({ type: 'follow', run: route.run });
-    else this.#send({ type: 'follow', runs: true });
+    this.#send({ type: 'follow', ...(route.page === 'run' ? { run: route.run } : this.runList.followed(route.page)) });
   }
 
   /** @param {object} message */

@@ -105,7 +105,8 @@ export class Watches {
   /** @param {number} id */
   #start(id) {
     const watch = this.watches.get(id);
-    if (watch) this.send({ type: 'watch', id, run: watch.run, keys: [...watch.keys], ...this.scope });
+    // In one order: the server works out once what several pages watch.
+    if (watch) this.send({ type: 'watch', id, run: watch.run, keys: [...watch.keys].sort(), ...this.scope });
   }
 
   /**
