@@ -63,6 +63,15 @@ def test_steps_reach_a_browsers_socket(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_viewers_of_runs_and_lists_are_sent_updates(tmp_path: Path) -> None:
+    scenes = results_of("fanout", tmp_path)["scenes"]
+    assert isinstance(scenes, list)
+    assert [one["watches"] for one in scenes] == [1, 12, 1, 0]
+    assert all(one["viewers_saw"]["updates_per_s_least"] > 0 for one in scenes)
+    assert all(one["frames_unacknowledged"] == 0 for one in scenes)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "file"), [((), "demo_overhead"), (("--watched",), "demo_overhead_watched")])
 def test_the_demo_trains_with_the_monitor_on_and_off(tmp_path: Path, options: tuple[str, ...], file: str) -> None:
     pairs = results_of("demo_overhead", tmp_path, *options, file=file)["pairs"]

@@ -1,21 +1,25 @@
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from recis_server import __version__
 from recis_server.bus import Hint
 from recis_server.live.limits import ViewerLimits
-from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
+from websockets.frames import Frame, Opcode
 
 from recis.wire.messages import Declare, Event, Pass, Result, Status
-from tests.server.realserver import Parts, hello, points, raw, serving, trainer, until, until_async
+from tests.server.httpserver import serve
+from tests.server.realserver import Parts, Trainer, hello, points, raw, serving, trainer, until, until_async
 
 INTERVAL = Declare(control="filter_interval", type="int", value=100, step=0, minimum=1)
 
@@ -293,3 +297,73 @@ def test_a_browser_too_many_is_told_before_it_is_connected(tmp_path: Path, caplo
 
     asyncio.run(scenario())
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def meters(url: str) -> dict[str, float]:
+    """What the server says of browsers."""
+    async with httpx.AsyncClient() as client:
+        lines = (await client.get(f"{url}/metrics")).text.splitlines()
+    pairs = [line.split() for line in lines if line.startswith("recis_live_")]
+    return {name.removeprefix("recis_live_"): float(value) for name, value in pairs}
+
+
+def stalled_viewer(url: str, requests: list[dict[str, Any]]) -> socket.socket:
+    """A browser that connects and asks, and then reads nothing."""
+    host, port = url.removeprefix("http://").split(":")
+    one = socket.create_connection((host, int(port)))
+    key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13"
+    head = f"GET /ws/live HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}\r\n\r\n"
+    one.sendall(head.encode())
+    assert b" 101 " in one.recv(4096)
+    for request in requests:
+        one.sendall(Frame(Opcode.TEXT, json.dumps(request).encode()).serialize(mask=True))
+    return one
+
+
+@pytest.mark.slow
+def test_many_viewers_of_a_run_cost_one_chart_and_one_that_does_not_read_delays_nobody(tmp_path: Path) -> None:
+    async def scenario(url: str) -> None:
+        async with AsyncExitStack() as stack:
+            link = await stack.enter_async_context(connect(f"ws{url.removeprefix('http')}/ws/ingest", compression=None))
+            one = Trainer(link)
+            await one.send(hello())
+            await one.receive()
+            steps = list(range(10_000))
+            await one.report(points(steps, loss=[1.0] * len(steps), qps=[2.0] * len(steps)))
+            watch = {"type": "watch", "run": "r1", "keys": ["loss", "qps"]}
+            stalled = stalled_viewer(url, [{**watch, "id": number, "points": 10_000} for number in range(40)])
+            stack.callback(stalled.close)
+            pages: list[Browser] = []
+            reading: list[asyncio.Task[None]] = []
+            for number in range(40):
+                live = connect(f"ws{url.removeprefix('http')}/ws/live", compression=None, max_size=None)
+                page = Browser(await stack.enter_async_context(live))
+                pages.append(page)
+                reading.append(asyncio.create_task(page.read()))
+                await page.say({**watch, "id": number, "points": 400})
+
+            async def is_blocked() -> bool:
+                return (await meters(url))["blocked"] == 1
+
+            await until(lambda: all(page.charts for page in pages))
+            await until_async(is_blocked)
+            before = await meters(url)
+            assert (before["viewers"], before["watches"], before["channels"]) == (41, 80, 2)
+            assert before["snapshots"] == 2, "one for each channel"
+            for step in range(10_000, 10_200, 10):
+                await one.report(points(list(range(step, step + 10)), loss=[3.0] * 10, qps=[4.0] * 10))
+
+            def newest(page: Browser) -> float:
+                head, body = page.charts[-1]
+                columns = np.frombuffer(body, "<f8", 8 * head["series"][0]["n"]).reshape(8, -1)
+                return float(columns[1, -1])
+
+            await until(lambda: all(newest(page) == 10_199.0 for page in pages), 30.0)
+            after = await meters(url)
+            assert (after["snapshots"], after["blocked"]) == (2, 1)
+            assert 2 <= after["changes"] - before["changes"] <= 2 * 20, "at most one for each frame and channel"
+            assert all(not task.done() for task in reading)
+            assert {head["id"] for page in pages for head, _ in page.charts} == set(range(40))
+
+    with serve(tmp_path) as server:
+        asyncio.run(scenario(server.url))
