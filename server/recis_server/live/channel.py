@@ -1,8 +1,8 @@
 """What is sent of one view, once for all who watch it: a snapshot, and the numbered messages after it.
 
 Owns which messages a receiver gets that has seen those up to some number; must not know sockets, tasks or the store.
-Bounded: the newest messages (`MAX_LOG`, `MAX_LOG_BYTES`), and a snapshot while the messages after it are among them. A
-receiver that is further behind gets a snapshot.
+Bounded: frames until the next step (`MAX_FRAME_BYTES`), the newest messages (`MAX_LOG`, `MAX_LOG_BYTES`), and a
+snapshot while the messages after it are among them. A receiver that is further behind gets a snapshot.
 """
 
 from collections import deque
@@ -10,11 +10,13 @@ from collections.abc import Callable
 
 from recis_server.live.chart import LiveChart, View
 from recis_server.live.messages import ChartMessage
-from recis_server.live.rows import Rows
-from recis_server.store.values import ChartRead
+from recis_server.live.rows import select_rows
+from recis_server.store.values import ChartRead, StoredFrame
 
 __all__ = ["Channel"]
 
+MAX_FRAME_BYTES = 4 << 20
+"""Beyond that, frames are not kept until the next step."""
 MAX_LOG = 32
 MAX_LOG_BYTES = 1 << 20
 _MORE_WHILE_READING = 8
@@ -33,6 +35,8 @@ class Channel:
         self.view = view
         self._chart = LiveChart(view)
         self._ask = ask
+        self._frames: list[tuple[int, StoredFrame]] = []
+        self._num_frame_bytes = 0
         self._number = 0
         self._log: deque[tuple[int, ChartMessage]] = deque()  # bounded: `_trim`
         self._num_bytes = 0
@@ -44,21 +48,20 @@ class Channel:
         self._is_live = False
 
     @property
-    def keys(self) -> frozenset[str]:
-        """Return the names of its series."""
-        return self._chart.keys
-
-    @property
     def snapshot_bytes(self) -> int:
         """Return the size of the snapshot at hand."""
         return 0 if self._snapshot is None else len(self._snapshot[1])
 
-    def feed(self, rows: Rows) -> None:
-        """Add new points of its keys."""
-        self._chart.feed(rows)
+    def add(self, commit: int, stored: StoredFrame, num_bytes: int) -> None:
+        """Keep a frame of the run for the next step: it costs nothing here, where training processes wait."""
+        self._frames.append((commit, stored))
+        self._num_frame_bytes += num_bytes
+        if self._num_frame_bytes > MAX_FRAME_BYTES:
+            self._feed()
 
     def step(self) -> bool:
         """Make a message of what has changed; return whether receivers now have something to fetch."""
+        self._feed()
         if self._chart.stale:
             was_live, self._is_live = self._is_live, False
             if was_live:
@@ -132,6 +135,13 @@ class Channel:
         self._snapshot = None
 
     # --- inside
+
+    def _feed(self) -> None:
+        for commit, stored in self._frames:
+            rows = select_rows(commit, stored, self._chart.keys)
+            if rows is not None:
+                self._chart.feed(rows)
+        self._frames, self._num_frame_bytes = [], 0
 
     def _restart(self) -> None:
         """Continue nothing: every receiver needs a snapshot."""

@@ -1,27 +1,25 @@
 """All channels: from commits to the messages of each, and the snapshots that they need.
 
-Owns which views are watched, the points that have not been passed on, the reads of snapshots and the memory for them;
-must not know sockets or what else browsers are sent. A run that nobody watches costs one dictionary lookup per frame.
+Owns which views are watched, the reads of snapshots and the memory for them; must not know sockets or what else
+browsers are sent. A run that nobody watches costs one dictionary lookup per frame.
 
     channels.subscribe(viewer, 1, view)     # the viewer collects the messages of the channel from now on
-    changed = channels.step(run)            # the viewers that now have something to collect
+    for viewers in channels.step(run):      # those who now have something to collect
 """
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from recis.wire.messages import Points
 from recis_server.errors import ServerError
 from recis_server.live.channel import Channel
 from recis_server.live.chart import View
-from recis_server.live.rows import select_rows
 from recis_server.live.viewer import Viewer
 from recis_server.query.charts import read_chart
 from recis_server.store.interface import Store
-from recis_server.store.values import ChartRead, Commit, StoredFrame
+from recis_server.store.values import ChartRead, Commit
 
 __all__ = ["Channels"]
 
@@ -30,25 +28,6 @@ _logger = logging.getLogger(__name__)
 READS_AT_ONCE = 2
 MAX_SNAPSHOT_BYTES = 64 << 20
 """Of snapshots at hand, over all channels; the newest one is kept until its receivers have it."""
-MAX_PENDING_BYTES = 4 << 20
-"""Of a run's frames that are not passed on yet; beyond that they are passed on at once."""
-
-
-@dataclass(slots=True)
-class _Watched:
-    """A run with channels, and its frames since the last step."""
-
-    channels: dict[View, Channel] = field(default_factory=dict)
-    frames: list[tuple[int, StoredFrame]] = field(default_factory=list)
-    num_bytes: int = 0
-
-    def pass_on(self) -> None:
-        for commit, stored in self.frames:
-            for channel in self.channels.values():
-                rows = select_rows(commit, stored, channel.keys)
-                if rows is not None:
-                    channel.feed(rows)
-        self.frames, self.num_bytes = [], 0
 
 
 class Channels:
@@ -66,7 +45,7 @@ class Channels:
         self._store = store
         self._changed = changed
         self._send = send
-        self._runs: dict[str, _Watched] = {}
+        self._runs: dict[str, dict[View, Channel]] = {}
         self._subscribers: dict[Channel, set[tuple[Viewer, int]]] = {}
         self._reads: dict[Channel, asyncio.Task[None]] = {}
         self._places = asyncio.Semaphore(READS_AT_ONCE)
@@ -97,10 +76,10 @@ class Channels:
 
     def subscribe(self, viewer: Viewer, watch_id: int, view: View) -> None:
         """Let the viewer collect the messages of a view."""
-        watched = self._runs.setdefault(view.run, _Watched())
-        channel = watched.channels.get(view)
+        channels = self._runs.setdefault(view.run, {})
+        channel = channels.get(view)
         if channel is None:
-            channel = watched.channels[view] = Channel(view, self._ask)
+            channel = channels[view] = Channel(view, self._ask)
             self._subscribers[channel] = set()
         self._subscribers[channel].add((viewer, watch_id))
         viewer.subscribe(watch_id, channel)
@@ -116,31 +95,27 @@ class Channels:
             self._end(channel)
 
     def on_commit(self, commit: Commit) -> None:
-        """Keep the frames of watched runs until the next step."""
+        """Pass the frames of watched runs to their channels."""
         for stored in commit.frames:
-            watched = self._runs.get(stored.stream.run)
-            if watched is None:
+            channels = self._runs.get(stored.stream.run)
+            if channels is None:
                 continue
-            if not watched.frames:
-                self._changed(stored.stream.run)
-            watched.frames.append((commit.number, stored))
-            records = stored.frame.records
-            watched.num_bytes += sum(len(record.values) for record in records if isinstance(record, Points))
-            if watched.num_bytes > MAX_PENDING_BYTES:
-                watched.pass_on()
+            num_bytes = sum(len(record.values) for record in stored.frame.records if isinstance(record, Points))
+            for channel in channels.values():
+                channel.add(commit.number, stored, num_bytes)
+            self._changed(stored.stream.run)
 
-    def step(self, run: str) -> set[Viewer]:
-        """Work out what changed in the channels of a run; return the viewers who have something to collect."""
-        viewers: set[Viewer] = set()
-        watched = self._runs.get(run)
-        if watched is None:
-            return viewers
-        watched.pass_on()
-        for channel in watched.channels.values():
-            if channel.step():
-                self.num_changes += 1
-                viewers.update(viewer for viewer, _ in self._subscribers[channel])
-        return viewers
+    def step(self, run: str) -> Iterator[set[Viewer]]:
+        """Work out what changed, channel by channel; yield the viewers of each who have something to collect."""
+        for channel in tuple(self._runs.get(run, {}).values()):
+            viewers: set[Viewer] = set()
+            try:
+                if channel in self._subscribers and channel.step():
+                    self.num_changes += 1
+                    viewers = {viewer for viewer, _ in self._subscribers[channel]}
+            except Exception:  # boundary: an error in one view must not end the others
+                _logger.exception("could not work out what changed in a chart of run %s", run)
+            yield viewers
 
     # --- snapshots
 
@@ -207,7 +182,7 @@ class Channels:
     def _end(self, channel: Channel) -> None:
         del self._subscribers[channel]
         self._snapshots.pop(channel, None)
-        channels = self._runs[channel.view.run].channels
+        channels = self._runs[channel.view.run]
         del channels[channel.view]
         if not channels:
             del self._runs[channel.view.run]

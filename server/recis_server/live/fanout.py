@@ -1,8 +1,8 @@
 """When browsers are sent what has changed: in rounds, at most ten a second, behind everything else on the event loop.
 
 Owns the pace and the browsers that have something to send; must not know what is sent. Sending takes at most half of
-the loop's time, a millisecond at once. When the loop is late, training processes come first: sending rests for as long
-as the loop was late, rounds become longer, and what changes meanwhile is merged into the next.
+the loop's time, some milliseconds at once. When the loop is busy, training processes come first: sending rests for as
+long as the other work took, rounds become longer, and what changes meanwhile is merged into the next.
 """
 
 import asyncio
@@ -17,8 +17,9 @@ __all__ = ["Fanout"]
 _logger = logging.getLogger(__name__)
 
 PACE_S = 0.1
-SLICE_S = 0.001
-LATE_S = 0.005
+SLICE_S = 0.002
+BUSY_S = 0.005
+"""Other work of the loop that is not noticed: some of it is what was just written."""
 MAX_REST_S = 0.1
 
 
@@ -26,10 +27,10 @@ class Fanout:
     """See the module.
 
     Args:
-        step: works out what changed in a run; returns the viewers who have something to collect.
+        step: works out what changed in a run, part by part; yields the viewers who have something to collect.
     """
 
-    def __init__(self, step: Callable[[str], Iterable[Viewer]]) -> None:
+    def __init__(self, step: Callable[[str], Iterable[Iterable[Viewer]]]) -> None:
         self._step = step
         self._runs: set[str] = set()
         self._viewers: set[Viewer] = set()
@@ -93,26 +94,27 @@ class Fanout:
         turns = _Turns()
         for run in runs:
             try:
-                self._viewers.update(self._step(run))
+                for viewers in self._step(run):
+                    self._viewers.update(viewers)
+                    await turns.give_way()
             except Exception:  # boundary: an error in one run must not end the updates of the others
                 _logger.exception("could not work out what changed in run %s", run)
-            await turns.give_way()
 
 
 class _Turns:
-    """Turns of one task with the rest of the loop."""
+    """Turns of one task with the rest of the loop, in processor time: other processes of the machine do not count."""
 
     def __init__(self) -> None:
-        self._began_s = time.monotonic()
+        self._began_s = time.thread_time()
 
     async def give_way(self) -> None:
-        """Rest after `SLICE_S` of work for as long as it took, and again for as long as the loop was late."""
-        rest_s = time.monotonic() - self._began_s
-        if rest_s < SLICE_S:
+        """Rest after `SLICE_S` of work for as long as it took, and again for as long as the loop was busy meanwhile."""
+        done_s = time.thread_time()
+        spent_s = done_s - self._began_s
+        if spent_s < SLICE_S:
             return
-        late_s = time.monotonic()
-        await asyncio.sleep(rest_s)
-        late_s = time.monotonic() - late_s - rest_s
-        if late_s > LATE_S:
-            await asyncio.sleep(min(late_s, MAX_REST_S))
-        self._began_s = time.monotonic()
+        await asyncio.sleep(spent_s)
+        busy_s = time.thread_time() - done_s
+        if busy_s > BUSY_S:
+            await asyncio.sleep(min(busy_s, MAX_REST_S))
+        self._began_s = time.thread_time()

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -251,7 +251,7 @@ class Hub:
                 self._schedule(Hint("run", run))
             self.lists.changed(run)
 
-    def _step(self, run: str) -> Iterable[Viewer]:
+    def _step(self, run: str) -> Iterator[set[Viewer]]:
         if self.channels.is_watched(run):
             self._audience.look(run)
         return self.channels.step(run)
