@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 import uvloop
+from recis_server.query.runlist import PAGE_VIEW
 
 from benchmarks.bare_broadcast import BareBroadcast
 from benchmarks.ingest import Load, TrainingProcess, connect_all, drain, load_key, load_run
@@ -47,7 +48,7 @@ _LENGTH_BYTES = {_SHORT: 2, _LONG: 8}
 
 @dataclass(frozen=True)
 class Scene:
-    """`viewers` of `runs` runs, each with `watches` watches of together 12 charts; none means the list of runs."""
+    """`viewers` of `runs` runs, each with `watches` watches of together 12 charts; with none, the list of runs."""
 
     name: str
     viewers: int
@@ -58,7 +59,8 @@ class Scene:
     def requests(self, viewer: int) -> list[dict[str, Any]]:
         """Return what a viewer sends after connecting."""
         if not self.watches:
-            return [{"type": "follow", "runs": True}]
+            metrics = [load_key(0), load_key(1)]
+            return [{"type": "follow", "runs": True, "fields": PAGE_VIEW.fields, "metrics": metrics}]
         run = load_run(viewer % self.runs)
         size = KEYS // self.watches
         keys = [[load_key(key) for key in range(first, first + size)] for first in range(0, KEYS, size)]

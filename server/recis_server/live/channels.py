@@ -136,6 +136,11 @@ class Channels:
             self._refuse(channel, ServerError("the server failed at this chart; see its log"))
         finally:
             del self._reads[channel]
+        # What was committed meanwhile may have made it useless: work that out, and let those who still wait ask again.
+        self._changed(channel.view.run)
+        for viewer, watch_id in self._subscribers.get(channel, ()):
+            if viewer.is_waiting_for(watch_id):
+                viewer.wake()
 
     async def _read_now(self, channel: Channel) -> None:
         channel.begin()
@@ -147,8 +152,6 @@ class Channels:
         self.num_snapshots += 1
         if channel.arrive(read):
             self._keep(channel)
-        else:
-            self._changed(channel.view.run)
         await self._send({viewer for viewer, _ in self._subscribers.get(channel, ())})
 
     async def _read_chart(self, view: View) -> ChartRead:

@@ -11,18 +11,19 @@ from hypothesis import strategies as st
 from recis_server.errors import StoreUnavailable
 from recis_server.live import channel as channel_module
 from recis_server.live import channels as module
+from recis_server.live import chart as chart_module
 from recis_server.live.channels import Channels
 from recis_server.live.chart import View
 from recis_server.live.viewer import Viewer
 from recis_server.query.charts import read_chart
 from recis_server.store.points import compaction
 from recis_server.store.upkeep.retention import Retention
-from recis_server.store.values import Buckets, StoredFrame, StreamRow
+from recis_server.store.values import Buckets, ChartRead, StoredFrame, StreamRow
 
 from recis.wire.messages import Frame, Points
 from tests.effort import examples
 from tests.server.live.page import COLUMNS, Browser, Page
-from tests.server.realserver import Parts, hello, parts, points
+from tests.server.realserver import Parts, hello, parts, points, until
 from tests.server.store.test_exact import keep_all
 
 LOSS = View("r1", ("loss",), 0, None, None, 400)
@@ -186,6 +187,39 @@ def test_a_chart_that_cannot_be_read_is_one_error_for_each_who_waits(
             other.flush()
             assert watching.browsers[other].of("error")[0]["error"]["code"] == "internal"
             assert len(watching.channels) == 0
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("max_buffered", [1 << 20, 5])
+def test_what_is_committed_and_worked_out_while_a_snapshot_is_read_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_buffered: int
+) -> None:
+    """Even if it rewrites steps or is more than is kept, and nothing follows that would be a reason to look again."""
+    monkeypatch.setattr(chart_module, "MAX_BUFFERED_ROWS", max_buffered)
+
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            stream = await server.store.register(hello(), 1)
+            await report(server, stream, 1, points(list(range(10)), loss=[1.0] * 10))
+            num_reads = 0
+
+            async def read(*args: Any, **options: Any) -> ChartRead:
+                nonlocal num_reads
+                num_reads += 1
+                found = await read_chart(*args, **options)
+                if num_reads == 1:
+                    await report(server, stream, 2, points(list(range(5, 15)), loss=[2.0] * 10))
+                    (channel,) = server.hub.channels._subscribers
+                    await until(lambda: not channel._frames)
+                return found
+
+            monkeypatch.setattr(module, "read_chart", read)
+            browser = Browser()
+            await server.hub.watch(server.hub.viewer(browser), 1, LOSS)
+            await until(lambda: browser.pages and len(browser.pages[1].series["loss", 0]) == 15)
+            assert_same(browser.pages[1], await expected(server, LOSS))
+            assert num_reads == 2
 
     asyncio.run(scenario())
 
