@@ -8,21 +8,18 @@ connection RATE times a second, and nothing that a client sends is read.
 
 import asyncio
 import os
-import subprocess
 import sys
-from types import TracebackType
-from typing import Self, cast
+from typing import cast
 
 import uvloop
 from websockets.frames import Frame, Opcode
 
-from benchmarks.bare_server import upgrade_answer
-from benchmarks.measuring import ROOT, cpu_s_of
+from benchmarks.bare_server import BareServer, upgrade_answer
 
 __all__ = ["BareBroadcast"]
 
 
-class BareBroadcast:
+class BareBroadcast(BareServer):
     """The server process.
 
     Args:
@@ -32,25 +29,7 @@ class BareBroadcast:
     """
 
     def __init__(self, size: int, rate: float, *, core: int | None = None) -> None:
-        arguments = [sys.executable, "-m", "benchmarks.bare_broadcast", str(size), str(rate)]
-        self._process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE)
-        if core is not None:
-            os.sched_setaffinity(self._process.pid, {core})
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
-
-    def cpu_s(self) -> float:
-        """Return CPU seconds used so far, in user and kernel mode."""
-        return cpu_s_of(self._process.pid)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._process:
-            self._process.kill()
+        super().__init__(__name__, str(size), str(rate), core=core)
 
 
 class _Connection(asyncio.Protocol):

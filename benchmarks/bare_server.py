@@ -27,12 +27,14 @@ class BareServer:
     """The server process.
 
     Args:
+        module: another module that prints its port.
+        arguments: its command line.
         core: the only core it may use, or None for any.
     """
 
-    def __init__(self, *, core: int | None = None) -> None:
-        arguments = [sys.executable, "-m", "benchmarks.bare_server"]
-        self._process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE)
+    def __init__(self, module: str = __name__, *arguments: str, core: int | None = None) -> None:
+        command = [sys.executable, "-m", module, *arguments]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
         if core is not None:
             os.sched_setaffinity(self._process.pid, {core})
         assert self._process.stdout is not None
