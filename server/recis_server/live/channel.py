@@ -6,7 +6,8 @@ snapshot while the messages after it are among them. A receiver that is further 
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 
 from recis_server.live.chart import LiveChart, View
 from recis_server.live.messages import ChartMessage
@@ -29,6 +30,9 @@ class Channel:
     Args:
         view: what is shown.
         ask: called with this channel when a receiver needs a snapshot that is not at hand.
+
+    Attributes:
+        number: that of the newest message.
     """
 
     def __init__(self, view: View, ask: "Callable[[Channel], None]") -> None:
@@ -37,11 +41,11 @@ class Channel:
         self._ask = ask
         self._frames: list[tuple[int, StoredFrame]] = []
         self._num_frame_bytes = 0
-        self._number = 0
-        self._log: deque[tuple[int, ChartMessage]] = deque()  # bounded: `_trim`
-        self._num_bytes = 0
-        # Messages after this number are in the log.
+        self.number = 0
+        # The messages after number `_floor`.
+        self._log: deque[ChartMessage] = deque()  # bounded: `_trim`
         self._floor = 0
+        self._num_bytes = 0
         self._snapshot: tuple[int, ChartMessage] | None = None
         self._begun = 0
         self._is_reading = False
@@ -70,20 +74,22 @@ class Channel:
         payload = self._chart.delta()
         if payload is None:
             return False
-        self._number += 1
+        self.number += 1
         message = ChartMessage(payload)
-        self._log.append((self._number, message))
+        self._log.append(message)
         self._num_bytes += len(message)
         self._trim()
         return True
 
-    def collect(self, seen: int | None, watch_id: int) -> tuple[list[bytes], int] | None:
+    def collect(self, seen: int | None, watch_id: int) -> tuple[Sequence[bytes], int] | None:
         """Return the frames for a receiver and what it has seen then; None if it has to wait for a snapshot.
 
         Args:
             seen: what it has seen, None for nothing.
             watch_id: the receiver's id of the view.
         """
+        if seen == self.number - 1 and self._log:
+            return self._log[-1].parts(watch_id), self.number
         frames: list[bytes] = []
         if seen is None or seen < self._floor:
             if self._snapshot is None:
@@ -91,11 +97,9 @@ class Channel:
                 return None
             seen, snapshot = self._snapshot
             frames += snapshot.parts(watch_id)
-        if seen < self._number:
-            for number, message in self._log:
-                if number > seen:
-                    frames += message.parts(watch_id)
-        return frames, self._number
+        for message in islice(self._log, seen - self._floor, None):
+            frames += message.parts(watch_id)
+        return frames, self.number
 
     # --- snapshots
 
@@ -104,7 +108,7 @@ class Channel:
         if self._chart.stale:
             self.step()
             self._chart.begin()
-        self._begun = self._number
+        self._begun = self.number
         self._is_reading = True
 
     def arrive(self, read: ChartRead) -> bool:
@@ -145,8 +149,8 @@ class Channel:
 
     def _restart(self) -> None:
         """Continue nothing: every receiver needs a snapshot."""
-        self._number += 1
-        self._floor = self._number
+        self.number += 1
+        self._floor = self.number
         self._log.clear()
         self._num_bytes = 0
         self._snapshot = None
@@ -154,7 +158,7 @@ class Channel:
     def _trim(self) -> None:
         more = _MORE_WHILE_READING if self._is_reading else 1
         while len(self._log) > 1 and (len(self._log) > more * MAX_LOG or self._num_bytes > more * MAX_LOG_BYTES):
-            self._floor, dropped = self._log.popleft()
-            self._num_bytes -= len(dropped)
+            self._floor += 1
+            self._num_bytes -= len(self._log.popleft())
         if self._snapshot is not None and self._snapshot[0] < self._floor:
             self._snapshot = None

@@ -37,19 +37,19 @@ class _List:
     """The list of one view: the newest entry of each run that has changed, with the number of its message."""
 
     def __init__(self) -> None:
-        self._number = 0
+        self.number = 0
         self._entries: dict[str, tuple[int, bytes]] = {}
         self._frames: dict[int, bytes] = {}
         self.viewers: set[Viewer] = set()
 
     def put(self, entries: dict[str, bytes]) -> None:
         """Add a message."""
-        self._number += 1
+        self.number += 1
         for run, entry in entries.items():
             self._entries.pop(run, None)
-            self._entries[run] = (self._number, entry)
+            self._entries[run] = (self.number, entry)
         # The oldest come first, because an entry that is replaced goes to the end.
-        old = [run for run, (number, _) in self._entries.items() if number <= self._number - KEPT]
+        old = [run for run, (number, _) in self._entries.items() if number <= self.number - KEPT]
         for run in old:
             del self._entries[run]
         self._frames.clear()
@@ -61,14 +61,14 @@ class _List:
 
     def collect(self, seen: int | None, watch_id: int) -> tuple[list[bytes], int] | None:
         """See `viewer.Source`: one message with all runs that have changed, for a new browser none."""
-        if seen is None or seen == self._number:
-            return [], self._number
+        if seen is None or seen == self.number:
+            return [], self.number
         frame = self._frames.get(seen)
         if frame is None:
             entries = [entry for number, entry in self._entries.values() if number > seen]
             frame = text_message(b'{"type":"runs","runs":[' + b",".join(entries) + b"]}")
             self._frames[seen] = frame
-        return [frame], self._number
+        return [frame], self.number
 
 
 class RunLists:

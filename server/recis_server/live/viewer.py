@@ -8,7 +8,7 @@ falls behind gets fewer and newer messages; one that reads nothing for `STALL_S`
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,7 +37,11 @@ class Outlet(Protocol):
 class Source(Protocol):
     """What a browser collects numbered messages from, see `channel` and `run_lists`."""
 
-    def collect(self, seen: int | None, watch_id: int) -> tuple[list[bytes], int] | None:
+    @property
+    def number(self) -> int:
+        """The number of the newest message."""
+
+    def collect(self, seen: int | None, watch_id: int) -> tuple[Sequence[bytes], int] | None:
         """Return the frames after the message `seen`, and what is seen then; None if there is nothing yet."""
 
 
@@ -141,20 +145,23 @@ class Viewer:
         num_bytes = sum(map(len, frames))
         is_waiting = False
         for watch_id, subscription in tuple(self._subscriptions.items()):
+            if subscription.seen == subscription.source.number:
+                continue
             found = subscription.source.collect(subscription.seen, watch_id)
             subscription.is_waiting = found is None
             if found is None:
                 is_waiting = True
                 continue
             more, subscription.seen = found
-            frames += more
-            num_bytes += sum(map(len, more))
+            for frame in more:
+                frames.append(frame)
+                num_bytes += len(frame)
             if num_bytes > _MAX_JOINED:
-                self._write(frames)
+                self._write(frames, num_bytes)
                 frames, num_bytes = [], 0
                 if not self._outlet.is_ready():
                     return self._check_stall()
-        self._write(frames)
+        self._write(frames, num_bytes)
         if not is_waiting:
             self._num_requests = 0
             self._answered.set()
@@ -169,8 +176,8 @@ class Viewer:
         await self._ended.wait()
         return self._reason
 
-    def _write(self, frames: list[bytes]) -> None:
-        if len(frames) > 1 and sum(map(len, frames)) <= _MAX_JOINED:
+    def _write(self, frames: list[bytes], num_bytes: int) -> None:
+        if len(frames) > 1 and num_bytes <= _MAX_JOINED:
             frames = [b"".join(frames)]
         for frame in frames:
             self._outlet.write(frame)

@@ -17,6 +17,10 @@ class Source:
     def __init__(self) -> None:
         self.frames: list[bytes] | None = None
 
+    @property
+    def number(self) -> int:
+        return -1 if self.frames is None else len(self.frames)
+
     def collect(self, seen: int | None, watch_id: int) -> tuple[list[bytes], int] | None:
         return None if self.frames is None else (self.frames[seen or 0 :], len(self.frames))
 
