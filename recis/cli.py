@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from recis_server import __main__ as server
-from recis_server.commands import BAD_USAGE, COMMANDS, INSTALL, CommandParser
+from recis_server.commands import BAD_USAGE, COMMANDS, INSTALL, CommandParser, add_export_options
 
 from recis import __version__
 from recis.installation import check_installation
@@ -18,8 +18,8 @@ from recis.installation import check_installation
 __all__ = ["main"]
 
 
-_PASSED_ON = {name: purpose for name, purpose in COMMANDS.items() if name != "runs"}
-"""The server's commands but `runs`, which may ask a server without any of its packages."""
+_PASSED_ON = {name: purpose for name, purpose in COMMANDS.items() if name not in ("runs", "export")}
+"""The server's commands but those that may ask a server, without any of its packages."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +45,8 @@ def _parser() -> CommandParser:
     parser = CommandParser(
         prog="recis-monitor",
         description="Watch recommender models train, and control them while they do.",
-        epilog=f"All commands but sync, set, controls and runs --url need the server's packages: {INSTALL}",
+        epilog="All commands but sync, set, controls, runs --url and export --url need the server's packages:"
+        f" {INSTALL}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"recis-monitor {__version__}")
@@ -56,6 +57,7 @@ def _parser() -> CommandParser:
     one.set_defaults(command=sync.main)
     remote.add_commands(commands)
     remote.add_runs(commands, lambda options: server.main(["runs", *options]))
+    remote.add_export(commands, add_export_options, lambda options: server.main(["export", *options]))
     for name, purpose in _PASSED_ON.items():
         # Only listed; the server parses its options itself.
         commands.add_parser(name, help=purpose).set_defaults(command=lambda options: server.main([options.name]))

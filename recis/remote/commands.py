@@ -1,6 +1,6 @@
-"""`recis-monitor set`, `controls` and `runs --url`: change and list the runs of a server from a terminal.
+"""`recis-monitor set`, `controls`, `runs --url` and `export --url`: change and read a server's runs from a terminal.
 
-Owns the options, what is printed and the exit codes; the requests are the client's.
+Owns the options, what is printed and the exit codes; the requests are those of `client` and `export`.
 """
 
 import argparse
@@ -13,12 +13,13 @@ from typing import Any
 from recis import environment
 from recis.bridge.address import DEFAULT_URL, ServerAddress
 from recis.remote.client import WAIT_S, CommandError, CommandTimeoutError, RemoteServer
+from recis.remote.export import export_run
 from recis.remote.http import RefusedError
 from recis.wire.controls import is_control_name
 from recis.wire.showing import shown
 from recis.wire.text import as_name
 
-__all__ = ["add_commands", "add_runs", "parse_setting", "typed_value"]
+__all__ = ["add_commands", "add_export", "add_runs", "parse_setting", "typed_value"]
 
 FAILED, BAD_USAGE, REJECTED, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 130
 """Exit codes; 0 means applied, or accepted without `--wait`."""
@@ -49,12 +50,14 @@ def add_commands(commands: Any) -> None:
         help=f"limit for --wait (default: {WAIT_S:g})",
     )
     one.add_argument("--why", default="", metavar="TEXT", help="reason, for the audit and the training's log")
+    one.add_argument("--json", action="store_true", help="print one JSON object")
     _add_server_options(one)
     one.set_defaults(command=_run(_set))
 
     purpose = "list the controls of a run"
     one = commands.add_parser("controls", help=purpose, description=purpose)
     one.add_argument("run", metavar="RUN", help="the run's identifier")
+    one.add_argument("--json", action="store_true", help="print one JSON object")
     _add_server_options(one)
     one.set_defaults(command=_run(_controls))
 
@@ -62,28 +65,67 @@ def add_commands(commands: Any) -> None:
 def add_runs(commands: Any, list_store: Callable[[list[str]], int]) -> None:
     """Add the parser of `runs`, which lists a server's runs, or through `list_store` those of a store."""
     purpose = "list the runs of a server or a store"
-    one = commands.add_parser(
-        "runs",
-        help=purpose,
-        description=f"{purpose}: of a server with --url, or if RECIS_MONITOR_URL is set and neither --data nor --store"
-        " is given; else of the store, without a server",
-    )
-    one.add_argument("--data", metavar="DIR", help="data folder (default: ./recis-data)")
-    one.add_argument(
-        "--store", metavar="URL", help="sqlite:///PATH or postgresql://… (default: recis.db in the folder)"
-    )
-    _add_server_options(one, default=None)
+    one = commands.add_parser("runs", help=purpose, description=f"{purpose}: {_WHICH_PLACE}")
+    one.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_place_options(one)
 
     def runs(options: argparse.Namespace) -> int:
-        of_store = [f"--{name}={value}" for name in ("data", "store") if (value := getattr(options, name)) is not None]
-        if options.url is not None and of_store:
-            raise ValueError(f"expected --url or {of_store[0].partition('=')[0]}, got both")
-        options.url = options.url or (None if of_store else environment.monitor_url())
-        if options.url is None:
+        of_store = _store_options(options)
+        if of_store is not None:
             return list_store([*of_store, *(["--json"] if options.json else [])])
         return _run(_runs)(options)
 
     one.set_defaults(command=runs)
+
+
+def add_export(
+    commands: Any, add_options: Callable[[argparse.ArgumentParser], None], export_store: Callable[[list[str]], int]
+) -> None:
+    """Add the parser of `export`, which reads from a server, or through `export_store` from a store."""
+    purpose = "export every point of a run"
+    one = commands.add_parser(
+        "export",
+        help=purpose,
+        description=f"{purpose}: {_WHICH_PLACE}. Exit codes: 0 exported; 1 no connection, an insufficient token, or"
+        " an interrupted download; 2 bad usage, no such run, or a file that cannot be written",
+    )
+    add_options(one)
+    _add_place_options(one)
+
+    def export(options: argparse.Namespace) -> int:
+        of_store = _store_options(options)
+        if of_store is None:
+            return _export(options)
+        given = [f"--key={key}" for key in options.key or ()]
+        given += ["--no-superseded"] if options.no_superseded else []
+        given += [] if options.output is None else [f"--output={options.output}"]
+        given += ["--json"] if options.json else []
+        return export_store([*of_store, f"--format={options.format}", *given, "--", options.run])
+
+    one.set_defaults(command=export)
+
+
+_WHICH_PLACE = (
+    "of a server with --url, or if RECIS_MONITOR_URL is set and neither --data nor --store is given; else of the store,"
+    " without a server"
+)
+
+
+def _add_place_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", metavar="DIR", help="data folder (default: ./recis-data)")
+    parser.add_argument(
+        "--store", metavar="URL", help="sqlite:///PATH or postgresql://… (default: recis.db in the folder)"
+    )
+    _add_server_options(parser, default=None)
+
+
+def _store_options(options: argparse.Namespace) -> list[str] | None:
+    """Return the options of the store to read, or None if a server is to be asked, whose address is then set."""
+    of_store = [f"--{name}={value}" for name in ("data", "store") if (value := getattr(options, name)) is not None]
+    if options.url is not None and of_store:
+        raise ValueError(f"expected --url or {of_store[0].partition('=')[0]}, got both")
+    options.url = options.url or (None if of_store else environment.monitor_url())
+    return of_store if options.url is None else None
 
 
 def _add_server_options(parser: argparse.ArgumentParser, default: str | None = DEFAULT_URL) -> None:
@@ -96,7 +138,6 @@ def _add_server_options(parser: argparse.ArgumentParser, default: str | None = D
     parser.add_argument(
         "--token", metavar="TOKEN", help="token, if the server requires one (default: RECIS_MONITOR_TOKEN)"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _seconds(text: str) -> float:
@@ -110,7 +151,7 @@ def _run(command: Callable[[RemoteServer, argparse.Namespace], None]) -> Callabl
     """Return a command with its server opened, and its errors as one line and an exit code."""
 
     def run(options: argparse.Namespace) -> int:
-        server = RemoteServer(ServerAddress.parse(options.url, options.token or environment.monitor_setting("TOKEN")))
+        server = RemoteServer(_address(options))
         try:
             command(server, options)
             return 0
@@ -130,6 +171,10 @@ def _run(command: Callable[[RemoteServer, argparse.Namespace], None]) -> Callabl
             return _complain(options, str(error), FAILED)
 
     return run
+
+
+def _address(options: argparse.Namespace) -> ServerAddress:
+    return ServerAddress.parse(options.url, options.token or environment.monitor_setting("TOKEN"))
 
 
 def _complain(options: argparse.Namespace, message: str, code: int) -> int:
@@ -200,6 +245,23 @@ def _outcome(command: Mapping[str, Any]) -> str:
     where = f" at step {steps[0]}" if len(steps) == 1 else f" at steps {steps[0]} to {steps[-1]}" if steps else ""
     away = f"; ranks {command['away']} are disconnected and get it when they are back" if command["away"] else ""
     return as_name(f"{command['state']}{where}: {settings} (command {command['id']}){away}", 4096)
+
+
+# --- export
+
+
+def _export(options: argparse.Namespace) -> int:
+    try:
+        export_run(_address(options), options)
+        return 0
+    except BrokenPipeError:
+        return 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (LookupError, ValueError) as error:  # the same exit code as for a store
+        return _complain(options, str(error), BAD_USAGE)
+    except OSError as error:
+        return _complain(options, str(error), FAILED)
 
 
 # --- lists

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from recis_server import demo, exporting, importing
 from recis_server.access import SCOPES, digest_of, make_token
-from recis_server.commands import BAD_USAGE, COMMANDS, CommandParser
+from recis_server.commands import BAD_USAGE, COMMANDS, CommandParser, add_export_options
 from recis_server.errors import NotFound, ServerError
 from recis_server.logs import set_up_logging
 from recis_server.query.shapes import run_shape
@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="print one JSON object")
     one = _command(commands, "export", _export)
     _add_store_options(one)
-    exporting.add_arguments(one)
+    add_export_options(one)
     sources = _command(commands, "import", None).add_subparsers(required=True, metavar="TOOL")
     one = _command(
         sources, "tensorboard", _import, "import TensorBoard event files; a repeated import adds only what is new"
@@ -245,12 +245,7 @@ def _runs(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    # As for Ctrl-C, so that a partial file is removed.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return _with_store(options, lambda store: exporting.export_run(store, options))
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return _with_store(options, lambda store: exporting.export_run(store, options))
 
 
 def _import(options: argparse.Namespace) -> int:

@@ -189,7 +189,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "recis_server.demo": {"recis_server.settings"},
     "recis_server.importing": {"recis_server.errors", "recis_server.serving", "recis_server.settings"},
-    "recis_server.exporting": {"recis_server.query", "recis_server.store"},
+    "recis_server.exporting": {"recis.wire", "recis_server.query", "recis_server.store"},
     "recis_server.cli": {
         "recis_server.access",
         "recis_server.commands",

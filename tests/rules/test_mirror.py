@@ -26,6 +26,7 @@ PROVEN_BY = {
     "recis.remote.http": "tests/recis/remote/test_client.py",
     "recis.wire.exports": "tests/server/query/test_exports.py",
     "recis.wire.messages": "tests/contract/test_protocol_document.py",
+    "recis.wire.output": "tests/server/test_exporting.py",
     "recis.wire.version": "tests/rules/test_repository.py",
     "recis_monitor.__main__": "tests/e2e/test_wheel.py",
     "recis_server.__main__": "tests/recis/test_cli.py",
