@@ -64,7 +64,7 @@ $(STAMPS)/torch: $(STAMPS)/venv
 	touch $@
 
 $(STAMPS)/install: $(STAMPS)/torch pyproject.toml scripts/compile_rows.py recis/bridge/_row_writer.c recis/wire/version.py
-	$(BIN)/python -m pip install --quiet --editable '.[server,scale,dev,docs]'
+	$(BIN)/python -m pip install --quiet --editable '.[server,scale,mcp,dev,docs]'
 	touch $@
 
 # torch is the one of .venv: its lowest version is a download of gigabytes.

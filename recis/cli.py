@@ -45,7 +45,7 @@ def _parser() -> CommandParser:
     parser = CommandParser(
         prog="recis-monitor",
         description="Watch recommender models train, and control them while they do.",
-        epilog="All commands but sync, set, controls, runs --url and export --url need the server's packages:"
+        epilog="All commands but sync, set, controls, mcp, runs --url and export --url need the server's packages:"
         f" {INSTALL}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -56,6 +56,7 @@ def _parser() -> CommandParser:
     sync.add_arguments(one)
     one.set_defaults(command=sync.main)
     remote.add_commands(commands)
+    remote.add_mcp(commands)
     remote.add_runs(commands, lambda options: server.main(["runs", *options]))
     remote.add_export(commands, add_export_options, lambda options: server.main(["export", *options]))
     for name, purpose in _PASSED_ON.items():

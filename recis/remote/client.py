@@ -11,7 +11,7 @@ import json
 import math
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -29,6 +29,8 @@ WAIT_S = 60.0
 """How long `set` waits by default."""
 FIRST_LOOK_S, LONGEST_LOOK_S = 0.05, 0.5
 """Pauses between two looks at a command: the first one, and the longest."""
+MAX_PAGE = 1000
+"""Items in one answer of a list."""
 SETTLED = ("applied", "rejected", "expired", "superseded")
 
 
@@ -63,6 +65,10 @@ class RemoteServer:
         """Return the address without the token."""
         return f"<RemoteServer {self.url}>"
 
+    def meta(self) -> dict[str, Any]:
+        """Return the server's version, and the strongest scope of the token."""
+        return ask(self._address, "/api/v1/meta")
+
     def run(self, run_id: str) -> "RemoteRun":
         """Return a run by its identifier; whether the server has it shows at the first request.
 
@@ -73,21 +79,29 @@ class RemoteServer:
         return RemoteRun(self._address, run_id)
 
     def runs(
-        self, *, project: str | None = None, state: str | None = None, q: str | None = None
+        self,
+        *,
+        project: str | None = None,
+        state: str | None = None,
+        q: str | None = None,
+        fields: Sequence[str] | None = None,
+        limit: int | None = None,
     ) -> list[dict[str, Any]]:
-        """Return all runs, newest first.
+        """Return runs, newest first.
 
         Args:
             project: only runs of this project.
             state: only runs that are `running`, `stalled`, `disconnected`, `finished` or `failed`.
             q: only runs that have all of these words in their identifier, project, name or tags.
+            fields: members of each run to return besides `id`; all by default.
+            limit: how many runs at most; all by default.
 
         Raises:
             ConnectionError, PermissionError, ValueError: as for `RemoteRun`.
         """
-        given = {"project": project, "state": state, "q": q, "limit": "1000"}
-        query = {name: value for name, value in given.items() if value is not None}
-        return _all_pages(self._address, "/api/v1/runs", query, "runs")
+        members = None if fields is None else ",".join(fields)
+        query = _given(project=project, state=state, q=q, fields=members)
+        return _pages(self._address, "/api/v1/runs", query, "runs", limit)
 
 
 class RemoteRun:
@@ -119,13 +133,67 @@ class RemoteRun:
         """Return the run: state, last step, summary, configuration."""
         return ask(self._address, self._path)
 
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the names of the run's series, with their ranks, counts and last values."""
+        return self._list("metrics")
+
+    def series(
+        self,
+        keys: Sequence[str],
+        *,
+        rank: int | str | None = None,
+        start: int | None = None,
+        stop: int | None = None,
+        points: int = 1000,
+        superseded: bool = False,
+    ) -> dict[str, Any]:
+        """Return series in buckets with their true extremes, or point by point: `series`, and `resolution` in steps.
+
+        Args:
+            keys: names of series, at most 100; those that the run does not have are left out.
+            rank: a rank, `all`, `band` or `summary`; the lowest rank by default.
+            start: first step.
+            stop: step after the last one.
+            points: how many buckets of a series at most; 0 for every point.
+            superseded: also return points superseded by a later attempt, as separate series.
+        """
+        query = _given(rank=rank, start=start, stop=stop, points=points, superseded=str(superseded).lower())
+        path = f"{self._path}/series?{urlencode([*query, *(('key', key) for key in keys)])}"
+        answer = ask(self._address, path)
+        _listed(self._address, answer, "series")
+        return answer
+
+    def passes(
+        self,
+        *,
+        table: str | None = None,
+        rank: int | None = None,
+        start: int | None = None,
+        stop: int | None = None,
+        limit: int = 10_000,
+    ) -> list[dict[str, Any]]:
+        """Return the filter passes of the hash tables, the newest `limit` at most, in order of step."""
+        return self._list("filters", "passes", _given(table=table, rank=rank, start=start, stop=stop, limit=limit))
+
+    def events(self, *, limit: int = 1000) -> list[dict[str, Any]]:
+        """Return alerts, changes of controls, attempts and lost connections, at most the newest `limit`, in order."""
+        return self._list("events", query=_given(limit=limit))
+
+    def traces(self) -> list[dict[str, Any]]:
+        """Return the profiler traces with their summaries, newest first."""
+        return self._list("traces")
+
+    def _list(self, path: str, key: str = "", query: Sequence[tuple[str, str]] = ()) -> list[dict[str, Any]]:
+        answer = ask(self._address, f"{self._path}/{path}?{urlencode(query)}" if query else f"{self._path}/{path}")
+        return _listed(self._address, answer, key or path)
+
     def controls(self) -> list[dict[str, Any]]:
         """Return the run's controls with their values on every rank."""
-        return _listed(self._address, ask(self._address, f"{self._path}/controls"), "controls")
+        return self._list("controls")
 
     def commands(self) -> list[dict[str, Any]]:
         """Return the newest 200 commands, oldest first."""
-        return _listed(self._address, ask(self._address, f"{self._path}/commands"), "commands")
+        return self._list("commands")
 
     def command(self, command_id: str) -> dict[str, Any]:
         """Return one command with its state on every rank."""
@@ -135,9 +203,13 @@ class RemoteRun:
         path = f"{self._path}/commands/{quote(command_id, safe='')}"
         return _as_command(self._address, ask(self._address, path, timeout_s=min(timeout_s, SILENCE_S)))
 
-    def audit(self) -> list[dict[str, Any]]:
-        """Return who changed what, when and why, with the outcome on every rank, newest first."""
-        return _all_pages(self._address, f"{self._path}/audit", {"limit": "1000"}, "audit")
+    def audit(self, *, limit: int | None = None) -> list[dict[str, Any]]:
+        """Return who changed what, when and why, with the outcome on every rank, newest first.
+
+        Args:
+            limit: how many entries at most, one for each control and rank of a command; all by default.
+        """
+        return _pages(self._address, f"{self._path}/audit", [], "audit", limit)
 
     def set(
         self,
@@ -251,15 +323,24 @@ def _failure(run: str, command: dict[str, Any], timeout_s: float, fault: str) ->
     )
 
 
-def _all_pages(address: ServerAddress, path: str, query: dict[str, str], key: str) -> list[dict[str, Any]]:
+def _given(**query: Any) -> list[tuple[str, str]]:
+    """Return the parameters of a request that are not None."""
+    return [(name, str(value)) for name, value in query.items() if value is not None]
+
+
+def _pages(
+    address: ServerAddress, path: str, query: list[tuple[str, str]], key: str, limit: int | None
+) -> list[dict[str, Any]]:
+    """Return the items of all pages, or of as many as it takes to have `limit` items."""
     found: list[dict[str, Any]] = []
     cursor: str | None = None
     while True:
-        page = ask(address, f"{path}?{urlencode(query if cursor is None else {**query, 'cursor': cursor})}")
+        size = MAX_PAGE if limit is None else min(MAX_PAGE, limit - len(found))
+        page = ask(address, f"{path}?{urlencode([*query, *_given(limit=size, cursor=cursor)])}")
         found += _listed(address, page, key)
         before, cursor = cursor, page.get("next_cursor")
-        if cursor is None or cursor == before:
-            return found
+        if cursor is None or cursor == before or (limit is not None and len(found) >= limit):
+            return found[:limit]
 
 
 def _as_command(address: ServerAddress, answer: dict[str, Any]) -> dict[str, Any]:

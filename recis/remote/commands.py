@@ -1,4 +1,4 @@
-"""`recis-monitor set`, `controls`, `runs --url` and `export --url`: change and read a server's runs from a terminal.
+"""`recis-monitor set`, `controls`, `mcp`, `runs --url` and `export --url`: change and read the runs of a server.
 
 Owns the options, what is printed and the exit codes; the requests are those of `client` and `export`.
 """
@@ -19,7 +19,7 @@ from recis.wire.controls import is_control_name
 from recis.wire.showing import shown
 from recis.wire.text import as_name
 
-__all__ = ["add_commands", "add_export", "add_runs", "parse_setting", "typed_value"]
+__all__ = ["add_commands", "add_export", "add_mcp", "add_runs", "parse_setting", "typed_value"]
 
 FAILED, BAD_USAGE, REJECTED, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 130
 """Exit codes; 0 means applied, or accepted without `--wait`."""
@@ -105,6 +105,20 @@ def add_export(
     one.set_defaults(command=export)
 
 
+def add_mcp(commands: Any) -> None:
+    """Add the parser of `mcp`."""
+    purpose = "offer the runs of a server to agents, as a server of the Model Context Protocol"
+    one = commands.add_parser(
+        "mcp",
+        help=purpose,
+        description=f"{purpose}, on standard input and output; started by the agent. Tools that change a training are"
+        f" offered if the token has the scope `control`. Needs {_MCP}",
+    )
+    _add_server_options(one)
+    one.set_defaults(command=_mcp)
+
+
+_MCP = "pip install 'recis-monitor[mcp]'"
 _WHICH_PLACE = (
     "of a server with --url, or if RECIS_MONITOR_URL is set and neither --data nor --store is given; else of the store,"
     " without a server"
@@ -261,6 +275,25 @@ def _export(options: argparse.Namespace) -> int:
     except (LookupError, ValueError) as error:  # the same exit code as for a store
         return _complain(options, str(error), BAD_USAGE)
     except OSError as error:
+        return _complain(options, str(error), FAILED)
+
+
+# --- mcp
+
+
+def _mcp(options: argparse.Namespace) -> int:
+    try:
+        from recis.remote.mcp_server import make_server
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "recis":
+            raise
+        return _complain(options, f"this command needs the package mcp, and {error.name} is missing: {_MCP}", BAD_USAGE)
+    try:
+        make_server(RemoteServer(_address(options))).run("stdio")
+        return 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except PermissionError as error:
         return _complain(options, str(error), FAILED)
 
 

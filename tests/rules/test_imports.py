@@ -263,6 +263,7 @@ STORE_MAY_IMPORT: dict[str, set[str]] = {
 LAZY: dict[str, str] = {
     "recis.cli -> recis.bridge.sync": "the sender is loaded for `sync` only, not in a server's process",
     "recis.cli -> recis.remote.commands": "the client is not loaded in a server's process either",
+    "recis.remote.commands -> recis.remote.mcp_server": "mcp is an extra: large, and needed for one command",
     "recis_server.__main__ -> recis_server.cli": "its packages may be missing, which is then said in one line",
     "recis_server.query.exports -> recis_server.query.parquet": "pyarrow is an extra: large, and needed for one format",
     "recis_server.store.engines.open -> recis_server.store.engines.postgres": "its driver is an optional extra",
