@@ -27,7 +27,7 @@ FAILED, BAD_USAGE, REJECTED, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 130
 
 def add_commands(commands: Any) -> None:
     """Add the parsers of `set` and `controls`."""
-    purpose = "change controls of a run"
+    purpose = "change controls of a run, or request an action"
     one = commands.add_parser(
         "set",
         help=purpose,
@@ -37,9 +37,9 @@ def add_commands(commands: Any) -> None:
     one.add_argument("run", metavar="RUN", help="the run's identifier")
     one.add_argument(
         "settings",
-        metavar="NAME=VALUE",
+        metavar="NAME[=VALUE]",
         nargs="+",
-        help="a control and its new value as in JSON; the value of a text control as it is; stop=null for an action",
+        help="a control and its new value as in JSON, the value of a text control as it is; of an action only the name",
     )
     one.add_argument("--wait", action="store_true", help="wait until all connected ranks have applied it")
     one.add_argument(
@@ -209,7 +209,7 @@ def _print_row(*cells: object) -> None:
 
 
 def _set(server: RemoteServer, options: argparse.Namespace) -> None:
-    texts: dict[str, str] = {}
+    texts: dict[str, str | None] = {}
     for argument in options.settings:
         name, text = parse_setting(argument)
         if name in texts:
@@ -217,8 +217,11 @@ def _set(server: RemoteServer, options: argparse.Namespace) -> None:
         texts[name] = text
     run = server.run(options.run)
     declared = {one["name"]: one for one in run.controls()}
+    for name, text in texts.items():
+        if text is None:
+            _check_action(options.run, name, declared)
     # The server answers for a control that nobody has declared.
-    wanted = {name: typed_value(declared.get(name, {}), text) for name, text in texts.items()}
+    wanted = {name: None if text is None else typed_value(declared.get(name, {}), text) for name, text in texts.items()}
     command = run.set(wanted, reason=options.why, wait=options.wait, timeout_s=options.timeout)
     if options.json:
         _print_json(command)
@@ -226,16 +229,35 @@ def _set(server: RemoteServer, options: argparse.Namespace) -> None:
         sys.stdout.write(f"{_outcome(command)}\n")
 
 
-def parse_setting(argument: str) -> tuple[str, str]:
-    """Return name and value of a `NAME=VALUE`.
+def parse_setting(argument: str) -> tuple[str, str | None]:
+    """Return name and value of a `NAME=VALUE`; None as the value of a `NAME` alone.
 
     Raises:
         ValueError: another form.
     """
     name, equals, text = argument.partition("=")
-    if not equals or not is_control_name(name):
-        raise ValueError(f"expected NAME=VALUE, as filter_interval=200, got {shown(argument)}")
-    return name, text
+    if not is_control_name(name):
+        raise ValueError(
+            f"expected NAME=VALUE, as filter_interval=200, or the name of an action, as stop, got {shown(argument)}"
+        )
+    return name, text if equals else None
+
+
+def _check_action(run: str, name: str, declared: Mapping[str, Mapping[str, Any]]) -> None:
+    """Reject a name without a value that is not an action.
+
+    Raises:
+        ValueError: a control that takes a value.
+        LookupError: the run has no such control.
+    """
+    control = declared.get(name)
+    if control is None:
+        actions = sorted(other for other, one in declared.items() if one["type"] == "action")
+        raise LookupError(f"run {run} has no action {name!r}; expected NAME=VALUE, or one of {actions}")
+    if control["type"] != "action":
+        now, values = json.dumps(control["value"]), _range(control)
+        takes = control["type"] if values == "-" else f"{control['type']}, {values}"
+        raise ValueError(as_name(f"expected a value for {name}, as {name}={now}, got none; it takes: {takes}", 1024))
 
 
 def typed_value(control: Mapping[str, Any], text: str) -> Any:
@@ -308,18 +330,18 @@ def _controls(server: RemoteServer, options: argparse.Namespace) -> None:
     for one in controls:
         value, desired = json.dumps(one["value"]), json.dumps(one["desired"])
         shown_value = value if value == desired else f"{value} -> {desired}"
-        _print_row(one["name"], one["type"], shown_value, one["unit"] or "-", _range(one))
+        values = _range(one) + (f", ranks {one['differs']} differ" if one["differs"] else "")
+        _print_row(one["name"], one["type"], shown_value, one["unit"] or "-", values.removeprefix("-, "))
 
 
 def _range(control: Mapping[str, Any]) -> str:
-    """Return which values a control takes, and which ranks differ."""
+    """Return which values a control takes."""
     parts = []
     if control["choices"]:
         parts.append("one of " + ", ".join(json.dumps(choice) for choice in control["choices"]))
     parts += [f"at least {control['minimum']:g}"] if control["minimum"] is not None else []
     parts += [f"at most {control['maximum']:g}"] if control["maximum"] is not None else []
     parts += ["or null"] if control["nullable"] else []
-    parts += [f"ranks {control['differs']} differ"] if control["differs"] else []
     return ", ".join(parts) or "-"
 
 

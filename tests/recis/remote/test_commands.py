@@ -48,7 +48,8 @@ def test_a_text_is_read_by_the_type_of_its_control(control: dict[str, Any], text
 
 def test_a_setting_is_a_name_and_a_value() -> None:
     assert parse_setting("table/user/filter_step=a=b") == ("table/user/filter_step", "a=b")
-    for wrong in ("a", "=1", "a b=1", "../a=1"):
+    assert parse_setting("stop") == ("stop", None)
+    for wrong in ("", "=1", "a b=1", "../a=1", "../a"):
         with pytest.raises(ValueError, match="expected NAME=VALUE"):
             parse_setting(wrong)
 
@@ -56,8 +57,9 @@ def test_a_setting_is_a_name_and_a_value() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["set", "job"], "recis-monitor set: the following arguments are required: NAME=VALUE"),
-        (["set", "job", "stop"], "recis-monitor set: expected NAME=VALUE, as filter_interval=200, got 'stop'"),
+        (["set", "job"], "recis-monitor set: the following arguments are required: NAME[=VALUE]"),
+        (["set", "job", "a b"], "expected NAME=VALUE, as filter_interval=200, or the name of an action, as stop, got"),
+        (["set", "job", "stop", "stop"], "recis-monitor set: expected each control once, got stop again"),
         (["set", "job", "a=1", "a=2"], "recis-monitor set: expected each control once, got a again"),
         (["set", "a/b", "a=1"], "recis-monitor set: run_id: expected"),
         (["set", "job", "a=1", "--timeout", "nan"], "argument --timeout: expected a finite number of seconds"),
@@ -158,7 +160,7 @@ def test_a_job_is_changed_from_a_terminal_and_from_python(tmp_path: Path, capsys
         assert (done.returncode, "a: expected an integer" in done.stderr) == (3, True)
         server_says = said("set", "job", "c=1")
         assert (server_says.returncode, "has no control 'c'" in server_says.stderr) == (1, True)
-        done = said("set", "job", "a=999", "--json")
+        done = said("set", "job", "a=999", "--json", "--wait")
         assert (done.returncode, json.loads(done.stdout)["values"]) == (0, {"a": 999})
 
         remote = recis.monitor.connect(server.url)
@@ -190,8 +192,20 @@ def test_a_job_is_changed_from_a_terminal_and_from_python(tmp_path: Path, capsys
         for child in job.ranks.values():
             child.send_signal(signal.SIGCONT)
         until(lambda: run.commands()[-1]["state"] == "applied", 30, "it is applied")
-        assert said("set", "job", "stop=null", "--wait").returncode == 0
+        done = said("set", "job", "b")
+        assert (done.returncode, done.stderr) == (
+            2,
+            "recis-monitor set: expected a value for b, as b=8, got none; it takes: int, at least 1, at most 1000\n",
+        )
+        done = said("set", "job", "sotp")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "run job has no action 'sotp'; expected NAME=VALUE, or one of ['stop']" in done.stderr
+        done = said("set", "job", "stop", "a=3")
+        assert (done.returncode, "expected settings only, got an action" in done.stderr) == (3, True)
+        assert run.commands()[-1]["values"] == {"b": 8}
+        assert said("set", "job", "stop", "--wait", "--why", "enough").returncode == 0
         assert job.wait() == [0, 0]
+        assert [(one["control"], one["reason"]) for one in run.audit(limit=1)] == [("stop", "enough")]
         until(lambda: run.info()["state"] == "finished", 30, "it has finished")
         assert said("set", "job", "a=2").returncode == 3
 
