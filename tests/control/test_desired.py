@@ -1,5 +1,6 @@
 """The desired values of a rank: after a lost connection, after a kill, and when the whole job restarts."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,39 @@ def test_a_rank_that_comes_back_alone_has_the_value_before_its_first_step(tmp_pa
         assert [one["value"] for one in first] == [7]
         assert first[0]["step"] == 0
         until(lambda: job.control("a")["differs"] == [], 10, "they are alike")
+
+
+def test_a_rank_that_hangs_is_waited_for_and_one_that_is_killed_with_a_command_is_not(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server, Job(server, tmp_path / "job", 3) as job:
+        job.start(lockstep=False, rates=(20.0, 20.0, 0.5))
+        asked = job.set("a", 5)
+        # The slowest rank is far from the step at which the others change.
+        until(lambda: _have_applied(job, asked, "01"), 60, "the others have applied it")
+        job.ranks[2].send_signal(signal.SIGSTOP)
+        hung = job.command(asked["id"])
+        assert (hung["state"], hung["ranks"]["2"]["state"]) == ("delivered", "delivered")
+        assert (hung["waiting_for"], hung["away"]) == ([2], [])
+        job.kill(2)
+        done = job.settled(asked)
+        assert (done["state"], done["ranks"]["2"]["state"], done["away"]) == ("applied", "delivered", [2])
+        assert {done["ranks"][rank]["step"] for rank in "01"} == {done["apply_at_step"]}
+        events = server.ask("GET", "/runs/job/events")["events"]
+        assert "a: 1 → 5" in [event["text"] for event in events]
+        assert job.settled(job.set("a", 6))["state"] == "applied"
+        # The whole job ends at once: nobody is left to look after a command that one rank has applied.
+        job.start_rank(2, rate=0.5)
+        until(lambda: server.ask("GET", "/runs/job/commands")["commands"][-1]["away"] == [], 30, "it is back")
+        last = job.set("a", 7)
+        until(lambda: _have_applied(job, last, "01"), 60, "the others have applied it")
+        for rank in (0, 1, 2):
+            job.kill(rank)
+        done = job.settled(last)
+        assert (done["state"], done["ranks"]["2"]["state"], done["away"]) == ("applied", "delivered", [2])
+
+
+def _have_applied(job: Job, command: dict[str, Any], ranks: str) -> bool:
+    now = job.command(command["id"])["ranks"]
+    return all(now[rank]["state"] == "applied" for rank in ranks)
 
 
 def test_a_job_that_starts_again_has_the_values_before_its_first_step(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from recis.wire.messages import Command, Schedule, Seen
+from recis_server.errors import Conflict
 from recis_server.store.values import CommandRow, StreamRow
 
 __all__ = ["LiveRun", "Pace", "Plan", "RankConnection"]
@@ -33,6 +34,10 @@ RATE_S = 2.0
 BLIND_LEAD_S = 1.5
 """The same for ranks that cannot be asked where they are: a flush, a commit and a delivery, with room to spare."""
 MIN_LEAD_STEPS = 2
+MAX_OPEN = 100
+"""Commands of a run that connected ranks have not answered."""
+MAX_KEPT = 2048
+"""The same for all ranks."""
 LAST_STEP = 2**63 - 1
 _SAMPLES = 8
 
@@ -146,11 +151,18 @@ class LiveRun:
 
     def is_away(self, rank: int) -> bool:
         """Return whether the rank has been disconnected for longer than commands wait for it."""
+        return self.is_given_up(rank) or not (self.connections or rank in self._gone)
+
+    def is_given_up(self, rank: int) -> bool:
+        """Return whether the rank has been disconnected for so long that a command counts as applied without it.
+
+        Unlike for `is_away`, the ranks of a run that this server has not seen yet are about to connect.
+        """
         if self.is_connected(rank):
             return False
         gone_s = self._gone.get(rank)
         if gone_s is None:
-            return not self.connections or self._now_s() - self._since_s > START_S
+            return self._now_s() - self._since_s > START_S
         return self._now_s() - gone_s > AWAY_S
 
     def present(self, ranks: Iterable[int]) -> list[int]:
@@ -182,6 +194,14 @@ class LiveRun:
         )
 
     # --- open commands
+
+    def check_room(self) -> None:
+        """Raise `Conflict` if as many commands are open as there may be."""
+        waiting = sum(any(map(self.is_connected, row.open_ranks)) for row in self.open.values())
+        if waiting >= MAX_OPEN or len(self.open) >= MAX_KEPT:
+            raise Conflict(
+                f"expected at most {MAX_OPEN} open commands for run {self.run}; wait until some are answered"
+            )
 
     def note(self, row: CommandRow) -> None:
         """Update a command from its ledger row."""

@@ -33,10 +33,6 @@ WAIT_S = 7 * 86_400.0
 SWEEP_S = 10.0
 LOOK_S = 0.5
 """How often commands that wait for a rank are looked at."""
-MAX_OPEN = 100
-"""Commands of a run that connected ranks have not answered."""
-MAX_KEPT = 2048
-"""The same for all ranks."""
 MAX_JOBS = 10_000
 SCHEDULE = "schedule"
 REPLAY = "replay"
@@ -86,10 +82,13 @@ class CommandService:
         self._wait_ns = int(wait_s * 1e9)
         self._scheduler = Scheduler(store, monotonic, self._noted)
         self._runs: dict[str, LiveRun] = {}
+        """Runs with connections or open commands."""
+        self._has_all_open = False
         self._jobs: dict[_Job, None] = {}  # bounded by MAX_JOBS
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         store.subscribe(self._on_commit)
+        bus.subscribe(self._on_hint)
 
     async def open(self) -> None:
         """Start tracking answers and expiring commands."""
@@ -176,7 +175,7 @@ class CommandService:
         return row, check(run, row.world_size, await self._store.controls(run), settings, field)
 
     async def _accept(self, live: LiveRun, command: CommandRow, wanted: Wanted) -> CommandRow:
-        _check_room(live)
+        live.check_room()
         there = [one for one in live.connections if one.row.rank in wanted.ranks]
         if live.is_together(command) and not all(one.can_schedule for one in there):
             if not command.control:
@@ -301,6 +300,10 @@ class CommandService:
                 elif isinstance(record, Status) and record.state != "running":
                     self._enqueue(_Job("ended", stream.run))
 
+    def _on_hint(self, hint: Hint) -> None:
+        if hint.topic == "deleted":
+            self._runs.pop(hint.run, None)
+
     def _on_declare(self, row: StreamRow, record: Declare) -> None:
         live = self._runs.get(row.run)
         if live is None:
@@ -379,20 +382,23 @@ class CommandService:
                 await self._conclude(live, row)
 
     async def _conclude(self, live: LiveRun, row: CommandRow) -> None:
-        """Mark a command as applied once every present rank has answered."""
-        if row.state in OPEN and row.open_ranks and not live.present(row.open_ranks):
-            if not any(result.state == "applied" for result in row.ranks.values()):
-                return
+        """Settle the state of a command that only ranks which are away have not answered."""
+        is_answered = any(result.state in ("applied", "rejected") for result in row.ranks.values())
+        if row.state in OPEN and is_answered and all(map(live.is_given_up, row.open_ranks)):
             self._noted(live, await self._store.conclude_command(row.run, row.id, row.open_ranks))
             self._bus.publish(Hint("events", live.run))
 
     # --- expiry
 
     async def expire_due(self) -> None:
-        """Expire commands that were not answered in time, and drop runs that are away."""
+        """Expire commands that were not answered in time, also of runs that were away when the server started."""
+        if not self._has_all_open:
+            for run in await self._store.runs_with_open_commands():
+                await self._load(run)
+            self._has_all_open = True
         for live in tuple(self._runs.values()):
             await self._expire(live)
-            if not live.connections and not live.lock.locked() and live.planning is None:
+            if not live.connections and not live.open and not live.lock.locked() and live.planning is None:
                 self._runs.pop(live.run, None)
 
     async def _expire(self, live: LiveRun) -> None:
@@ -486,9 +492,3 @@ async def _guarded(action: Coroutine[Any, Any, None], what: str) -> None:
         _logger.warning("could not %s: %s", what, error)
     except Exception:  # boundary: a failing command must not stop the tracking of the others
         _logger.exception("could not %s", what)
-
-
-def _check_room(live: LiveRun) -> None:
-    waiting = sum(any(live.is_connected(rank) for rank in row.open_ranks) for row in live.open.values())
-    if waiting >= MAX_OPEN or len(live.open) >= MAX_KEPT:
-        raise Conflict(f"expected at most {MAX_OPEN} open commands for run {live.run}; wait until some are answered")

@@ -199,7 +199,7 @@ class Store(Protocol):
         """Record that the rank has received the command; return None if there is no such command."""
 
     async def conclude_command(self, run: str, command: str, away: Collection[int]) -> CommandRow | None:
-        """Count a command as applied that is open on absent ranks only; their parts stay open."""
+        """Set the state of a command that is open on absent ranks only; their parts stay open."""
 
     async def expire_command(
         self, run: str, command: str, ranks: Collection[int] | None = None, message: str = ""
@@ -214,6 +214,9 @@ class Store(Protocol):
 
     async def open_commands(self, run: str) -> tuple[CommandRow, ...]:
         """Return the commands that some rank may still answer, oldest first."""
+
+    async def runs_with_open_commands(self) -> tuple[str, ...]:
+        """Return the runs that have such commands."""
 
     async def command(self, run: str, command: str) -> CommandRow | None:
         """Return one command, None if there is none."""

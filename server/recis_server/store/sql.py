@@ -285,6 +285,9 @@ class SqlStore(Store):
     async def open_commands(self, run: str) -> tuple[CommandRow, ...]:
         return await self._read(ledger.read_open, run)
 
+    async def runs_with_open_commands(self) -> tuple[str, ...]:
+        return await self._read(ledger.runs_with_open)
+
     async def command(self, run: str, command: str) -> CommandRow | None:
         return await self._read(ledger.read, run, command)
 

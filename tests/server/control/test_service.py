@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from recis_server.bus import Hint
 from recis_server.control import liverun
-from recis_server.control.liverun import RankConnection
-from recis_server.control.service import LOOK_S, MAX_OPEN, CommandService
+from recis_server.control.liverun import AWAY_S, MAX_OPEN, START_S, RankConnection
+from recis_server.control.service import LOOK_S, CommandService
 from recis_server.errors import Conflict, InvalidValue, NotConnected, NotFound
 from recis_server.store.values import CommandRow, StoredFrame, StreamRow
 
@@ -24,9 +24,14 @@ INTERVAL = Declare(control="filter_interval", type="int", value=100, step=0, min
 
 class Clock:
     now_s = 1_000_000.0
+    ahead_s = 0.0
+    """Of the real monotonic clock."""
 
     def __call__(self) -> int:
         return int(self.now_s * SECOND)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead_s
 
 
 @dataclass
@@ -127,12 +132,16 @@ async def world(folder: Path) -> AsyncIterator[World]:
         clock = Clock()
         hints: list[Hint] = []
         made.bus.subscribe(hints.append)
-        commands = CommandService(made.store, made.presence, made.bus, clock=clock)
-        await commands.open()
+        opened = World(made, _service(made, clock), clock, hints)
+        await opened.commands.open()
         try:
-            yield World(made, commands, clock, hints)
+            yield opened
         finally:
-            await commands.close()
+            await opened.commands.close()
+
+
+def _service(made: Parts, clock: Clock) -> CommandService:
+    return CommandService(made.store, made.presence, made.bus, clock=clock, monotonic=clock.monotonic)
 
 
 def run(folder: Path, scenario: Callable[[World], Coroutine[Any, Any, None]]) -> None:
@@ -509,6 +518,60 @@ def test_a_command_is_on_hold_until_every_rank_has_it_and_then_at_one_step(tmp_p
         known = await world.parts.store.command("r1", row.id)
         assert known is not None
         assert (known.state, known.apply_at_step) == ("delivered", schedule.apply_at_step)
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("state", ["applied", "rejected"])
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_command_is_settled_without_ranks_that_were_killed_with_it(
+    tmp_path: Path, state: str, restarts: bool
+) -> None:
+    async def scenario(world: World) -> None:
+        ranks = [await world.rank(number, world_size=2, features=PLAN) for number in (0, 1)]
+        row = await world.ask(200)
+        for rank in ranks:
+            await rank.report(points([39, 40], loss=[0.5, 0.5]))
+            await rank.see(row.id, 40)
+        await until_async(lambda: _told(ranks))
+        await ranks[0].answer(ranks[0].commands[0], 60, state)
+        for rank in ranks:
+            await rank.leave()
+        if restarts:
+            await world.commands.close()
+            world.commands = _service(world.parts, world.clock)
+            await world.commands.open()
+        # The periodic check for runs without connections, before the ranks count as away.
+        await world.commands.expire_due()
+        await world.commands._look()
+        assert (await world.state(row.id, "delivered")).ranks[0].state == state
+        world.clock.ahead_s += (START_S if restarts else AWAY_S) + 1
+        settled = await world.state(row.id, state)
+        assert settled.ranks[1].state == "delivered"
+        events = await world.parts.store.events("r1")
+        assert [event.kind for event in events] == (["control"] if state == "applied" else [])
+        # The part of the other rank is open until it is back, or for as long as commands wait.
+        await world.commands.expire_due()
+        world.clock.now_s += 8 * 86_400
+        await world.commands.expire_due()
+        known = await world.parts.store.command("r1", row.id)
+        assert known is not None
+        assert (known.state, known.ranks[1].state) == (state, "expired")
+
+    run(tmp_path, scenario)
+
+
+def test_an_open_command_of_a_deleted_run_is_not_given_to_another_run_of_its_name(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        rank = await world.rank()
+        await rank.leave()
+        await world.ask(200)
+        await world.commands.expire_due()
+        await world.parts.store.delete_run("r1")
+        world.parts.bus.publish(Hint("deleted", "r1"))
+        again = await world.rank(attempt="a2")
+        await again.report(INTERVAL)
+        assert again.commands == []
 
     run(tmp_path, scenario)
 

@@ -30,6 +30,7 @@ __all__ = [
     "read",
     "read_many",
     "read_open",
+    "runs_with_open",
     "schedule",
     "supersede",
 ]
@@ -168,12 +169,16 @@ def _restored(connection: Connection, stream: StreamRow, record: Result) -> Comm
 
 
 def conclude(connection: Connection, run_id: str, command_id: str, away: Collection[int]) -> CommandRow | None:
-    """Count a command as applied that all but absent ranks have answered; the parts of those stay open."""
+    """Set the state of a command that all but absent ranks have answered; the parts of those stay open."""
     command = read(connection, run_id, command_id)
     if command is None or command.state not in OPEN or not command.open_ranks <= set(away):
         return command
-    if any(result.state == "applied" for result in command.ranks.values()):
-        _set_state(connection, command, "applied", "server", {"away": sorted(command.open_ranks)})
+    states = {result.state for result in command.ranks.values()}
+    answers: tuple[CommandState, ...] = ("rejected", "applied")
+    for state in answers:
+        if state in states:
+            _set_state(connection, command, state, "server", {"away": sorted(command.open_ranks)})
+            break
     return read(connection, run_id, command_id)
 
 
@@ -251,6 +256,12 @@ def read_open(connection: Connection, run_id: str) -> tuple[CommandRow, ...]:
         (run_id, run_id),
     ).fetchall()
     return _with_ranks(connection, run_id, rows)
+
+
+def runs_with_open(connection: Connection) -> tuple[str, ...]:
+    """Return the runs that have commands which some rank may still answer."""
+    rows = connection.execute("SELECT DISTINCT run_id FROM command_rank WHERE state IN ('pending', 'delivered')")
+    return tuple(run for (run,) in rows.fetchall())
 
 
 def _with_ranks(connection: Connection, run_id: str, rows: list[tuple[Any, ...]]) -> tuple[CommandRow, ...]:
