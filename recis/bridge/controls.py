@@ -251,10 +251,13 @@ class Controls:
         old = {name: self._value(name) for name in settings}
         if command.restores and old == settings:
             return None
+        # A process that has started again may be given the newest value of one control, and then an older command for
+        # that control and others: what is left of it is what the commands would have resulted in one after the other.
+        kept = {name: old[name] for name in settings if 0 < command.seq < self._newest.get(name, 0)}
         try:
-            if command.seq and any(command.seq < self._newest.get(name, 0) for name in settings):
+            if kept and len(kept) == len(settings):
                 raise ValueError("a newer command has already taken effect")
-            new = self._checked(command, settings)
+            new = self._checked(command, {name: value for name, value in settings.items() if name not in kept})
             self._change(old, new)
         except Exception as error:  # noqa: BLE001 - boundary: user callback; its exception is the answer
             why = text_of(error, 1000)
@@ -266,7 +269,8 @@ class Controls:
             if keeps_value(self._offers[name].declare.type):
                 self._set(name, value, step)
         _logger.info("applied %s at step %d (was %s)%s", _shown(new), step, _shown(old), _asked(command))
-        return self._result(command, step, "applied", old, new, "")
+        why = f"a newer command has already set {', '.join(kept)}" if kept else ""
+        return self._result(command, step, "applied", old, {**new, **kept}, why)
 
     def _checked(self, command: Command, settings: Mapping[str, Any]) -> dict[str, Any]:
         if not settings:

@@ -47,6 +47,10 @@ class Server:
         assert line.startswith("Listening on "), line
         self.port = int(line.split("?")[0].strip().rstrip("/").rpartition(":")[2])
 
+    @property
+    def is_running(self) -> bool:
+        return self._child is not None
+
     def kill(self) -> None:
         if self._child is not None:
             self._child.kill()

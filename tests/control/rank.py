@@ -2,11 +2,13 @@
 
     python -m tests.control.rank JOURNAL [--barrier HOST:PORT] [--rate STEPS] [--steps N] [--first STEP] [--slow S]
 
-The journal has one JSON object a line: `{"step", "control", "value"}` for each change, `{"step", "event"}` for others.
+The journal has one JSON object a line: `{"step", "time", "control", "value"}` for each change, `{"step", "time",
+"event"}` for others. In its name `%r` is the rank. With `gloo` as the barrier, the ranks sum a tensor at each step.
 """
 
 import argparse
 import json
+import os
 import socket
 import sys
 import time
@@ -28,10 +30,12 @@ def main() -> int:
     parser.add_argument("--most", type=int)
     options = parser.parse_args()
     step = options.first
-    with options.journal.open("a", buffering=1) as journal, _Barrier(options.barrier) as wait:
+    path = options.journal.with_name(options.journal.name.replace("%r", os.environ.get("RANK", "0")))
+    barrier = _AllReduce() if options.barrier == "gloo" else _Barrier(options.barrier)
+    with path.open("a", buffering=1) as journal, barrier as wait:
 
         def write(**entry: Any) -> None:
-            journal.write(json.dumps({"step": step, **entry}) + "\n")
+            journal.write(json.dumps({"step": step, "time": time.time(), **entry}) + "\n")
 
         def change(control: str, value: Any) -> None:
             time.sleep(options.slow)
@@ -51,7 +55,7 @@ def main() -> int:
                     apply=apply,
                     on_change=partial(change, name),
                 )
-            write(event="started")
+            write(event="started", pid=os.getpid())
             run.await_settings(step)
             write(event="begins")
             while step < options.first + options.steps and not run.should_stop:
@@ -82,6 +86,30 @@ class _Barrier:
             self._socket.sendall(b"x")
             if not self._socket.recv(1):
                 sys.exit(3)
+
+
+class _AllReduce:
+    """Waits at each step for the sum of a tensor over all ranks."""
+
+    def __enter__(self) -> Any:
+        import torch
+        import torch.distributed as dist
+
+        dist.init_process_group("gloo")
+        one = torch.ones(1)
+
+        def wait() -> None:
+            total = one.clone()
+            dist.all_reduce(total)
+            assert total.item() == dist.get_world_size()
+
+        return wait
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            import torch.distributed as dist
+
+            dist.destroy_process_group()
 
 
 if __name__ == "__main__":

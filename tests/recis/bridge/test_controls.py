@@ -99,6 +99,25 @@ def test_several_settings_are_applied_or_none() -> None:
     assert process.results[1].new == {"a": 5, "b": 6}
 
 
+def test_of_several_settings_those_that_a_newer_command_has_set_are_kept() -> None:
+    process = Process(a=1, b=2)
+    process.controls.offer(command(9, 90, control="b"))
+    process.controls.apply_due(0)
+    process.controls.offer(command(3, {"a": 5, "b": 6}, control=""))
+    process.controls.apply_due(1)
+    assert process.changes == [("b", 90), ("a", 5)]
+    last = process.results[-1]
+    assert (last.state, last.old, last.new) == ("applied", {"a": 1, "b": 90}, {"a": 5, "b": 90})
+    assert last.message == "a newer command has already set b"
+    # It does not count as the newest for what it has left alone.
+    process.controls.offer(command(8, 80, control="b"))
+    process.controls.offer(command(4, {"a": 7, "b": 7}, control=""))
+    process.controls.offer(command(2, {"a": 1, "b": 1}, control=""))
+    process.controls.apply_due(2)
+    assert [one.state for one in process.results[2:]] == ["rejected", "applied", "rejected"]
+    assert process.changes[2:] == [("a", 7)]
+
+
 def test_a_value_that_cannot_be_set_back_is_said() -> None:
     process = Process(a=1, b=2)
     process.refuses = {1, 8}
