@@ -2,23 +2,32 @@
 
     .venv/bin/python -m benchmarks.control
     .venv/bin/python -m benchmarks.control --quick
+    .venv/bin/python -m benchmarks.control --storm
 
 Real processes: a server, and ranks that step at a pace and log one value. Commands come one after the other at random
 moments. "applied" is the moment at which the last rank has changed its value, by the ranks' own clock (all run on this
 machine); "known" is when a client that asks every 20 ms sees the command as applied.
+
+With `--storm` nothing is timed: two jobs get 1,000 commands each while ranks and the server are killed and stopped, and
+every answer is compared with what the processes have written (`tests/control/storm.py`).
 """
 
 import argparse
+import dataclasses
 import random
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measuring import ROOT, machine, show, spread, write_results
 from tests.control.job import Job, Server
+from tests.control.storm import Storm
 
+BOUNDS_MS = (25, 50, 100, 200, 300, 400, 500, 750, 1000, 2000)
+STORM_COMMANDS, STORM_S, STORM_ROUNDS = 1000, 80.0, 8
 ASK_S = 0.02
 LIMIT_S = 120.0
 
@@ -64,8 +73,36 @@ def measure(scenario: Scenario, num_commands: int) -> dict[str, Any]:
             applied.append((max(rank["time"] for rank in ranks) - began) * 1e3)
             late += sum(rank["late"] for rank in ranks)
             split += scenario.lockstep and len({rank["step"] for rank in ranks}) > 1
-    times = {"applied_ms": spread(applied), "known_ms": spread(known)}
+    times = {"applied_ms": spread(applied), "known_ms": spread(known), "distribution": distribution(applied)}
     return {"commands": num_commands, **times, "late": late, "split": split}
+
+
+def distribution(samples_ms: Sequence[float]) -> dict[str, int]:
+    """Return how many samples are below each bound and not below the one before."""
+    counts = dict.fromkeys([*(f"< {bound}" for bound in BOUNDS_MS), "more"], 0)
+    for sample in samples_ms:
+        counts[next((f"< {bound}" for bound in BOUNDS_MS if sample < bound), "more")] += 1
+    return counts
+
+
+def weather(output: Path, seed: int) -> None:
+    """Give many commands while everything fails; write what became of them, after all of it was checked."""
+    results: dict[str, Any] = {"machine": machine(), "commands": STORM_COMMANDS, "seed": seed}
+    with tempfile.TemporaryDirectory() as place:
+        storm = Storm(Path(place), seed=seed, num_commands=STORM_COMMANDS, duration_s=STORM_S, rounds=STORM_ROUNDS)
+        found = {run: dataclasses.asdict(outcome) for run, outcome in storm.run().items()}
+    results["results"] = found
+    states = ("applied", "superseded")
+    rows = [
+        [
+            run,
+            *(f"{one['states'].get(state, 0)}" for state in states),
+            *(f"{one[name]}" for name in ("exact", "late", "restarted", "lives")),
+        ]
+        for run, one in found.items()
+    ]
+    show("Commands in a storm", ["job", *states, "one step", "late", "restarted", "processes"], rows)
+    write_results(output, "control_storm", results)
 
 
 def wait(job: Job, command: str) -> dict[str, Any]:
@@ -84,8 +121,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--commands", type=int, default=500)
     parser.add_argument("--quick", action="store_true", help="tiny sizes, as a smoke test")
+    parser.add_argument("--storm", action="store_true", help="many commands while everything is killed and stopped")
+    parser.add_argument("--seed", type=int, default=1, help="of the storm (default: 1)")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
+    if options.storm:
+        weather(options.output, options.seed)
+        return
     host = machine()
     num_commands = 3 if options.quick else options.commands
     results: dict[str, Any] = {"machine": host, "results": []}
@@ -105,6 +147,8 @@ def main() -> None:
             for one in results["results"]
         ]
         show(title, ["", "commands", "p50", "p95", "p99", "max", "late", "split"], rows)
+    counts = [[one["label"], *(f"{count}" for count in one["distribution"].values())] for one in results["results"]]
+    show("Distribution of the former, commands by ms", ["", *results["results"][0]["distribution"]], counts)
     write_results(options.output, "control", results)
 
 

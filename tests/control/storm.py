@@ -15,7 +15,7 @@ import urllib.error
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -102,7 +102,7 @@ class Outcome:
         lives: how many processes its ranks have had.
     """
 
-    states: Counter[str] = field(default_factory=Counter)
+    states: dict[str, int]
     exact: int = 0
     late: int = 0
     restarted: int = 0
@@ -285,7 +285,7 @@ def ledger(job: Job) -> list[dict[str, Any]]:
 def check(job: Job, given: list[str]) -> Outcome:
     """Holds the ledger of a job against the journals of its ranks."""
     commands = ledger(job)
-    outcome = Outcome(Counter(one["state"] for one in commands))
+    outcome = Outcome(dict(Counter(one["state"] for one in commands)))
     known = {one["id"] for one in commands}
     assert set(given) <= known, f"{job.run}: {set(given) - known} are lost"
     assert set(outcome.states) <= {"applied", "superseded"}, outcome.states

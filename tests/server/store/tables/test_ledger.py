@@ -39,7 +39,9 @@ def test_a_command_goes_from_pending_to_applied(tmp_path: Path) -> None:
             one = await store.register(greeting(rank=1, world_size=2, writer="w1"), 1)
             await store.append(frame(zero, 1, declared(100)))
             await store.append(frame(one, 1, declared(100)))
+            assert await store.runs_with_open_commands() == ()
             assert await store.add_command(command(), "control") == command()
+            assert await store.runs_with_open_commands() == ("r",)
             delivered = await store.command_delivered("r", "c1", 0)
             assert delivered is not None
             assert (delivered.state, delivered.ranks[0].state, delivered.ranks[1].state) == (
@@ -56,6 +58,7 @@ def test_a_command_goes_from_pending_to_applied(tmp_path: Path) -> None:
             assert found is not None
             assert found.state == "applied"
             assert found.ranks[1] == RankResult("applied", 100, 200, 13, 9, "m")
+            assert await store.runs_with_open_commands() == ()
             assert [(row.rank, row.value, row.step) for row in await store.controls("r")] == [
                 (0, 200, 12),
                 (1, 200, 13),
@@ -87,6 +90,28 @@ def test_one_refusal_refuses_the_command(tmp_path: Path) -> None:
             found = await store.command("r", "c1")
             assert found is not None
             assert found.state == "rejected"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("state", ["applied", "rejected"])
+def test_a_command_is_settled_without_ranks_that_are_away_and_their_parts_stay_open(
+    tmp_path: Path, state: Literal["applied", "rejected"]
+) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            zero = await store.register(greeting(world_size=2), 1)
+            await store.add_command(command(), "control")
+            waiting = await store.conclude_command("r", "c1", (0, 1))
+            assert waiting is not None
+            assert waiting.state == "pending"
+            await store.append(frame(zero, 1, result(state, 200, 12)))
+            for away, expected in (((0,), "delivered"), ((1,), state)):
+                found = await store.conclude_command("r", "c1", away)
+                assert found is not None
+                assert (found.state, found.ranks[1].state) == (expected, "pending")
+            assert await store.runs_with_open_commands() == ("r",)
+            assert len(await store.events("r")) == (state == "applied")
 
     run(scenario)
 
