@@ -30,6 +30,8 @@ SIZE = 4
 RATES = (18.0, 19.0, 20.0, 22.0)
 """Of the free ranks. The pace of the slowest one is how fast a command for one step takes effect on all."""
 OPEN = ("pending", "delivered")
+CONNECT_S = 20.0
+"""How long a process may take to connect, while the server is killed now and then."""
 
 
 class TorchJob(Job):
@@ -98,7 +100,7 @@ class Outcome:
         states: the number of commands in each state.
         exact: of those applied on several ranks, the number applied at one step on all of them.
         late: the number of results that a rank reported after the step of the command.
-        restarted: the number of results of ranks that have started again since the command was given.
+        restarted: the number of results of processes that have connected since the command was given.
         lives: how many processes its ranks have had.
     """
 
@@ -310,7 +312,8 @@ def _check_step(command: dict[str, Any], begun: dict[int, list[float]], outcome:
     asked = _seconds(command["requested_at"])
     for rank, one in results.items():
         lives = bisect_right(begun[rank], one["time"])
-        has_restarted = lives > 0 and begun[rank][lives - 1] > asked
+        # A process that connects for the first time after the command applies it without waiting for its step.
+        has_restarted = lives > 1 and begun[rank][lives - 1] + CONNECT_S > asked
         if step is None or one["step"] == step:
             continue
         is_exact = False
