@@ -135,6 +135,16 @@ _COMMAND = {
         }
     },
 }
+_PREDICTION = {
+    "next_step": 700,
+    "rows": 860.0,
+    "rows_before": {"value": 1100.0, "error": 30.5},
+    "evicted": {"value": 80.0, "error": 22.0},
+    "rows_after": {"value": 1020.0, "error": 52.5},
+    "at_most": {"value": 1095.0, "error": 41.0},
+    "pass_ms": {"value": 0.9312, "error": 0.12},
+    "ms_per_step": {"value": 0.004656, "error": 0.0006},
+}
 EXAMPLES: dict[str, dict[str, Any]] = {
     "meta": {"version": __version__, "protocol": 1, "scope": "control", "tokens": False},
     "runs": {"runs": [_RUN], "next_cursor": None},
@@ -188,6 +198,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             }
         ]
     },
+    "forecast": {
+        "filter_interval": 200,
+        "message": "",
+        "total": _PREDICTION,
+        "tables": [{"table": "user", "passes": 11, "message": "", "prediction": _PREDICTION}],
+    },
     "events": {
         "events": [
             {
@@ -224,6 +240,35 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "command": _COMMAND,
     "commands": {"commands": [_COMMAND]},
+    "effect": {
+        "command": "8c2f5e0e",
+        "control": "filter_interval",
+        "state": "measured",
+        "message": "",
+        "steps": {"0": 512},
+        "window": {"steps": 500, "cut": None, "by": None},
+        "missing_steps": 0,
+        "metrics": [
+            {
+                "key": "table/user/rows",
+                "role": "rows",
+                "table": "user",
+                "over_ranks": "sum",
+                "before": {"mean": 860.0, "error": 9.5, "count": 5, "nan": 0},
+                "after": {"mean": 1020.0, "error": 12.1, "count": 3, "nan": 0},
+                "difference": 160.0,
+                "noise": 44.0,
+                "trend": 3.0,
+                "trend_noise": 95.0,
+                "verdict": "higher",
+                "repeated": 0,
+            }
+        ],
+        "also": [{"command": "5d21a9c4", "controls": ["log_step"], "step": 700}],
+        "without": {},
+        "ranks_left_out": 0,
+        "tables_left_out": 0,
+    },
     "audit": {
         "audit": [
             {

@@ -9,17 +9,26 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+from recis_server.errors import NotFound
 from recis_server.query.shapes import Shape, moment, plain
 from recis_server.store.interface import Store
 from recis_server.store.values import CommandRow
 
-__all__ = ["AUDIT_AT_ONCE", "audit_csv", "audit_shape"]
+__all__ = ["AUDIT_AT_ONCE", "audit_csv", "audit_shape", "get_command"]
 
 AUDIT_AT_ONCE = 200
 _COLUMNS = (
     *("time", "by", "reason", "command", "control", "value", "rank", "old", "new", "step", "apply_at_step", "outcome"),
     *("message", "superseded_by", "reverts"),
 )
+
+
+async def get_command(store: Store, run: str, command: str) -> CommandRow:
+    """Return one command; raise `NotFound`."""
+    row = await store.command(run, command)
+    if row is None:
+        raise NotFound(f"run {run} has no command {command[:200]!r}")
+    return row
 
 
 def audit_shape(row: CommandRow) -> list[Shape]:

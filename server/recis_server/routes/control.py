@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from recis_server.deps import CommandsPart, KnownRunId, PresencePart, StorePart
-from recis_server.errors import InvalidValue, NotFound
-from recis_server.query.audit import AUDIT_AT_ONCE, audit_csv, audit_shape
+from recis_server.deps import CommandsPart, KnownRun, KnownRunId, PresencePart, StorePart
+from recis_server.errors import InvalidValue
+from recis_server.query.audit import AUDIT_AT_ONCE, audit_csv, audit_shape, get_command
+from recis_server.query.effect import MAX_WINDOW, MIN_WINDOW, read_effect
 from recis_server.query.shapes import command_shape, controls_shape
 from recis_server.routes.answers import json_answer
 from recis_server.schemas import CommandRequest, RevertRequest, SettingsRequest, answers
@@ -84,10 +85,21 @@ async def read_commands(run: KnownRunId, commands: CommandsPart, presence: Prese
 @router.get("/commands/{command}", responses=answers("command"))
 async def read_command(run: KnownRunId, command: str, store: StorePart, presence: PresencePart) -> Response:
     """Return one command with its state on every rank."""
-    found = await store.command(run, command)
-    if found is None:
-        raise NotFound(f"run {run} has no command {command[:200]!r}")
-    return json_answer(command_shape(found, presence.ranks(run)))
+    return json_answer(command_shape(await get_command(store, run, command), presence.ranks(run)))
+
+
+@router.get("/commands/{command}/effect", responses=answers("effect"))
+async def read_command_effect(
+    row: KnownRun,
+    command: str,
+    store: StorePart,
+    window: Annotated[
+        int | None,
+        Query(ge=MIN_WINDOW, le=MAX_WINDOW, description="steps before and after; by default 100 or 5 filter intervals"),
+    ] = None,
+) -> Response:
+    """Return what a command has changed: loss, speed and tables in equal windows of steps before and after it."""
+    return json_answer(await read_effect(store, row, await get_command(store, row.id, command), window))
 
 
 @router.post(

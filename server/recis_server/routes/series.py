@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response, StreamingResponse
 
-from recis_server.deps import KnownRunId, StorePart
+from recis_server.deps import KnownRun, KnownRunId, StorePart
 from recis_server.errors import InvalidValue
 from recis_server.query.charts import Ranks, check_range, encode_binary, encode_json, read_chart, series_bytes
 from recis_server.query.exports import FORMS, Form, open_export
+from recis_server.query.forecast import read_forecast
 from recis_server.query.shapes import pass_shape
 from recis_server.routes.answers import json_answer, packed_answer
 from recis_server.schemas import BYTES, answers, files
@@ -99,3 +100,13 @@ async def read_filters(
     passes = await store.passes(run, table, rank, start, stop)
     content = {"passes": [pass_shape(one.rank, one.record) for one in passes[-limit:]]}
     return await asyncio.to_thread(packed_answer, content, accept_encoding)
+
+
+@router.get("/filters/forecast", responses=answers("forecast"))
+async def read_filter_forecast(
+    row: KnownRun,
+    store: StorePart,
+    filter_interval: Annotated[int, Query(ge=1, lt=2**53, description="the interval to predict, in steps")],
+) -> Response:
+    """Return what another filter interval would mean for the hash tables, predicted from their last passes."""
+    return json_answer(await read_forecast(store, row, filter_interval))

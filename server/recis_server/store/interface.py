@@ -209,8 +209,10 @@ class Store(Protocol):
     async def supersede_command(self, run: str, command: str, ranks: Collection[int], by: str) -> CommandRow | None:
         """End the open parts of a command on these ranks in favour of a newer one; return None if there are none."""
 
-    async def commands(self, run: str, limit: int = 200, *, before: int | None = None) -> tuple[CommandRow, ...]:
-        """Return the latest commands whose `seq` is below `before`, oldest first."""
+    async def commands(
+        self, run: str, limit: int = 200, *, before: int | None = None, after: int | None = None
+    ) -> tuple[CommandRow, ...]:
+        """Return the latest commands whose `seq` is below `before`, or the first ones above `after`, oldest first."""
 
     async def open_commands(self, run: str) -> tuple[CommandRow, ...]:
         """Return the commands that some rank may still answer, oldest first."""

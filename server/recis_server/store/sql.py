@@ -279,8 +279,10 @@ class SqlStore(Store):
     async def supersede_command(self, run: str, command: str, ranks: Collection[int], by: str) -> CommandRow | None:
         return await self._writer.call(lambda connection: ledger.supersede(connection, run, command, ranks, by))
 
-    async def commands(self, run: str, limit: int = 200, *, before: int | None = None) -> tuple[CommandRow, ...]:
-        return await self._read(ledger.read_many, run, limit, before)
+    async def commands(
+        self, run: str, limit: int = 200, *, before: int | None = None, after: int | None = None
+    ) -> tuple[CommandRow, ...]:
+        return await self._read(ledger.read_many, run, limit, before, after)
 
     async def open_commands(self, run: str) -> tuple[CommandRow, ...]:
         return await self._read(ledger.read_open, run)

@@ -7,6 +7,7 @@ from recis_server.store.values import StoredFrame, TokenRow
 
 from recis.wire.messages import Command, Declare, Frame, Hello, Result, Status
 from tests.server.httpserver import Site, ask
+from tests.server.realserver import points
 
 CONTROL = "/api/v1/runs/r/controls/filter_interval"
 
@@ -185,5 +186,32 @@ def test_a_run_that_has_finished_takes_no_command(tmp_path: Path) -> None:
         assert (control["desired"], control["differs"]) == (100, [])
         answer = await site.client.put(CONTROL, json={"value": 300})
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "conflict")
+
+    ask(tmp_path, scenario)
+
+
+def test_the_effect_of_a_command_is_measured_around_its_step(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        row = await site.run("r", Declare(control="lr", type="float", value=1.0))
+        command = (await site.client.put("/api/v1/runs/r/controls/lr", json={"value": 2.0})).json()
+        address = f"/api/v1/runs/r/commands/{command['id']}/effect"
+        assert (await site.client.get(address)).json()["state"] == "open"
+        applied = Result(
+            command=command["id"], control="lr", state="applied", step=50, time_ns=50 * 10**9, old=1.0, new=2.0
+        )
+        for number, last in ((2, 90), (3, 110)):
+            steps = list(range(1 if number == 2 else 91, last + 1))
+            batch = points(steps, loss=[float(step > 50) for step in steps])
+            records = (batch, applied) if number == 2 else (batch,)
+            await site.app.state.store.append(StoredFrame(row, Frame(n=number, records=records), 1))
+            effect = (await site.client.get(address)).json()
+            assert effect["missing_steps"] == (10 if number == 2 else 0)
+        assert effect["window"] == {"steps": 50, "cut": "start", "by": None}
+        (loss,) = effect["metrics"]
+        assert (loss["difference"], loss["verdict"]) == (1.0, "higher")
+        assert (await site.client.get(f"{address}?window=20")).json()["window"]["steps"] == 20
+        for query in ("window=9", "window=10001", "window=x"):
+            assert (await site.client.get(f"{address}?{query}")).status_code == 422
+        assert (await site.client.get("/api/v1/runs/r/commands/other/effect")).status_code == 404
 
     ask(tmp_path, scenario)

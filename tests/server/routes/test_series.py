@@ -335,3 +335,25 @@ def test_filter_passes_are_listed(tmp_path: Path) -> None:
         assert (await site.client.get("/api/v1/runs/r/filters?table=item")).json() == {"passes": []}
 
     ask(tmp_path, scenario)
+
+
+def test_a_filter_interval_is_predicted_from_the_passes(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        found = [
+            Pass(
+                table="user", step=step, time_ns=step, interval=50, rows_before=150, evicted=50, rows_after=100,
+                admitted=50, milliseconds=1.5, bytes=64,
+            )
+            for step in (50, 100, 150)
+        ]  # fmt: skip
+        await site.run("r", *found, points([151], loss=[1.0]))
+        address = "/api/v1/runs/r/filters/forecast"
+        answer = (await site.client.get(f"{address}?filter_interval=100")).json()
+        assert (answer["filter_interval"], answer["total"]["next_step"]) == (100, 250)
+        assert answer["total"]["rows_before"] == {"value": 200.0, "error": 0.0}
+        assert [one["table"] for one in answer["tables"]] == ["user"]
+        for query in ("", "?filter_interval=0", "?filter_interval=1.5"):
+            assert (await site.client.get(address + query)).status_code == 422
+        assert (await site.client.get("/api/v1/runs/x/filters/forecast?filter_interval=1")).status_code == 404
+
+    ask(tmp_path, scenario)

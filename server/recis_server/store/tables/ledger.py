@@ -239,13 +239,17 @@ def read(connection: Connection, run_id: str, command_id: str) -> CommandRow | N
     return found[0] if found else None
 
 
-def read_many(connection: Connection, run_id: str, limit: int, before: int | None = None) -> tuple[CommandRow, ...]:
-    """Return the latest commands of a run accepted before a number, oldest first."""
+def read_many(
+    connection: Connection, run_id: str, limit: int, before: int | None = None, after: int | None = None
+) -> tuple[CommandRow, ...]:
+    """Return the latest commands of a run accepted before a number, or the first ones after one, oldest first."""
+    where, order = ("seq < ?", "DESC") if after is None else ("seq > ?", "ASC")
+    number = after if after is not None else LAST_STEP if before is None else before
     rows = connection.execute(
-        f"SELECT {_FIELDS} FROM command WHERE run_id = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
-        (run_id, LAST_STEP if before is None else before, limit),
+        f"SELECT {_FIELDS} FROM command WHERE run_id = ? AND {where} ORDER BY seq {order} LIMIT ?",
+        (run_id, number, limit),
     ).fetchall()
-    return _with_ranks(connection, run_id, rows[::-1])
+    return _with_ranks(connection, run_id, rows[::-1] if after is None else rows)
 
 
 def read_open(connection: Connection, run_id: str) -> tuple[CommandRow, ...]:
