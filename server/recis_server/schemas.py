@@ -246,7 +246,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "state": "measured",
         "message": "",
         "steps": {"0": 512},
-        "window": {"steps": 500, "cut": None, "by": None},
+        "windows": {"steps": 500, "cut": None, "by": None},
         "missing_steps": 0,
         "metrics": [
             {

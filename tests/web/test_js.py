@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ WEB = ROOT / "web"
 JS = WEB / "js"
 SOURCES = sorted(JS.rglob("*.js"))
 MAX_BYTES_SENT = 150_000
+MAX_BYTES_ON_DEMAND = 10_000
+STATIC_IMPORT = r"from '([^']+)'"
+IMPORT = r"(?:from |import\()'([^']+)'"
 
 # Which folder of web/js may import which, as docs/architecture.md has it. Files beside the folders may import all.
 MAY_IMPORT = {
@@ -80,8 +84,18 @@ def browser_modules() -> set[Path]:
 
 
 def imports(path: Path) -> set[Path]:
-    """The modules that a module imports."""
-    return {(path.parent / target).resolve() for target in re.findall(r"from '([^']+)'", code(path))}
+    """The modules that a module imports; those it imports on demand too."""
+    return {(path.parent / target).resolve() for target in re.findall(IMPORT, code(path))}
+
+
+def loaded_at_once() -> set[Path]:
+    """The modules that are loaded with the page: those that `main.js` imports, directly or not, but not on demand."""
+    found, new = set[Path](), {JS / "main.js"}
+    while new:
+        found |= new
+        targets = {(path.parent / target).resolve() for path in new for target in re.findall(STATIC_IMPORT, code(path))}
+        new = targets - found
+    return found
 
 
 def test_modules_pass_their_tests_in_node() -> None:
@@ -173,7 +187,7 @@ def test_every_file_is_type_checked_and_describes_itself() -> None:
 
 def test_every_import_is_a_file_of_the_page() -> None:
     for path in SOURCES:
-        for target in re.findall(r"from '([^']+)'", code(path)):
+        for target in re.findall(IMPORT, code(path)):
             assert target.startswith("."), f"{path}: {target}"
             assert (path.parent / target).resolve().is_relative_to(WEB), f"{path}: {target}"
             assert (path.parent / target).is_file(), f"{path}: {target}"
@@ -187,13 +201,26 @@ def test_the_page_asks_for_its_own_files_only() -> None:
         assert (WEB / name).is_file(), name
 
 
-def test_every_module_is_preloaded() -> None:
+def test_every_module_that_is_loaded_at_once_is_preloaded() -> None:
     text = (WEB / "index.html").read_text()
     preloaded = re.findall(r"modulepreload\" href=\"__ROOT__/static/([^\"]+)", text)
-    modules = {path.relative_to(WEB).as_posix() for path in [*SOURCES, *(WEB / "vendor").glob("*.js")]}
+    modules = {path.relative_to(WEB).as_posix() for path in loaded_at_once()}
     assert sorted(preloaded) == sorted(modules - {"js/main.js"})
 
 
+def test_every_module_is_loaded_at_once_or_on_demand() -> None:
+    on_demand = {target for path in SOURCES for target in imports(path)}
+    assert set(SOURCES) - {JS / "main.js"} <= on_demand
+
+
 def test_script_and_style_stay_within_their_budget() -> None:
-    files = [*SOURCES, *(WEB / "vendor").glob("*.js"), *(WEB / "css").glob("*.css"), *(WEB / "vendor").glob("*.css")]
-    assert sum(len(gzip.compress(path.read_bytes(), 9)) for path in files) <= MAX_BYTES_SENT
+    at_once = loaded_at_once()
+    assert set((WEB / "vendor").glob("*.js")) <= at_once
+    styles = [*(WEB / "css").glob("*.css"), *(WEB / "vendor").glob("*.css")]
+    assert packed_size([*at_once, *styles]) <= MAX_BYTES_SENT
+    assert packed_size(set(SOURCES) - at_once) <= MAX_BYTES_ON_DEMAND
+
+
+def packed_size(files: Iterable[Path]) -> int:
+    """How many bytes of some files are sent."""
+    return sum(len(gzip.compress(path.read_bytes(), 9)) for path in files)

@@ -14,7 +14,7 @@ import { Session } from './data/session.js';
 import { setView, state } from './data/state.js';
 import { Watches } from './data/watches.js';
 import { root } from './routing/links.js';
-import { pushZoom } from './routing/navigation.js';
+import { effectHref, openPage, pushZoom } from './routing/navigation.js';
 
 export class App {
   constructor() {
@@ -71,6 +71,15 @@ export class App {
     const last = Math.max(first + 1, Math.ceil(steps[1]));
     const digits = (/** @type {number} */ seconds) => Number(seconds.toFixed(3));
     pushZoom({ from: first, to: last, times: isTime ? [digits(from), digits(to)] : null });
+  }
+
+  /**
+   * Show the effect of a command of the open run.
+   * @param {string} command
+   */
+  openEffect(command) {
+    const run = state.run.peek();
+    if (run) openPage(effectHref(run.id, command));
   }
 
   resetZoom() {

@@ -212,8 +212,8 @@ def _measure(
     steps, cause, by = min(limits, key=lambda limit: limit[0])
     length = min(wanted, max(0, steps))
     is_cut = length < wanted
-    window = {"steps": length, "cut": cause if is_cut else None, "by": by if is_cut and by else None}
-    more = {**more, "window": window}
+    windows = {"steps": length, "cut": cause if is_cut else None, "by": by if is_cut and by else None}
+    more = {**more, "windows": windows}
     if all(one.last is not None and one.last < one.step and one.last_time > one.time for one in ranks.values()):
         return _answer(command, "none", _REPEATED, **more)
     if length < MIN_WINDOW:
@@ -341,7 +341,7 @@ def _answer(command: CommandRow, state: str, message: str, **more: Any) -> Shape
     """Return the answer, with what is missing from it."""
     ranks = {str(rank): one.step for rank, one in sorted(command.ranks.items()) if _is_applied(one)}
     empty: Shape = {
-        "window": None,
+        "windows": None,
         "missing_steps": 0,
         "metrics": [],
         "also": [],

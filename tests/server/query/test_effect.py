@@ -119,7 +119,7 @@ def test_loss_speed_and_tables_are_compared_around_the_step_of_the_command(tmp_p
         await scene.command("c", {0: 300}, {0: rank}, control="filter_interval", value=50, old=25)
         waiting = await scene.effect("c")
         # Five intervals of 50 steps: up to step 550, and the run has come to 349.
-        assert (waiting["state"], waiting["missing_steps"], waiting["window"]["steps"]) == ("waiting", 201, 250)
+        assert (waiting["state"], waiting["missing_steps"], waiting["windows"]["steps"]) == ("waiting", 201, 250)
         assert waiting["metrics"] == []
 
         await scene.train(rank, 350, 600, loss=lambda step: math.nan if step == 400 else 0.8 + NOISE[step])
@@ -129,7 +129,7 @@ def test_loss_speed_and_tables_are_compared_around_the_step_of_the_command(tmp_p
             await scene.train(rank, first, last, every=every, more=rows)
         effect = await scene.effect("c")
         assert (effect["state"], effect["steps"], effect["missing_steps"]) == ("measured", {"0": 300}, 0)
-        assert effect["window"] == {"steps": 250, "cut": None, "by": None}
+        assert effect["windows"] == {"steps": 250, "cut": None, "by": None}
         loss = metric(effect, "loss")
         assert (loss["verdict"], loss["role"], loss["before"]["count"]) == ("lower", "loss", 250)
         assert loss["difference"] == pytest.approx(-0.2, abs=0.01)
@@ -143,9 +143,9 @@ def test_loss_speed_and_tables_are_compared_around_the_step_of_the_command(tmp_p
         assert (size["before"]["count"], size["after"]["count"]) == (10, 5)
         assert metric(effect, "table/user/pass_ms")["difference"] == 0.0
         # Another length: nine steps less than were trained.
-        assert (await scene.effect("c", 10))["window"]["steps"] == 10
+        assert (await scene.effect("c", 10))["windows"]["steps"] == 10
         assert metric(await scene.effect("c", 10), "qps")["verdict"] == "unknown"
-        assert (await scene.effect("c", 301))["window"] == {"steps": 300, "cut": "start", "by": None}
+        assert (await scene.effect("c", 301))["windows"] == {"steps": 300, "cut": "start", "by": None}
 
     play(tmp_path, act)
 
@@ -163,7 +163,7 @@ def test_each_rank_is_measured_around_its_own_step(tmp_path: Path) -> None:
         assert (effect["state"], effect["missing_steps"], effect["without"]) == ("waiting", 10, {"2": "rejected"})
         await scene.train(ranks[1], 271, 280, loss=lambda _: 2.0)
         effect = await scene.effect("c")
-        assert (effect["steps"], effect["window"]["steps"]) == ({"0": 120, "1": 180}, 100)
+        assert (effect["steps"], effect["windows"]["steps"]) == ({"0": 120, "1": 180}, 100)
         loss, size = metric(effect, "loss"), metric(effect, "table/user/rows")
         assert (loss["before"]["mean"], loss["after"]["mean"]) == (
             pytest.approx(0.5, abs=0.01),
@@ -187,17 +187,17 @@ def test_windows_end_where_the_same_control_is_changed_again(tmp_path: Path) -> 
         await scene.command("third", {0: 220}, {0: rank}, value=3, old=2)
         await scene.command("hasty", {0: 224}, {0: rank}, value=4, old=3)
         second = await scene.effect("second")
-        assert (second["state"], second["window"]) == ("measured", {"steps": 20, "cut": "superseded", "by": "third"})
+        assert (second["state"], second["windows"]) == ("measured", {"steps": 20, "cut": "superseded", "by": "third"})
         assert metric(second, "loss")["before"]["count"] == metric(second, "loss")["after"]["count"] == 20
         assert metric(second, "loss")["verdict"] == "lower"
         assert second["also"] == [{"command": "other", "controls": ["log_step"], "step": 190}]
         first = await scene.effect("first")
-        assert first["window"] == {"steps": 30, "cut": "superseded", "by": "second"}
+        assert first["windows"] == {"steps": 30, "cut": "superseded", "by": "second"}
         third = await scene.effect("third")
-        assert (third["state"], third["window"]["steps"], third["window"]["by"]) == ("none", 4, "hasty")
+        assert (third["state"], third["windows"]["steps"], third["windows"]["by"]) == ("none", 4, "hasty")
         assert third["message"] == "Another command changed the same control 4 steps later; at least 10 are needed."
         hasty = await scene.effect("hasty")
-        assert (hasty["state"], hasty["window"]["cut"], hasty["window"]["by"]) == ("none", "earlier", "third")
+        assert (hasty["state"], hasty["windows"]["cut"], hasty["windows"]["by"]) == ("none", "earlier", "third")
 
     play(tmp_path, act)
 
@@ -223,8 +223,8 @@ def test_what_a_later_attempt_has_trained_again_is_left_out(tmp_path: Path) -> N
         assert loss["before"]["mean"] == pytest.approx(1.0, abs=0.02)
         # A command of a superseded attempt ends windows of a later one only if they reach back to steps before it.
         await scene.command("again", {0: 180}, {0: third}, value=3, begun=2000)
-        assert (await scene.effect("again", 81))["window"] == {"steps": 81, "cut": None, "by": None}
-        assert (await scene.effect("again", 82))["window"] == {"steps": 30, "cut": "earlier", "by": "c"}
+        assert (await scene.effect("again", 81))["windows"] == {"steps": 81, "cut": None, "by": None}
+        assert (await scene.effect("again", 82))["windows"] == {"steps": 30, "cut": "earlier", "by": "c"}
         # Back to the start: nothing is left from before.
         fourth = await scene.rank(attempt="d", started=3000)
         for first, last in ((1, 100), (101, 300)):
@@ -257,14 +257,14 @@ def test_commands_without_an_effect_say_why(tmp_path: Path) -> None:
             effect = await scene.effect(name)
             assert (effect["state"], effect["message"]) == expected
         assert (await scene.effect("late"))["missing_steps"] == 95
-        assert (await scene.effect("middle"))["window"] == {"steps": 60, "cut": "start", "by": None}
+        assert (await scene.effect("middle"))["windows"] == {"steps": 60, "cut": "start", "by": None}
         assert (await scene.effect("middle"))["state"] == "measured"
         assert [one["key"] for one in (await scene.effect("middle"))["metrics"]] == ["train/loss", "steps_per_second"]
         # Once the run has ended, no more steps will come.
         await scene.send(rank, Status(state="finished", time_ns=1))
         late = await scene.effect("late")
         assert late["message"] == "The run ended 5 steps after the command; at least 10 are needed."
-        assert (await scene.effect("middle"))["window"]["cut"] in ("start", "end")
+        assert (await scene.effect("middle"))["windows"]["cut"] in ("start", "end")
 
     play(tmp_path, act)
 

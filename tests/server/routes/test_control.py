@@ -206,10 +206,10 @@ def test_the_effect_of_a_command_is_measured_around_its_step(tmp_path: Path) -> 
             await site.app.state.store.append(StoredFrame(row, Frame(n=number, records=records), 1))
             effect = (await site.client.get(address)).json()
             assert effect["missing_steps"] == (10 if number == 2 else 0)
-        assert effect["window"] == {"steps": 50, "cut": "start", "by": None}
+        assert effect["windows"] == {"steps": 50, "cut": "start", "by": None}
         (loss,) = effect["metrics"]
         assert (loss["difference"], loss["verdict"]) == (1.0, "higher")
-        assert (await site.client.get(f"{address}?window=20")).json()["window"]["steps"] == 20
+        assert (await site.client.get(f"{address}?window=20")).json()["windows"]["steps"] == 20
         for query in ("window=9", "window=10001", "window=x"):
             assert (await site.client.get(f"{address}?{query}")).status_code == 422
         assert (await site.client.get("/api/v1/runs/r/commands/other/effect")).status_code == 404

@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EMPTY_PICTURE } from '../../../web/js/charts/picture.js';
-import { eventsNear, namedRanks, neighborX, readLines, subjectLine } from '../../../web/js/charts/readings.js';
+import {
+  commandNear,
+  eventsNear,
+  namedRanks,
+  neighborX,
+  readLines,
+  subjectLine,
+} from '../../../web/js/charts/readings.js';
 import { bucket, series } from '../frames.js';
 
 const line = (label, rows, members = {}) => ({
@@ -51,6 +58,12 @@ test('events close to the crosshair are found with their whole text', () => {
     { text: 'at 5', color: 'red' },
     { text: 'at 9', color: 'red' },
   ]);
+});
+
+test('the nearest marked command is found, if it is near enough', () => {
+  const events = [{ x: 5, command: 'a' }, { x: 8, command: 'b' }, { x: 9 }];
+  const found = [9, 6, 5, 20].map((x) => commandNear({ ...EMPTY_PICTURE, events }, x, 3));
+  assert.deepEqual(found, ['b', 'a', 'a', undefined]);
 });
 
 test('the crosshair moves by buckets and stays within the data', () => {

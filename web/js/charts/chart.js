@@ -7,9 +7,12 @@ import { axisColumn } from '../data/series.js';
 import { plotOptions } from './options.js';
 import { paintPicture } from './paint.js';
 import { EMPTY_PICTURE } from './picture.js';
+import { commandNear } from './readings.js';
 import { listenToTouch } from './touch.js';
 
 const MIN_SELECTION_PX = 4;
+/** How far from a mark a click still means it. */
+const MARK_PX = 5;
 
 export class Chart {
   /**
@@ -94,6 +97,15 @@ export class Chart {
   }
 
   /**
+   * Open the command that is marked near an x value.
+   * @param {number | null} x
+   */
+  openMark(x) {
+    const command = x === null ? undefined : commandNear(this.picture, x, this.xLength(MARK_PX));
+    if (command) this.gestures.open(command);
+  }
+
+  /**
    * Zoom around an x value.
    * @param {number | null} x null for the middle
    * @param {number} factor of the visible range: below 1 zooms in
@@ -126,6 +138,10 @@ export class Chart {
         hover(left);
       },
       pinch: (center, factor) => this.magnify(plot.posToVal(center - over.getBoundingClientRect().left, 'x'), factor),
+    });
+    // A finger that looks for a value would open what it happens to touch.
+    over.addEventListener('click', (event) => {
+      if (/** @type {PointerEvent} */ (event).pointerType !== 'touch') this.openMark(pointerX(event));
     });
     const zoomWithWheel = (/** @type {WheelEvent} */ event) => {
       if (!event.ctrlKey) return;

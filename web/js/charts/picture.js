@@ -161,7 +161,9 @@ export function eventMarks(events, axis, colors) {
     const x = axis === 'step' ? event.step : event.time;
     if (x === null || x === undefined) continue;
     const color = event.level === 'error' ? colors.bad : event.level === 'warning' ? colors.warn : colors.mark;
-    marks.push({ x, label: shorten(event.text), text: event.text, color, dash: event.kind !== 'control' });
+    const isControl = event.kind === 'control';
+    const command = isControl ? event.data?.command : undefined;
+    marks.push({ x, label: shorten(event.text), text: event.text, color, dash: !isControl, command });
   }
   return marks.sort((a, b) => a.x - b.x);
 }

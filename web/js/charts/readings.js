@@ -40,6 +40,18 @@ export const eventsNear = ({ events }, x, distance) =>
   events.filter((event) => Math.abs(event.x - x) <= distance).map(({ text, color }) => ({ text, color }));
 
 /**
+ * Return the command marked nearest to an x value, if there is one within some distance.
+ * @param {Picture} picture
+ * @param {number} x
+ * @param {number} distance
+ */
+export function commandNear({ events }, x, distance) {
+  const away = (/** @type {EventMark} */ event) => Math.abs(event.x - x);
+  const near = events.filter((event) => event.command && away(event) <= distance);
+  return near.sort((a, b) => away(a) - away(b))[0]?.command;
+}
+
+/**
  * Return the x value some buckets away from another one.
  * @param {Picture} picture
  * @param {number | null} x null for the end of the line

@@ -1,14 +1,16 @@
 // @ts-check
 /** Everything that was changed in a run, newest first, with a way back to the values before. */
 import { html, useSignal } from '../../vendor/ui.js';
-import { canRevert, changesOf, outcomesByRank } from '../controls/changes.js';
+import { canRevert, changesOf, isApplied, outcomesByRank } from '../controls/changes.js';
 import { commandText } from '../controls/outcome.js';
 import { formatValue, valueText } from '../controls/value.js';
-import { state } from '../data/state.js';
+import { setView, state } from '../data/state.js';
 import { auditHref } from '../routing/links.js';
+import { lazy } from './lazy.js';
 import { Age } from './text.js';
 
 const FEW = 10;
+const EffectCard = lazy(() => import('./effect-card.js'), 'EffectCard');
 
 /** @param {{change: import('../controls/changes.js').Change}} props */
 function ChangeText({ change: { name, before, after } }) {
@@ -31,6 +33,13 @@ function RevertButton({ command, app }) {
   >Revert</button>`;
 }
 
+/** @param {{command: Command}} props */
+function EffectButton({ command: { id } }) {
+  const isOpen = state.view.value.effect === id;
+  const toggle = () => setView({ effect: isOpen ? '' : id });
+  return html`<button type="button" class="quiet" aria-expanded=${isOpen} onClick=${toggle}>Effect</button>`;
+}
+
 /** @param {{command: Command, app: App}} props */
 function Entry({ command, app }) {
   const { requested_by: by, reverts, ranks } = command;
@@ -43,11 +52,14 @@ function Entry({ command, app }) {
   return html`<li>
     <div class="line">
       <span class="change">${changesOf(command).map(change)}</span>
-      ${
-        canRevert(command, state.controls.value) &&
-        state.canControl.value &&
-        html`<${RevertButton} command=${command} app=${app} />`
-      }
+      <span>
+        ${isApplied(command) && html`<${EffectButton} command=${command} />`}
+        ${
+          canRevert(command, state.controls.value) &&
+          state.canControl.value &&
+          html`<${RevertButton} command=${command} app=${app} />`
+        }
+      </span>
     </div>
     <div class="muted">
       <${Age} time=${command.requested_at} /> ago${by && ` by ${by}`}${reverts && ', a revert'}${
@@ -62,6 +74,7 @@ function Entry({ command, app }) {
         </details>`
         : outcome
     }
+    ${command.id === state.view.value.effect && html`<${EffectCard} command=${command} app=${app} />`}
   </li>`;
 }
 
@@ -70,7 +83,9 @@ export function ChangeHistory({ run, app }) {
   const all = useSignal(false);
   const commands = [...state.commands.value].sort((a, b) => (a.requested_at < b.requested_at ? 1 : -1));
   if (commands.length === 0) return null;
-  const shown = all.value ? commands : commands.slice(0, FEW);
+  const isShown = (/** @type {Command} */ { id }, /** @type {number} */ place) =>
+    all.value || place < FEW || id === state.view.value.effect;
+  const shown = commands.filter(isShown);
   const showAll = () => {
     all.value = true;
   };

@@ -75,6 +75,7 @@ export class ChartController {
         hover: (x) => (x === null ? app.charts.hideCrosshair(this) : app.charts.setCrosshair(this, x)),
         zoom: (from, to) => app.zoom(from, to),
         reset: () => app.resetZoom(),
+        open: (command) => app.openEffect(command),
       },
       props.height,
     );
@@ -141,6 +142,7 @@ export class ChartController {
     if (step) {
       if (!this.#moveCrosshair(event.shiftKey ? step * 10 : step)) return;
     } else if (zoom) this.chart.magnify(charts.crosshair, zoom);
+    else if (event.key === 'Enter') this.chart.openMark(charts.crosshair);
     else if (event.key === 'Escape') charts.setCrosshair(this, null);
     else return;
     event.preventDefault();

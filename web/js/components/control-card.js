@@ -106,10 +106,11 @@ function ValueLine({ control, id, input }) {
  * @property {Control} control
  * @property {App} app
  * @property {(value: unknown) => string} [effect] says what a value would change
+ * @property {(value: unknown) => unknown} [preview] shows what an entered value would change
  */
 
 /** @param {ControlCardProps} props */
-export function ControlCard({ control, app, effect = () => '' }) {
+export function ControlCard({ control, app, effect = () => '', preview = () => null }) {
   const input = useInput(control);
   const asking = useSignal(/** @type {{value: unknown} | null} */ (null));
   const id = `control-${control.name}`;
@@ -131,6 +132,7 @@ export function ControlCard({ control, app, effect = () => '' }) {
     asking.value = null;
   };
   const asked = asking.value;
+  const edited = input.edited.value ? input.parse() : null;
   return html`<form class="control" onSubmit=${submit} noValidate>
       <${Heading} control=${control} id=${id} />
       ${
@@ -138,7 +140,8 @@ export function ControlCard({ control, app, effect = () => '' }) {
           ? html`<div class="line"><${SendButton} label=${`${control.name}…`} /></div>`
           : html`<${ValueLine} control=${control} id=${id} input=${input} />`
       }
-      <p class="hint">${hint(control, input.edited.value ? input.parse() : null, effect)}</p>
+      <p class="hint">${hint(control, edited, effect)}</p>
+      ${edited?.ok && preview(edited.value)}
       <${ControlOutcome} control=${control} problem=${input.problem.value} app=${app} />
     </form>
     ${

@@ -18,6 +18,12 @@ export function changesOf({ control, value, values, ranks }) {
 }
 
 /**
+ * Return whether a rank has applied a command.
+ * @param {Command} command
+ */
+export const isApplied = ({ ranks }) => Object.values(ranks).some((rank) => rank.state === 'applied');
+
+/**
  * Return whether the values before a command can be asked for again.
  * @param {Command} command
  * @param {readonly Control[]} controls of the run

@@ -119,6 +119,26 @@ export class ApiClient {
   }
 
   /**
+   * Return what a command has changed.
+   * @param {string} run
+   * @param {string} command
+   * @returns {Promise<Effect>}
+   */
+  effect(run, command) {
+    return this.#request(`${runPath(run)}/commands/${encodeURIComponent(command)}/effect`, {});
+  }
+
+  /**
+   * Return what a filter interval would mean.
+   * @param {string} run
+   * @param {number} interval
+   * @returns {Promise<Forecast>}
+   */
+  forecast(run, interval) {
+    return this.#request(`${runPath(run)}/filters/forecast${queryString({ filter_interval: interval })}`, {});
+  }
+
+  /**
    * @param {string} path relative to `/api/v1/`
    * @param {RequestOptions} options
    * @returns {Promise<any>}

@@ -1,5 +1,5 @@
 // @ts-check
-/** Sends control values to the run. Knows no document. */
+/** Sends control values to the run, and asks what they would change or have changed. Knows no document. */
 import { RequestError } from './api.js';
 import { putCommand, setRequest, state } from './state.js';
 
@@ -8,8 +8,10 @@ function commandId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
+const openRun = () => state.run.peek()?.id ?? '';
+
 export class Commands {
-  /** @param {Pick<import('./api.js').ApiClient, 'setControl' | 'revert' | 'now'>} api */
+  /** @param {Pick<import('./api.js').ApiClient, 'setControl' | 'revert' | 'effect' | 'forecast' | 'now'>} api */
   constructor(api) {
     this.api = api;
   }
@@ -41,6 +43,22 @@ export class Commands {
     const request = state.requests.value[control];
     if (request?.reverts) await this.revert(request.reverts);
     else if (request) await this.#put(control, request);
+  }
+
+  /**
+   * Return what a command of the open run has changed.
+   * @param {string} command
+   */
+  effect(command) {
+    return this.api.effect(openRun(), command);
+  }
+
+  /**
+   * Return what a filter interval would mean for the open run.
+   * @param {number} interval
+   */
+  forecast(interval) {
+    return this.api.forecast(openRun(), interval);
   }
 
   /**

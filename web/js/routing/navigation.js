@@ -2,7 +2,7 @@
 /** The browser's history and address: follows links without reloading, and keeps the view state in the address. */
 import { batch } from '../../vendor/ui.js';
 import { setView, state } from '../data/state.js';
-import { routeOf } from './links.js';
+import { routeOf, runHref } from './links.js';
 import { runsParameter } from './routes.js';
 import { parseView, viewSearch } from './view.js';
 
@@ -58,6 +58,23 @@ export function startNavigation(enter) {
   openAddress(enter);
   addEventListener('popstate', () => openAddress(enter));
   addEventListener('click', (event) => followLink(event, enter));
+}
+
+/**
+ * Return the URL that shows the effect of a command of a run.
+ * @param {string} run
+ * @param {string} command
+ */
+export const effectHref = (run, command) =>
+  runHref(run, 'tables') + viewSearch({ ...state.view.value, q: '', effect: command });
+
+/**
+ * Open a URL of the page, as a link would.
+ * @param {string} href
+ */
+export function openPage(href) {
+  history.pushState(null, '', href);
+  dispatchEvent(new PopStateEvent('popstate'));
 }
 
 /** Write the view state into the address without a new history entry. */

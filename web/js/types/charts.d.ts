@@ -102,6 +102,8 @@ interface EventMark {
   text: string;
   color: string;
   dash: boolean;
+  /** The command that it marks. */
+  command?: string;
 }
 
 type ChartKind = 'line' | 'bars' | 'stack';
@@ -143,6 +145,8 @@ interface ChartGestures {
   hover: (x: number | null) => void;
   zoom: (from: number, to: number) => void;
   reset: () => void;
+  /** Open the command of a mark. */
+  open: (command: string) => void;
 }
 
 /** The bucket of one line under the crosshair. */

@@ -37,6 +37,8 @@ interface View {
   picked: string[];
   /** Runs that a comparison does not draw. */
   hidden: string[];
+  /** The command whose effect is shown, empty for none. */
+  effect: string;
   /** Metrics shown as columns or figures, empty for a choice by name. */
   metrics: string[];
 }

@@ -111,7 +111,7 @@ interface RunEvent {
   step: number | null;
   rank?: number | null;
   text: string;
-  data?: unknown;
+  data?: { command?: string };
 }
 
 interface TraceOperator {

@@ -7,17 +7,20 @@ import { searchEvents } from '../../data/events.js';
 import { setView, state } from '../../data/state.js';
 import { formatInteger, pluralize } from '../../format/numbers.js';
 import { formatDateTime } from '../../format/time.js';
+import { effectHref } from '../../routing/navigation.js';
 
 /** @param {{event: RunEvent}} props */
 function Row({ event }) {
-  const { kind, level, rank, step, text, time } = event;
+  const { kind, level, rank, step, text, time, data } = event;
+  const command = kind === 'control' && data?.command;
+  const run = state.run.value?.id ?? '';
   return html`<tr>
     <td class="fit">${formatDateTime(time)}</td>
     <td class="number">${formatInteger(step)}</td>
     <td class="number wide-only">${rank ?? '–'}</td>
     <td class=${`fit wide-only ${level}`}>${level}</td>
     <td class="fit wide-only">${kind}</td>
-    <td class="text">${text}</td>
+    <td class="text">${text} ${command && html`<a href=${effectHref(run, command)}>Effect</a>`}</td>
   </tr>`;
 }
 

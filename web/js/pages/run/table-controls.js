@@ -3,10 +3,12 @@
 import { html } from '../../../vendor/ui.js';
 import { ChangeHistory } from '../../components/change-history.js';
 import { ControlCard } from '../../components/control-card.js';
+import { lazy } from '../../components/lazy.js';
 import { filterEffect } from '../../controls/filter-effect.js';
 import { state } from '../../data/state.js';
 
 const FILTER_INTERVAL = 'filter_interval';
+const FilterForecast = lazy(() => import('../../components/filter-forecast.js'), 'FilterForecast');
 
 /** @param {{control: Control, app: App}} props */
 function FilterInterval({ control, app }) {
@@ -14,7 +16,11 @@ function FilterInterval({ control, app }) {
   const lastPass = state.passes.value.at(-1)?.step;
   const lastStep = state.run.value?.last_step ?? 0;
   const effect = (/** @type {any} */ next) => filterEffect(value, next, lastPass, lastStep);
-  return html`<div class="controls"><${ControlCard} control=${control} app=${app} effect=${effect} /></div>`;
+  const preview = (/** @type {any} */ next) =>
+    typeof next === 'number' && html`<${FilterForecast} interval=${next} app=${app} />`;
+  return html`<div class="controls">
+    <${ControlCard} control=${control} app=${app} effect=${effect} preview=${preview} />
+  </div>`;
 }
 
 /** @param {{app: App, run: Run}} props */

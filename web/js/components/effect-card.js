@@ -1,0 +1,77 @@
+// @ts-check
+/** The effect of a command: what is compared, a row for each metric, and what is worth knowing of it. */
+import { html, useEffect, useRef, useSignal } from '../../vendor/ui.js';
+import { effectNotes, effectRow, effectText } from '../controls/effect.js';
+import { Loading } from './placeholders.js';
+
+const ASK_AGAIN_MS = 2000;
+
+/** @param {{metric: EffectMetric}} props */
+function Row({ metric }) {
+  const { name, before, after, change, verdict, isEffect } = effectRow(metric);
+  return html`<tr>
+    <th scope="row">${name}</th>
+    <td class="number">${before}</td>
+    <td class="number">${after}</td>
+    <td class="number">${isEffect ? html`<b>${change}</b>` : change}</td>
+    <td class=${isEffect ? '' : 'muted'}>${isEffect ? html`<b>${verdict}</b>` : verdict}</td>
+  </tr>`;
+}
+
+/** @param {{metrics: EffectMetric[]}} props */
+function Figures({ metrics }) {
+  return html`<div class="scroll" role="region" aria-label="Before and after" tabindex="0">
+    <table class="grid dense">
+      <thead>
+        <tr>
+          <th>Metric</th>
+          <th class="number">Before</th>
+          <th class="number">After</th>
+          <th class="number">Change</th>
+          <th>Result</th>
+        </tr>
+      </thead>
+      <tbody>${metrics.map((metric) => html`<${Row} key=${metric.key} metric=${metric} />`)}</tbody>
+    </table>
+  </div>`;
+}
+
+/** @param {{command: Command, app: App}} props */
+export function EffectCard({ command, app }) {
+  const effect = useSignal(/** @type {Effect | null} */ (null));
+  const problem = useSignal('');
+  const card = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => {
+    let timer = 0;
+    let open = true;
+    const ask = async () => {
+      try {
+        const found = await app.commands.effect(command.id);
+        if (!open) return;
+        effect.value = found;
+        problem.value = '';
+      } catch (error) {
+        if (!open) return;
+        problem.value = /** @type {Error} */ (error).message;
+      }
+      const settled = effect.value?.state === 'measured' || effect.value?.state === 'none';
+      if (problem.value || !settled) timer = setTimeout(ask, ASK_AGAIN_MS);
+    };
+    ask();
+    return () => {
+      open = false;
+      clearTimeout(timer);
+    };
+  }, [command.id]);
+  // Opened by a link, it may lie below the window.
+  useEffect(() => card.current?.scrollIntoView({ block: 'nearest' }), [effect.value === null]);
+  const found = effect.value;
+  const notes = found ? effectNotes(found) : [];
+  return html`<section class="effect" aria-label="Effect" ref=${card}>
+    ${problem.value && html`<p class="bad">${problem.value}</p>`}
+    ${found && html`<p class="muted" role="status">${effectText(found)}</p>`}
+    ${!found && !problem.value && html`<${Loading} rows=${1} />`}
+    ${found?.state === 'measured' && html`<${Figures} metrics=${found.metrics} />`}
+    ${notes.map((note) => html`<p key=${note} class="muted">${note}</p>`)}
+  </section>`;
+}
