@@ -2,6 +2,7 @@
 
 import re
 import signal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,39 @@ def test_two_ranks_are_one_run_and_sigterm_stops_all(tmp_path: Path) -> None:
         assert demo.wait(90) == 0
         assert "Held out" in demo.output
         assert demo.processes() == []
+
+
+def test_a_filter_interval_does_what_was_predicted(tmp_path: Path) -> None:
+    with RunningCommand(tmp_path, "demo", "--rate", "0", "--no-browser") as demo:
+        address = demo.wait_for(r"Watch the training at (\S+)", limit_s=120)
+        (run,) = until(lambda: get_json(f"{address}/api/v1/runs")["runs"], 60, "a run")
+        api = f"{address}/api/v1/runs/{run['id']}"
+        until(lambda: get_json(f"{api}/controls")["controls"], 60, "its controls")
+        put_json(f"{api}/controls/filter_interval", {"value": 20})
+
+        def passes(interval: int) -> list[dict[str, float]]:
+            """The passes with an interval in order of step, each added up over the tables."""
+            found: dict[int, dict[str, float]] = {}
+            for one in get_json(f"{api}/filters")["passes"]:
+                if one["interval"] == interval:
+                    total = found.setdefault(one["step"], {"step": one["step"]})
+                    for name in ("rows_before", "evicted", "rows_after", "milliseconds"):
+                        total[name] = total.get(name, 0) + one[name]
+            return list(found.values())
+
+        # Rows are evicted from step 100 on.
+        until(lambda: len(found := passes(20)) > 10 and found[-11]["step"] >= 100, 200, "steady passes")
+        forecast = get_json(f"{api}/filters/forecast?filter_interval=40")["total"]
+        put_json(f"{api}/controls/filter_interval", {"value": 40})
+        first, *later = until(lambda: found if len(found := passes(40)) > 5 else None, 200, "passes 40 steps apart")
+        for name in ("rows_before", "rows_after"):
+            assert forecast[name]["value"] == pytest.approx(first[name], rel=0.1), name
+        assert forecast["evicted"]["value"] == pytest.approx(first["evicted"], abs=forecast["evicted"]["error"])
+        assert forecast["at_most"]["value"] == pytest.approx(later[4]["rows_before"], rel=0.1)
+        steps = [one["step"] for one in (first, *later)]
+        assert {after - before for before, after in pairwise(steps)} == {40}
+        demo.process.send_signal(signal.SIGTERM)
+        demo.wait(90)
 
 
 def test_a_port_in_use_ends_the_demo_with_one_reason(tmp_path: Path) -> None:

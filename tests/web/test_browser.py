@@ -196,6 +196,11 @@ def test_an_interval_is_applied_at_a_step_and_can_be_taken_back(
     expect(field).to_have_value("100")
     field.fill("50")
     expect(page.get_by_text(re.compile(r"then every 50 steps"))).to_be_visible()
+    prediction = page.get_by_role("region", name="Prediction")
+    expect(prediction.or_(page.get_by_text("There have been no filter passes yet."))).to_be_visible()
+    field.fill("200")
+    expect(prediction).to_contain_text(re.compile(r"Evicted by it\s*80 ± 0"), timeout=20_000)
+    field.fill("50")
     page.get_by_role("button", name="Apply").click()
     says(page, r"applied at step \d+")
     assert live.interval == 50

@@ -33,6 +33,20 @@ def changes(page: Page) -> Locator:
     return page.get_by_role("list", name="Changes").locator("> li")
 
 
+def click_mark(page: Page, text: str) -> None:
+    """Moves over a chart until its tooltip names an event, and clicks."""
+    plot = page.locator(".u-over").first
+    expect(plot).to_be_visible(timeout=IN_TIME_MS)
+    box = plot.bounding_box()
+    assert box is not None
+    for offset in range(0, int(box["width"]), 3):
+        page.mouse.move(box["x"] + offset, box["y"] + box["height"] / 2)
+        if page.locator(".tooltip", has_text=text).count():
+            page.mouse.click(box["x"] + offset, box["y"] + box["height"] / 2)
+            return
+    raise AssertionError(f"no mark says {text!r}")
+
+
 def is_accessible(page: Page) -> None:
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
@@ -57,11 +71,33 @@ def test_two_ranks_change_at_one_step_and_back_and_stop_when_confirmed(
         changes(page).first.locator("summary").click()
         expect(changes(page).first).to_contain_text(re.compile(r"ranks 0 and 1: applied at step \d+"))
 
+        # The windows of its effect are as long as the run was before it; the loss falls all the while.
+        changes(page).first.get_by_role("button", name="Effect").click()
+        effect = page.get_by_role("region", name="Effect")
+        expect(effect).to_contain_text("Not enough steps yet")
+        (asked,) = job.commands()
+        for rank in (0, 1):
+            assert asked["ranks"][str(rank)]["step"] == job.changes(rank, "a")[0][1]
+        expect(effect).to_contain_text(
+            re.compile(rf"\d+ steps before and after step {asked['ranks']['0']['step']}\. No more, as the run began"),
+            timeout=IN_TIME_MS,
+        )
+        expect(effect.get_by_role("row")).to_have_count(2)
+        expect(effect.get_by_role("row").last).to_contain_text(
+            re.compile("^loss(as its trend before|within the noise)−")
+        )
+        is_accessible(page)
+
         page.get_by_role("button", name="Revert to 1: a").click()
         expect(one.get_by_role("status")).to_contain_text(re.compile(r"^1: applied at step"), timeout=IN_TIME_MS)
         expect(changes(page).first).to_contain_text(re.compile(r"a 7 → 1.*a revert", re.DOTALL))
         assert job.changes(0, "a") == job.changes(1, "a")
         assert [value for value, _ in job.changes(0, "a")] == [7, 1]
+        # The event leads to the effect, and so does its mark on a chart, see below.
+        page.get_by_role("link", name="Events").click()
+        page.get_by_role("row", name="a: 1 → 7").get_by_role("link", name="Effect").click()
+        expect(page).to_have_url(re.compile(rf"/tables\?effect={asked['id']}$"))
+        expect(effect).to_contain_text("steps before and after")
 
         stop = page.get_by_role("button", name="stop…")
         stop.click()
@@ -78,6 +114,11 @@ def test_two_ranks_change_at_one_step_and_back_and_stop_when_confirmed(
         expect(stop).to_be_disabled(timeout=IN_TIME_MS)
         asked = job.settled(job.commands()[-1])
         assert (asked["control"], asked["state"], asked["reason"]) == ("stop", "applied", "seen enough")
+        page.get_by_role("link", name="Charts").click()
+        click_mark(page, "a: 7 → 1")
+        reverted = job.commands()[1]["id"]
+        expect(page).to_have_url(re.compile(rf"/tables\?.*effect={reverted}$"))
+        expect(effect).to_contain_text("steps before and after")
 
 
 def test_a_rank_that_is_gone_is_named_as_away_and_as_different(page: Page, console: Console, tmp_path: Path) -> None:

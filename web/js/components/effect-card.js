@@ -11,10 +11,10 @@ function Row({ metric }) {
   const { name, before, after, change, verdict, isEffect } = effectRow(metric);
   return html`<tr>
     <th scope="row">${name}</th>
+    <td class=${isEffect ? '' : 'muted'}>${isEffect ? html`<b>${verdict}</b>` : verdict}</td>
+    <td class="number">${isEffect ? html`<b>${change}</b>` : change}</td>
     <td class="number">${before}</td>
     <td class="number">${after}</td>
-    <td class="number">${isEffect ? html`<b>${change}</b>` : change}</td>
-    <td class=${isEffect ? '' : 'muted'}>${isEffect ? html`<b>${verdict}</b>` : verdict}</td>
   </tr>`;
 }
 
@@ -25,10 +25,10 @@ function Figures({ metrics }) {
       <thead>
         <tr>
           <th>Metric</th>
+          <th>Result</th>
+          <th class="number">Change</th>
           <th class="number">Before</th>
           <th class="number">After</th>
-          <th class="number">Change</th>
-          <th>Result</th>
         </tr>
       </thead>
       <tbody>${metrics.map((metric) => html`<${Row} key=${metric.key} metric=${metric} />`)}</tbody>
