@@ -7,15 +7,19 @@ Owns the prediction; must not know HTTP or the rules that evict. For each table 
 - A pass takes as long per row as the last ones did.
 
 The error is that of a single further observation with 95 % probability, by Student's t from the spread of the passes;
-for other intervals it grows with the length. Errors of tables and ranks are added up, since all of them see the same
-data. With a longer interval some ids are seen again before they are evicted, and are not added again: the prediction
-is an upper bound for rows, the further the interval is from the present one.
+for other intervals it grows with the length. Passes of several tables and ranks at the same steps are added up before,
+since all of them see the same data; where the steps differ, the errors are added. With a longer interval some ids are
+seen again before they are evicted, and are not added again: then the prediction is an upper bound for rows.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
+from operator import add
+
+import msgspec
 
 from recis.wire.messages import Pass
 from recis.wire.text import as_name
@@ -118,13 +122,10 @@ def forecast(passes: Sequence[PassRow], interval: int, last_step: int | None) ->
     for one in passes:
         if one.attempt == newest:
             tables.setdefault(as_name(one.record.table), {}).setdefault(one.rank, []).append(one.record)
-    total = None
-    for name, ranks in sorted(tables.items()):
-        shape, figures = _table(name, ranks, interval, last_step)
-        answer["tables"].append(shape)
-        if figures is not None:
-            total = figures if total is None else total + figures
-    unknown = sum(one["prediction"] is None for one in answer["tables"])
+    answer["tables"] = [_table(name, ranks, interval, last_step) for name, ranks in sorted(tables.items())]
+    known = [one["table"] for one in answer["tables"] if one["prediction"]]
+    total = _figures([ones for name in known for ones in tables[name].values()], interval, last_step)
+    unknown = len(tables) - len(known)
     if total is None:
         answer["message"] = "There has been one filter pass since the start; a prediction needs at least two."
     elif unknown:
@@ -132,28 +133,42 @@ def forecast(passes: Sequence[PassRow], interval: int, last_step: int | None) ->
     return {**answer, "total": None if total is None else total.shape()}
 
 
-def _table(
-    name: str, ranks: dict[int, list[Pass]], interval: int, last_step: int | None
-) -> tuple[Shape, _Figures | None]:
-    shape: Shape = {"table": name, "passes": min(map(len, ranks.values())), "message": "", "prediction": None}
-    shape["passes"] = min(shape["passes"], LAST_PASSES + 1)
-    figures = None
-    for rank in ranks.values():
-        one = _figures(rank[-LAST_PASSES - 1 :], interval, last_step)
-        if one is None:
-            return {**shape, "message": "one pass; a prediction needs at least two"}, None
-        figures = one if figures is None else figures + one
-    assert figures is not None
+def _table(name: str, ranks: dict[int, list[Pass]], interval: int, last_step: int | None) -> Shape:
+    number = min(LAST_PASSES + 1, *(len(ones) for ones in ranks.values()))
+    shape: Shape = {"table": name, "passes": number, "message": "", "prediction": None}
+    figures = _figures(list(ranks.values()), interval, last_step)
+    if figures is None:
+        return {**shape, "message": "one pass; a prediction needs at least two"}
     evicts = any(one.evicted for rank in ranks.values() for one in rank)
     if not evicts:
         shape["message"] = "no pass has evicted rows: without a filter rule, a table only grows"
-    elif shape["passes"] < 3:
+    elif number < 3:
         shape["message"] = "two passes; the error is not known yet"
-    return {**shape, "prediction": figures.shape()}, figures
+    return {**shape, "prediction": figures.shape()}
 
 
-def _figures(passes: Sequence[Pass], interval: int, last_step: int | None) -> _Figures | None:
-    """Return the prediction from the passes over one table on one rank; None if there are too few."""
+def _figures(series: Sequence[Sequence[Pass]], interval: int, last_step: int | None) -> _Figures | None:
+    """Return the prediction from the passes over some tables on some ranks; None if there are too few of one."""
+    groups: dict[tuple[int, ...], list[Sequence[Pass]]] = {}
+    for passes in series:
+        last = passes[-LAST_PASSES - 1 :]
+        groups.setdefault(tuple(one.step for one in last), []).append(last)
+    found = [
+        _predict([_sum(ones) for ones in zip(*group, strict=True)], interval, last_step) for group in groups.values()
+    ]
+    if not found or None in found:
+        return None
+    return reduce(add, found)
+
+
+def _sum(passes: Sequence[Pass]) -> Pass:
+    """Return passes at one step as one pass over all of their tables."""
+    names = ("rows_before", "evicted", "rows_after", "admitted", "milliseconds")
+    return msgspec.structs.replace(passes[0], **{name: sum(getattr(one, name) for one in passes) for name in names})
+
+
+def _predict(passes: Sequence[Pass], interval: int, last_step: int | None) -> _Figures | None:
+    """Return the prediction from passes in order of step; None if there are too few."""
     spans = [(later.step - earlier.step, later) for earlier, later in pairwise(passes) if later.step > earlier.step]
     if not spans:
         return None

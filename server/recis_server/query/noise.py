@@ -115,9 +115,10 @@ def compare(before: Sequence[Sample], after: Sequence[Sample], length: float, *,
     difference = second.mean - first.mean
     if min(len(first.means), len(second.means)) < MIN_BATCHES:
         return Change(*sides, difference * unit, None, None, None, "unknown")
-    noise = _noise(first, second)
     trend, trend_noise = _trend(first, second)
-    rounding = _ROUNDING * max(abs(first.mean), abs(second.mean))
+    size = max(abs(first.mean), abs(second.mean))
+    noise = _rounded(_noise(first, second), size)
+    rounding = _ROUNDING * size
     beyond = difference - trend
     verdict: Verdict = "higher" if difference > 0 else "lower"
     if abs(difference) <= noise + rounding:
@@ -177,10 +178,15 @@ def _side(samples: Sequence[Sample], batches: _Batches, unit: float) -> Side:
     enough = len(batches.means) >= MIN_BATCHES
     return Side(
         None if math.isnan(batches.mean) else batches.mean * unit,
-        math.sqrt(batches.spread / len(batches.means)) * unit if enough else None,
+        _rounded(math.sqrt(batches.spread / len(batches.means)), batches.mean) * unit if enough else None,
         count,
         nan,
     )
+
+
+def _rounded(error: float, value: float) -> float:
+    """Return an error, 0 if it comes from rounding only."""
+    return 0.0 if error <= _ROUNDING * abs(value) else error
 
 
 def _inflation(centred: Floats) -> float:

@@ -1,5 +1,7 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from recis_server.query.forecast import LAST_PASSES, forecast
 from recis_server.store.values import PassRow
 
@@ -104,3 +106,15 @@ def test_ranks_add_up_and_nothing_is_negative(distances: list[int], interval: in
         assert single[name]["value"] >= 0
         assert abs(total[name]["value"] - ranks * single[name]["value"]) <= 0.1 * ranks
     assert total["next_step"] == single["next_step"] > steps[-1]
+
+
+def test_tables_that_vary_together_or_against_each_other_have_the_error_of_their_sum() -> None:
+    one = [passes([50], added=100), passes([100], added=140), passes([150], added=100), passes([200], added=140)]
+    other = [passes([50], added=140), passes([100], added=100), passes([150], added=140), passes([200], added=100)]
+    rows = [row for part in one for row in part]
+    against = [PassRow(0, 1, replace(row.record, table="item")) for part in other for row in part]
+    same = [PassRow(0, 1, replace(row.record, table="item")) for row in rows]
+    single = figures(forecast(rows, 50, 200))["rows_before"]["error"]
+    assert single > 0
+    assert figures(forecast(rows + same, 50, 200))["rows_before"]["error"] == pytest.approx(2 * single, abs=0.2)
+    assert figures(forecast(rows + against, 50, 200))["rows_before"]["error"] == 0.0

@@ -10,7 +10,16 @@ const effect = (members = {}) => ({
 });
 
 const metric = (members = {}) => ({
-  ...{ key: 'loss', role: 'loss', table: null, difference: -0.1, noise: 0.02, verdict: 'lower', repeated: 0 },
+  ...{
+    key: 'loss',
+    role: 'loss',
+    table: null,
+    trend: -0.01,
+    difference: -0.1,
+    noise: 0.02,
+    verdict: 'lower',
+    repeated: 0,
+  },
   before: { mean: 0.6, error: 0.01, count: 100, nan: 0 },
   after: { mean: 0.5, error: null, count: 100, nan: 2 },
   ...members,
@@ -28,9 +37,12 @@ test('a metric is a row of figures with their errors', () => {
     difference: 40,
     noise: 8,
     verdict: 'trend',
+    trend: 30,
   });
   const { name, change, verdict, isEffect } = effectRow(rows);
   assert.deepEqual([name, change, verdict, isEffect], ['user: rows', '+40 ± 8', 'as its trend before', false]);
+  assert.equal(effectRow({ ...rows, trend: -5 }).verdict, 'higher, perhaps by a trend');
+  assert.equal(effectRow(metric({ verdict: 'trend' })).verdict, 'lower, perhaps by a trend');
   const pass = metric({ key: 'table/user/pass_ms', role: 'pass_ms', table: 'user', difference: 0, noise: null });
   assert.deepEqual([effectRow(pass).name, effectRow(pass).change], ['user: filter pass', '0 s']);
   const nothing = { mean: null, error: null, count: 0, nan: 0 };

@@ -7,7 +7,6 @@ import { formatMetric } from '../format/units.js';
 const VERDICTS = {
   higher: 'higher',
   lower: 'lower',
-  trend: 'as its trend before',
   noise: 'within the noise',
   unknown: 'too few values',
 };
@@ -36,10 +35,22 @@ function sideText(key, { mean, error, nan }) {
 }
 
 /**
+ * Return the result in words; a trend that alone would have made most of the difference is the likely reason for it.
+ * @param {EffectMetric} metric
+ */
+function verdictText({ verdict, difference, trend }) {
+  if (verdict !== 'trend') return VERDICTS[verdict];
+  const share = Number(trend) / Number(difference);
+  if (share > 0.5) return 'as its trend before';
+  return `${Number(difference) > 0 ? 'higher' : 'lower'}, perhaps by a trend`;
+}
+
+/**
  * Return the figures of a metric as the cells of a row.
  * @param {EffectMetric} metric
  */
-export function effectRow({ key, role, table, before, after, difference, noise, verdict }) {
+export function effectRow(metric) {
+  const { key, role, table, before, after, difference, noise, verdict } = metric;
   const names = /** @type {Record<string, string>} */ ({ rows: `${table}: rows`, pass_ms: `${table}: filter pass` });
   const sign = Number(difference) > 0 ? '+' : '';
   return {
@@ -47,7 +58,7 @@ export function effectRow({ key, role, table, before, after, difference, noise, 
     before: sideText(key, before),
     after: sideText(key, after),
     change: difference === null ? '–' : `${sign}${withError(key, difference, noise)}`,
-    verdict: VERDICTS[verdict],
+    verdict: verdictText(metric),
     isEffect: verdict === 'higher' || verdict === 'lower',
   };
 }

@@ -38,6 +38,8 @@ interface EffectMetric {
   after: EffectSide;
   difference: Figure;
   noise: Figure;
+  /** The difference that the trend before would have made. */
+  trend: Figure;
   verdict: 'higher' | 'lower' | 'trend' | 'noise' | 'unknown';
   repeated: number;
 }
