@@ -4,8 +4,18 @@ Owns the names that launchers and users set; must not know what the values are u
 """
 
 import os
+from collections.abc import Callable, Iterator
 
-__all__ = ["app_id", "launcher_setting", "monitor_setting", "monitor_url", "rank", "world_size"]
+__all__ = [
+    "app_id",
+    "inherited",
+    "launcher_setting",
+    "monitor_setting",
+    "monitor_url",
+    "rank",
+    "variables",
+    "world_size",
+]
 
 
 def monitor_setting(name: str) -> str | None:
@@ -36,6 +46,17 @@ def world_size() -> int:
 def app_id() -> str:
     """Return the prefix of profiler files: `APP_ID`, or `local`."""
     return os.environ.get("APP_ID") or "local"
+
+
+def variables(is_shown: Callable[[str], bool], most: int) -> Iterator[tuple[str, str | None]]:
+    """Yield the names of the environment's variables in order, at most `most`, with the values of those to be shown."""
+    for name in sorted(os.environ)[:most]:
+        yield name, os.environ.get(name) if is_shown(name) else None
+
+
+def inherited(**changes: str) -> dict[str, str]:
+    """Return the environment for a program that is started, with some variables set."""
+    return {**os.environ, **changes}
 
 
 def _number(name: str, default: int) -> int:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from recis import environment
 from recis.bridge.address import DEFAULT_URL, ServerAddress
+from recis.bridge.collecting import Collected
 from recis.bridge.ending import unwind_on_signals
 from recis.bridge.identity import check_place, check_run_id, identify
 from recis.bridge.opening import make_hello, open_run
@@ -77,6 +78,7 @@ def init(
     spool_dir: str | os.PathLike[str] | None = None,
     rank: int | None = None,
     world_size: int | None = None,
+    collect: Iterable[str] | str | bool | None = None,
     **others: Any,
 ) -> Run:
     """Open a run; the server need not be running. Arguments override `RECIS_MONITOR_*` in the environment.
@@ -85,8 +87,7 @@ def init(
         url: the server, `http://HOST:PORT`, optionally with `?token=…`; default `http://127.0.0.1:8765`.
         project: a group of runs; None stands for the default.
         name: the name shown for the run; default its identifier.
-        run_id: the identifier; the same one again is a new attempt of the same run. Default: the launcher's job, or
-            a new one.
+        run_id: the identifier; the same one again is a new attempt of it. Default: the launcher's job, or a new one.
         config: settings to show with the run: a mapping, a namespace, a dataclass, an object of pydantic, attrs or
             OmegaConf, or a class, module or object with settings as its attributes. A value that cannot be shown as it
             is becomes text; one warning lists those.
@@ -95,9 +96,9 @@ def init(
         mode: `online`; `offline` only fills the spool, for `recis-monitor sync`; `disabled` does nothing.
         spool_dir: where unacknowledged values are kept, on a local disk; default `./recis-spool`, else the system's
             folder for temporary files.
-        rank: number of this process in its job, with `world_size`; default that of the process group or the
-            launcher.
+        rank: number of this process in its job, with `world_size`; default that of process group or launcher.
         world_size: number of processes of the job.
+        collect: what to collect beside logged values: names among `info`, `console`, `system`; `all` or `none`.
         **others: `id` is another word for `run_id`. Other names are ignored and listed in one warning.
 
     Raises:
@@ -106,19 +107,18 @@ def init(
     global _current  # noqa: PLW0603 - the module-level `log` and `finish` act on the run opened last
     run_id = others.pop("id", None) if run_id is None else run_id
     mode, address, run_id = check_options(url=url, token=token, mode=mode, run_id=run_id)
+    collected = Collected.parse(_given(collect, environment.monitor_setting("COLLECT")))
     check_place(rank, world_size)
     identity = identify(run_id, rank, world_size, opening=next(_openings))
     if mode == "disabled":
         _current = Run(identity, None)
     else:
-        project = _given(project, environment.monitor_setting("PROJECT"))
-        if type(project) is str and project == "default":
-            project = environment.monitor_setting("PROJECT")
+        project = _given(None if _is(project, "default") else project, environment.monitor_setting("PROJECT"))
         name = _given(name, environment.monitor_setting("NAME"))
         hello = make_hello(identity, project=project, name=name, config=config, tags=tags)
         folder: str | None = _given(_as_folder(spool_dir), environment.monitor_setting("SPOOL"))
         unwind_on_signals()
-        _current = open_run(identity, hello, address if mode == "online" else None, folder)
+        _current = open_run(identity, hello, address if mode == "online" else None, folder, collected)
         _current.name, _current.project = hello.name or identity.run, hello.project
     _current.config.start(config)
     _current.ignore("init", others)
@@ -128,7 +128,7 @@ def init(
 
 
 def check_options(
-    *, url: str | None, token: str | None, mode: Mode | None, run_id: str | None
+    *, url: str | None, token: str | None, mode: Mode | None, run_id: str | None, collect: Any = None
 ) -> tuple[Mode, ServerAddress, str | None]:
     """Return what `init` would use of arguments and environment, and raise `ValueError` as it would; open nothing."""
     mode = _given(mode, environment.monitor_setting("MODE") or "online")
@@ -137,6 +137,7 @@ def check_options(
     run_id = _given(run_id, environment.monitor_setting("RUN_ID"))
     if run_id is not None:
         check_run_id(run_id)
+    Collected.parse(_given(collect, environment.monitor_setting("COLLECT")))
     address = ServerAddress.parse(
         _given(url, environment.monitor_url() or DEFAULT_URL), _given(token, environment.monitor_setting("TOKEN"))
     )
@@ -152,6 +153,11 @@ def _given(value: Any, otherwise: str | None) -> Any:
     if issubclass(type(value), str):
         value = str.__str__(value)
     return otherwise if value is None or (type(value) is str and not value) else value
+
+
+def _is(value: Any, text: str) -> bool:
+    """Return whether a value is this text, without asking any other object whether it is equal."""
+    return type(value) is str and value == text
 
 
 def _as_folder(spool_dir: str | os.PathLike[str] | None) -> str | None:

@@ -13,6 +13,8 @@ from tests.turns import Turns, is_alone
 
 # Workers and the processes of a test share the cores: threads of torch would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Thousands of runs need not describe the machine and its packages each; tests of what is collected ask for it.
+os.environ.setdefault("RECIS_MONITOR_COLLECT", "none")
 # A shell has what it starts in the background ignore Ctrl-C, and so would all that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from recis.system import user_number
 
-__all__ = ["claim"]
+__all__ = ["claim", "claims_folder"]
 
 MAX_CLAIMS = 10_000
 KEPT_S = 30 * 86_400.0
@@ -28,7 +28,7 @@ def claim(scope: str, launch: str) -> int:
     Raises:
         OSError: the files cannot be written, or there are too many.
     """
-    folder = _folder()
+    folder = claims_folder()
     draft = folder / f".{os.getpid()}-{secrets.token_hex(4)}"
     draft.write_text(launch, encoding="utf-8")
     try:
@@ -45,8 +45,12 @@ def claim(scope: str, launch: str) -> int:
     raise OSError(f"expected at most {MAX_CLAIMS} trainings of a kind, got more")
 
 
-def _folder() -> Path:
-    """Return the user's own folder, after deleting files too old to matter."""
+def claims_folder() -> Path:
+    """Return the user's own folder, after deleting files too old to matter.
+
+    Raises:
+        OSError: there is no such folder, or it is somebody else's.
+    """
     folder = Path(tempfile.gettempdir()) / f"recis-monitor-{user_number()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()

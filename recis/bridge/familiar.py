@@ -55,7 +55,8 @@ class FamiliarRun:
         """Report values of one step."""
         raise NotImplementedError
 
-    def _append(self, record: FrameRecord) -> None:
+    def append(self, record: FrameRecord) -> None:
+        """Add a record."""
         raise NotImplementedError
 
     @guarded
@@ -68,4 +69,4 @@ class FamiliarRun:
         if told:
             self.refusals.warn("config", f"not shown as it was given: {told}")
         text = text_of(f"config: {', '.join(plain)}")
-        self._append(Event(kind="config", time_ns=time.time_ns(), text=text, data=plain))
+        self.append(Event(kind="config", time_ns=time.time_ns(), text=text, data=plain))

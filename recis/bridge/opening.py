@@ -13,10 +13,12 @@ from pathlib import Path
 import msgspec
 
 from recis.bridge.address import ServerAddress
+from recis.bridge.collecting import Collected
 from recis.bridge.config import plain_config
 from recis.bridge.deferred_reports import DeferredReports
 from recis.bridge.identity import Identity
 from recis.bridge.left_over import LeftOver
+from recis.bridge.observer import Observer
 from recis.bridge.outbox import Outbox
 from recis.bridge.run import Parts, Run
 from recis.bridge.sender import Sender
@@ -60,8 +62,15 @@ def make_hello(identity: Identity, *, project: object, name: object, config: obj
     )
 
 
-def open_run(identity: Identity, hello: Hello, address: ServerAddress | None, spool_dir: str | None) -> Run:
-    """Return an open run; without an address it only fills its spool."""
+def open_run(
+    identity: Identity,
+    hello: Hello,
+    address: ServerAddress | None,
+    spool_dir: str | None,
+    collected: Collected | None = None,
+) -> Run:
+    """Return an open run; without an address it only fills its spool. `collected` None stands for nothing."""
+    collected = collected or Collected.parse("none")
     run = Run(identity, address.run_page(identity.run) if address else None)
     root, folder = _make_folder(spool_dir, hello)
     place = folder.path if folder else None
@@ -97,7 +106,8 @@ def open_run(identity: Identity, hello: Hello, address: ServerAddress | None, sp
         elif not done:
             _logger.warning("what was not acknowledged is lost: there was no place for a spool")
 
-    run.attach(Parts(outbox, deferred, uploads, sender), close)
+    observer = Observer(run, info=collected.info, system=collected.system)
+    run.attach(Parts(outbox, deferred, uploads, sender, observer), close)
     if left_over is not None and address is not None:
         left_over.start(address, sender)
     return run

@@ -23,6 +23,7 @@ from recis.bridge.deferred_reports import DeferredReports
 from recis.bridge.familiar import FamiliarRun
 from recis.bridge.fast_path import FastPath
 from recis.bridge.identity import Identity
+from recis.bridge.observer import Observer
 from recis.bridge.outbox import Outbox
 from recis.bridge.passes import pass_series, read_pass
 from recis.bridge.refusals import Refusals, guarded
@@ -46,7 +47,10 @@ _logger = logging.getLogger(__name__)
 class Parts:
     """The parts of an open run; None in a disabled or finished run and in a forked child."""
 
-    def __init__(self, outbox: Outbox, deferred: DeferredReports, uploads: TraceUploads, sender: Sender) -> None:
+    def __init__(
+        self, outbox: Outbox, deferred: DeferredReports, uploads: TraceUploads, sender: Sender, observer: Observer
+    ) -> None:
+        self.observer = observer
         self.outbox = outbox
         self.deferred = deferred
         self.uploads = uploads
@@ -79,7 +83,7 @@ class Run(FamiliarRun):
         self._close: Callable[[bool], None] = lambda _: None
         self.cost = MonitorCost()
         self.measures_log = True
-        self.controls = Controls(self._append, self._force_slow_path, self._flush_soon, lambda: self._step)
+        self.controls = Controls(self.append, self._force_slow_path, self._flush_soon, lambda: self._step)
         self._finishing = threading.RLock()  # a signal handler may finish the run in the middle of `finish`
         self._finished = False
         self._dropped = 0  # total of a finished run
@@ -94,8 +98,9 @@ class Run(FamiliarRun):
         self._fast_path = parts.outbox.writer.fast_path
         self._close = close
         lifecycle.opened(self)
-        self._append(Status(state="running", time_ns=time.time_ns()))
+        self.append(Status(state="running", time_ns=time.time_ns()))
         parts.sender.start()
+        parts.observer.start()
 
     @property
     def rank(self) -> int:
@@ -248,7 +253,7 @@ class Run(FamiliarRun):
             )
         at = None if step is None else self.refusals.step("alert", step)
         title, text = text_of(title), text_of(text)
-        self._append(
+        self.append(
             Event(
                 kind="alert",
                 level=kind or "warning",
@@ -262,7 +267,7 @@ class Run(FamiliarRun):
     def line(self, text: str, step: int | None = None, time_ns: int | None = None) -> None:
         """Add a line to the run's log; `time_ns` is its time in Unix nanoseconds, by default now."""
         at = None if step is None else self.refusals.step("line", step)
-        self._append(Line(time_ns=as_step(time_ns) or time.time_ns(), text=text_of(text), step=at))
+        self.append(Line(time_ns=as_step(time_ns) or time.time_ns(), text=text_of(text), step=at))
 
     @guarded
     def filter_pass(self, report: Any) -> None:
@@ -276,7 +281,7 @@ class Run(FamiliarRun):
         except AttributeError as error:
             self.refusals.refuse("filter_pass", f"expected a report of a filter pass: {error}")
             return
-        self._append(record)
+        self.append(record)
         self.log(pass_series(record), record.step)
 
     def finish(
@@ -309,13 +314,14 @@ class Run(FamiliarRun):
         timeout_s = self.refusals.seconds("finish's timeout_s", timeout_s, FINISH_S)
         try:
             try:
+                parts.observer.close(timeout_s)
                 parts.deferred.resolve(parts.outbox.writer, wait_s=timeout_s)
                 # By `as_step`: whatever is given is no reason to leave the status out.
                 if error is None and exit_code is not None and exit_code is not False and as_step(exit_code) != 0:
                     error = f"exit code {text_of(exit_code)}"
                 message = "" if error is None else text_of(error)
                 state: Literal["finished", "failed"] = "failed" if message else "finished"
-                self._append(Status(state=state, time_ns=time.time_ns(), message=message))
+                self.append(Status(state=state, time_ns=time.time_ns(), message=message))
             finally:
                 self._shut()
                 done = parts.sender.close(timeout_s)
@@ -363,8 +369,17 @@ class Run(FamiliarRun):
         values = self.cost.report(
             queue_depth=parts.outbox.reader.pending()[1], bytes_sent=parts.sender.bytes_sent, dropped=self.dropped
         )
-        if self._step >= 0:
-            parts.outbox.writer.append_report(COST_KEYS, values, self._step, time.time_ns())
+        self.report_beside(dict(zip(COST_KEYS, values, strict=True)))
+
+    @guarded
+    def report_beside(self, values: Mapping[str, float]) -> None:
+        """Append values measured beside the training, from any thread: at its current step, and none before its first.
+
+        They move no step and take no fast path.
+        """
+        outbox, step = self._outbox, self._step
+        if values and outbox is not None and step >= 0:
+            outbox.writer.append_report(tuple(values), values.values(), step, time.time_ns())
 
     def _force_slow_path(self) -> None:
         if (outbox := self._outbox) is not None:
@@ -374,7 +389,7 @@ class Run(FamiliarRun):
         if (parts := self._parts) is not None:
             parts.sender.flush_soon()
 
-    def _append(self, record: FrameRecord) -> None:
+    def append(self, record: FrameRecord) -> None:
         """Add a record; never raises. Refuse one that a server would refuse, and the whole frame with it."""
         outbox = self._outbox
         if outbox is None:

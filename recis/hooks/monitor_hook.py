@@ -71,6 +71,7 @@ class MonitorHook(Hook):
         spool_dir: folder for unacknowledged values.
         rank: this process's number among those of its job, with `world_size`.
         world_size: number of processes in the job.
+        collect: what to collect beside the metrics: names among `info`, `console` and `system`, `all` or `none`.
         every: interval in steps at which the newest value of each metric is streamed; filter passes and commands are
         not affected.
 
@@ -99,6 +100,7 @@ class MonitorHook(Hook):
         spool_dir: str | None = None,
         rank: int | None = None,
         world_size: int | None = None,
+        collect: Iterable[str] | str | bool | None = None,
         every: int = 1,
     ) -> None:
         self.run: Run | None = None
@@ -115,8 +117,9 @@ class MonitorHook(Hook):
             "spool_dir": spool_dir,
             "rank": rank,
             "world_size": world_size,
+            "collect": collect,
         }
-        recis.monitor.check_options(url=url, token=token, mode=mode, run_id=run_id)
+        recis.monitor.check_options(url=url, token=token, mode=mode, run_id=run_id, collect=collect)
         check_place(rank, world_size)
         self._cadence = Cadence(every)
         self._registry: MetricsRegistry | None = None

@@ -9,7 +9,10 @@ from typing import Any
 
 from recis.wire.messages import MAX_KEY_CHARS
 
-__all__ = ["as_key", "distinct_name", "is_name", "spell"]
+__all__ = ["SYSTEM_PREFIX", "as_key", "distinct_name", "is_name", "spell"]
+
+SYSTEM_PREFIX = "system/"
+"""Begins the names of series about machine and process, which say nothing about the progress of a training."""
 
 _DIGEST_CHARS = 8
 

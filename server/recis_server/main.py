@@ -23,7 +23,7 @@ from recis_server.live import endpoint as live
 from recis_server.live.hub import Hub
 from recis_server.meters import Meters
 from recis_server.query.runlist import RunList
-from recis_server.routes import control, health, pages, runs, series, traces
+from recis_server.routes import control, health, pages, process, runs, series, traces
 from recis_server.routes.answers import install_error_answers
 from recis_server.settings import Settings
 from recis_server.store import Retention, open_store
@@ -37,6 +37,7 @@ _ROUTERS = (
     series.router,
     control.router,
     traces.router,
+    process.router,
     health.router,
     pages.router,
     ingest.router,

@@ -218,6 +218,28 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             }
         ]
     },
+    "info": {
+        "attempt": 1,
+        "attempts": [{"attempt": 1, "started_at": "2026-11-23T19:40:00.000Z"}],
+        "ranks": [
+            {
+                "rank": 0,
+                "host": "trainer-7",
+                "pid": 4711,
+                "client": f"recis/{__version__}",
+                "started_at": "2026-11-23T19:40:00.000Z",
+                "info": {
+                    "command": "python train.py --lr 0.001",
+                    "python": "3.12.4 (CPython)",
+                    "git": {"commit": "8c2f5e0e9d1b", "branch": "main", "dirty": False},
+                    "devices": [{"name": "NVIDIA H200", "memory_bytes": 150754820096}],
+                    "packages": {"numpy": "2.4.0"},
+                    "environment": {"OMP_NUM_THREADS": "8", "PATH": None},
+                },
+            }
+        ],
+        "config": {"lr": 0.001},
+    },
     "controls": {
         "controls": [
             {

@@ -16,7 +16,7 @@ MAX_SCRIPT_LINES = 300
 LONG_FILES: dict[str, int] = {}
 LONG_FUNCTIONS: dict[str, int] = {}
 WIDE_CONSTRUCTORS: dict[str, int] = {
-    "recis.hooks.monitor_hook.MonitorHook": 12,  # the contract gives it the parameters of `recis.monitor.init`
+    "recis.hooks.monitor_hook.MonitorHook": 13,  # the contract gives it the parameters of `recis.monitor.init`
     "recis.nn.modules.hashtable.HashTable": 12,  # those of RecIS's table, by whose names scripts pass them
 }
 LONG_SCRIPTS: dict[str, int] = {}
@@ -34,6 +34,7 @@ THREADS = {
     "recis/bridge/sender.py",
     "recis/bridge/job.py",
     "recis/bridge/left_over.py",
+    "recis/bridge/observer.py",
     "recis/demo/__main__.py",
     "server/recis_server/demo.py",
     "server/recis_server/store/writer.py",

@@ -1,6 +1,5 @@
 """The page without a browser: its modules in Node, its types and style, its vendored files and its rules."""
 
-import gzip
 import hashlib
 import json
 import re
@@ -10,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from recis_server.routes.pages import load_pages
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -48,7 +48,12 @@ def run(*command: str, cwd: Path = HERE) -> None:
 
 def code(path: Path) -> str:
     """A file without its comments."""
-    return re.sub(r"/\*.*?\*/|(?<!:)//[^\n]*", "", path.read_text("utf-8"), flags=re.DOTALL)
+    return code_of(path.read_text("utf-8"))
+
+
+def code_of(text: str) -> str:
+    """A text without comments."""
+    return re.sub(r"/\*.*?\*/|(?<!:)//[^\n]*", "", text, flags=re.DOTALL)
 
 
 def users_of(pattern: str) -> set[str]:
@@ -223,4 +228,16 @@ def test_script_and_style_stay_within_their_budget() -> None:
 
 def packed_size(files: Iterable[Path]) -> int:
     """How many bytes of some files are sent."""
-    return sum(len(gzip.compress(path.read_bytes(), 9)) for path in files)
+    pages = load_pages("")
+    return sum(len(pages.file(path.relative_to(WEB).as_posix()).packed) for path in files)
+
+
+def test_what_is_sent_is_what_was_written_without_its_comments() -> None:
+    pages = load_pages("")
+    for path in SOURCES:
+        sent = pages.file(path.relative_to(WEB).as_posix()).body.decode()
+        written = path.read_text("utf-8")
+        assert len(sent.splitlines()) == len(written.splitlines()), path
+        words = [re.sub(r"\s+", "", code_of(text)) for text in (sent, written)]
+        assert words[0] == words[1], path
+        assert "@ts-check" not in sent

@@ -55,7 +55,7 @@ class MonitorHook:
 
     def __init__(self, url: str | None = None, *, filter_hook: Any = None, every: int = 1, **options: Any) -> None:
         inspect.signature(init).bind(url, **options)
-        check_options(url=url, **{name: options.get(name) for name in ("token", "mode", "run_id")})
+        check_options(url=url, **{name: options.get(name) for name in ("token", "mode", "run_id", "collect")})
         check_place(options.get("rank"), options.get("world_size"))
         if filter_hook is not None and not _is_filter_hook(filter_hook):
             raise TypeError(f"filter_hook: expected a HashTableFilterHook, got {type(filter_hook).__name__}")

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from recis.wire.codec import points_columns
-from recis.wire.messages import Hello, Points, Status
+from recis.wire.messages import FrameRecord, Hello, Points, Status
+from recis.wire.names import SYSTEM_PREFIX
 from recis_server.bus import Bus, Hint
 from recis_server.errors import ServerError
 from recis_server.ingest.rivals import Rivals
@@ -199,7 +200,9 @@ class Presence:
             if rank is None:
                 continue
             if rank.order == stored.stream.order:
-                rank.last_seen_s = self._monotonic()
+                records = stored.frame.records
+                if not records or any(map(_is_of_training, records)):
+                    rank.last_seen_s = self._monotonic()
                 _note(rank, stored)
             if len(rank.rivals) > 1 and (conflict := rank.rivals.notice(stored)) is not None:
                 task = asyncio.create_task(self._tell_conflict(stored.stream, *conflict), name="rank-conflict")
@@ -250,12 +253,17 @@ def _note(rank: _Rank, stored: StoredFrame) -> None:
     for record in stored.frame.records:
         if isinstance(record, Status):
             rank.final = record.state != "running"
-        elif isinstance(record, Points):
+        elif isinstance(record, Points) and _is_of_training(record):
             lowest, highest = _ends(record)
             # The first frame alone tells a rate, where it has several steps.
             for time_ns, step in (lowest, highest) if not rank.samples else (highest,):
                 if not rank.samples or step > rank.samples[-1][1]:
                     rank.samples.append((time_ns, step))
+
+
+def _is_of_training(record: FrameRecord) -> bool:
+    """Return whether a record says more than the use of the machine, which also a training that hangs reports."""
+    return not isinstance(record, Points) or not all(key.startswith(SYSTEM_PREFIX) for key in record.keys)
 
 
 def _ends(points: Points) -> tuple[tuple[int, int], tuple[int, int]]:

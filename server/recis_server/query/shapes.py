@@ -5,7 +5,7 @@ JSON has no NaN and no infinities: a non-finite value is "NaN", "Infinity" or "-
 """
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -14,13 +14,24 @@ import msgspec
 
 from recis.wire.messages import Pass
 from recis.wire.text import as_name
-from recis_server.store.values import CommandRow, ControlRow, EventRow, MetricRow, RankResult, RunRow, TraceRow
+from recis_server.store.values import (
+    AttemptRow,
+    CommandRow,
+    ControlRow,
+    EventRow,
+    MetricRow,
+    ProcessRow,
+    RankResult,
+    RunRow,
+    TraceRow,
+)
 
 __all__ = [
     "RUN_FIELDS",
     "command_shape",
     "controls_shape",
     "event_shape",
+    "info_shape",
     "listed_run",
     "metric_shape",
     "moment",
@@ -131,6 +142,26 @@ def event_shape(row: EventRow) -> Shape:
         "rank": row.rank,
         "text": row.text,
         "data": plain(row.data),
+    }
+
+
+def info_shape(row: RunRow, attempts: Sequence[AttemptRow], attempt: int, processes: Iterable[ProcessRow]) -> Shape:
+    """Return what the processes of one attempt of a run say about themselves."""
+    return {
+        "attempt": attempt,
+        "attempts": [{"attempt": one.number, "started_at": moment(one.started_ns)} for one in attempts],
+        "ranks": [
+            {
+                "rank": one.rank,
+                "host": one.host,
+                "pid": one.pid,
+                "client": one.client,
+                "started_at": moment(one.started_ns),
+                "info": plain(one.info),
+            }
+            for one in processes
+        ],
+        "config": plain(row.config),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 from recis.wire.messages import Hello
 from recis_server.store.values import (
+    AttemptRow,
     ChartRead,
     CommandRow,
     Commit,
@@ -18,6 +19,7 @@ from recis_server.store.values import (
     MetricRow,
     PassRow,
     PointsSlice,
+    ProcessRow,
     RunPage,
     RunRow,
     RunsWanted,
@@ -162,6 +164,12 @@ class Store(Protocol):
 
     async def events(self, run: str, limit: int = 1000) -> tuple[EventRow, ...]:
         """Return the latest events, oldest first."""
+
+    async def attempts(self, run: str) -> tuple[AttemptRow, ...]:
+        """Return the attempts of a run in order of their start."""
+
+    async def processes(self, run: str, attempt: int, limit: int) -> tuple[ProcessRow, ...]:
+        """Return the processes of an attempt's lowest `limit` ranks, with what they say about themselves."""
 
     async def add_event(self, run: str, event: EventRow, *, repeated_ns: int = 0) -> EventRow:
         """Store an event of the server (a connection lost, an attempt begun) and return it with its `id`.

@@ -19,7 +19,7 @@ from recis_server.store.interface import Store
 from recis_server.store.points import chart, export_windows, series
 from recis_server.store.probe import Probe
 from recis_server.store.reader import Reader
-from recis_server.store.tables import controls, deletion, ledger, passes, registration, rows, traces
+from recis_server.store.tables import controls, deletion, ledger, passes, process_info, registration, rows, traces
 from recis_server.store.tables.attempts import attempt_number
 from recis_server.store.tables.frames import FrameBatch
 from recis_server.store.tables.keyset_cache import KeySetCache
@@ -27,6 +27,7 @@ from recis_server.store.tables.runs import read_page, read_rows, read_run
 from recis_server.store.upkeep.supervisor import MaintenanceSupervisor
 from recis_server.store.upkeep.trim import read_trimmed
 from recis_server.store.values import (
+    AttemptRow,
     ChartRead,
     CommandRow,
     Commit,
@@ -36,6 +37,7 @@ from recis_server.store.values import (
     MetricRow,
     PassRow,
     PointsSlice,
+    ProcessRow,
     RunPage,
     RunRow,
     RunsWanted,
@@ -240,6 +242,12 @@ class SqlStore(Store):
 
     async def events(self, run: str, limit: int = 1000) -> tuple[EventRow, ...]:
         return await self._read(rows.read_events, run, limit)
+
+    async def attempts(self, run: str) -> tuple[AttemptRow, ...]:
+        return await self._read(process_info.read_attempts, run)
+
+    async def processes(self, run: str, attempt: int, limit: int) -> tuple[ProcessRow, ...]:
+        return await self._read(process_info.read_processes, run, attempt, limit)
 
     async def add_event(self, run: str, event: EventRow, *, repeated_ns: int = 0) -> EventRow:
         return await self._writer.call(lambda connection: rows.write_event(connection, run, event, repeated_ns))

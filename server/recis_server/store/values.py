@@ -18,6 +18,7 @@ from recis_server.store.json_columns import load
 
 __all__ = [
     "OPEN",
+    "AttemptRow",
     "Buckets",
     "ChartRead",
     "ChartSeries",
@@ -30,6 +31,7 @@ __all__ = [
     "MetricRow",
     "PassRow",
     "PointsSlice",
+    "ProcessRow",
     "RankResult",
     "RunMark",
     "RunPage",
@@ -297,6 +299,26 @@ class EventRow:
     rank: int | None
     text: str
     data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """One start of a run's job."""
+
+    number: int
+    started_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRow:
+    """The process of one rank in one attempt; `info` is what it says about itself, empty if it says nothing."""
+
+    rank: int
+    host: str
+    pid: int
+    client: str
+    started_ns: int
+    info: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

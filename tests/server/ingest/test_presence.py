@@ -166,8 +166,13 @@ def test_silence_is_judged_by_connection_and_by_the_runs_own_pace(tmp_path: Path
                 await commit(server, row, record, n=n)
             clock.now_s += 499
             assert state() == "running"
+            # Sensors are read in a training that hangs, too.
+            await commit(server, row, points([2], **{"system/host/cpu_percent": [1.0]}), n=3)
             clock.now_s += 2
             assert state() == "stalled"
+            await commit(server, row, points([2], **{"system/host/cpu_percent": [1.0], "loss": [1.0]}), n=4)
+            assert state() == "running"
+            clock.now_s += 501
             await presence.left(row, expected=True)
             assert state() is None
 

@@ -24,6 +24,8 @@ test('names from outside are encoded, and empty parameters left out', async () =
   await api.runs({ limit: 5, q: '', cursor: null, metric: ['loss', 'qps'] });
   await api.setControl('r', 'x/y', { value: null, reason: '', id: 'c' });
   await api.revert('r', 'c');
+  await api.info('r', null);
+  await api.info('r', 2);
   const urls = requests.map(({ url }) => url.replace('http://host/monitor/api/v1/', ''));
   assert.deepEqual(urls, [
     'runs/a%2F..%2Fb/metrics',
@@ -31,6 +33,8 @@ test('names from outside are encoded, and empty parameters left out', async () =
     'runs?limit=5&metric=loss&metric=qps',
     'runs/r/controls/x%2Fy',
     'runs/r/commands/c/revert',
+    'runs/r/info',
+    'runs/r/info?attempt=2',
   ]);
   assert.deepEqual([requests[3].method, requests[3].body], ['PUT', '{"value":null,"reason":"","id":"c"}']);
   assert.equal(requests[4].method, 'POST');

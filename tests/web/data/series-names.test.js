@@ -12,8 +12,9 @@ import {
 import { pass } from '../objects.js';
 
 test('loss and qps come first, names without a section next, those of the monitor last', () => {
-  const keys = ['monitor/queue', 'train/lr10', 'train/lr9', 'auc', 'qps', 'loss'];
-  assert.deepEqual(orderKeys(keys), ['loss', 'qps', 'auc', 'train/lr9', 'train/lr10', 'monitor/queue']);
+  const keys = ['monitor/queue', 'system/host/cpu', 'train/lr10', 'train/lr9', 'auc', 'qps', 'loss'];
+  const order = ['loss', 'qps', 'auc', 'train/lr9', 'train/lr10', 'system/host/cpu', 'monitor/queue'];
+  assert.deepEqual(orderKeys(keys), order);
 });
 
 test('names are grouped by everything before their last slash', () => {

@@ -25,6 +25,8 @@ test('the name of a series implies its unit', () => {
   assert.equal(formatMetric('monitor/bytes_per_s', 2048), '2.0 kB/s');
   assert.equal(formatMetric('monitor/time_share', 0.0072), '0.72 %');
   assert.equal(formatMetric('steps_per_s', 12), '12');
+  assert.equal(formatMetric('system/gpu/0/power_watts', 350.5), '350.5 W');
+  assert.equal(formatMetric('system/gpu/0/temperature_celsius', -4), '−4 °C');
   assert.equal(formatMetric('megabytes_read', 2048), '2.05 k');
   const latencies = [1.44, 1440, 'NaN'].map((value) => formatMetric('monitor/step_cost_us_p99', value));
   assert.deepEqual(latencies, ['1.44 µs', '1.44 ms', 'NaN']);

@@ -6,11 +6,11 @@ import { commandText } from '../controls/outcome.js';
 import { formatValue, valueText } from '../controls/value.js';
 import { setView, state } from '../data/state.js';
 import { auditHref } from '../routing/links.js';
-import { lazy } from './lazy.js';
+import { lazyView } from './lazy-view.js';
 import { Age } from './text.js';
 
 const FEW = 10;
-const EffectCard = lazy(() => import('./effect-card.js'), 'EffectCard');
+const EffectCard = lazyView(async () => (await import('./effect-card.js')).EffectCard);
 
 /** @param {{change: import('../controls/changes.js').Change}} props */
 function ChangeText({ change: { name, before, after } }) {

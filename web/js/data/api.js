@@ -97,6 +97,17 @@ export class ApiClient {
   }
 
   /**
+   * Return what the processes of an attempt say about themselves.
+   * @param {string} run
+   * @param {number | null} attempt its number, the latest when null
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<InfoAnswer>}
+   */
+  info(run, attempt, signal) {
+    return this.#request(`${runPath(run)}/info${attempt === null ? '' : queryString({ attempt })}`, { signal });
+  }
+
+  /**
    * Request a value for a control; return the command.
    * @param {string} run
    * @param {string} control

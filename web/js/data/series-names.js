@@ -15,12 +15,13 @@ function place(key) {
   const first = FIRST.indexOf(key);
   if (first >= 0) return first;
   if (key.startsWith('monitor/')) return 1000;
+  if (key.startsWith('system/')) return 900;
   if (key.startsWith('time/')) return 150;
   return key.includes('/') ? 200 : 100;
 }
 
 /**
- * Order names: the most important first, then those without a section, the monitor's own last.
+ * Order names: the most important first, then those without a section, those of the machine and the monitor's own last.
  * @param {Iterable<string>} keys
  */
 export function orderKeys(keys) {

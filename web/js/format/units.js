@@ -12,6 +12,8 @@ const UNITS = [
   [/_us(_p\d+)?$/, { symbol: 's', scale: 1e-6 }],
   [/(_ms|(^|[/_])milliseconds)(_p\d+)?$/, { symbol: 's', scale: 1e-3 }],
   [/(^|[/_])(?<!per_)(s|sec|seconds)(_p\d+)?$/, { symbol: 's', scale: 1 }],
+  [/(^|[/_])watts$/, { symbol: 'W', scale: 1 }],
+  [/(^|[/_])celsius$/, { symbol: '°C', scale: 1 }],
   [/(^|[/_])(percent|pct)$/, { symbol: '%', scale: 1 }],
   [/(^|[/_])time_share$/, { symbol: '%', scale: 100 }],
 ];
@@ -85,6 +87,7 @@ export function formatMetric(key, value) {
   const number = Number(value) * scale;
   if (symbol === 's') return formatDuration(number * 1000);
   if (symbol === '%') return `${withMinus(String(Number(number.toPrecision(3))))} %`;
+  if (!symbol.startsWith('B')) return `${formatCompact(number)} ${symbol}`;
   const size = number < 0 ? `−${formatBytes(-number)}` : formatBytes(number);
   return symbol === 'B' ? size : `${size}/s`;
 }

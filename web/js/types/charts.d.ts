@@ -137,7 +137,7 @@ interface PlotArea {
 
 /** The unit of a metric: values times `scale` are in the unit of `symbol`. */
 interface Unit {
-  symbol: '' | 'B' | 'B/s' | 's' | '%';
+  symbol: '' | 'B' | 'B/s' | 's' | '%' | 'W' | '°C';
   scale: number;
 }
 

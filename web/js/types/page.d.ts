@@ -4,7 +4,7 @@ type Signal<T> = import('../../vendor/ui.js').Signal<T>;
 type App = import('../app.js').App;
 
 type Axis = 'step' | 'time';
-type Tab = 'charts' | 'tables' | 'events' | 'traces';
+type Tab = 'charts' | 'tables' | 'events' | 'traces' | 'info';
 type Route =
   | { page: 'runs' }
   | { page: 'run'; run: string; tab: Tab }

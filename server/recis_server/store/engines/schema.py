@@ -278,6 +278,14 @@ def _note_desired(connection: Connection) -> None:
     )
 
 
+_SIXTH = """
+-- What the process of a rank says about itself, as one JSON object.
+CREATE TABLE process_info (
+    run_id TEXT NOT NULL, attempt INTEGER NOT NULL, rank INTEGER NOT NULL, info TEXT NOT NULL,
+    PRIMARY KEY (run_id, attempt, rank)
+) WITHOUT ROWID;
+"""
+
 Part = str | Callable[[Connection], None]
 """SQL, or a function that migrates rows inside the migration's transaction."""
 MIGRATIONS: tuple[tuple[Part, ...], ...] = (
@@ -286,12 +294,13 @@ MIGRATIONS: tuple[tuple[Part, ...], ...] = (
     (_THIRD, _count_by_keyset, _THIRD_AFTER),
     (_FOURTH, _keep_good_summaries),
     (_FIFTH, _note_desired),
+    (_SIXTH,),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 TABLES = (
     *("run", "attempt", "stream", "series", "keyset", "tally", "frame", "chunk", "axis", "pyramid"),
     *("filter_pass", "line", "event", "control", "command", "command_rank", "audit", "trace"),
-    *("token", "deletion", "meta"),
+    *("process_info", "token", "deletion", "meta"),
 )
 """All tables of the latest version."""
 

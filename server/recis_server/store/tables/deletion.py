@@ -25,6 +25,7 @@ _IN_SLICES = (
     ("filter_pass", ("id",), "0"),
     ("line", ("id",), "0"),
     ("event", ("id",), "0"),
+    ("process_info", ("attempt", "rank"), "length(info)"),
 )
 """The other tables, with the key of a row within its run, and its size where that may be large."""
 

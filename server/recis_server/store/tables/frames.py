@@ -19,6 +19,7 @@ from recis_server.store.json_columns import dump
 from recis_server.store.tables import controls, ledger
 from recis_server.store.tables.attempts import attempt_places
 from recis_server.store.tables.passes import write_pass
+from recis_server.store.tables.process_info import merge_info
 from recis_server.store.tables.run_config import merge_config
 from recis_server.store.tables.sql_parameters import saturated
 from recis_server.store.tables.tallies import Tally, read_tallies, summarise, write_tallies
@@ -206,6 +207,8 @@ class FrameBatch:
                 write_pass(connection, stream, record)
             case Line():
                 _add_line(connection, stream, record)
+            case Event(kind="process"):
+                merge_info(connection, stream, record.data)
             case Event():
                 _add_event(connection, stream, record)
                 if record.kind == "config":

@@ -1,6 +1,7 @@
 // @ts-check
 /** One run: its header, and the open tab. */
 import { html, useEffect } from '../../../vendor/ui.js';
+import { lazyView } from '../../components/lazy-view.js';
 import { Loading } from '../../components/placeholders.js';
 import { state } from '../../data/state.js';
 import { runHref } from '../../routing/links.js';
@@ -17,6 +18,7 @@ const TABS = {
   tables: { label: 'Hash tables', view: TablesTab },
   events: { label: 'Events', view: EventsTab },
   traces: { label: 'Traces', view: TracesTab },
+  info: { label: 'Info', view: lazyView(async () => (await import('./info-tab.js')).InfoTab) },
 };
 const MAX_TITLE_CHARACTERS = 80;
 

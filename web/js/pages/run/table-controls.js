@@ -3,12 +3,14 @@
 import { html } from '../../../vendor/ui.js';
 import { ChangeHistory } from '../../components/change-history.js';
 import { ControlCard } from '../../components/control-card.js';
-import { lazy } from '../../components/lazy.js';
+import { lazyView } from '../../components/lazy-view.js';
 import { filterEffect } from '../../controls/filter-effect.js';
 import { state } from '../../data/state.js';
 
 const FILTER_INTERVAL = 'filter_interval';
-const FilterForecast = lazy(() => import('../../components/filter-forecast.js'), 'FilterForecast');
+const FilterForecast = lazyView(
+  async () => (await import('../../components/filter-forecast.js')).FilterForecast,
+);
 
 /** @param {{control: Control, app: App}} props */
 function FilterInterval({ control, app }) {

@@ -1,0 +1,64 @@
+"""What a process says about itself, on the page: a real process against a real server."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.e2e.processes import get_json, until
+from tests.web.training import Console
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+TRAIN = """
+import os, sys, time, recis.monitor
+from recis.bridge import observer
+observer.INTERVAL_S = 0.2
+run = recis.monitor.init(sys.argv[1], run_id="talkative", config={"optimizer": {"lr": 0.1}}, collect="all")
+step = 0
+while not os.path.exists("end"):
+    run.log({"loss": 1.0}, step := step + 1)
+    time.sleep(0.05)
+run.finish()
+"""
+
+
+@pytest.fixture(scope="module")
+def training(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A process that trains while the module's tests look at it."""
+    folder = tmp_path_factory.mktemp("training")
+    (folder / "train.py").write_text(TRAIN)
+    command = [sys.executable, "train.py", server, "--api-key", "hush"]
+    with (folder / "output.txt").open("wb") as output:
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+    until(lambda: get_json(f"{server}/api/v1/runs")["runs"], 30, "a run")
+    yield
+    (folder / "end").touch()
+    assert process.wait(30) == 0, (folder / "output.txt").read_text()
+
+
+def test_info_says_how_the_run_was_started(page: Page, console: Console, server: str, training: None) -> None:
+    page.goto(f"{server}/run/talkative/info")
+    expect(page.get_by_text(re.compile(r"train\.py \S+ --api-key '\*\*\*'"))).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("link", name="Info")).to_have_attribute("aria-current", "page")
+    facts = page.get_by_role("table", name="Configuration")
+    expect(facts.get_by_role("row", name="optimizer.lr 0.1")).to_be_visible()
+    expect(page.get_by_role("table", name="Machine").get_by_role("row", name="Host")).to_be_visible()
+    page.get_by_role("searchbox", name="Search info").fill("msgspec")
+    expect(page.get_by_role("table", name="Packages").get_by_role("row")).to_have_count(1, timeout=20_000)
+    expect(facts).to_have_count(0)
+    page.reload()
+    expect(page.get_by_role("table", name="Packages").get_by_role("row")).to_have_count(1)
+    assert "hush" not in page.content()
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        assert Axe().run(page).response["violations"] == []
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_role("link", name="Charts").click()
+    for name in ("system/host/cpu_percent", "system/process/memory_bytes"):
+        expect(page.get_by_role("region", name=name)).to_be_attached(timeout=20_000)
