@@ -15,12 +15,14 @@ import msgspec
 from recis.bridge.address import ServerAddress
 from recis.bridge.collecting import Collected
 from recis.bridge.config import plain_config
+from recis.bridge.console import Console
 from recis.bridge.deferred_reports import DeferredReports
 from recis.bridge.identity import Identity
 from recis.bridge.left_over import LeftOver
 from recis.bridge.observer import Observer
 from recis.bridge.outbox import Outbox
-from recis.bridge.run import Parts, Run
+from recis.bridge.parts import Parts
+from recis.bridge.run import Run
 from recis.bridge.sender import Sender
 from recis.bridge.set_aside import SetAside
 from recis.bridge.spool import SpoolFolder, is_local
@@ -107,7 +109,8 @@ def open_run(
             _logger.warning("what was not acknowledged is lost: there was no place for a spool")
 
     observer = Observer(run, info=collected.info, system=collected.system)
-    run.attach(Parts(outbox, deferred, uploads, sender, observer), close)
+    console = Console() if collected.console else None
+    run.attach(Parts(outbox, deferred, uploads, sender, observer, console), close)
     if left_over is not None and address is not None:
         left_over.start(address, sender)
     return run

@@ -178,6 +178,11 @@ class OutboxWriter:
         finally:
             queue.lock.release()
 
+    def share_used(self) -> float:
+        """Return which share of the bound the segments take; acknowledged parts of a segment count as well."""
+        with self._queue.lock:
+            return len(self._queue.segments()) / self._max_segments
+
     def count_lost(self, points: int) -> None:
         """Count points that were lost before they could be appended; the next frame reports them."""
         self._queue.fast_path.refuse_interruption()

@@ -19,22 +19,20 @@ from recis.bridge import ending, lifecycle
 from recis.bridge.controls import Controls
 from recis.bridge.cost import COST_KEYS, MonitorCost
 from recis.bridge.declaration import check_callback, make_declaration
-from recis.bridge.deferred_reports import DeferredReports
 from recis.bridge.familiar import FamiliarRun
 from recis.bridge.fast_path import FastPath
 from recis.bridge.identity import Identity
-from recis.bridge.observer import Observer
 from recis.bridge.outbox import Outbox
+from recis.bridge.parts import Parts
 from recis.bridge.passes import pass_series, read_pass
 from recis.bridge.refusals import Refusals, guarded
 from recis.bridge.report import KnownNames, are_numbers, as_step, count_values, is_dict, read_known, read_report
-from recis.bridge.sender import Sender
-from recis.bridge.traces import TraceUploads, trace_job
+from recis.bridge.traces import trace_job
 from recis.wire.codec import WireError, as_record
 from recis.wire.messages import MAX_KEY_CHARS, Event, FrameRecord, Line, Status
 from recis.wire.showing import shown, text_of
 
-__all__ = ["Parts", "Run"]
+__all__ = ["Run"]
 
 _ENDLESS = 1 << 60
 FINISH_S = 5.0
@@ -42,19 +40,6 @@ SETTINGS_S = 1.0
 _Level = Literal["info", "warning", "error"]
 _LEVELS: dict[str, _Level] = {"info": "info", "warn": "warning", "warning": "warning", "error": "error"}
 _logger = logging.getLogger(__name__)
-
-
-class Parts:
-    """The parts of an open run; None in a disabled or finished run and in a forked child."""
-
-    def __init__(
-        self, outbox: Outbox, deferred: DeferredReports, uploads: TraceUploads, sender: Sender, observer: Observer
-    ) -> None:
-        self.observer = observer
-        self.outbox = outbox
-        self.deferred = deferred
-        self.uploads = uploads
-        self.sender = sender
 
 
 class Run(FamiliarRun):
@@ -99,8 +84,7 @@ class Run(FamiliarRun):
         self._close = close
         lifecycle.opened(self)
         self.append(Status(state="running", time_ns=time.time_ns()))
-        parts.sender.start()
-        parts.observer.start()
+        parts.start()
 
     @property
     def rank(self) -> int:
@@ -267,7 +251,10 @@ class Run(FamiliarRun):
     def line(self, text: str, step: int | None = None, time_ns: int | None = None) -> None:
         """Add a line to the run's log; `time_ns` is its time in Unix nanoseconds, by default now."""
         at = None if step is None else self.refusals.step("line", step)
-        self.append(Line(time_ns=as_step(time_ns) or time.time_ns(), text=text_of(text), step=at))
+        line = Line(time_ns=as_step(time_ns) or time.time_ns(), text=text_of(text), step=at)
+        self.append(line)
+        if (parts := self._parts) is not None and parts.console is not None:
+            parts.console.reported(line.text)
 
     @guarded
     def filter_pass(self, report: Any) -> None:
@@ -285,14 +272,19 @@ class Run(FamiliarRun):
         self.log(pass_series(record), record.step)
 
     def finish(
-        self, exit_code: int | None = None, quiet: Any = None, *, error: str | None = None, timeout_s: float = FINISH_S
+        self,
+        exit_code: int | None = None,
+        quiet: Any = None,
+        *,
+        error: str | BaseException | None = None,
+        timeout_s: float = FINISH_S,
     ) -> bool:
         """End the run: send what is left for at most `timeout_s`; the rest stays in the spool for the next start.
 
         Args:
             exit_code: any status but 0 and None means that training failed.
             quiet: not used.
-            error: why training failed, None if it did not.
+            error: why training failed, None if it did not. The traceback of an exception is added to the output.
             timeout_s: limit for sending, after waiting as long for values on a device. An absent server is tried once.
 
         Returns:
@@ -314,8 +306,8 @@ class Run(FamiliarRun):
         timeout_s = self.refusals.seconds("finish's timeout_s", timeout_s, FINISH_S)
         try:
             try:
-                parts.observer.close(timeout_s)
-                parts.deferred.resolve(parts.outbox.writer, wait_s=timeout_s)
+                crash, error = (error, ending.failure(error)) if isinstance(error, BaseException) else (None, error)
+                parts.gather(timeout_s, crash)
                 # By `as_step`: whatever is given is no reason to leave the status out.
                 if error is None and exit_code is not None and exit_code is not False and as_step(exit_code) != 0:
                     error = f"exit code {text_of(exit_code)}"
@@ -352,18 +344,16 @@ class Run(FamiliarRun):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._finished:
-            self.finish(error=ending.failure(error))
+            self.finish(error=error)
 
     # --- inside
 
     def tick(self) -> None:
-        """Append device values that have arrived, allocate room for reports to come, and report the monitor's own cost;
-        called regularly on the sender's thread."""
+        """Do the parts' regular work, and report the monitor's own cost; called on the sender's thread."""
         parts = self._parts
         if parts is None:
             return
-        parts.deferred.resolve(parts.outbox.writer)
-        parts.outbox.writer.prepare()
+        parts.work()
         if not self.cost.is_due():
             return
         values = self.cost.report(
@@ -488,6 +478,8 @@ class Run(FamiliarRun):
     def disown(self) -> None:
         """Close the run in a forked child without touching the outbox or the sender, which are the parent's."""
         self._shut()
+        if self._parts is not None:
+            self._parts.disown()
         self._parts = None
         self._finished = True
 

@@ -232,9 +232,9 @@ class LoggerHook(Hook):
 
     def _print(self, draft: _Draft) -> None:
         line = LogLine(draft.step, draft.time_ns, draft.head + self.format_metrics(draft.values.read()))
+        if self.run is not None:  # first: what is printed next is then known to be the same line
+            self.run.line(line.text, line.step, line.time_ns)
         refresh_console()
         self.logger.info("%s", line.text)
         for listener in self._listeners:
             listener(line)
-        if self.run is not None:
-            self.run.line(line.text, line.step, line.time_ns)

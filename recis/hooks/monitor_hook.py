@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import recis.monitor
-from recis.bridge.ending import failure
 from recis.bridge.identity import check_place
 from recis.bridge.report import as_step
 from recis.bridge.run import Run
@@ -212,7 +211,7 @@ class MonitorHook(Hook):
         if rest:  # held back by `every`, or set after the last step
             run.log(rest, self._last_step)
         self._held = {}
-        self.acknowledged = run.finish(error=failure(trainer.state.error if trainer is not None else None))
+        self.acknowledged = run.finish(error=trainer.state.error if trainer is not None else None)
         for hook in (*self._watched, *filter(None, [self._capturing])):
             if hook.run is run:
                 hook.run = None

@@ -116,12 +116,17 @@ class Pass(Record, frozen=True, tag="pass"):
 
 
 class Line(Record, frozen=True, tag="line"):
-    """A line of the training log."""
+    """A line of the training's log: one that it reports, or with `stream` (`stdout`, `stderr`) of its output.
+
+    `dropped` is how many lines the writer has lost before this one, to its own bounds.
+    """
 
     time_ns: Int64
     text: str
     level: str = "info"
     step: Int64 | None = None
+    stream: str = ""
+    dropped: Count = 0
 
 
 class Event(Record, frozen=True, tag="event"):

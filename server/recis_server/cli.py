@@ -38,6 +38,7 @@ _SERVE_FIELDS = (
     "data",
     "store",
     "retain_raw",
+    "max_lines",
     "bus",
     "blobs",
     "token_file",
@@ -140,6 +141,12 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
         metavar="DAYS",
         help="days after which raw points are dropped while their buckets remain; PROJECT=DAYS for one project; may be"
         " repeated (default: forever)",
+    )
+    parser.add_argument(
+        "--max-lines",
+        type=int,
+        metavar="N",
+        help="log lines kept per run; the oldest beyond are deleted (default: 100000)",
     )
     parser.add_argument("--bus", metavar="URL", help="memory:// (default)")
     parser.add_argument("--blobs", metavar="URL", help="file://FOLDER (default: blobs in the data folder)")

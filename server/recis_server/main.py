@@ -82,7 +82,9 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
     master = read_token_file(settings.token_file) if settings.token_file is not None else None
     state.meters = Meters()
     state.store = open_store(
-        settings.store_url, observe=state.meters.committed, retention=Retention.parse(settings.retain_raw)
+        settings.store_url,
+        observe=state.meters.committed,
+        retention=Retention.parse(settings.retain_raw, settings.max_lines),
     )
     await _open(stack, state.store.open, state.store.close)
     state.access = Access(state.store, master)

@@ -240,6 +240,25 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         ],
         "config": {"lr": 0.001},
     },
+    "logs": {
+        "lines": [
+            {
+                "id": 17,
+                "time": 1795462830.0,
+                "rank": 0,
+                "attempt": 1,
+                "stream": "stdout",
+                "level": "info",
+                "step": None,
+                "text": "epoch 1 done",
+            }
+        ],
+        "first": 17,
+        "last": 17,
+        "more": False,
+        "dropped": 0,
+        "removed": 0,
+    },
     "controls": {
         "controls": [
             {

@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     data: Path = Path("recis-data")
     store: str = ""
     retain_raw: tuple[str, ...] = ()
+    max_lines: int = Field(default=100_000, ge=100, le=100_000_000)
+    """Log lines of a run; the oldest beyond are deleted."""
+
     bus: str = "memory://"
     blobs: str = ""
     token_file: Path | None = None

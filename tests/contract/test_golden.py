@@ -48,6 +48,14 @@ GOLDEN: dict[str, msgspec.Struct] = {
         ),
         dropped=12,
     ),
+    "frame-output": m.Frame(
+        n=5,
+        records=(
+            m.Line(time_ns=T, text="12 lines of output were dropped", level="warning", dropped=12),
+            m.Line(time_ns=T, text="Epoch 1", stream="stdout"),
+            m.Line(time_ns=T, text="UserWarning: x", stream="stderr"),
+        ),
+    ),
     "frame-others": m.Frame(
         n=4,
         records=(

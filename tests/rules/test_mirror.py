@@ -11,6 +11,7 @@ PROVEN_BY = {
     "recis.bridge.frame_reader": "tests/recis/bridge/test_frames.py",
     "recis.bridge.outbox_reader": "tests/recis/bridge/test_outbox.py",
     "recis.bridge.outbox_writer": "tests/recis/bridge/test_outbox.py",
+    "recis.bridge.parts": "tests/recis/bridge/test_run.py",
     "recis.bridge.passes": "tests/recis/bridge/test_run.py",
     "recis.bridge.progress": "tests/recis/bridge/test_sync.py",
     "recis.bridge.refusals": "tests/recis/bridge/test_run.py",

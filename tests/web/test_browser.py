@@ -28,6 +28,7 @@ PAGES = [
     "/run/live/tables",
     "/run/live/events",
     "/run/live/traces",
+    "/run/live/logs",
     "/run/live/info",
     "/compare?runs=live",
     "/run/nobody",

@@ -1,4 +1,4 @@
-"""What a process says about itself, on the page: a real process against a real server."""
+"""What a process says about itself and prints, on the page: a real process against a real server."""
 
 import re
 import subprocess
@@ -14,14 +14,17 @@ from tests.web.training import Console
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
-TRAIN = """
+TRAIN = r"""
 import os, sys, time, recis.monitor
 from recis.bridge import observer
 observer.INTERVAL_S = 0.2
 run = recis.monitor.init(sys.argv[1], run_id="talkative", config={"optimizer": {"lr": 0.1}}, collect="all")
 step = 0
+print("\x1b[32mgreen\x1b[0m <b>bold</b>")
+print("beware", file=sys.stderr)
 while not os.path.exists("end"):
     run.log({"loss": 1.0}, step := step + 1)
+    print(f"step {step}")
     time.sleep(0.05)
 run.finish()
 """
@@ -62,3 +65,41 @@ def test_info_says_how_the_run_was_started(page: Page, console: Console, server:
     page.get_by_role("link", name="Charts").click()
     for name in ("system/host/cpu_percent", "system/process/memory_bytes"):
         expect(page.get_by_role("region", name=name)).to_be_attached(timeout=20_000)
+
+
+def test_logs_follow_what_the_process_prints(page: Page, console: Console, server: str, training: None) -> None:
+    page.goto(f"{server}/run/talkative/logs")
+    output = page.get_by_role("region", name="Output")
+    lines = output.get_by_role("listitem")
+    expect(lines.last).to_contain_text(re.compile(r"step \d+"), timeout=20_000)
+    newest = lines.last.inner_text()
+    until(lambda: lines.last.inner_text() != newest, 10, "another last line")
+    assert page.locator(".log li").count() < 200, "only lines on screen exist"
+
+    output.focus()
+    page.keyboard.press("Home")
+    expect(output.get_by_text("green <b>bold</b>")).to_be_visible()
+    follow = page.get_by_role("button", name="Follow")
+    expect(follow).to_have_attribute("aria-pressed", "false")
+    count = page.get_by_role("status").filter(has_text="lines")
+    before = count.inner_text()
+    until(lambda: count.inner_text() != before, 10, "more lines")
+    expect(output.get_by_text("green <b>bold</b>")).to_be_visible()
+    follow.click()
+    expect(follow).to_have_attribute("aria-pressed", "true")
+
+    page.get_by_label("Stream").select_option("stderr")
+    expect(lines).to_have_count(1)
+    expect(lines).to_contain_text("errbeware")
+    page.get_by_label("Stream").select_option("all")
+    page.get_by_role("searchbox", name="Search logs").fill("STEP 1")
+    expect(output.locator("mark").first).to_have_text("step")
+    page.reload()
+    expect(lines.first).to_contain_text(re.compile(r"step \d*1"))
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        assert Axe().run(page).response["violations"] == []
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_role("searchbox", name="Search logs").fill("no such line")
+    expect(page.get_by_text("No matching lines")).to_be_visible()

@@ -19,6 +19,7 @@ from recis_server.store.values import (
     CommandRow,
     ControlRow,
     EventRow,
+    LinePage,
     MetricRow,
     ProcessRow,
     RankResult,
@@ -32,6 +33,7 @@ __all__ = [
     "controls_shape",
     "event_shape",
     "info_shape",
+    "lines_shape",
     "listed_run",
     "metric_shape",
     "moment",
@@ -162,6 +164,30 @@ def info_shape(row: RunRow, attempts: Sequence[AttemptRow], attempt: int, proces
             for one in processes
         ],
         "config": plain(row.config),
+    }
+
+
+def lines_shape(page: LinePage) -> Shape:
+    """Return a part of a run's log."""
+    return {
+        "lines": [
+            {
+                "id": row.id,
+                "time": row.time_ns / 1e9,
+                "rank": row.rank,
+                "attempt": row.attempt,
+                "stream": row.stream or "reported",
+                "level": row.level,
+                "step": row.step,
+                "text": row.text,
+            }
+            for row in page.lines
+        ],
+        "first": page.first,
+        "last": page.last,
+        "more": page.more,
+        "dropped": page.dropped,
+        "removed": page.removed,
     }
 
 

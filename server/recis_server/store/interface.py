@@ -16,6 +16,8 @@ from recis_server.store.values import (
     ControlRow,
     EventRow,
     ExportSize,
+    LinePage,
+    LinesWanted,
     MetricRow,
     PassRow,
     PointsSlice,
@@ -164,6 +166,9 @@ class Store(Protocol):
 
     async def events(self, run: str, limit: int = 1000) -> tuple[EventRow, ...]:
         """Return the latest events, oldest first."""
+
+    async def lines(self, run: str, wanted: LinesWanted) -> LinePage:
+        """Return lines of the run's log."""
 
     async def attempts(self, run: str) -> tuple[AttemptRow, ...]:
         """Return the attempts of a run in order of their start."""

@@ -19,7 +19,17 @@ from recis_server.store.interface import Store
 from recis_server.store.points import chart, export_windows, series
 from recis_server.store.probe import Probe
 from recis_server.store.reader import Reader
-from recis_server.store.tables import controls, deletion, ledger, passes, process_info, registration, rows, traces
+from recis_server.store.tables import (
+    controls,
+    deletion,
+    ledger,
+    lines,
+    passes,
+    process_info,
+    registration,
+    rows,
+    traces,
+)
 from recis_server.store.tables.attempts import attempt_number
 from recis_server.store.tables.frames import FrameBatch
 from recis_server.store.tables.keyset_cache import KeySetCache
@@ -34,6 +44,8 @@ from recis_server.store.values import (
     ControlRow,
     EventRow,
     ExportSize,
+    LinePage,
+    LinesWanted,
     MetricRow,
     PassRow,
     PointsSlice,
@@ -242,6 +254,9 @@ class SqlStore(Store):
 
     async def events(self, run: str, limit: int = 1000) -> tuple[EventRow, ...]:
         return await self._read(rows.read_events, run, limit)
+
+    async def lines(self, run: str, wanted: LinesWanted) -> LinePage:
+        return await self._read(lines.read_lines, run, wanted)
 
     async def attempts(self, run: str) -> tuple[AttemptRow, ...]:
         return await self._read(process_info.read_attempts, run)

@@ -28,6 +28,9 @@ __all__ = [
     "EventRow",
     "ExportSize",
     "Floats",
+    "LinePage",
+    "LineRow",
+    "LinesWanted",
     "MetricRow",
     "PassRow",
     "PointsSlice",
@@ -299,6 +302,53 @@ class EventRow:
     rank: int | None
     text: str
     data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LinesWanted:
+    """A query for lines of a run's log; None is all.
+
+    With `after`, the first `limit` lines that have arrived after that one; otherwise the last ones before `before`, or
+    of all. `words` are in lower case, and all of them must occur.
+    """
+
+    after: int | None = None
+    before: int | None = None
+    rank: int | None = None
+    attempt: int | None = None
+    stream: str | None = None
+    level: str | None = None
+    words: tuple[str, ...] = ()
+    limit: int = 1000
+
+
+class LineRow(NamedTuple):
+    """A line of a run's log; `id` increases in order of arrival. `stream` is empty for a reported line."""
+
+    id: int
+    rank: int
+    attempt: int
+    time_ns: int
+    step: int | None
+    level: str
+    stream: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinePage:
+    """Lines in order of arrival, and the places of the first and last line that were looked at.
+
+    With `more`, there are others beyond: after `last` in a forward query, before `first` otherwise. `dropped` counts
+    lines that the run's writers have lost, `removed` those deleted beyond its bound.
+    """
+
+    lines: tuple[LineRow, ...]
+    first: int
+    last: int
+    more: bool
+    dropped: int
+    removed: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ test('names from outside are encoded, and empty parameters left out', async () =
   await api.revert('r', 'c');
   await api.info('r', null);
   await api.info('r', 2);
+  await api.lines('r', { after: 0, rank: null, q: 'a b' });
   const urls = requests.map(({ url }) => url.replace('http://host/monitor/api/v1/', ''));
   assert.deepEqual(urls, [
     'runs/a%2F..%2Fb/metrics',
@@ -35,6 +36,7 @@ test('names from outside are encoded, and empty parameters left out', async () =
     'runs/r/commands/c/revert',
     'runs/r/info',
     'runs/r/info?attempt=2',
+    'runs/r/logs?after=0&q=a+b',
   ]);
   assert.deepEqual([requests[3].method, requests[3].body], ['PUT', '{"value":null,"reason":"","id":"c"}']);
   assert.equal(requests[4].method, 'POST');

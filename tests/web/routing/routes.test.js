@@ -9,6 +9,7 @@ test('every route has a path, and the path leads to the route', () => {
     { page: 'run', run: 'a/b?', tab: 'tables' },
     { page: 'run', run: 'a', tab: 'traces' },
     { page: 'run', run: 'a', tab: 'info' },
+    { page: 'run', run: 'a', tab: 'logs' },
   ];
   for (const route of routes) assert.deepEqual(parseRoute(routePath(route)), route);
   assert.equal(routePath({ page: 'compare', runs: ['a', 'b'] }), 'compare?runs=a,b');

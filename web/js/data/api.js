@@ -108,6 +108,17 @@ export class ApiClient {
   }
 
   /**
+   * Return lines of a run's log.
+   * @param {string} run
+   * @param {Record<string, unknown>} query
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<LogAnswer>}
+   */
+  lines(run, query, signal) {
+    return this.#request(`${runPath(run)}/logs${queryString(query)}`, { signal });
+  }
+
+  /**
    * Request a value for a control; return the command.
    * @param {string} run
    * @param {string} control

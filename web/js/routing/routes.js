@@ -1,7 +1,7 @@
 // @ts-check
 /** Paths of the page and the routes they stand for. Pure. */
 
-const TABS = new Set(['charts', 'tables', 'events', 'traces', 'info']);
+const TABS = new Set(['charts', 'tables', 'events', 'traces', 'logs', 'info']);
 
 /**
  * Decode a path segment; return one with an invalid encoding unchanged.

@@ -5,7 +5,7 @@ import { decodeText } from './routes.js';
 /** @type {View} */
 export const DEFAULT_VIEW = {
   ...{ from: null, to: null, times: null, smooth: 0, log: false, robust: false, x: 'step', rank: null, paused: false },
-  ...{ q: '', state: '', effect: '', folded: [], picked: [], hidden: [], metrics: [] },
+  ...{ q: '', stream: '', state: '', effect: '', folded: [], picked: [], hidden: [], metrics: [] },
 };
 
 /**
@@ -71,6 +71,7 @@ export function parseView(search) {
     rank: rank === 'all' || rank === 'band' ? rank : parseStep(rank),
     paused: params.get('paused') === '1',
     q: params.get('q') ?? '',
+    stream: params.get('stream') ?? '',
     state: params.get('state') ?? '',
     effect: params.get('effect') ?? '',
     .../** @type {Pick<View, 'folded' | 'picked' | 'hidden' | 'metrics'>} */ (
@@ -88,6 +89,7 @@ export function parseView(search) {
 export function viewSearch(view, keep = '') {
   const parts = keep ? [keep] : [];
   if (view.q) parts.push(`q=${encodeURIComponent(view.q)}`);
+  if (view.stream) parts.push(`stream=${encodeURIComponent(view.stream)}`);
   if (view.state) parts.push(`state=${encodeURIComponent(view.state)}`);
   if (view.effect) parts.push(`effect=${encodeURIComponent(view.effect)}`);
   if (view.from !== null && view.to !== null) parts.push(`from=${view.from}&to=${view.to}`);

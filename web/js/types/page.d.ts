@@ -4,7 +4,7 @@ type Signal<T> = import('../../vendor/ui.js').Signal<T>;
 type App = import('../app.js').App;
 
 type Axis = 'step' | 'time';
-type Tab = 'charts' | 'tables' | 'events' | 'traces' | 'info';
+type Tab = 'charts' | 'tables' | 'events' | 'traces' | 'logs' | 'info';
 type Route =
   | { page: 'runs' }
   | { page: 'run'; run: string; tab: Tab }
@@ -29,6 +29,8 @@ interface View {
   rank: number | 'all' | 'band' | null;
   /** Search text. */
   q: string;
+  /** Stream whose lines are shown, empty for all. */
+  stream: string;
   /** Run state to show, empty for all. */
   state: string;
   /** Sections that are folded although they start open, or the reverse. */

@@ -142,37 +142,3 @@ interface Trace {
     operators?: TraceOperator[];
   } | null;
 }
-
-/** What a process says about itself; everything may be missing. */
-interface ProcessInfo {
-  command?: string;
-  folder?: string;
-  executable?: string;
-  host?: string;
-  os?: string;
-  python?: string;
-  versions?: Record<string, string>;
-  cpu?: { count?: number; usable?: number; model?: string };
-  memory_bytes?: number;
-  devices?: { name: string; memory_bytes?: number }[];
-  git?: { commit?: string; branch?: string; dirty?: boolean; remote?: string; root?: string };
-  packages?: Record<string, string>;
-  /** Null for a value that is not shown. */
-  environment?: Record<string, string | null>;
-}
-
-interface RankProcess {
-  rank: number;
-  host: string;
-  pid: number;
-  client: string;
-  started_at: string;
-  info: ProcessInfo;
-}
-
-interface InfoAnswer {
-  attempt: number;
-  attempts: { attempt: number; started_at: string }[];
-  ranks: RankProcess[];
-  config: Record<string, unknown>;
-}

@@ -286,6 +286,15 @@ CREATE TABLE process_info (
 ) WITHOUT ROWID;
 """
 
+_SEVENTH = """
+-- `stream` is stdout or stderr for output, empty for a line that the training reported.
+ALTER TABLE line ADD COLUMN attempt BIGINT NOT NULL DEFAULT 1;
+ALTER TABLE line ADD COLUMN stream TEXT NOT NULL DEFAULT '';
+-- Lines that its writers have lost, and lines that were deleted beyond the bound.
+ALTER TABLE run ADD COLUMN lines_dropped BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE run ADD COLUMN lines_removed BIGINT NOT NULL DEFAULT 0;
+"""
+
 Part = str | Callable[[Connection], None]
 """SQL, or a function that migrates rows inside the migration's transaction."""
 MIGRATIONS: tuple[tuple[Part, ...], ...] = (
@@ -295,6 +304,7 @@ MIGRATIONS: tuple[tuple[Part, ...], ...] = (
     (_FOURTH, _keep_good_summaries),
     (_FIFTH, _note_desired),
     (_SIXTH,),
+    (_SEVENTH,),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 TABLES = (

@@ -18,6 +18,7 @@ from recis_server.store.engines.engine import Connection
 from recis_server.store.json_columns import dump
 from recis_server.store.tables import controls, ledger
 from recis_server.store.tables.attempts import attempt_places
+from recis_server.store.tables.lines import count_dropped, line_values, write_lines
 from recis_server.store.tables.passes import write_pass
 from recis_server.store.tables.process_info import merge_info
 from recis_server.store.tables.run_config import merge_config
@@ -76,6 +77,7 @@ class _Pending:
     """
 
     frames: list[tuple[Any, ...]] = field(default_factory=list)
+    lines: list[tuple[Any, ...]] = field(default_factory=list)
     streams: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     runs: dict[str, _Run] = field(default_factory=dict)
     tallies: dict[tuple[str, int], Tally] = field(default_factory=dict)
@@ -206,7 +208,9 @@ class FrameBatch:
             case Pass():
                 write_pass(connection, stream, record)
             case Line():
-                _add_line(connection, stream, record)
+                self._pending.lines.append(line_values(stream, record))
+                if record.dropped:
+                    count_dropped(connection, stream.run, record.dropped)
             case Event(kind="process"):
                 merge_info(connection, stream, record.data)
             case Event():
@@ -304,6 +308,7 @@ class FrameBatch:
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             pending.frames,
         )
+        write_lines(connection, pending.lines)
         connection.executemany(
             "UPDATE stream SET acked = ?, dropped = ? WHERE run_id = ? AND writer = ?",
             [(*state, *stream) for stream, state in pending.streams.items()],
@@ -392,20 +397,6 @@ def _as_failure(stored: StoredFrame, error: Exception) -> Exception:
 
 
 # --- one row a record
-
-
-def _add_line(connection: Connection, stream: StreamRow, record: Line) -> None:
-    connection.execute(
-        "INSERT INTO line (run_id, rank, time_ns, step, level, text) VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            stream.run,
-            stream.rank,
-            record.time_ns,
-            record.step,
-            as_name(record.level),
-            as_text(record.text, MAX_TEXT_CHARS),
-        ),
-    )
 
 
 def _add_event(connection: Connection, stream: StreamRow, record: Event) -> None:

@@ -12,6 +12,7 @@ from recis_server.store.engines.engine import Connection
 
 __all__ = ["DAY_NS", "FIRST_PLACE", "Place", "Retention", "drop_slice", "find_due"]
 
+MAX_LINES = 100_000
 DAY_NS = 86_400 * 10**9
 SLICE_CHUNKS = 256
 """Chunks examined by one transaction, which holds the write lock for a few milliseconds, whatever the run's size."""
@@ -22,13 +23,17 @@ FIRST_PLACE: Place = (-1, -1, 0)
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """For how many days raw points are kept; `days` None for ever, `projects` overrides it for single projects."""
+    """For how many days raw points are kept; `days` None for ever, `projects` overrides it for single projects.
+
+    `lines` is the highest number of log lines of a run.
+    """
 
     days: float | None = None
     projects: Mapping[str, float | None] = field(default_factory=dict)
+    lines: int = MAX_LINES
 
     @classmethod
-    def parse(cls, texts: Sequence[str]) -> "Retention":
+    def parse(cls, texts: Sequence[str], lines: int = MAX_LINES) -> "Retention":
         """Parse `DAYS`, for all projects, and any number of `PROJECT=DAYS`; DAYS may be `forever`.
 
         Raises:
@@ -50,7 +55,7 @@ class Retention:
                 projects[project] = kept
             else:
                 days = kept
-        return cls(days, projects)
+        return cls(days, projects, lines)
 
     @property
     def drops(self) -> bool:

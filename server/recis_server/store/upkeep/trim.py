@@ -13,6 +13,7 @@ from typing import Any
 
 from recis_server.store.engines import meta
 from recis_server.store.engines.engine import Connection
+from recis_server.store.tables.lines import count_removed
 from recis_server.store.upkeep.retention import DAY_NS, Retention
 
 __all__ = ["Excess", "find_excess", "read_trimmed", "trim_slice"]
@@ -22,15 +23,18 @@ SLICE_ROWS = 256
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """The highest number of rows of a table per run, the last ones by `place`; with `ages`, retention applies too."""
+    """The highest number of rows of a table per run, the last ones by `place`; with `ages`, retention applies too.
 
-    most: int
+    `most` None stands for the bound that retention sets.
+    """
+
+    most: int | None
     place: tuple[str, ...]
     ages: bool
 
 
 BOUNDS: dict[str, _Bound] = {
-    "line": _Bound(10_000, ("id",), ages=True),
+    "line": _Bound(None, ("id",), ages=True),
     # Events explain a curve and stay as long as it does.
     "event": _Bound(10_000, ("id",), ages=False),
     "filter_pass": _Bound(1_000_000, ("step", "id"), ages=True),
@@ -56,7 +60,8 @@ def find_excess(connection: Connection, retention: Retention, since_ns: int, now
     for run_id, project, updated_ns in connection.execute("SELECT run_id, project, updated_ns FROM run").fetchall():
         days = retention.days_of(project)
         for table, bound in BOUNDS.items():
-            upto = _last_too_much(connection, run_id, table) if updated_ns >= since_ns else None
+            most = retention.lines if bound.most is None else bound.most
+            upto = _last_too_much(connection, run_id, table, most) if updated_ns >= since_ns else None
             before_ns = None
             if days is not None and bound.ages:
                 before_ns = now_ns - int(days * DAY_NS)
@@ -82,6 +87,8 @@ def trim_slice(connection: Connection, excess: Excess) -> bool:
     connection.executemany(f"DELETE FROM {excess.table} WHERE {where}", [(excess.run_id, *place) for place in places])
     if too_many:
         meta.add(connection, f"trimmed_{excess.table}", len(too_many))
+        if excess.table == "line":
+            count_removed(connection, excess.run_id, len(too_many))
     return len(places) == SLICE_ROWS
 
 
@@ -91,12 +98,12 @@ def read_trimmed(connection: Connection) -> dict[str, int]:
     return {table: found.get(f"trimmed_{table}", 0) for table in BOUNDS}
 
 
-def _last_too_much(connection: Connection, run_id: str, table: str) -> tuple[int, ...] | None:
+def _last_too_much(connection: Connection, run_id: str, table: str, most: int) -> tuple[int, ...] | None:
     bound = BOUNDS[table]
     row = connection.execute(
         f"SELECT {', '.join(bound.place)} FROM {table} WHERE run_id = ?"
         f" ORDER BY {', '.join(f'{column} DESC' for column in bound.place)} LIMIT 1 OFFSET ?",
-        (run_id, bound.most),
+        (run_id, most),
     ).fetchone()
     return None if row is None else tuple(row)
 

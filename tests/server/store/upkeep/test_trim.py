@@ -16,7 +16,7 @@ from recis_server.store.upkeep import trim
 from recis_server.store.upkeep import worker as module
 from recis_server.store.upkeep.retention import DAY_NS, SLICE_CHUNKS, Retention
 from recis_server.store.upkeep.worker import MaintenanceWorker
-from recis_server.store.values import EventRow
+from recis_server.store.values import EventRow, LinesWanted
 
 from recis.wire.messages import Line, Pass
 from tests.server.store.databases import engine_of
@@ -58,7 +58,7 @@ def one_pass(step: int) -> Pass:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that a test can reach."""
-    for table, most in (("line", 400), ("event", 10), ("filter_pass", 5)):
+    for table, most in (("event", 10), ("filter_pass", 5)):
         bound = trim.BOUNDS[table]
         monkeypatch.setitem(trim.BOUNDS, table, trim._Bound(most, bound.place, bound.ages))
     monkeypatch.setattr(module, "TRIM_S", 0.0)
@@ -76,7 +76,7 @@ def test_the_newest_rows_of_a_run_stay_and_the_others_are_counted(tmp_path: Path
             await store.append(frame(other, 1, *lines[:400], one_pass(1)))
             for number in range(13):
                 await store.add_event("r", EventRow(0, "alert", "info", number, None, None, str(number), {}))
-            await asyncio.to_thread(keep, tmp_path, Retention())
+            await asyncio.to_thread(keep, tmp_path, Retention(lines=400))
             texts = sorted(int(str(text)) for text, of in await rows_of(store, "line", "text, run_id") if of == "r")
             assert texts == list(range(600, 1000))
             assert [event.text for event in await store.events("r")] == [str(number) for number in range(3, 13)]
@@ -84,6 +84,8 @@ def test_the_newest_rows_of_a_run_stay_and_the_others_are_counted(tmp_path: Path
             assert await rows_of(store, "line") == [(800,)]
             assert len(await store.passes("other", None, None, None, None)) == 1
             assert await store.trimmed() == {"line": 600, "event": 3, "filter_pass": 2}
+            removed = [(await store.lines(run_id, LinesWanted(limit=1))).removed for run_id in ("r", "other")]
+            assert removed == [600, 0]
 
     run(scenario)
 

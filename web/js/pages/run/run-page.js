@@ -18,6 +18,7 @@ const TABS = {
   tables: { label: 'Hash tables', view: TablesTab },
   events: { label: 'Events', view: EventsTab },
   traces: { label: 'Traces', view: TracesTab },
+  logs: { label: 'Logs', view: lazyView(async () => (await import('./logs-tab.js')).LogsTab) },
   info: { label: 'Info', view: lazyView(async () => (await import('./info-tab.js')).InfoTab) },
 };
 const MAX_TITLE_CHARACTERS = 80;
