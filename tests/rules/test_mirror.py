@@ -26,6 +26,7 @@ PROVEN_BY = {
     "recis.optim.sparse_adamw_tf": "tests/recis/optim/test_adamw_tf.py",
     "recis.remote.http": "tests/recis/remote/test_client.py",
     "recis.wire.exports": "tests/server/query/test_exports.py",
+    "recis_server.query.loglines": "tests/server/routes/test_process.py",
     "recis.wire.messages": "tests/contract/test_protocol_document.py",
     "recis.wire.output": "tests/server/test_exporting.py",
     "recis.wire.version": "tests/rules/test_repository.py",

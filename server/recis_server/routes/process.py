@@ -7,17 +7,16 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response
 
 from recis_server.deps import KnownRun, KnownRunId, StorePart
-from recis_server.errors import InvalidValue, NotFound
-from recis_server.query.shapes import info_shape, lines_shape
+from recis_server.errors import NotFound
+from recis_server.query.loglines import read_log
+from recis_server.query.shapes import info_shape
 from recis_server.routes.answers import json_answer, packed_answer
 from recis_server.schemas import answers
-from recis_server.store.values import LinesWanted
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1/runs/{run}", tags=["process"])
 MAX_LINES = 5000
-MAX_WORDS = 16
 Cursor = Annotated[int | None, Query(ge=0, lt=2**63)]
 
 
@@ -53,11 +52,16 @@ async def read_logs(
     accept_encoding: Annotated[str, Header()] = "",
 ) -> Response:
     """Return lines of the run's log in order of arrival: the newest, or those after or before a cursor."""
-    if after is not None and before is not None:
-        raise InvalidValue("before", f"expected after or before, got both: {after} and {before}")
-    words = tuple(q.lower().split())
-    if len(words) > MAX_WORDS:
-        raise InvalidValue("q", f"expected at most {MAX_WORDS} words, got {len(words)}")
-    name = "" if stream == "reported" else stream
-    page = await store.lines(run, LinesWanted(after, before, rank, attempt, name, level, words, limit))
-    return await asyncio.to_thread(lambda: packed_answer(lines_shape(page), accept_encoding))
+    found = await read_log(
+        store,
+        run,
+        after=after,
+        before=before,
+        text=q,
+        stream=stream,
+        limit=limit,
+        rank=rank,
+        attempt=attempt,
+        level=level,
+    )
+    return await asyncio.to_thread(packed_answer, found, accept_encoding)
