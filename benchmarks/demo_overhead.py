@@ -16,6 +16,7 @@ more often here than it would by itself.
 import argparse
 import json
 import logging
+import math
 import os
 import signal
 import statistics
@@ -39,8 +40,6 @@ from recis.demo import train as demo
 from recis.demo.movielens import DEFAULT_CACHE, fetch
 from recis.hooks import LoggerHook
 
-WARM_UP = 100
-"""Steps at least before the first turn: the demo's own profiler traces are among them."""
 START_S = 120.0
 ENDLESS_PASSES = 1000
 CHARTS = ("loss", "qps", "auc", "calibration", "samples_per_second", "monitor/step_cost_us_p50")
@@ -56,16 +55,18 @@ class Sizes:
     Attributes:
         turns: turns of each training of a pair.
         turn_s: duration of a turn in seconds.
+        warm_up: steps at least before the first turn: the demo's own profiler traces are among them.
         settle_s: how long a training goes on after its first steps: by then its traces are on the server.
     """
 
     pairs: int
     turns: int
     turn_s: float = 1.0
+    warm_up: int = 100
     settle_s: float = 4.0
 
 
-QUICK = Sizes(pairs=2, turns=2, turn_s=0.5, settle_s=0.0)
+QUICK = Sizes(pairs=1, turns=2, turn_s=0.5, warm_up=5, settle_s=0.0)
 
 
 class Step(NamedTuple):
@@ -123,14 +124,10 @@ class Training:
         data = (self.folder / "steps").read_bytes()
         return [Step(*one) for one in STEP.iter_unpack(data[: len(data) // STEP.size * STEP.size])]
 
-    def warm_up(self, settle_s: float) -> None:
+    def warm_up(self, sizes: Sizes) -> None:
         """Wait for the first steps and the warm-up time, then suspend the training."""
-        end = time.monotonic() + START_S
-        while len(self.steps()) < WARM_UP:
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"the training failed:\n{(self.folder / 'log').read_text(encoding='utf-8')[-3000:]}")
-            time.sleep(0.05)
-        time.sleep(settle_s)
+        self._wait_for(sizes.warm_up)
+        time.sleep(sizes.settle_s)
         self._stop()
 
     def turn(self, seconds: float) -> Turn:
@@ -139,9 +136,17 @@ class Training:
         began_ns = time.monotonic_ns()
         self.process.send_signal(signal.SIGCONT)
         time.sleep(seconds)
+        self._wait_for(done + 1)
         self._stop()
         wall_ns = cut_ns + self.last.ended_ns - began_ns
         return Turn(len(self.steps()) - done, wall_ns / 1e9, (self.last.used_ns - last.used_ns) / 1e9)
+
+    def _wait_for(self, steps: int) -> None:
+        end = time.monotonic() + START_S
+        while len(self.steps()) < steps:
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"the training failed:\n{(self.folder / 'log').read_text(encoding='utf-8')[-3000:]}")
+            time.sleep(0.05)
 
     def _stop(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
@@ -175,7 +180,7 @@ def _read(socket: ClientConnection) -> None:
 
 
 @contextmanager
-def training(folder: Path, url: str | None, run: str, settle_s: float) -> Iterator[Training]:
+def training(folder: Path, url: str | None, run: str, sizes: Sizes) -> Iterator[Training]:
     """Yield a warmed-up training; without the monitor if `url` is None."""
     (folder / "steps").touch()
     mode = (
@@ -191,7 +196,7 @@ def training(folder: Path, url: str | None, run: str, settle_s: float) -> Iterat
         )
     try:
         one = Training(process, folder)
-        one.warm_up(settle_s)
+        one.warm_up(sizes)
         yield one
     finally:
         process.kill()
@@ -205,8 +210,8 @@ def pair(url: str, run: str, sizes: Sizes, *, on_first: bool, watched: bool) -> 
     with (
         tempfile.TemporaryDirectory() as one,
         tempfile.TemporaryDirectory() as other,
-        training(Path(one), url if on_first else None, run, sizes.settle_s) as first,
-        training(Path(other), None if on_first else url, run, sizes.settle_s) as second,
+        training(Path(one), url if on_first else None, run, sizes) as first,
+        training(Path(other), None if on_first else url, run, sizes) as second,
         page(url, run) if watched else nullcontext(),
     ):
         couple = list(zip(names, (first, second), strict=True))
@@ -250,7 +255,7 @@ def main() -> None:
         ratios[clock] = {
             "median": statistics.median(each),
             "mean": statistics.fmean(each),
-            "error": statistics.stdev(each) / len(each) ** 0.5,
+            "error": statistics.stdev(each) / len(each) ** 0.5 if len(each) > 1 else math.nan,
             "lowest": min(each),
             "highest": max(each),
         }

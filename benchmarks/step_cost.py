@@ -25,7 +25,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,9 @@ def cases(*, quick: bool) -> list[Case]:
         if one.contestant not in PEERS or importlib.util.find_spec(PEERS[one.contestant]) is not None
     ]
     if quick:
-        kept = [one for one in every if one.contestant not in PEERS and one.server != "slow"]
-        return [Case(one.contestant, 100, one.pace_ms, one.server) for one in kept]
+        kept = [one for one in tight if one.contestant not in PEERS and one.server != "slow"]
+        kept += [one for one in paced if one.contestant in ("nothing", "recis") and one.server in ("", "absent")]
+        return list(dict.fromkeys(replace(one, steps=100) for one in kept))
     return every
 
 
