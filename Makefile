@@ -9,6 +9,8 @@ NODE   := tests/web/node_modules/.bin
 CORES  := $(shell getconf _NPROCESSORS_ONLN)
 BESIDE := --dist loadscope --no-loadscope-reorder --maxprocesses 8
 MEASURE = $(shell $(BIN)/python -c "import sys; print('COVERAGE_CORE=sysmon' * (sys.version_info >= (3, 12)))")
+# Compiled modules are kept, also of tests, whatever the environment says: hundreds of processes import the same ones.
+unexport PYTHONDONTWRITEBYTECODE
 FAST   := -q -m "not slow" --hypothesis-profile check -n $(CORES) $(BESIDE)
 
 .PHONY: help demo test check coverage docs lowest format screenshot
@@ -19,8 +21,8 @@ help: ## list the available targets
 demo: $(STAMPS)/install $(STAMPS)/data ## train a recommender on real data and monitor it; ARGS="--rate 20 --ranks 2"
 	$(BIN)/recis-monitor demo $(ARGS)
 
-test: lint $(STAMPS)/browser $(STAMPS)/postgres $(STAMPS)/proxies $(STAMPS)/data ## run all checks and tests, including browser tests
-	$(BIN)/python -m pytest -n $$(($(CORES) + 1)) $(BESIDE) --durations=10 $(ARGS)
+test: $(STAMPS)/node $(STAMPS)/browser $(STAMPS)/postgres $(STAMPS)/proxies $(STAMPS)/data ## run all checks and tests, including browser tests
+	@$(MAKE) --no-print-directory -j2 lint full
 
 coverage: $(STAMPS)/browser $(STAMPS)/postgres $(STAMPS)/proxies $(STAMPS)/data ## run all tests with line coverage; fast on Python 3.12 and newer
 	$(MEASURE) $(BIN)/python -m pytest -n $$(($(CORES) + 1)) $(BESIDE) --timeout 300 --cov --cov-report=term $(ARGS)
@@ -43,16 +45,20 @@ format: $(STAMPS)/install $(STAMPS)/node ## format the code
 screenshot: $(STAMPS)/browser $(STAMPS)/data ## regenerate the README screenshots from a real run
 	$(BIN)/python scripts/screenshot.py
 
-.PHONY: fast lint
+.PHONY: fast full lint
+full: $(STAMPS)/install
+	$(BIN)/python -m pytest -n $$(($(CORES) + 1)) $(BESIDE) --durations=10 $(ARGS)
+
 fast: $(STAMPS)/install
 	$(BIN)/python -m pytest $(FAST) $(ARGS)
 
+# Beside tests, some of which measure time, it takes what they leave of the cores.
 lint: $(STAMPS)/install $(STAMPS)/node
-	$(BIN)/ruff format --check
-	$(BIN)/ruff check
-	$(BIN)/mypy
-	$(NODE)/biome check
-	$(NODE)/tsc -p web
+	nice $(BIN)/ruff format --check
+	nice $(BIN)/ruff check
+	nice $(NODE)/biome check
+	nice $(NODE)/tsc -p web
+	nice $(BIN)/mypy
 
 $(STAMPS)/venv:
 	$(PYTHON) -m venv .venv
