@@ -48,7 +48,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         alone = Counter(item.path for item in items if is_alone(item))
         slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-        items.sort(key=lambda item: (-alone[item.path], -slow[item.path]))
+        # Within a module those that run alone come first, and so share one turn.
+        items.sort(key=lambda item: (-alone[item.path], -slow[item.path], str(item.path), not is_alone(item)))
     items.sort(key=lambda item: item.path in with_browser)
 
 

@@ -185,7 +185,7 @@ class Job:
             child.send_signal(signal.SIGKILL)
             child.wait(10)
 
-    def wait(self, limit_s: float = 30) -> list[int]:
+    def wait(self, limit_s: float = 60) -> list[int]:
         """The exit codes of all ranks, once they have ended by themselves."""
         return [child.wait(limit_s) for _, child in sorted(self.ranks.items())]
 
@@ -229,7 +229,7 @@ class Job:
         controls = self.server.ask("GET", f"/runs/{self.run}/controls")["controls"]
         return next((one for one in controls if one["name"] == name), {})
 
-    def settled(self, command: dict[str, Any], *states: str, limit_s: float = 30) -> dict[str, Any]:
+    def settled(self, command: dict[str, Any], *states: str, limit_s: float = 60) -> dict[str, Any]:
         """The command once it is in one of the states."""
         wanted = states or ("applied", "rejected", "expired", "superseded")
 

@@ -8,8 +8,9 @@ import pytest
 
 from tests.control.job import Job, Server, until
 
-# Alone: a rank whose thread gets no turn for a quarter of a second gets a step late, and says so.
-pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(300)]
+# Those that expect one step on all ranks run alone: a rank whose thread gets no turn for a quarter of a second applies
+# a command later than the others, and says so.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def assert_one_step(job: Job, commands: list[dict[str, Any]], control: str) -> None:
@@ -24,6 +25,7 @@ def assert_one_step(job: Job, commands: list[dict[str, Any]], control: str) -> N
         assert job.changes(rank, control) == said
 
 
+@pytest.mark.alone
 def test_many_commands_take_effect_at_one_step_and_in_order(tmp_path: Path) -> None:
     chance = random.Random(7)
     with Server(tmp_path / "data") as server, Job(server, tmp_path / "job", 4) as job:
@@ -44,6 +46,7 @@ def test_many_commands_take_effect_at_one_step_and_in_order(tmp_path: Path) -> N
         assert job.control("a")["differs"] == []
 
 
+@pytest.mark.alone
 def test_a_job_that_slows_down_still_takes_the_older_command_first(tmp_path: Path) -> None:
     with Server(tmp_path / "data") as server, Job(server, tmp_path / "job", 2) as job:
         job.start(rates=(40.0,))
@@ -65,6 +68,7 @@ def test_a_job_that_slows_down_still_takes_the_older_command_first(tmp_path: Pat
             assert [step for _, step in changes[1:]] == [one["apply_at_step"] for one in done]
 
 
+@pytest.mark.alone
 def test_a_batch_is_applied_at_one_step_or_not_at_all(tmp_path: Path) -> None:
     with Server(tmp_path / "data") as server, Job(server, tmp_path / "job", 2) as job:
         job.start()
