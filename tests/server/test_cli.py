@@ -79,7 +79,9 @@ def test_a_store_of_a_newer_version_is_bad_usage(tmp_path: Path, capsys: pytest.
 
 @pytest.mark.parametrize("harm", ["noise", "header", "short", "other"])
 @pytest.mark.parametrize("arguments", [["serve", "--port", "0"], ["runs"], ["export", "r", "--format", "csv"]])
-def test_a_file_that_is_no_store_is_told_in_one_line(tmp_path: Path, harm: str, arguments: list[str]) -> None:
+def test_a_file_that_is_no_store_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: str, arguments: list[str]
+) -> None:
     path = tmp_path / "recis.db"
     if harm == "other":
         db = sqlite3.connect(path)
@@ -91,10 +93,11 @@ def test_a_file_that_is_no_store_is_told_in_one_line(tmp_path: Path, harm: str, 
         noise = os.urandom(9000)
         path.write_bytes({"noise": noise, "header": data[:100] + noise, "short": data[:20_000]}[harm])
     before = path.read_bytes()[100:]
-    done = command(*arguments, "--data", str(tmp_path))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert f"{path} is another file or damaged" in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert main([*arguments, "--data", str(tmp_path)]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert f"{path} is another file or damaged" in output.err
+    assert output.err.count("\n") == 1
     if harm != "other":
         assert path.read_bytes()[100:] == before
 
