@@ -183,7 +183,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_readers_see_the_same_before_during_and_after(
     every_engine: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    @settings(deadline=None, max_examples=examples(150 if every_engine == "sqlite" else 40))
+    @settings(deadline=None, max_examples=examples(100 if every_engine == "sqlite" else 15))
     @given(REPORTS, st.data(), st.integers(-120, 300), st.integers(1, 300), st.integers(1, 40))
     def check(reports: Any, data: st.DataObject, start: int, length: int, most: int) -> None:
         # One database for all examples, each of which leaves it empty, where making one takes long.
@@ -317,11 +317,11 @@ def count_rows(store: Store) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("every_engine")
 def test_a_transaction_is_bounded_however_many_series_have_a_point(
-    every_engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    num_series = 50_000 if every_engine == "sqlite" else 10_000
+    num_series = 10_000
     monkeypatch.setattr(compaction, "UNIT_POINTS", 1 << 20)
     keys = tuple(f"k{number}" for number in range(num_series))
     with opened(tmp_path) as store:
