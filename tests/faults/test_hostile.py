@@ -1,6 +1,6 @@
 """An honest run beside clients that do everything wrong: nothing of it is lost, doubled or late.
 
-An hour of damage in a minute: spools, frames, traces, requests, sockets and browsers from seeded generators.
+An hour of damage in half a minute: spools, frames, traces, requests, sockets and browsers from seeded generators.
 """
 
 import json
@@ -25,7 +25,7 @@ from tests.faults.reports import address_of, count, events, raw_series, received
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-CALM_S, HOSTILE_S = 8.0, 45.0
+CALM_S, HOSTILE_S = 8.0, 20.0
 LATE = 40
 """How many times longer than in the calm the honest run's newest step may stand still on the server."""
 MOST_BYTES = 256 << 20
