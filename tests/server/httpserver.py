@@ -10,11 +10,13 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 from fastapi import FastAPI
 from recis_server.main import create_app
 from recis_server.settings import Settings
+from recis_server.store.upkeep.supervisor import MaintenanceSupervisor
 from recis_server.store.values import StoredFrame, StreamRow
 
 from recis.wire.messages import Declare, Event, Frame, FrameRecord, Hello
@@ -54,13 +56,13 @@ class Site:
 
 @asynccontextmanager
 async def site(folder: Path, **more: Any) -> AsyncIterator[Site]:
-    """An app between opening and closing."""
+    """An app between opening and closing; without the maintenance worker, whose process takes longer than a test."""
     app = create_app(settings(folder, **more))
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ADDRESS) as client,
-    ):
-        yield Site(app, client)
+    async with contextlib.AsyncExitStack() as stack:
+        with patch.object(MaintenanceSupervisor, "open"):
+            await stack.enter_async_context(app.router.lifespan_context(app))
+        transport = httpx.ASGITransport(app)
+        yield Site(app, await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url=ADDRESS)))
 
 
 def ask(folder: Path, scenario: Callable[[Site], Coroutine[Any, Any, None]], **more: Any) -> None:

@@ -261,7 +261,7 @@ def test_all_that_is_read_is_brute_force_before_during_and_after_compaction(ever
             # To make a failing example smaller would take minutes.
             @settings(
                 deadline=None,
-                max_examples=examples(60 if every_engine == "sqlite" else 15),
+                max_examples=examples(40 if every_engine == "sqlite" else 15),
                 phases=[Phase.reuse, Phase.generate],
             )
             @given(EXAMPLES, st.integers(1, 60), RANGES)
@@ -311,6 +311,7 @@ def keeper_of(folder: Path) -> Iterator[None]:
     assert failures == []
 
 
+@pytest.mark.slow
 def test_charts_are_brute_force_while_a_keeper_works_and_old_buckets_never_change(
     every_engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,7 +324,7 @@ def test_charts_are_brute_force_while_a_keeper_works_and_old_buckets_never_chang
         async with opened(tmp_path) as store:
             one = Run(store)
             with keeper_of(tmp_path):
-                for number in range(45):
+                for number in range(30):
                     first = 2**40 + number * 40
                     steps = [first + place + place // 7 for place in range(30)]
                     if number % 4 == 3:
