@@ -1,5 +1,6 @@
 """A server and the ranks of a job as real processes: started, stopped, killed, asked, and compared with each other."""
 
+import http
 import json
 import os
 import signal
@@ -145,7 +146,7 @@ class Job:
     def start(
         self, *, attempt: int = 0, lockstep: bool = True, rates: tuple[float, ...] = (20.0,), **options: Any
     ) -> None:
-        """Starts all ranks and waits until they train."""
+        """Starts all ranks, and waits until they train and the server has the controls of each."""
         if self.barrier is not None:
             self.barrier.close()
         self.barrier = Barrier(self.size) if lockstep else None
@@ -153,6 +154,7 @@ class Job:
             self.start_rank(rank, attempt=attempt, rate=rates[rank % len(rates)], **options)
         for rank in range(self.size):
             until(partial(self._begun, rank), 60, f"rank {rank} trains")
+        until(self._declared, 60, "the server knows all ranks")
 
     def start_rank(self, rank: int, *, attempt: int = 0, **options: Any) -> None:
         """Starts one rank."""
@@ -208,6 +210,14 @@ class Job:
         assert child.poll() is None, (self.folder / f"rank{rank}.log").read_text()
         events = [one.get("event") for one in self.entries(rank)]
         return "begins" in events
+
+    def _declared(self) -> bool:
+        try:
+            return bool(self.control("stop")) and len(self.control("free").get("ranks", ())) == self.size
+        except urllib.error.HTTPError as error:
+            if error.code != http.HTTPStatus.NOT_FOUND:  # the run comes with its first frame
+                raise
+            return False
 
     # --- what the server says
 
