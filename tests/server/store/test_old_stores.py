@@ -17,6 +17,12 @@ from tests.server.store.streams import SECOND, frame, greeting, opened, points, 
 pytestmark = pytest.mark.usefixtures("every_engine")
 
 
+@pytest.fixture(scope="session")
+def postgres_templates() -> dict[str, str]:
+    """Databases without tables, which these tests make as earlier versions did."""
+    return dict.fromkeys(("", "?partitions=3"), "template1")
+
+
 def make_version(version: int, folder: Path) -> Connection:
     """An empty store as that version made it, and a connection that may write."""
     engine = engine_of(folder)
