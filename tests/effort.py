@@ -8,7 +8,7 @@ CHECK = "check"
 """The profile of `make check`; without one, each test tries what it says."""
 _THOROUGH = settings().max_examples
 
-settings.register_profile(CHECK, max_examples=_THOROUGH // 5, deadline=None)
+settings.register_profile(CHECK, max_examples=_THOROUGH // 10, deadline=None)
 
 
 def examples(thorough: int) -> int:

@@ -21,6 +21,7 @@ def results_of(name: str, folder: Path, *options: str, file: str | None = None) 
     return found
 
 
+@pytest.mark.slow
 def test_every_script_can_be_imported() -> None:
     names = [f"benchmarks.{path.stem}" for path in sorted((ROOT / "benchmarks").glob("*.py"))]
     script = f"import {', '.join(names)}"

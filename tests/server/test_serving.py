@@ -121,6 +121,7 @@ def test_others_are_not_served_without_a_token(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_a_server_can_be_embedded_and_leaves_nothing_behind(tmp_path: Path) -> None:
     async def scenario() -> None:
         before = 0

@@ -265,6 +265,7 @@ def test_only_what_has_changed_is_read_again(tmp_path: Path) -> None:
     run(scenario)
 
 
+@pytest.mark.slow
 def test_a_page_is_the_state_after_one_commit_whatever_others_read_meanwhile(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened(tmp_path) as store:

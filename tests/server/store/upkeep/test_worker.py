@@ -143,6 +143,7 @@ def test_a_run_at_which_the_engine_fails_is_the_last_the_next_time(
     run(scenario)
 
 
+@pytest.mark.slow
 def test_who_writes_gets_a_turn_between_two_pieces_that_are_given_back(tmp_path: Path) -> None:
     engine = engine_of(tmp_path)
     engine.open(exclusive=True)
