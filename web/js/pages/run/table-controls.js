@@ -8,9 +8,7 @@ import { filterEffect } from '../../controls/filter-effect.js';
 import { state } from '../../data/state.js';
 
 const FILTER_INTERVAL = 'filter_interval';
-const FilterForecast = lazyView(
-  async () => (await import('../../components/filter-forecast.js')).FilterForecast,
-);
+const FilterForecast = lazyView(async () => (await import('../../components/filter-forecast.js')).FilterForecast);
 
 /** @param {{control: Control, app: App}} props */
 function FilterInterval({ control, app }) {
