@@ -13,7 +13,7 @@ import time
 from _thread import get_ident
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 from recis.bridge import ending, lifecycle
 from recis.bridge.controls import Controls
@@ -306,8 +306,10 @@ class Run(FamiliarRun):
         timeout_s = self.refusals.seconds("finish's timeout_s", timeout_s, FINISH_S)
         try:
             try:
-                crash, error = (error, ending.failure(error)) if isinstance(error, BaseException) else (None, error)
-                parts.gather(timeout_s, crash)
+                # By type: an object may raise when it is asked for its class.
+                crash = cast("BaseException", error) if issubclass(type(error), BaseException) else None
+                self._gather(parts, timeout_s, crash)
+                error = error if crash is None else ending.failure(crash)
                 # By `as_step`: whatever is given is no reason to leave the status out.
                 if error is None and exit_code is not None and exit_code is not False and as_step(exit_code) != 0:
                     error = f"exit code {text_of(exit_code)}"
@@ -370,6 +372,10 @@ class Run(FamiliarRun):
         outbox, step = self._outbox, self._step
         if values and outbox is not None and step >= 0:
             outbox.writer.append_report(tuple(values), values.values(), step, time.time_ns())
+
+    @guarded
+    def _gather(self, parts: Parts, timeout_s: float, crash: BaseException | None) -> None:
+        parts.gather(timeout_s, crash)  # whatever fails here, the run still says how it ended
 
     def _force_slow_path(self) -> None:
         if (outbox := self._outbox) is not None:

@@ -13,7 +13,7 @@ import pytest
 
 import recis.monitor
 from recis.bridge.console import MAX_QUEUE_CHARS, Console
-from recis.wire.messages import Line
+from recis.wire.messages import Line, Status
 from tests.recis.bridge.conftest import Spooled
 
 Open = Callable[..., recis.monitor.Run]
@@ -214,6 +214,18 @@ def test_an_absent_server_does_not_let_output_displace_values(open_offline: Open
         assert parts.console is not None
         assert len(parts.console._chunks) > 0
     assert [line.text for line in spooled.of(Line) if isinstance(line, Line)] == ["waits"]
+
+
+def test_a_failure_of_the_console_costs_a_run_nothing_else(
+    open_offline: Open, spooled: Spooled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = open_offline(collect="console")
+    run.log({"loss": 1.0}, 1)
+    monkeypatch.setattr(Console, "lines", lambda self, *, whole=False: 1 / 0)
+    assert not run.finish()
+    assert run.failures == 1
+    assert [record.state for record in spooled.of(Status) if isinstance(record, Status)] == ["running", "finished"]
+    assert spooled.values() == {"loss": [(1, 1.0)]}
 
 
 def test_an_exception_that_cannot_be_shown_is_no_obstacle(open_offline: Open, spooled: Spooled) -> None:
