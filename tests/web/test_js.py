@@ -16,8 +16,8 @@ ROOT = HERE.parents[1]
 WEB = ROOT / "web"
 JS = WEB / "js"
 SOURCES = sorted(JS.rglob("*.js"))
-MAX_BYTES_SENT = 150_000
-MAX_BYTES_ON_DEMAND = 20_000
+MAX_BYTES_SENT = 110_000
+MAX_BYTES_ON_DEMAND = 40_000
 STATIC_IMPORT = r"from '([^']+)'"
 IMPORT = r"(?:from |import\()'([^']+)'"
 

@@ -1,14 +1,16 @@
 // @ts-check
 /** The frame of every page: header, banner, and the page of the current route. */
 import { html } from '../../vendor/ui.js';
+import { lazyView } from '../components/lazy-view.js';
 import { EmptyState } from '../components/placeholders.js';
 import { state } from '../data/state.js';
 import { routeHref } from '../routing/links.js';
-import { ComparePage } from './compare/compare-page.js';
 import { Header } from './header.js';
 import { HelpDialog } from './help-dialog.js';
 import { RunPage } from './run/run-page.js';
 import { RunsPage } from './runs/runs-page.js';
+
+const ComparePage = lazyView(async () => (await import('./compare/compare-page.js')).ComparePage);
 
 const BANNER_AFTER_S = 2;
 

@@ -1,5 +1,5 @@
 // @ts-check
-/** The lines of a log in a scrolled region: only those on screen exist, and its end is followed until one scrolls up. */
+/** The lines of a log in a scrolled region: only those on screen exist. Follows the end until the user scrolls up. */
 import { html, useEffect, useLayoutEffect, useRef, useState } from '../../../vendor/ui.js';
 import { markedParts, shownText } from '../../data/log-lines.js';
 import { formatDateTime } from '../../format/time.js';

@@ -6,18 +6,15 @@ import { Loading } from '../../components/placeholders.js';
 import { state } from '../../data/state.js';
 import { runHref } from '../../routing/links.js';
 import { ChartsTab } from './charts-tab.js';
-import { EventsTab } from './events-tab.js';
 import { RunHeader } from './run-header.js';
 import { RunNotices } from './run-notices.js';
-import { TablesTab } from './tables-tab.js';
-import { TracesTab } from './traces-tab.js';
 
 /** @type {Record<Tab, {label: string, view: (props: {app: App, run: Run}) => any}>} */
 const TABS = {
   charts: { label: 'Charts', view: ChartsTab },
-  tables: { label: 'Hash tables', view: TablesTab },
-  events: { label: 'Events', view: EventsTab },
-  traces: { label: 'Traces', view: TracesTab },
+  tables: { label: 'Hash tables', view: lazyView(async () => (await import('./tables-tab.js')).TablesTab) },
+  events: { label: 'Events', view: lazyView(async () => (await import('./events-tab.js')).EventsTab) },
+  traces: { label: 'Traces', view: lazyView(async () => (await import('./traces-tab.js')).TracesTab) },
   logs: { label: 'Logs', view: lazyView(async () => (await import('./logs-tab.js')).LogsTab) },
   info: { label: 'Info', view: lazyView(async () => (await import('./info-tab.js')).InfoTab) },
 };
