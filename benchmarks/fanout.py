@@ -305,13 +305,14 @@ async def drive(server: ServerProcess, scene: Scene, seconds: float, core: int |
     """Measure a scene without viewers and with them."""
     clients = await connect_all(server.port, Load(scene.name, KEYS, ROWS, scene.runs, seconds))
     result: dict[str, Any] = {**asdict(scene)}
-    await measure(server, clients, scene, SETTLE_S)
+    settle_s = min(SETTLE_S, seconds)
+    await measure(server, clients, scene, settle_s)
     result["without"] = await measure(server, clients, scene, seconds)
     with Viewers(scene, server.port, "live", core) as viewers:
         stop = asyncio.Event()
         training = asyncio.create_task(train(clients, scene.frames_per_s, stop))
         result["connect_s"] = await viewers.connected()
-        await asyncio.sleep(SETTLE_S)
+        await asyncio.sleep(settle_s)
         stop.set()
         await training
         viewers.begin()
@@ -333,7 +334,7 @@ async def drive_bare(scene: Scene, seen: dict[str, float], seconds: float, cores
         Viewers(scene, bare.port, "bare", cores[1]) as viewers,
     ):
         await viewers.connected()
-        await asyncio.sleep(SETTLE_S / 2)
+        await asyncio.sleep(min(SETTLE_S, seconds) / 2)
         cpu_s, began = bare.cpu_s(), time.perf_counter()
         await asyncio.sleep(seconds)
         return (bare.cpu_s() - cpu_s) / (time.perf_counter() - began)
