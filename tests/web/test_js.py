@@ -213,6 +213,11 @@ def test_every_module_that_is_loaded_at_once_is_preloaded() -> None:
     assert sorted(preloaded) == sorted(modules - {"js/main.js"})
 
 
+def test_every_style_sheet_is_used() -> None:
+    used = re.findall(r"stylesheet\" href=\"__ROOT__/static/([^\"]+)", (WEB / "index.html").read_text())
+    assert sorted(used) == sorted(path.relative_to(WEB).as_posix() for path in WEB.rglob("*.css"))
+
+
 def test_every_module_is_loaded_at_once_or_on_demand() -> None:
     on_demand = {target for path in SOURCES for target in imports(path)}
     assert set(SOURCES) - {JS / "main.js"} <= on_demand
