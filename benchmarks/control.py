@@ -101,7 +101,7 @@ def weather(output: Path, seed: int) -> None:
         ]
         for run, one in found.items()
     ]
-    show("Commands in a storm", ["job", *states, "one step", "late", "restarted", "processes"], rows)
+    show("Commands in a storm", ["job", *states, "exact", "late", "restarted", "processes"], rows)
     write_results(output, "control_storm", results)
 
 

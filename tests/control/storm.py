@@ -98,7 +98,8 @@ class Outcome:
 
     Attributes:
         states: the number of commands in each state.
-        exact: of those applied on several ranks, the number applied at one step on all of them.
+        exact: of those applied on several ranks, the number applied on all of them at one step, or with `apply="each"`
+            at the next one.
         late: the number of results that a rank reported after the step of the command.
         restarted: the number of results of processes that have connected since the command was given.
         lives: how many processes its ranks have had.
