@@ -34,16 +34,6 @@ class StepTimer:
     timed there, by events that are read when the device has passed them, which is a step or more later; nothing waits
     for it. Not safe for use by several threads at once.
 
-        timer = StepTimer()
-        for step, batch in enumerate(timer.batches(loader)):
-            with timer.phase("forward"):
-                loss = model(batch)
-            with timer.phase("backward"):
-                loss.backward()
-            with timer.phase("optimizer"):
-                optimizer.step()
-            run.log({"loss": loss, **timer.take()}, step)
-
     Args:
         device: a device, as `torch.device` or text; a CUDA device times the phases that run on it.
     """
