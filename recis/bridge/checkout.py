@@ -15,8 +15,8 @@ from recis.wire.text import MAX_NAME_CHARS
 
 __all__ = ["read_checkout"]
 
-GIT_S = 3.0
-"""Time limit for one command of git. Large repositories on network file systems take long."""
+GIT_S = 1.0
+"""Time limit for one command of git, for which `init` waits. Large repositories on network file systems take long."""
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 """Ask nobody for a password, and print English."""
 
@@ -24,7 +24,7 @@ _QUIET = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 def read_checkout(folder: Path) -> dict[str, Any]:
     """Return `commit`, `branch`, `dirty`, `remote` and `root` of the repository of a folder, as far as git knows them.
 
-    `dirty` is whether tracked files differ from the commit. To be called on a thread that may wait.
+    `dirty` is whether tracked files differ from the commit.
     """
     names = _git(folder, "rev-parse", "--show-toplevel", "HEAD")
     if names is None or len(lines := names.splitlines()) != 2:

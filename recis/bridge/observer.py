@@ -11,7 +11,7 @@ import time
 from typing import Any, BinaryIO, Protocol
 
 from recis.bridge.claims import claims_folder
-from recis.bridge.process_info import read_gpus, read_process, read_program
+from recis.bridge.process_info import read_gpus, read_process, read_program, read_repository
 from recis.bridge.sensors import Sensors
 from recis.system import try_lock
 from recis.wire.messages import Event, FrameRecord
@@ -60,10 +60,20 @@ class Observer:
         self._ending = threading.Event()
         self._described = threading.Event()
         self._devices: list[dict[str, Any]] = []
+        self._repository: dict[str, Any] = {}
         self._thread = threading.Thread(target=self._observe, name="recis-observer", daemon=True)
 
     def start(self) -> None:
-        """Start the thread, if there is anything to observe."""
+        """Start the thread, if there is anything to observe.
+
+        What the program would notice if it happened at another time is done here, while it waits for `init`: child
+        processes of git, which `os.wait` returns, and imports that evaluate code, after which an interrupted program
+        does not end by its signal (CPython forgets the unhandled KeyboardInterrupt).
+        """
+        if self._info and self._run.rank == 0:
+            self._repository = read_repository()
+        if self._sensors is not None:
+            self._sensors.load()
         if self._info or self._sensors is not None:
             self._thread.start()
         else:
@@ -104,7 +114,7 @@ class Observer:
         known = read_process(whole=whole)
         self._devices = known.get("devices", [])
         self._say(known)
-        if whole and not self._ending.is_set() and (more := read_program()):
+        if whole and not self._ending.is_set() and (more := {**self._repository, **read_program()}):
             self._say(more)
 
     def _describe_devices(self) -> None:

@@ -24,7 +24,7 @@ from recis.wire.showing import text_of
 from recis.wire.text import MAX_NAME_CHARS
 from recis.wire.version import __version__
 
-__all__ = ["read_gpus", "read_process", "read_program"]
+__all__ = ["read_gpus", "read_process", "read_program", "read_repository"]
 
 MAX_PACKAGES = 2000
 MAX_VARIABLES = 1000
@@ -68,9 +68,14 @@ def read_process(*, whole: bool) -> dict[str, Any]:
     return _read(parts)
 
 
+def read_repository() -> dict[str, Any]:
+    """Return the state of the program's repository. Runs git, whose end a `wait` of another thread would see."""
+    return _read({"git": lambda: read_checkout(_program_folder())})
+
+
 def read_program() -> dict[str, Any]:
-    """Return what takes a while: the state of the program's repository, and the installed packages."""
-    return _read({"git": lambda: read_checkout(_program_folder()), "packages": _packages})
+    """Return what takes a while: the installed packages."""
+    return _read({"packages": _packages})
 
 
 def read_gpus() -> list[dict[str, Any]]:

@@ -44,6 +44,7 @@ MOST_SKIPPED = 16
 _FAILURES = (OSError, WebSocketException, WireError, TimeoutError)
 _BREAKS = (ConnectionError, ConnectionClosed)
 _logger = logging.getLogger(__name__)
+_random = random.Random()
 
 
 class _LessNextTimeError(ConnectionError):
@@ -249,7 +250,7 @@ class Sender:
                 self.has_tried.set()
                 self._session.lost()
             if not self._finished():
-                await self._pause(delay_s * random.uniform(0.7, 1.3))
+                await self._pause(delay_s * _random.uniform(0.7, 1.3))
                 delay_s = min(delay_s * 2, BACKOFF_S[1])
 
     def _note_failure(self, error: Exception) -> None:

@@ -33,6 +33,12 @@ class Sensors:
         self._counted: dict[str, tuple[float, float]] = {}  # counters: time and value at the last reading
         self._failed: set[str] = set()  # bounded: one name per sensor
 
+    def load(self) -> None:
+        """Import what measures; `open` does so otherwise."""
+        self._load("psutil", "to measure processor, memory, disk and network")
+        if _has_driver():
+            self._load("pynvml", "to measure GPUs (nvidia-ml-py)")
+
     def open(self) -> bool:
         """Load what measures, and take the first readings of counters; return whether there is anything to measure."""
         self._psutil = self._load("psutil", "to measure processor, memory, disk and network")
@@ -134,7 +140,7 @@ class Sensors:
     # --- GPUs
 
     def _open_gpus(self) -> None:
-        if not any(Path(file).exists() for file in DRIVER_FILES):
+        if not _has_driver():
             return
         nvml = self._load("pynvml", "to measure GPUs (nvidia-ml-py)")
         if nvml is None:
@@ -186,3 +192,7 @@ class Sensors:
         if name not in self._failed:
             self._failed.add(name)
             _logger.info("system metrics without %s (logged once): %s", name, why)
+
+
+def _has_driver() -> bool:
+    return any(Path(file).exists() for file in DRIVER_FILES)

@@ -163,6 +163,7 @@ def count_or_none(address: str, run: str) -> int | None:
         return None
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.usefixtures("impatient")
 def test_a_compaction_without_room_changes_nothing_and_is_made_later(disk: SmallDisk, tmp_path: Path) -> None:
     with Served(disk, tmp_path / "server") as server:
@@ -186,7 +187,7 @@ def test_a_compaction_without_room_changes_nothing_and_is_made_later(disk: Small
         assert len(raw(address, "cold")) == 200_000
         os.kill(worker, signal.SIGKILL)
         disk.empty()
-        until(lambda: frames(disk) == 0, 60, "all points, cold")
+        until(lambda: frames(disk) == 0, 150, "all points, cold")
         assert reported.run.finish(timeout_s=60)
         reported.check(address)
     check(disk, tmp_path, "cold")

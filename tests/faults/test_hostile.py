@@ -200,7 +200,8 @@ def check_lists(url: str) -> None:
     for path in paths:
         if "{command}" in path or "{trace}" in path:
             continue
-        query = {"series": "?key=loss&key=lr&rank=all", "export": "?format=jsonl"}.get(path.rpartition("/")[2], "")
+        queries = {"series": "?key=loss&key=lr&rank=all", "export": "?format=jsonl", "forecast": "?filter_interval=9"}
+        query = queries.get(path.rpartition("/")[2], "")
         for run in runs if "{run}" in path else [""]:
             with urllib.request.urlopen(url + path.replace("{run}", run) + query, timeout=60) as answer:
                 answer.read()

@@ -112,7 +112,7 @@ def run_python(script: Path, text: str, *arguments: str, launch: tuple[str, ...]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RECIS_")}
     done = subprocess.run(
         [sys.executable, *launch, str(script), *arguments],
-        env={**environment, "OMP_NUM_THREADS": "1"},
+        env={**environment, "OMP_NUM_THREADS": "1", "RECIS_MONITOR_COLLECT": "none"},
         cwd=script.parent,
         capture_output=True,
         text=True,

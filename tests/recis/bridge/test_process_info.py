@@ -10,14 +10,18 @@ from typing import Any
 import pytest
 
 from recis.bridge import process_info
-from recis.bridge.process_info import read_gpus, read_process, read_program
+from recis.bridge.process_info import read_gpus, read_process, read_program, read_repository
 from recis.wire.codec import as_record
 from recis.wire.messages import Event
 
 
 def test_a_process_describes_itself_and_shows_no_secret(tmp_path: Path) -> None:
-    script = "import json; from recis.bridge.process_info import read_process, read_program; import sys\n"
-    script += "print(json.dumps([read_process(whole=True), read_program(), 'torch' in sys.modules]))"
+    script = (
+        "import json; from recis.bridge.process_info import read_process, read_program, read_repository; import sys\n"
+    )
+    script += (
+        "print(json.dumps([read_process(whole=True), read_repository() | read_program(), 'torch' in sys.modules]))"
+    )
     (tmp_path / "train.py").write_text(script)
     environment = {**os.environ, "OMP_NUM_THREADS": "3", "MY_TOKEN": "hush", "NCCL_SECRET": "hush", "OTHER": "hush"}
     command = [sys.executable, "train.py", "--lr", "0.1", "--api-key", "hush"]
@@ -47,7 +51,7 @@ def test_other_ranks_say_less_and_what_cannot_be_read_costs_nothing(monkeypatch:
 
 
 def test_all_of_it_is_a_valid_record() -> None:
-    data = {**read_process(whole=True), **read_program()}
+    data = {**read_process(whole=True), **read_repository(), **read_program()}
     record = as_record(Event(kind="process", time_ns=1, text="process", data=data))
     assert isinstance(record, Event)
     assert record.data == data

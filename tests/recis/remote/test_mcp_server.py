@@ -96,6 +96,7 @@ def test_an_agent_steers_a_job_only_with_a_token_that_may(
     tokens = {scope: token(scope) for scope in ("write", "view", "control")}
     monkeypatch.setenv("RECIS_MONITOR_TOKEN", tokens["write"])
     with Server(tmp_path / "data") as server, Job(server, tmp_path / "job", 2) as job:
+        server.token = tokens["control"]
         job.start(most=1000)
 
         async def only_reads(agent: Agent) -> None:
