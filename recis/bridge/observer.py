@@ -70,10 +70,13 @@ class Observer:
         processes of git, which `os.wait` returns, and imports that evaluate code, after which an interrupted program
         does not end by its signal (CPython forgets the unhandled KeyboardInterrupt).
         """
-        if self._info and self._run.rank == 0:
-            self._repository = read_repository()
-        if self._sensors is not None:
-            self._sensors.load()
+        try:
+            if self._info and self._run.rank == 0:
+                self._repository = read_repository()
+            if self._sensors is not None:
+                self._sensors.load()
+        except Exception:  # border: as for the thread
+            _logger.exception("the repository or the sensors cannot be read; training goes on")
         if self._info or self._sensors is not None:
             self._thread.start()
         else:
