@@ -6,6 +6,7 @@ for it: a driver or a file system that hangs stops this thread only. Must not kn
 
 import contextlib
 import logging
+import platform
 import threading
 import time
 from typing import Any, BinaryIO, Protocol
@@ -71,6 +72,8 @@ class Observer:
         does not end by its signal (CPython forgets the unhandled KeyboardInterrupt).
         """
         try:
+            if self._info:
+                platform.platform()  # may run uname once; later calls have its answer
             if self._info and self._run.rank == 0:
                 self._repository = read_repository()
             if self._sensors is not None:
