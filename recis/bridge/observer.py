@@ -73,7 +73,7 @@ class Observer:
         """
         try:
             if self._info:
-                platform.platform()  # may run uname once; later calls have its answer
+                platform.processor()  # runs uname once; later calls have its answer
             if self._info and self._run.rank == 0:
                 self._repository = read_repository()
             if self._sensors is not None:
