@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from recis_server.query.charts import Ranks, read_chart
 from recis_server.store.points import compaction, export_windows
 from recis_server.store.points.compaction import compact
 from recis_server.store.sql import SqlStore
+from recis_server.store.steps import FIRST_STEP
 from recis_server.store.upkeep.retention import Retention
 from recis_server.store.upkeep.worker import MaintenanceWorker
 
@@ -262,8 +263,9 @@ def test_all_that_is_read_is_brute_force_before_during_and_after_compaction(ever
             @settings(
                 deadline=None,
                 max_examples=examples(40 if every_engine == "sqlite" else 15),
-                phases=[Phase.reuse, Phase.generate],
+                phases=[Phase.explicit, Phase.reuse, Phase.generate],
             )
+            @example([(Report(0, 0, ("loss",), [7], [], 0), 0)], 5, [(None, FIRST_STEP, 11)])
             @given(EXAMPLES, st.integers(1, 60), RANGES)
             def every(given_: list[tuple[Report, int]], whole_: int, parts: list[Part]) -> None:
                 runner.run(check(store, cold, given_, whole_, parts))

@@ -64,6 +64,8 @@ def read_hot_series(
         for series, _ in members[keyset]:
             firsts = hot_series[series].firsts
             firsts[attempt] = min(first, firsts.get(attempt, first))
+    if low >= high:  # and a range that ends before the first step has no last step that an engine could compare
+        return hot_series
     last = last_step(high)
     # Of a key set with one wanted series, the other columns stay in the database.
     alone = [(keyset, members[keyset][0][1]) for keyset in members if keyset in hot and len(members[keyset]) == 1]
