@@ -23,7 +23,7 @@ ABI_TAG = "cp311-abi3"
 
 
 class CompileRows(BuildHookInterface[Any]):
-    """See the module."""
+    """Compiles the row writer when a wheel or an editable install is built."""
 
     _made: Path | None = None
 

@@ -18,7 +18,7 @@ SOURCE, TARGET = "recis", "recis_monitor"
 
 
 class TakeModules(BuildHookInterface[Any]):
-    """See the module."""
+    """Adds the modules that the bridge needs to its wheel or sdist."""
 
     _made: Path | None = None
 

@@ -53,7 +53,7 @@ class _Waiting:
 
 
 class Controls:
-    """See the module.
+    """The controls of a process, and the commands that wait for its next step boundary.
 
     Args:
         send: sends a record to the server.

@@ -22,7 +22,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Refusals:
-    """See the module.
+    """Counts what a run refused or failed at, and logs the first of each kind.
 
     Args:
         run: the run's identifier, for the log.

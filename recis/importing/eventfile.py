@@ -62,7 +62,7 @@ def find_files(folder: Path) -> list[Path]:
 
 
 class EventFile:
-    """See the module.
+    """An event file of a TensorBoard writer, read as a numbered stream of frames.
 
     Args:
         path: the file.

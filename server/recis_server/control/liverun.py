@@ -101,7 +101,7 @@ class Plan:
 
 
 class LiveRun:
-    """See the module.
+    """The connected ranks of a run, its open commands and those on hold. Not thread-safe.
 
     Args:
         run: its name.

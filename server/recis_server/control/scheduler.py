@@ -21,7 +21,7 @@ MOST_TRIES = 3
 
 
 class Scheduler:
-    """See the module.
+    """Chooses the step of each command on hold, records it in the ledger and sends it to the ranks.
 
     Args:
         store: the ledger.

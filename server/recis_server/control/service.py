@@ -50,7 +50,7 @@ class _Job:
 
 
 class CommandService:
-    """See the module.
+    """Validates, records, delivers and tracks the commands to all live runs.
 
     Args:
         store: the ledger and the declared controls.

@@ -23,7 +23,7 @@ _Columns: TypeAlias = npt.NDArray[np.float64]
 
 
 class BucketChanges:
-    """See the module.
+    """Folds new points into buckets and returns the buckets that have changed.
 
     Args:
         width: steps per bucket.

@@ -25,7 +25,7 @@ _MORE_WHILE_READING = 8
 
 
 class Channel:
-    """See the module.
+    """The messages of one view, for all receivers that watch it.
 
     Args:
         view: what is shown.

@@ -31,7 +31,7 @@ MAX_SNAPSHOT_BYTES = 64 << 20
 
 
 class Channels:
-    """See the module.
+    """The channels of all views that are watched.
 
     Args:
         store: where snapshots are read.

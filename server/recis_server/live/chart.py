@@ -57,7 +57,7 @@ class _Series:
 
 
 class LiveChart:
-    """See the module. `feed` at every commit; when `stale`, `begin`, read, `snapshot`; else `delta`."""
+    """The data of a watched chart: `feed` it every commit; when `stale`, `begin`, read and `snapshot`, else `delta`."""
 
     def __init__(self, view: View) -> None:
         self.view = view

@@ -24,7 +24,7 @@ MAX_REST_S = 0.1
 
 
 class Fanout:
-    """See the module.
+    """Sends changes to browsers in rounds, in the time that training processes leave.
 
     Args:
         step: works out what changed in a run, part by part; yields the viewers who have something to collect.

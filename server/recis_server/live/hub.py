@@ -94,7 +94,7 @@ class _Topic:
 
 
 class Hub:
-    """See the module.
+    """Passes what has changed on to the browsers that follow it.
 
     Args:
         store: where runs and series are read.

@@ -17,7 +17,7 @@ MOST_OF_ONE = 2048
 
 
 class ViewerLimits:
-    """See the module.
+    """Counts the connected browsers and refuses those beyond a limit.
 
     Args:
         most: limit in total.

@@ -72,7 +72,7 @@ class _List:
 
 
 class RunLists:
-    """See the module.
+    """Sends the changes of runs to the browsers that show a list of them.
 
     Args:
         store: where runs are read.

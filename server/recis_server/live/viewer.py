@@ -53,7 +53,7 @@ class _Subscription:
 
 
 class Viewer:
-    """See the module.
+    """A connected browser and what it is still to be sent.
 
     Args:
         outlet: where messages go.

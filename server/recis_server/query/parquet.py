@@ -54,7 +54,7 @@ class _Sink(io.RawIOBase):
 
 
 class ParquetEncoder:
-    """See the module and `exports.Encoder`; NaN and infinities are values, times are exact."""
+    """Encodes points as Parquet (see `exports.Encoder`); NaN and infinities are values, times are exact."""
 
     def __init__(self, run: str, size: ExportSize) -> None:
         self._sink = _Sink()

@@ -79,7 +79,7 @@ class _Shown:
 
 
 class RunList:
-    """See the module; used on the event loop.
+    """Lists of runs as JSON, assembled from cached entries. Not thread-safe: used on the event loop.
 
     Args:
         store: the source of runs.

@@ -22,7 +22,7 @@ ANSWER_S = 2.0
 
 
 class Probe:
-    """See the module; used on the event loop.
+    """Checks at most once a second that the store commits and reads. Not thread-safe: used on the event loop.
 
     Args:
         engine: the engine of the store.

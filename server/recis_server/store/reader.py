@@ -21,7 +21,7 @@ NUM_THREADS = 4
 
 
 class Reader:
-    """See the module.
+    """Runs reads on a pool of threads, each in a read transaction of its own.
 
     Args:
         engine: opens read-only connections.

@@ -69,7 +69,7 @@ S = TypeVar("S", bound=Versioned)
 
 
 class SqlStore(Store):
-    """See the module; `Store` documents the calls.
+    """A `Store` in the database of an engine, with a write thread and a pool of readers.
 
     Args:
         engine: the database.

@@ -64,7 +64,7 @@ class _Call(NamedTuple):
 
 
 class Writer:
-    """See the module.
+    """Runs writes in order on one thread, with frames that arrive together in one transaction.
 
     Args:
         engine: opens the writing connection.

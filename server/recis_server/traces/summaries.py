@@ -44,7 +44,7 @@ class ChildKilledError(Exception):
 
 
 class Summaries:
-    """See the module.
+    """Summarises pending traces, one large and one small at a time, in child processes.
 
     Args:
         store: holds the traces' rows and receives the summaries.

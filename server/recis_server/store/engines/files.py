@@ -27,7 +27,7 @@ ODD_LOOKS, ODD_PAUSE_S = 3, 0.05
 
 
 class Files:
-    """See the module; used by any thread.
+    """Checks that an open database is still the file at its path. Thread-safe.
 
     Args:
         database: the path of the database.

@@ -54,7 +54,7 @@ _PARTITIONED = ("frame", "chunk", "axis", "pyramid", "series", "keyset", "tally"
 
 
 class PostgresEngine(Engine):
-    """See the module and `engine.Engine`.
+    """A PostgreSQL database as an `engine.Engine`.
 
     Args:
         url: `postgresql://USER:PASSWORD@HOST:PORT/NAME`; the database exists.

@@ -20,7 +20,7 @@ START_BYTES = 1 << 20
 
 
 class Reserve:
-    """See the module.
+    """A file of `RESERVE_BYTES` beside a database, given up when the disk is full.
 
     Args:
         database: the path of the database; the reserve lies beside it as `….reserve`.

@@ -38,7 +38,7 @@ INSPECTION_SHARE = 0.05
 
 
 class SqliteEngine(Engine):
-    """See the module and `engine.Engine`.
+    """A SQLite database file as an `engine.Engine`.
 
     Args:
         path: the database file; its folder is created if missing.

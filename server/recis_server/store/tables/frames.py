@@ -84,7 +84,7 @@ class _Pending:
 
 
 class FrameBatch:
-    """See the module; used by one thread.
+    """Writes the records of a batch of frames in one transaction. Not thread-safe: used by the write thread.
 
     Args:
         failures: the engine's exceptions, which make the whole transaction fail.

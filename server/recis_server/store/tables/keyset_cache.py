@@ -32,7 +32,7 @@ class KeySet(NamedTuple):
 
 
 class KeySetCache:
-    """See the module."""
+    """The series of the key sets read last, at most `max_columns` columns in total. Thread-safe."""
 
     def __init__(self, max_columns: int = MAX_COLUMNS) -> None:
         self._max_columns = max_columns

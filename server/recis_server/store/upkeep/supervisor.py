@@ -23,7 +23,7 @@ END_S = 20.0
 
 
 class MaintenanceSupervisor:
-    """See the module.
+    """Starts, restarts and ends the maintenance worker of a store.
 
     Args:
         url: the store, as for `open_store`.

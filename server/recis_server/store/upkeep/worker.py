@@ -54,7 +54,7 @@ writer retries every millisecond, and without a pause would rarely succeed."""
 
 
 class MaintenanceWorker:
-    """See the module; used by one thread.
+    """Maintains a store, one small transaction after the other. Not thread-safe.
 
     Args:
         engine: an open engine.
