@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.children import SERVER, Child, start
 from tests.e2e.processes import until
 
 __all__ = ["Barrier", "Job", "Server", "until"]
@@ -27,7 +28,7 @@ class Server:
         self.folder = folder
         self.port = 0
         self.token = ""
-        self._child: subprocess.Popen[str] | None = None
+        self._child: Child | None = None
 
     @property
     def url(self) -> str:
@@ -41,9 +42,9 @@ class Server:
         self.kill()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "recis_server", "serve", "--port", str(self.port), "--data", str(self.folder)]
+        command = ["-m", "recis_server", "serve", "--port", str(self.port), "--data", str(self.folder)]
         with (self.folder.parent / f"{self.folder.name}.log").open("a") as log:
-            self._child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+            self._child = start(*command, imports=SERVER, stdout=subprocess.PIPE, stderr=log)
         assert self._child.stdout is not None
         line = self._child.stdout.readline()
         assert line.startswith("Listening on "), line
@@ -128,7 +129,7 @@ class Job:
         self.folder = folder
         self.size = size
         self.run = run
-        self.ranks: dict[int, subprocess.Popen[bytes]] = {}
+        self.ranks: dict[int, Child | subprocess.Popen[bytes]] = {}
         self.barrier: Barrier | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -176,8 +177,11 @@ class Job:
             "MASTER_PORT": "1",
         }
         with (self.folder / f"rank{rank}.log").open("ab") as log:
-            self.ranks[rank] = subprocess.Popen(
-                [sys.executable, "-m", "tests.control.rank", str(self.journal(rank)), *arguments],
+            self.ranks[rank] = start(
+                "-m",
+                "tests.control.rank",
+                str(self.journal(rank)),
+                *arguments,
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -6,7 +6,7 @@ import pytest
 
 from tests.control.storm import Storm
 
-pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_every_command_is_applied_at_one_step_in_order_or_the_ledger_says_where(tmp_path: Path) -> None:

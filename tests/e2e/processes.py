@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from tests.children import SERVER, Child, start
+
 __all__ = ["COMMAND", "RunningCommand", "get_json", "put_json", "until"]
 
 COMMAND = str(Path(sys.executable).parent / "recis-monitor")
@@ -52,12 +54,12 @@ class RunningCommand:
         self.data = folder / "data"
         self._log = folder / "output.txt"
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [COMMAND, name, "--port", "0", "--data", str(self.data), *options],
-                cwd=folder,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+            options = ("--port", "0", "--data", str(self.data), *options)
+            streams: dict[str, Any] = {"stdout": log, "stderr": subprocess.STDOUT}
+            self.process: Child | subprocess.Popen[bytes] = (
+                start("-m", "recis.cli", name, *options, imports=SERVER, cwd=folder, start_new_session=True, **streams)
+                if name == "serve"
+                else subprocess.Popen([COMMAND, name, *options], cwd=folder, start_new_session=True, **streams)
             )
 
     @property

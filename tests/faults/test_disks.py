@@ -7,7 +7,6 @@ fail, and it takes no rights to set.
 import logging
 import resource
 import subprocess
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +15,7 @@ import pytest
 
 import recis.monitor
 from recis.bridge import sender
+from tests.children import start
 from tests.e2e.processes import RunningCommand, get_json, until
 from tests.faults.reports import Reported, address_of, count, counts, meter, received, serve, stored
 
@@ -45,12 +45,7 @@ class FullSpool:
 
     def __init__(self, address: str, spool: Path, *, limit_from: int, steps: int) -> None:
         arguments = [address, str(spool), str(limit_from), str(steps)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", FULL_SPOOL, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self.process = start("-c", FULL_SPOOL, *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def line(self) -> list[str]:
         assert self.process.stdout is not None

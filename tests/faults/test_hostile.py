@@ -5,8 +5,6 @@ An hour of damage in half a minute: spools, frames, traces, requests, sockets an
 
 import json
 import os
-import subprocess
-import sys
 import time
 import urllib.parse
 import urllib.request
@@ -17,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.children import start
 from tests.e2e.processes import RunningCommand, get_json, until
 from tests.faults.honest import KEYS, RUN
 from tests.faults.hostile import ATTACKS, Attack
@@ -41,9 +40,7 @@ class Honest:
         self._folder = folder
         self._log = (folder / "output.txt").open("wb")
         script = Path(__file__).with_name("honest.py")
-        self.process = subprocess.Popen(
-            [sys.executable, str(script), url, str(folder)], stdout=self._log, stderr=self._log
-        )
+        self.process = start(str(script), url, str(folder), stdout=self._log, stderr=self._log)
 
     def notes(self, what: str) -> list[Any]:
         """Return everything that it has written down about one thing; a line that is half written is left out."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import recis.monitor
+from tests.children import start
 from tests.e2e.processes import RunningCommand, get_json, until
 from tests.faults.proxy import Proxy
 from tests.faults.reports import Reported, address_of, count, received, serve, stored, sync
@@ -68,7 +69,7 @@ time.sleep(600)
 def kill_with_traces(address: str, spool: Path, traces: list[Path], enough: Callable[[], bool]) -> None:
     """A training that has traces to send, killed as soon as `enough` of that is done."""
     arguments = [address, str(spool), *map(str, traces)]
-    with subprocess.Popen([sys.executable, "-c", TRACES, *arguments], stdout=subprocess.PIPE, text=True) as process:
+    with start("-c", TRACES, *arguments, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "there\n"
         until(enough, 60, "enough for the kill")
@@ -96,9 +97,7 @@ def check_traces(address: str, traces: list[Path]) -> None:
 
 def kill_trainer(address: str, spool: Path, at_least: int) -> int:
     """Runs the tight loop, kills it, and returns the last step that it is known to have logged."""
-    with subprocess.Popen(
-        [sys.executable, "-c", TIGHT_LOOP, address, str(spool)], stdout=subprocess.PIPE, text=True
-    ) as process:
+    with start("-c", TIGHT_LOOP, address, str(spool), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if int(line) >= at_least:
@@ -194,7 +193,7 @@ def test_a_trainer_killed_at_any_moment_has_in_its_spool_all_that_it_has_logged(
         def logged(counter: Path = counter) -> int:
             return int.from_bytes(counter.read_bytes(), sys.byteorder, signed=True)
 
-        with subprocess.Popen([sys.executable, "-c", COUNTED_LOOP, str(spool), str(counter)]) as process:
+        with start("-c", COUNTED_LOOP, str(spool), str(counter)) as process:
             until(lambda: logged() >= 0, 60, "the first call")
             time.sleep(moments.uniform(0.0, 0.7))  # when it is killed does not matter
             process.send_signal(signal.SIGKILL)

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.children import start
 from tests.e2e.processes import get_json, until
 from tests.faults.reports import address_of, counts, events, raw_series, received, serve, sync
 
@@ -37,15 +37,13 @@ LONG = 400_000
 
 
 class Rank:
-    """A process of the job; all have this process as their parent, as the ranks of a launcher have it."""
+    """A process of the job; all have the same process as their parent, as the ranks of a launcher have it."""
 
     def __init__(self, rank: int, url: str, spool: Path, first: int, last: int, sign: int = 1) -> None:
-        command = [sys.executable, "-c", RANK, url, str(spool), str(first), str(last), str(sign)]
+        command = ["-c", RANK, url, str(spool), str(first), str(last), str(sign)]
         launch = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
         environment = {key: value for key, value in os.environ.items() if not key.startswith("RECIS_")}
-        self.process = subprocess.Popen(
-            command, env=environment | launch, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self.process = start(*command, env=environment | launch, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def wait_until_logged(self) -> None:
         assert self.process.stdout is not None

@@ -5,7 +5,6 @@ import io
 import json
 import signal
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import recis.monitor
+from tests.children import Child, start
 from tests.e2e.processes import get_json, until
 from tests.faults.reports import address_of, count, events, received, serve, stored, sync
 
@@ -35,10 +35,10 @@ sys.exit(0 if run.finish() else 1)
 """
 
 
-def train(address: str, spool: Path, first: int, sign: int, wait_at: int = -1) -> "subprocess.Popen[str]":
+def train(address: str, spool: Path, first: int, sign: int, wait_at: int = -1) -> Child:
     """A training process from a step on; it says when it has reached `wait_at`, and stays there."""
-    command = [sys.executable, "-c", TRAINING, address, str(spool), str(first), str(sign), str(wait_at)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    arguments = [address, str(spool), str(first), str(sign), str(wait_at)]
+    return start("-c", TRAINING, *arguments, stdout=subprocess.PIPE)
 
 
 def train_until_killed(address: str, spool: Path, kill_at: int, on_server: bool = True) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -20,6 +19,7 @@ from recis_server.store.upkeep.supervisor import MaintenanceSupervisor
 from recis_server.store.values import StoredFrame, StreamRow
 
 from recis.wire.messages import Declare, Event, Frame, FrameRecord, Hello
+from tests.children import SERVER, Child, start
 from tests.server.realserver import points
 
 ADDRESS = "http://127.0.0.1:8765"
@@ -81,15 +81,15 @@ class Process:
 
     url: str
     first_line: str
-    child: "subprocess.Popen[str]"
+    child: Child
 
 
 @contextmanager
 def serve(folder: Path, *arguments: str) -> Iterator[Process]:
     """The real command on a free port, killed at the end if it still runs."""
-    command = [sys.executable, "-m", "recis_server", "serve", "--port", "0", "--data", str(folder), *arguments]
+    command = ["-m", "recis_server", "serve", "--port", "0", "--data", str(folder), *arguments]
     with (folder.parent / f"{folder.name}.log").open("a") as log:
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        child = start(*command, imports=SERVER, stdout=subprocess.PIPE, stderr=log)
     assert child.stdout is not None
     try:
         line = child.stdout.readline()
