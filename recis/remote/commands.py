@@ -7,7 +7,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from recis import environment
@@ -25,6 +25,10 @@ FAILED, BAD_USAGE, REJECTED, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 130
 """Exit codes; 0 means applied, or accepted without `--wait`."""
 
 
+class DeclinedError(Exception):
+    """The user has not confirmed a command; nothing was sent."""
+
+
 def add_commands(commands: Any) -> None:
     """Add the parsers of `set` and `controls`."""
     purpose = "change controls of a run, or request an action"
@@ -32,7 +36,7 @@ def add_commands(commands: Any) -> None:
         "set",
         help=purpose,
         description=f"{purpose}; all values take effect at one step, or none. Exit codes: 0 applied, or accepted"
-        " without --wait; 1 another error; 2 bad usage; 3 rejected by the server or by a rank; 4 timed out",
+        " without --wait; 1 not confirmed, or another error; 2 bad usage; 3 rejected by server or rank; 4 timed out",
     )
     one.add_argument("run", metavar="RUN", help="the run's identifier")
     one.add_argument(
@@ -50,6 +54,9 @@ def add_commands(commands: Any) -> None:
         help=f"limit for --wait (default: {WAIT_S:g})",
     )
     one.add_argument("--why", default="", metavar="TEXT", help="reason, for the audit and the training's log")
+    one.add_argument(
+        "--yes", action="store_true", help="send it without asking, even if a control, such as stop, has a question"
+    )
     one.add_argument("--json", action="store_true", help="print one JSON object")
     _add_server_options(one)
     one.set_defaults(command=_run(_set))
@@ -181,7 +188,7 @@ def _run(command: Callable[[RemoteServer, argparse.Namespace], None]) -> Callabl
             return _complain(options, str(error), code)
         except RefusedError as error:
             return _complain(options, str(error), REJECTED)
-        except (LookupError, OSError) as error:
+        except (DeclinedError, LookupError, OSError) as error:
             return _complain(options, str(error), FAILED)
 
     return run
@@ -222,6 +229,8 @@ def _set(server: RemoteServer, options: argparse.Namespace) -> None:
             _check_action(options.run, name, declared)
     # The server answers for a control that nobody has declared.
     wanted = {name: None if text is None else typed_value(declared.get(name, {}), text) for name, text in texts.items()}
+    if not options.yes:
+        _confirm(options.run, [declared[name] for name in wanted if name in declared])
     command = run.set(wanted, reason=options.why, wait=options.wait, timeout_s=options.timeout)
     if options.json:
         _print_json(command)
@@ -258,6 +267,25 @@ def _check_action(run: str, name: str, declared: Mapping[str, Mapping[str, Any]]
         now, values = json.dumps(control["value"]), _range(control)
         takes = control["type"] if values == "-" else f"{control['type']}, {values}"
         raise ValueError(as_name(f"expected a value for {name}, as {name}={now}, got none; it takes: {takes}", 1024))
+
+
+def _confirm(run: str, controls: Iterable[Mapping[str, Any]]) -> None:
+    """Ask at the terminal whether to send a command, if one of its controls has a question for that.
+
+    Raises:
+        ValueError: there is no terminal to ask at.
+        DeclinedError: the answer is not yes.
+    """
+    asked = "; ".join(f"{one['name']}: {as_name(one['confirm'], 1024)}" for one in controls if one.get("confirm"))
+    if not asked:
+        return
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
+        raise ValueError(f"nothing was sent: expected --yes, or a terminal to confirm at, got neither; {asked}")
+    # Not on standard output, which may be redirected and with --json has one object only.
+    sys.stderr.write(f"run {run}: {asked} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise DeclinedError("nothing was sent: the command was not confirmed")
 
 
 def typed_value(control: Mapping[str, Any], text: str) -> Any:

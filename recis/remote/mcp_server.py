@@ -267,7 +267,10 @@ class _Tools:
 
     @_tool
     def list_controls(self, run: Run) -> Answer:
-        """List what can be changed in a run: type, bounds, value and desired value on every rank, and actions."""
+        """List what can be changed in a run: type, bounds, value and desired value on every rank, and actions.
+
+        `confirm` is the question to ask the user before a change, empty if none is needed.
+        """
         return {"controls": self._remote.run(run).controls()}
 
     @_tool

@@ -112,6 +112,56 @@ def test_without_waiting_an_accepted_command_is_a_success(capsys: pytest.Capture
     assert capsys.readouterr().out == "pending: a=1 (command c1)\n"
 
 
+STOP = {"name": "stop", "type": "action", "choices": None, "nullable": False, "confirm": "End it\x1b[2J now?"}
+STOPPABLE = {"controls": [*CONTROLS["controls"], STOP]}
+
+
+@pytest.mark.parametrize(
+    ("typed", "code"), [("y\n", 0), (" Yes \n", 0), ("\n", 1), ("n\n", 1), ("yesterday\n", 1), ("\x04", 1)]
+)
+def test_a_control_with_a_question_is_set_once_that_is_answered_at_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], typed: str, code: int
+) -> None:
+    pty = pytest.importorskip("pty", reason="the terminals of this system are others")
+    keyboard, terminal = pty.openpty()
+    with (
+        answering((200, STOPPABLE), (202, command("pending"))) as (url, asked),
+        os.fdopen(keyboard, "rb", 0) as screen,
+        os.fdopen(terminal, "r") as stdin,
+        os.fdopen(os.dup(terminal), "w") as stderr,
+    ):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr(sys, "stderr", stderr)
+        os.write(keyboard, typed.encode())
+        assert main(["set", "job", "stop", "--url", url, "--json"]) == code
+        stderr.flush()
+        shown = screen.read(4096).decode()
+        monkeypatch.undo()
+    assert "run job: stop: End it�[2J now? [y/N] " in shown
+    assert ("nothing was sent: the command was not confirmed" in shown) == (code == 1)
+    assert [method for method, *_ in asked] == (["GET", "PUT"] if code == 0 else ["GET"])
+    assert bool(capsys.readouterr().out) == (code == 0)
+
+
+def test_a_control_with_a_question_is_not_set_without_a_terminal_unless_told_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering((200, STOPPABLE)) as (url, asked):
+        for stdin in (sys.stdin, None):
+            monkeypatch.setattr(sys, "stdin", stdin)
+            assert main(["set", "job", "stop", "--json", "--url", url]) == 2
+            output = capsys.readouterr()
+            assert (output.out, output.err.count("\n")) == ("", 1)
+            assert (
+                "nothing was sent: expected --yes, or a terminal to confirm at, got neither; stop: End it" in output.err
+            )
+    assert {method for method, *_ in asked} == {"GET"}
+    for arguments in (["stop", "--yes"], ["a=1"]):  # the latter has no question
+        with answering((200, STOPPABLE), (202, command("pending"))) as (url, asked):
+            assert main(["set", "job", *arguments, "--url", url]) == 0
+            assert [method for method, *_ in asked] == ["GET", "PUT"]
+
+
 def test_a_server_that_is_not_there_is_one_line_and_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     with answering((200, {})) as (url, _):
         pass
@@ -200,10 +250,13 @@ def test_a_job_is_changed_from_a_terminal_and_from_python(tmp_path: Path, capsys
         done = said("set", "job", "sotp")
         assert (done.returncode, done.stdout) == (1, "")
         assert "run job has no action 'sotp'; expected NAME=VALUE, or one of ['stop']" in done.stderr
-        done = said("set", "job", "stop", "a=3")
+        done = said("set", "job", "stop", "a=3", "--yes")
         assert (done.returncode, "expected settings only, got an action" in done.stderr) == (3, True)
         assert run.commands()[-1]["values"] == {"b": 8}
-        assert said("set", "job", "stop", "--wait", "--why", "enough").returncode == 0
+        done = said("set", "job", "stop", "--wait")
+        assert (done.returncode, "expected --yes, or a terminal" in done.stderr) == (2, True)
+        assert run.commands()[-1]["values"] == {"b": 8}
+        assert said("set", "job", "stop", "--yes", "--wait", "--why", "enough").returncode == 0
         assert job.wait() == [0, 0]
         assert [(one["control"], one["reason"]) for one in run.audit(limit=1)] == [("stop", "enough")]
         until(lambda: run.info()["state"] == "finished", 30, "it has finished")
