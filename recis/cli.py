@@ -45,8 +45,8 @@ def _parser() -> CommandParser:
     parser = CommandParser(
         prog="recis-monitor",
         description="Watch recommender models train, and control them while they do.",
-        epilog="All commands but sync, set, controls, mcp, runs --url and export --url need the server's packages:"
-        f" {INSTALL}",
+        epilog="All commands but sync, set, controls, effect, forecast, mcp, runs --url and export --url need the"
+        f" server's packages: {INSTALL}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"recis-monitor {__version__}")

@@ -158,10 +158,7 @@ class RemoteRun:
             superseded: also return points superseded by a later attempt, as separate series.
         """
         query = _given(rank=rank, start=start, stop=stop, points=points, superseded=str(superseded).lower())
-        path = f"{self._path}/series?{urlencode([*query, *(('key', key) for key in keys)])}"
-        answer = ask(self._address, path)
-        _listed(self._address, answer, "series")
-        return answer
+        return self._answer(f"{self._path}/series", [*query, *(("key", key) for key in keys)], "series")
 
     def passes(
         self,
@@ -184,8 +181,14 @@ class RemoteRun:
         return self._list("traces")
 
     def _list(self, path: str, key: str = "", query: Sequence[tuple[str, str]] = ()) -> list[dict[str, Any]]:
-        answer = ask(self._address, f"{self._path}/{path}?{urlencode(query)}" if query else f"{self._path}/{path}")
-        return _listed(self._address, answer, key or path)
+        found: list[dict[str, Any]] = self._answer(f"{self._path}/{path}", query, key or path)[key or path]
+        return found
+
+    def _answer(self, path: str, query: Sequence[tuple[str, str]], key: str) -> dict[str, Any]:
+        """Return an answer with a list under `key`."""
+        answer = ask(self._address, f"{path}?{urlencode(query)}" if query else path)
+        _listed(self._address, answer, key)
+        return answer
 
     def controls(self) -> list[dict[str, Any]]:
         """Return the run's controls with their values on every rank."""
@@ -202,6 +205,20 @@ class RemoteRun:
     def _look(self, command_id: str, timeout_s: float) -> dict[str, Any]:
         path = f"{self._path}/commands/{quote(command_id, safe='')}"
         return _as_command(self._address, ask(self._address, path, timeout_s=min(timeout_s, SILENCE_S)))
+
+    def effect(self, command_id: str, *, window: int | None = None) -> dict[str, Any]:
+        """Return what a command has changed: loss, speed and hash tables in equal windows of steps before and after it.
+
+        Args:
+            command_id: an applied command. While there are not enough steps after it, `state` is `waiting`.
+            window: steps before and after, 10 to 10,000; by default 100, or five filter intervals if these are more.
+        """
+        path = f"{self._path}/commands/{quote(command_id, safe='')}/effect"
+        return self._answer(path, _given(window=window), "metrics")
+
+    def forecast(self, *, filter_interval: int) -> dict[str, Any]:
+        """Return what another filter interval would mean for the hash tables, predicted from their last passes."""
+        return self._answer(f"{self._path}/filters/forecast", _given(filter_interval=filter_interval), "tables")
 
     def audit(self, *, limit: int | None = None) -> list[dict[str, Any]]:
         """Return who changed what, when and why, with the outcome on every rank, newest first.

@@ -1,4 +1,4 @@
-"""`recis-monitor set`, `controls`, `mcp`, `runs --url` and `export --url`: change and read the runs of a server.
+"""`recis-monitor set`, `controls`, `effect`, `forecast`, `mcp`, `runs --url` and `export --url`, which ask a server.
 
 Owns the options, what is printed and the exit codes; the requests are those of `client` and `export`.
 """
@@ -13,6 +13,7 @@ from typing import Any
 from recis import environment
 from recis.bridge.address import DEFAULT_URL, ServerAddress
 from recis.remote.client import WAIT_S, CommandError, CommandTimeoutError, RemoteServer
+from recis.remote.effects import effect_lines, forecast_lines
 from recis.remote.export import export_run
 from recis.remote.http import RefusedError
 from recis.wire.controls import is_control_name
@@ -30,7 +31,7 @@ class DeclinedError(Exception):
 
 
 def add_commands(commands: Any) -> None:
-    """Add the parsers of `set` and `controls`."""
+    """Add the parsers of `set`, `controls`, `effect` and `forecast`."""
     purpose = "change controls of a run, or request an action"
     one = commands.add_parser(
         "set",
@@ -61,12 +62,29 @@ def add_commands(commands: Any) -> None:
     _add_server_options(one)
     one.set_defaults(command=_run(_set))
 
-    purpose = "list the controls of a run"
-    one = commands.add_parser("controls", help=purpose, description=purpose)
+    _add_reading(commands, "controls", "list the controls of a run", _controls)
+    one = _add_reading(commands, "effect", "show what a command has changed: loss, speed and hash tables", _effect)
+    one.add_argument("changed_by", metavar="COMMAND", nargs="?", help="default: the newest one that was applied")
+    one.add_argument(
+        "--window",
+        type=int,
+        metavar="STEPS",
+        help="steps before and after the command (default: 100, or five filter intervals if these are more)",
+    )
+    one = _add_reading(commands, "forecast", "show what another filter interval would mean for hash tables", _forecast)
+    one.add_argument("setting", metavar="filter_interval=STEPS", help="the interval, as for set")
+
+
+def _add_reading(
+    commands: Any, name: str, purpose: str, command: Callable[[RemoteServer, argparse.Namespace], None]
+) -> argparse.ArgumentParser:
+    """Add the parser of a command that reads something of a run, and return it."""
+    one: argparse.ArgumentParser = commands.add_parser(name, help=purpose, description=purpose)
     one.add_argument("run", metavar="RUN", help="the run's identifier")
     one.add_argument("--json", action="store_true", help="print one JSON object")
     _add_server_options(one)
-    one.set_defaults(command=_run(_controls))
+    one.set_defaults(command=_run(command))
+    return one
 
 
 def add_runs(commands: Any, list_store: Callable[[list[str]], int]) -> None:
@@ -309,6 +327,35 @@ def _outcome(command: Mapping[str, Any]) -> str:
     where = f" at step {steps[0]}" if len(steps) == 1 else f" at steps {steps[0]} to {steps[-1]}" if steps else ""
     away = f"; ranks {command['away']} are disconnected and get it when they are back" if command["away"] else ""
     return as_name(f"{command['state']}{where}: {settings} (command {command['id']}){away}", 4096)
+
+
+# --- effect and forecast
+
+
+def _effect(server: RemoteServer, options: argparse.Namespace) -> None:
+    run = server.run(options.run)
+    command_id = options.changed_by or next(
+        (one["id"] for one in reversed(run.commands()) if one["state"] == "applied"), None
+    )
+    if command_id is None:
+        raise LookupError(f"run {options.run} has no command that was applied")
+    _print_answer(options, run.effect(command_id, window=options.window), effect_lines)
+
+
+def _forecast(server: RemoteServer, options: argparse.Namespace) -> None:
+    name, _, text = options.setting.partition("=")
+    if name != "filter_interval" or not (text.isascii() and text.isdigit()):
+        raise ValueError(f"expected filter_interval=STEPS, as filter_interval=200, got {shown(options.setting)}")
+    _print_answer(options, server.run(options.run).forecast(filter_interval=int(text)), forecast_lines)
+
+
+def _print_answer(
+    options: argparse.Namespace, answer: dict[str, Any], as_lines: Callable[[Mapping[str, Any]], Iterable[str]]
+) -> None:
+    if options.json:
+        _print_json(answer)
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in as_lines(answer)))
 
 
 # --- export

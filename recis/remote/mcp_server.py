@@ -100,6 +100,8 @@ def make_server(remote: RemoteServer) -> MCPServer[Any]:
         tools.list_controls,
         tools.list_commands,
         tools.read_command,
+        tools.read_effect,
+        tools.forecast_filter_interval,
         tools.read_audit,
     ):
         server.add_tool(read, annotations=_READS)
@@ -285,6 +287,27 @@ class _Tools:
         """Read the state of a command on every rank; with `wait_s`, once it is applied, or will not be."""
         found = self._remote.run(run).command(command)
         return self._outcome(run, found, wait_s)
+
+    @_tool
+    def read_effect(
+        self,
+        run: Run,
+        command: Annotated[str, Field(description="the identifier of an applied command")],
+        window: Annotated[int | None, Field(ge=10, le=10_000, description="steps before and after")] = None,
+    ) -> Answer:
+        """Read what a command has changed: loss, speed and hash tables in equal windows of steps before and after it.
+
+        The verdict `higher` or `lower` is beyond the noise and the trend. With the state `waiting` there are not enough
+        steps yet, but `missing_steps` too few.
+        """
+        return self._remote.run(run).effect(command, window=window)
+
+    @_tool
+    def forecast_filter_interval(
+        self, run: Run, filter_interval: Annotated[int, Field(ge=1, description="the interval in steps")]
+    ) -> Answer:
+        """Predict rows, evictions and the cost of filter passes with another filter interval; nothing is changed."""
+        return self._remote.run(run).forecast(filter_interval=filter_interval)
 
     @_tool
     def read_audit(self, run: Run, limit: Limit = 100) -> Answer:

@@ -70,7 +70,7 @@ def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         main(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    assert all(f"    {name} " in text for name in ("sync", "set", "controls", "mcp", *COMMANDS))
+    assert all(f"    {name} " in text for name in ("sync", "set", "controls", "effect", "forecast", "mcp", *COMMANDS))
     assert "pip install 'recis-monitor[server]'" in text
 
 

@@ -29,7 +29,7 @@ def _code(text: str) -> set[str]:
 
 
 def _commands() -> list[tuple[str, ...]]:
-    names = ("sync", "set", "controls", "mcp", *COMMANDS)
+    names = ("sync", "set", "controls", "effect", "forecast", "mcp", *COMMANDS)
     return [
         (name, *action) for name in names for action in ([(each,) for each in GROUPS[name]] if name in GROUPS else [()])
     ]

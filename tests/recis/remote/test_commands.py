@@ -15,6 +15,7 @@ from recis.cli import main
 from recis.remote.commands import parse_setting, typed_value
 from tests.control.job import Job, Server, until
 from tests.recis.remote.test_client import answering, command
+from tests.recis.remote.test_effects import effect
 from tests.recis.test_cli import without_server_packages
 
 CONTROLS = {"controls": [{"name": "a", "type": "int", "choices": None, "nullable": False}]}
@@ -64,6 +65,9 @@ def test_a_setting_is_a_name_and_a_value() -> None:
         (["set", "a/b", "a=1"], "recis-monitor set: run_id: expected"),
         (["set", "job", "a=1", "--timeout", "nan"], "argument --timeout: expected a finite number of seconds"),
         (["set", "job", "a=1", "--timeout", "-1"], "argument --timeout: expected a finite number of seconds"),
+        (["effect", "job", "c1", "--window", "many"], "argument --window: invalid int value: 'many'"),
+        (["forecast", "job", "log_step=5"], "expected filter_interval=STEPS, as filter_interval=200, got 'log_step=5'"),
+        (["forecast", "job", "filter_interval=-5"], "expected filter_interval=STEPS"),
         (["controls", "job", "--url", "ftp://x"], "recis-monitor controls: url: expected an address"),
         (
             ["runs", "--url", "http://127.0.0.1:9", "--data", "."],
@@ -135,10 +139,13 @@ def test_a_control_with_a_question_is_set_once_that_is_answered_at_the_terminal(
         os.write(keyboard, typed.encode())
         assert main(["set", "job", "stop", "--url", url, "--json"]) == code
         stderr.flush()
-        shown = screen.read(4096).decode()
         monkeypatch.undo()
-    assert "run job: stop: End it�[2J now? [y/N] " in shown
-    assert ("nothing was sent: the command was not confirmed" in shown) == (code == 1)
+        # The terminal hands over what was written piece by piece.
+        shown, last = "", "[y/N] " if code == 0 else "nothing was sent: the command was not confirmed"
+        while last not in shown:
+            shown += screen.read(4096).decode(errors="replace")
+    assert "run job: stop: End it" in shown
+    assert "\x1b" not in shown
     assert [method for method, *_ in asked] == (["GET", "PUT"] if code == 0 else ["GET"])
     assert bool(capsys.readouterr().out) == (code == 0)
 
@@ -160,6 +167,22 @@ def test_a_control_with_a_question_is_not_set_without_a_terminal_unless_told_so(
         with answering((200, STOPPABLE), (202, command("pending"))) as (url, asked):
             assert main(["set", "job", *arguments, "--url", url]) == 0
             assert [method for method, *_ in asked] == ["GET", "PUT"]
+
+
+def test_the_effect_is_that_of_the_command_that_was_applied_last(capsys: pytest.CaptureFixture[str]) -> None:
+    waiting = effect("waiting", missing_steps=3, windows={"steps": 100, "cut": None, "by": None})
+    commands = {"commands": [command("rejected"), {**command("applied"), "id": "c/2"}, command("pending")]}
+    with answering((200, commands), (200, waiting)) as (url, asked):
+        assert main(["effect", "job", "--window", "100", "--url", url]) == 0
+    assert asked[-1][1] == "/api/v1/runs/job/commands/c%2F2/effect?window=100"
+    assert "not enough steps yet: 3 more" in capsys.readouterr().out
+    with answering((200, waiting)) as (url, asked):
+        assert main(["effect", "job", "c1", "--json", "--url", url]) == 0
+    assert [path for _, path, _ in asked] == ["/api/v1/runs/job/commands/c1/effect"]
+    assert json.loads(capsys.readouterr().out) == waiting
+    with answering((200, {"commands": [command("pending")]})) as (url, _):
+        assert main(["effect", "job", "--url", url]) == 1
+    assert "run job has no command that was applied" in capsys.readouterr().err
 
 
 def test_a_server_that_is_not_there_is_one_line_and_code_1(capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,6 +254,12 @@ def test_a_job_is_changed_from_a_terminal_and_from_python(tmp_path: Path, capsys
         listed = json.loads(said("controls", "job", "--json").stdout)["controls"]
         assert {one["name"]: one["value"] for one in listed} == {one["name"]: one["value"] for one in run.controls()}
         assert "b\tint\t6\t-\tat least 1, at most 1000\n" in said("controls", "job").stdout
+        # Few steps were trained before it, or too few after it by now.
+        assert run.effect(applied["id"])["state"] in ("waiting", "none")
+        assert said("effect", "job", applied["id"]).stdout.startswith(f"command {applied['id']}: ")
+        assert said("forecast", "job", "filter_interval=40").stdout == "There have been no filter passes yet.\n"
+        refused = said("effect", "job", applied["id"], "--window", "3")
+        assert (refused.returncode, "10" in refused.stderr, refused.stdout) == (3, True, "")
         assert [line.split("\t")[0] for line in said_without_server_packages("runs").stdout.splitlines()] == ["job"]
         assert [one["id"] for one in json.loads(said("runs", "--json").stdout)["runs"]] == ["job"]
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 READS = {
     "describe_run",
+    "forecast_filter_interval",
     "list_commands",
     "list_controls",
     "list_events",
@@ -36,6 +37,7 @@ READS = {
     "list_traces",
     "read_audit",
     "read_command",
+    "read_effect",
     "read_series",
     "read_trace_summary",
 }
@@ -133,6 +135,8 @@ def test_an_agent_steers_a_job_only_with_a_token_that_may(
             assert (back["applied"], back["command"]["values"]) == (True, {"b": 6})
             again = await agent.call("read_command", run="job", command=back["command"]["id"], wait_s=5)
             assert again["applied"]
+            effect = await agent.call("read_effect", run="job", command=back["command"]["id"], window=50)
+            assert (effect["command"], effect["state"] in ("waiting", "none")) == (back["command"]["id"], True)
             audit = (await agent.call("read_audit", run="job", limit=2))["audit"]
             assert [(one["by"], one["reason"], one["outcome"]) for one in audit] == [
                 ("agent-control", "undo", "applied")
@@ -206,6 +210,9 @@ def test_everything_can_be_read_in_bounded_answers(tmp_path: Path) -> None:
         assert tables == {"user": {name: {"last_value": 19_999.0, "last_step": 19_999} for name in ("rows", "bytes")}}
         passes = (await agent.call("list_filter_passes", run="s", table="user", limit=3))["passes"]
         assert [one["step"] for one in passes] == [70, 80, 90]
+        forecast = await agent.call("forecast_filter_interval", run="s", filter_interval=40)
+        assert forecast == recis.monitor.connect(server.url).run("s").forecast(filter_interval=40)
+        assert (forecast["tables"][0]["table"], forecast["total"]["rows"]) == ("user", 860.0)
         (trace,) = (await agent.call("list_traces", run="r"))["traces"]
         assert (trace["id"], trace["download"]) == ("t1", f"{server.url}/api/v1/traces/t1/download")
         assert "summary" not in trace
