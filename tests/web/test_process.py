@@ -4,11 +4,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+import recis.monitor
 from tests.e2e.processes import get_json, until
 from tests.web.training import Console
 
@@ -103,3 +105,38 @@ def test_logs_follow_what_the_process_prints(page: Page, console: Console, serve
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.get_by_role("searchbox", name="Search logs").fill("no such line")
     expect(page.get_by_text("No matching lines")).to_be_visible()
+
+
+def test_compared_runs_are_told_apart_by_what_differs(
+    page: Page, console: Console, server: str, training: None, tmp_path: Path
+) -> None:
+    config = {"optimizer": {"lr": 0.2}}
+    other = recis.monitor.init(server, run_id="other", config=config, collect=["info"], spool_dir=str(tmp_path))
+    other.log({"loss": 1.5}, 1)
+    for run in ("talkative", "other"):
+        until(lambda run=run: packages(server, run), 30, "what a process says about itself")  # type: ignore[misc]
+    page.goto(f"{server}/compare?runs=talkative,other")
+    differences = page.get_by_role("region", name="Differences between runs")
+    python = differences.get_by_role("row", name=re.compile(r"^Python \d"))
+    expect(page.get_by_role("heading", name="Differences")).to_be_visible()
+    expect(differences).to_have_count(0)
+    page.get_by_role("heading", name="Differences").click()
+    expect(differences.get_by_role("row", name="optimizer.lr 0.1 0.2")).to_be_visible()
+    expect(differences.get_by_role("row", name="Command line")).to_be_visible()
+    expect(python).to_have_count(0)
+    expect(differences.get_by_role("row", name="loss")).to_have_text(re.compile(r"1\.5\d* \+0?\.5"))
+    page.get_by_role("checkbox", name="Only differences").uncheck()
+    expect(python).to_be_visible()
+    page.get_by_role("link", name="Make other the reference").click()
+    expect(differences.get_by_role("row", name="optimizer.lr 0.2 0.1")).to_be_visible()
+    expect(differences.get_by_role("row", name="loss")).to_have_text(re.compile("−0?\\.5"))
+    assert Axe().run(page).response["violations"] == []
+    page.reload()
+    expect(python).to_be_visible()
+    other.finish()
+
+
+def packages(server: str, run: str) -> bool:
+    """Whether all that a run's process says about itself has arrived."""
+    ranks = get_json(f"{server}/api/v1/runs/{run}/info")["ranks"]
+    return bool(ranks and ranks[0]["info"].get("packages"))

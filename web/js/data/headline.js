@@ -14,6 +14,12 @@ const PATTERNS = {
 /** Metrics that are reported about the training rather than by it. */
 const FOREIGN = /^(monitor|system|table|time)\//;
 
+/**
+ * Return whether the training itself reports a metric.
+ * @param {string} key
+ */
+export const isOwnMetric = (key) => !FOREIGN.test(key);
+
 /** @type {readonly Role[]} */
 export const ROLES = ['rate', 'loss'];
 
@@ -26,7 +32,7 @@ export const ROLE_LABELS = { rate: 'Speed', loss: 'Loss' };
  * @param {Role} role
  */
 export function metricOf(keys, role) {
-  const candidates = [...keys].filter((key) => !FOREIGN.test(key));
+  const candidates = [...keys].filter(isOwnMetric);
   for (const pattern of PATTERNS[role]) {
     const found = candidates.filter((key) => pattern.test(key)).sort((a, b) => a.length - b.length);
     if (found.length) return found[0];
@@ -45,7 +51,7 @@ export function headlineMetrics(keys, chosen) {
   const existing = chosen.filter((key) => known.has(key));
   if (existing.length) return existing;
   const found = ROLES.flatMap((role) => metricOf(keys, role) ?? []);
-  return found.length ? found : keys.filter((key) => !FOREIGN.test(key)).slice(0, 2);
+  return found.length ? found : keys.filter(isOwnMetric).slice(0, 2);
 }
 
 /**

@@ -12,6 +12,7 @@ import { state, toggleItem } from '../../data/state.js';
 import { pluralize } from '../../format/numbers.js';
 import { routeHref } from '../../routing/links.js';
 import { CompareList } from './compare-list.js';
+import { RunDifferences } from './run-differences.js';
 
 function NothingSelected() {
   return html`<${EmptyState} whole title="Nothing to compare">
@@ -32,6 +33,7 @@ function Comparison({ app, runs }) {
   const numbers = useMemo(() => assignStyles(loadRunStyles(), ids), [ids.join(' ')]);
   useEffect(() => saveRunStyles(numbers), [numbers]);
   const hidden = new Set(state.view.value.hidden);
+  const shown = runs.filter(({ id }) => !hidden.has(id));
   /** @type {LineBuilder} */
   const lines = (lists) =>
     lists.flatMap((list, i) => {
@@ -46,6 +48,7 @@ function Comparison({ app, runs }) {
     <${CompareList} app=${app} runs=${runs} numbers=${numbers} hidden=${hidden} toggle=${toggle} />
     <div class="wall">
       <${ChartToolbar} app=${app} />
+      <${RunDifferences} app=${app} runs=${shown} numbers=${numbers} />
       <${ChartSections} app=${app} keys=${keys} sources=${sources} lines=${lines} />
     </div>
   </div>`;
