@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 from recis import environment
+from recis.demo.incidents import BEGIN, INCIDENTS
 from recis.demo.movielens import DEFAULT_CACHE, DataError, fetch
 from recis.demo.train import Options, train
 
@@ -27,6 +28,9 @@ def main() -> int:
     parser.add_argument("--passes", type=int, default=Options.passes, help="replays of the data (default: %(default)s)")
     parser.add_argument(
         "--rate", type=float, default=Options.rate, help="steps per second, 0 for full speed (default: 4)"
+    )
+    parser.add_argument(
+        "--incident", choices=INCIDENTS, help=f"what goes wrong from step {BEGIN} on (default: nothing)"
     )
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder of the data (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("output_dir"), help="folder of traces and spool")
@@ -46,7 +50,7 @@ def main() -> int:
     if arguments.until_stdin_closes:
         # A daemon thread: only the end of stdin ends its read.
         threading.Thread(target=_stop_with_stdin, name="recis-demo-stdin", daemon=True).start()
-    options = Options(steps=arguments.steps, passes=arguments.passes, rate=arguments.rate)
+    options = Options(steps=arguments.steps, passes=arguments.passes, rate=arguments.rate, incident=arguments.incident)
     return 0 if train(options, data, arguments.output).delivered else UNDELIVERED
 
 

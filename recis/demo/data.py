@@ -1,26 +1,26 @@
 """Ratings as tensors: sparse features per sample, in chronological order, divided into batches.
 
-Owns reading, the split by time, each rank's share and the rate of the replay; must not know the model or any hook.
+Owns reading, the features, the split by time and each rank's share; must not know the model or any hook.
 """
 
 import csv
-import threading
-import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["FEATURES", "Bag", "Batch", "Ratings", "Replay", "load"]
+__all__ = ["FEATURES", "Bag", "Batch", "Ratings", "load"]
 
 FEATURES = ("user", "item", "occupation", "zip_code", "genre", "occupation_x_item", "user_x_genre")
 """The sparse features; the last two are crossed, `genre` and `user_x_genre` have several ids per sample."""
 
 _CROSS = 1_000_003
+_VISITORS = 1_000_000
+"""More than there are viewers; a viewer's ids in different visits are so far apart."""
 
 
 class Bag(NamedTuple):
@@ -43,7 +43,7 @@ class Ratings:
 
     Attributes:
         label: float32 [N], 1 where the rating is 4 or 5.
-        user: int64 [N].
+        user: int64 [N], who rated; the feature of this name has another id for each visit.
         single: features with one id per rating, int64 [N] each.
         several: features with up to G ids per rating, int64 [N, G] each, -1 where there is none.
     """
@@ -76,6 +76,20 @@ class Ratings:
         mine = torch.nonzero(self.user % world_size == rank).flatten()
         return self.take(mine[: int(counts.min())])
 
+    def by_visitors(self, visit: Tensor) -> "Ratings":
+        """Return these ratings as made by new viewers; `visit` int64 [N] tells visits apart, and 0 changes nothing."""
+        user, genre = self.user + visit * _VISITORS, self.several["genre"]
+        return Ratings(
+            self.label,
+            self.user,
+            self.single | {"user": user},
+            {"genre": genre, "user_x_genre": _cross_genre(user, genre)},
+        )
+
+    def labelled(self, label: Tensor) -> "Ratings":
+        """Return these ratings with other labels, float32 [N]."""
+        return replace(self, label=label)
+
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield batches of `size` ratings in chronological order; the last one may be smaller."""
         for start in range(0, len(self), size):
@@ -89,25 +103,6 @@ class Ratings:
             there = ids >= 0
             bags[name] = Bag(ids[there], there.nonzero()[:, 0])
         return Batch(self.label, bags)
-
-
-class Replay:
-    """Replays ratings, pass after pass, at no more than `rate` batches per second (0 for no limit)."""
-
-    def __init__(self, ratings: Ratings, batch_size: int, *, rate: float = 0.0) -> None:
-        self.ratings = ratings
-        self.batch_size = batch_size
-        self.rate = rate
-        self.hurry = threading.Event()
-
-    def __iter__(self) -> Iterator[Batch]:
-        due = time.monotonic()
-        for batch in self.ratings.batches(self.batch_size):
-            if self.rate:
-                # A slow step shifts the schedule: lost time is not made up by a burst.
-                due = max(due + 1.0 / self.rate, time.monotonic())
-                self.hurry.wait(due - time.monotonic())
-            yield batch
 
 
 def load(folder: Path) -> Ratings:
@@ -133,8 +128,12 @@ def load(folder: Path) -> Ratings:
             "zip_code": torch.tensor([_hash(people[row[0]][4]) for row in ratings]),
             "occupation_x_item": occupation * _CROSS + item,
         },
-        several={"genre": genre, "user_x_genre": torch.where(genre < 0, -1, user[:, None] * _CROSS + genre)},
+        several={"genre": genre, "user_x_genre": _cross_genre(user, genre)},
     )
+
+
+def _cross_genre(user: Tensor, genre: Tensor) -> Tensor:
+    return torch.where(genre < 0, -1, user[:, None] * _CROSS + genre)
 
 
 def _rows(path: Path) -> list[list[str]]:

@@ -5,6 +5,7 @@ Owns the choice of hooks, optimizers and their settings; must not know how the s
 """
 
 import logging
+import math
 import signal
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,10 +14,13 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from recis import environment
-from recis.demo.data import Batch, Ratings, Replay, load
+from recis.demo.data import Batch, Ratings, load
+from recis.demo.incidents import BEGIN, Eventful
 from recis.demo.model import ClickModel, auc
+from recis.demo.stream import Replay, Visits
 from recis.framework import Trainer, TrainingArguments
 from recis.framework.metrics import add_metric
 from recis.hooks import Control, HashTableFilterHook, Hook, LoggerHook, MonitorHook, ProfilerHook
@@ -24,7 +28,7 @@ from recis.nn.modules.hashtable import filter_out_sparse_param
 from recis.optim import SparseAdamW
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["Options", "Outcome", "train"]
 
@@ -37,24 +41,30 @@ class Options:
 
     Attributes:
         steps: maximum number of steps; None for no limit but `passes`.
-        passes: maximum number of replays of the ratings.
+        passes: maximum number of replays of the ratings; 41 take an hour at 4 steps per second.
         rate: maximum steps per second, 0 for no limit.
         filter_step: an id not seen for so many steps is evicted by the next filter pass.
         filter_interval: steps between two filter passes; the page can change it.
         sparse_lr: learning rate of the hash tables' rows.
+        sparse_weight_decay: times the learning rate, the share by which a row shrinks in a step that looks it up.
         dense_lr: learning rate of everything else.
-        seed: of the initial values.
+        dense_weight_decay: the same of everything else, in every step.
+        seed: of the initial values, and of the stream.
+        incident: what goes wrong from step `incidents.BEGIN` on, one of `incidents.INCIDENTS`; None for nothing.
     """
 
     steps: int | None = None
-    passes: int = 5
+    passes: int = 41
     rate: float = 4.0
     batch_size: int = 256
     filter_step: int = 100
     filter_interval: int = 50
-    sparse_lr: float = 0.01
-    dense_lr: float = 0.003
+    sparse_lr: float = 0.003
+    sparse_weight_decay: float = 1.0
+    dense_lr: float = 0.001
+    dense_weight_decay: float = 0.01
     seed: int = 7
+    incident: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,13 +78,18 @@ class Outcome:
 
 
 class ClickMetricsHook(Hook):
-    """Publishes metrics of a click model: AUC over the last batches and on held-out ratings, calibration, rates."""
+    """Publishes metrics of a click model: AUC, log loss and calibration over the newest examples, and rates.
+
+    Progressive validation: each example is scored before the model is trained on it, so that the metrics are those of
+    data that the model has not seen (Blum, Kalai, Langford: "Beating the Hold-Out", COLT 1999).
+    """
 
     def __init__(self, model: ClickModel, optimizer: torch.optim.Optimizer, every: int = 5) -> None:
         self.held_out: dict[str, float] = {}
         self._model = model
         self._optimizer = optimizer
         self._every = every
+        self._warned = False
 
     def controls(self) -> list[Control]:
         """Return two controls: one of the model and one of this hook."""
@@ -105,9 +120,18 @@ class ClickMetricsHook(Hook):
         """Publish the metrics at the steps where they are due."""
         if global_step % self._every == 0:
             scores, labels = self._model.scores()
+            log_loss = float(binary_cross_entropy_with_logits(scores, labels))
             add_metric("auc", auc(scores, labels))
+            add_metric("logloss", log_loss)
             add_metric("calibration", scores.sigmoid().mean() / labels.mean())
             add_metric("lr", self._optimizer.param_groups[0]["lr"])
+            self._warn(log_loss, global_step)
+
+    def _warn(self, log_loss: float, step: int) -> None:
+        """Raise an alert on the page, once: from here on all values of the model are NaN."""
+        if math.isnan(log_loss) and not self._warned and self.run is not None:
+            self._warned = True
+            self.run.alert("The log loss is NaN", "Batches since the last finite value may be damaged.", step=step)
 
     def after_epoch(self, trainer: Trainer) -> None:
         """Evaluate the model on held-out ratings, even after an incomplete pass."""
@@ -127,6 +151,9 @@ class ClickMetricsHook(Hook):
 def train(options: Options, data: Path, output: Path) -> Outcome:
     """Train on MovieLens-100k; under `torchrun` each rank trains on its share of the people.
 
+    The data are few: see `recis.demo.stream` for how they last for hours. The ratings of the last tenth by time are
+    real ones that no pass contains, most of them by people whom the model does not know.
+
     Args:
         options: the settings.
         data: folder with the ratings, see `recis.demo.movielens.fetch`.
@@ -135,17 +162,17 @@ def train(options: Options, data: Path, output: Path) -> Outcome:
     torch.manual_seed(options.seed)
     torch.set_num_threads(1)  # batches are small: a second thread costs more than it gives
     training, held_out = _share(load(data)).split(0.9)
-    replay = Replay(training, options.batch_size, rate=options.rate)
+    replay = Replay(Visits(training, options.seed), options.batch_size, rate=options.rate)
 
     model = ClickModel(filter_step=options.filter_step)
-    dense = torch.optim.Adam(model.parameters(), lr=options.dense_lr)
+    dense = torch.optim.AdamW(model.parameters(), lr=options.dense_lr, weight_decay=options.dense_weight_decay)
     warmup = torch.optim.lr_scheduler.LinearLR(dense, start_factor=0.1, total_iters=50)
     click_metrics = ClickMetricsHook(model, dense)
     monitor = MonitorHook(name="movielens-deepfm", config=asdict(options), spool_dir=str(output / "spool"))
     trainer = Trainer(
         model,
         TrainingArguments(train_steps=options.steps, train_epoch=options.passes),
-        train_dataset=replay,
+        train_dataset=_eventful(replay, options.incident),
         eval_dataset=_whole_batches(held_out, options.batch_size),
         hooks=[
             LoggerHook(log_step=10),
@@ -155,7 +182,9 @@ def train(options: Options, data: Path, output: Path) -> Outcome:
             monitor,
         ],
         dense_optimizers=(dense, warmup),
-        sparse_optimizer=SparseAdamW(filter_out_sparse_param(model), lr=options.sparse_lr, weight_decay=0.0),
+        sparse_optimizer=SparseAdamW(
+            filter_out_sparse_param(model), lr=options.sparse_lr, weight_decay=options.sparse_weight_decay
+        ),
     )
     _stop_on_signals(trainer, replay)
     trainer.train()
@@ -172,6 +201,10 @@ def train(options: Options, data: Path, output: Path) -> Outcome:
 
 def _share(ratings: Ratings) -> Ratings:
     return ratings.share(environment.rank(), environment.world_size())
+
+
+def _eventful(replay: Replay, incident: str | None) -> "Iterable[Batch]":
+    return replay if incident is None else Eventful(replay, incident, begin=BEGIN, wait=replay.hurry.wait)
 
 
 def _whole_batches(ratings: Ratings, size: int) -> list[Batch]:

@@ -20,9 +20,23 @@ from typing import IO, NoReturn
 
 from recis_server.settings import Settings
 
-__all__ = ["add_arguments", "main"]
+__all__ = ["INCIDENTS", "add_arguments", "main", "training_command"]
 
 INTERRUPTED = 130
+INCIDENTS: Mapping[str, str] = MappingProxyType(
+    {
+        "slow-rank": "From step 200 on, the last rank waits for its data three times as long as a step took.\n"
+        "  Open the run and choose the rank 'median and band': the speed (qps) and the time of a step fan out, and\n"
+        "  the charts name the slowest rank. Choose that rank: its time goes into waiting for data (time/step_ms).",
+        "nan": "From step 200 on, labels are damaged: the loss is NaN, and soon everything that the model computes.\n"
+        "  Open the run: the line of the loss ends, triangles at its upper edge mark the values that are not numbers,\n"
+        "  the card counts them, and an alert says at which step it began.",
+        "growing-table": "From step 200 on, every lookup in the table user_x_genre is a new id.\n"
+        "  Open the run and its Hash tables: the rows of this table climb many times above those of before, and each\n"
+        "  pass admits and later evicts many more. Lower table/user_x_genre/filter_step there, and the table shrinks.",
+    }
+)
+"""What can go wrong in the demo, and what to look at; `recis.demo.incidents` plays it."""
 _READY = "Listening on "
 _SERVE_OPTIONS = ("host", "port", "data", "store", "bus", "blobs", "token_file", "root_path", "allow_host", "insecure")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -36,13 +50,19 @@ _TRAINING_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "KINETO_LOG_LEVEL": "6", "TORCH
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the demo; the caller adds those of `serve`."""
     parser.add_argument(
-        "--steps", type=_positive, metavar="N", help="number of training steps (default: five passes, 1760)"
+        "--steps",
+        type=_positive,
+        metavar="N",
+        help="number of training steps (default: 14432, an hour at 4 per second)",
     )
     parser.add_argument(
         "--rate", type=_rate, default=4.0, metavar="S", help="steps per second, 0 for full speed (default: 4)"
     )
     parser.add_argument(
-        "--ranks", type=_positive, default=1, metavar="R", help="number of training processes (default: 1)"
+        "--ranks", type=_positive, metavar="R", help="number of training processes (default: 1; 4 for slow-rank)"
+    )
+    parser.add_argument(
+        "--incident", choices=INCIDENTS, help="let this go wrong after 200 steps, and say what to look at on the page"
     )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="folder for the downloaded ratings")
     parser.add_argument("--no-browser", action="store_true", help="print the page's address only")
@@ -79,12 +99,14 @@ def _run(options: argparse.Namespace, cache: list[str], children: ExitStack) -> 
     if url is None:
         return server.wait() or 1
     sys.stdout.write(f"\n  Watch the training at {url}\n\n")
+    if options.incident:
+        sys.stdout.write(f"  {INCIDENTS[options.incident]}\n\n")
     sys.stdout.flush()
     if not options.no_browser:
         _open_page(url)
 
     training = _start(
-        _training_command(options, cache),
+        training_command(options, cache),
         stdin=subprocess.PIPE,
         environment=_TRAINING_ENVIRONMENT | {"RECIS_MONITOR_URL": url},
     )
@@ -128,16 +150,27 @@ def _serve_arguments(options: argparse.Namespace) -> list[str]:
     return arguments
 
 
-def _training_command(options: argparse.Namespace, cache: list[str]) -> list[str]:
+def training_command(options: argparse.Namespace, cache: list[str]) -> list[str]:
+    """Return the command of the training for the options of the demo; `cache` are its arguments for the ratings."""
     command = [sys.executable, "-m"]
-    if options.ranks > 1:
-        command += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(options.ranks), "-m"]
+    ranks = _ranks(options)
+    if ranks > 1:
+        command += ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m"]
     output = Path(options.data or Settings().data) / "demo"
     command += ["recis.demo", "--until-stdin-closes", "--rate", str(options.rate), "--output", str(output), *cache]
+    if options.incident:
+        command += ["--incident", options.incident]
     if options.steps is not None:
         # As many passes as necessary: with --steps, the number of steps alone determines the end.
         command += ["--steps", str(options.steps), "--passes", str(options.steps)]
     return command
+
+
+def _ranks(options: argparse.Namespace) -> int:
+    """Return the number of ranks: a slow one is slow beside others, and of two it is open which is the odd one."""
+    if options.incident == "slow-rank":
+        return max(2, options.ranks or 4)
+    return options.ranks or 1
 
 
 def _wait_until_ready(output: IO[str]) -> str | None:

@@ -1,12 +1,11 @@
-"""Ratings as tensors: order, features, shares and pace."""
+"""Ratings as tensors: order, features and shares."""
 
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from recis.demo.data import FEATURES, Ratings, Replay, load
+from recis.demo.data import FEATURES, Ratings, load
 
 
 @pytest.fixture
@@ -32,6 +31,17 @@ def test_crossed_features_tell_people_apart(ratings: Ratings) -> None:
     assert len(bag.ids.unique()) == 4
 
 
+def test_visits_have_ids_of_their_own_and_change_nothing_else(ratings: Ratings) -> None:
+    first, again = (ratings.by_visitors(torch.full((5,), visit)).batch().bags for visit in (0, 1))
+    plain = ratings.batch().bags
+    assert set(first) == set(again) == set(FEATURES)
+    for name in FEATURES:
+        assert torch.equal(first[name].ids, plain[name].ids)
+        assert torch.equal(again[name].owner, plain[name].owner)
+        known = set(plain[name].ids.tolist()) & set(again[name].ids.tolist())
+        assert bool(known) == (name not in {"user", "user_x_genre"})
+
+
 def test_the_split_is_by_time(ratings: Ratings) -> None:
     early, late = ratings.split(0.8)
     assert (len(early), len(late)) == (4, 1)
@@ -42,25 +52,6 @@ def test_ranks_share_the_people_and_make_equally_many_steps(ratings: Ratings) ->
     shares = [ratings.share(rank, 2) for rank in range(2)]
     assert [len(share) for share in shares] == [2, 2]
     assert [set(share.user.tolist()) for share in shares] == [{2}, {1}]
-
-
-def test_a_replay_can_be_played_again_and_ends_with_a_short_batch(ratings: Ratings) -> None:
-    replay = Replay(ratings, 2)
-    for _ in range(2):
-        assert [len(batch.label) for batch in replay] == [2, 2, 1]
-
-
-def test_a_replay_keeps_its_pace_until_it_is_hurried(ratings: Ratings) -> None:
-    replay = Replay(ratings, 1, rate=20)
-    began = time.monotonic()
-    batches = iter(replay)
-    for _ in range(3):
-        next(batches)
-    assert time.monotonic() - began >= 0.15
-    replay.rate = 0.001
-    replay.hurry.set()
-    assert len(list(batches)) == 2
-    assert time.monotonic() - began < 10
 
 
 def test_all_tensors_of_ids_are_int64(ratings: Ratings) -> None:

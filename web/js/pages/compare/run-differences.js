@@ -55,10 +55,8 @@ function Head({ app, runs, numbers }) {
     routeHref({ page: 'compare', runs: [id, ...all.filter((other) => other !== id)] }) +
     viewSearch(state.view.value).replace('?', '&');
   const column = (/** @type {Run} */ { id, name }, /** @type {number} */ i) => html`<th key=${id} scope="col">
-    <span class="run-name">
-      <${LineSwatch} app=${app} number=${numbers.get(id) ?? 0} />
-      <span class="name" title=${`${name} (${id})`}>${name || id}</span>
-    </span>
+    <${LineSwatch} app=${app} number=${numbers.get(id) ?? 0} />
+    <span class="name" title=${`${name} (${id})`}>${name || id}</span>
     ${
       i === 0
         ? html`<span class="sub">reference</span>`
@@ -99,7 +97,7 @@ function GroupRow({ title, columns }) {
 function GroupRows({ group: { title, rows }, columns }) {
   const row = (/** @type {ComparedGroup['rows'][0]} */ { label, texts, differs }) => {
     const cell = (/** @type {string | null} */ text, /** @type {number} */ i) => {
-      const look = text === null ? 'muted' : differs && text !== texts[0] ? 'differs' : '';
+      const look = [differs && text !== texts[0] ? 'differs' : '', text === null ? 'muted' : ''].join(' ');
       return html`<td key=${i} class=${look}>${text ?? '–'}</td>`;
     };
     return html`<tr key=${label}><th scope="row">${label}</th>${texts.map(cell)}</tr>`;
