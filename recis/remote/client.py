@@ -133,6 +133,33 @@ class RemoteRun:
         """Return the run: state, last step, summary, configuration."""
         return ask(self._address, self._path)
 
+    def update(
+        self,
+        *,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        notes: str | None = None,
+        archived: bool | None = None,
+    ) -> dict[str, Any]:
+        """Change what is given, and return the run. Its identifier stays the same.
+
+        Args:
+            name: 1 to 256 characters.
+            tags: replace those that the run has, at most 64 of at most 128 characters.
+            notes: at most 8,192 characters.
+            archived: whether lists leave the run out unless archived runs are requested.
+
+        Raises:
+            ValueError: a value does not fit; nothing was changed.
+        """
+        if isinstance(tags, str):
+            raise TypeError(f"tags: expected a sequence of texts, got {shown(tags)}")
+        given = {"name": name, "tags": None if tags is None else list(tags), "notes": notes, "archived": archived}
+        body = {member: value for member, value in given.items() if value is not None}
+        if not body:
+            raise ValueError("expected at least one of name, tags, notes and archived, got none")
+        return ask(self._address, self._path, method="PATCH", body=body, scope="control")
+
     def metrics(self) -> list[dict[str, Any]]:
         """Return the names of the run's series, with their ranks, counts and last values."""
         return self._list("metrics")

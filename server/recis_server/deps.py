@@ -18,9 +18,9 @@ from recis_server.live.hub import Hub
 from recis_server.meters import Meters
 from recis_server.query.runlist import RunList
 from recis_server.query.runs import get_run, no_run
+from recis_server.removal import RunRemoval
 from recis_server.store.interface import Store
 from recis_server.store.values import RunRow
-from recis_server.traces.receiver import TraceReceiver
 
 __all__ = [
     "AccessPart",
@@ -34,9 +34,9 @@ __all__ = [
     "KnownRunId",
     "MetersPart",
     "PresencePart",
+    "RemovalPart",
     "RunListPart",
     "StorePart",
-    "TracesPart",
 ]
 
 
@@ -59,7 +59,7 @@ ConnectionsPart = Annotated[Connections, _part("connections")]
 CommandsPart = Annotated[CommandService, _part("commands")]
 HubPart = Annotated[Hub, _part("hub")]
 MetersPart = Annotated[Meters, _part("meters")]
-TracesPart = Annotated[TraceReceiver, _part("traces")]
+RemovalPart = Annotated[RunRemoval, _part("removal")]
 RunListPart = Annotated[RunList, _part("runs")]
 
 

@@ -23,6 +23,7 @@ from recis_server.live import endpoint as live
 from recis_server.live.hub import Hub
 from recis_server.meters import Meters
 from recis_server.query.runlist import RunList
+from recis_server.removal import RunRemoval
 from recis_server.routes import control, health, pages, process, runs, series, traces
 from recis_server.routes.answers import install_error_answers
 from recis_server.settings import Settings
@@ -108,6 +109,8 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
     await _open(stack, state.hub.open, state.hub.close)
     state.traces = TraceReceiver(state.store, state.blobs, state.bus, settings.data / "uploads")
     await _open(stack, state.traces.open, state.traces.close)
+    state.removal = RunRemoval(state.store, state.blobs, state.bus, state.presence, state.traces.discard)
+    await _open(stack, state.removal.open, state.removal.close)
     state.intake = ingest.Intake(state.store, state.presence, state.audience, state.commands)
     stack.push_async_callback(state.intake.close)
 

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from recis.wire.controls import MAX_SETTINGS
 from recis.wire.messages import MAX_TEXT_CHARS
@@ -26,7 +26,8 @@ __all__ = [
 ]
 
 Described = dict[int | str, dict[str, Any]]
-Tag = Annotated[str, Field(min_length=1, max_length=128)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
+Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128)]
 
 
 class RunPatch(BaseModel):
@@ -37,9 +38,10 @@ class RunPatch(BaseModel):
         json_schema_extra={"examples": [{"name": "wide embeddings", "tags": ["baseline"], "notes": "lr halved"}]},
     )
 
-    name: str | None = Field(default=None, min_length=1, max_length=256)
+    name: Name | None = None
     tags: list[Tag] | None = Field(default=None, max_length=64)
     notes: str | None = Field(default=None, max_length=MAX_TEXT_CHARS)
+    archived: bool | None = None
 
 
 class CommandRequest(BaseModel):
@@ -105,6 +107,7 @@ _RUN = {
     "summary": {"loss": 0.56, "qps": 4.0},
     "tags": ["demo"],
     "notes": "",
+    "archived": False,
     "config": {"lr": 0.001},
     "received": {"points": 2600, "missing": 0, "dropped": 0},
 }
@@ -359,6 +362,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             }
         ]
     },
+    "deleted": {"deleted": "demo-1a2b", "restorable_until": "2026-11-23T19:52:10.250Z"},
     "health": {"status": "ok"},
 }
 _ERROR = {"error": {"code": "not_found", "message": "there is no run 'demo-9'", "field": None}}

@@ -137,10 +137,17 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis_server.refusals",
         "recis_server.store",
     },
+    "recis_server.removal": {
+        "recis_server.blobs",
+        "recis_server.bus",
+        "recis_server.errors",
+        "recis_server.ingest",
+        "recis_server.query",
+        "recis_server.store",
+    },
     "recis_server.deps": {
         "recis_server.access",
         "recis_server.connections",
-        "recis_server.traces",
         "recis_server.blobs",
         "recis_server.bus",
         "recis_server.control",
@@ -148,6 +155,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis_server.live",
         "recis_server.meters",
         "recis_server.query",
+        "recis_server.removal",
         "recis_server.store",
     },
     "recis_server.routes": {
@@ -158,6 +166,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis_server.errors",
         "recis_server.query",
         "recis_server.refusals",
+        "recis_server.removal",
         "recis_server.schemas",
     },
     "recis_server.main": {
@@ -173,6 +182,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis_server.live",
         "recis_server.meters",
         "recis_server.query",
+        "recis_server.removal",
         "recis_server.routes",
         "recis_server.settings",
         "recis_server.store",

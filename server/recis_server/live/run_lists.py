@@ -29,7 +29,19 @@ KEPT = 64
 """Messages that a browser may be behind; one that reads nothing for so long is closed."""
 _RUNS_AT_ONCE = 128
 DEFAULT_VIEW = View(
-    ("created_at", "last_step", "message", "name", "project", "ranks", "state", "summary", "tags", "updated_at")
+    (
+        "archived",
+        "created_at",
+        "last_step",
+        "message",
+        "name",
+        "project",
+        "ranks",
+        "state",
+        "summary",
+        "tags",
+        "updated_at",
+    )
 )
 
 

@@ -45,7 +45,8 @@ class View(NamedTuple):
 
 
 PAGE_VIEW = View(
-    ("created_at", "last_step", "name", "project", "ranks", "state", "summary", "tags", "updated_at"), ("loss", "qps")
+    ("archived", "created_at", "last_step", "name", "project", "ranks", "state", "summary", "tags", "updated_at"),
+    ("loss", "qps"),
 )
 """Fields and metrics that the page requests (`web/js/data/run-list.js`), each in alphabetical order as in a route."""
 
@@ -54,7 +55,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The runs that a list is for."""
+    """The runs that a list is for; `archived` is None for both kinds."""
 
     project: str | None = None
     state: str | None = None
@@ -62,6 +63,8 @@ class Wanted:
     sort: str = "-created_at"
     limit: int = 50
     cursor: str | None = None
+    archived: bool | None = False
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -169,6 +172,8 @@ class RunList:
                 limit=wanted.limit,
                 cursor=wanted.cursor,
                 keys=view.keys if view.fields is None or "summary" in view.fields else (),
+                archived=wanted.archived,
+                tags=wanted.tags,
             ),
             self._views.get(view, {}),
             show,

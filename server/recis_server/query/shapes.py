@@ -61,6 +61,7 @@ RUN_FIELDS = (
     "summary",
     "tags",
     "notes",
+    "archived",
     "config",
     "received",
 )
@@ -108,6 +109,7 @@ def _run(row: RunRow) -> Shape:
         "summary": {key: value if math.isfinite(value) else plain(value) for key, value in row.summary.items()},
         "tags": row.tags,
         "notes": row.notes,
+        "archived": row.archived,
         "received": {"points": row.points, "missing": row.missing, "dropped": row.dropped},
     }
 

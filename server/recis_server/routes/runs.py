@@ -1,7 +1,7 @@
 """`/api/v1/runs`: runs, their metrics and events, and the description of this server."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from fastapi import APIRouter, Query, Request
@@ -12,20 +12,19 @@ from recis_server import __version__
 from recis_server.bus import Hint
 from recis_server.deps import (
     AccessPart,
-    BlobsPart,
     BusPart,
     KnownRun,
     KnownRunId,
     PresencePart,
+    RemovalPart,
     RunListPart,
     StorePart,
-    TracesPart,
 )
-from recis_server.errors import Conflict, NotFound
 from recis_server.query.metrics import metrics_pieces
 from recis_server.query.runlist import MOST_LISTED, SORTS, View, Wanted
-from recis_server.query.runs import State, shown_state
-from recis_server.query.shapes import RUN_FIELDS, event_shape, run_shape
+from recis_server.query.runs import State, no_run, shown_state
+from recis_server.query.shapes import RUN_FIELDS, event_shape, moment, run_shape
+from recis_server.removal import MAX_GRACE_S
 from recis_server.routes.answers import json_answer
 from recis_server.schemas import RunPatch, answers
 
@@ -33,6 +32,7 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1", tags=["runs"])
 _SORT = {"pattern": f"^-?({'|'.join(SORTS)})$"}
+_ARCHIVED = {"false": False, "true": True, "any": None}
 _FIELDS = {"pattern": f"^({'|'.join(RUN_FIELDS)})(,({'|'.join(RUN_FIELDS)}))*$"}
 
 
@@ -67,9 +67,13 @@ async def read_runs(
     metric: Annotated[
         list[str] | None, Query(max_length=100, description="a metric to include in the summaries; may be repeated")
     ] = None,
+    archived: Annotated[
+        Literal["false", "true", "any"], Query(description="only runs that are archived, or not, or both")
+    ] = "false",
+    tag: Annotated[list[str] | None, Query(max_length=64, description="a tag that runs have; may be repeated")] = None,
 ) -> Response:
     """List runs, one page at a time."""
-    wanted = Wanted(project, state, q, sort, limit, cursor)
+    wanted = Wanted(project, state, q, sort, limit, cursor, _ARCHIVED[archived], _set(tag or []))
     view = View(None if fields is None else _set(fields.split(",")), None if metric is None else _set(metric))
     return json_answer(await runs.page(wanted, view))
 
@@ -86,30 +90,32 @@ async def read_run(row: KnownRun, presence: PresencePart) -> Response:
 async def change_run(
     run: KnownRunId, patch: RunPatch, store: StorePart, presence: PresencePart, bus: BusPart
 ) -> Response:
-    """Change the name, tags or notes of a run."""
-    changed = await store.update_run(run, name=patch.name, tags=patch.tags, notes=patch.notes)
+    """Change the name, tags or notes of a run, or archive it."""
+    changed = await store.update_run(run, name=patch.name, tags=patch.tags, notes=patch.notes, archived=patch.archived)
     if changed is None:
-        raise NotFound(f"there is no run {run!r}")
+        raise no_run(run)
     bus.publish(Hint("run", run))
     return json_answer(run_shape(changed, shown_state(changed, presence)))
 
 
-@router.delete("/runs/{run}", responses=answers("health", errors=(404, 409)))
+@router.delete("/runs/{run}", responses=answers("deleted", errors=(404, 409, 422)))
 async def delete_run(
-    run: KnownRunId, store: StorePart, presence: PresencePart, bus: BusPart, blobs: BlobsPart, traces: TracesPart
+    run: KnownRunId,
+    removal: RemovalPart,
+    grace: Annotated[
+        int, Query(ge=0, le=MAX_GRACE_S, description="seconds in which the run can be restored; it is gone at once")
+    ] = 0,
 ) -> Response:
     """Delete a run and everything that belongs to it; a connected run is not deleted."""
-    if presence.connected(run):
-        raise Conflict(f"run {run} is connected; expected a run whose training has ended")
-    # The files first: a server that is killed in between still knows the run, so the request can be repeated.
-    for trace in await store.traces(run):
-        if trace.blob:
-            await blobs.delete(trace.blob)
-    for blob in await store.delete_run(run):
-        await blobs.delete(blob)
-    await traces.discard(run)
-    bus.publish(Hint("deleted", run))
-    return json_answer({"deleted": run})
+    final_ns = await removal.remove(run, grace)
+    return json_answer({"deleted": run, **({} if final_ns is None else {"restorable_until": moment(final_ns)})})
+
+
+@router.post("/runs/{run}/restore", responses=answers("run", errors=(404,)))
+async def restore_run(run: str, removal: RemovalPart, presence: PresencePart) -> Response:
+    """Undo the deletion of a run within its grace period."""
+    row = await removal.restore(run)
+    return json_answer(run_shape(row, shown_state(row, presence)))
 
 
 @router.get("/runs/{run}/metrics", responses=answers("metrics"))

@@ -16,6 +16,7 @@ from recis_server.store.values import (
     ControlRow,
     EventRow,
     ExportSize,
+    HiddenRun,
     LinePage,
     LinesWanted,
     MetricRow,
@@ -93,12 +94,33 @@ class Store(Protocol):
         """Return those of the runs that exist, each once, with these metrics in the summary, None for all."""
 
     async def update_run(
-        self, run: str, *, name: str | None, tags: Sequence[str] | None, notes: str | None
+        self,
+        run: str,
+        *,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        notes: str | None = None,
+        archived: bool | None = None,
     ) -> RunRow | None:
-        """Change what is not None and return the run, None if there is none."""
+        """Change what is not None and return the run, None if there is none.
+
+        A name or tags that were set once are no longer changed by the greetings of the run's processes.
+        """
 
     async def delete_run(self, run: str) -> list[str]:
-        """Remove all rows of the run and return the blobs that it had."""
+        """Remove all rows of the run, hidden or not, and return the blobs that it had."""
+
+    async def hide_run(self, run: str, final_ns: int) -> bool:
+        """Make the run invisible, and refuse its writers, until `restore_run` or `delete_run`; False if there is none.
+
+        The caller deletes it at `final_ns`; until then nothing of it is removed.
+        """
+
+    async def restore_run(self, run: str) -> RunRow | None:
+        """Undo `hide_run` and return the run, None if it is not hidden."""
+
+    async def hidden_runs(self) -> tuple[HiddenRun, ...]:
+        """Return the hidden runs in the order in which they are to be deleted."""
 
     async def metrics(self, run: str) -> tuple[MetricRow, ...]:
         """Return the run's series names, in order of first appearance."""

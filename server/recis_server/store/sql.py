@@ -44,6 +44,7 @@ from recis_server.store.values import (
     ControlRow,
     EventRow,
     ExportSize,
+    HiddenRun,
     LinePage,
     LinesWanted,
     MetricRow,
@@ -176,10 +177,33 @@ class SqlStore(Store):
         return await self._read(lambda connection: tuple(read_rows(connection, self._keyset_cache, runs, keys)))
 
     async def update_run(
-        self, run: str, *, name: str | None, tags: Sequence[str] | None, notes: str | None
+        self,
+        run: str,
+        *,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        notes: str | None = None,
+        archived: bool | None = None,
     ) -> RunRow | None:
-        await self._writer.call(lambda connection: registration.update_run(connection, run, name, tags, notes))
+        await self._writer.call(
+            lambda connection: registration.update_run(connection, run, name, tags, notes, archived)
+        )
         return await self.run(run)
+
+    async def hide_run(self, run: str, final_ns: int) -> bool:
+        def action(connection: Connection) -> bool:
+            self._batch.forget_run(run)
+            return deletion.hide_run(connection, run, time.time_ns(), final_ns)
+
+        return await self._writer.call(action, removes=True)
+
+    async def restore_run(self, run: str) -> RunRow | None:
+        if not await self._writer.call(partial(deletion.restore_run, run_id=run)):
+            return None
+        return await self.run(run)
+
+    async def hidden_runs(self) -> tuple[HiddenRun, ...]:
+        return await self._read(deletion.read_hidden)
 
     async def delete_run(self, run: str) -> list[str]:
         def action(connection: Connection) -> list[str]:

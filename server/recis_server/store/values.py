@@ -28,6 +28,7 @@ __all__ = [
     "EventRow",
     "ExportSize",
     "Floats",
+    "HiddenRun",
     "LinePage",
     "LineRow",
     "LinesWanted",
@@ -119,6 +120,7 @@ class RunRow(NamedTuple):
     missing: int
     dropped: int
     message: str = ""
+    archived: bool = False
 
     @property
     def config(self) -> Any:
@@ -146,13 +148,21 @@ class RunMark(NamedTuple):
     updated_ns: int
 
 
+class HiddenRun(NamedTuple):
+    """A deleted run that can be restored until its deletion becomes final."""
+
+    id: str
+    final_ns: int
+
+
 @dataclass(frozen=True, slots=True)
 class RunsWanted:
     """A query for runs; None is all.
 
-    `text` has words, all of which must occur in id, project, name or tags. `said` is a state as reported by ranks.
-    `accept` filters further; it is called on another thread. `sort` is a sort key, prefixed by `-` for descending
-    order; `cursor` is that of the previous page, with the same `sort`. `keys` are the metrics in the summaries.
+    `text` has words, all of which must occur in id, project, name or tags; a run has all of the `tags`. `said` is a
+    state as reported by ranks. `accept` filters further; it is called on another thread. `sort` is a sort key, prefixed
+    by `-` for descending order; `cursor` is that of the previous page, with the same `sort`. `keys` are the metrics in
+    the summaries.
     """
 
     project: str | None = None
@@ -163,6 +173,8 @@ class RunsWanted:
     limit: int = 500
     cursor: str | None = None
     keys: tuple[str, ...] | None = None
+    archived: bool | None = None
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_PUT = do_POST = do_GET  # noqa: N815 - names of the standard library
+    do_PUT = do_POST = do_PATCH = do_GET  # noqa: N815 - names of the standard library
 
     def log_message(self, *_: object) -> None:
         """Nothing on the terminal."""
@@ -65,6 +65,18 @@ def test_the_values_of_one_call_are_one_request() -> None:
     assert (method, path) == ("PUT", "/api/v1/runs/job/controls")
     assert body["values"] == {"table/user/filter_step": 7, "filter_interval": 200}
     assert (body["reason"], len(body["id"])) == ("why", 32)
+
+
+def test_an_update_changes_what_is_given() -> None:
+    with answering((200, {"id": "job", "name": "wide"})) as (url, asked):
+        run = recis.monitor.connect(url).run("job")
+        assert run.update(name="wide", tags=("a",), archived=False)["name"] == "wide"
+        assert asked == [("PATCH", "/api/v1/runs/job", {"name": "wide", "tags": ["a"], "archived": False})]
+        with pytest.raises(TypeError, match="tags: expected a sequence of texts, got 'ab'"):
+            run.update(tags="ab")
+        with pytest.raises(ValueError, match="at least one of name, tags, notes and archived"):
+            run.update()
+        assert len(asked) == 1
 
 
 def test_waiting_outlasts_a_server_that_fails_for_a_while() -> None:

@@ -108,13 +108,48 @@ def test_unknown_names_of_any_kind_are_not_found(tmp_path: Path, name: str) -> N
     ask(tmp_path, scenario)
 
 
-def test_a_name_too_long_is_refused_and_nothing_changes(tmp_path: Path) -> None:
+def test_an_invalid_change_is_refused_and_nothing_changes(tmp_path: Path) -> None:
     async def scenario(site: Site) -> None:
         await site.filled()
-        answer = await site.client.patch("/api/v1/runs/r", json={"name": "x" * 10_000})
-        assert answer.status_code == 422
-        assert answer.json()["error"]["field"] == "name"
-        assert (await site.client.get("/api/v1/runs/r")).json()["name"] == "r"
+        before = (await site.client.get("/api/v1/runs/r")).json()
+        for field, value in (
+            ("name", "x" * 10_000),
+            ("name", " \t"),
+            ("tags", ["a", "  "]),
+            ("tags", ["x" * 129]),
+            ("tags", ["a"] * 65),
+            ("notes", "x" * 8193),
+            ("archived", "maybe"),
+            ("state", "finished"),
+        ):
+            answer = await site.client.patch("/api/v1/runs/r", json={"notes": "n", field: value})
+            assert answer.status_code == 422
+            assert answer.json()["error"]["field"].startswith(field)
+        assert (await site.client.get("/api/v1/runs/r")).json() == before
+
+    ask(tmp_path, scenario)
+
+
+def test_archived_runs_are_listed_on_request_and_tags_filter_every_page(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        for number in range(4):
+            await site.run(f"r{number}", tags=("even",) if number % 2 == 0 else ())
+
+        async def listed(query: str) -> list[str]:
+            runs = (await site.client.get(f"/api/v1/runs?sort=name&{query}")).json()["runs"]
+            return [run["id"] for run in runs]
+
+        changed = await site.client.patch("/api/v1/runs/r0", json={"archived": True, "tags": [" even ", "b", "b"]})
+        assert (changed.json()["archived"], changed.json()["tags"]) == (True, ["even", "b"])
+        assert await listed("") == await listed("archived=false") == ["r1", "r2", "r3"]
+        assert await listed("archived=true") == ["r0"]
+        assert await listed("archived=any") == ["r0", "r1", "r2", "r3"]
+        assert await listed("tag=even") == ["r2"]
+        assert await listed("archived=any&tag=even&limit=1") == ["r0"]
+        assert await listed("archived=any&tag=even&tag=b") == ["r0"]
+        assert (await site.client.get("/api/v1/runs?archived=2")).json()["error"]["field"] == "archived"
+        await site.client.patch("/api/v1/runs/r0", json={"archived": False})
+        assert await listed("") == ["r0", "r1", "r2", "r3"]
 
     ask(tmp_path, scenario)
 

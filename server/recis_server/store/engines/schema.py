@@ -295,6 +295,16 @@ ALTER TABLE run ADD COLUMN lines_dropped BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE run ADD COLUMN lines_removed BIGINT NOT NULL DEFAULT 0;
 """
 
+_EIGHTH = """
+ALTER TABLE run ADD COLUMN archived BIGINT NOT NULL DEFAULT 0;
+-- Whether a user has set the name or the tags, which the greetings of its processes then leave alone.
+ALTER TABLE run ADD COLUMN name_is_chosen BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE run ADD COLUMN tags_are_chosen BIGINT NOT NULL DEFAULT 0;
+-- While a deletion can be undone, the run's row as JSON, and when the deletion becomes final; empty once it is final.
+ALTER TABLE deletion ADD COLUMN kept TEXT NOT NULL DEFAULT '';
+ALTER TABLE deletion ADD COLUMN final_ns BIGINT NOT NULL DEFAULT 0;
+"""
+
 Part = str | Callable[[Connection], None]
 """SQL, or a function that migrates rows inside the migration's transaction."""
 MIGRATIONS: tuple[tuple[Part, ...], ...] = (
@@ -305,6 +315,7 @@ MIGRATIONS: tuple[tuple[Part, ...], ...] = (
     (_FIFTH, _note_desired),
     (_SIXTH,),
     (_SEVENTH,),
+    (_EIGHTH,),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 TABLES = (

@@ -1,14 +1,20 @@
 """Deletion of a run: its small tables at once, the others in slices that leave room for ingest.
 
-Functions for the write thread, each inside a transaction begun by its caller; must not know threads.
+A deletion that can be undone moves the run's row into the table of deletions, so that the run is gone for every reader
+and writer; all other rows stay until the deletion becomes final. Functions for the write thread, each inside a
+transaction begun by its caller; must not know threads.
 """
 
 # Names of columns and tables below are constants of this package; every value is bound.
 # ruff: noqa: S608
 
-from recis_server.store.engines.engine import Connection
+import json
 
-__all__ = ["delete_run", "delete_slice"]
+from recis_server.store.engines.engine import Connection
+from recis_server.store.json_columns import load
+from recis_server.store.values import HiddenRun
+
+__all__ = ["delete_run", "delete_slice", "hide_run", "read_hidden", "restore_run"]
 
 SLICE_ROWS, SLICE_BYTES = 256, 4 << 20
 """Rows of one table removed by one transaction of a deletion; fewer once they have this many bytes."""
@@ -28,6 +34,43 @@ _IN_SLICES = (
     ("process_info", ("attempt", "rank"), "length(info)"),
 )
 """The other tables, with the key of a row within its run, and its size where that may be large."""
+_RUN_COLUMNS = (
+    *("run_id", "project", "name", "state", "message", "created_ns", "updated_ns", "world_size", "last_attempt"),
+    *("last_step", "tags", "notes", "config", "points", "missing", "lines_dropped", "lines_removed", "archived"),
+    *("name_is_chosen", "tags_are_chosen"),
+)
+"""All columns of a run's row."""
+
+
+def hide_run(connection: Connection, run_id: str, asked_ns: int, final_ns: int) -> bool:
+    """Hide a run until it is restored or deleted; return False if there is none."""
+    row = connection.execute(f"SELECT {', '.join(_RUN_COLUMNS)} FROM run WHERE run_id = ?", (run_id,)).fetchone()
+    if row is None:
+        return False
+    connection.execute(
+        "INSERT INTO deletion (run_id, asked_ns, kept, final_ns) VALUES (?, ?, ?, ?)",
+        (run_id, asked_ns, json.dumps(dict(zip(_RUN_COLUMNS, row, strict=True)), default=str), final_ns),
+    )
+    connection.execute("DELETE FROM run WHERE run_id = ?", (run_id,))
+    return True
+
+
+def restore_run(connection: Connection, run_id: str) -> bool:
+    """Undo `hide_run`; return False if the run is not hidden."""
+    found = connection.execute("SELECT kept FROM deletion WHERE run_id = ?", (run_id,)).fetchone()
+    if found is None or not found[0]:
+        return False
+    row = load(found[0])
+    row["updated_ns"] += 1
+    connection.execute(f"INSERT INTO run ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
+    connection.execute("DELETE FROM deletion WHERE run_id = ?", (run_id,))
+    return True
+
+
+def read_hidden(connection: Connection) -> tuple[HiddenRun, ...]:
+    """Return the hidden runs, the first to be deleted first."""
+    rows = connection.execute("SELECT run_id, final_ns FROM deletion WHERE kept <> '' ORDER BY final_ns, run_id")
+    return tuple(HiddenRun(*row) for row in rows)
 
 
 def delete_run(connection: Connection, run_id: str, asked_ns: int) -> list[str]:
@@ -36,7 +79,8 @@ def delete_run(connection: Connection, run_id: str, asked_ns: int) -> list[str]:
     for table in _AT_ONCE:
         connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
     connection.execute(
-        "INSERT INTO deletion (run_id, asked_ns) VALUES (?, ?) ON CONFLICT (run_id) DO NOTHING", (run_id, asked_ns)
+        "INSERT INTO deletion (run_id, asked_ns) VALUES (?, ?) ON CONFLICT (run_id) DO UPDATE SET kept = ''",
+        (run_id, asked_ns),
     )
     return [blob for blob in blobs if blob]
 

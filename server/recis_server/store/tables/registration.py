@@ -23,10 +23,13 @@ def register(connection: Connection, hello: Hello, received_ns: int) -> StreamRo
     """Register run, attempt and writer, and return the writer's committed state.
 
     Raises:
-        StoreUnavailable: a run of this name is still being deleted.
+        StoreUnavailable: a run of this name is being deleted, or may still be restored.
     """
-    if connection.execute("SELECT run_id FROM deletion WHERE run_id = ?", (hello.run,)).fetchone() is not None:
-        raise StoreUnavailable(f"run {hello.run} is still being deleted; try again in a moment")
+    deletion = connection.execute("SELECT kept FROM deletion WHERE run_id = ?", (hello.run,)).fetchone()
+    if deletion is not None:
+        is_final = deletion[0] == ""
+        state = "is still being deleted" if is_final else "was deleted, which can be undone for a while"
+        raise StoreUnavailable(f"run {hello.run} {state}; try again in a moment")
     known = connection.execute(
         "SELECT s.rank, s.attempt, s.acked, a.started_ns FROM stream AS s"
         " JOIN attempt AS a ON a.run_id = s.run_id AND a.ordinal = s.attempt WHERE s.run_id = ? AND s.writer = ?",
@@ -86,24 +89,33 @@ def _add_run(connection: Connection, hello: Hello, received_ns: int) -> None:
     # Ranks may know different things and register in any order: fill in what is still empty, keep what users changed.
     connection.execute(
         "UPDATE run SET world_size = ?, updated_ns = updated_ns + 1,"
-        " name = CASE WHEN name = run_id THEN ? ELSE name END,"
-        " tags = CASE WHEN tags = '[]' THEN ? ELSE tags END,"
+        " name = CASE WHEN name = run_id AND name_is_chosen = 0 THEN ? ELSE name END,"
+        " tags = CASE WHEN tags = '[]' AND tags_are_chosen = 0 THEN ? ELSE tags END,"
         " config = CASE WHEN ? != '{}' AND (config = '{}' OR ? = 0) THEN ? ELSE config END WHERE run_id = ?",
         (hello.world_size, name, tags, config, hello.rank, config, hello.run),
     )
 
 
 def update_run(
-    connection: Connection, run_id: str, name: str | None, tags: Sequence[str] | None, notes: str | None
+    connection: Connection,
+    run_id: str,
+    name: str | None,
+    tags: Sequence[str] | None,
+    notes: str | None,
+    archived: bool | None,
 ) -> None:
     """Change what is not None."""
     connection.execute(
         "UPDATE run SET name = coalesce(?, name), tags = coalesce(?, tags), notes = coalesce(?, notes),"
-        " updated_ns = updated_ns + 1 WHERE run_id = ?",
+        " archived = coalesce(?, archived), name_is_chosen = coalesce(?, name_is_chosen),"
+        " tags_are_chosen = coalesce(?, tags_are_chosen), updated_ns = updated_ns + 1 WHERE run_id = ?",
         (
             None if name is None else as_name(name),
-            None if tags is None else dump([as_name(tag) for tag in tags]),
+            None if tags is None else dump(list(dict.fromkeys(as_name(tag) for tag in tags))),
             None if notes is None else as_text(notes, MAX_TEXT_CHARS),
+            None if archived is None else int(archived),
+            None if name is None else 1,
+            None if tags is None else 1,
             run_id,
         ),
     )

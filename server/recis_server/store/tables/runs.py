@@ -47,7 +47,7 @@ MAX_PAGE_CHARS = 32 << 20
 """Characters of configurations read for one page, which ends early if there are more."""
 _RUN = (
     "run_id, project, name, state, message, created_ns, updated_ns, world_size, last_step, tags, notes, config,"
-    " points, missing"
+    " points, missing, archived"
 )
 
 
@@ -122,7 +122,8 @@ def _read_marks(connection: Connection, wanted: RunsWanted) -> list[tuple[Any, .
     order, after = ("DESC", "<") if wanted.sort.startswith("-") else ("ASC", ">")
     where: list[str] = ["1 = 1"]
     values: list[Any] = []
-    for column, value in (("project", wanted.project), ("state", wanted.said)):
+    archived = None if wanted.archived is None else int(wanted.archived)
+    for column, value in (("project", wanted.project), ("state", wanted.said), ("archived", archived)):
         if value is not None:
             where.append(f"{column} = ?")
             values.append(value)
@@ -132,7 +133,7 @@ def _read_marks(connection: Connection, wanted: RunsWanted) -> list[tuple[Any, .
     words = (wanted.text or "").casefold().split()
     accept = wanted.accept
     limit = wanted.limit + 1
-    is_judged = bool(words) or accept is not None
+    is_judged = bool(words) or bool(wanted.tags) or accept is not None
     # Columns needed only for filtering cost as much as all others.
     more, bound = (", state, project, name, tags", "") if is_judged else ("", f" LIMIT {limit}")
     cursor = connection.execute(
@@ -144,13 +145,18 @@ def _read_marks(connection: Connection, wanted: RunsWanted) -> list[tuple[Any, .
         return cursor.fetchall()
     marks: list[tuple[Any, ...]] = []
     for row in cursor:
-        if words and not _has(row, words):
+        if not _has_tags(row, wanted.tags) or (words and not _has(row, words)):
             continue
         if accept is None or accept(RunMark(row[0], row[3], row[1])):
             marks.append(row[:3])
             if len(marks) == limit:
                 break
     return marks
+
+
+def _has_tags(row: tuple[Any, ...], tags: Sequence[str]) -> bool:
+    """Return whether a run has all of these tags."""
+    return not tags or set(tags) <= set(load(row[6]) if row[6] != "[]" else ())
 
 
 def _has(row: tuple[Any, ...], words: Sequence[str]) -> bool:
@@ -228,7 +234,7 @@ def _tags(text: str) -> tuple[str, ...]:
 
 def _run(row: tuple[Any, ...], more: _More) -> RunRow:
     (run_id, project, name, state, message, created_ns, updated_ns, world_size) = row[:8]
-    (last_step, tags, notes, config, points, missing) = row[8:]
+    (last_step, tags, notes, config, points, missing, archived) = row[8:]
     damaged: list[str] = []
     shown = RunRow(
         id=run_id,
@@ -249,6 +255,7 @@ def _run(row: tuple[Any, ...], more: _More) -> RunRow:
         missing=saturated(missing),
         dropped=more.dropped.get(run_id, 0),
         message=message,
+        archived=bool(archived),
     )
     if not damaged:
         return shown

@@ -73,8 +73,11 @@ def delete_trace(connection: Connection, trace: TraceRow) -> None:
 
 
 def read_trace(connection: Connection, trace_id: str) -> TraceRow | None:
-    """Return one trace."""
-    row = connection.execute(f"SELECT {_ALL} FROM trace WHERE trace_id = ?", (trace_id,)).fetchone()
+    """Return one trace; None for one of a deleted run, whose row exists for as long as the run can be restored."""
+    row = connection.execute(
+        f"SELECT {_ALL} FROM trace WHERE trace_id = ? AND EXISTS (SELECT 1 FROM run WHERE run.run_id = trace.run_id)",
+        (trace_id,),
+    ).fetchone()
     return None if row is None else _trace(row)
 
 

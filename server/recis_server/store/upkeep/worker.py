@@ -42,6 +42,8 @@ ASIDE_S = 3600.0
 """How long a run is left alone after maintenance has failed on it for reasons other than the engine's."""
 MOST_REMEMBERED = 1024
 """The most runs remembered for failures of the engine."""
+_FINAL = "SELECT run_id FROM deletion WHERE kept = ''"
+"""The other deletions can still be undone."""
 LOOK_SHARE = 0.01
 """The share of time spent looking for runs to compact: with many hot frames a look takes long."""
 UNITS = 8
@@ -106,7 +108,7 @@ class MaintenanceWorker:
         return worked
 
     def _delete(self, stop: Stop) -> bool:
-        runs = self._read(lambda connection: connection.execute("SELECT run_id FROM deletion").fetchall())
+        runs = self._read(lambda connection: connection.execute(_FINAL).fetchall())
 
         def work(run: str) -> bool:
             while not stop() and self._write(partial(delete_slice, run_id=run)):

@@ -36,6 +36,11 @@ def test_what_a_user_changed_stays(tmp_path: Path) -> None:
             found = await store.run("r")
             assert found is not None
             assert (found.name, found.tags, found.notes, found.attempts) == ("chosen", ("a", "b"), "n", 2)
+            await store.update_run("r", name="r", tags=[], archived=True)
+            await store.register(greeting(name="first", tags=("x",), attempt="c", writer="w3"), 3)
+            found = await store.run("r")
+            assert found is not None
+            assert (found.name, found.tags, found.notes, found.archived) == ("r", (), "n", True)
             assert await store.update_run("nobody", name="x", tags=None, notes=None) is None
 
     run(scenario)
