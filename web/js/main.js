@@ -3,11 +3,11 @@
 import { computed, effect, html, render, signal, untracked } from '../vendor/ui.js';
 import { App } from './app.js';
 import { shownRank, shownRankWithoutBand } from './data/ranks.js';
-import { applySettings, nextTheme, shortcuts, theme } from './data/settings.js';
+import { applySettings, compact, nextTheme, shortcuts, theme } from './data/settings.js';
 import { setView, state } from './data/state.js';
 import { Layout } from './pages/layout.js';
 import { startNavigation, writeView } from './routing/navigation.js';
-import { focusChart, focusSearch, startShortcuts } from './shortcuts.js';
+import { focusChart, focusSearch, pressInChart, startShortcuts } from './shortcuts.js';
 
 const SPARKLINE_POINTS = 100;
 /** Windows of about the same width request the same, which the server then works out once. */
@@ -111,7 +111,11 @@ startShortcuts(() => shortcuts.value, {
   0: () => app.resetZoom(),
   ' ': () => app.togglePause(),
   l: () => setView({ log: !state.view.value.log }),
+  p: () => pressInChart('.pin'),
   r: () => setView({ robust: !state.view.value.robust }),
+  d: () => {
+    compact.value = !compact.peek();
+  },
   t: nextTheme,
   '?': () => {
     helpOpen.value = true;

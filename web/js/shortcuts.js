@@ -36,6 +36,15 @@ export function focusChart(by) {
   next?.closest('.card')?.scrollIntoView({ block: 'nearest' });
 }
 
+/**
+ * Press a button of the card of the focused chart.
+ * @param {string} selector
+ */
+export function pressInChart(selector) {
+  const button = document.activeElement?.closest('.card')?.querySelector(selector);
+  if (button instanceof HTMLButtonElement) button.click();
+}
+
 /** Focus the search field of the page. */
 export function focusSearch() {
   const field = /** @type {HTMLInputElement | null} */ (document.querySelector('[data-search]'));

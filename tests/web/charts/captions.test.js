@@ -3,9 +3,9 @@ import { test } from 'node:test';
 import { outsideText, pauseText, readingText } from '../../../web/js/charts/captions.js';
 
 test('a reading has its extremes where they differ', () => {
-  const reading = { value: 12.245, min: 12, max: 13, count: 3 };
-  assert.equal(readingText('step_ms', reading), '12.2 ms  (12.0 ms to 13.0 ms)');
-  assert.equal(readingText('loss', { ...reading, count: 1 }), '12.24');
+  const reading = { key: 'step_ms', value: 12.245, min: 12, max: 13, count: 3 };
+  assert.equal(readingText(reading), '12.2 ms  (12.0 ms to 13.0 ms)');
+  assert.equal(readingText({ ...reading, key: 'loss', count: 1 }), '12.24');
 });
 
 test('a pause says how long it is, and why when that is known', () => {

@@ -63,3 +63,19 @@ test('requests and the view change one member at a time', () => {
   transitions.setView({ q: 'loss' });
   assert.deepEqual([state.view.value.log, state.view.value.q], [true, 'loss']);
 });
+
+test('pins are added behind the others and removed, and a pinned chart takes more series in its place', () => {
+  const pins = () => state.view.value.pins;
+  transitions.togglePin(['loss']);
+  transitions.togglePin(['auc']);
+  assert.deepEqual([pins(), transitions.isPinned(['auc'])], [[['loss'], ['auc']], true]);
+  transitions.combine(['loss'], ['loss', 'qps']);
+  assert.deepEqual(pins(), [['loss', 'qps'], ['auc']]);
+  transitions.combine(['lr'], ['lr', 'auc']);
+  assert.deepEqual(pins(), [['loss', 'qps'], ['auc'], ['lr', 'auc']]);
+  transitions.combine(['lr', 'auc'], ['auc']);
+  assert.deepEqual(pins(), [['loss', 'qps'], ['auc']]);
+  transitions.togglePin(['auc']);
+  assert.deepEqual(pins(), [['loss', 'qps']]);
+  transitions.setView({ pins: [] });
+});

@@ -7,6 +7,7 @@ test('view state survives the way through the address', () => {
     ...{ from: 100, to: 900, times: [1.5, 7], smooth: 0.6, log: true, robust: true, x: 'time', rank: 'all' },
     ...{ paused: true, q: 'loss|qps & more', state: 'x', stream: 'stderr', effect: 'c&1' },
     ...{ folded: ['a/b', 'c,d&e'], picked: ['r1'], hidden: ['r2', 'r3'], metrics: ['train/loss'] },
+    pins: [['loss'], ['a+b,c', 'train/x y'], ['table/user/']],
   };
   assert.deepEqual(parseView(viewSearch(view)), view);
   assert.deepEqual(parseView(viewSearch({ ...view, rank: 37 })), { ...view, rank: 37 });
@@ -15,6 +16,13 @@ test('view state survives the way through the address', () => {
 test('defaults are left out, and other parameters kept', () => {
   assert.equal(viewSearch(DEFAULT_VIEW), '');
   assert.equal(viewSearch({ ...DEFAULT_VIEW, log: true }, 'runs=a,b'), '?runs=a,b&log=1');
+});
+
+test('pins are readable and bounded', () => {
+  const pins = [['loss'], ['train/auc', 'eval/auc']];
+  assert.equal(viewSearch({ ...DEFAULT_VIEW, pins }), '?pin=loss,train%2Fauc+eval%2Fauc');
+  assert.deepEqual(parseView('?pin=,+,a++b,%').pins, [['a', 'b'], ['%']]);
+  assert.equal(parseView(`?pin=${'a+'.repeat(99)}b`).pins[0].length, 16);
 });
 
 test('invalid parameters get their defaults', () => {

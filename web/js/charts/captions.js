@@ -6,10 +6,9 @@ import { pauseReason } from './picture.js';
 
 /**
  * Format a reading: its mean, and its extremes where it has several values.
- * @param {string} key
  * @param {Reading} reading
  */
-export function readingText(key, { value, min, max, count }) {
+export function readingText({ key, value, min, max, count }) {
   const mean = formatMetric(key, value);
   return count > 1 && min !== max ? `${mean}  (${formatMetric(key, min)} to ${formatMetric(key, max)})` : mean;
 }

@@ -19,13 +19,11 @@ export class Chart {
    * @param {HTMLElement} host
    * @param {import('./colors.js').Palette} palette
    * @param {ChartGestures} gestures
-   * @param {number} height
    */
-  constructor(host, palette, gestures, height) {
+  constructor(host, palette, gestures) {
     this.host = host;
     this.palette = palette;
     this.gestures = gestures;
-    this.height = height;
     this.picture = EMPTY_PICTURE;
     /** @type {uPlot | null} */
     this.plot = null;
@@ -63,9 +61,13 @@ export class Chart {
     if (this.pointer !== null) this.gestures.hover(this.plot.posToVal(this.pointer, 'x'));
   }
 
-  /** @param {number} width */
-  resize(width) {
-    if (this.plot && this.plot.width !== width) this.plot.setSize({ width, height: this.height });
+  /**
+   * @param {number} width
+   * @param {number} height
+   */
+  resize(width, height) {
+    const { plot } = this;
+    if (plot && height > 0 && (plot.width !== width || plot.height !== height)) plot.setSize({ width, height });
   }
 
   /**

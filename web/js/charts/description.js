@@ -37,3 +37,15 @@ export function describeChart(key, list, steps) {
   ];
   return parts.join(', ');
 }
+
+/**
+ * Return the accessible name of a chart of several sources: what each series does, in the first run that has it.
+ * @param {readonly string[]} keys by source
+ * @param {readonly SeriesList[]} lists by source
+ * @param {[number, number] | null} steps in view, null for all
+ */
+export function describeCharts(keys, lists, steps) {
+  const firstWithData = (/** @type {string} */ key) =>
+    lists.find((list, i) => keys[i] === key && list.length > 0) ?? [];
+  return [...new Set(keys)].map((key) => describeChart(key, firstWithData(key), steps)).join('; ');
+}

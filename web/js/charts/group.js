@@ -49,7 +49,9 @@ export class ChartGroup {
       { rootMargin: `${MARGIN} 0px` },
     );
     this.sizes = new ResizeObserver((entries) => {
-      for (const { target, contentRect } of entries) this.hosts.get(target)?.resize(Math.floor(contentRect.width));
+      for (const { target, contentRect } of entries) {
+        this.hosts.get(target)?.resize(Math.floor(contentRect.width), Math.floor(contentRect.height));
+      }
     });
   }
 

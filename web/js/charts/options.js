@@ -9,6 +9,8 @@ const AXIS_GAP = 6;
 const STEP_INCREMENTS = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((n) => n * 10 ** power)).flat();
 /** Width of a y axis, the same for all charts so that their plots line up; more where a label needs it. */
 const AXIS_WIDTH = 46;
+/** A plot below this height has its labels closer to each other. */
+const LOW_PX = 120;
 const pen = document.createElement('canvas').getContext('2d');
 
 /** @param {readonly string[] | null} labels */
@@ -29,13 +31,16 @@ function xAxis({ axis }) {
   return { ...place, incrs: STEP_INCREMENTS, values: (_, ticks) => tickLabels(ticks) };
 }
 
+/** @param {uPlot} plot */
+const yLabelSpace = (plot) => (plot.height < LOW_PX ? 20 : 32);
+
 /**
  * @param {Picture} picture
  * @returns {uPlot.Axis}
  */
 function yAxis({ log, kind, unit }) {
   /** @type {uPlot.Axis} */
-  const place = { size: (_, labels) => axisWidth(labels), gap: AXIS_GAP, space: 32 };
+  const place = { size: (_, labels) => axisWidth(labels), gap: AXIS_GAP, space: yLabelSpace };
   if (log) {
     return {
       ...place,
@@ -67,7 +72,7 @@ export function plotOptions(chart) {
   };
   return {
     width: Math.max(50, chart.host.clientWidth),
-    height: chart.height,
+    height: Math.max(50, chart.host.clientHeight),
     padding: [16, 12, 0, 0],
     legend: { show: false },
     cursor: {

@@ -17,7 +17,16 @@ export function readLines({ axis, lines }, x) {
     if (i < 0 || (axis === 'time' && isInGap(series, gaps, x))) continue;
     const count = series.count[i];
     const value = count === 1 ? series.last[i] : series.mean[i];
-    readings.push({ label, color, x: series.x[i], value, min: series.min[i], max: series.max[i], count });
+    readings.push({
+      key: series.key,
+      label,
+      color,
+      x: series.x[i],
+      value,
+      min: series.min[i],
+      max: series.max[i],
+      count,
+    });
   }
   return readings;
 }

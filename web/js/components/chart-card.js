@@ -4,7 +4,9 @@ import { html, useEffect, useLayoutEffect, useRef, useSignal } from '../../vendo
 import { readingText } from '../charts/captions.js';
 import { setView } from '../data/state.js';
 import { formatInteger } from '../format/numbers.js';
+import { CardActions } from './card-actions.js';
 import { ChartController } from './chart-controller.js';
+import { LineLegend } from './line-legend.js';
 
 /** @import { ChartProps, ChartReadout } from './chart-controller.js' */
 
@@ -44,8 +46,8 @@ function shownReadings(readings) {
   return [...sorted.slice(0, MAX_TOOLTIP_LINES - 2), ...sorted.slice(-2)];
 }
 
-/** @param {{tooltip: Signal<Tooltip | null>, named: boolean, label: string}} props */
-function ChartTooltip({ tooltip, named, label }) {
+/** @param {{tooltip: Signal<Tooltip | null>, named: boolean}} props */
+function ChartTooltip({ tooltip, named }) {
   const element = useRef(/** @type {HTMLElement | null} */ (null));
   const shown = tooltip.value;
   usePlacement(element, shown);
@@ -58,7 +60,7 @@ function ChartTooltip({ tooltip, named, label }) {
     ${listed.map(
       (reading) => html`<span key=${reading.label}>
         ${named && html`<i style=${{ background: reading.color }} /><em>${reading.label}</em> `}
-        ${readingText(label, reading)}
+        ${readingText(reading)}
       </span>`,
     )}
     ${hidden > 0 && html`<span class="muted">and ${hidden} in between</span>`}
@@ -120,11 +122,18 @@ function Owner({ owner }) {
   return owner.value ? html`<span class="owner muted name" title=${owner.value}>${owner.value}</span>` : null;
 }
 
-/**
- * @param {Omit<ChartProps, 'kind' | 'marks'> & {title: string, kind?: ChartKind, marks?: boolean}} props
+/** @typedef {object} CardProps
+ * @property {string} title
+ * @property {number} height of the plot, in pixels
+ * @property {ChartKind} [kind]
+ * @property {boolean} [marks]
+ * @property {ChartSpec} [chart] what a pin of the card names; without it the card has no buttons
+ * @property {readonly LegendEntry[]} [legend] which line is which series
  */
-export function ChartCard({ title, kind = 'line', marks = true, ...props }) {
-  const { label, sources, height } = props;
+
+/** @param {Omit<ChartProps, 'kind' | 'marks'> & CardProps} props */
+export function ChartCard({ title, kind = 'line', marks = true, chart, legend = [], height, ...props }) {
+  const { label, sources } = props;
   const host = useRef(/** @type {HTMLElement | null} */ (null));
   const readout = useReadout();
   const identity = sources.map(({ run, key }) => `${run} ${key}`).join('\n');
@@ -142,9 +151,10 @@ export function ChartCard({ title, kind = 'line', marks = true, ...props }) {
       element.removeEventListener('blur', blur);
       controller.destroy();
     };
-  }, [identity, kind, height, props.owned]);
+  }, [identity, kind, props.owned]);
 
   const initial = `${label}: no data yet`;
+  const size = { '--height': `${height}px` };
   return html`<section class="card" aria-label=${label}>
     <header>
       <h3 class="name" title=${label}>${title}</h3>
@@ -152,9 +162,11 @@ export function ChartCard({ title, kind = 'line', marks = true, ...props }) {
       <${OutsideBadge} outside=${readout.outside} />
       <${Owner} owner=${readout.owner} />
       <span class="value" title=${readout.exact}>${readout.value}</span>
+      ${chart && html`<${CardActions} app=${props.app} chart=${chart} />`}
     </header>
     <${NamedRanks} named=${readout.named} />
-    <div class="plot" ref=${host} role="img" tabindex="0" aria-label=${initial} data-height=${height} />
-    <${ChartTooltip} tooltip=${readout.tooltip} named=${readout.manyLines.value} label=${label} />
+    <div class="plot" ref=${host} role="img" tabindex="0" aria-label=${initial} style=${size} />
+    <${LineLegend} entries=${legend} />
+    <${ChartTooltip} tooltip=${readout.tooltip} named=${readout.manyLines.value} />
   </section>`;
 }

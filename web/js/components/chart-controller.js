@@ -2,7 +2,7 @@
 /** The behavior of a chart card: draws its chart, follows pointer and keyboard, and reports what to show beside it. */
 import { outsideText, pauseText, readingText } from '../charts/captions.js';
 import { Chart } from '../charts/chart.js';
-import { describeChart } from '../charts/description.js';
+import { describeCharts } from '../charts/description.js';
 import { withGaps } from '../charts/picture.js';
 import { eventsNear, namedRanks, neighborX, readLines, subjectLine } from '../charts/readings.js';
 import { outsideCounts } from '../charts/scales.js';
@@ -10,7 +10,7 @@ import { nonFiniteCount } from '../data/series.js';
 import { state } from '../data/state.js';
 import { formatExact, formatInteger } from '../format/numbers.js';
 import { formatDateTime } from '../format/time.js';
-import { formatMetric, unitOf } from '../format/units.js';
+import { commonUnit, formatMetric } from '../format/units.js';
 
 const DESCRIBE_INTERVAL_MS = 1000;
 /** How far from the crosshair events are told of. */
@@ -30,10 +30,10 @@ const ZOOM_FACTORS = new Map([
  * @property {App} app
  * @property {string} label name of the series
  * @property {SeriesSource[]} sources
- * @property {number} height
  * @property {ChartKind} kind
  * @property {LineBuilder} lines
  * @property {boolean} marks whether to draw events and filter passes
+ * @property {boolean} [log] whether the vertical axis is logarithmic whatever the view says
  * @property {boolean} [owned] whether the figure always says whose it is
  * @property {(lists: readonly SeriesList[]) => string} [value] the figure of the card, when it is not the last value
  */
@@ -68,17 +68,12 @@ export class ChartController {
     this.timer = 0;
     /** @type {[number, number] | null} steps in view, null where the axis shows time */
     this.steps = null;
-    this.chart = new Chart(
-      host,
-      app.palette,
-      {
-        hover: (x) => (x === null ? app.charts.hideCrosshair(this) : app.charts.setCrosshair(this, x)),
-        zoom: (from, to) => app.zoom(from, to),
-        reset: () => app.resetZoom(),
-        open: (command) => app.openEffect(command),
-      },
-      props.height,
-    );
+    this.chart = new Chart(host, app.palette, {
+      hover: (x) => (x === null ? app.charts.hideCrosshair(this) : app.charts.setCrosshair(this, x)),
+      zoom: (from, to) => app.zoom(from, to),
+      reset: () => app.resetZoom(),
+      open: (command) => app.openEffect(command),
+    });
     this.leaveGroup = app.charts.add(this);
   }
 
@@ -90,14 +85,15 @@ export class ChartController {
 
   /** @param {[number, number] | null} range */
   draw(range) {
-    const { app, kind, label, lines: buildLines, marks } = this.props;
+    const { app, kind, lines: buildLines, marks } = this.props;
     const { x: axis, log, robust, smooth } = state.view.value;
+    const isLog = log || Boolean(this.props.log);
     const isLine = kind === 'line';
     const lists = this.#lists();
     const { lines, pauses } = withGaps(buildLines(lists), axis);
     const picture = {
-      ...{ kind, lines, pauses, axis, x: range, unit: unitOf(label) },
-      ...{ log: log && isLine, robust: (robust && isLine) || kind === 'stack', smooth: isLine ? smooth : 0 },
+      ...{ kind, lines, pauses, axis, x: range, unit: commonUnit(this.sources.map(({ key }) => key)) },
+      ...{ log: isLog && isLine, robust: (robust && isLine) || kind === 'stack', smooth: isLine ? smooth : 0 },
       events: marks ? app.eventMarks() : [],
       passes: marks && axis === 'step' ? app.passSteps() : [],
     };
@@ -128,9 +124,12 @@ export class ChartController {
     this.readout.tooltip.value = own ? this.#tooltip(x, readings) : null;
   }
 
-  /** @param {number} width */
-  resize(width) {
-    this.chart.resize(width);
+  /**
+   * @param {number} width
+   * @param {number} height
+   */
+  resize(width, height) {
+    this.chart.resize(width, height);
   }
 
   /** @param {KeyboardEvent} event */
@@ -158,10 +157,10 @@ export class ChartController {
 
   /** Show the last value of the first line, as there is no crosshair. */
   #showLast() {
-    const { label, value } = this.props;
+    const { value } = this.props;
     const line = subjectLine(this.chart.picture.lines);
     const last = line ? line.series.last[line.series.n - 1] : null;
-    this.readout.value.value = value ? value(this.#lists()) : formatMetric(label, last);
+    this.readout.value.value = value ? value(this.#lists()) : formatMetric(line?.series.key ?? '', last);
     this.readout.exact.value = last === null ? '' : formatExact(last);
     this.#showOwner(line);
   }
@@ -171,11 +170,10 @@ export class ChartController {
    * @param {Reading[]} readings
    */
   #showReading(readings) {
-    const { label, value } = this.props;
-    if (value) return;
+    if (this.props.value) return;
     const line = subjectLine(this.chart.picture.lines);
     const reading = readings.find((one) => one.label === line?.label);
-    this.readout.value.value = formatMetric(label, reading?.value);
+    this.readout.value.value = formatMetric(reading?.key ?? '', reading?.value);
     this.readout.exact.value = reading ? formatExact(reading.value) : '';
     this.#showOwner(line);
   }
@@ -192,8 +190,9 @@ export class ChartController {
     const describe = () => {
       this.timer = 0;
       this.describedAt = performance.now();
-      const list = this.#lists().find((series) => series.length) ?? [];
-      this.host.setAttribute('aria-label', describeChart(this.props.label, list, this.steps));
+      const { kind, label } = this.props;
+      const keys = this.sources.map(({ key }) => (kind === 'line' ? key : label));
+      this.host.setAttribute('aria-label', describeCharts(keys, this.#lists(), this.steps));
     };
     this.timer = setTimeout(describe, this.describedAt + DESCRIBE_INTERVAL_MS - performance.now());
   }
@@ -220,14 +219,14 @@ export class ChartController {
    * @returns {boolean} false without data
    */
   #moveCrosshair(by) {
-    const { app, label } = this.props;
+    const { app } = this.props;
     const x = neighborX(this.chart.picture, app.charts.crosshair, by);
     if (x === null) return false;
     this.chart.pointer = null;
     app.charts.setCrosshair(this, x);
     const { tooltip, manyLines } = this.readout;
     const values = readLines(this.chart.picture, x).map((reading) => {
-      const text = readingText(label, reading);
+      const text = readingText(reading);
       return manyLines.value ? `${reading.label} ${text}` : text;
     });
     const notes = tooltip.value?.notes.map((note) => note.text) ?? [];

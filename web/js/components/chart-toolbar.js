@@ -1,6 +1,7 @@
 // @ts-check
 /** The toolbar of charts: search, axes, smoothing, zoom and pause act on all charts of the page. */
-import { html } from '../../vendor/ui.js';
+import { html, useSignal } from '../../vendor/ui.js';
+import { compact } from '../data/settings.js';
 import { setView, state } from '../data/state.js';
 import { Icon } from './icons.js';
 import { onValue, SearchField } from './inputs.js';
@@ -44,6 +45,15 @@ function RobustButton() {
   return html`<button aria-pressed=${robust} onClick=${toggle} title=${title}>Robust</button>`;
 }
 
+function DensityButton() {
+  const toggle = () => {
+    compact.value = !compact.value;
+  };
+  return html`<button aria-pressed=${compact} onClick=${toggle} title="Smaller charts, more on screen (d)">
+    <${Icon} shape="grid" /> Compact
+  </button>`;
+}
+
 /** @param {{app: App}} props */
 function ResetZoomButton({ app }) {
   if (state.view.value.from === null) return null;
@@ -60,17 +70,29 @@ function PauseButton({ app }) {
   </button>`;
 }
 
-/** @param {{app: App, search?: boolean, children?: any}} props `children` come after the search field */
+/**
+ * The toolbar; on a narrow screen all but the search and the reset of a zoom are behind a button.
+ * @param {{app: App, search?: boolean, children?: any}} props `children` come after the search field
+ */
 export function ChartToolbar({ app, search = true, children }) {
+  const open = useSignal(false);
+  const toggle = () => {
+    open.value = !open.value;
+  };
   return html`<div class="toolbar" role="toolbar" aria-label="Charts">
     ${search && html`<${SearchField} label="Search charts" />`}
-    ${children}
-    <${AxisChoice} />
-    <${Smoothing} />
-    <${LogButton} />
-    <${RobustButton} />
-    <span class="grow" />
+    <button class="narrow-only" aria-expanded=${open} aria-controls="chart-options" onClick=${toggle}>
+      <${Icon} shape="options" /> Options
+    </button>
     <${ResetZoomButton} app=${app} />
-    <${PauseButton} app=${app} />
+    <div class="options" id="chart-options" data-open=${open}>
+      ${children}
+      <${AxisChoice} />
+      <${Smoothing} />
+      <${LogButton} />
+      <${RobustButton} />
+      <${DensityButton} />
+      <${PauseButton} app=${app} />
+    </div>
   </div>`;
 }

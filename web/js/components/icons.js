@@ -21,6 +21,10 @@ const SHAPES = {
   download: 'M8 2.5v7M5 7l3 3 3-3M3 13h10',
   copy: 'M5.5 5.5h7v8h-7ZM10.5 5.5v-3h-7v8h2',
   back: 'M9.5 3.5 5 8l4.5 4.5',
+  pin: 'M6 2.5h4l-.6 4 2.6 2.5H4L6.6 6.5ZM8 9v4.5',
+  more: 'M3.5 8h.01M8 8h.01M12.5 8h.01',
+  grid: 'M2.5 2.5h4v4h-4ZM9.5 2.5h4v4h-4ZM2.5 9.5h4v4h-4ZM9.5 9.5h4v4h-4Z',
+  options: 'M2 5h6M12 5h2M10 3.5v3M2 11h2M8 11h6M6 9.5v3',
 };
 const SOLID_STATES = new Set(['running', 'stalled', 'failed']);
 

@@ -4,7 +4,7 @@ import { html } from '../../vendor/ui.js';
 import { lineStyle } from '../charts/picture.js';
 import { rankSeries, stackLines } from '../charts/stack.js';
 import { ALL_RANKS } from '../data/series.js';
-import { partName, partsOf, STEP_TIME } from '../data/series-names.js';
+import { partName, STEP_TIME } from '../data/series-names.js';
 import { formatMetric } from '../format/units.js';
 import { ChartCard } from './chart-card.js';
 
@@ -19,25 +19,25 @@ function wholeText(lists) {
   return whole.rank === ALL_RANKS ? `${text} (median)` : text;
 }
 
-/** @param {{app: App, run: string, keys: readonly string[], height: number}} props */
-export function StackCard({ app, run, keys, height }) {
-  const parts = partsOf(keys);
-  const sources = [...parts, STEP_TIME].map((key) => ({ run, key }));
+/** @param {{app: App, chart: ChartSpec, sources: SeriesSource[], height: number}} props */
+export function StackCard({ app, chart, sources, height }) {
+  const parts = chart.keys.slice(0, -1);
   /** @type {LineBuilder} */
   const lines = (lists) => stackLines(lists.slice(0, -1), app.palette.colors, partName);
-  const entry = (/** @type {string} */ key, /** @type {number} */ i) =>
-    html`<li key=${key}><i style=${{ background: lineStyle(app.palette.colors, i).color }} />${partName(key)}</li>`;
-  return html`<div class="stack">
-    <${ChartCard}
-      app=${app}
-      title="Where a step’s time goes"
-      label=${STEP_TIME}
-      sources=${sources}
-      height=${height}
-      kind="stack"
-      lines=${lines}
-      value=${wholeText}
-    />
-    <ul class="parts" aria-label="Parts of a step">${parts.map(entry)}</ul>
-  </div>`;
+  const legend = parts.map((key, i) => ({
+    name: partName(key),
+    style: { ...lineStyle(app.palette.colors, i), dash: [] },
+  }));
+  return html`<${ChartCard}
+    app=${app}
+    chart=${chart}
+    title=${chart.title}
+    label=${chart.label}
+    sources=${sources}
+    height=${height}
+    kind="stack"
+    lines=${lines}
+    legend=${legend}
+    value=${wholeText}
+  />`;
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** Settings of this browser: theme, shortcuts, styles of compared runs. The only module that uses localStorage. */
+/** Settings of this browser: theme, density, pins, shortcuts, styles of compared runs. The only module that uses localStorage. */
 import { effect, signal } from '../../vendor/ui.js';
 
 /** @typedef {'system' | 'light' | 'dark'} Theme */
@@ -29,6 +29,8 @@ const savedTheme = load('theme');
 
 /** @type {Signal<Theme>} */
 export const theme = signal(savedTheme === 'light' || savedTheme === 'dark' ? savedTheme : 'system');
+/** Whether charts are small, so that more of them are on screen. */
+export const compact = signal(load('density') === 'compact');
 /** Whether single keys are shortcuts. */
 export const shortcuts = signal(load('shortcuts') !== 'off');
 
@@ -51,6 +53,33 @@ export function saveRunStyles(styles) {
   save('run-styles', newest.map(([id, number]) => `${encodeURIComponent(id)}=${number}`).join(' '));
 }
 
+const MAX_PROJECTS = 100;
+
+/** @returns {[project: string, pins: string[][]][]} the oldest first */
+function allPins() {
+  try {
+    const saved = JSON.parse(load('pins') ?? '[]');
+    return Array.isArray(saved) ? saved.filter((entry) => Array.isArray(entry?.[1]?.[0])) : [];
+  } catch {
+    return []; // not written by this version
+  }
+}
+
+/**
+ * Return the charts that were pinned in a project in this browser.
+ * @param {string} project
+ */
+export const loadPins = (project) => allPins().find(([name]) => name === project)?.[1] ?? [];
+
+/**
+ * @param {string} project
+ * @param {string[][]} pins
+ */
+export function savePins(project, pins) {
+  const others = allPins().filter(([name]) => name !== project);
+  save('pins', JSON.stringify([...others, ...(pins.length ? [[project, pins]] : [])].slice(-MAX_PROJECTS)));
+}
+
 const systemDark = matchMedia('(prefers-color-scheme: dark)');
 
 /**
@@ -63,6 +92,7 @@ export function applySettings(colorsChanged) {
     save('theme', theme.value);
     colorsChanged();
   });
+  effect(() => save('density', compact.value ? 'compact' : 'comfortable'));
   effect(() => save('shortcuts', shortcuts.value ? 'on' : 'off'));
   systemDark.addEventListener('change', colorsChanged);
 }

@@ -103,6 +103,36 @@ export function toggleItem(list, item) {
 }
 
 /**
+ * Return whether two pins name the same chart.
+ * @param {readonly string[]} a
+ * @param {readonly string[]} b
+ */
+const samePin = (a, b) => a.length === b.length && a.every((key, i) => key === b[i]);
+
+/** @param {readonly string[]} id */
+export const isPinned = (id) => state.view.value.pins.some((pin) => samePin(pin, id));
+
+/**
+ * Pin a chart behind those that are pinned, or remove its pin.
+ * @param {string[]} id
+ */
+export function togglePin(id) {
+  const others = state.view.value.pins.filter((pin) => !samePin(pin, id));
+  setView({ pins: isPinned(id) ? others : [...others, id] });
+}
+
+/**
+ * Show other series in a pinned chart; a chart that is not pinned stays, and one of the series is pinned.
+ * @param {string[]} id
+ * @param {string[]} keys
+ */
+export function combine(id, keys) {
+  const { pins } = state.view.value;
+  const rest = pins.filter((pin) => !samePin(pin, keys) || samePin(pin, id));
+  setView({ pins: isPinned(id) ? rest.map((pin) => (samePin(pin, id) ? keys : pin)) : [...rest, keys] });
+}
+
+/**
  * Return a list with an item replaced by id, or put in front when it is new.
  * @template {{id: string}} T
  * @param {T[]} list

@@ -26,6 +26,16 @@ const UNITS = [
 export const unitOf = (key) => UNITS.find(([pattern]) => pattern.test(key))?.[1] ?? NO_UNIT;
 
 /**
+ * Return the unit that all of some series have, or none.
+ * @param {readonly string[]} keys
+ * @returns {Unit}
+ */
+export function commonUnit(keys) {
+  const [first = NO_UNIT, ...others] = keys.map(unitOf);
+  return others.every(({ symbol, scale }) => symbol === first.symbol && scale === first.scale) ? first : NO_UNIT;
+}
+
+/**
  * Format bytes in powers of 1000, as the axes do: 6.3 MB.
  * @param {unknown} value
  */

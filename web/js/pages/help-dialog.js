@@ -13,6 +13,8 @@ const KEYS = [
   [['Space'], 'Pause or resume the charts'],
   [['l'], 'Logarithmic vertical axis'],
   [['r'], 'Leave outliers out of the vertical axis'],
+  [['p'], 'Pin the focused chart'],
+  [['d'], 'Smaller or larger charts'],
   [['t'], 'Change the theme'],
   [['?'], 'Show this list'],
 ];

@@ -5,7 +5,7 @@ import { decodeText } from './routes.js';
 /** @type {View} */
 export const DEFAULT_VIEW = {
   ...{ from: null, to: null, times: null, smooth: 0, log: false, robust: false, x: 'step', rank: null, paused: false },
-  ...{ q: '', stream: '', state: '', effect: '', folded: [], picked: [], hidden: [], metrics: [] },
+  ...{ q: '', stream: '', state: '', effect: '', folded: [], picked: [], hidden: [], metrics: [], pins: [] },
 };
 
 /**
@@ -19,6 +19,8 @@ const LISTS = [
   ['metrics', 'metrics'],
 ];
 const MAX_ITEMS = 200;
+/** Series of one chart. */
+export const MAX_COMBINED = 16;
 
 /**
  * Parse a non-negative integer; return null for anything else.
@@ -39,14 +41,30 @@ function parseTimes(text) {
 }
 
 /**
- * Parse a list, whose items are separated by commas and may be encoded.
+ * Return the items of a list, which are separated by commas, as they are in the address.
  * @param {string} search
  * @param {string} name
  */
-function parseList(search, name) {
+function listItems(search, name) {
   const text = new RegExp(`[?&]${name}=([^&]*)`).exec(search)?.[1] ?? '';
-  return text.split(',').filter(Boolean).slice(0, MAX_ITEMS).map(decodeText);
+  return text.split(',').filter(Boolean).slice(0, MAX_ITEMS);
 }
+
+/**
+ * Parse a list of names, which may be encoded.
+ * @param {string} search
+ * @param {string} name
+ */
+const parseList = (search, name) => listItems(search, name).map(decodeText);
+
+/**
+ * Parse pinned charts, whose series are separated by a plus sign: `loss,train%2Fauc+eval%2Fauc`.
+ * @param {string} search
+ */
+const parsePins = (search) =>
+  listItems(search, 'pin')
+    .map((item) => item.split('+').filter(Boolean).slice(0, MAX_COMBINED).map(decodeText))
+    .filter((keys) => keys.length > 0);
 
 /**
  * Parse view state from a query string; invalid parameters get their defaults.
@@ -74,6 +92,7 @@ export function parseView(search) {
     stream: params.get('stream') ?? '',
     state: params.get('state') ?? '',
     effect: params.get('effect') ?? '',
+    pins: parsePins(search),
     .../** @type {Pick<View, 'folded' | 'picked' | 'hidden' | 'metrics'>} */ (
       Object.fromEntries(LISTS.map(([member, name]) => [member, parseList(search, name)]))
     ),
@@ -103,5 +122,7 @@ export function viewSearch(view, keep = '') {
   for (const [member, name] of LISTS) {
     if (view[member].length) parts.push(`${name}=${view[member].map(encodeURIComponent).join(',')}`);
   }
+  const pins = view.pins.map((keys) => keys.map(encodeURIComponent).join('+'));
+  if (pins.length) parts.push(`pin=${pins.join(',')}`);
   return parts.length ? `?${parts.join('&')}` : '';
 }

@@ -151,6 +151,8 @@ interface ChartGestures {
 
 /** The bucket of one line under the crosshair. */
 interface Reading {
+  /** Name of the series. */
+  key: string;
   label: string;
   color: string;
   x: number;
@@ -182,7 +184,7 @@ interface GroupMember {
   draw: (range: [number, number] | null) => void;
   /** Move the crosshair; `own` says that the pointer is over this chart. */
   point: (x: number | null, own: boolean) => void;
-  resize: (width: number) => void;
+  resize: (width: number, height: number) => void;
 }
 
 /** Build the lines of a chart from the series of each of its sources. */

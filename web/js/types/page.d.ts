@@ -39,6 +39,8 @@ interface View {
   picked: string[];
   /** Runs that a comparison does not draw. */
   hidden: string[];
+  /** Pinned charts, each by the names of its series. */
+  pins: string[][];
   /** The command whose effect is shown, empty for none. */
   effect: string;
   /** Metrics shown as columns or figures, empty for a choice by name. */

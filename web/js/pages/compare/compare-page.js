@@ -49,7 +49,7 @@ function Comparison({ app, runs }) {
     <div class="wall">
       <${ChartToolbar} app=${app} />
       <${RunDifferences} app=${app} runs=${shown} numbers=${numbers} />
-      <${ChartSections} app=${app} keys=${keys} sources=${sources} lines=${lines} />
+      <${ChartSections} app=${app} keys=${keys} sources=${sources} lines=${lines} project=${runs[0].project} />
     </div>
   </div>`;
 }

@@ -22,6 +22,7 @@ export function ChartsTab({ app, run }) {
       sources=${sources}
       lines=${lines}
       owned=${run.ranks.length > 1}
-      stacked=${run.id}
+      project=${run.project}
+      grouped
     />`;
 }

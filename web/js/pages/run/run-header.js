@@ -1,5 +1,5 @@
 // @ts-check
-/** The header of a run: name, state, and the figures that matter most. */
+/** The head of a run: name, state, and the figures that matter most. */
 import { html, useEffect } from '../../../vendor/ui.js';
 import { Icon, StateBadge } from '../../components/icons.js';
 import { Age, Figure } from '../../components/text.js';
@@ -25,7 +25,7 @@ function Freshness({ run }) {
 }
 
 /** @param {{run: Run}} props */
-function Title({ run }) {
+export function RunTitle({ run }) {
   const tags = [run.project, ...run.tags].slice(0, MAX_TAGS);
   return html`<div class="title">
     <a class="back" href=${routeHref({ page: 'runs' })} aria-label="All runs"><${Icon} shape="back" /></a>
@@ -109,9 +109,12 @@ function Headline({ app, run }) {
   return keys.map(figure);
 }
 
-/** @param {{app: App, run: Run}} props */
-export function RunHeader({ app, run }) {
-  return html`<${Title} run=${run} />
+/**
+ * One line of figures, which scrolls where there is no room for all.
+ * @param {{app: App, run: Run}} props
+ */
+export function RunFigures({ app, run }) {
+  return html`<div class="strip" role="region" aria-label="Figures" tabindex="0">
     <dl class="figures">
       <${Figure} label="Step" value=${formatInteger(run.last_step)} />
       <${Headline} app=${app} run=${run} />
@@ -120,5 +123,6 @@ export function RunHeader({ app, run }) {
       <${Attempts} run=${run} />
       <${Received} run=${run} />
       <${MonitorCost} run=${run} />
-    </dl>`;
+    </dl>
+  </div>`;
 }

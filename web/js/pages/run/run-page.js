@@ -6,7 +6,7 @@ import { Loading } from '../../components/placeholders.js';
 import { state } from '../../data/state.js';
 import { runHref } from '../../routing/links.js';
 import { ChartsTab } from './charts-tab.js';
-import { RunHeader } from './run-header.js';
+import { RunFigures, RunTitle } from './run-header.js';
 import { RunNotices } from './run-notices.js';
 
 /** @type {Record<Tab, {label: string, view: (props: {app: App, run: Run}) => any}>} */
@@ -40,9 +40,8 @@ export function RunPage({ app, route }) {
   if (!run) return html`<${Loading} rows=${4} />`;
   const { view: View } = TABS[route.tab];
   return html`<div class="head">
-      <${RunHeader} app=${app} run=${run} />
-      <${RunNotices} run=${run} />
-      <${Tabs} run=${run.id} open=${route.tab} />
+      <div class="masthead"><${RunTitle} run=${run} /><${Tabs} run=${run.id} open=${route.tab} /></div>
+      <div class="status"><${RunFigures} app=${app} run=${run} /><${RunNotices} run=${run} /></div>
     </div>
     <${View} key=${run.id} app=${app} run=${run} />`;
 }
