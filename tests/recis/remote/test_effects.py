@@ -28,7 +28,15 @@ LOSS = {
 
 
 def effect(state: str, **more: Any) -> dict[str, Any]:
-    empty = {"message": "", "steps": {}, "windows": None, "missing_steps": 0, "metrics": [], "also": [], "without": {}}
+    empty: dict[str, Any] = {
+        "message": "",
+        "steps": {},
+        "windows": None,
+        "missing_steps": 0,
+        "metrics": [],
+        "also": [],
+        "without": {},
+    }
     return {"command": "c1", "state": state, **empty, "ranks_left_out": 0, "tables_left_out": 0, **more}
 
 
@@ -87,5 +95,5 @@ def test_a_forecast_has_a_row_for_each_table_and_their_sum() -> None:
     assert [line.split()[0] for line in lines] == ["table", "user", "item", "all", "item:", "new:"]
     assert lines[1].replace(" ", "") == "user700" + 6 * "1100±30"
     assert {line.index("1100") for line in lines[1:4]} == {lines[0].index("rows_before")}
-    nothing = {"message": "There have been no filter passes yet.", "total": None, "tables": []}
+    nothing: dict[str, Any] = {"message": "There have been no filter passes yet.", "total": None, "tables": []}
     assert forecast_lines(nothing) == ["There have been no filter passes yet."]

@@ -4,7 +4,10 @@ import { configFacts, processFacts } from './process-info.js';
 
 /** @typedef {import('./process-info.js').Fact} Fact */
 /** @typedef {Map<string, Map<string, string>>} Description texts by label, by title of their group */
-/** @typedef {{label: string, texts: (string | null)[], differs: boolean}} ComparedRow `null` where a run says nothing */
+/**
+ * A text is `null` where a run says nothing.
+ * @typedef {{label: string, texts: (string | null)[], differs: boolean}} ComparedRow
+ */
 /** @typedef {{title: string, rows: ComparedRow[]}} ComparedGroup */
 
 /** Differs between any two processes and explains nothing. */

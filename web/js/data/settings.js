@@ -1,5 +1,8 @@
 // @ts-check
-/** Settings of this browser: theme, density, pins, shortcuts, styles of compared runs. The only module that uses localStorage. */
+/**
+ * Settings of this browser: theme, density, pins, shortcuts, styles of compared runs. The only module that uses
+ * localStorage.
+ */
 import { effect, signal } from '../../vendor/ui.js';
 
 /** @typedef {'system' | 'light' | 'dark'} Theme */
