@@ -2,6 +2,7 @@
 
 import re
 import signal
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,60 @@ def test_a_filter_interval_does_what_was_predicted(tmp_path: Path) -> None:
         assert {after - before for before, after in pairwise(steps)} == {40}
         demo.process.send_signal(signal.SIGTERM)
         demo.wait(90)
+
+
+@pytest.mark.parametrize(
+    ("incident", "options"),
+    [
+        ("nan", ("--steps", "220")),
+        ("growing-table", ("--steps", "300")),
+        ("slow-rank", ("--steps", "230", "--ranks", "2")),
+    ],
+)
+def test_an_incident_is_announced_and_shows_after_healthy_steps(
+    tmp_path: Path, incident: str, options: tuple[str, ...]
+) -> None:
+    with RunningCommand(tmp_path, "demo", "--rate", "0", "--no-browser", "--incident", incident, *options) as demo:
+        demo.wait_for(r"From step 200 on, ")
+        address = demo.wait_for(r"The training ended with code 0. (\S+) remains", limit_s=200).rstrip("/")
+        (run,) = get_json(f"{address}/api/v1/runs")["runs"]
+        INCIDENTS[incident](f"{address}/api/v1/runs/{run['id']}")
+        assert demo.interrupt() == 0
+
+
+def has_nan(api: str) -> None:
+    """The loss is finite for 200 steps and NaN from then on, and one alert says so."""
+    metrics = {each["key"]: each for each in get_json(f"{api}/metrics")["metrics"]}
+    assert (metrics["loss"]["count"], metrics["loss"]["nan_count"]) == (220, 20)
+    (alert,) = (event for event in get_json(f"{api}/events")["events"] if event["kind"] == "alert")
+    assert (alert["step"], alert["level"]) == (205, "warning")
+    assert "NaN" in alert["text"]
+
+
+def has_growing_table(api: str) -> None:
+    """From pass to pass, one table grows far beyond what it was, and no other does."""
+    rows: dict[str, list[int]] = {}
+    for one in get_json(f"{api}/filters")["passes"]:
+        rows.setdefault(one["table"], []).append(one["rows_after"])
+    growth = {table: numbers[5] / numbers[3] for table, numbers in rows.items()}  # after steps 300 and 200
+    assert growth.pop("user_x_genre") > 3
+    assert max(growth.values()) < 1.5
+
+
+def has_slow_rank(api: str) -> None:
+    """The last rank waits for its data as the other does not."""
+    wait = {
+        rank: get_json(f"{api}/series?key=time/data_wait_ms&rank={rank}&start=210&stop=230")["series"][0]
+        for rank in (0, 1)
+    }
+    assert min(wait[1]["mean"]) > 2 * sorted(wait[0]["mean"])[len(wait[0]["mean"]) // 2]
+
+
+INCIDENTS: dict[str, Callable[[str], None]] = {
+    "nan": has_nan,
+    "growing-table": has_growing_table,
+    "slow-rank": has_slow_rank,
+}
 
 
 def test_a_port_in_use_ends_the_demo_with_one_reason(tmp_path: Path) -> None:

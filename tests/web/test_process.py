@@ -24,6 +24,7 @@ run = recis.monitor.init(sys.argv[1], run_id="talkative", config={"optimizer": {
 step = 0
 print("\x1b[32mgreen\x1b[0m <b>bold</b>")
 print("beware", file=sys.stderr)
+print("a" * 60)
 while not os.path.exists("end"):
     run.log({"loss": 1.0}, step := step + 1)
     print(f"step {step}")
@@ -101,9 +102,17 @@ def test_logs_follow_what_the_process_prints(page: Page, console: Console, serve
     for theme in ("light", "dark"):
         page.emulate_media(color_scheme=theme)
         assert Axe().run(page).response["violations"] == []
+    search = page.get_by_role("searchbox", name="Search logs")
+    search.fill(r"/^(step \d*[05]|beware)$/")
+    expect(output.locator("mark").first).to_have_text(re.compile(r"^(step \d*[05]|beware)$"))
+    expect(count).to_have_text(re.compile(r"^[\d\s]+ of the [\d\s]+ lines"))
+    search.fill("/(step/")
+    expect(page.get_by_text("Unterminated group")).to_be_visible()
+    search.fill(r"/^(([a-z]+)+)+\d$|^((\w+\s*)+)+!$/")  # takes for ever on some of the lines
+    expect(page.get_by_text("simplify it")).to_be_visible(timeout=20_000)
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.get_by_role("searchbox", name="Search logs").fill("no such line")
+    search.fill("no such line")
     expect(page.get_by_text("No matching lines")).to_be_visible()
 
 

@@ -4,10 +4,7 @@ import { configFacts, processFacts } from './process-info.js';
 
 /** @typedef {import('./process-info.js').Fact} Fact */
 /** @typedef {Map<string, Map<string, string>>} Description texts by label, by title of their group */
-/**
- * A text is `null` where a run says nothing.
- * @typedef {{label: string, texts: (string | null)[], differs: boolean}} ComparedRow
- */
+/** @typedef {{label: string, texts: (string | null)[], differs: boolean}} ComparedRow a text per run */
 /** @typedef {{title: string, rows: ComparedRow[]}} ComparedGroup */
 
 /** Differs between any two processes and explains nothing. */

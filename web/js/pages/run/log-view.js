@@ -1,7 +1,6 @@
 // @ts-check
 /** The lines of a log in a scrolled region: only those on screen exist. Follows the end until the user scrolls up. */
 import { html, useEffect, useLayoutEffect, useRef, useState } from '../../../vendor/ui.js';
-import { markedParts, shownText } from '../../data/log-lines.js';
 import { formatDateTime } from '../../format/time.js';
 
 /** As in the style sheet. */
@@ -9,9 +8,9 @@ const ROW_PX = 20;
 const MARGIN_ROWS = 30;
 const TIME_START = 11;
 
-/** @param {{line: LogLine, search: string, withRank: boolean}} props */
-function Row({ line, search, withRank }) {
-  const { time, rank, attempt, stream, level, step, text } = line;
+/** @param {{line: LogLine, parts: (line: LogLine) => string[], withRank: boolean}} props */
+function Row({ line, parts, withRank }) {
+  const { time, rank, attempt, stream, level, step } = line;
   const at = formatDateTime(time);
   const title = `${at} · rank ${rank} · attempt ${attempt}${step === null ? '' : ` · step ${step}`}`;
   const part = (/** @type {string} */ piece, /** @type {number} */ i) =>
@@ -20,7 +19,7 @@ function Row({ line, search, withRank }) {
     <time>${at.slice(TIME_START)}</time>
     ${withRank && html`<span class="rank">${rank}</span>`}
     <span class="mark">${stream === 'stderr' ? 'err' : ''}</span>
-    <span class="said">${markedParts(shownText(text), search).map(part)}</span>
+    <span class="said">${parts(line).map(part)}</span>
   </li>`;
 }
 
@@ -37,13 +36,13 @@ function visible(box) {
  * @typedef {object} LogViewProps
  * @property {readonly LogLine[]} lines
  * @property {number} shift by how many lines those known before have moved down
- * @property {string} search
+ * @property {(line: LogLine) => string[]} parts of its text: every second one is marked
  * @property {boolean} withRank
  * @property {Signal<boolean>} follow
  */
 
 /** @param {LogViewProps} props */
-export function LogView({ lines, shift, search, withRank, follow }) {
+export function LogView({ lines, shift, parts, withRank, follow }) {
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   const shifted = useRef(shift);
   const [{ from, to }, setRows] = useState({ from: 0, to: 3 * MARGIN_ROWS });
@@ -76,7 +75,7 @@ export function LogView({ lines, shift, search, withRank, follow }) {
   };
   return html`<div class="log panel" role="region" aria-label="Output" tabindex="0" ref=${box} onScroll=${scrolled}>
     <ol style=${size}>
-      ${shown.map((line) => html`<${Row} key=${line.id} line=${line} search=${search} withRank=${withRank} />`)}
+      ${shown.map((line) => html`<${Row} key=${line.id} line=${line} parts=${parts} withRank=${withRank} />`)}
     </ol>
   </div>`;
 }

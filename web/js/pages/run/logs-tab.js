@@ -1,15 +1,19 @@
 // @ts-check
 /** Standard output and error of a run's processes, and the lines that they report: live, filtered and searched. */
-import { html, useEffect, useRef, useSignal } from '../../../vendor/ui.js';
+import { html, useEffect, useMemo, useRef, useSignal } from '../../../vendor/ui.js';
 import { onValue, RankOptions, SearchField } from '../../components/inputs.js';
 import { EmptyState, Loading } from '../../components/placeholders.js';
-import { LogPart } from '../../data/log-lines.js';
+import { LineMatcher } from '../../data/line-matcher.js';
+import { LogPart, markedParts, shownText } from '../../data/log-lines.js';
+import { patternOf, patternProblem } from '../../data/match-lines.js';
 import { setView, state } from '../../data/state.js';
 import { formatInteger, pluralize } from '../../format/numbers.js';
 import { LogView } from './log-view.js';
 
 const UPDATE_MS = 1000;
 const TYPING_MS = 300;
+/** @type {readonly LogLine[]} */
+const NONE = [];
 const STREAMS = { '': 'all', stdout: 'output', stderr: 'errors', reported: 'reported' };
 
 /**
@@ -22,7 +26,9 @@ function useLog(app, run) {
   const part = useRef(/** @type {LogPart | null} */ (null));
   const version = useSignal(0);
   const problem = useSignal('');
-  const filter = { q, stream: stream in STREAMS ? stream : '', rank: typeof rank === 'number' ? rank : null };
+  // The server searches for words; a regular expression is matched here, with the lines that are loaded.
+  const words = patternOf(q) === null ? q : '';
+  const filter = { q: words, stream: stream in STREAMS ? stream : '', rank: typeof rank === 'number' ? rank : null };
   const hasEnded = run.state === 'finished' || run.state === 'failed';
   useEffect(() => {
     const aborter = new AbortController();
@@ -51,7 +57,7 @@ function useLog(app, run) {
       aborter.abort();
       clearTimeout(timer);
     };
-  }, [run.id, q, filter.stream, filter.rank, hasEnded]);
+  }, [run.id, words, filter.stream, filter.rank, hasEnded]);
   const older = async () => {
     try {
       await part.current?.older();
@@ -61,6 +67,39 @@ function useLog(app, run) {
     version.value += 1;
   };
   return { log: part.current, version: version.value, problem: problem.value, older };
+}
+
+/**
+ * Return the lines that match the regular expression of the search, all lines when it is words, and their parts.
+ * @param {readonly LogLine[]} lines
+ */
+function useMatches(lines) {
+  const { q } = state.view.value;
+  const pattern = patternOf(q);
+  const invalid = pattern === null ? '' : patternProblem(pattern);
+  const version = useSignal(0);
+  const problem = useSignal('');
+  const matcher = useMemo(() => (pattern === null || invalid ? null : new LineMatcher(pattern)), [pattern]);
+  useEffect(() => () => matcher?.close(), [matcher]);
+  useEffect(() => {
+    let isCurrent = true;
+    problem.value = '';
+    matcher?.match(lines).then(
+      () => {
+        if (isCurrent) version.value += 1;
+      },
+      (error) => {
+        if (isCurrent) problem.value = error.message;
+      },
+    );
+    return () => {
+      isCurrent = false;
+    };
+  }, [matcher, lines]);
+  const shown = useMemo(() => matcher?.matching(lines) ?? lines, [matcher, lines, version.value]);
+  const parts = (/** @type {LogLine} */ line) =>
+    matcher?.parts.get(line) ?? markedParts(shownText(line.text), pattern === null ? q : '');
+  return { shown, parts, isPattern: matcher !== null, problem: invalid || problem.value };
 }
 
 /** @param {{run: Run}} props */
@@ -84,9 +123,10 @@ function Filters({ run: { ranks } }) {
     }`;
 }
 
-/** @param {{log: LogPart}} props */
-function Counts({ log: { lines, more, dropped, removed } }) {
-  const parts = [`${more ? 'newest ' : ''}${pluralize(lines.length, 'line')}`];
+/** @param {{log: LogPart, matches: number | null}} props `matches` of a regular expression */
+function Counts({ log: { lines, more, dropped, removed }, matches }) {
+  const loaded = `${more ? 'newest ' : ''}${pluralize(lines.length, 'line')}`;
+  const parts = [matches === null ? loaded : `${formatInteger(matches)} of the ${loaded}`];
   if (dropped) parts.push(`${formatInteger(dropped)} dropped by the process, which printed faster than is kept`);
   if (removed) parts.push(`${formatInteger(removed)} oldest removed`);
   return html`<span class="muted" role="status">${parts.join(' · ')}</span>`;
@@ -112,24 +152,25 @@ export function LogsTab({ app, run }) {
   const toggle = () => {
     follow.value = !follow.value;
   };
+  const { shown, parts, isPattern, problem: mismatch } = useMatches(log?.lines ?? NONE);
   if (!log) return problem ? html`<p class="alert error">${problem}</p>` : html`<${Loading} />`;
   return html`<div class="bar">
       <h2>Logs</h2>
-      <${Counts} log=${log} />
+      <${Counts} log=${log} matches=${isPattern ? shown.length : null} />
       <span class="grow" />
       ${log.more && html`<button onClick=${older}>Load older lines</button>`}
       <button aria-pressed=${follow.value} onClick=${toggle} title="Stay at the newest line">Follow</button>
       <${Filters} run=${run} />
-      <${SearchField} label="Search logs" />
+      <${SearchField} label="Search logs, or /regex/" />
     </div>
-    ${problem && html`<p class="alert error" role="status">${problem}</p>`}
+    ${(mismatch || problem) && html`<p class="alert error" role="status">${mismatch || problem}</p>`}
     ${
-      log.lines.length === 0
+      shown.length === 0
         ? html`<${NoLines} />`
         : html`<${LogView}
-            lines=${log.lines}
+            lines=${shown}
             shift=${log.shift}
-            search=${state.view.value.q}
+            parts=${parts}
             withRank=${run.ranks.length > 1}
             follow=${follow}
           />`
