@@ -3,7 +3,7 @@
 export const run = (members = {}) => ({
   ...{ id: 'r', project: 'films', name: 'deepfm', state: 'running', message: '', ranks: [0], world_size: 1 },
   ...{ created_at: '2026-01-01T00:00:00Z', updated_at: '2026-01-01T00:00:00Z', attempts: 1, last_step: 10 },
-  ...{ summary: {}, tags: [], config: {}, received: { points: 0, missing: 0, dropped: 0 } },
+  ...{ summary: {}, tags: [], notes: '', archived: false, config: {}, received: { points: 0, missing: 0, dropped: 0 } },
   ...members,
 });
 

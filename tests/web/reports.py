@@ -58,11 +58,11 @@ class Report:
         return self.start_ns + int(self.seconds(step) * 1e9)
 
 
-def send(url: str, run: str, ranks: Sequence[Report], *, name: str = "") -> None:
+def send(url: str, run: str, ranks: Sequence[Report], *, name: str = "", project: str = "films") -> None:
     """Sends a run, rank after rank, and returns when all of it is committed."""
     for rank, report in enumerate(ranks):
         hello = Hello(
-            run=run, writer=f"w{rank}", attempt="a", name=name or run, project="films", rank=rank,
+            run=run, writer=f"w{rank}", attempt="a", name=name or run, project=project, rank=rank,
             world_size=len(ranks), tags=report.tags, time_ns=report.start_ns, started_ns=report.start_ns,
         )  # fmt: skip
         with connect(f"{url.replace('http', 'ws', 1)}/ws/ingest") as socket:

@@ -1,5 +1,6 @@
 // @ts-check
 /** Single-key shortcuts, which are ignored in fields and when disabled. */
+import { isTyping } from './components/inputs.js';
 
 /**
  * Call the action of each key.
@@ -10,12 +11,12 @@ export function startShortcuts(enabled, actions) {
   addEventListener('keydown', (event) => {
     const target = /** @type {HTMLElement} */ (event.target);
     if (!enabled() || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    if (target.matches('input, select, textarea, dialog *') || target.isContentEditable) {
+    if (isTyping(event)) {
       if (event.key === 'Escape') target.blur();
       return;
     }
-    // Space presses the focused button and is no shortcut then.
-    if (event.key === ' ' && target.matches('button, a, summary')) return;
+    // Space presses the focused button or checkbox and is no shortcut then.
+    if (event.key === ' ' && target.matches('button, a, summary, input')) return;
     const action = actions[event.key];
     if (!action) return;
     event.preventDefault();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { beforeEach, mock, test } from 'node:test';
-import { compareRuns, filterRuns, RunList, sortRuns } from '../../../web/js/data/run-list.js';
+import { filterRuns, RunList } from '../../../web/js/data/run-list.js';
 import { putRuns, state } from '../../../web/js/data/state.js';
 import { run } from '../objects.js';
 
@@ -11,20 +11,33 @@ beforeEach(() => {
   state.route.value = { page: 'runs' };
 });
 
-test('running runs come first, then newer ones', () => {
-  const runs = [
-    run({ id: 'old', created_at: '2026-01-01' }),
-    run({ id: 'done', state: 'finished', created_at: '2026-01-03' }),
-    run({ id: 'new', created_at: '2026-01-02' }),
-  ];
-  assert.equal(ids(runs.sort(compareRuns)), 'new old done');
-});
-
 test('a run is found when every word is in its name, project, id or tags', () => {
   const runs = [run({ id: 'a', name: 'DeepFM', tags: ['lr3'] }), run({ id: 'b', state: 'failed' })];
-  assert.equal(ids(filterRuns(runs, 'films deep LR3', '')), 'a');
-  assert.equal(ids(filterRuns(runs, '', 'failed')), 'b');
-  assert.equal(ids(filterRuns(runs, 'nothing', '')), '');
+  const found = (view) => ids(filterRuns(runs, { q: '', state: '', project: '', tags: [], ...view }));
+  assert.equal(found({}), 'a b');
+  assert.equal(found({ q: 'films deep LR3' }), 'a');
+  assert.equal(found({ state: 'failed' }), 'b');
+  assert.equal(found({ q: 'nothing' }), '');
+  assert.equal(found({ state: 'archived' }), 'a b');
+  assert.equal(found({ tags: ['lr3'] }), 'a');
+  assert.equal(found({ tags: ['lr3', 'lr4'] }), '');
+  assert.equal(found({ project: 'films' }), 'a b');
+  assert.equal(found({ project: 'shop' }), '');
+});
+
+test('a run that is archived leaves the list, and enters that of archived runs', (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] });
+  const list = new RunList({});
+  state.view.value = { ...state.view.value, state: '' };
+  putRuns([run({ id: 'a' }), run({ id: 'b' })], true);
+  list.update([run({ id: 'a', archived: true })]);
+  context.mock.timers.tick(500);
+  assert.equal(ids(state.runs.value.values()), 'b');
+  state.view.value = { ...state.view.value, state: 'archived' };
+  list.update([run({ id: 'a', archived: true }), run({ id: 'b' })]);
+  context.mock.timers.tick(500);
+  assert.equal(ids(state.runs.value.values()), 'a');
+  state.view.value = { ...state.view.value, state: '' };
 });
 
 test('the first page replaces the list, others and searches add to it', async () => {
@@ -61,18 +74,6 @@ test('the list asks for the metrics that play the roles of its columns, and for 
   assert.deepEqual([fields.join(), metrics], [asked[1].fields, asked[1].metric]);
   assert.equal(list.followed('compare').metrics, undefined);
   state.view.value = { ...state.view.value, metrics: [] };
-});
-
-test('runs keep their place while their state and number stay', () => {
-  const before = [run({ id: 'b', created_at: '2' }), run({ id: 'a', created_at: '1' })];
-  const changed = run({ id: 'a', created_at: '1', last_step: 99 });
-  const map = new Map([
-    ['a', changed],
-    ['b', before[0]],
-  ]);
-  assert.deepEqual(sortRuns(before, map), [before[0], changed]);
-  assert.equal(ids(sortRuns(before, map.set('b', run({ id: 'b', created_at: '2', state: 'failed' })))), 'a b');
-  assert.equal(ids(sortRuns(before, map.set('c', run({ id: 'c', created_at: '3' })))), 'c a b');
 });
 
 test('changed runs are shown together; a deleted one is not shown again', () => {

@@ -5,7 +5,16 @@ import { DEFAULT_VIEW, parseView, viewSearch } from '../../../web/js/routing/vie
 test('view state survives the way through the address', () => {
   const view = {
     ...{ from: 100, to: 900, times: [1.5, 7], smooth: 0.6, log: true, robust: true, x: 'time', rank: 'all' },
-    ...{ paused: true, q: 'loss|qps & more', state: 'x', stream: 'stderr', effect: 'c&1' },
+    ...{
+      paused: true,
+      q: 'loss|qps & more',
+      state: 'x',
+      stream: 'stderr',
+      effect: 'c&1',
+      project: 'p q',
+      sort: '-step',
+    },
+    ...{ tags: ['a,b', 'c'] },
     ...{ folded: ['a/b', 'c,d&e'], picked: ['r1'], hidden: ['r2', 'r3'], metrics: ['train/loss'] },
     pins: [['loss'], ['a+b,c', 'train/x y'], ['table/user/']],
   };

@@ -12,6 +12,15 @@ export const onValue = (set) => (/** @type {Event} */ event) =>
   set(/** @type {HTMLInputElement} */ (event.target).value);
 
 /**
+ * Return whether a key goes to a field or to a dialog.
+ * @param {KeyboardEvent} event
+ */
+export function isTyping(event) {
+  const target = /** @type {HTMLElement} */ (event.target);
+  return target.matches('input:not([type="checkbox"]), select, textarea, dialog *') || target.isContentEditable;
+}
+
+/**
  * The search field of a page, which the key `/` focuses.
  * @param {{label: string}} props
  */

@@ -8,9 +8,10 @@ import { EmptyState, Loading } from './placeholders.js';
 /**
  * Return a view that loads its module with the first use.
  * @param {() => Promise<View>} load
+ * @param {View} [waiting] is shown meanwhile
  * @returns {View}
  */
-export function lazyView(load) {
+export function lazyView(load, waiting = Loading) {
   /** @type {View | null} */
   let loaded = null;
   return function LazyView(/** @type {any} */ props) {
@@ -25,7 +26,7 @@ export function lazyView(load) {
       load().then(keep, () => setFailed(true));
     }, []);
     if (loaded) return html`<${loaded} ...${props} />`;
-    if (!failed) return html`<${Loading} />`;
+    if (!failed) return html`<${waiting} />`;
     return html`<${EmptyState} title="This part of the page could not be loaded">
       <p><button class="primary" onClick=${() => location.reload()}>Reload the page</button></p>
     <//>`;

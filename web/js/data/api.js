@@ -86,6 +86,34 @@ export class ApiClient {
   }
 
   /**
+   * Change a run; return it.
+   * @param {string} run
+   * @param {RunChange} change
+   * @returns {Promise<Run>}
+   */
+  updateRun(run, change) {
+    return this.#request(runPath(run), { method: 'PATCH', body: change });
+  }
+
+  /**
+   * Delete a run.
+   * @param {string} run
+   * @param {number} grace seconds in which it can be restored
+   */
+  deleteRun(run, grace) {
+    return this.#request(`${runPath(run)}${queryString({ grace })}`, { method: 'DELETE' });
+  }
+
+  /**
+   * Undo the deletion of a run; return the run.
+   * @param {string} run
+   * @returns {Promise<Run>}
+   */
+  restoreRun(run) {
+    return this.#request(`${runPath(run)}/restore`, { method: 'POST' });
+  }
+
+  /**
    * Return one of the lists of a run.
    * @param {string} run
    * @param {'metrics' | 'filters' | 'controls' | 'commands' | 'events' | 'traces'} list

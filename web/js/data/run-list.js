@@ -1,25 +1,19 @@
 // @ts-check
-/** The list of runs: loading it page by page, its order and its search. Knows no document. */
+/** The list of runs: loading it page by page, and its search. Knows no document. */
 import { metricOf, ROLES } from './headline.js';
 import { putRuns, removeRun, state } from './state.js';
 
 const MAX_RUNS = 10_000;
-const FIELDS = ['project', 'name', 'state', 'created_at', 'updated_at', 'ranks', 'last_step', 'summary', 'tags'];
+const FIELDS = [
+  ...['project', 'name', 'state', 'created_at', 'updated_at', 'ranks', 'last_step', 'summary', 'tags', 'archived'],
+];
+/** The choice of archived runs, among the states. */
+export const ARCHIVED = 'archived';
 /** How many of the newest runs are asked for all of their metrics, to learn what there is. */
 const SAMPLED_RUNS = 30;
 const MAX_METRICS = 100;
 const MAX_KNOWN_METRICS = 1000;
 const UPDATE_INTERVAL_MS = 500;
-
-/**
- * Order running runs before others, and newer ones before older ones.
- * @param {Run} a
- * @param {Run} b
- */
-export function compareRuns(a, b) {
-  const running = Number(b.state === 'running') - Number(a.state === 'running');
-  return running || Number(a.created_at < b.created_at) - Number(a.created_at > b.created_at);
-}
 
 /** @type {WeakMap<Run, string>} */
 const searchedTexts = new WeakMap();
@@ -37,32 +31,30 @@ function searchedText(run) {
 }
 
 /**
- * Return the runs in one state (any when empty) that contain every word of a text in name, project, id or tags.
+ * Return the runs that a view shows: in its state and project, with all of its tags, and with every word of its search
+ * in name, project, id or tags.
  * @param {readonly Run[]} runs
- * @param {string} text
- * @param {string} only
+ * @param {Pick<View, 'q' | 'state' | 'project' | 'tags'>} view
  */
-export function filterRuns(runs, text, only) {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  if (words.length === 0 && !only) return runs;
-  return runs.filter((run) => (!only || run.state === only) && words.every((word) => searchedText(run).includes(word)));
+export function filterRuns(runs, { q, state: chosen, project, tags }) {
+  const words = q.toLowerCase().split(/\s+/).filter(Boolean);
+  const only = chosen === ARCHIVED ? '' : chosen;
+  if (words.length === 0 && !only && !project && tags.length === 0) return runs;
+  return runs.filter(
+    (run) =>
+      (!only || run.state === only) &&
+      (!project || run.project === project) &&
+      tags.every((tag) => run.tags.includes(tag)) &&
+      words.every((word) => searchedText(run).includes(word)),
+  );
 }
 
 /**
- * Return runs in their order, given the same runs before some of them changed: most keep their place.
- * @param {readonly Run[]} before in order
- * @param {ReadonlyMap<string, Run>} runs
- * @returns {readonly Run[]} in order
+ * Return whether a run is in the list that the page shows: one that is archived is only in the list of those.
+ * @param {Run} run
  */
-export function sortRuns(before, runs) {
-  if (before.length !== runs.size) return [...runs.values()].sort(compareRuns);
-  let moved = false;
-  const next = before.map((run) => {
-    const now = runs.get(run.id) ?? run;
-    moved ||= now.state !== run.state || now.created_at !== run.created_at || !runs.has(run.id);
-    return now;
-  });
-  return moved ? [...runs.values()].sort(compareRuns) : next;
+function belongs(run) {
+  return state.route.value.page !== 'runs' || (run.archived ?? false) === (state.view.value.state === ARCHIVED);
 }
 
 /**
@@ -113,7 +105,8 @@ export class RunList {
   }
 
   #query() {
-    return { limit: MAX_RUNS, fields: FIELDS.join(','), metric: this.#shownMetrics() };
+    const archived = state.view.value.state === ARCHIVED;
+    return { limit: MAX_RUNS, fields: FIELDS.join(','), metric: this.#shownMetrics(), archived };
   }
 
   /**
@@ -133,8 +126,10 @@ export class RunList {
    * @param {AbortSignal} [signal]
    */
   async search(signal) {
-    const { q, state: only } = state.view.value;
-    putRuns((await this.api.runs({ ...this.#query(), q, state: only }, signal)).runs);
+    const { q, state: chosen, project, tags } = state.view.value;
+    const only = chosen === ARCHIVED ? '' : chosen;
+    const query = { ...this.#query(), q, state: only, project, tag: tags };
+    putRuns((await this.api.runs(query, signal)).runs);
   }
 
   /**
@@ -145,7 +140,7 @@ export class RunList {
     for (const run of runs) this.updates.set(run.id, run);
     this.timer ||= setTimeout(() => {
       this.timer = 0;
-      if (state.route.value.page !== 'run') putRuns([...this.updates.values()].map(mergeRun));
+      if (state.route.value.page !== 'run') putRuns([...this.updates.values()].map(mergeRun), false, belongs);
       this.updates.clear();
     }, UPDATE_INTERVAL_MS);
   }

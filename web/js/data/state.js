@@ -26,6 +26,9 @@ export const state = {
   announcement: cell(''),
   load: cell(/** @type {LoadState} */ ('loading')),
 
+  /** What was just done to runs of the list; null when nothing is to be said about it. */
+  done: cell(/** @type {Done | null} */ (null)),
+
   runs: cell(/** @type {Map<string, Run>} */ (new Map())),
   /** Where the next page of the list of runs starts, null after the last. */
   runsCursor: cell(/** @type {string | null} */ (null)),
@@ -73,10 +76,14 @@ export function clearRun() {
  * Add or update runs of the list.
  * @param {readonly Run[]} runs
  * @param {boolean} [replace] whether to remove all other runs
+ * @param {(run: Run) => boolean} [belongs] whether a run is in the list; others are removed
  */
-export function putRuns(runs, replace = false) {
+export function putRuns(runs, replace = false, belongs = () => true) {
   const map = new Map(replace ? [] : state.runs.value);
-  for (const run of runs) map.set(run.id, run);
+  for (const run of runs) {
+    if (belongs(run)) map.set(run.id, run);
+    else map.delete(run.id);
+  }
   state.runs.value = map;
 }
 
@@ -93,7 +100,7 @@ export function removeRun(id) {
 
 /**
  * Add an item to a list of the view, or remove it.
- * @param {'folded' | 'picked' | 'hidden'} list
+ * @param {'folded' | 'picked' | 'hidden' | 'tags'} list
  * @param {string} item
  */
 export function toggleItem(list, item) {

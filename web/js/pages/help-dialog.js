@@ -16,16 +16,15 @@ const KEYS = [
   [['p'], 'Pin the focused chart'],
   [['d'], 'Smaller or larger charts'],
   [['t'], 'Change the theme'],
+  [['j', 'k', '↑', '↓'], 'Next or previous run in the list; with Shift also select'],
+  [['x', 'X'], 'Select the focused run; all runs up to it'],
+  [['c', 'e', 'g', 'a', 'Delete'], 'Compare, rename, tag, archive or delete the selected runs'],
+  [['u'], 'Undo the last change of runs'],
   [['?'], 'Show this list'],
 ];
 
 /** @param {{open: Signal<boolean>}} props */
 export function HelpDialog({ open }) {
-  return open.value ? html`<${OpenDialog} open=${open} />` : null;
-}
-
-/** @param {{open: Signal<boolean>}} props */
-function OpenDialog({ open }) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   useEffect(() => dialog.current?.showModal(), []);
   const closed = () => {

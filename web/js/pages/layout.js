@@ -6,11 +6,14 @@ import { EmptyState } from '../components/placeholders.js';
 import { state } from '../data/state.js';
 import { routeHref } from '../routing/links.js';
 import { Header } from './header.js';
-import { HelpDialog } from './help-dialog.js';
 import { RunPage } from './run/run-page.js';
 import { RunsPage } from './runs/runs-page.js';
 
 const ComparePage = lazyView(async () => (await import('./compare/compare-page.js')).ComparePage);
+
+const nothing = () => null;
+const DoneToast = lazyView(async () => (await import('./done-toast.js')).DoneToast, nothing);
+const HelpDialog = lazyView(async () => (await import('./help-dialog.js')).HelpDialog, nothing);
 
 const BANNER_AFTER_S = 2;
 
@@ -63,5 +66,6 @@ export function Layout({ app, helpOpen }) {
     <${ConnectionBanner} />
     <main id="main" tabindex="-1"><${CurrentPage} app=${app} /></main>
     <div class="visually-hidden" role="status" aria-live="polite">${state.announcement}</div>
-    <${HelpDialog} open=${helpOpen} />`;
+    ${state.done.value && html`<${DoneToast} />`}
+    ${helpOpen.value && html`<${HelpDialog} open=${helpOpen} />`}`;
 }

@@ -43,7 +43,7 @@ function followLink(event, enter) {
   // Tabs of one run share the view: the same zoom, the same rank.
   const sameRun = open.page === 'run' && route.page === 'run' && open.run === route.run;
   const keepView = sameRun && !url.search;
-  const view = { ...state.view.peek(), q: '', hidden: [], picked: [] };
+  const view = { ...state.view.peek(), q: '', state: '', project: '', sort: '', hidden: [], picked: [], tags: [] };
   history.pushState(null, '', keepView ? url.pathname + viewSearch(view) : url.href);
   openAddress(enter);
   scrollTo(0, 0);

@@ -5,20 +5,23 @@ import { decodeText } from './routes.js';
 /** @type {View} */
 export const DEFAULT_VIEW = {
   ...{ from: null, to: null, times: null, smooth: 0, log: false, robust: false, x: 'step', rank: null, paused: false },
-  ...{ q: '', stream: '', state: '', effect: '', folded: [], picked: [], hidden: [], metrics: [], pins: [] },
+  ...{ q: '', stream: '', state: '', project: '', sort: '', effect: '' },
+  ...{ folded: [], picked: [], hidden: [], metrics: [], tags: [], pins: [] },
 };
 
 /**
  * The parameters that are lists, by the member of the view.
- * @type {readonly ['folded' | 'picked' | 'hidden' | 'metrics', string][]}
+ * @type {readonly ['folded' | 'picked' | 'hidden' | 'metrics' | 'tags', string][]}
  */
 const LISTS = [
   ['folded', 'fold'],
   ['picked', 'pick'],
   ['hidden', 'hide'],
   ['metrics', 'metrics'],
+  ['tags', 'tags'],
 ];
-const MAX_ITEMS = 200;
+/** How many items of a list an address has. */
+export const MAX_ITEMS = 200;
 /** Series of one chart. */
 export const MAX_COMBINED = 16;
 
@@ -91,9 +94,11 @@ export function parseView(search) {
     q: params.get('q') ?? '',
     stream: params.get('stream') ?? '',
     state: params.get('state') ?? '',
+    project: params.get('project') ?? '',
+    sort: params.get('sort') ?? '',
     effect: params.get('effect') ?? '',
     pins: parsePins(search),
-    .../** @type {Pick<View, 'folded' | 'picked' | 'hidden' | 'metrics'>} */ (
+    .../** @type {Pick<View, 'folded' | 'picked' | 'hidden' | 'metrics' | 'tags'>} */ (
       Object.fromEntries(LISTS.map(([member, name]) => [member, parseList(search, name)]))
     ),
   };
@@ -110,6 +115,8 @@ export function viewSearch(view, keep = '') {
   if (view.q) parts.push(`q=${encodeURIComponent(view.q)}`);
   if (view.stream) parts.push(`stream=${encodeURIComponent(view.stream)}`);
   if (view.state) parts.push(`state=${encodeURIComponent(view.state)}`);
+  if (view.project) parts.push(`project=${encodeURIComponent(view.project)}`);
+  if (view.sort) parts.push(`sort=${encodeURIComponent(view.sort)}`);
   if (view.effect) parts.push(`effect=${encodeURIComponent(view.effect)}`);
   if (view.from !== null && view.to !== null) parts.push(`from=${view.from}&to=${view.to}`);
   if (view.times) parts.push(`times=${view.times.join('-')}`);

@@ -12,6 +12,16 @@ type Route =
   | { page: 'unknown'; path: string };
 
 /** The view state that the address holds. */
+/** What was just done, and how to undo it; `failures` has what could not be done. */
+interface Done {
+  text: string;
+  failures: string[];
+  undo: (() => Promise<void>) | null;
+}
+
+/** Members of a run to change. */
+type RunChange = Partial<Pick<Run, 'name' | 'tags' | 'notes' | 'archived'>>;
+
 interface View {
   /** First and last step of the zoom, both null without one. */
   from: number | null;
@@ -31,11 +41,17 @@ interface View {
   q: string;
   /** Stream whose lines are shown, empty for all. */
   stream: string;
-  /** Run state to show, empty for all. */
+  /** Run state to show, `archived` for archived runs, empty for all others. */
   state: string;
+  /** Project whose runs are shown, empty for all. */
+  project: string;
+  /** Tags that the runs shown have. */
+  tags: string[];
+  /** Column by which runs are ordered, after a minus for descending order; empty for running and newer ones first. */
+  sort: string;
   /** Sections that are folded although they start open, or the reverse. */
   folded: string[];
-  /** Runs selected for comparison. */
+  /** Runs selected for comparison and for changes. */
   picked: string[];
   /** Runs that a comparison does not draw. */
   hidden: string[];

@@ -20,6 +20,8 @@ interface Run {
   last_step: number | null;
   summary: Record<string, number | string | null>;
   tags: string[];
+  notes: string;
+  archived: boolean;
   config: Record<string, unknown>;
   received: { points: number; missing: number; dropped: number };
 }

@@ -6,12 +6,15 @@ import { StateBadge } from '../../components/icons.js';
 import { Age, Name } from '../../components/text.js';
 import { VirtualRows } from '../../components/virtual-rows.js';
 import { metricLabel, metricOf, ROLE_LABELS, ROLES } from '../../data/headline.js';
+import { columnMetric, METRIC } from '../../data/run-order.js';
+import { pickRange, togglePick } from '../../data/run-selection.js';
 import { setView, state, toggleItem } from '../../data/state.js';
 import { formatCompact, formatExact } from '../../format/numbers.js';
 import { formatMetric } from '../../format/units.js';
 import { runHref } from '../../routing/links.js';
 
 const MAX_LABEL_CHARACTERS = 80;
+const MAX_TAGS = 2;
 
 /**
  * A column with a metric: a chosen one, the same for all runs, or each run's own for a role.
@@ -28,7 +31,7 @@ function metricColumns(chosen) {
     key: role,
     number,
     label: ROLE_LABELS[role],
-    metric: (run) => metricOf(Object.keys(run.summary), role),
+    metric: (run) => columnMetric(role, run),
   }));
 }
 
@@ -70,16 +73,45 @@ function NarrowSummary({ run }) {
   </span>`;
 }
 
-/** @param {{app: App, run: Run, index: number, columns: Column[], picked: boolean}} props */
-function Row({ app, run, index, columns, picked }) {
-  const { id, name, project, last_step: step } = run;
-  const pick = () => toggleItem('picked', id);
+/**
+ * The first tags of a run; a click shows the runs with the tag.
+ * @param {{tags: readonly string[]}} props
+ */
+function Tags({ tags }) {
+  const tag = (/** @type {string} */ name) => html`<button
+    key=${name}
+    class="tag"
+    title=${`Show runs tagged ${name}`}
+    onClick=${() => toggleItem('tags', name)}
+  ><span class="name">${name}</span></button>`;
+  const more = tags.length - MAX_TAGS;
+  return html`<span class="row-tags wide-only">
+    ${tags.slice(0, MAX_TAGS).map(tag)}
+    ${more > 0 && html`<small title=${tags.slice(MAX_TAGS).join(', ')}>+${more}</small>`}
+  </span>`;
+}
+
+/**
+ * @typedef {object} RowProps
+ * @property {App} app
+ * @property {Run} run
+ * @property {number} index
+ * @property {Column[]} columns
+ * @property {boolean} picked
+ * @property {(id: string, range: boolean) => void} select
+ */
+
+/** @param {RowProps} props */
+function Row({ app, run, index, columns, picked, select }) {
+  const { id, name, project, tags, last_step: step } = run;
+  const pick = (/** @type {MouseEvent} */ event) => select(id, event.shiftKey);
   const label = `Compare ${(name || id).slice(0, MAX_LABEL_CHARACTERS)}`;
-  return html`<tr aria-rowindex=${index + 2}>
-    <td class="pick"><input type="checkbox" checked=${picked} onChange=${pick} aria-label=${label} /></td>
+  return html`<tr aria-rowindex=${index + 2} class=${picked ? 'picked' : ''} data-run=${id}>
+    <td class="pick"><input type="checkbox" checked=${picked} onClick=${pick} aria-label=${label} /></td>
     <td class="fit wide-only"><${StateBadge} state=${run.state} /></td>
     <td class="main">
       <a class="name" href=${runHref(id)} title=${name}>${name || id}</a>
+      ${tags.length > 0 && html`<${Tags} tags=${tags} />`}
       <${NarrowSummary} run=${run} />
     </td>
     <td class="wide-only project"><${Name} text=${project} class="muted" /></td>
@@ -90,11 +122,40 @@ function Row({ app, run, index, columns, picked }) {
   </tr>`;
 }
 
+/**
+ * The label of a column, which orders the list: first in one direction, then in the other, then as usual.
+ * @param {{column: string, label: string, title?: string, falls?: boolean}} props `falls` for the larger values first
+ */
+function SortButton({ column, label, title, falls = false }) {
+  const { sort } = state.view.value;
+  const turns = falls ? [`-${column}`, column, ''] : [column, `-${column}`, ''];
+  const turn = () => setView({ sort: turns[turns.indexOf(sort) + 1] ?? turns[0] });
+  const arrow = sort.replace(/^-/, '') === column && (sort.startsWith('-') ? '↓' : '↑');
+  return html`<button class="quiet sort" title=${title ?? `Order by ${label.toLowerCase()}`} onClick=${turn}>
+    <span class="name">${label}</span>${arrow && html`<span aria-hidden="true">${arrow}</span>`}
+  </button>`;
+}
+
+/** @param {string} column */
+function ariaSort(column) {
+  const { sort } = state.view.value;
+  if (sort.replace(/^-/, '') !== column) return undefined;
+  return sort.startsWith('-') ? 'descending' : 'ascending';
+}
+
+/** @param {{column: string, label: string, class?: string, falls?: boolean}} props */
+function SortHead({ column, label, class: more = 'wide-only', falls }) {
+  return html`<th class=${more} aria-sort=${ariaSort(column)}>
+    <${SortButton} column=${column} label=${label} falls=${falls} />
+  </th>`;
+}
+
 /** @param {{column: Column, chosen: boolean}} props */
 function MetricHead({ column: { key, label }, chosen }) {
   const remove = () => setView({ metrics: state.view.value.metrics.filter((metric) => metric !== key) });
-  return html`<th class="number wide-only">
-      <span class="name" title=${key}>${label}</span>
+  const column = chosen ? METRIC + key : key;
+  return html`<th class="number wide-only" aria-sort=${ariaSort(column)}>
+      <${SortButton} column=${column} label=${label} title=${`Order by ${key}`} falls />
       ${
         chosen &&
         html`<button
@@ -113,15 +174,33 @@ function Head({ columns, chosen }) {
   return html`<thead>
     <tr>
       <th class="pick"><span class="visually-hidden">Compare</span></th>
-      <th class="wide-only">State</th>
-      <th>Run</th>
-      <th class="wide-only">Project</th>
-      <th class="number wide-only">Step</th>
+      <${SortHead} column="state" label="State" />
+      <${SortHead} column="name" label="Run" class="" />
+      <${SortHead} column="project" label="Project" />
+      <${SortHead} column="step" label="Step" class="number wide-only" falls />
       ${columns.map((column) => html`<${MetricHead} key=${column.key} column=${column} chosen=${chosen} />`)}
-      <th class="number wide-only">Ranks</th>
-      <th class="number wide-only">Updated</th>
+      <${SortHead} column="ranks" label="Ranks" class="number wide-only" falls />
+      <${SortHead} column="updated" label="Updated" class="number wide-only" falls />
     </tr>
   </thead>`;
+}
+
+/**
+ * The keys of the list, whose module is loaded after the list is shown.
+ * @param {{current: readonly Run[]}} runs
+ */
+function useListKeys(runs) {
+  useEffect(() => {
+    let stop = () => {};
+    let ended = false;
+    import('./list-keys.js').then(({ startListKeys }) => {
+      if (!ended) stop = startListKeys(() => runs.current);
+    });
+    return () => {
+      ended = true;
+      stop();
+    };
+  }, []);
 }
 
 /** @param {{app: App, runs: readonly Run[]}} props */
@@ -129,6 +208,12 @@ export function RunsTable({ app, runs }) {
   const { metrics, picked } = state.view.value;
   const columns = useMemo(() => metricColumns(metrics), [metrics.join('\n')]);
   const isPicked = new Set(picked);
+  const listed = useRef(runs);
+  listed.current = runs;
+  useListKeys(listed);
+  const select = useRef((/** @type {string} */ id, /** @type {boolean} */ range) =>
+    range ? pickRange(listed.current, id) : togglePick(id),
+  ).current;
   // A run that has not changed keeps its row: a thousand runs may report every second, of which few are on screen.
   const rows = useRef(/** @type {Map<string, {made: unknown[], row: any}>} */ (new Map()));
   const kept = rows.current;
@@ -147,6 +232,7 @@ export function RunsTable({ app, runs }) {
             index=${index}
             columns=${columns}
             picked=${isPicked.has(run.id)}
+            select=${select}
           />`,
         };
     rows.current.set(run.id, entry);
