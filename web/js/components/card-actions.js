@@ -5,10 +5,13 @@ import { isPinned, togglePin } from '../data/state.js';
 import { Icon } from './icons.js';
 import { lazyView } from './lazy-view.js';
 
+/** @import { CardMenuProps } from './card-menu.js' */
+
 const CardMenu = lazyView(async () => (await import('./card-menu.js')).CardMenu);
 
-/** @param {{app: App, chart: ChartSpec}} props */
-export function CardActions({ app, chart }) {
+/** @param {Omit<CardMenuProps, 'close'>} props */
+export function CardActions(props) {
+  const { chart } = props;
   const open = useSignal(false);
   const button = useRef(/** @type {HTMLButtonElement | null} */ (null));
   const pinned = isPinned(chart.id);
@@ -36,6 +39,6 @@ export function CardActions({ app, chart }) {
       title="More"
       aria-label=${`More about ${chart.label}`}
     ><${Icon} shape="more" /></button>
-    ${open.value && html`<${CardMenu} app=${app} chart=${chart} close=${close} />`}
+    ${open.value && html`<${CardMenu} ...${props} close=${close} />`}
   </span>`;
 }

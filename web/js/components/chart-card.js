@@ -128,12 +128,14 @@ function Owner({ owner }) {
  * @property {ChartKind} [kind]
  * @property {boolean} [marks]
  * @property {ChartSpec} [chart] what a pin of the card names; without it the card has no buttons
+ * @property {readonly string[]} [choices] names of the series that it can show
  * @property {readonly LegendEntry[]} [legend] which line is which series
  */
 
 /** @param {Omit<ChartProps, 'kind' | 'marks'> & CardProps} props */
-export function ChartCard({ title, kind = 'line', marks = true, chart, legend = [], height, ...props }) {
+export function ChartCard({ title, kind = 'line', marks = true, chart, choices = [], legend = [], height, ...props }) {
   const { label, sources } = props;
+  const shown = useRef(/** @type {ChartController | null} */ (null));
   const host = useRef(/** @type {HTMLElement | null} */ (null));
   const readout = useReadout();
   const identity = sources.map(({ run, key }) => `${run} ${key}`).join('\n');
@@ -142,6 +144,7 @@ export function ChartCard({ title, kind = 'line', marks = true, chart, legend = 
     const element = host.current;
     if (!element) return undefined;
     const controller = new ChartController(element, { ...props, kind, marks }, readout);
+    shown.current = controller;
     const keydown = (/** @type {KeyboardEvent} */ event) => controller.keydown(event);
     const blur = () => controller.blur();
     element.addEventListener('keydown', keydown);
@@ -162,7 +165,7 @@ export function ChartCard({ title, kind = 'line', marks = true, chart, legend = 
       <${OutsideBadge} outside=${readout.outside} />
       <${Owner} owner=${readout.owner} />
       <span class="value" title=${readout.exact}>${readout.value}</span>
-      ${chart && html`<${CardActions} app=${props.app} chart=${chart} />`}
+      ${chart && html`<${CardActions} chart=${chart} choices=${choices} controller=${() => shown.current} />`}
     </header>
     <${NamedRanks} named=${readout.named} />
     <div class="plot" ref=${host} role="img" tabindex="0" aria-label=${initial} style=${size} />

@@ -71,6 +71,7 @@ function Card({ chart, height, ...props }) {
   return html`<${ChartCard}
     app=${app}
     chart=${chart}
+    choices=${props.keys}
     label=${chart.label}
     title=${chart.title}
     sources=${all}
