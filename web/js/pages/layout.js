@@ -6,9 +6,9 @@ import { EmptyState } from '../components/placeholders.js';
 import { state } from '../data/state.js';
 import { routeHref } from '../routing/links.js';
 import { Header } from './header.js';
-import { RunPage } from './run/run-page.js';
 import { RunsPage } from './runs/runs-page.js';
 
+const RunPage = lazyView(async () => (await import('./run/run-page.js')).RunPage);
 const ComparePage = lazyView(async () => (await import('./compare/compare-page.js')).ComparePage);
 
 const nothing = () => null;
