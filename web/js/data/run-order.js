@@ -71,7 +71,8 @@ function orderBy(runs, sort) {
 }
 
 /**
- * Return runs in their order, given the same runs before some of them changed: most keep their place in the usual order.
+ * Return runs in their order, given the same runs before some of them changed: most keep their place in the usual
+ * order.
  * @param {readonly Run[]} before in order
  * @param {ReadonlyMap<string, Run>} runs
  * @param {string} [sort] name of the column, after a minus for descending order; empty for the usual order

@@ -9,6 +9,9 @@ export const DEFAULT_VIEW = {
   ...{ folded: [], picked: [], hidden: [], metrics: [], tags: [], pins: [] },
 };
 
+/** Members of a view that are texts, and parameters of the same name. */
+const TEXTS = /** @type {const} */ (['q', 'stream', 'state', 'project', 'sort', 'effect']);
+
 /**
  * The parameters that are lists, by the member of the view.
  * @type {readonly ['folded' | 'picked' | 'hidden' | 'metrics' | 'tags', string][]}
@@ -91,13 +94,10 @@ export function parseView(search) {
     x: params.get('x') === 'time' ? 'time' : 'step',
     rank: rank === 'all' || rank === 'band' ? rank : parseStep(rank),
     paused: params.get('paused') === '1',
-    q: params.get('q') ?? '',
-    stream: params.get('stream') ?? '',
-    state: params.get('state') ?? '',
-    project: params.get('project') ?? '',
-    sort: params.get('sort') ?? '',
-    effect: params.get('effect') ?? '',
     pins: parsePins(search),
+    .../** @type {Pick<View, (typeof TEXTS)[number]>} */ (
+      Object.fromEntries(TEXTS.map((name) => [name, params.get(name) ?? '']))
+    ),
     .../** @type {Pick<View, 'folded' | 'picked' | 'hidden' | 'metrics' | 'tags'>} */ (
       Object.fromEntries(LISTS.map(([member, name]) => [member, parseList(search, name)]))
     ),
@@ -112,12 +112,9 @@ export function parseView(search) {
  */
 export function viewSearch(view, keep = '') {
   const parts = keep ? [keep] : [];
-  if (view.q) parts.push(`q=${encodeURIComponent(view.q)}`);
-  if (view.stream) parts.push(`stream=${encodeURIComponent(view.stream)}`);
-  if (view.state) parts.push(`state=${encodeURIComponent(view.state)}`);
-  if (view.project) parts.push(`project=${encodeURIComponent(view.project)}`);
-  if (view.sort) parts.push(`sort=${encodeURIComponent(view.sort)}`);
-  if (view.effect) parts.push(`effect=${encodeURIComponent(view.effect)}`);
+  for (const name of TEXTS) {
+    if (view[name]) parts.push(`${name}=${encodeURIComponent(view[name])}`);
+  }
   if (view.from !== null && view.to !== null) parts.push(`from=${view.from}&to=${view.to}`);
   if (view.times) parts.push(`times=${view.times.join('-')}`);
   if (view.smooth) parts.push(`smooth=${view.smooth}`);
