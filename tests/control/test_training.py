@@ -3,18 +3,18 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.children import TRAINING, Child, start
 from tests.control.job import Server, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def start(server: Server, folder: Path, attempt: int) -> "subprocess.Popen[bytes]":
+def train(server: Server, folder: Path, attempt: int) -> Child:
     environment = {
         **os.environ,
         "RECIS_MONITOR_URL": server.url,
@@ -24,8 +24,8 @@ def start(server: Server, folder: Path, attempt: int) -> "subprocess.Popen[bytes
     }
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"log{attempt}.txt").open("wb") as log:
-        command = [sys.executable, "-m", "tests.control.training", str(folder), "2000"]
-        return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        command = ["-m", "tests.control.training", str(folder), "2000"]
+        return start(*command, imports=TRAINING, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
 def test_what_was_set_holds_from_the_first_filter_pass_and_a_stop_ends_it_well(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_what_was_set_holds_from_the_first_filter_pass_and_a_stop_ends_it_well(t
             found: dict[str, Any] = server.ask("GET", f"/runs/job/commands/{command['id']}")
             return found if found["state"] == "applied" else None
 
-        first = start(server, tmp_path / "job", 0)
+        first = train(server, tmp_path / "job", 0)
         try:
             until(training, 60, "it trains")
             body = {"values": {"filter_interval": 5, "table/user/filter_step": 7}, "reason": "less often"}
@@ -48,7 +48,7 @@ def test_what_was_set_holds_from_the_first_filter_pass_and_a_stop_ends_it_well(t
         finally:
             first.kill()
             first.wait(20)
-        again = start(server, tmp_path / "job", 1)
+        again = train(server, tmp_path / "job", 1)
         try:
             log = tmp_path / "job" / "log1.txt"
             until(lambda: "filter pass after step" in log.read_text(), 60, "it filters")
