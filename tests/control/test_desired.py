@@ -99,6 +99,32 @@ def test_a_job_that_starts_again_has_the_values_before_its_first_step(tmp_path: 
         assert len(restored) == 2 * 2 * 2
 
 
+def test_a_job_that_starts_again_with_fewer_or_more_ranks_has_the_value_on_all_of_them(tmp_path: Path) -> None:
+    with Server(tmp_path / "data") as server, Job(server, tmp_path / "job", 2) as job:
+        job.start(lockstep=False)
+        job.settled(job.set("a", 5))
+        # An elastic launcher may count a change of its members as the same attempt or as another one.
+        for attempt, size, value in ((0, 1, 6), (1, 3, 7)):
+            for rank in tuple(job.ranks):
+                job.kill(rank)
+                job.journal(rank).unlink()
+            job.size = size
+            job.start(attempt=attempt, lockstep=False)
+            for rank in range(size):
+                told = [(one.get("control"), one.get("value")) for one in job.entries(rank)]
+                before = told[: [one.get("event") for one in job.entries(rank)].index("begins")]
+                assert ("a", value - 1) in before, rank
+            until(lambda: job.control("a")["differs"] == [], 60, "all have it")
+            assert job.control("a")["value"] == value - 1
+            assert list(job.control("a")["ranks"]) == [str(rank) for rank in range(size)]
+            done = job.settled(job.set("a", value))
+            assert (done["state"], list(done["ranks"]), done["away"]) == (
+                "applied",
+                list(job.control("a")["ranks"]),
+                [],
+            )
+
+
 def test_a_value_that_is_refused_at_the_start_says_why(tmp_path: Path) -> None:
     with Server(tmp_path / "data") as server, Job(server, tmp_path / "job", 1) as job:
         job.start(lockstep=False)

@@ -64,6 +64,7 @@ class RankConnection:
         since_ns: when it was opened.
         given: commands that predate its process, which it applies without a common step.
         declared: controls declared on this connection.
+        missed: controls that were changed for other ranks since the greeting, before this one had declared them.
         sent: when each command was sent, by id, in monotonic seconds.
         joined_s: when the run recorded it, in monotonic seconds.
     """
@@ -75,6 +76,7 @@ class RankConnection:
     since_ns: int
     given: frozenset[str] = frozenset()
     declared: set[str] = field(default_factory=set)
+    missed: set[str] = field(default_factory=set)
     sent: dict[str, float] = field(default_factory=dict)
     joined_s: float = 0.0
 

@@ -46,7 +46,7 @@ class _Job:
     run: str
     id: str = ""
     rank: int = 0
-    writer: str = ""
+    stream: StreamRow | None = None
 
 
 class CommandService:
@@ -177,6 +177,9 @@ class CommandService:
     async def _accept(self, live: LiveRun, command: CommandRow, wanted: Wanted) -> CommandRow:
         live.check_room()
         there = [one for one in live.connections if one.row.rank in wanted.ranks]
+        for one in live.connections if not wanted.is_act else ():
+            if one.fresh and one.row.rank not in wanted.ranks:
+                one.missed.update(command.settings)
         if live.is_together(command) and not all(one.can_schedule for one in there):
             if not command.control:
                 raise Conflict("expected one setting: a rank runs a version that does not support several at once")
@@ -316,8 +319,8 @@ class CommandService:
                 connection.declared.add(record.control)
                 for command in tuple(live.open.values()):
                     self._deliver(live, command)
-                if first and not connection.can_schedule:
-                    self._enqueue(_Job("restore", row.run, record.control, row.rank, row.writer))
+                if first and (not connection.can_schedule or record.control in connection.missed):
+                    self._enqueue(_Job("restore", row.run, record.control, row.rank, row))
 
     def _enqueue(self, job: _Job) -> None:
         if len(self._jobs) >= MAX_JOBS:
@@ -360,7 +363,8 @@ class CommandService:
             self._bus.publish(Hint("events", job.run))
 
     async def _restore(self, job: _Job) -> None:
-        command = await restoring_command(self._store, job.run, job.id, job.rank, job.writer, self._clock())
+        assert job.stream is not None
+        command = await restoring_command(self._store, job.id, job.stream, self._clock())
         if command is not None:
             live = await self._load(job.run)
             row = await self._store.add_command(command, command.requested_by)

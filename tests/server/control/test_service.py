@@ -13,6 +13,7 @@ from recis_server.control import liverun
 from recis_server.control.liverun import AWAY_S, MAX_OPEN, START_S, RankConnection
 from recis_server.control.service import LOOK_S, CommandService
 from recis_server.errors import Conflict, InvalidValue, NotConnected, NotFound
+from recis_server.query.shapes import controls_shape
 from recis_server.store.values import CommandRow, StoredFrame, StreamRow
 
 from recis.wire.messages import Command, Declare, Frame, FrameRecord, Hello, Result, Schedule, Seen
@@ -703,6 +704,71 @@ def test_a_process_that_starts_gets_what_its_rank_is_to_have_with_the_greeting(t
         # Nobody else's answer makes a line in the ledger.
         await third.report(Result(**{**_fields(result), "command": "again-forged"}))
         assert await world.parts.store.command("r1", "again-forged") is None
+
+    run(tmp_path, scenario)
+
+
+def test_a_rank_that_joins_a_grown_job_gets_what_all_others_are_to_have(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        async def differing() -> list[int]:
+            (one,) = controls_shape(await world.parts.store.controls("r1"))
+            return list(one["differs"])
+
+        async def change(ranks: list[Rank], value: int) -> CommandRow:
+            row = await world.ask(value)
+            for rank in ranks:
+                await until_async(lambda rank=rank: _has(rank, row.id))  # type: ignore[misc]
+                await rank.answer(rank.commands[-1], step=50)
+            return await world.state(row.id, "applied")
+
+        first = await change(await pair(world), 200)
+        joined = await world.rank(2, world_size=3, features=PLAN)
+        (command,) = joined.commands
+        assert (command.value, command.restores, command.requested_by) == (200, first.id, "ann")
+        assert await differing() == [2]
+        result = Result(command.id, "filter_interval", "applied", 0, 1, 100, 200, restores=first.id)
+        await joined.report(result)
+        assert (await world.state(command.id, "applied")).reason == "restored on rank 2 in attempt 1"
+        assert await differing() == []
+
+        # A smaller job is given another value meanwhile: the rank is to have that one when it is back.
+        second = await change(await pair(world, attempt="a2"), 300)
+        assert list(second.ranks) == [0, 1]
+        assert await differing() == []
+        again = await world.rank(2, world_size=3, features=PLAN, attempt="a3")
+        assert [(one.value, one.restores) for one in again.commands] == [(300, second.id)]
+
+        # Where the others differ there is no value to give.
+        third = await world.ask(400)
+        for rank, state in ((0, "applied"), (1, "rejected")):
+            stream = await world.rank(rank, world_size=3, features=PLAN, attempt="a3")
+            await stream.answer(next(one for one in stream.commands if one.value == 400), step=1, state=state)
+        assert [one.value for one in (await world.rank(3, world_size=4, features=PLAN, attempt="a4")).commands] == []
+        assert third.ranks.keys() == {0, 1, 2}
+
+    run(tmp_path, scenario)
+
+
+async def _has(rank: Rank, command: str) -> bool:
+    return rank.commands[-1].id == command
+
+
+def test_a_rank_gets_what_was_set_between_its_greeting_and_its_declaration(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        await pair(world)
+        late = await world.rank(2, world_size=3, features=PLAN, controls=())
+        world.clock.ahead_s = liverun.STARTUP_S  # the command does not wait for its declaration any longer
+        row = await world.ask(200)
+        assert (list(row.ranks), late.commands) == ([0, 1], [])
+        await late.report(INTERVAL)
+
+        async def given() -> list[Command]:
+            return late.commands
+
+        (command,) = await until_async(given)
+        assert (command.value, command.requested_by, command.reason) == (200, "ann", "restored on rank 2")
+        await late.answer(command, step=0)
+        assert (await world.state(command.id, "applied")).ranks.keys() == {2}
 
     run(tmp_path, scenario)
 

@@ -55,6 +55,7 @@ def register(connection: Connection, hello: Hello, received_ns: int) -> StreamRo
             begun_ns,
         ),
     )
+    _set_world_size(connection, hello, begun_ns)
     settle_run_state(connection, hello.run)
     return StreamRow(hello.run, hello.writer, hello.rank, attempt, 0, attempt_ns)
 
@@ -88,12 +89,23 @@ def _add_run(connection: Connection, hello: Hello, received_ns: int) -> None:
     )
     # Ranks may know different things and register in any order: fill in what is still empty, keep what users changed.
     connection.execute(
-        "UPDATE run SET world_size = ?, updated_ns = updated_ns + 1,"
+        "UPDATE run SET updated_ns = updated_ns + 1,"
         " name = CASE WHEN name = run_id AND name_is_chosen = 0 THEN ? ELSE name END,"
         " tags = CASE WHEN tags = '[]' AND tags_are_chosen = 0 THEN ? ELSE tags END,"
         " config = CASE WHEN ? != '{}' AND (config = '{}' OR ? = 0) THEN ? ELSE config END WHERE run_id = ?",
-        (hello.world_size, name, tags, config, hello.rank, config, hello.run),
+        (name, tags, config, hello.rank, config, hello.run),
     )
+
+
+def _set_world_size(connection: Connection, hello: Hello, begun_ns: int) -> None:
+    """Record how many ranks there are now, and forget what those of a larger job have declared.
+
+    The process that began last knows: what an earlier one has left may be sent at any time.
+    """
+    (newest_ns,) = connection.execute("SELECT max(created_ns) FROM stream WHERE run_id = ?", (hello.run,)).fetchone()
+    if begun_ns == newest_ns:
+        connection.execute("UPDATE run SET world_size = ? WHERE run_id = ?", (hello.world_size, hello.run))
+        connection.execute("DELETE FROM control WHERE run_id = ? AND rank >= ?", (hello.run, hello.world_size))
 
 
 def update_run(

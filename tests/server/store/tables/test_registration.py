@@ -180,3 +180,29 @@ def test_runs_are_paged_sorted_and_searched(tmp_path: Path) -> None:
             assert page.next_cursor is None
 
     run(scenario)
+
+
+def test_the_size_of_a_job_is_what_its_newest_process_says_and_ranks_beyond_have_no_controls(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            for rank in (0, 2):
+                stream = await store.register(
+                    greeting(rank=rank, world_size=3, writer=f"w{rank}", time_ns=HOUR, started_ns=HOUR), HOUR
+                )
+                await store.append(frame(stream, 1, Declare(control="lr", type="float", value=1.0)))
+
+            async def found() -> tuple[int, list[int]]:
+                row = await store.run("r")
+                assert row is not None
+                return row.world_size, [one.rank for one in await store.controls("r")]
+
+            assert await found() == (3, [0, 2])
+            now, later = 3 * HOUR, {"time_ns": 3 * HOUR}
+            # What a smaller job has left earlier is sent when the larger one trains.
+            old = greeting(world_size=1, writer="old", attempt="old", started_ns=HOUR // 2, **later)
+            await store.register(old, now)
+            assert await found() == (3, [0, 2])
+            await store.register(greeting(world_size=2, writer="new", started_ns=2 * HOUR, **later), now)
+            assert await found() == (2, [0])
+
+    run(scenario)
