@@ -4,6 +4,7 @@ Owns the arithmetic; must not know where batches come from, which optimizers tra
 """
 
 from collections import deque
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -46,11 +47,12 @@ class ClickModel(nn.Module):
         self.deep = nn.Sequential(nn.Linear(len(FEATURES) * width, 64), nn.ReLU(), nn.Linear(64, 1))
         self.label_smoothing = 0.0
         self._scored: deque[tuple[Tensor, Tensor]] = deque(maxlen=window)
+        self._evaluated: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the mean cross entropy of the batch, a 0-dim tensor."""
         logits = self.logits(batch)
-        self._scored.append((logits.detach(), batch.label))
+        (self._scored if self.training else self._evaluated).append((logits.detach(), batch.label))
         target = batch.label + self.label_smoothing * (0.5 - batch.label) if self.training else batch.label
         return nn.functional.binary_cross_entropy_with_logits(logits, target)
 
@@ -65,18 +67,23 @@ class ClickModel(nn.Module):
 
     def scores(self) -> tuple[Tensor, Tensor]:
         """Return predictions and labels of the last `window` batches, each predicted before training on it."""
-        predictions, labels = zip(*self._scored, strict=True)
-        return torch.cat(predictions), torch.cat(labels)
+        return _joined(self._scored)
 
-    def forget_scores(self) -> None:
-        """Start a new window."""
-        self._scored.clear()
+    def take_evaluated(self) -> tuple[Tensor, Tensor]:
+        """Return predictions and labels since the last call in which the model was not training, and forget them."""
+        evaluated, self._evaluated = self._evaluated, []
+        return _joined(evaluated)
 
     def _pool(self, name: str, bag: Bag, size: int) -> Tensor:
         """Return the mean row per sample, [size, width + 1]; zeros for a sample without an id."""
         rows: Tensor = self.tables[name](bag.ids)
         counts = torch.bincount(bag.owner, minlength=size).clamp(min=1).to(rows.dtype)
         return rows.new_zeros(size, rows.shape[1]).index_add(0, bag.owner, rows) / counts[:, None]
+
+
+def _joined(scored: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    predictions, labels = zip(*scored, strict=True)
+    return torch.cat(predictions), torch.cat(labels)
 
 
 def auc(scores: Tensor, labels: Tensor) -> float:

@@ -137,15 +137,10 @@ class ClickMetricsHook(Hook):
         """Evaluate the model on held-out ratings, even after an incomplete pass."""
         self.held_out |= trainer.evaluate()
 
-    def before_evaluate(self) -> None:
-        """Keep predictions of the training out of the evaluation."""
-        self._model.forget_scores()
-
     def after_evaluate(self) -> None:
         """Publish the AUC; the trainer publishes the loss."""
-        self.held_out["auc"] = auc(*self._model.scores())
+        self.held_out["auc"] = auc(*self._model.take_evaluated())
         add_metric("eval/auc", self.held_out["auc"])
-        self._model.forget_scores()
 
 
 def train(options: Options, data: Path, output: Path) -> Outcome:

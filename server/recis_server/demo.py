@@ -26,8 +26,9 @@ INTERRUPTED = 130
 INCIDENTS: Mapping[str, str] = MappingProxyType(
     {
         "slow-rank": "From step 200 on, the last rank waits for its data three times as long as a step took.\n"
-        "  Open the run and choose the rank 'median and band': the speed (qps) and the time of a step fan out, and\n"
-        "  the charts name the slowest rank. Choose that rank: its time goes into waiting for data (time/step_ms).",
+        "  Open the run: the speed (qps) falls on all ranks, since they wait for each other. Choose the rank\n"
+        "  'median and band' and search for data_wait: that chart names the slowest rank. Choose this rank, and see in\n"
+        "  'Where a step's time goes' that it waits for data.",
         "nan": "From step 200 on, labels are damaged: the loss is NaN, and soon everything that the model computes.\n"
         "  Open the run: the line of the loss ends, triangles at its upper edge mark the values that are not numbers,\n"
         "  the card counts them, and an alert says at which step it began.",

@@ -50,6 +50,16 @@ def test_predictions_of_the_last_batches_are_kept(batch: Batch) -> None:
     scores, labels = model.scores()
     assert scores.shape == labels.shape == (10,)
     assert not scores.requires_grad
-    model.forget_scores()
+
+
+def test_an_evaluation_is_scored_beside_the_training(batch: Batch) -> None:
+    model = ClickModel()
+    model(batch)
+    model.eval()
+    for _ in range(2):
+        model(batch)
+    model.train()
+    assert len(model.scores()[0]) == 5
+    assert len(model.take_evaluated()[1]) == 10
     with pytest.raises(ValueError, match="not enough values"):
-        model.scores()
+        model.take_evaluated()
