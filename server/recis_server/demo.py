@@ -27,8 +27,8 @@ INCIDENTS: Mapping[str, str] = MappingProxyType(
     {
         "slow-rank": "From step 200 on, the last rank waits for its data three times as long as a step took.\n"
         "  Open the run: the speed (qps) falls on all ranks, since they wait for each other. Choose the rank\n"
-        "  'median and band' and search for data_wait: that chart names the slowest rank. Choose this rank, and see in\n"
-        "  'Where a step's time goes' that it waits for data.",
+        "  'median and band' and search for data_wait: that chart names the slowest rank. Choose this rank: it\n"
+        "  waits for data, says the chart of where a step's time goes.",
         "nan": "From step 200 on, labels are damaged: the loss is NaN, and soon everything that the model computes.\n"
         "  Open the run: the line of the loss ends, triangles at its upper edge mark the values that are not numbers,\n"
         "  the card counts them, and an alert says at which step it began.",

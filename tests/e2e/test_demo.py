@@ -118,7 +118,7 @@ def test_an_incident_is_announced_and_shows_after_healthy_steps(
     tmp_path: Path, incident: str, options: tuple[str, ...]
 ) -> None:
     with RunningCommand(tmp_path, "demo", "--rate", "0", "--no-browser", "--incident", incident, *options) as demo:
-        demo.wait_for(r"From step 200 on, ")
+        demo.wait_for(r"(From step 200 on), ")
         address = demo.wait_for(r"The training ended with code 0. (\S+) remains", limit_s=200).rstrip("/")
         (run,) = get_json(f"{address}/api/v1/runs")["runs"]
         INCIDENTS[incident](f"{address}/api/v1/runs/{run['id']}")
