@@ -97,7 +97,7 @@ def test_the_head_is_low_and_twelve_charts_fit_on_a_desktop(page: Page, console:
     def bottom_of_toolbar() -> float:
         box = page.get_by_role("toolbar").bounding_box()
         assert box is not None
-        return box["y"] + box["height"] - page.locator(".head").evaluate("(head) => head.offsetTop")
+        return float(box["y"] + box["height"] - page.locator(".head").evaluate("(head) => head.offsetTop"))
 
     assert bottom_of_toolbar() <= 150
     before = first.bounding_box()

@@ -232,7 +232,7 @@ def test_script_and_style_stay_within_their_budget() -> None:
     at_once = {*loaded_with("main.js"), JS / "preload.js"}
     charts = at_once | loaded_with("pages/run/run-page.js")
     assert set((WEB / "vendor").glob("*.js")) <= charts
-    styles = [*(WEB / "css").glob("*.css"), *(WEB / "vendor").glob("*.css")]
+    styles = [WEB / "css" / "all.css"]
     assert packed_size([*at_once, *styles]) <= MAX_BYTES_OF_LIST
     assert packed_size([*charts, *styles]) <= MAX_BYTES_OF_RUN
     assert packed_size([*charts, *styles, *SOURCES]) <= MAX_BYTES
@@ -244,12 +244,13 @@ def packed_size(files: Iterable[Path]) -> int:
     return sum(len(pages.file(path.relative_to(WEB).as_posix()).packed) for path in set(files))
 
 
-def test_what_is_sent_is_what_was_written_without_its_comments() -> None:
+def test_what_is_sent_is_what_was_written_without_its_comments_and_indentation() -> None:
     pages = load_pages("")
     for path in SOURCES:
         sent = pages.file(path.relative_to(WEB).as_posix()).body.decode()
         written = path.read_text("utf-8")
         assert len(sent.splitlines()) == len(written.splitlines()), path
+        assert not re.search(r"^[ \t]", sent, re.MULTILINE), path
         words = [re.sub(r"\s+", "", code_of(text)) for text in (sent, written)]
         assert words[0] == words[1], path
         assert "@ts-check" not in sent

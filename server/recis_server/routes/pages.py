@@ -33,6 +33,9 @@ _TYPES = {
 _ROOT = b"__ROOT__"
 _COMMENTS = re.compile(rb"^[ \t]*(?:/\*\*?(?:[^*]|\*(?!/))*\*/|//[^\n]*)[ \t]*$", re.MULTILINE)
 """Comments that have lines of their own."""
+_INDENTATION = re.compile(rb"^[ \t]+", re.MULTILINE)
+_STYLE = re.compile(rb'[ \t]*<link rel="stylesheet" href="__ROOT__/static/([^"]+)">\n')
+_ALL_STYLES = "css/all.css"
 _DOCS_STYLE = b"""body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 :root { color-scheme: light dark }
 pre { overflow: auto; padding: .75rem; border: 1px solid #8888 }
@@ -80,14 +83,26 @@ def load_pages(root_path: str) -> Pages:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.suffix in _TYPES
     }
-    return Pages({name: _without_comments(name, body) for name, body in files.items()}, root_path)
+    return Pages(_with_one_style_sheet({name: _condensed(name, body) for name, body in files.items()}), root_path)
 
 
-def _without_comments(name: str, body: bytes) -> bytes:
-    """Return a module or style sheet of ours without comments, a fifth of what is sent; lines keep their numbers."""
+def _condensed(name: str, body: bytes) -> bytes:
+    """Return a module or style sheet of ours without comments and indentation; lines keep their numbers."""
     if not name.startswith(("js/", "css/")):
         return body
-    return _COMMENTS.sub(lambda found: b"\n" * found[0].count(b"\n"), body)
+    return _INDENTATION.sub(b"", _COMMENTS.sub(lambda found: b"\n" * found[0].count(b"\n"), body))
+
+
+def _with_one_style_sheet(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Join the style sheets of the page in their order: one request, and a third smaller when packed."""
+    index = files.get("index.html", b"")
+    found = list(_STYLE.finditer(index))
+    if not found:
+        return files
+    link = b'    <link rel="stylesheet" href="__ROOT__/static/%s">\n' % _ALL_STYLES.encode()
+    index = index[: found[0].start()] + link + _STYLE.sub(b"", index[found[0].start() :])
+    joined = b"\n".join(files[style[1].decode()] for style in found)
+    return {**files, "index.html": index, _ALL_STYLES: joined}
 
 
 def _file(name: str, body: bytes) -> _File:

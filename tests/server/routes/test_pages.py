@@ -56,6 +56,18 @@ def test_parts_are_packed_tagged_and_asked_for_again(tmp_path: Path) -> None:
     ask(tmp_path, scenario)
 
 
+def test_all_style_sheets_are_one_in_their_order(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        page = (await site.client.get("/")).text
+        assert re.findall(r'rel="stylesheet" href="([^"]+)"', page) == ["/static/css/all.css"]
+        style = (await site.client.get("/static/css/all.css")).text
+        parts = [(await site.client.get(f"/static/{name}")).text for name in ("vendor/uplot.css", "css/tokens.css")]
+        assert style.startswith("\n".join(parts))
+        assert style.endswith((await site.client.get("/static/css/print.css")).text)
+
+    ask(tmp_path, scenario)
+
+
 @pytest.mark.parametrize(
     "name", ["../pyproject.toml", "..%2F..%2Fpyproject.toml", "%2Fetc%2Fpasswd", "tsconfig.json", ""]
 )
