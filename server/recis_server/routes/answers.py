@@ -35,7 +35,7 @@ def json_answer(content: Any, status: int = 200) -> Response:
 
 def packed_answer(content: Any, accept_encoding: str) -> Response:
     """Return an object as JSON, compressed if the client accepts gzip. Takes time: call it off the event loop."""
-    body = msgspec.json.encode(content)
+    body = content if isinstance(content, bytes) else msgspec.json.encode(content)
     headers = {"Vary": "Accept-Encoding"}
     if "gzip" in accept_encoding:
         body = gzip.compress(body, compresslevel=1, mtime=0)

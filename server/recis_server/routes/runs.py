@@ -4,7 +4,7 @@ import asyncio
 from typing import Annotated, Literal
 
 import msgspec
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from recis.wire.messages import PROTOCOL_VERSION
@@ -25,12 +25,14 @@ from recis_server.query.runlist import MOST_LISTED, SORTS, View, Wanted
 from recis_server.query.runs import State, no_run, shown_state
 from recis_server.query.shapes import RUN_FIELDS, event_shape, moment, run_shape
 from recis_server.removal import MAX_GRACE_S
-from recis_server.routes.answers import json_answer
+from recis_server.routes.answers import json_answer, packed_answer
 from recis_server.schemas import RunPatch, answers
 
 __all__ = ["router"]
 
 router = APIRouter(prefix="/api/v1", tags=["runs"])
+PACKED_BYTES = 16_384
+"""Lists from this size on are compressed: a shorter one is sent in less time than it takes to compress."""
 _SORT = {"pattern": f"^-?({'|'.join(SORTS)})$"}
 _ARCHIVED = {"false": False, "true": True, "any": None}
 _FIELDS = {"pattern": f"^({'|'.join(RUN_FIELDS)})(,({'|'.join(RUN_FIELDS)}))*$"}
@@ -71,11 +73,15 @@ async def read_runs(
         Literal["false", "true", "any"], Query(description="only runs that are archived, or not, or both")
     ] = "false",
     tag: Annotated[list[str] | None, Query(max_length=64, description="a tag that runs have; may be repeated")] = None,
+    accept_encoding: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """List runs, one page at a time."""
     wanted = Wanted(project, state, q, sort, limit, cursor, _ARCHIVED[archived], _set(tag or []))
     view = View(None if fields is None else _set(fields.split(",")), None if metric is None else _set(metric))
-    return json_answer(await runs.page(wanted, view))
+    page = await runs.page(wanted, view)
+    if len(page) < PACKED_BYTES:
+        return json_answer(page)
+    return await asyncio.to_thread(packed_answer, page, accept_encoding)
 
 
 @router.get("/runs/{run}", responses=answers("run"))

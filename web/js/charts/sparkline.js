@@ -1,54 +1,48 @@
 // @ts-check
-/** A line without axes that fills its canvas, for lists. */
-import { drawBand, drawLine } from './shapes.js';
-
-const MARGIN_PX = 2;
-
 /**
- * Draw a series onto a canvas, or clear it when there is nothing to draw.
- * @param {HTMLCanvasElement} canvas
- * @param {Series | undefined} series
- * @param {string} color
- * @param {number} ratio device pixels per CSS pixel
+ * A line without axes, for lists: as shapes of the document, because a page with a canvas per row has to compose all of
+ * them for every frame in which it scrolls. Pure.
  */
-export function drawSparkline(canvas, series, color, ratio) {
-  const width = Math.round(canvas.clientWidth * ratio);
-  const height = Math.round(canvas.clientHeight * ratio);
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-  const context = canvas.getContext('2d');
-  if (!context) return;
-  context.clearRect(0, 0, width, height);
-  if (!series || series.n < 2) return;
-  const area = sparklineArea(context, series, width, height, ratio);
-  context.globalAlpha = 0.25;
-  drawBand(area, series, (i) => [series.x[i], series.x[i] + series.width], color, color);
-  context.globalAlpha = 1;
-  drawLine(area, series.x, series.mean, series.n, { color, width: 1.25 });
-}
+
+export const SPARKLINE_WIDTH = 112;
+export const SPARKLINE_HEIGHT = 24;
+const MARGIN = 2;
 
 /**
- * @param {CanvasRenderingContext2D} context
+ * Return the smallest and the largest value of a series.
  * @param {Series} series
- * @param {number} width
- * @param {number} height
- * @param {number} ratio
- * @returns {PlotArea}
  */
-function sparklineArea(context, { n, x, min, max }, width, height, ratio) {
+function extremes({ n, min, max }) {
   let low = Number.POSITIVE_INFINITY;
   let high = Number.NEGATIVE_INFINITY;
   for (let i = 0; i < n; i++) {
     if (min[i] < low) low = min[i];
     if (max[i] > high) high = max[i];
   }
-  const margin = MARGIN_PX * ratio;
-  const scale = high > low ? (height - 2 * margin) / (high - low) : 0;
-  const across = (width - 2 * margin) / (x[n - 1] - x[0] || 1);
-  return {
-    context,
-    ratio,
-    box: { left: 0, top: 0, width, height },
-    px: (value) => margin + (value - x[0]) * across,
-    py: (value) => (scale ? height - margin - (value - low) * scale : height / 2),
-  };
+  return { low, high };
+}
+
+/**
+ * Return the mean of a series as a line, and its extremes as vertical bars, as the data of two paths; both are empty
+ * when there is nothing to draw. What is not finite is a gap.
+ * @param {Series | undefined} series
+ */
+export function sparklinePaths(series) {
+  if (!series || series.n < 2) return { line: '', band: '' };
+  const { n, x, min, max, mean } = series;
+  const { low, high } = extremes(series);
+  const across = (SPARKLINE_WIDTH - 2 * MARGIN) / (x[n - 1] - x[0] || 1);
+  const scale = high > low ? (SPARKLINE_HEIGHT - 2 * MARGIN) / (high - low) : 0;
+  const px = (/** @type {number} */ value) => (MARGIN + (value - x[0]) * across).toFixed(1);
+  const py = (/** @type {number} */ value) =>
+    (scale ? SPARKLINE_HEIGHT - MARGIN - (value - low) * scale : SPARKLINE_HEIGHT / 2).toFixed(1);
+  let line = '';
+  let band = '';
+  let joined = false;
+  for (let i = 0; i < n; i++) {
+    if (Number.isFinite(mean[i])) line += `${joined ? 'L' : 'M'}${px(x[i])} ${py(mean[i])}`;
+    joined = Number.isFinite(mean[i]);
+    if (max[i] > min[i]) band += `M${px(x[i])} ${py(min[i])}V${py(max[i])}`;
+  }
+  return { line, band };
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** The table of runs, with live sparklines. */
 import { html, useEffect, useMemo, useRef } from '../../../vendor/ui.js';
-import { drawSparkline } from '../../charts/sparkline.js';
+import { SPARKLINE_HEIGHT, SPARKLINE_WIDTH, sparklinePaths } from '../../charts/sparkline.js';
 import { StateBadge } from '../../components/icons.js';
 import { Age, Name } from '../../components/text.js';
 import { VirtualRows } from '../../components/virtual-rows.js';
@@ -15,6 +15,7 @@ import { runHref } from '../../routing/links.js';
 
 const MAX_LABEL_CHARACTERS = 80;
 const MAX_TAGS = 2;
+const VIEW_BOX = `0 0 ${SPARKLINE_WIDTH} ${SPARKLINE_HEIGHT}`;
 
 /**
  * A column with a metric: a chosen one, the same for all runs, or each run's own for a role.
@@ -37,17 +38,23 @@ function metricColumns(chosen) {
 
 /** @param {{app: App, run: string, metric: string, number: number}} props */
 function Sparkline({ app, run, metric, number }) {
-  const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
+  const band = useRef(/** @type {SVGPathElement | null} */ (null));
+  const line = useRef(/** @type {SVGPathElement | null} */ (null));
   useEffect(() => {
-    const host = canvas.current;
-    if (!host) return undefined;
+    const host = /** @type {any} */ (line.current)?.ownerSVGElement;
     const draw = () => {
-      const color = app.palette.colors.series[number % app.palette.colors.series.length];
-      drawSparkline(host, app.store.get(run, metric).at(-1), color, devicePixelRatio);
+      const paths = sparklinePaths(app.store.get(run, metric).at(-1));
+      // Most are asked to draw because another run has grown.
+      if (line.current?.getAttribute('d') === paths.line) return;
+      band.current?.setAttribute('d', paths.band);
+      line.current?.setAttribute('d', paths.line);
     };
-    return app.charts.add({ host, sources: [{ run, key: metric }], draw, point: () => {}, resize: draw });
+    return app.charts.add({ host, sources: [{ run, key: metric }], draw, point: () => {}, resize: () => {} });
   }, [run, metric, number]);
-  return html`<canvas ref=${canvas} class="sparkline" aria-hidden="true" />`;
+  const color = (number % app.palette.colors.series.length) + 1;
+  return html`<svg class=${`sparkline series-${color}`} viewBox=${VIEW_BOX} aria-hidden="true">
+    <path ref=${band} class="band" /><path ref=${line} />
+  </svg>`;
 }
 
 /** @param {{app: App, run: Run, column: Column}} props */
@@ -109,7 +116,7 @@ function Row({ app, run, index, columns, picked, select }) {
   return html`<tr aria-rowindex=${index + 2} class=${picked ? 'picked' : ''} data-run=${id}>
     <td class="pick"><input type="checkbox" checked=${picked} onClick=${pick} aria-label=${label} /></td>
     <td class="fit wide-only"><${StateBadge} state=${run.state} /></td>
-    <td class="main">
+    <td class=${tags.length > 0 ? 'main tagged' : 'main'}>
       <a class="name" href=${runHref(id)} title=${name}>${name || id}</a>
       ${tags.length > 0 && html`<${Tags} tags=${tags} />`}
       <${NarrowSummary} run=${run} />
