@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from recis_server.store.values import RunsWanted
@@ -197,7 +198,8 @@ def test_the_size_of_a_job_is_what_its_newest_process_says_and_ranks_beyond_have
                 return row.world_size, [one.rank for one in await store.controls("r")]
 
             assert await found() == (3, [0, 2])
-            now, later = 3 * HOUR, {"time_ns": 3 * HOUR}
+            now = 3 * HOUR
+            later: dict[str, Any] = {"time_ns": now}
             # What a smaller job has left earlier is sent when the larger one trains.
             old = greeting(world_size=1, writer="old", attempt="old", started_ns=HOUR // 2, **later)
             await store.register(old, now)
