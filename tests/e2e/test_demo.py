@@ -109,9 +109,9 @@ def test_a_filter_interval_does_what_was_predicted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("incident", "options"),
     [
-        ("nan", ("--steps", "220")),
-        ("growing-table", ("--steps", "300")),
-        ("slow-rank", ("--steps", "230", "--ranks", "2")),
+        ("nan", ("--steps", "210")),
+        ("growing-table", ("--steps", "250")),
+        ("slow-rank", ("--steps", "215", "--ranks", "2")),
     ],
 )
 def test_an_incident_is_announced_and_shows_after_healthy_steps(
@@ -128,7 +128,7 @@ def test_an_incident_is_announced_and_shows_after_healthy_steps(
 def has_nan(api: str) -> None:
     """The loss is finite for 200 steps and NaN from then on, and one alert says so."""
     metrics = {each["key"]: each for each in get_json(f"{api}/metrics")["metrics"]}
-    assert (metrics["loss"]["count"], metrics["loss"]["nan_count"]) == (220, 20)
+    assert (metrics["loss"]["count"], metrics["loss"]["nan_count"]) == (210, 10)
     (alert,) = (event for event in get_json(f"{api}/events")["events"] if event["kind"] == "alert")
     assert (alert["step"], alert["level"]) == (205, "warning")
     assert "NaN" in alert["text"]
@@ -139,15 +139,15 @@ def has_growing_table(api: str) -> None:
     rows: dict[str, list[int]] = {}
     for one in get_json(f"{api}/filters")["passes"]:
         rows.setdefault(one["table"], []).append(one["rows_after"])
-    growth = {table: numbers[5] / numbers[3] for table, numbers in rows.items()}  # after steps 300 and 200
-    assert growth.pop("user_x_genre") > 3
+    growth = {table: numbers[4] / numbers[3] for table, numbers in rows.items()}  # after steps 250 and 200
+    assert growth.pop("user_x_genre") > 2
     assert max(growth.values()) < 1.5
 
 
 def has_slow_rank(api: str) -> None:
     """The last rank waits for its data as the other does not."""
     wait = {
-        rank: get_json(f"{api}/series?key=time/data_wait_ms&rank={rank}&start=210&stop=230")["series"][0]
+        rank: get_json(f"{api}/series?key=time/data_wait_ms&rank={rank}&start=205&stop=216")["series"][0]
         for rank in (0, 1)
     }
     assert min(wait[1]["mean"]) > 2 * sorted(wait[0]["mean"])[len(wait[0]["mean"]) // 2]
