@@ -189,3 +189,14 @@ def test_a_table_has_one_chart_and_a_search_shows_its_series(page: Page, console
     page.get_by_role("searchbox", name="Search charts").fill("user/(rows|bytes)")
     expect(card(page, "table/user/rows")).to_be_visible()
     expect(table).to_have_count(0)
+
+
+def test_a_relative_axis_begins_with_the_run(page: Page, console: Console, address: str) -> None:
+    drawn(page, f"{address}/compare?runs=first,second", "loss")
+    page.get_by_role("button", name="Relative", exact=True).click()
+    expect(page).to_have_url(re.compile(r"x=relative"))
+    loss = drawn(page, page.url, "loss")
+    box = loss.locator(".u-over").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 1, box["y"] + 20)
+    expect(loss.locator(".tooltip")).to_contain_text(re.compile(r"^(0 s|\d{1,3} ms|1\.\d\d s) after the start"))

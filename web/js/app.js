@@ -11,7 +11,7 @@ import { RankSummaries } from './data/rank-summaries.js';
 import { RunList } from './data/run-list.js';
 import { SeriesStore } from './data/series-store.js';
 import { Session } from './data/session.js';
-import { setView, state } from './data/state.js';
+import { createdAt, setView, state } from './data/state.js';
 import { Watches } from './data/watches.js';
 import { root } from './routing/links.js';
 import { effectHref, openPage, pushZoom } from './routing/navigation.js';
@@ -20,7 +20,7 @@ export class App {
   constructor() {
     const api = new ApiClient(root);
     this.api = api;
-    this.store = new SeriesStore();
+    this.store = new SeriesStore(createdAt);
     this.palette = new Palette();
     this.commands = new Commands(api);
     this.session = new Session({
@@ -50,7 +50,8 @@ export class App {
 
   /** Return the marks of the run's events on the current axis. */
   eventMarks() {
-    return eventMarks(state.events.peek(), state.view.peek().x, this.palette.colors);
+    const origin = this.store.origins.get(state.run.peek()?.id ?? '') ?? 0;
+    return eventMarks(state.events.peek(), state.view.peek().x, this.palette.colors, origin);
   }
 
   /** Return the steps of the run's filter passes. */
@@ -64,13 +65,13 @@ export class App {
    * @param {number} to last x value
    */
   zoom(from, to) {
-    const isTime = state.view.peek().x === 'time';
-    const steps = isTime ? this.charts.stepsBetween(from, to) : [from, to];
+    const axis = state.view.peek().x;
+    const steps = axis !== 'step' ? this.charts.stepsBetween(from, to) : [from, to];
     if (!steps) return;
     const first = Math.max(0, Math.floor(steps[0]));
     const last = Math.max(first + 1, Math.ceil(steps[1]));
     const digits = (/** @type {number} */ seconds) => Number(seconds.toFixed(3));
-    pushZoom({ from: first, to: last, times: isTime ? [digits(from), digits(to)] : null });
+    pushZoom({ from: first, to: last, times: axis === 'time' ? [digits(from), digits(to)] : null });
   }
 
   /**

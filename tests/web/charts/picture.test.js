@@ -73,6 +73,9 @@ test('a pause interrupts a line on the time axis only', () => {
   const { lines: interrupted, pauses } = withGaps(lines, 'time');
   assert.deepEqual(interrupted[0].gaps, [5]);
   assert.deepEqual(pauses, [[4, 305]]);
+  const begun = (origin) => rankLines([{ ...series(rows), origin }], colors);
+  assert.deepEqual(withGaps(begun(3), 'relative').pauses, [[1, 302]]);
+  assert.deepEqual(withGaps([...begun(3), ...begun(4)], 'relative').pauses, [], 'runs that began at different times');
 });
 
 test('a pause has the reason of the event that tells most', () => {

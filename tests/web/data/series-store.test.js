@@ -38,3 +38,15 @@ test('a series that is no longer watched is dropped', () => {
   store.drop('r', 'a');
   assert.deepEqual(store.get('r', 'a'), []);
 });
+
+test('a run began when it was created, or at its earliest point', () => {
+  const store = new SeriesStore((run) => (run === 'r' ? 5 : 0));
+  const origins = (run) => store.get(run, 'a').map(({ origin }) => origin);
+  store.apply(frame({}, [{ key: 'a', rows: [bucket(70, 1)] }]), ['a']);
+  assert.deepEqual(origins('r'), [5]);
+  store.apply(frame({}, [{ key: 'b', rows: [bucket(30, 1)] }]), ['b']);
+  store.apply(frame({ type: 'delta' }, [{ key: 'a', rank: 1, rows: [bucket(80, 1)] }]), ['a']);
+  assert.deepEqual(origins('r'), [3, 3]);
+  store.apply(frame({ run: 'unknown' }, [{ key: 'a', rows: [bucket(20, 1)] }]), ['a']);
+  assert.deepEqual(origins('unknown'), [2]);
+});

@@ -1,18 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
+  axisColumn,
   bucketSum,
   currentSeries,
   lastValue,
   mergeDelta,
   nearestIndex,
   nonFiniteCount,
-  robustRange,
   smooth,
   stepExtent,
   sumSeries,
   supersededCount,
-  valueRange,
   xExtent,
 } from '../../../web/js/data/series.js';
 import { bucket, series } from '../frames.js';
@@ -64,13 +63,6 @@ test('smoothing starts at the first value, keeps a constant and skips NaN', () =
   assert.ok(third > 1 && third < 5);
 });
 
-test('the range of values has the extremes, not the means', () => {
-  const held = series([bucket(0, 1, { min: 0.5, max: 40 }), bucket(8, 2)]);
-  assert.deepEqual(valueRange([held], 0, 8, false), [0.5, 40]);
-  assert.deepEqual(valueRange([series([bucket(0, 1, { min: -2 })])], 0, 8, true), [1, 1]);
-  assert.equal(valueRange([series([bucket(0, Number.NaN)])], 0, 8, false), null);
-});
-
 test('the nearest of some values', () => {
   const xs = [0, 10, 20];
   const nearest = [-5, 4, 6, 15, 99].map((x) => nearestIndex(xs, 3, x));
@@ -85,21 +77,12 @@ test('the extent covers the whole last bucket', () => {
   assert.equal(xExtent([], 'step'), null);
 });
 
-test('outliers do not enter a robust range, which never exceeds the values', () => {
-  const rows = Array.from({ length: 300 }, (_, i) => bucket(i, i === 7 ? -900 : i % 10));
-  const [low, high] = robustRange([series(rows)], 0, 300, false);
-  assert.ok(low > -10 && low <= 0);
-  assert.equal(high, 9);
-  assert.deepEqual(robustRange([series([bucket(0, 5), bucket(1, 5)])], 0, 9, false), [5, 5]);
-  assert.equal(robustRange([series([])], 0, 9, false), null);
-});
-
 test('the steps between two times are those of all series', () => {
   const fast = series([bucket(0, 1), bucket(10, 1), bucket(20, 1)]);
   const slow = { ...series([bucket(100, 1), bucket(200, 1)]), time: Float64Array.of(0.5, 1.5) };
-  assert.deepEqual(stepExtent([fast, slow], 0.9, 1.6), [10, 200]);
-  assert.deepEqual(stepExtent([fast], 0.9, 1.6), [10, 20]);
-  assert.equal(stepExtent([fast], 5, 6), null);
+  assert.deepEqual(stepExtent([fast, slow], 'time', 0.9, 1.6), [10, 200]);
+  assert.deepEqual(stepExtent([fast], 'time', 0.9, 1.6), [10, 20]);
+  assert.equal(stepExtent([fast], 'time', 5, 6), null);
 });
 
 test('ranks add up bucket by bucket', () => {
@@ -107,4 +90,20 @@ test('ranks add up bucket by bucket', () => {
   assert.deepEqual([...sum.x], [0, 4]);
   assert.deepEqual([...sum.mean], [6, 6]);
   assert.equal(sumSeries([]), null);
+});
+
+test('times count from the creation of the run on a relative axis', () => {
+  const held = { ...series([bucket(1050, 1), bucket(1070, 1)]), origin: 100 };
+  assert.deepEqual(
+    ['step', 'time', 'relative'].map((axis) => [...axisColumn(held, axis)]),
+    [
+      [1050, 1070],
+      [105, 107],
+      [5, 7],
+    ],
+  );
+  assert.deepEqual(xExtent([held], 'relative'), [5, 7]);
+  assert.deepEqual(stepExtent([held], 'relative', 4, 6), [1050, 1070]);
+  const other = { ...series([bucket(9030, 1)]), origin: 900 };
+  assert.deepEqual(xExtent([held, other], 'relative'), [3, 7]);
 });

@@ -79,3 +79,9 @@ test('pins are added behind the others and removed, and a pinned chart takes mor
   assert.deepEqual(pins(), [['loss', 'qps']]);
   transitions.setView({ pins: [] });
 });
+
+test('a run was created when it says, and an unknown one at no time', () => {
+  transitions.putRuns([run({ id: 'a', created_at: '1970-01-01T00:01:00Z' })], true);
+  assert.equal(transitions.createdAt('a'), 60);
+  assert.equal(transitions.createdAt('nobody'), 0);
+});

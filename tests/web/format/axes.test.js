@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { logTickLabels, logTicks, tickLabels, timeTickLabels } from '../../../web/js/format/axes.js';
+import {
+  durationTickLabels,
+  logTickLabels,
+  logTicks,
+  tickLabels,
+  timeTickLabels,
+} from '../../../web/js/format/axes.js';
 
 test('the labels of one axis share suffix and number of digits', () => {
   const axes = [
@@ -71,3 +77,9 @@ test('labels have the unit of their values', () => {
 });
 
 const narrow = (text) => text.replaceAll(' ', '\u202f');
+
+test('durations have the digits that the distance of the ticks needs', () => {
+  assert.deepEqual(durationTickLabels([0, 30, 3690], 30), ['0:00', '0:30', '1:01:30']);
+  assert.deepEqual(durationTickLabels([-60, 5400, 90_000], 1800), ['−0 h 01', '1 h 30', '25 h 00']);
+  assert.deepEqual(durationTickLabels([0, 172_800], 86_400), ['0 d', '2 d']);
+});

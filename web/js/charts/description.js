@@ -1,6 +1,7 @@
 // @ts-check
 /** Describes a chart in words, for screen readers. Pure. */
-import { currentSeries, lastValue, supersededCount, valueRange } from '../data/series.js';
+import { currentSeries, lastValue, supersededCount } from '../data/series.js';
+import { valueRange } from '../data/value-range.js';
 import { pluralize } from '../format/numbers.js';
 import { formatMetric } from '../format/units.js';
 

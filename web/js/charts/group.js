@@ -121,13 +121,14 @@ export class ChartGroup {
 
   /**
    * Return the first and last step that any run on the page has reported between two times.
-   * @param {number} from in seconds since the epoch
+   * @param {number} from on the horizontal axis
    * @param {number} to
    */
   stepsBetween(from, to) {
     const sources = [...this.members.keys()].flatMap((member) => member.sources);
     return stepExtent(
       sources.flatMap(({ run, key }) => this.store.get(run, key)),
+      this.view().axis,
       from,
       to,
     );

@@ -1,12 +1,18 @@
 // @ts-check
 /** The uPlot options of a chart: axes, scales and cursor. */
 /** @import uPlot from '../../vendor/uplot.js' */
-import { logTickLabels, logTicks, tickLabels, timeTickLabels } from '../format/axes.js';
+import { durationTickLabels, logTickLabels, logTicks, tickLabels, timeTickLabels } from '../format/axes.js';
 import { xRange, yRange } from './scales.js';
 
 const FONT = '11px system-ui, sans-serif';
 const AXIS_GAP = 6;
 const STEP_INCREMENTS = Array.from({ length: 16 }, (_, power) => [1, 2, 5].map((n) => n * 10 ** power)).flat();
+const DAY_S = 86_400;
+/** Distances of ticks in seconds: whole parts of a minute, an hour and a day, then days. */
+const DURATIONS = [
+  ...[1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200],
+  ...STEP_INCREMENTS.slice(0, 12).map((days) => days * DAY_S),
+];
 /** Width of a y axis, the same for all charts so that their plots line up; more where a label needs it. */
 const AXIS_WIDTH = 46;
 /** A plot below this height has its labels closer to each other. */
@@ -27,6 +33,14 @@ function axisWidth(labels) {
  */
 function xAxis({ axis }) {
   const place = { size: 24, gap: 4, space: 48 };
+  if (axis === 'relative') {
+    return {
+      ...place,
+      space: 60,
+      incrs: DURATIONS,
+      values: (_, ticks, __, ___, gap) => durationTickLabels(ticks, gap),
+    };
+  }
   if (axis === 'time') return { ...place, space: 72, values: (_, ticks, __, ___, gap) => timeTickLabels(ticks, gap) };
   return { ...place, incrs: STEP_INCREMENTS, values: (_, ticks) => tickLabels(ticks) };
 }

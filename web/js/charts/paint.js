@@ -68,7 +68,7 @@ function paintBars(area, { lines, axis }) {
 function paintStack(area, { lines, axis, pauses, passes }, colors) {
   drawPauses(area, pauses, colors.text);
   for (const line of [...lines].reverse()) {
-    drawBand(area, line.series, bucketSpan(line, axis), line.color, line.color);
+    drawBand(area, line.series, bucketSpan(line, axis, true), line.color, line.color);
   }
   drawPasses(area, passes, colors.pass);
 }
@@ -136,10 +136,14 @@ function paintCurrent(area, line, { axis, smooth: weight }, withBand, nonFiniteC
  * time axis it begins where the one before ended, unless nothing was reported for long since then.
  * @param {Line} line
  * @param {Axis} axis
+ * @param {boolean} areas whether single points are as wide as their distance too, as layers of a stack are
  * @returns {(i: number) => [number, number]}
  */
-function bucketSpan({ series: { x, time, count, width }, gaps = [] }, axis) {
+function bucketSpan({ series, gaps = [] }, axis, areas = false) {
+  const { x, count, width } = series;
   if (axis === 'step') return (i) => [x[i], x[i] + width];
+  const time = axisColumn(series, axis);
   const afterGap = new Set(gaps);
-  return (i) => (i === 0 || count[i] === 1 || afterGap.has(i) ? [time[i], time[i]] : [time[i - 1], time[i]]);
+  return (i) =>
+    i === 0 || (count[i] === 1 && !areas) || afterGap.has(i) ? [time[i], time[i]] : [time[i - 1], time[i]];
 }

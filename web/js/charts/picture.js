@@ -1,7 +1,7 @@
 // @ts-check
 /** Builds what a chart shows from the data that the page holds: lines and event marks. Pure. */
 import { commonGaps, gapIndices } from '../data/gaps.js';
-import { ALL_RANKS, nearestIndex, sumSeries } from '../data/series.js';
+import { ALL_RANKS, axisOrigin, nearestIndex, sumSeries } from '../data/series.js';
 import { NO_UNIT, unitOf } from '../format/units.js';
 
 const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
@@ -128,9 +128,14 @@ function meanDistance(series, from) {
  * @returns {{lines: Line[], pauses: TimeSpan[]}} the lines, and when none of the current ones has data
  */
 export function withGaps(lines, axis) {
-  if (axis !== 'time') return { lines, pauses: [] };
+  if (axis === 'step') return { lines, pauses: [] };
   const interrupted = lines.map((line) => ({ ...line, gaps: gapIndices(line.series) }));
-  return { lines: interrupted, pauses: commonGaps(interrupted.filter((line) => !line.superseded)) };
+  const current = interrupted.filter((line) => !line.superseded);
+  const origins = new Set(current.map(({ series }) => axisOrigin(series, axis)));
+  // Runs that started at different times do not pause together.
+  if (origins.size !== 1) return { lines: interrupted, pauses: [] };
+  const [origin] = origins;
+  return { lines: interrupted, pauses: commonGaps(current).map(([from, to]) => [from - origin, to - origin]) };
 }
 
 /**
@@ -153,12 +158,13 @@ export function flowBars(admitted, evicted, colors) {
  * @param {readonly RunEvent[]} events
  * @param {Axis} axis
  * @param {Colors} colors
+ * @param {number} origin when the run was created, in seconds since the epoch
  * @returns {EventMark[]}
  */
-export function eventMarks(events, axis, colors) {
+export function eventMarks(events, axis, colors, origin = 0) {
   const marks = [];
   for (const event of events) {
-    const x = axis === 'step' ? event.step : event.time;
+    const x = axis === 'step' ? event.step : event.time - axisOrigin({ origin }, axis);
     if (x === null || x === undefined) continue;
     const color = event.level === 'error' ? colors.bad : event.level === 'warning' ? colors.warn : colors.mark;
     const isControl = event.kind === 'control';

@@ -1,7 +1,7 @@
 // @ts-check
 /** Looks up the values of a picture under the crosshair. Pure. */
 import { isInGap } from '../data/gaps.js';
-import { axisColumn, nearestIndex } from '../data/series.js';
+import { axisColumn, axisOrigin, nearestIndex } from '../data/series.js';
 
 /**
  * Return the values of all current lines at an x value, in the order of the lines. One that has a gap there has none.
@@ -14,7 +14,7 @@ export function readLines({ axis, lines }, x) {
   const readings = [];
   for (const { series, label, color, superseded, gaps = [] } of lines) {
     const i = superseded ? -1 : nearestIndex(axisColumn(series, axis), series.n, x);
-    if (i < 0 || (axis === 'time' && isInGap(series, gaps, x))) continue;
+    if (i < 0 || (axis !== 'step' && isInGap(series, gaps, x + axisOrigin(series, axis)))) continue;
     const count = series.count[i];
     const value = count === 1 ? series.last[i] : series.mean[i];
     readings.push({

@@ -1,6 +1,7 @@
 // @ts-check
 /** The ranges of a chart's axes. Pure. */
-import { bucketSum, lowerBound, robustRange, valueRange } from '../data/series.js';
+import { bucketSum, lowerBound } from '../data/series.js';
+import { robustRange, valueRange } from '../data/value-range.js';
 
 /**
  * Return the range of the x axis.

@@ -1,15 +1,14 @@
 // @ts-check
 /** The behavior of a chart card: draws its chart, follows pointer and keyboard, and reports what to show beside it. */
-import { outsideText, pauseText, readingText } from '../charts/captions.js';
+import { outsideText, pauseText, positionText, readingText } from '../charts/captions.js';
 import { Chart } from '../charts/chart.js';
 import { describeCharts } from '../charts/description.js';
 import { withGaps } from '../charts/picture.js';
 import { eventsNear, namedRanks, neighborX, readLines, subjectLine } from '../charts/readings.js';
 import { outsideCounts } from '../charts/scales.js';
-import { nonFiniteCount } from '../data/series.js';
+import { axisOrigin, nonFiniteCount } from '../data/series.js';
 import { state } from '../data/state.js';
-import { formatExact, formatInteger } from '../format/numbers.js';
-import { formatDateTime } from '../format/time.js';
+import { formatExact } from '../format/numbers.js';
 import { commonUnit, formatMetric } from '../format/units.js';
 
 const DESCRIBE_INTERVAL_MS = 1000;
@@ -151,6 +150,12 @@ export class ChartController {
     this.props.app.charts.hideCrosshair(this);
   }
 
+  /** Return the time that is 0 on the horizontal axis. */
+  #origin() {
+    const line = this.chart.picture.lines[0];
+    return line ? axisOrigin(line.series, this.chart.picture.axis) : 0;
+  }
+
   #lists() {
     return this.sources.map(({ run, key }) => this.props.app.store.get(run, key));
   }
@@ -204,12 +209,11 @@ export class ChartController {
    */
   #tooltip(x, readings) {
     const { picture } = this.chart;
-    const isTime = picture.axis === 'time';
-    const title = isTime ? formatDateTime(x) : `step ${formatInteger(readings[0]?.x ?? x)}`;
+    const title = positionText(picture.axis, x, readings[0]?.x ?? x);
     const pause = picture.pauses.find(([from, to]) => x > from && x < to);
     const events = eventsNear(picture, x, this.chart.xLength(EVENT_DISTANCE_PX));
     const color = this.props.app.palette.colors.text;
-    const notes = pause ? [{ text: pauseText(pause, state.events.peek()), color }, ...events] : events;
+    const notes = pause ? [{ text: pauseText(pause, state.events.peek(), this.#origin()), color }, ...events] : events;
     return { left: this.chart.offset(x), title, readings, notes };
   }
 

@@ -9,6 +9,7 @@ import { onValue, SearchField } from './inputs.js';
 /** @type {readonly [Axis, string][]} */
 const AXES = [
   ['step', 'Step'],
+  ['relative', 'Relative'],
   ['time', 'Time'],
 ];
 

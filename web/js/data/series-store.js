@@ -10,7 +10,11 @@ import { mergeDelta } from './series.js';
 const byRank = (a, b) => a.rank - b.rank || Number(b.superseded) - Number(a.superseded) || a.attempt - b.attempt;
 
 export class SeriesStore {
-  constructor() {
+  /** @param {(run: string) => number} [originOf] returns when a run was created, in seconds since the epoch */
+  constructor(originOf = () => 0) {
+    this.originOf = originOf;
+    /** @type {Map<string, number>} */
+    this.origins = new Map();
     /** @type {Map<string, Map<string, Series[]>>} */
     this.runs = new Map();
   }
@@ -43,15 +47,29 @@ export class SeriesStore {
     const held = this.runs.get(frame.run) ?? new Map();
     this.runs.set(frame.run, held);
     const changed = new Set(frame.series.map((series) => series.key));
-    if (frame.type === 'delta') {
-      for (const delta of frame.series) applyDelta(held, delta);
-      return changed;
-    }
-    for (const key of keys) {
+    const isSnapshot = frame.type !== 'delta';
+    if (!isSnapshot) for (const delta of frame.series) applyDelta(held, delta);
+    for (const key of isSnapshot ? keys : []) {
       held.set(key, frame.series.filter((series) => series.key === key).sort(byRank));
       changed.add(key);
     }
+    this.#setOrigin(frame);
     return changed;
+  }
+
+  /**
+   * Set when the run began: when it was created, or at its earliest point, which is before that where it was sent late.
+   * @param {Frame} frame
+   */
+  #setOrigin({ run, series }) {
+    const firsts = series.flatMap(({ n, time }) => (n > 0 ? time[0] : []));
+    const created = this.originOf(run) || Number.POSITIVE_INFINITY;
+    const known = this.origins.get(run) ?? Number.POSITIVE_INFINITY;
+    const origin = Math.min(known, created, ...firsts);
+    if (origin === Number.POSITIVE_INFINITY) return;
+    this.origins.set(run, origin);
+    const held = origin < known ? [...(this.runs.get(run)?.values() ?? [])].flat() : series;
+    for (const one of held) one.origin = origin;
   }
 }
 

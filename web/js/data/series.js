@@ -112,11 +112,23 @@ export function lastValue(list) {
 }
 
 /**
- * Return the used part of the column that an axis shows.
+ * Return the time that is 0 on an axis, in seconds since the epoch.
+ * @param {Pick<Series, 'origin'>} series
+ * @param {Axis} axis
+ */
+export const axisOrigin = ({ origin = 0 }, axis) => (axis === 'relative' ? origin : 0);
+
+/**
+ * Return what an axis shows of a series: its used steps or times.
  * @param {Series} series
  * @param {Axis} axis
  */
-export const axisColumn = (series, axis) => (axis === 'time' ? series.time : series.x).subarray(0, series.n);
+export function axisColumn(series, axis) {
+  if (axis === 'step') return series.x.subarray(0, series.n);
+  const times = series.time.subarray(0, series.n);
+  const origin = axisOrigin(series, axis);
+  return origin ? times.map((time) => time - origin) : times;
+}
 
 /**
  * Return the debiased exponential moving average, which starts at the first value and skips NaN.
@@ -143,65 +155,6 @@ export function smooth(values, n, weight) {
 }
 
 /**
- * Return the lowest and the highest finite value of the buckets in a range of steps.
- * @param {SeriesList} list
- * @param {number} from first step
- * @param {number} to last step
- * @param {boolean} positive whether to ignore values of 0 and below
- * @returns {[number, number] | null}
- */
-export function valueRange(list, from, to, positive) {
-  let low = Number.POSITIVE_INFINITY;
-  let high = Number.NEGATIVE_INFINITY;
-  for (const { n, x, min, max } of list) {
-    for (let i = Math.max(0, lowerBound(x, n, from) - 1); i < n && x[i] <= to; i++) {
-      if (min[i] < low && (!positive || min[i] > 0)) low = min[i];
-      if (max[i] > high && (!positive || max[i] > 0)) high = max[i];
-      if (positive && max[i] > 0 && max[i] < low) low = max[i];
-    }
-  }
-  return low <= high ? [low, high] : null;
-}
-
-const OUTLIERS = 0.01;
-
-/**
- * Return the range of values without outliers: where all but one bucket in a hundred lie at each end, widened by half
- * of its height, but never wider than all values.
- * @param {SeriesList} list
- * @param {number} from first step
- * @param {number} to last step
- * @param {boolean} positive whether to ignore values of 0 and below
- * @returns {[number, number] | null}
- */
-export function robustRange(list, from, to, positive) {
-  const range = valueRange(list, from, to, positive);
-  const lows = [];
-  const highs = [];
-  for (const { n, x, min, max } of list) {
-    for (let i = Math.max(0, lowerBound(x, n, from) - 1); i < n && x[i] <= to; i++) {
-      if (min[i] > 0 || (!positive && !Number.isNaN(min[i]))) lows.push(min[i]);
-      if (max[i] > 0 || (!positive && !Number.isNaN(max[i]))) highs.push(max[i]);
-    }
-  }
-  if (!range || lows.length === 0) return range;
-  const low = quantile(lows, OUTLIERS);
-  const high = quantile(highs, 1 - OUTLIERS);
-  const margin = positive ? 0 : (high - low) / 2;
-  return high > low ? [Math.max(range[0], low - margin), Math.min(range[1], high + margin)] : range;
-}
-
-/**
- * @param {number[]} values
- * @param {number} share
- */
-function quantile(values, share) {
-  const sorted = Float64Array.from(values).sort();
-  const last = sorted.length - 1;
-  return sorted[share < 0.5 ? Math.min(last, Math.ceil(share * last)) : Math.max(0, Math.floor(share * last))];
-}
-
-/**
  * Return what some series cover on an axis, or null when all are empty.
  * @param {Iterable<Series>} list
  * @param {Axis} axis
@@ -210,10 +163,11 @@ function quantile(values, share) {
 export function xExtent(list, axis) {
   let low = Number.POSITIVE_INFINITY;
   let high = Number.NEGATIVE_INFINITY;
-  for (const { n, x, time, width } of list) {
+  for (const { n, x, time, width, origin } of list) {
     if (n === 0) continue;
-    low = Math.min(low, axis === 'time' ? time[0] : x[0]);
-    high = Math.max(high, axis === 'time' ? time[n - 1] : x[n - 1] + width - 1);
+    const start = axisOrigin({ origin }, axis);
+    low = Math.min(low, axis === 'step' ? x[0] : time[0] - start);
+    high = Math.max(high, axis === 'step' ? x[n - 1] + width - 1 : time[n - 1] - start);
   }
   return low <= high ? [low, high] : null;
 }
@@ -221,18 +175,20 @@ export function xExtent(list, axis) {
 /**
  * Return the first and last step that some series have between two times, or null when they have none.
  * @param {Iterable<Series>} list
- * @param {number} from in seconds since the epoch
+ * @param {Axis} axis
+ * @param {number} from on that axis
  * @param {number} to
  * @returns {[number, number] | null}
  */
-export function stepExtent(list, from, to) {
+export function stepExtent(list, axis, from, to) {
   let low = Number.POSITIVE_INFINITY;
   let high = Number.NEGATIVE_INFINITY;
-  for (const { n, x, time, width } of list) {
+  for (const { n, x, time, width, origin } of list) {
+    const start = axisOrigin({ origin }, axis);
     // A bucket has the time of its last point: the first one that ends after `from` may begin before it.
-    const first = lowerBound(time, n, from);
-    const last = Math.min(n - 1, lowerBound(time, n, to));
-    if (first === n || time[first] > to) continue;
+    const first = lowerBound(time, n, from + start);
+    const last = Math.min(n - 1, lowerBound(time, n, to + start));
+    if (first === n || time[first] > to + start) continue;
     low = Math.min(low, x[first]);
     high = Math.max(high, x[last] + width - 1);
   }
@@ -265,9 +221,9 @@ export function sumSeries(list) {
   }
   const rows = [...buckets].sort((a, b) => a[0] - b[0]);
   const sum = Float64Array.from(rows, ([, bucket]) => bucket.sum);
-  const [{ key, attempt, width }] = counted;
+  const [{ key, attempt, width, origin }] = counted;
   return {
-    ...{ key, rank: ALL_RANKS, attempt, superseded: false, n: rows.length, width },
+    ...{ key, rank: ALL_RANKS, attempt, superseded: false, n: rows.length, width, origin },
     ...{ min: sum, max: sum, mean: sum, last: sum },
     x: Float64Array.from(rows, ([x]) => x),
     time: Float64Array.from(rows, ([, bucket]) => bucket.time),

@@ -1,6 +1,7 @@
 // @ts-check
 /** The state of the page, as signals, and its transitions. Knows neither server, document nor charts. */
 import { batch, computed, signal } from '../../vendor/ui.js';
+import { epochSeconds } from '../format/time.js';
 import { DEFAULT_VIEW } from '../routing/view.js';
 import { mergePasses } from './filter-passes.js';
 import { orderKeys, tableNames } from './series-names.js';
@@ -70,6 +71,16 @@ export function clearRun() {
     state.unknownRuns.value = [];
     state.load.value = 'loading';
   });
+}
+
+/**
+ * Return when a run was created, in seconds since the epoch; 0 for one that is not known.
+ * @param {string} id
+ */
+export function createdAt(id) {
+  const open = state.run.peek();
+  const run = open?.id === id ? open : state.runs.peek().get(id);
+  return run ? epochSeconds(run.created_at) || 0 : 0;
 }
 
 /**

@@ -135,3 +135,21 @@ export function timeTickLabels(ticks, gap) {
     return gap < 60 ? clock : clock.slice(0, 5);
   });
 }
+
+/**
+ * Label the ticks of an axis of durations, given in seconds: 0:30, 1:15:00, 2:30, 3 d.
+ * @param {readonly number[]} ticks
+ * @param {number} gap between two ticks, in seconds
+ */
+export function durationTickLabels(ticks, gap) {
+  const two = (/** @type {number} */ n) => String(n).padStart(2, '0');
+  return ticks.map((tick) => {
+    const total = Math.round(Math.abs(tick));
+    const sign = tick < 0 ? '−' : '';
+    if (gap >= 86_400) return `${sign}${Math.round(total / 86_400)} d`;
+    const hours = Math.floor(total / 3600);
+    const minutes = Math.floor(total / 60) % 60;
+    if (gap >= 60) return `${sign}${hours} h ${two(minutes)}`;
+    return `${sign}${hours ? `${hours}:${two(minutes)}` : minutes}:${two(total % 60)}`;
+  });
+}

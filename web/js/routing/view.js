@@ -23,6 +23,8 @@ const LISTS = [
   ['metrics', 'metrics'],
   ['tags', 'tags'],
 ];
+/** @type {readonly Axis[]} */
+const AXES = ['step', 'time', 'relative'];
 /** How many items of a list an address has. */
 export const MAX_ITEMS = 200;
 /** Series of one chart. */
@@ -91,7 +93,7 @@ export function parseView(search) {
     times: zoomed ? parseTimes(params.get('times')) : null,
     log: params.get('log') === '1',
     robust: params.get('robust') === '1',
-    x: params.get('x') === 'time' ? 'time' : 'step',
+    x: AXES.find((axis) => axis === params.get('x')) ?? 'step',
     rank: rank === 'all' || rank === 'band' ? rank : parseStep(rank),
     paused: params.get('paused') === '1',
     pins: parsePins(search),

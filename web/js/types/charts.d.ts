@@ -12,6 +12,8 @@ type Series = {
   n: number;
   /** Steps per bucket. */
   width: number;
+  /** When its run was created, in seconds since the epoch; 0 where that is not known. */
+  origin?: number;
 } & Record<Column, Float64Array>;
 
 /** The series of one key: all ranks, superseded points before current ones. */

@@ -3,7 +3,8 @@
 type Signal<T> = import('../../vendor/ui.js').Signal<T>;
 type App = import('../app.js').App;
 
-type Axis = 'step' | 'time';
+/** Steps, seconds since the epoch, or seconds since the start of the run. */
+type Axis = 'step' | 'time' | 'relative';
 type Tab = 'charts' | 'tables' | 'events' | 'traces' | 'logs' | 'info';
 type Route =
   | { page: 'runs' }
