@@ -33,6 +33,8 @@ _TYPES = {
 _ROOT = b"__ROOT__"
 _COMMENTS = re.compile(rb"^[ \t]*(?:/\*\*?(?:[^*]|\*(?!/))*\*/|//[^\n]*)[ \t]*$", re.MULTILINE)
 """Comments that have lines of their own."""
+_TYPE_COMMENTS = re.compile(rb"/\*\* @(?:[^*\n]|\*(?!/))*\*/ ?")
+"""Types for the type check, within a line."""
 _INDENTATION = re.compile(rb"^[ \t]+", re.MULTILINE)
 _STYLE = re.compile(rb'[ \t]*<link rel="stylesheet" href="__ROOT__/static/([^"]+)">\n')
 _ALL_STYLES = "css/all.css"
@@ -90,7 +92,8 @@ def _condensed(name: str, body: bytes) -> bytes:
     """Return a module or style sheet of ours without comments and indentation; lines keep their numbers."""
     if not name.startswith(("js/", "css/")):
         return body
-    return _INDENTATION.sub(b"", _COMMENTS.sub(lambda found: b"\n" * found[0].count(b"\n"), body))
+    code = _COMMENTS.sub(lambda found: b"\n" * found[0].count(b"\n"), body)
+    return _INDENTATION.sub(b"", _TYPE_COMMENTS.sub(b"", code))
 
 
 def _with_one_style_sheet(files: dict[str, bytes]) -> dict[str, bytes]:
