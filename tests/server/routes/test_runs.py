@@ -59,6 +59,21 @@ def test_a_list_has_what_was_asked_for_of_each_run(tmp_path: Path) -> None:
     ask(tmp_path, scenario)
 
 
+def test_a_long_list_is_compressed_for_those_who_accept_it(tmp_path: Path) -> None:
+    async def scenario(site: Site) -> None:
+        for number in range(40):
+            await site.run(f"r{number}", config={"layers": [number] * 200})
+        packed = await site.client.get("/api/v1/runs?limit=100")
+        plain = await site.client.get("/api/v1/runs?limit=100", headers={"Accept-Encoding": "identity"})
+        assert packed.headers["content-encoding"] == "gzip"
+        assert "content-encoding" not in plain.headers
+        assert packed.json() == plain.json()
+        assert int(packed.headers["content-length"]) < len(plain.content) / 5
+        assert "content-encoding" not in (await site.client.get("/api/v1/runs?limit=2")).headers
+
+    ask(tmp_path, scenario)
+
+
 @pytest.mark.slow
 def test_an_acknowledged_frame_is_in_every_later_list(tmp_path: Path) -> None:
     async def scenario(url: str) -> None:

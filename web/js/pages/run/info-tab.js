@@ -8,6 +8,7 @@ import { configFacts, devicesText, processFacts, searchFacts, valueText } from '
 import { state } from '../../data/state.js';
 import { pluralize } from '../../format/numbers.js';
 import { epochSeconds, formatDateTime } from '../../format/time.js';
+import { RunNotes } from './run-notes.js';
 
 /** What a process reads last comes some seconds after its start. */
 const AGAIN_MS = 3000;
@@ -155,5 +156,6 @@ export function InfoTab({ app, run }) {
       <${AttemptSelect} answer=${answer} chosen=${chosen} />
       <${SearchField} label="Search info" />
     </div>
+    <${RunNotes} app=${app} run=${run} />
     <${Sections} run=${run} answer=${answer} />`;
 }

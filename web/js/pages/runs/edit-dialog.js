@@ -10,7 +10,7 @@ const MAX_TAG_CHARACTERS = 128;
 const MAX_NOTES_CHARACTERS = 8192;
 const MAX_SUGGESTED_TAGS = 200;
 
-/** @typedef {{name: string, notes: string | undefined}} About */
+/** @typedef {{name: string, notes: string | undefined, before: string | undefined}} About `before`: the notes so far */
 
 /**
  * Name and notes of a run.
@@ -20,7 +20,7 @@ function AboutFields({ app, run, about }) {
   // Lists have no notes.
   useEffect(() => {
     const take = (/** @type {Run} */ whole) => {
-      about.value = { ...about.value, notes: whole.notes };
+      about.value = { ...about.value, notes: whole.notes, before: whole.notes };
     };
     app.api.run(run.id).then(take, () => {});
   }, [run.id]);
@@ -104,13 +104,15 @@ function TagFields({ tags }) {
 export function EditDialog({ app, runs, what, actions, close }) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   const [run] = runs;
-  const about = useSignal(/** @type {About} */ ({ name: run.name || run.id, notes: undefined }));
+  const about = useSignal(/** @type {About} */ ({ name: run.name || run.id, notes: undefined, before: undefined }));
   const before = useRef([...new Set(runs.flatMap((one) => one.tags))]).current;
   const tags = useSignal(before);
   useEffect(() => dialog.current?.showModal(), []);
   const rename = () => {
-    const { name, notes } = about.value;
-    return actions.change([run], 'Changed', () => ({ name, ...(notes === undefined ? {} : { notes }) }));
+    const { name, notes, before: known } = about.value;
+    // With the notes that an undo brings back.
+    const whole = { ...run, notes: known ?? run.notes };
+    return actions.change([whole], 'Changed', () => ({ name, ...(notes === undefined ? {} : { notes }) }));
   };
   const tag = () => {
     const removed = new Set(before.filter((one) => !tags.value.includes(one)));

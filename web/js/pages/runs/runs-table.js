@@ -245,7 +245,7 @@ export function RunsTable({ app, runs }) {
     rows.current.set(run.id, entry);
     return entry.row;
   };
-  return html`<div class="panel flush">
+  return html`<div class="panel flush list">
     <table class="grid runs" aria-rowcount=${runs.length + 1}>
       <${Head} columns=${columns} chosen=${metrics.length > 0} />
       <${VirtualRows} items=${runs} row=${row} />
