@@ -171,17 +171,24 @@ class LiveRun:
         """Return those of `ranks` that are not away."""
         return [rank for rank in ranks if not self.is_away(rank)]
 
-    async def wait_for_startup(self, settings: Collection[str], world_size: int) -> None:
-        """Wait while a rank may be about to declare some controls, because its process has just started.
+    def note_missed(self, ranks: Collection[int], settings: Collection[str]) -> None:
+        """Record that new values are not for processes that have yet to declare their controls."""
+        for one in self.connections:
+            if one.fresh and one.row.rank not in ranks:
+                one.missed.update(settings)
+
+    async def wait_for_startup(self, settings: Collection[str], world_size: int) -> bool:
+        """Wait while a rank may be about to declare some controls, and return whether that was necessary.
 
         Args:
             settings: the controls.
             world_size: the number of ranks that start together.
         """
-        for _ in range(100):
+        for waited in range(100):
             if not self._is_starting(settings, world_size):
-                return
+                return waited > 0
             await asyncio.sleep(DECLARE_S / 100)
+        return True
 
     def _is_starting(self, settings: Collection[str], world_size: int) -> bool:
         now_s = self._now_s()

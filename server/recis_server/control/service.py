@@ -138,9 +138,8 @@ class CommandService:
             NotConnected: no rank is connected and `queue` is false.
             Conflict: the run has finished, the id belongs to another command, or too many commands are open.
         """
-        row, wanted = await self._checked(run, settings, field)
         command_id = checked_id(command_id)
-        known = await self._store.command(run, command_id)
+        row, wanted, known = await self._checked(run, settings, field, command_id)
         if known is not None:
             return same_command(known, wanted)
         if row.state == "finished":
@@ -166,20 +165,22 @@ class CommandService:
                 raise NotConnected(f"run {run} is not connected and the command must not be queued")
             return await self._accept(live, command, wanted)
 
-    async def _checked(self, run: str, settings: Mapping[str, Any], field: str) -> tuple[RunRow, Wanted]:
-        row = await self._store.run(run)
+    async def _checked(
+        self, run: str, settings: Mapping[str, Any], field: str, command_id: str
+    ) -> tuple[RunRow, Wanted, CommandRow | None]:
+        # At once: each read waits for a thread, and the user for all of them.
+        store = self._store
+        row, declared, known = await asyncio.gather(store.run(run), store.controls(run), store.command(run, command_id))
         if row is None:
             raise NotFound(f"there is no run {run}")
-        if (live := self._runs.get(run)) is not None:
-            await live.wait_for_startup(settings, row.world_size)
-        return row, check(run, row.world_size, await self._store.controls(run), settings, field)
+        if (live := self._runs.get(run)) is not None and await live.wait_for_startup(settings, row.world_size):
+            declared = await self._store.controls(run)
+        return row, check(run, row.world_size, declared, settings, field), known
 
     async def _accept(self, live: LiveRun, command: CommandRow, wanted: Wanted) -> CommandRow:
         live.check_room()
         there = [one for one in live.connections if one.row.rank in wanted.ranks]
-        for one in live.connections if not wanted.is_act else ():
-            if one.fresh and one.row.rank not in wanted.ranks:
-                one.missed.update(command.settings)
+        live.note_missed(wanted.ranks, command.settings)
         if live.is_together(command) and not all(one.can_schedule for one in there):
             if not command.control:
                 raise Conflict("expected one setting: a rank runs a version that does not support several at once")

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from recis.wire.messages import Result
 from recis_server.errors import ServerError, StoreLost, StoreUnavailable
 from recis_server.store.engines.engine import Connection, Engine
 from recis_server.store.engines.failures import FailureLog
@@ -55,6 +56,11 @@ class Batch(Protocol):
 class _Append(NamedTuple):
     frame: StoredFrame
     done: "asyncio.Future[Commit]"
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the frame says what has become of a command."""
+        return any(type(record) is Result for record in self.frame.frame.records)
 
 
 class _Call(NamedTuple):
@@ -137,7 +143,8 @@ class Writer:
             raise StoreUnavailable(f"{WAITING_JOBS} frames are already waiting for the store")
         self._jobs.put(job)
         # A single frame does not end the gathering: waking the thread for each would cost more than writing it.
-        if isinstance(job, _Call) or self._jobs.qsize() >= BATCH_FRAMES:
+        # One that answers a command does: somebody waits for it.
+        if isinstance(job, _Call) or self._jobs.qsize() >= BATCH_FRAMES or job.is_answer:
             self._urgent.set()
 
     # --- the thread

@@ -169,6 +169,32 @@ def test_a_command_goes_to_the_rank_and_into_the_ledger(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_what_a_request_reads_is_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: World) -> None:
+        await world.rank()
+        store, reads, together = world.parts.store, set[str](), asyncio.Event()
+
+        def meeting(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+            read = getattr(store, name)
+
+            async def meet(*arguments: str) -> Any:
+                reads.add(name)
+                if len(reads) == 3:
+                    together.set()
+                async with asyncio.timeout(30):
+                    await together.wait()
+                return await read(*arguments)
+
+            return meet
+
+        for name in ("run", "controls", "command"):
+            monkeypatch.setattr(store, name, meeting(name))
+        await world.ask(200)
+        monkeypatch.undo()
+
+    run(tmp_path, scenario)
+
+
 def test_a_command_is_delivered_when_seen_and_applied_when_answered_with_one_event(tmp_path: Path) -> None:
     async def scenario(world: World) -> None:
         rank = await world.rank()

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from recis_server.access import Access, digest_of
 from recis_server.errors import InvalidValue, StoreUnavailable, Unauthorised
+from recis_server.store import writer
 from recis_server.store.sql import SqlStore
 from recis_server.store.values import Commit, EventRow, TokenRow, TraceRow
 
-from recis.wire.messages import Event
+from recis.wire.messages import Event, Result
 from tests.server.realserver import until
 from tests.server.store.databases import engine_of
 from tests.server.store.streams import frame, greeting, one_pass, opened, points, read, run
@@ -150,6 +151,21 @@ def test_a_frame_that_fits_no_column_leaves_the_others_of_its_batch_alone(tmp_pa
             assert await store.metrics("r") == ()
             await store.append(frame(stream, 1, points([1], loss=[2.0])))
             assert await read(store, "loss") == [(1, 2.0)]
+
+    run(scenario)
+
+
+def test_a_frame_that_answers_a_command_is_not_held_back_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            stream = await store.register(greeting(), 1)
+            monkeypatch.setattr(writer, "GATHER_S", 3600.0)
+            answer = Result(command="c1", control="a", state="applied", step=1, time_ns=1, old=1, new=2)
+            async with asyncio.timeout(60):
+                await store.append(frame(stream, 1, points([1], loss=[1.0]), answer))
+            assert await read(store, "loss") == [(1, 1.0)]
 
     run(scenario)
 
