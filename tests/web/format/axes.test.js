@@ -45,6 +45,8 @@ test('the labels of one axis share suffix and number of digits', () => {
 test('a logarithmic axis has round ticks, over many decades and over less than one', () => {
   assert.deepEqual(logTicks(0.3, 6), [0.5, 1, 2, 5]);
   assert.deepEqual(logTickLabels(logTicks(1e-3, 1e9)), ['0.01', '1', '100', '10k', '1M', '100M']);
+  assert.deepEqual(logTickLabels(logTicks(1, 3e5, 2.1)), ['1', '100k']);
+  assert.deepEqual(logTickLabels(logTicks(2, 9e4, 1.5)), ['10']);
   assert.deepEqual(logTicks(0.43, 0.47), [0.43, 0.44, 0.45, 0.46, 0.47]);
   assert.deepEqual(logTickLabels([0.02, 1, 2000, null]), ['0.02', '1', '2k', '']);
 });

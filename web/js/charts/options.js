@@ -45,6 +45,8 @@ function xAxis({ axis }) {
   return { ...place, incrs: STEP_INCREMENTS, values: (_, ticks) => tickLabels(ticks) };
 }
 
+/** Least height of a label of a logarithmic axis. */
+const LOG_LABEL_PX = 18;
 /** @param {uPlot} plot */
 const yLabelSpace = (plot) => (plot.height < LOW_PX ? 20 : 32);
 
@@ -58,7 +60,7 @@ function yAxis({ log, kind, unit }) {
   if (log) {
     return {
       ...place,
-      splits: (_, __, low, high) => logTicks(low, high),
+      splits: (plot, _, low, high) => logTicks(low, high, plot.bbox.height / devicePixelRatio / LOG_LABEL_PX),
       filter: (_, ticks) => ticks,
       values: (_, ticks) => logTickLabels(ticks, unit),
     };

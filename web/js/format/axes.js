@@ -80,19 +80,34 @@ const round = (/** @type {number} */ value) => Number(value.toPrecision(10));
  * ones within a narrow range.
  * @param {number} low
  * @param {number} high
+ * @param {number} [most] how many powers of ten there is room for
  */
-export function logTicks(low, high) {
+export function logTicks(low, high, most = 7) {
   const decades = Math.log10(high / low);
-  const every = Math.max(1, Math.ceil(decades / 6));
+  const every = Math.max(1, Math.ceil(decades / Math.max(1, most - 1)));
+  const first = Math.ceil(Math.log10(low) / every - 1e-9) * every;
+  const ticks = powers(first, low, high, every, decades > 2 ? [1] : [1, 2, 5]);
+  if (ticks.length > 1) return ticks;
+  return decades > 2 ? powers(Math.ceil(Math.log10(low) - 1e-9), low, high, every, [1]) : evenTicks(low, high);
+}
+
+/**
+ * Return multiples of powers of ten between two numbers.
+ * @param {number} first the exponent to begin with
+ * @param {number} low
+ * @param {number} high
+ * @param {number} every the distance of exponents
+ * @param {readonly number[]} factors
+ */
+function powers(first, low, high, every, factors) {
   const ticks = [];
-  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
-    if (power % every) continue;
-    for (const factor of decades > 2 ? [1] : [1, 2, 5]) {
+  for (let power = first - every; power <= Math.log10(high); power += every) {
+    for (const factor of factors) {
       const tick = round(factor * 10 ** power);
       if (tick >= low && tick <= high) ticks.push(tick);
     }
   }
-  return ticks.length > 1 ? ticks : evenTicks(low, high);
+  return ticks;
 }
 
 /**
