@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from recis.wire.controls import MAX_SETTINGS
 from recis.wire.messages import MAX_TEXT_CHARS
@@ -41,7 +41,7 @@ class RunPatch(BaseModel):
     name: Name | None = None
     tags: list[Tag] | None = Field(default=None, max_length=64)
     notes: str | None = Field(default=None, max_length=MAX_TEXT_CHARS)
-    archived: bool | None = None
+    archived: StrictBool | None = None
 
 
 class CommandRequest(BaseModel):

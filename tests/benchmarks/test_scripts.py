@@ -80,6 +80,22 @@ def test_the_demo_trains_with_the_monitor_on_and_off_and_a_page_open(tmp_path: P
 
 
 @pytest.mark.slow
+def test_the_page_is_measured_beside_a_blank_one_and_a_plain_table(tmp_path: Path) -> None:
+    scenes = results_of("page", tmp_path)["scenes"]
+    assert isinstance(scenes, list)
+    assert [one["static_bytes"] > 10_000 for one in scenes if "ready_ms" in one] == [True, True]
+    assert [one["scene"].split()[-1] for one in scenes] == [
+        "20",
+        "page",
+        *["frame"] * 2,
+        "charts",
+        "runs",
+        *["frame"] * 4,
+    ]
+    assert all(one["frames"] > 0 for one in scenes if "frames" in one)
+
+
+@pytest.mark.slow
 def test_the_whole_list_of_runs_is_read_while_some_report(tmp_path: Path) -> None:
     readings = results_of("runs_list", tmp_path)["readings"]
     assert isinstance(readings, list)

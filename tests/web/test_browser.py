@@ -165,7 +165,7 @@ def test_zoom_lives_in_the_address(page: Page, console: Console, server: str, li
 def test_charts_are_found_by_a_pattern(page: Page, console: Console, server: str, live: Training) -> None:
     opened(page, f"{server}/run/live")
     page.get_by_label("Search charts").fill("^q|/lr$")
-    expect(page.get_by_role("region")).to_have_count(2)
+    expect(page.locator(".sections").get_by_role("region")).to_have_count(2)
     page.get_by_label("Search charts").fill("*(")
     expect(page.get_by_text("No matching charts")).to_be_visible()
 

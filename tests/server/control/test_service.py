@@ -215,7 +215,9 @@ def test_a_command_is_delivered_when_seen_and_applied_when_answered_with_one_eve
             "reason": "why not",
             "ranks": {"0": 41},
         }
-        assert Hint("events", "r1") in world.hints
+        async with asyncio.timeout(10):
+            while Hint("events", "r1") not in world.hints:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
     run(tmp_path, scenario)
 

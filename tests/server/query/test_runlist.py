@@ -240,7 +240,7 @@ def test_the_page_asks_for_what_is_encoded_ahead() -> None:
     """Where no run has its speed and loss under other names than `qps` and `loss`."""
     source = (ROOT / "web" / "js" / "data" / "run-list.js").read_text(encoding="utf-8")
     limit = re.search(r"const MAX_RUNS = ([\d_]+);", source)
-    fields = re.search(r"const FIELDS = \[([\w', ]+)\];", source)
+    fields = re.search(r"const FIELDS = \[([\w',\s]+)\];", source)
     metrics = re.search(r"this\.metrics = \[\.\.\.new Set\(\[((?:'\w+', )+)\.\.\.found\]\)\]\.sort\(\)", source)
     assert limit is not None
     assert fields is not None

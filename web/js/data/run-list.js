@@ -5,7 +5,16 @@ import { putRuns, removeRun, state } from './state.js';
 
 const MAX_RUNS = 10_000;
 const FIELDS = [
-  ...['project', 'name', 'state', 'created_at', 'updated_at', 'ranks', 'last_step', 'summary', 'tags', 'archived'],
+  'project',
+  'name',
+  'state',
+  'created_at',
+  'updated_at',
+  'ranks',
+  'last_step',
+  'summary',
+  'tags',
+  'archived',
 ];
 /** The choice of archived runs, among the states. */
 export const ARCHIVED = 'archived';

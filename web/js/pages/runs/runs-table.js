@@ -13,6 +13,8 @@ import { formatCompact, formatExact } from '../../format/numbers.js';
 import { formatMetric } from '../../format/units.js';
 import { runHref } from '../../routing/links.js';
 
+/** More columns than these may not fit a window: the list then scrolls sideways. */
+const FITTING_METRICS = 2;
 const MAX_LABEL_CHARACTERS = 80;
 const MAX_TAGS = 2;
 const VIEW_BOX = `0 0 ${SPARKLINE_WIDTH} ${SPARKLINE_HEIGHT}`;
@@ -60,11 +62,13 @@ function Sparkline({ app, run, metric, number }) {
 /** @param {{app: App, run: Run, column: Column}} props */
 function MetricCells({ app, run, column }) {
   const metric = column.metric(run);
-  if (metric === undefined) return html`<td class="number wide-only">–</td><td class="fit wide-only" />`;
+  if (metric === undefined) return html`<td class="number wide-only">–</td><td class="fit spark wide-only" />`;
   const value = run.summary[metric];
   const exact = `${metric}: ${formatExact(value)}`;
   return html`<td class="number wide-only" title=${exact}>${formatMetric(metric, value)}</td>
-    <td class="fit wide-only"><${Sparkline} app=${app} run=${run.id} metric=${metric} number=${column.number} /></td>`;
+    <td class="fit spark wide-only">
+      <${Sparkline} app=${app} run=${run.id} metric=${metric} number=${column.number} />
+    </td>`;
 }
 
 /**
@@ -173,7 +177,7 @@ function MetricHead({ column: { key, label }, chosen }) {
         >×</button>`
       }
     </th>
-    <td class="wide-only" />`;
+    <td class="spark wide-only" />`;
 }
 
 /** @param {{columns: Column[], chosen: boolean}} props */
@@ -245,7 +249,7 @@ export function RunsTable({ app, runs }) {
     rows.current.set(run.id, entry);
     return entry.row;
   };
-  return html`<div class="panel flush list">
+  return html`<div class=${metrics.length > FITTING_METRICS ? 'panel flush list scroll' : 'panel flush list'}>
     <table class="grid runs" aria-rowcount=${runs.length + 1}>
       <${Head} columns=${columns} chosen=${metrics.length > 0} />
       <${VirtualRows} items=${runs} row=${row} />
