@@ -213,9 +213,9 @@ class OutboxWriter:
     def close(self) -> None:
         """Seal what is left and unmap the current segment; nothing is appended after this."""
         self._queue.seal()
-        if self._spare is not None:
+        if self._spare is not None and self._spare is not self._queue.current:
             self._spare.remove()
-            self._spare = None
+        self._spare = None
         self._forms.clear()
         self._queue.close_current(is_final=True)
 
@@ -256,7 +256,10 @@ class OutboxWriter:
         # First, so that the next segment's header has the count even if the process is killed now.
         while len(queue.segments()) >= self._max_segments:
             queue.drop_oldest()
-        segment, self._spare = self._spare or self._new_segment(), None
+        # In an order that may be broken off anywhere, by an exception from outside, and begun anew.
+        if self._spare is None or self._spare is queue.current:
+            self._spare = self._new_segment()
+        segment = self._spare
         if queue.current is not None and queue.current.has_tail:
             queue.last_frame = queue.next_number()
         # Before the current one is closed, which says that another one follows.
@@ -264,6 +267,7 @@ class OutboxWriter:
         self._forms.clear()
         queue.close_current(is_final=False)
         queue.current = segment
+        self._spare = None
         return segment
 
     def _new_segment(self) -> Segment:

@@ -105,6 +105,7 @@ class Segment:
     is_kept: bool = False
     _header: Header | None = None
     _unsealed: int = HEADER_BYTES
+    _is_closed: bool = False
     _map: mmap.mmap | None = None
 
     @classmethod
@@ -126,7 +127,7 @@ class Segment:
                     mapped = mmap.mmap(descriptor, size)
                 finally:
                     os.close(descriptor)
-            except OSError:
+            except BaseException:  # also one from outside, such as KeyboardInterrupt
                 path.unlink()
                 raise
         view, tag = memoryview(mapped), tag_of(writer)
@@ -277,23 +278,26 @@ class Segment:
         """Store the totals and unmap the file, which can still be read.
 
         Records that are in no frame yet become frame `n`, without a checksum over the frame: the training thread calls
-        this, and each record has its own checksum. `is_final` says that no other segment follows.
+        this, and each record has its own checksum. `is_final` says that no other segment follows. Can be repeated if it
+        was broken off by an exception from outside, such as KeyboardInterrupt.
         """
         assert self._header is not None
-        unsealed, points, records = self._unsealed, self.points, self.records
-        if self.has_tail:
-            self._end_frame(n, dropped, None)
-        header = self._header._replace(
-            last_frame=self.last_frame,
-            end=self.end,
-            unsealed=unsealed,
-            points=points,
-            records=records,
-            all_points=sum(span.points for span in self.frames),
-            all_records=sum(span.records for span in self.frames),
-            is_final=int(is_final),
-        )
-        self._write_header(header)
+        if not self._is_closed:
+            if self.has_tail:
+                self._end_frame(n, dropped, None)
+            tail = self.frames[-1] if self.frames and self.frames[-1].crc is None else None
+            header = self._header._replace(
+                last_frame=self.last_frame,
+                end=self.end,
+                unsealed=self._unsealed,
+                points=tail.points if tail else 0,
+                records=tail.records if tail else 0,
+                all_points=sum(span.points for span in self.frames),
+                all_records=sum(span.records for span in self.frames),
+                is_final=int(is_final),
+            )
+            self._write_header(header)
+            self._is_closed = True
         if self.path is not None:
             self._release()
 
@@ -313,9 +317,11 @@ class Segment:
     # --- inside
 
     def _end_frame(self, n: int, dropped: int, crc: int | None) -> FrameSpan:
-        span = FrameSpan(n, dropped, self._unsealed, self.end, self.points, self.records, crc)
-        self.frames.append(span)
-        self.last_frame, self.dropped = n, dropped
+        # Unless an exception from outside, such as KeyboardInterrupt, broke this off.
+        if not self.frames or self.frames[-1].stop != self.end:
+            self.frames.append(FrameSpan(n, dropped, self._unsealed, self.end, self.points, self.records, crc))
+        span = self.frames[-1]
+        self.last_frame, self.dropped = span.n, dropped
         self.points = self.records = 0
         return span
 

@@ -73,7 +73,9 @@ class SegmentQueue:
             return
         self.fast_path.leave()  # before the segment is unmapped: the fast path writes to its memory
         segment.close(self.last_frame, self.dropped, is_final=is_final)
-        self.closed.append(segment)
+        # In an order that may be broken off anywhere, by an exception from outside, and begun anew.
+        if not self.closed or self.closed[-1] is not segment:
+            self.closed.append(segment)
         self.current = None
 
     def drop_oldest(self) -> None:

@@ -1,5 +1,6 @@
 """`recis.bridge.outbox`: rows become frames, numbers stay with their records, the bound drops the oldest and counts."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -290,6 +292,7 @@ def check_operations(folder: Path, operations: list[tuple[Any, ...]]) -> None:
 WRITER = """
 import sys, time
 from pathlib import Path
+from types import FrameType
 from recis.bridge.outbox import Outbox
 outbox = Outbox(Path(sys.argv[1]))
 step = 0
@@ -477,3 +480,40 @@ def test_a_record_that_could_not_be_sent_is_refused_where_it_is_given(outbox: Ou
     outbox.reader.seal()
     [frame] = frames_of(outbox)
     assert frame.records == (Line(time_ns=1, text="right"),)
+
+
+def test_a_new_segment_that_is_interrupted_at_any_line_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an exception from outside, such as KeyboardInterrupt."""
+    monkeypatch.setattr(module, "SEGMENT_BYTES", 1 << 16)
+    outbox = Outbox(tmp_path)
+    here = str(Path(module.__file__).parent)
+    lines_left = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines_left
+        if not frame.f_code.co_filename.startswith(here):
+            return None
+        if event == "line":
+            lines_left -= 1
+            if lines_left == 0:
+                raise KeyboardInterrupt
+        return trace
+
+    for step in range(400):
+        outbox.writer.append_report(("a",), (float(step),), step, 0)
+        lines_left = step + 1
+        before = sys.gettrace()
+        sys.settrace(trace)
+        with contextlib.suppress(KeyboardInterrupt):
+            outbox.writer._roll()
+        sys.settrace(before)
+        if lines_left > 0:
+            break
+        outbox.writer._roll()
+    assert 40 < step < 399
+    outbox.reader.seal()
+    rows = [row for frame in frames_of(outbox) for row in rows_of(frame)]
+    assert sorted(rows) == [(number, "a", float(number)) for number in range(step + 1)]
+    outbox.writer.close()
