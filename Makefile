@@ -11,7 +11,7 @@ BESIDE := --dist loadscope --no-loadscope-reorder --maxprocesses 8
 MEASURE = $(shell $(BIN)/python -c "import sys; print('COVERAGE_CORE=sysmon' * (sys.version_info >= (3, 12)))")
 # Compiled modules are kept, also of tests, whatever the environment says: hundreds of processes import the same ones.
 unexport PYTHONDONTWRITEBYTECODE
-FAST   := -q -m "not slow" --hypothesis-profile check -n $(CORES) $(BESIDE)
+FAST   := -q -m "not slow" --hypothesis-profile check -n $$(($(CORES) + 1)) $(BESIDE)
 
 .PHONY: help demo test check coverage docs lowest format screenshot
 
