@@ -133,6 +133,9 @@ def test_a_rank_that_is_gone_is_named_as_away_and_as_different(page: Page, conso
         one.get_by_role("button", name="Apply").click()
         expect(one.get_by_role("status")).to_contain_text("rank 1 is away and gets it", timeout=IN_TIME_MS)
         expect(one).to_contain_text("rank 1 has 1")
+        page.set_viewport_size({"width": 390, "height": 844})
+        expect(page.get_by_role("heading", name="No hash tables yet")).to_be_visible()
+        is_accessible(page)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
