@@ -131,10 +131,18 @@ export class Chart {
       this.pointer = left;
       this.gestures.hover(left === null ? null : plot.posToVal(left, 'x'));
     };
+    // A mouse that rests elsewhere leaves the plot again after a tap; what the finger has found stays.
+    let isTouched = false;
+    over.addEventListener('pointermove', (event) => {
+      if (event.pointerType !== 'touch') isTouched = false;
+    });
     over.addEventListener('mousemove', (event) => hover(pixel(event)));
-    over.addEventListener('mouseleave', () => hover(null));
+    over.addEventListener('mouseleave', () => {
+      if (!isTouched) hover(null);
+    });
     listenToTouch(over, {
       point: (touch) => {
+        isTouched = true;
         const left = pixel(touch);
         plot.setCursor({ left, top: 0 }, false);
         hover(left);
