@@ -4,8 +4,8 @@ BIN    := .venv/bin
 STAMPS := .venv/stamps
 LOWEST := .venv/lowest
 NODE   := tests/web/node_modules/.bin
-# Workers that run tests side by side, a module each; the order is that of tests/conftest.py. Tests with processes of
-# their own wait for these half of the time, so that one worker more than there are cores is kept busy.
+# Workers that run tests side by side, a module each; the order is that of tests/conftest.py. Tests wait for timers and
+# for processes of their own, so there are more workers than cores: one more for the fast tests, two more for all.
 CORES  := $(shell getconf _NPROCESSORS_ONLN)
 BESIDE := --dist loadscope --no-loadscope-reorder --maxprocesses 8
 MEASURE = $(shell $(BIN)/python -c "import sys; print('COVERAGE_CORE=sysmon' * (sys.version_info >= (3, 12)))")
@@ -47,7 +47,7 @@ screenshot: $(STAMPS)/browser $(STAMPS)/data ## regenerate the README screenshot
 
 .PHONY: fast full lint
 full: $(STAMPS)/install
-	$(BIN)/python -m pytest -n $$(($(CORES) + 1)) $(BESIDE) --durations=10 $(ARGS)
+	$(BIN)/python -m pytest -n $$(($(CORES) + 2)) $(BESIDE) --durations=10 $(ARGS)
 
 fast: $(STAMPS)/install
 	$(BIN)/python -m pytest $(FAST) $(ARGS)
