@@ -149,7 +149,11 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
         help="log lines kept per run; the oldest beyond are deleted (default: 100000)",
     )
     parser.add_argument("--bus", metavar="URL", help="memory:// (default)")
-    parser.add_argument("--blobs", metavar="URL", help="file://FOLDER (default: blobs in the data folder)")
+    parser.add_argument(
+        "--blobs",
+        metavar="URL",
+        help="file://FOLDER, s3://BUCKET[/PREFIX], gs://… or az://… (default: blobs in the data folder)",
+    )
     parser.add_argument(
         "--token-file", type=Path, metavar="F", help="file with a token for all scopes; created if missing"
     )

@@ -95,7 +95,8 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
             f"--host {settings.host}: expected a token for a non-loopback address"
             " (recis-monitor token create, or --token-file), or --insecure"
         )
-    state.blobs = open_blobs(settings.blobs_url)
+    state.blobs = open_blobs(settings.blobs_url, settings.data / "fetched")
+    await state.blobs.check()
     state.bus = open_bus(settings.bus)
     await _open(stack, state.bus.open, state.bus.close)
     state.presence = Presence(state.store, state.bus)

@@ -51,12 +51,14 @@ class Parts:
 
 
 @asynccontextmanager
-async def parts(folder: Path, *, window_bytes: int = 8 << 20, max_trace_bytes: int = 2 << 30) -> AsyncIterator[Parts]:
+async def parts(
+    folder: Path, *, window_bytes: int = 8 << 20, max_trace_bytes: int = 2 << 30, blobs_url: str = ""
+) -> AsyncIterator[Parts]:
     """All parts, opened and closed in order, without a socket."""
     bus = MemoryBus()
     store = SqlStore(SqliteEngine(folder / "recis.db"))
     await store.open()
-    blobs = open_blobs(f"file://{folder}/blobs")
+    blobs = open_blobs(blobs_url or f"file://{folder}/blobs", folder / "fetched")
     presence = Presence(store, bus)
     commands = CommandService(store, presence, bus)
     audience = Audience(bus)
@@ -73,9 +75,9 @@ async def parts(folder: Path, *, window_bytes: int = 8 << 20, max_trace_bytes: i
 
 
 @asynccontextmanager
-async def serving(folder: Path, *, window_bytes: int = 8 << 20, max_trace_bytes: int = 2 << 30) -> AsyncIterator[Parts]:
-    """The parts behind a real uvicorn."""
-    async with parts(folder, window_bytes=window_bytes, max_trace_bytes=max_trace_bytes) as made:
+async def serving(folder: Path, **options: Any) -> AsyncIterator[Parts]:
+    """The parts behind a real uvicorn; the options are those of `parts`."""
+    async with parts(folder, **options) as made:
         app = FastAPI()
         app.state.store, app.state.hub, app.state.intake, app.state.traces = (
             made.store,

@@ -41,7 +41,7 @@ def filled(folder: Path) -> None:
         (["serve", "--host", "0.0.0.0", "--data", "{tmp}"], "expected a token for a non-loopback address"),
         (["serve", "--store", "mysql://x"], "--store: expected sqlite:///PATH or postgresql://…, got 'mysql://x'"),
         (["serve", "--bus", "nats://x", "--data", "{tmp}"], "--bus: expected memory://, got 'nats://x'"),
-        (["serve", "--blobs", "s3://x", "--data", "{tmp}"], "--blobs: expected file://FOLDER, got 's3://x'"),
+        (["serve", "--blobs", "ftp://x", "--data", "{tmp}"], "or az://CONTAINER[/PREFIX], got 'ftp://x'"),
         (["serve", "--data", "{tmp}/file/data"], "expected a writable data folder, got {tmp}/file/data"),
         (["serve", "--token-file", "{tmp}/no/token", "--data", "{tmp}"], "--token-file: expected a file with a token"),
         (["serve", "--colour"], "unrecognized arguments: --colour"),

@@ -73,7 +73,7 @@ def run(folder: Path, scenario: Callable[[Server], Coroutine[Any, Any, None]]) -
         async with opened(folder) as store:
             for name in ("r1", "r2", "r3"):
                 await store.register(hello(name, f"w-{name}"), 1)
-            await scenario(Server(store, open_blobs(f"file://{folder}/blobs"), folder))
+            await scenario(Server(store, open_blobs(f"file://{folder}/blobs", folder / "fetched"), folder))
 
     asyncio.run(asyncio.wait_for(whole(), 60))
 
