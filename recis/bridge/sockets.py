@@ -4,10 +4,12 @@ Owns the time limits of one connection; must not know what is sent or what to do
 """
 
 import asyncio
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
 from recis.bridge.address import ServerAddress
+from recis.bridge.trust import tls_context
 from recis.wire.messages import MAX_FRAME_BYTES
 
 __all__ = ["open_socket", "send"]
@@ -21,7 +23,9 @@ SILENCE_S = 60.0
 
 
 def open_socket(address: ServerAddress, path: str) -> connect:
-    """Return the connection to `path`, to be awaited or entered."""
+    """Return the connection to `path`, to be awaited or entered; raise `ConnectionError` as `tls_context`."""
+    context = tls_context(address)
+    security: dict[str, Any] = {} if context is None else {"ssl": context}  # an ssl of None is refused for wss
     return connect(
         address.socket(path),
         additional_headers=address.headers,
@@ -32,6 +36,7 @@ def open_socket(address: ServerAddress, path: str) -> connect:
         ping_interval=PING_S,
         ping_timeout=SILENCE_S,
         proxy=None if address.is_loopback else True,
+        **security,
     )
 
 

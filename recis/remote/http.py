@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from recis.bridge.address import ServerAddress
+from recis.bridge.trust import tls_context
 
 __all__ = ["SILENCE_S", "RefusedError", "ask", "open_answer"]
 
@@ -55,8 +56,10 @@ def open_answer(
     data = None if body is None else json.dumps(body, allow_nan=False).encode()
     headers = address.headers | ({} if data is None else {"Content-Type": "application/json"})
     request = urllib.request.Request(f"{address.base}{path}", data, headers, method=method)  # noqa: S310
-    # No proxy is between a machine and itself.
-    opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if address.is_loopback else []))
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=tls_context(address))]
+    if address.is_loopback:
+        handlers.append(urllib.request.ProxyHandler({}))  # no proxy is between a machine and itself
+    opener = urllib.request.build_opener(*handlers)
     try:
         answer = opener.open(request, timeout=timeout_s)
     except urllib.error.HTTPError as error:

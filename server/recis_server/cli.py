@@ -42,6 +42,8 @@ _SERVE_FIELDS = (
     "bus",
     "blobs",
     "token_file",
+    "tls_cert",
+    "tls_key",
     "root_path",
     "insecure",
     "allow_host",
@@ -157,6 +159,13 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token-file", type=Path, metavar="F", help="file with a token for all scopes; created if missing"
     )
+    parser.add_argument(
+        "--tls-cert",
+        type=Path,
+        metavar="F",
+        help="certificate with its chain, as PEM; the server then speaks https only",
+    )
+    parser.add_argument("--tls-key", type=Path, metavar="F", help="private key of the certificate, as PEM")
     parser.add_argument("--root-path", metavar="P", help="path under which a proxy serves this server")
     parser.add_argument(
         "--allow-host",

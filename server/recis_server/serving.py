@@ -9,6 +9,7 @@ Owns the HTTP engine and its options; must not know signals or the command line.
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
@@ -23,6 +24,7 @@ from recis_server.errors import StoreError
 from recis_server.gate import MAX_HEAD_BYTES
 from recis_server.main import create_app
 from recis_server.settings import Settings
+from recis_server.tls import certificate
 
 __all__ = ["Serving", "serving"]
 
@@ -82,10 +84,10 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
         ServerError, ValueError: the settings are invalid, or the port is in use.
     """
     app = create_app(settings)
-    async with app.router.lifespan_context(app):
+    async with certificate(settings.tls_cert, settings.tls_key) as context, app.router.lifespan_context(app):
         sock = _bind(settings.host, settings.port)
         try:
-            engine = _Engine(_config(app, settings))
+            engine = _Engine(_config(app, settings, context))
             task = asyncio.create_task(engine.serve(sockets=[sock]), name="http")
             try:
                 ready = asyncio.create_task(engine.ready.wait(), name="http-ready")
@@ -102,7 +104,7 @@ async def serving(settings: Settings) -> AsyncIterator[Serving]:
             sock.close()
 
 
-def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+def _config(app: FastAPI, settings: Settings, context: ssl.SSLContext | None) -> uvicorn.Config:
     connections: Connections = app.state.connections
     return uvicorn.Config(
         cast("Any", app),  # Starlette and uvicorn name the same messages by different types
@@ -110,6 +112,7 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         loop="none",
         http=cast("Any", connections.protocol()),
         ws=WebSocketProtocol,
+        ssl_context_factory=None if context is None else lambda *_: context,
         ws_max_size=MAX_FRAME_BYTES + _SLACK_BYTES,
         ws_per_message_deflate=False,
         ws_ping_interval=settings.ping_interval,
@@ -140,4 +143,5 @@ def _bind(host: str, port: int) -> socket.socket:
 def _url(settings: Settings, sock: socket.socket) -> str:
     host, port = sock.getsockname()[:2]
     name = settings.host if settings.host and not settings.is_wildcard else host
-    return f"http://{f'[{name}]' if ':' in name else name}:{port}{settings.root_path}"
+    scheme = "http" if settings.tls_cert is None else "https"
+    return f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}{settings.root_path}"

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     bus: str = "memory://"
     blobs: str = ""
     token_file: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     root_path: str = ""
     insecure: bool = False
     allow_host: tuple[str, ...] = ()
