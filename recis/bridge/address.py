@@ -53,7 +53,7 @@ class ServerAddress:
 
     @property
     def is_loopback(self) -> bool:
-        """Return whether the server is on this machine, so that no proxy is between."""
+        """Return whether the server is on this machine, so that the connection needs no proxy."""
         return urlsplit(self.base).hostname in _LOOPBACK
 
 

@@ -1,7 +1,7 @@
-"""The version of the program, by the git repository that its main script is in.
+"""Read the version of the program from the git repository of its main script.
 
-Owns how git is asked, and how long it may take. Must not know what the answers are for. Never raises: a program need
-not be in a repository, and a machine need not have git.
+Owns the git commands and their time limit. Must not know what the answers are for. Never raises: a program need not be
+in a repository, and a machine need not have git.
 """
 
 import subprocess
@@ -16,13 +16,13 @@ from recis.wire.text import MAX_NAME_CHARS
 __all__ = ["read_checkout"]
 
 GIT_S = 1.0
-"""Time limit for one command of git, for which `init` waits. Large repositories on network file systems take long."""
+"""Time limit for one git command, for which `init` waits. Large repositories on network file systems are slow."""
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-"""Ask nobody for a password, and print English."""
+"""Disable password prompts and localised output."""
 
 
 def read_checkout(folder: Path) -> dict[str, Any]:
-    """Return `commit`, `branch`, `dirty`, `remote` and `root` of the repository of a folder, as far as git knows them.
+    """Return those of `commit`, `branch`, `dirty`, `remote` and `root` that git knows of the repository of a folder.
 
     `dirty` is whether tracked files differ from the commit.
     """
@@ -44,7 +44,7 @@ def read_checkout(folder: Path) -> dict[str, Any]:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     """Return what git prints, None if it fails or takes too long."""
-    # Nothing that the repository configures is executed, and no lock is taken that a user's git would wait for.
+    # Execute nothing that the repository configures, and take no lock for which a user's git command would wait.
     command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(  # noqa: S603 - arguments of ours, without a shell

@@ -1,7 +1,7 @@
 """Number the trainings of one kind on this machine: the first, the second, and so on.
 
-Owns small files in the system's folder for temporary files; must not know what they count. A batch system names an
-allocation, in which any number of trainings may run: only their order tells them apart and stays the same when the
+Owns small files in the system's folder for temporary files; must not know what they count. A batch system identifies an
+allocation, in which any number of trainings may run. Only their order distinguishes them, and stays the same when the
 allocation is run again after a preemption.
 """
 
@@ -23,7 +23,7 @@ KEPT_S = 30 * 86_400.0
 
 
 def claim(scope: str, launch: str) -> int:
-    """Return how many other launches have claimed `scope` before; the same at each call for a launch.
+    """Return how many other launches claimed `scope` before this one; every call of one launch returns the same number.
 
     Raises:
         OSError: the files cannot be written, or there are too many.
@@ -49,7 +49,7 @@ def claims_folder() -> Path:
     """Return the user's own folder, after deleting files too old to matter.
 
     Raises:
-        OSError: there is no such folder, or it is somebody else's.
+        OSError: there is no such folder, or another user owns it.
     """
     folder = Path(tempfile.gettempdir()) / f"recis-monitor-{user_number()}"
     folder.mkdir(mode=0o700, exist_ok=True)

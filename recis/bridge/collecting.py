@@ -1,6 +1,6 @@
-"""What a run collects beside the values that are logged: the argument `collect` of `init`.
+"""Parse the argument `collect` of `init`: what a run collects in addition to logged values.
 
-Owns the names and their spelling. Must not know how anything is collected.
+Owns the accepted names. Must not know how anything is collected.
 """
 
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ class Collected:
 
     @classmethod
     def parse(cls, wanted: Any) -> "Collected":
-        """Return what an argument names: names as a collection or separated by commas, `all` or True, `none` or False.
+        """Parse an argument: names in a collection or separated by commas, `all` or True, `none` or False.
 
         Raises:
             ValueError: anything else.
@@ -41,8 +41,8 @@ class Collected:
 
 
 def _names(wanted: Any) -> set[str] | None:
-    """Return the names in a text or a collection; None if it is neither, or has other things in it."""
-    # By type: an object may raise when it is asked for its class.
+    """Return the names in a text or a collection; None for anything else, also for a collection with other items."""
+    # By type: reading the class of an object may raise.
     if issubclass(type(wanted), str):
         return {name.strip().lower() for name in str.__str__(wanted).split(",") if name.strip()}
     try:

@@ -1,7 +1,7 @@
-"""A run's configuration as JSON: any object that holds settings becomes names with plain values.
+"""Convert a run's configuration to JSON: any object that holds settings becomes names with plain values.
 
-Owns the conversion and its bounds. Objects are recognised by what they offer, so no configuration library is imported.
-A value that cannot be converted becomes text and costs no other. Must not know what the settings mean.
+Owns the conversion and its bounds. Objects are recognised by their attributes, so no configuration library is imported.
+A value that cannot be converted becomes text; the other values are not affected. Must not know what the settings mean.
 """
 
 import argparse
@@ -29,14 +29,14 @@ from recis.wire.text import MAX_NAME_CHARS
 __all__ = ["plain_config"]
 
 MAX_BYTES = 256 << 10
-"""Size of the whole as MessagePack; beyond it the largest values are truncated."""
+"""Size of the configuration as MessagePack; beyond it the largest values are truncated."""
 MAX_DEPTH = 16
 MAX_ITEMS, MAX_ITEMS_IN_ALL = 4096, 1 << 16
-"""Names, and values below each name; values below all names."""
+"""Limits on the names, on the values below each name, and on all values."""
 MAX_LIST_ITEMS, MAX_ARRAY_ITEMS = 1024, 64
 MAX_OBJECT_CHARS = 1024
 MAX_TOLD = 8
-"""Values named in the warning; further ones are only counted."""
+"""Values that the warning names; further ones are only counted."""
 _BY_NAME = (type, FunctionType, BuiltinFunctionType, MethodType)
 _NAMELESS = (str, bytes, Sequence, Set, Number, Enum, FunctionType, BuiltinFunctionType, MethodType)
 
@@ -85,11 +85,11 @@ class _Conversion:
         self._left_in_all = MAX_ITEMS_IN_ALL
 
     def tell(self, path: str, why: str) -> None:
-        """Note that a value is not kept as given; a later note on the same value replaces an earlier one."""
+        """Record that a value is not kept as given; a later record for the same value replaces an earlier one."""
         self._told[path] = why
 
     def told(self) -> str:
-        """Return what was noted, as one text."""
+        """Return the records as one text."""
         named = [f"{text_of(path, MAX_NAME_CHARS)} ({why})" for path, why in islice(self._told.items(), MAX_TOLD)]
         more = len(self._told) - len(named)
         return ", ".join(named) + (f" and {more} more" if more else "")
@@ -115,7 +115,7 @@ class _Conversion:
                 return plain
             if setting is None:
                 return plain
-            if not path:  # each name has a budget of its own: a large value takes nothing from the others
+            if not path:  # each name has its own budget, so that a large value takes none from the others
                 self._items_left = min(MAX_ITEMS, self._left_in_all)
             if (path and self._items_left <= 0) or len(plain) == MAX_ITEMS:
                 self.tell(path or "config", f"too many values, of which the first {len(plain)} are kept")
@@ -172,7 +172,7 @@ class _Conversion:
 
     def _list(self, path: str, values: "Sequence[Any] | Set[Any]", above: tuple[Any, ...]) -> list[Any]:
         plain: list[Any] = []
-        # Sets differ in order from rank to rank.
+        # The order of a set differs between ranks.
         for value in sorted(values, key=shown) if isinstance(values, Set) else values:
             if len(plain) == MAX_LIST_ITEMS or self._items_left <= 0:
                 self.tell(path, f"of {len(values)} values the first {len(plain)} are kept")

@@ -1,8 +1,8 @@
-"""Standard output and error of the process as lines of the run's log (docs/decisions/0019).
+"""Follow standard output and standard error as lines of the run's log (docs/decisions/0019).
 
-Owns what follows the two streams, and how much of it is kept. What a program writes reaches its stream first, unchanged
-and whatever happens here; the writing thread only appends to a queue and never waits for a lock, the sender or a disk.
-Must not know the outbox or the run.
+Owns the interception of the two streams, and the bounds on what is kept. Output of the program always reaches its
+stream first and unchanged. The writing thread then only appends to a queue, and never waits for a lock, the sender or a
+disk. Must not know the outbox or the run.
 """
 
 import logging
@@ -21,15 +21,15 @@ from recis.wire.showing import text_of
 __all__ = ["Console"]
 
 MAX_QUEUE_CHARS = 1 << 20
-"""What may wait for the sender; beyond it the oldest is dropped, and counted."""
+"""Most characters that wait for the sender; beyond it the oldest are dropped and counted."""
 CHARS_PER_S = 16 << 10
-"""How much is sent in the long run, about 200 lines a second."""
+"""Sustained rate of sending, about 200 lines a second."""
 BURST_CHARS = 256 << 10
-"""How much is sent at once, after a pause."""
+"""Most that is sent at once, after a pause."""
 CHUNK_CHARS = 64
-"""What a piece counts in addition to its text, so that many short ones are bounded too."""
+"""Overhead counted for each piece of text, so that the number of short pieces is bounded too."""
 REPORTED_NS = 5 * 10**9
-"""In this time a line that was reported to the run and is also printed is one line."""
+"""Within this time, a line that was reported to the run and is also printed counts as one line."""
 MAX_TRACEBACK_LINES = 200
 _STREAMS = ("stdout", "stderr")
 _logger = logging.getLogger(__name__)
@@ -39,9 +39,10 @@ _Chunk = tuple[str, int, str]
 
 
 class _Tap:
-    """Follows one stream by an attribute `write` of the object itself.
+    """Follows one stream by setting the attribute `write` of the stream object itself.
 
-    Whoever holds the stream, as handlers of `logging` do, is followed too, and `sys.stdout` stays the same object.
+    Code that holds a reference to the stream, such as a `logging` handler, is thus followed too, and `sys.stdout` stays
+    the same object.
     """
 
     def __init__(self, stream: Any, take: Callable[[str], None]) -> None:
@@ -61,13 +62,13 @@ class _Tap:
         stream.write = write
 
     def close(self) -> None:
-        """Restore the stream, unless somebody else has set its `write` since: then this one only passes on."""
+        """Restore the stream, unless other code has replaced its `write` since: then this one only forwards text."""
         self.is_closed = True
         if vars(self._stream).get("write") is not self._write:
             return
         before = self.had
         while (tap := getattr(before, "tap", None)) is not None and tap.is_closed:
-            before = tap.had  # of a run that ended while this one followed the stream too
+            before = tap.had  # of a run that ended while this one also followed the stream
         if before is None:
             del self._stream.write
         else:
@@ -75,7 +76,7 @@ class _Tap:
 
 
 class Console:
-    """To be opened and closed once each. `lines` is called by one thread at a time.
+    """The output of the process. Open and close it once each; call `lines` from one thread at a time.
 
     Attributes:
         dropped: lines lost to the bound so far.
@@ -96,7 +97,7 @@ class Console:
         self._allowed_at = time.monotonic()
 
     def open(self) -> None:
-        """Begin to follow the streams that are `sys.stdout` and `sys.stderr` now."""
+        """Start following the current `sys.stdout` and `sys.stderr`."""
         self._is_open = True
         followed: list[Any] = []
         for name in _STREAMS:
@@ -110,7 +111,7 @@ class Console:
                 _logger.info("sys.%s is not followed: %s: %s", name, type(error).__name__, text_of(error, 200))
 
     def close(self, crash: BaseException | None = None) -> None:
-        """Stop following. `crash` ends the training; its traceback, which Python prints later, is added."""
+        """Stop following. Add the traceback of `crash`, which ends the training: Python prints it only later."""
         was_open, self._is_open = self._is_open, False
         taps, self._taps = self._taps, []
         for tap in reversed(taps):
@@ -122,16 +123,20 @@ class Console:
             self._chunks.append(("stderr", time.time_ns(), _traceback(crash)))
 
     def leave(self) -> None:
-        """Follow nothing more in a forked child, whose parent has the same streams; without a lock."""
+        """Stop following in a forked child, whose parent follows the same streams. Takes no lock."""
         self._is_open = False
 
     def reported(self, text: str) -> None:
-        """Note a line that was reported to the run: printed at about the same time, it is not kept twice."""
+        """Note a line that was reported to the run, so that it is not kept twice if it is printed at about the same
+        time.
+        """
         if self._is_open and text:
             self._reported.append((time.time_ns(), text))
 
     def lines(self, *, whole: bool = False) -> Iterator[Line]:
-        """Yield the lines written since the last call, as many as may be sent now; with `whole` all of them."""
+        """Yield the lines written since the last call, up to the number that may be sent now; with `whole`, all of
+        them.
+        """
         with self._reading:
             now = time.monotonic()
             self._allowed = min(BURST_CHARS, self._allowed + CHARS_PER_S * (now - self._allowed_at))
@@ -171,9 +176,9 @@ class Console:
         return take
 
     def _shed(self) -> None:
-        """Drop the oldest pieces beyond the bound, and the beginning of one that is larger."""
+        """Drop the oldest pieces beyond the bound, and the beginning of a single piece that exceeds it."""
         if not self._shedding.acquire(blocking=False):
-            return  # another thread does it, or the one that this signal handler has interrupted
+            return  # another thread does it, or the code that this signal handler has interrupted
         try:
             freed = 0
             while self._chunks and self._num_chars - freed > MAX_QUEUE_CHARS * 15 // 16:

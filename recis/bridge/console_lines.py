@@ -1,4 +1,4 @@
-"""Lines of text from what is written to a terminal: pieces of any length, progress bars, colours.
+"""Split terminal output into lines of text: pieces of any length, progress bars, colours.
 
 Owns what counts as one line. Must not know streams, threads or where lines go.
 """
@@ -9,15 +9,15 @@ from collections.abc import Iterator
 __all__ = ["MAX_LINE_CHARS", "PROGRESS_NS", "ConsoleLines"]
 
 MAX_LINE_CHARS = 8191
-"""Longest line that is kept whole; of a longer one the beginning is kept."""
+"""Longest line that is kept; longer lines are truncated."""
 PROGRESS_NS = 30 * 10**9
-"""How often a line that is rewritten in place, as a progress bar is, is kept before it ends."""
+"""How often the state of a line that is rewritten in place, such as a progress bar, is kept before it ends."""
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_=>78])")
 """Sequences for colours, cursor movements and titles."""
 
 
 class ConsoleLines:
-    """The lines of one stream. Nothing here grows with what is written: a line without an end has a bound as well."""
+    """The lines of one stream. Memory is bounded, also for a line that never ends."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
@@ -29,9 +29,9 @@ class ConsoleLines:
         self._was_blank = True
 
     def feed(self, text: str, time_ns: int) -> Iterator[tuple[int, str]]:
-        """Take a piece that was written at a time; yield the lines that end in it. Of adjacent blank lines one is kept.
+        """Take a piece of output with its time; yield the lines that end in it. Of adjacent blank lines, one is kept.
 
-        A line that has been rewritten is yielded every `PROGRESS_NS` while it goes on.
+        A line that is being rewritten is yielded every `PROGRESS_NS`.
         """
         *ended, rest = text.split("\n")
         for part in ended:
@@ -47,7 +47,7 @@ class ConsoleLines:
                 yield time_ns, line
 
     def end(self, time_ns: int) -> Iterator[tuple[int, str]]:
-        """Yield what was written after the last line's end."""
+        """Yield the text after the end of the last line."""
         if line := self._take():
             yield time_ns, line
 
@@ -60,7 +60,8 @@ class ConsoleLines:
             if self._returns:
                 self._parts.clear()
                 self._num_chars, self._is_cut, self._returns, self._is_rewritten = 0, False, False, True
-            # Escape sequences are removed later, when their line is whole: they are a multiple of the text at most.
+            # Escape sequences are removed later, when their line is complete; they exceed the text by a constant factor
+            # at most.
             room = 4 * MAX_LINE_CHARS - self._num_chars
             self._is_cut |= len(part) > room
             if room > 0:

@@ -75,13 +75,13 @@ class Controls:
         self._reported = reported
         self._offers: dict[str, _Offer] = {}
         self._lock = threading.RLock()
-        self._choosing = False  # so that a signal handler reporting meanwhile does not choose the same one
+        self._choosing = False  # so that a signal handler that reports meanwhile does not take the same command
         self._inbox: list[_Waiting] = []  # in the order in which they take effect
         self._known: deque[str] = deque(maxlen=4 * MAX_WAITING)
         self._desired: dict[str, Command] = {}  # for controls not declared yet; bounded by MAX_WAITING
         self._is_welcome = False
         self._is_to_stop = False
-        self._newest: dict[str, int] = {}  # by control: the `seq` of the command that took effect last
+        self._newest: dict[str, int] = {}  # by control: the `seq` of the last command that took effect
         self.waiting = False
         """Whether a command waits for a boundary; one on hold does not yet."""
         self.step = -1
@@ -155,7 +155,7 @@ class Controls:
             self._answered()
 
     def _take_due(self, step: int) -> list[tuple[Command, Mapping[str, Any]]]:
-        """Remove due commands from the inbox; one that is not due holds back later ones for the same control."""
+        """Remove due commands from the inbox; a command that is not due delays later ones for the same control."""
         due, left, blocked = [], [], set[str]()
         for item in self._inbox:
             if item.is_due(step) and blocked.isdisjoint(item.settings):
@@ -251,8 +251,8 @@ class Controls:
         old = {name: self._value(name) for name in settings}
         if command.restores and old == settings:
             return None
-        # A process that has started again may be given the newest value of one control, and then an older command for
-        # that control and others: what is left of it is what the commands would have resulted in one after the other.
+        # A restarted process may be given the newest value of one control, and then an older command for that control
+        # and others. Applying the rest of that command gives the same result as applying both in order.
         kept = {name: old[name] for name in settings if 0 < command.seq < self._newest.get(name, 0)}
         try:
             if kept and len(kept) == len(settings):
@@ -296,7 +296,7 @@ class Controls:
                     continue
                 try:
                     self._offers[name].on_change(old[name])
-                except Exception as again:  # the first exception is the answer; this one is appended
+                except Exception as again:  # the answer is the first exception, with this one appended
                     self._set(name, new[name], None)
                     raise ValueError(
                         f"{text_of(error, 400)}; {name} could not be restored and stays {shown(new[name])}:"

@@ -1,8 +1,8 @@
 """Measure what the monitor itself costs: time on the training thread, bytes sent, values waiting and lost.
 
-Owns the measurement and the names of its series; must not know who is measured. About one call a second is measured,
-on the fast or the slow path, and at least one in `MOST_APART`: measuring each would be a large part of the cost itself.
-`add` runs on the training thread, `report` on the sender's: the race between them can at worst lose one sample.
+Owns the measurement and the names of its series; must not know what is measured. About one call a second is measured,
+on the fast or the slow path, and at least one in `MOST_APART`: measuring every call would itself be a large part of the
+cost. `add` runs on the training thread, `report` on the sender's: the race between them can at worst lose one sample.
 """
 
 import time
@@ -23,7 +23,7 @@ COST_KEYS = (
     "monitor/bytes_per_s",
     "monitor/dropped",
 )
-"""In µs a step (of the newest samples), as a share of the wall time, values waiting, bytes a second, values lost."""
+"""Microseconds a step (of the newest samples), share of the wall time, values waiting, bytes a second, values lost."""
 
 
 class MonitorCost:
@@ -43,7 +43,7 @@ class MonitorCost:
         self._bytes_reported = 0
 
     def add(self, cost_ns: int) -> None:
-        """Add a sample: a step that spent so long in the monitor and stands for `apart` steps."""
+        """Add a sample: the time that one step spent in the monitor, standing for `apart` steps."""
         count = self._count
         self._ring[count & (RING - 1)] = cost_ns
         self._count = count + 1
@@ -59,7 +59,7 @@ class MonitorCost:
         return self._count > count and time.perf_counter_ns() - then >= REPORT_S * 1e9
 
     def report(self, *, queue_depth: int, bytes_sent: int, dropped: int) -> list[float]:
-        """Return the values for `COST_KEYS` since the last report; to be called when one is due."""
+        """Return the values for `COST_KEYS` since the last report. Call it when a report is due."""
         now = time.perf_counter_ns()
         then, _, total = self._reported
         elapsed_s = (now - then) / 1e9

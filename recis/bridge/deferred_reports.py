@@ -1,4 +1,4 @@
-"""Reports whose values are still on a device, read off the training thread when their copy has arrived.
+"""Queue reports whose values are still on a device, and read them off the training thread once copied to the host.
 
 Owns the bounded queue between the two threads; how a copy is started and awaited is `recis.metrics.scalars`.
 """
@@ -31,7 +31,7 @@ class _Row:
 class DeferredReports:
     """At most `max_reports` reports wait; beyond that the oldest is dropped and counted in the outbox's `dropped`.
 
-    So are the values of a device that fails, and no others: after a CUDA error every call to it raises.
+    The values of a device that fails are dropped too, and no others: after a CUDA error every call to it raises.
     """
 
     def __init__(self, max_reports: int = 4096) -> None:
@@ -50,11 +50,11 @@ class DeferredReports:
             self._rows.append(row)
 
     def resolve(self, outbox: OutboxWriter, *, wait_s: float | None = None) -> None:
-        """Move what has arrived to the outbox, in order.
+        """Move the reports whose copies are complete to the outbox, in order.
 
         Args:
             outbox: receives the reports, and the number of points that were lost.
-            wait_s: how long to wait for what has not arrived, which is lost after that.
+            wait_s: how long to wait for incomplete copies, which are lost after that.
         """
         deadline = None if wait_s is None else time.monotonic() + wait_s
         while (row := self._next(deadline)) is not None:
@@ -74,7 +74,7 @@ class DeferredReports:
         outbox.count_lost(lost)
 
     def _next(self, deadline: float | None) -> _Row | None:
-        """Return the oldest report if it has arrived; after the deadline, also if it has not."""
+        """Return the oldest report if its copy is complete; after the deadline, return it in any case."""
         while True:
             with self._lock:
                 if not self._rows:

@@ -1,9 +1,10 @@
-"""Find out how this process ends: normally, or by what failure.
+"""Determine how this process ends: normally, or with which failure.
 
-Owns what is observed for it: exit calls, signals, uncaught exceptions. Must not know runs.
+Owns the observation of exit calls, signals and uncaught exceptions. Must not know runs.
 
-Python does not tell an exit handler the status, or that there was a SystemExit. It is inferred from how the frame of
-the main script was left, the exit calls that were intercepted, and the exception printed last (docs/decisions/0002).
+Python does not tell an exit handler the exit status, or whether there was a SystemExit. Both are inferred from how the
+frame of the main script was left, from intercepted exit calls, and from the last exception printed
+(docs/decisions/0002).
 """
 
 import builtins
@@ -31,7 +32,9 @@ _CONSTANTS = frozenset({"LOAD_CONST", "LOAD_CONST_IMMORTAL", "LOAD_SMALL_INT"})
 
 
 class Terminated(SystemExit):
-    """Raised for a signal in a process with an open run: unwinds like any exit, so that the run is flushed."""
+    """Raised for a signal in a process with an open run: the process unwinds as in any exit, so that the run is
+    flushed.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -43,7 +46,7 @@ class Terminated(SystemExit):
 
 _terminated: Terminated | None = None
 _main: FrameType | None = None  # of the script
-_target: FrameType | None = None  # in a child of `multiprocessing`, of what it was started for
+_target: FrameType | None = None  # in a child of `multiprocessing`: of the function it was started for
 _is_interactive = False
 _heard: list[str | None] = []  # argument of the last exit call on the main thread; empty before the first
 
@@ -69,8 +72,9 @@ def failure(error: BaseException | None) -> str | None:
 
 
 def unwind_on_signals() -> None:
-    """Make SIGTERM and SIGHUP raise `Terminated` if they would have killed the process at once; keep a handler of the
-    user's."""
+    """Make SIGTERM and SIGHUP raise `Terminated` if they would kill the process at once; keep handlers that the user
+    installed.
+    """
     with contextlib.suppress(ValueError):  # only the main thread may install handlers; else the spool keeps the data
         for number in ENDING_SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL:
@@ -85,7 +89,7 @@ def _on_signal(number: int, frame: object) -> None:
 
 
 def of_process() -> str | None:
-    """Return, in an exit handler, what failed; None if the process ends normally.
+    """Return what failed, None if the process ends normally; for use in an exit handler.
 
     In an interactive session errors are expected: it ends normally unless a signal ends it.
     """
@@ -122,7 +126,7 @@ def listen_in_child() -> None:
 
 @functools.cache
 def listen(on_thread_failure: Callable[[int | None, str], None]) -> None:
-    """Begin to observe, once per process; `on_thread_failure` is called with the thread's identity and what failed."""
+    """Start observing, once per process; `on_thread_failure` is called with the thread's identity and the failure."""
     global _main, _is_interactive  # noqa: PLW0603 - the process has one main script
     _is_interactive = hasattr(sys, "ps1") or bool(sys.flags.interactive or sys.flags.inspect)
     _main = _find_frame(lambda frame: frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == _SCRIPT)
@@ -152,7 +156,7 @@ def _hearing(leave: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return leave(*args, **kwargs)
         except SystemExit as error:
-            is_over = _target is not None and not _is_running(_target)  # then it is `multiprocessing` that exits
+            is_over = _target is not None and not _is_running(_target)  # then `multiprocessing` calls exit
             if threading.current_thread() is threading.main_thread() and not is_over:
                 _heard[:] = [failure(error)]
             raise
@@ -170,7 +174,7 @@ def _forget() -> None:
 after_fork_in_child(_forget)
 
 
-# --- frames, which still have the line at which they were left
+# --- frames, which still hold the line at which they were left
 
 
 def _find_frame(is_it: Callable[[FrameType], bool]) -> FrameType | None:
@@ -203,7 +207,7 @@ def _has_left(error: BaseException, main: FrameType | None) -> bool:
 
 
 def _unheard(main: FrameType) -> str | None:
-    """Return the argument of an exit that was not intercepted: `raise SystemExit(...)`, or an `exit` imported before.
+    """Return the argument of an exit that was not intercepted: `raise SystemExit(...)`, or an `exit` imported earlier.
 
     A constant or a variable of the main script itself can be read; a text never counts as success. Any other status
     that is computed there, as in `raise SystemExit(main())`, counts as success, and an exit from deeper in the program
@@ -215,7 +219,7 @@ def _unheard(main: FrameType) -> str | None:
         if each.offset <= main.f_lasti and each.opname not in _FILLERS
     ]
     if done[-1].opname == "RAISE_VARARGS":
-        done.pop()  # what it raises was made just before
+        done.pop()  # the exception to raise was constructed just before
     exit_ = done.pop()
     if not any(each.argval in _EXITS and _place(each) == _place(exit_) for each in (*done, exit_)):
         return "SystemExit"
@@ -230,6 +234,6 @@ def _unheard(main: FrameType) -> str | None:
 
 
 def _place(instruction: dis.Instruction) -> tuple[int | None, int | None]:
-    """Where its part of the source begins: a call begins with the name of what is called."""
+    """Return where the instruction's source begins: a call begins with the name of the called function."""
     assert instruction.positions is not None
     return instruction.positions.lineno, instruction.positions.col_offset

@@ -1,4 +1,4 @@
-"""Attributes of a run that users of other trackers expect: configuration, summary, name, project and step.
+"""Provide the attributes of a run that users of other trackers expect: configuration, summary, name, project and step.
 
 Owns these names. Must not know how a run reports.
 """
@@ -43,13 +43,13 @@ class FamiliarRun:
 
     @guarded
     def define_metric(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing, with one notice: a metric needs no definition."""
+        """Do nothing except log one notice: a metric needs no definition."""
         self.refusals.warn("define_metric", "not needed: metrics are drawn over steps or time, as chosen on the page")
 
     def ignore(self, where: str, others: Mapping[str, object]) -> None:
-        """Warn once of arguments that another tracker has and this one does not."""
+        """Warn once about arguments that other trackers have and this one does not."""
         if others:
-            self.refusals.warn(where, f"taken, but not used here: {', '.join(map(text_of, others))}")
+            self.refusals.warn(where, f"accepted, but not used here: {', '.join(map(text_of, others))}")
 
     def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Report values of one step."""

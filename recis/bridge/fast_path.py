@@ -15,17 +15,18 @@ from recis.bridge.segment import Segment
 
 __all__ = ["INTERRUPTION", "FastPath"]
 
-INTERRUPTION = "expected no report from inside another one, as by a signal handler in mid-report"
+INTERRUPTION = "expected no report from inside another report, such as from a signal handler that interrupts one"
 SUSPEND_PAUSE_S = 1e-5
 
 
 class FastPath:
-    """Closed until `open`. Then the thread that opened it, its owner, may write reports of the names it was opened for
-    until the segment is full or `reports_left` are written, which sends the owner to the slow path once.
+    """Closed until `open`. Then the thread that opened it, its owner, may write reports of the names it was opened for,
+    until the segment is full or `reports_left` reports are written. The owner then has to take the slow path once.
 
-    All others hold the outbox's lock and suspend the fast path by entering it as a context. The owner takes no lock: it
-    sets `busy` before it reads the limit, and the others set the limit to zero before they read `busy`. So either the
-    owner finds the fast path suspended, or the others find it busy and wait for the report.
+    All other threads hold the outbox's lock and suspend the fast path by entering it as a context manager. The owner
+    takes no lock: it sets `busy` before it reads the limit, and the others set the limit to zero before they read
+    `busy`. Therefore either the owner finds the fast path suspended, or the others find it busy and wait for the
+    report.
 
     Attributes:
         write: `RowWriter.write`, for the owner.
@@ -43,19 +44,20 @@ class FastPath:
         self.reports_left = 1
 
     def is_interrupted(self) -> bool:
-        """Return whether the caller has interrupted the owner on its own thread, in the middle of a report."""
+        """Return whether the caller has interrupted a report of the owner, on the owner's thread."""
         return bool(self._writer.busy and self._writer.owner == get_ident())
 
     def refuse_interruption(self) -> None:
-        """Raise `RuntimeError` in an interruption; to be called before waiting for a lock."""
+        """Raise `RuntimeError` in such an interruption. Call it before waiting for a lock."""
         if self.is_interrupted():
             raise RuntimeError(INTERRUPTION)
 
     def open(self, segment: Segment, keys: tuple[str, ...], rows: Sequence[RowLayout]) -> "FastPath":
-        """Return the calling thread's fast path, for reports of `keys` as well, from the end of `segment` on.
+        """Return the calling thread's fast path, extended to reports of `keys`, from the end of `segment` on.
 
-        To be called while suspended. A fast path has one owner for good. Another thread gets another one, and this one
-        stays closed: its owner may have just found itself to be the owner, and must not get into somebody else's.
+        Call it while the fast path is suspended. The owner of a fast path never changes. Another thread gets a new one,
+        and this one stays closed: its owner may have just passed the ownership check, and must not write through
+        another thread's fast path.
         """
         path = self
         if self._writer.owner not in (0, get_ident()):
@@ -70,7 +72,7 @@ class FastPath:
         return path
 
     def leave(self) -> None:
-        """Close the fast path, because its segment is full or closed; to be called while suspended."""
+        """Close the fast path because its segment is full or closed. Call it while the fast path is suspended."""
         self._segment = None
         self._writer.leave()
 
@@ -80,7 +82,8 @@ class FastPath:
         writer.limit = 0
         while writer.busy:
             time.sleep(SUSPEND_PAUSE_S)
-        # In an order that may be broken off anywhere, by an exception from outside, and begun anew.
+        # The order matters: an exception from a signal handler can interrupt this anywhere, and the call is then
+        # repeated.
         end, left, num_values = writer.position
         if self._segment is not None and 8 * end > self._segment.end:
             self.reports_left -= self._granted - left
@@ -93,9 +96,9 @@ class FastPath:
         self.release()
 
     def release(self) -> None:
-        """Resume the fast path, as far as there is room."""
+        """Resume the fast path, limited to the room left."""
         segment, writer = self._segment, self._writer
         if segment is not None:
             stop, self._granted = segment.rows_stop, max(self.reports_left, 0)
             writer.position = segment.end // 8, self._granted, 0
-            writer.limit = stop  # last: an interruption may write reports as soon as there is one
+            writer.limit = stop  # last: as soon as there is a limit, an interrupting handler may write reports

@@ -25,7 +25,7 @@ def read_regular(path: Path, start: int = 0, stop: int = LARGEST_BYTES) -> bytes
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: not a regular file (reading a pipe could block for ever), or a file that is too large.
+        ValueError: not a regular file (reading from a pipe could block forever), or a file that is too large.
     """
     descriptor = os.open(path, os.O_RDONLY | OPEN_FLAGS | getattr(os, "O_NONBLOCK", 0))
     try:
@@ -67,4 +67,4 @@ def read_checked(path: Path) -> Any:
     try:
         return json.loads(match[2])
     except RecursionError as error:
-        raise ValueError(f"expected JSON that is less deeply nested in {path}") from error
+        raise ValueError(f"expected less deeply nested JSON in {path}") from error

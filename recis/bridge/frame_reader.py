@@ -1,6 +1,6 @@
-"""Read frames from segments, leaving out what is damaged or was refused.
+"""Read frames from segments, leaving out damaged and refused data.
 
-Owns the account of what is left out; must not know which frame is next (`outbox_reader`).
+Owns the account of the data left out; must not know which frame is next (`outbox_reader`).
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ class FrameReader:
 
     Args:
         set_aside: records the losses.
-        report: called with an event for the run's page when there is a new loss.
+        report: called with an event for the run's page for each new loss.
     """
 
     def __init__(self, set_aside: SetAside, report: Callable[[Event], None]) -> None:
@@ -67,7 +67,7 @@ class FrameReader:
         return Frame(n=span.n, records=records, dropped=min(span.dropped + self._set_aside.values, MOST_DROPPED))
 
     def refused(self, n: int, why: str) -> None:
-        """Leave more out of frame `n` from now on, because the server has refused it."""
+        """Leave more records out of frame `n` from now on, because the server has refused it."""
         refusals = self._refusals.setdefault(n, [])
         if len(refusals) < MOST_REFUSALS:
             refusals.append(why)

@@ -21,12 +21,15 @@ from recis.wire.messages import Frame, FrameRecord, Points
 __all__ = ["TIME_NS", "FrameContent", "leave_out", "num_values", "read_frame"]
 
 TIME_NS = 1000
-"""Times are sent in whole microseconds: the rest is noise, and half of a time's bytes in the store."""
+"""Times are sent in whole microseconds: the remaining digits are noise, and would take half of a time's bytes in the
+store.
+"""
 FEW_WORDS = 4096
-"""Up to so many words of one layout are converted without numpy, which at four calls a second is never in the cache:
-loading it would take a tenth of a millisecond from the training."""
+"""Up to this many words of one layout are converted without numpy. At four calls a second its code is never in the
+processor's cache, and loading it would cost the training a tenth of a millisecond.
+"""
 MOST_TRIES = 16
-"""Records of one frame to leave out one by one, each after another refusal."""
+"""Most records of one frame that are left out one by one, each after another refusal."""
 
 _records = msgspec.msgpack.Decoder(FrameRecord)
 _position_in = re.compile(r"\brecords\[(\d+)\]").search
@@ -126,7 +129,7 @@ def _is_right(record: FrameRecord) -> bool:
 
 
 def _points(keys: tuple[str, ...], rows: bytes) -> Points:
-    """Turn rows of one layout (head, step, values, time) into columns."""
+    """Convert rows of one layout (head, step, values, time) to columns."""
     width = len(keys) + 3
     if len(rows) <= 8 * FEW_WORDS and sys.byteorder == "little":
         words = memoryview(rows).cast("q")
@@ -141,7 +144,7 @@ def _points(keys: tuple[str, ...], rows: bytes) -> Points:
 
 
 def _points_of_many(keys: tuple[str, ...], rows: bytes) -> Points:
-    """Do the same with numpy."""
+    """Do the same as `_points`, with numpy."""
     words = np.frombuffer(rows, np.int64).reshape(-1, len(keys) + 3)
     return Points(
         keys=keys,

@@ -1,4 +1,4 @@
-"""Who this process is to the server: run, attempt, rank, writer.
+"""Determine the identity of this process for the server: run, attempt, rank, writer.
 
 Owns the checks of what users pass; `job` determines the rest. Must not know sockets or hooks.
 """
@@ -33,9 +33,9 @@ class Identity:
 
 def check_run_id(text: str) -> None:
     """Raise `ValueError` if `text` cannot name a run."""
-    if not issubclass(type(text), str) or not is_id(text):  # by type: some objects raise when asked for their class
+    if not issubclass(type(text), str) or not is_id(text):  # by type: reading the class of some objects raises
         raise ValueError(
-            f"run_id: expected 1 to 128 letters, digits, '.', '_', '-' (the first no sign), got {shown(text)}"
+            f"run_id: expected 1 to 128 letters, digits, '.', '_', '-' (the first a letter or digit), got {shown(text)}"
         )
 
 

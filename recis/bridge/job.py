@@ -1,7 +1,7 @@
-"""Determine which job this process belongs to, and which start of it, equally on all ranks.
+"""Determine which job this process belongs to, and which start of it, with the same result on all ranks.
 
-Owns the rules by which different trainings get different runs, and a job that is started again keeps its run
-(docs/decisions/0015). Must not know sockets, or who asks.
+Owns the rules by which different trainings get different runs, and a restarted job keeps its run
+(docs/decisions/0015). Must not know sockets or its callers.
 """
 
 import contextlib
@@ -31,11 +31,11 @@ from recis.wire.codec import is_id
 __all__ = ["Job", "find_job"]
 
 STORE_S = 10.0
-"""Time limit for an answer of the store of a process group, or of `torchrun`."""
+"""Time limit for an answer from the store of a process group or of `torchrun`."""
 _ELASTIC = "TORCHELASTIC_RUN_ID"
 _STARTED_BY_MPI = frozenset({"OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMI_RANK"})
 _STARTS_A_RANK_ONCE = _STARTED_BY_MPI | {"SLURM_PROCID", "LOCAL_RANK", "HOROVOD_RANK"}
-"""Launchers that never restart a single rank; others may, while the job goes on."""
+"""Launchers that never restart a single rank while the job continues, as others may."""
 _logger = logging.getLogger(__name__)
 
 
@@ -71,8 +71,8 @@ def find_job(at: Place, opening: int) -> Job:
 def _given_name() -> str | None:
     """Return the user's name for the job: `torchrun --rdzv-id`.
 
-    In an allocation of Slurm a number (the allocation's, or a random one) and what `--standalone` generates do not
-    count: they do not distinguish two jobs, or differ after a preemption.
+    In a Slurm allocation, a number (that of the allocation, or a random one) and the id that `--standalone` generates
+    do not count: the former does not distinguish two jobs, the latter differs after a preemption.
     """
     name = _setting(_ELASTIC)
     if name in ("", "none"):  # without `--rdzv-id`
@@ -91,7 +91,7 @@ def _is_made_up(name: str) -> bool:
 
 
 def _allocated_name(at: Place) -> str | None:
-    """Return what distinguishes the job in its allocation of Slurm, the same when the allocation is run again."""
+    """Return what distinguishes the job within its Slurm allocation; the same when the allocation is run again."""
     number = _setting("SLURM_JOB_ID")
     if not number:
         return None
@@ -101,7 +101,7 @@ def _allocated_name(at: Place) -> str | None:
         name += "." + _setting("SLURM_STEP_ID")
         if at.source == "SLURM_PROCID" and at.world_size > 1:
             return _as_id(name)  # each `srun` is a step of its own
-    # All processes of these jobs have the same arguments; otherwise their rank may be among them.
+    # All processes of these jobs have the same arguments. In other jobs the arguments may include the rank.
     command = _command()[:6] if at.world_size == 1 or _is_elastic() else ""
     restarts = _setting("SLURM_RESTART_COUNT") or 0
     if at.world_size == 1 or (_has_group(at) and not _is_elastic()):
@@ -130,16 +130,16 @@ def _start_key(at: Place) -> str | None:
         if at.source in _STARTED_BY_MPI and _setting(name):
             return f"{name} {_setting(name)}"
     if at.source == "SLURM_PROCID" and launch.is_slurm_step():
-        return "srun"  # the name of the run has the step in it
+        return "srun"  # the run's name includes the step
     address, port = _setting("MASTER_ADDR"), _setting("MASTER_PORT")
     if _starter(at) and launch.is_on_one_machine(at):
-        # torchrun takes another port when it starts its processes again.
+        # torchrun uses a different port when it restarts its processes.
         return f"{socket.gethostname()} {_launch(at)} {'' if _is_elastic() else port}"
     if _is_elastic() and (agreed := _agree(_torchrun_store, "launch", [secrets.token_hex(12)])) is not None:
         return str(agreed[0])
     _logger.warning(
-        "nothing tells the starts of a job on several machines apart that is started like this one: "
-        "call init when the process group is there, or give each start a run_id of its own"
+        "nothing distinguishes the starts of a job on several machines with this launcher: "
+        "call init after creating the process group, or give each start its own run_id"
     )
     return f"{address} {port} {_setting(_ELASTIC)}"
 
@@ -157,7 +157,7 @@ def _launch(at: Place) -> str:
     starter = _process(_starter(at))
     if _is_elastic() or at.source not in _STARTS_A_RANK_ONCE:
         return starter
-    # One process may start several jobs, one after the other: it is the first, second, ... process of its rank.
+    # One launcher may start several jobs in sequence: this is the first, second, ... process of its rank.
     return f"{starter} {_count((starter, at.source, at.world_size, at.rank), _process(os.getpid()))}"
 
 
@@ -166,7 +166,7 @@ def _count(scope: tuple[object, ...], claimant: str) -> int:
     try:
         return claim(_digest(*scope), claimant)
     except OSError as error:
-        _logger.warning("cannot tell this training from others that are started like it: %s", error)
+        _logger.warning("cannot distinguish this training from others started in the same way: %s", error)
         return 0
 
 
@@ -195,7 +195,7 @@ def _torchrun_store() -> Any:
 
 
 def _agree(open_store: Callable[[], Any], key: str, mine: list[str]) -> list[str] | None:
-    """Return what the first rank to call has stored under `key`; None if the store does not answer.
+    """Return the value that the first calling rank stored under `key`; None if the store does not answer.
 
     No rank waits for another, so a rank without a monitor stalls nobody.
     """
@@ -208,7 +208,7 @@ def _agree(open_store: Callable[[], Any], key: str, mine: list[str]) -> list[str
         except Exception as error:  # noqa: BLE001 - border: a store may fail in any way, which must not end the training
             _logger.warning("the ranks cannot agree on their run: %s", error)
 
-    with contextlib.suppress(ImportError):  # on this thread: it may take longer than a store
+    with contextlib.suppress(ImportError):  # on this thread: the import may take longer than the store's time limit
         importlib.import_module("torch.distributed")
     thread = threading.Thread(target=ask, name="recis-identity", daemon=True)
     thread.start()
@@ -228,5 +228,5 @@ def _digest(*parts: object) -> str:
 
 
 def _as_id(text: str) -> str:
-    """Return `text` if it is an identifier, else one made from it."""
+    """Return `text` if it is a valid identifier, otherwise one derived from it."""
     return text if is_id(text) else f"job-{_digest(text)[:16]}"

@@ -1,9 +1,10 @@
-"""Send what earlier processes left in a run's spool: beside it, and before it if they were the same rank.
+"""Send what earlier processes left in a run's spool: alongside this process, or before it if they were the same rank.
 
 Owns the order of the folders and the thread that sends them; how a folder is sent is `sync`'s.
 
-A rank that is restarted while its job goes on stays in the attempt, and of several values of a step in one attempt the
-last to arrive counts: so nothing of the new process may be sent before what the old one left (docs/decisions/0005).
+A rank that is restarted while its job continues stays in the attempt, and of several values of a step in one attempt
+the last to arrive counts. Therefore nothing of the new process may be sent before what the old one left
+(docs/decisions/0005).
 """
 
 import logging
@@ -26,12 +27,12 @@ _logger = logging.getLogger(__name__)
 
 
 class LeftOver:
-    """To be started once; the thread ends by itself when everything was tried.
+    """Start it once; the thread ends by itself after trying every folder.
 
     Args:
         root: the spool.
         own: the folder of this process in it.
-        hello: who this process is.
+        hello: identity of this process.
     """
 
     def __init__(self, root: Path, own: Path, hello: Hello) -> None:
@@ -50,7 +51,7 @@ class LeftOver:
             self._in_order.set()
 
     def is_in_order(self) -> bool:
-        """Return whether nothing is left that has to be sent before this process."""
+        """Return whether nothing is left that has to be sent before this process's data."""
         return self._in_order.is_set()
 
     def start(self, address: ServerAddress, sender: Sender) -> None:
@@ -62,7 +63,7 @@ class LeftOver:
     def _run(self, address: ServerAddress, sender: Sender) -> None:
         for path in self._before:
             if not _send_first(path, address, sender):
-                return  # the run has ended without a server; all of it is for the next start, in the same order
+                return  # the run ended without a server; the next start sends everything, in the same order
         self._in_order.set()
         for path in self._others:
             _try(path, address)
@@ -78,25 +79,25 @@ def _send_first(path: Path, address: ServerAddress, sender: Sender) -> bool:
                 return True
             tries += outcome is Outcome.LEFT
             if tries >= MAX_TRIES:
-                _logger.warning("what is left in %s is not sent first: it may replace newer values later", path)
+                _logger.warning("the data left in %s is not sent first: it may replace newer values later", path)
                 return True
         time.sleep(PAUSE_S)
     return False
 
 
 def _try(path: Path, address: ServerAddress) -> Outcome:
-    """Do as `send_folder`; return `SENT` also if another try would be of no use."""
+    """Call `send_folder`; also return `SENT` if another attempt would be pointless."""
     try:
         return send_folder(path, address, timeout_s=TIMEOUT_S)
     except FileNotFoundError:
         return Outcome.SENT  # by another process of this start
     except Exception as error:  # noqa: BLE001 - border: one folder must not block the others
-        _logger.warning("cannot send what is left in %s: %s", path, error)
+        _logger.warning("cannot send the data left in %s: %s", path, error)
         return Outcome.SENT
 
 
 def _same_rank(path: Path, hello: Hello) -> bool:
-    """Return whether the folder is of an earlier process of this rank in this attempt."""
+    """Return whether the folder belongs to an earlier process of this rank in this attempt."""
     try:
         other = writer_of(path)
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
 """Finish or disown open runs when the process ends or forks.
 
-Owns the list of open runs, and what is done with them then; how the process ends is `ending`'s to know. Must not know
+Owns the list of open runs and what happens to them; how the process ends is determined by `ending`. Must not know
 what a run reports.
 """
 
@@ -45,7 +45,7 @@ def closed(run: _Run) -> None:
 
 
 def _end_with_child() -> None:
-    """Finish the runs of a child of `multiprocessing` by a finalizer: such a child seldom calls exit handlers."""
+    """Finish the runs of a child of `multiprocessing` in a finalizer: such a child seldom calls exit handlers."""
     global _in_child  # noqa: PLW0603 - the process ends once
     util = sys.modules.get("multiprocessing.util")
     if util is None:  # always loaded before a child is started
@@ -59,7 +59,7 @@ def _end_with_child() -> None:
 
 @functools.cache
 def _end_with_children(util: Any) -> None:
-    # A child drops its finalizers when it starts, and then calls what is registered here.
+    # A child drops its finalizers when it starts, and then calls the functions registered here.
     util.register_after_fork(_finish_in_child, lambda _: _end_with_child())
 
 

@@ -1,7 +1,7 @@
-"""Secrets in texts about the process: command lines, values of variables, addresses.
+"""Mask secrets in texts about the process: command lines, values of variables, addresses.
 
-Owns which names stand for secrets and what replaces their values. Masks rather too much than too little; must not know
-where a text comes from or who reads it.
+Owns which names denote secrets and what replaces their values. In doubt it masks a value; must not know where a text
+comes from or who reads it.
 """
 
 import re
@@ -11,17 +11,18 @@ __all__ = ["MASK", "is_secret", "mask_arguments", "mask_text"]
 
 MASK = "***"
 _SECRET_PARTS = ("secret", "passw", "passphrase", "credential", "apikey", "authorization")
-"""What makes a name one of a secret wherever it occurs in it."""
+"""Parts that make a name that of a secret wherever they occur in it."""
 _SECRET_WORDS = frozenset({"key", "pass", "pwd", "auth", "pat", "dsn", "cookie", "bearer", "signature", "sig"})
-"""What does so only as a word of its own, as in `API_KEY` and not in `monkey`; `token` also at the end of a word, as in
-`HFTOKEN` and not in `tokenizer` and `max_tokens`."""
+"""Parts that do so only as separate words, as in `API_KEY` but not in `monkey`; `token` also at the end of a word, as
+in `HFTOKEN` but not in `tokenizer` or `max_tokens`.
+"""
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _NAMED = re.compile(r"""(?P<name>[\w.\-]+)(?P<sep>["']?\s*[=:]\s*["']?)(?P<value>[^\s"',;&}\]]+)""")
 """A name with its value anywhere in a text: `name=value`, `"name": "value"`, `?name=value&`."""
 _SCHEME = re.compile(r"(?i)\b(bearer|basic)(\s+)[^\s\"',;]+")
 _USER = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.\-]*://)[^/\s@]+@")
 _SHAPES = re.compile(r"\b(?:hf_|ghp_|gho_|github_pat_|glpat-|sk-|xox[abp]-|AKIA|eyJ)[A-Za-z0-9_.\-]{12,}")
-"""Tokens that are recognisable by themselves."""
+"""Tokens that are recognisable without a name."""
 
 
 def is_secret(name: str) -> bool:
@@ -58,7 +59,7 @@ def mask_arguments(arguments: Sequence[str]) -> list[str]:
 
 def _mask_argument(argument: str) -> str:
     name, equals, value = argument.partition("=")
-    # The whole value, which may have spaces in it.
+    # The whole value, which may contain spaces.
     if equals and value and is_secret(name) and re.fullmatch(r"[\w.\-+/]+", name):
         return f"{name}={MASK}"
     return mask_text(argument)

@@ -1,7 +1,7 @@
-"""The thread that looks at process and machine beside the training: what the process is, once, and sensors regularly.
+"""Run the thread that observes process and machine: it describes the process once and reads sensors regularly.
 
-Owns the thread, its pace, and which process of a host reports for the host. Neither training nor the sender ever waits
-for it: a driver or a file system that hangs stops this thread only. Must not know how anything is read or sent.
+Owns the thread, its interval, and which process of a host reports for the host. Neither training nor the sender ever
+waits for it: a driver or file system that hangs blocks only this thread. Must not know how anything is read or sent.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ from recis.wire.showing import text_of
 __all__ = ["Observer", "Reporting"]
 
 INTERVAL_S = 10.0
-"""Between two readings of the sensors."""
+"""Time between two readings of the sensors."""
 FINISH_S = 1.0
-"""How long the end of a run waits for what is being read."""
+"""How long the end of a run waits for a reading in progress."""
 MAX_TITLE_CHARS = 200
 _logger = logging.getLogger(__name__)
 
@@ -45,10 +45,10 @@ class Reporting(Protocol):
 
 
 class Observer:
-    """To be started and closed once each.
+    """The observing thread. Start and close it once each.
 
     Args:
-        run: takes what is found.
+        run: receives what is read.
         info: whether to describe the process.
         system: whether to read sensors.
     """
@@ -67,9 +67,9 @@ class Observer:
     def start(self) -> None:
         """Start the thread, if there is anything to observe.
 
-        What the program would notice if it happened at another time is done here, while it waits for `init`: child
-        processes of git, which `os.wait` returns, and imports that evaluate code, after which an interrupted program
-        does not end by its signal (CPython forgets the unhandled KeyboardInterrupt).
+        Steps that could disturb the program at another time are done here, while it waits for `init`: child processes
+        of git, which `os.wait` would return, and imports that evaluate code, after which an interrupted program does
+        not end by its signal (CPython forgets the unhandled KeyboardInterrupt).
         """
         try:
             if self._info:
@@ -86,7 +86,7 @@ class Observer:
             self._described.set()
 
     def close(self, timeout_s: float) -> None:
-        """End the thread after what it is reading, and leave it alone if that takes long."""
+        """End the thread after the reading in progress; abandon it if that takes long."""
         if self._thread.ident is None:
             return
         until = time.monotonic() + min(timeout_s, FINISH_S)
@@ -124,7 +124,7 @@ class Observer:
             self._say(more)
 
     def _describe_devices(self) -> None:
-        """Describe devices that torch has initialised since the start, which a monitor must not do."""
+        """Describe devices that torch has initialised since the start; the monitor must not initialise any itself."""
         try:
             self._devices = read_gpus()
         except Exception as error:  # noqa: BLE001 - border: torch, perhaps in the middle of its own start
@@ -139,9 +139,8 @@ class Observer:
 
 
 class _HostClaim:
-    """Which process of a run on this host measures the host: the one that holds a lock on a file, whoever started it.
-
-    When that process ends another one takes its place.
+    """Decides which process of a run on this host measures the host: the one that holds a lock on a file, whoever
+    started it. When that process ends, another one takes over.
     """
 
     def __init__(self, run: str) -> None:
@@ -149,13 +148,13 @@ class _HostClaim:
         self._file: BinaryIO | None = None
 
     def is_held(self) -> bool:
-        """Return whether this process is the one; take the lock if it is free."""
+        """Return whether this process measures the host; take the lock if it is free."""
         if self._file is not None:
             return True
         try:
             file = (claims_folder() / f"host-{self._run}").open("ab")
         except OSError:
-            return True  # no place for a lock: figures that are there twice are better than none
+            return True  # no place for a lock: duplicate measurements are better than none
         if try_lock(file):
             self._file = file
             return True
@@ -163,7 +162,7 @@ class _HostClaim:
         return False
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         file, self._file = self._file, None
         if file is not None:
             with contextlib.suppress(OSError):

@@ -1,6 +1,6 @@
-"""Assemble a run: where its spool is, and what its greeting says.
+"""Assemble a run: place its spool, and compose its greeting.
 
-Owns the choice of the spool's place and the life of its folder; must not know what is reported.
+Owns the choice of the spool's place and the lifetime of its folder; must not know what is reported.
 """
 
 import logging
@@ -42,7 +42,7 @@ _logger = logging.getLogger(__name__)
 
 
 def make_hello(identity: Identity, *, project: object, name: object, config: object, tags: object) -> Hello:
-    """Return the greeting of this process; what cannot be shown of a description is replaced, with a warning."""
+    """Return the greeting of this process; parts of a description that cannot be shown are replaced, with a warning."""
     plain, told = plain_config(config)
     if told:
         _logger.warning("config: not shown as given: %s", told)
@@ -71,7 +71,7 @@ def open_run(
     spool_dir: str | None,
     collected: Collected | None = None,
 ) -> Run:
-    """Return an open run; without an address it only fills its spool. `collected` None stands for nothing."""
+    """Return an open run; without an address it only fills its spool. With `collected` None, nothing is collected."""
     collected = collected or Collected.parse("none")
     run = Run(identity, address.run_page(identity.run) if address else None)
     root, folder = _make_folder(spool_dir, hello)
@@ -103,10 +103,10 @@ def open_run(
             if empty:
                 folder.remove()
             else:
-                _logger.warning("what is not yet on a server is kept; send it with: recis-monitor sync %s", root)
+                _logger.warning("reports not yet on a server are kept; send them with: recis-monitor sync %s", root)
             folder.close()
         elif not done:
-            _logger.warning("what was not acknowledged is lost: there was no place for a spool")
+            _logger.warning("unacknowledged reports are lost: there was no place for a spool")
 
     observer = Observer(run, info=collected.info, system=collected.system)
     console = Console() if collected.console else None
@@ -135,13 +135,13 @@ def _make_folder(spool_dir: str | None, hello: Hello) -> tuple[Path | None, Spoo
                 folder.close()
             continue
         return root, folder
-    _logger.warning("no place for a spool: what is reported waits in memory (%d MiB at most)", MEMORY_BYTES >> 20)
+    _logger.warning("no place for a spool: reports wait in memory (%d MiB at most)", MEMORY_BYTES >> 20)
     return None, None
 
 
 def _label(what: str, value: object) -> str:
-    """Return a text to show, "" for None."""
-    # By type: an object may raise when it is asked for its class.
+    """Return a text for display, "" for None."""
+    # By type: reading the class of an object may raise.
     text = "" if value is None else str.__str__(value) if issubclass(type(value), str) else text_of(value)
     if not text:
         return ""
@@ -154,12 +154,12 @@ def _label(what: str, value: object) -> str:
 
 
 def _labels(what: str, values: object) -> tuple[str, ...]:
-    """Return texts to show, each once; a value that is not a collection is one text."""
+    """Return texts for display without duplicates; a value that is not a collection is one text."""
     labels: dict[str, None] = {}
     try:
         if issubclass(type(values), str | bytes) or not isinstance(values, Iterable):
             values = (values,)
-        # Sets are in another order on each rank.
+        # The order of a set differs between ranks.
         ordered = sorted(values, key=text_of) if isinstance(values, Set) else values
         for value in islice(ordered, MAX_TAGS_SEEN):
             if (label := _label(what, value)) and len(labels) == MAX_TAGS and label not in labels:

@@ -1,8 +1,8 @@
-"""What the training process reported and the server has not acknowledged: a writer's end, a reader's end, one queue.
+"""Hold what the training process reported and the server has not acknowledged: a writer's end, a reader's end, a queue.
 
-Owns opening and closing, and what is missing or damaged in the segments that a stopped process left. How reports are
-written and bounded is `outbox_writer`'s, how frames are sealed, read and acknowledged is `outbox_reader`'s, and the
-segments between the two are `segment_queue`'s.
+Owns opening and closing, and the account of missing and damaged data in the segments that a stopped process left.
+`outbox_writer` owns how reports are written and bounded, `outbox_reader` how frames are sealed, read and acknowledged,
+and `segment_queue` the segments between the two.
 """
 
 import logging
@@ -68,7 +68,7 @@ class Outbox:
             left = [segment for segment in queue.closed if segment.holds_after(queue.acked)]
             if left:
                 if self._folder is not None and any(segment.path is None for segment in left):
-                    _logger.warning("what was reported while the spool had no room is lost")
+                    _logger.warning("reports made while the spool had no room are lost")
                 return False
             while queue.closed:
                 queue.discard(queue.closed.popleft())
@@ -84,7 +84,7 @@ def _note_damage(segments: Iterable[Segment], set_aside: SetAside) -> None:
     has_empty = False
     for segment in segments:
         has_empty = has_empty or not segment.writer
-        # Files that are missing before the first one were acknowledged, or dropped at the bound.
+        # Files missing before the first one were acknowledged, or dropped at the bound.
         if (last or has_empty) and segment.last_before > last:
             why = f"frames {last + 1} to {segment.last_before}, before this file, are missing"
             segment.damage.append(Damage(0, 0, 0, why))

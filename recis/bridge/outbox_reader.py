@@ -1,7 +1,7 @@
-"""The sender's end of the outbox: seal frames, read them, and forget what the server has acknowledged.
+"""The sender's end of the outbox: seal frames, read them, and discard what the server has acknowledged.
 
 Owns which frame is next; must not know how reports are written (`outbox_writer`), sockets or time. Reading never fails
-for good, whatever a spool contains: what cannot be sent is accounted for in the queue's `set_aside`.
+permanently, whatever a spool contains: data that cannot be sent is accounted for in the queue's `set_aside`.
 """
 
 import errno
@@ -17,7 +17,7 @@ from recis.wire.messages import Event, Frame
 __all__ = ["OutboxReader"]
 
 _TEMPORARY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
-"""Errors that are not the file's and pass."""
+"""Temporary errors that are not caused by the file."""
 _logger = logging.getLogger(__name__)
 
 
@@ -35,13 +35,15 @@ class OutboxReader:
 
     @exclusive
     def seal(self) -> int:
-        """Seal a frame of what has been appended since the last one, if anything; return the newest frame's number."""
+        """Seal a frame of everything appended since the last one, if there is anything; return the newest frame's
+        number.
+        """
         self._queue.seal()
         return self._queue.last_frame
 
     @property
     def newest_frame(self) -> int:
-        """Number of the frame that was sealed last."""
+        """Number of the last sealed frame."""
         return self._queue.last_frame
 
     def first_frame(self) -> int:
@@ -51,7 +53,7 @@ class OutboxReader:
             return left[0].n if left else self._queue.next_number()
 
     def frame(self, after: int) -> Frame | None:
-        """Return what can be sent of the first frame above `after` of which anything can, or None.
+        """Return the sendable content of the first frame above `after` that has any, or None.
 
         Raises:
             OSError: the frame cannot be read now, for a temporary reason.
@@ -88,13 +90,15 @@ class OutboxReader:
                 queue.discard(queue.closed.popleft())
 
     def refused(self, n: int, why: str) -> None:
-        """Leave out of frame `n`, which the server has refused for good, what may be the reason."""
+        """Leave the likely cause out of frame `n`, which the server has refused permanently."""
         with self._queue.lock:
             self._frames.refused(n, why)
 
     @exclusive
     def pending(self) -> tuple[int, int]:
-        """Return how many frames are not acknowledged, counting what is not sealed as one, and the points in them."""
+        """Return the number of unacknowledged frames, counting unsealed records as one frame, and of the points in
+        them.
+        """
         spans, current = self._queue.unacknowledged(), self._queue.current
         frames, points = len(spans), sum(span.points for span in spans)
         return (frames + current.has_tail, points + current.points) if current is not None else (frames, points)
@@ -110,7 +114,7 @@ class OutboxReader:
     def _read(
         self, segment: Segment, span: FrameSpan, data: bytes | None, layouts: Mapping[int, RowLayout]
     ) -> Frame | None:
-        """Read what can be sent of a frame, whatever is wrong with it; with `data` None, from the file."""
+        """Read the sendable content of a frame, whatever is wrong with it; with `data` None, read the file."""
         why = ""
         try:
             if data is None:

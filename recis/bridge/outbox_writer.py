@@ -24,9 +24,9 @@ from recis.wire.messages import FrameRecord
 __all__ = ["MEMORY_SEGMENTS", "SEGMENT_BYTES", "OutboxWriter"]
 
 SEGMENT_BYTES = 2 << 20
-"""Also the largest frame: a frame never spans two segments."""
+"""Size of a segment, and thereby of the largest frame: a frame never spans two segments."""
 MEMORY_SEGMENTS = 16
-"""Most segments in memory while the folder takes none."""
+"""Most segments in memory while none can be created in the folder."""
 
 _records = msgspec.msgpack.Decoder(FrameRecord)
 _logger = logging.getLogger(__name__)
@@ -76,7 +76,8 @@ class OutboxWriter:
 
     Args:
         queue: the segments.
-        folder: where new segments are created; None keeps them in memory, as does a folder without room for a while.
+        folder: where new segments are created; None keeps them in memory. While a folder has no room, they are in
+            memory too.
         max_bytes: bound on all segments together.
         writer: identifier of the writer.
     """
@@ -88,8 +89,8 @@ class OutboxWriter:
         self._max_segments = max(2, max_bytes // SEGMENT_BYTES)
         self._forms: dict[tuple[str, ...], _Form] = {}  # of the current segment
         self._spare: Segment | None = None
-        # One number per attempt to make a segment: the sender may be making a spare while the training thread, out of
-        # room, makes its own.
+        # One number per attempt to create a segment: the sender may be creating a spare while the training thread, out
+        # of room, creates its own.
         self._numbers = count(queue.closed[-1].number + 1 if queue.closed else 1)
         self._is_full = False
 
@@ -179,7 +180,7 @@ class OutboxWriter:
             queue.lock.release()
 
     def share_used(self) -> float:
-        """Return which share of the bound the segments take; acknowledged parts of a segment count as well."""
+        """Return the share of the bound that the segments take; acknowledged parts of a segment count as well."""
         with self._queue.lock:
             return len(self._queue.segments()) / self._max_segments
 
@@ -201,9 +202,9 @@ class OutboxWriter:
         try:
             spare = Segment.create(number, SEGMENT_BYTES, self._folder, self._writer)
         except OSError:
-            return  # _roll meets the same error when it matters, and reports it
+            return  # _roll gets the same error when the segment is needed, and reports it
         with self._queue.lock:
-            # A segment made meanwhile has a higher number: the spare would stand before it, with later frames.
+            # A segment created meanwhile has a higher number: the spare would precede it, with later frames.
             if self._queue.current is not None and self._queue.current.number < number:
                 self._spare = spare
                 return
@@ -222,10 +223,10 @@ class OutboxWriter:
     # --- inside the lock
 
     def _new_form(self, keys: tuple[str, ...]) -> _Form | None:
-        """Write the names of a report to a segment with room for at least one such report.
+        """Write the names of a report to a segment that has room for at least one such report.
 
         Returns:
-            None if no segment has so much room.
+            None if no segment has that much room.
         """
         form, parts = _Form.of(keys), _parts_of(keys)
         needed = form.size + sum(map(Segment.room_for_names, parts))
@@ -238,7 +239,7 @@ class OutboxWriter:
         return form
 
     def _append_in_parts(self, keys: tuple[str, ...], values: Collection[float], step: int, time_ns: int) -> None:
-        """Append a report that no segment holds, row by row into several."""
+        """Append a report that fits no segment, row by row to several."""
         numbers = array("d", values)  # all of them, before the first row is written
         if len(numbers) != len(keys):
             raise struct.error(f"expected {len(keys)} values, got {len(numbers)}")
@@ -256,13 +257,14 @@ class OutboxWriter:
         # First, so that the next segment's header has the count even if the process is killed now.
         while len(queue.segments()) >= self._max_segments:
             queue.drop_oldest()
-        # In an order that may be broken off anywhere, by an exception from outside, and begun anew.
+        # The order matters: an exception from a signal handler can interrupt this anywhere, and the call is then
+        # repeated.
         if self._spare is None or self._spare is queue.current:
             self._spare = self._new_segment()
         segment = self._spare
         if queue.current is not None and queue.current.has_tail:
             queue.last_frame = queue.next_number()
-        # Before the current one is closed, which says that another one follows.
+        # Before the current segment is closed, which states that another one follows.
         segment.begin(max(queue.last_frame, queue.acked), queue.dropped)
         self._forms.clear()
         queue.close_current(is_final=False)
@@ -271,9 +273,10 @@ class OutboxWriter:
         return segment
 
     def _new_segment(self) -> Segment:
-        """Create a segment in the folder, or in memory if that fails: a server that is there still gets everything.
+        """Create a segment in the folder, or in memory if that fails: a connected server still receives everything.
 
-        With `MEMORY_SEGMENTS` in memory the oldest is dropped, wherever it is: on a full disk that makes room.
+        With `MEMORY_SEGMENTS` in memory, the oldest segment is dropped, in memory or on disk: on a full disk that makes
+        room.
         """
         while True:
             number = next(self._numbers)
@@ -285,7 +288,7 @@ class OutboxWriter:
                 continue  # a file that was renamed
             except OSError as error:
                 if not self._is_full:
-                    _logger.warning("no room in the spool, going on in memory: %s", error)
+                    _logger.warning("no room in the spool, continuing in memory: %s", error)
                 self._is_full = True
             if sum(segment.path is None for segment in self._queue.closed) < MEMORY_SEGMENTS:
                 return Segment.create(number, SEGMENT_BYTES, None, self._writer)

@@ -1,4 +1,4 @@
-"""What stands behind an open run: outbox, sender, uploads, values on a device, observer and console.
+"""Assemble the parts of an open run: outbox, sender, uploads, values on a device, observer and console.
 
 Owns the order in which they start, work and end; must not know what a user calls.
 """
@@ -15,12 +15,12 @@ from recis.bridge.traces import TraceUploads
 __all__ = ["Parts"]
 
 MOST_FULL = 0.25
-"""Share of the spool up to which output is put into it: with an absent server, output must not displace values."""
+"""Share of the spool up to which output is added to it: while the server is away, output must not displace values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of an open run; there are none in a disabled or finished run and in a forked child.
+    """The parts of an open run; a disabled or finished run and a forked child have none.
 
     Attributes:
         console: the output of the process, None if it is not collected.
@@ -41,7 +41,7 @@ class Parts:
             self.console.open()
 
     def work(self) -> None:
-        """Append values and lines that have arrived, and allocate room for reports to come."""
+        """Append values and lines that have arrived, and allocate room for further reports."""
         writer = self.outbox.writer
         self.deferred.resolve(writer)
         if self.console is not None and writer.share_used() <= MOST_FULL:

@@ -1,4 +1,4 @@
-"""Filter passes: the record of one, and the series that it adds to. Must not know runs or hooks."""
+"""Convert a filter pass to its record and the values of its series. Must not know runs or hooks."""
 
 from typing import Any
 

@@ -1,7 +1,8 @@
-"""What a run says about the process that trains: command, machine, versions, devices, packages, environment.
+"""Describe the training process: command, machine, versions, devices, packages, environment.
 
-Owns what is read and its bounds. Imports no torch and initialises no device; what another module has initialised is
-read. A part that cannot be read is left out and costs no other. Must not know threads, or where the answers go.
+Owns what is read and its bounds. Does not import torch or initialise devices; it reads those that other modules have
+initialised. A part that cannot be read is left out; the others are not affected. Must not know threads, or where the
+answers go.
 """
 
 import logging
@@ -33,7 +34,7 @@ MAX_DEVICES = 64
 PACKAGES_S = 10.0
 """Time limit for listing packages."""
 YIELD_S = 0.001
-"""Pause after each package: reading one holds the interpreter lock, which training needs."""
+"""Pause after each package: reading a package holds the interpreter lock, which training needs."""
 _SHOWN = (
     *("CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "HOSTNAME", "LANG", "LC_ALL", "TZ", "PYTHONHASHSEED", "PYTHONUNBUFFERED"),
     *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_PORT", "APP_ID"),
@@ -43,12 +44,14 @@ _SHOWN_PREFIXES = (
     *("OPENBLAS_", "PYTORCH_", "RECIS_MONITOR_", "ROCR_", "SLURM_JOB_", "SLURM_NTASKS", "TORCHELASTIC_", "TORCH_"),
     *("UCX_", "XLA_"),
 )
-"""Variables whose values explain how a training runs; of all others only the names are shown."""
+"""Variables whose values explain how a training runs; of all others, only the names are shown."""
 _logger = logging.getLogger(__name__)
 
 
 def read_process(*, whole: bool) -> dict[str, Any]:
-    """Return what is known at once: the machine and its devices, and with `whole` the command and the environment."""
+    """Return what is available immediately: the machine and its devices, and with `whole` the command and the
+    environment.
+    """
     parts: dict[str, Callable[[], Any]] = {
         "host": lambda: text_of(socket.gethostname(), MAX_NAME_CHARS),
         "os": platform.platform,
@@ -69,12 +72,14 @@ def read_process(*, whole: bool) -> dict[str, Any]:
 
 
 def read_repository() -> dict[str, Any]:
-    """Return the state of the program's repository. Runs git, whose end a `wait` of another thread would see."""
+    """Return the state of the program's repository. Runs git as a child process, which a `wait` in another thread would
+    return.
+    """
     return _read({"git": lambda: read_checkout(_program_folder())})
 
 
 def read_program() -> dict[str, Any]:
-    """Return what takes a while: the installed packages."""
+    """Return what takes longer to read: the installed packages."""
     return _read({"packages": _packages})
 
 
@@ -147,7 +152,7 @@ def _memory_bytes() -> int | None:
 
 
 def _environment() -> dict[str, str | None]:
-    """Return the names of the variables, with the values of those that are known to be of interest and no secrets."""
+    """Return the names of the variables, with the values of those that are known to be useful and not secret."""
     found: dict[str, str | None] = {}
     for name, value in environment.variables(_is_shown, MAX_VARIABLES):
         shown = None if value is None else text_of(mask_text(value), MAX_VALUE_CHARS)

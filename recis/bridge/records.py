@@ -59,16 +59,18 @@ __all__ = [
 MAGIC = b"RECISSPL"
 VERSION = 3
 ROW, NAMES, RECORD, SEAL, NAMES_COPY, SEAL_COPY = range(6)
-"""Kinds of items: rows of one layout, the names of a layout, an encoded wire record, the end of a frame. Names and
-seals are stored twice, because whole frames depend on them."""
+"""Kinds of records in a segment: rows of one layout, the names of a layout, an encoded wire record, the seal of a
+frame. Names and seals are stored twice because whole frames depend on them.
+"""
 PRIME = 1_000_000_007
 """Below 2^30, a single digit of Python's integers, which keeps the remainder cheap in the plain writer. Detects every
 change of one or two bits (no power of two up to 2^131200 is 1 or -1 modulo this number), and a random change with a
 probability of 1 - 1e-9."""
 MOST_LAYOUTS = 1 << 15
 ROW_VALUES = 2048
-"""Most values in one row; a wider report has several. The names of a row, of 512 characters each, fit a segment, and
-all its words together have few enough bits for what `PRIME` detects."""
+"""Most values in one row; a wider report has several rows. The names of a row, of 512 characters each, fit into a
+segment, and its words have few enough bits for the guarantee of `PRIME`.
+"""
 
 _WORD = struct.Struct("=Q")
 _TWO_WORDS = struct.Struct("=QQ")
@@ -79,7 +81,7 @@ _SEAL = struct.Struct("=QQIIIIIxxxx")
 SEAL_BYTES = _TWO_WORDS.size + _SEAL.size
 _LOW = 0xFFFFFFFF
 _FEW_ROWS = 8
-"""Rows to compare one by one before using numpy: cheaper where layouts alternate."""
+"""Number of rows to compare one by one before using numpy: cheaper where layouts alternate."""
 _ROWS_AT_ONCE = 1 << 16
 """Words of rows to verify per numpy call, which bounds the memory that a damaged segment can take."""
 

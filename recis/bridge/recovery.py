@@ -1,7 +1,7 @@
-"""Recover the frames of a segment whose process is gone, and find what is damaged.
+"""Recover the frames of a segment whose process has ended, and find damaged parts.
 
 Owns the scan of a segment's bytes; must not know files or where frames go. It never writes, and the same bytes always
-give the same frames: a frame keeps its number and records however often a spool is recovered.
+yield the same frames: a frame keeps its number and records however often a spool is recovered.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ from recis.bridge.records import (
 __all__ = ["Damage", "Recovered", "find_header", "find_layouts", "recover"]
 
 FEW_WORDS = 4
-"""Fewer non-zero words than this in the unwritten part of a segment are too few for a record."""
+"""Fewer non-zero words than this in the unwritten part of a segment cannot be a record."""
 _key_lists = msgspec.msgpack.Decoder(tuple[str, ...])
 
 
@@ -69,14 +69,14 @@ class _Found(NamedTuple):
 
 
 def find_header(data: bytes, name: str = "") -> Header | None:
-    """Return the header of a segment from either of its two places; `name` is the file's name without suffix."""
+    """Return the header of a segment from either of its two copies; `name` is the file's name without suffix."""
     first = Header.unpack(data, 0)
     last = Header.unpack(data, (first.size if first is not None else len(data)) - HEADER_BYTES)
     if first is None or last is None:
         return first or last
     if (first.number, first.writer) == (last.number, last.writer):
         return max(first, last, key=lambda header: (header.end, header.last_before, header.dropped))  # the later one
-    # One of the two places was overwritten with bytes of another segment.
+    # One of the two copies was overwritten with bytes of another segment.
     return last if name.isdecimal() and int(name) == last.number != first.number else first
 
 
@@ -136,7 +136,7 @@ class _Search:
         self.last_frame, self._reach, self._dropped = span.n, span.stop + SEAL_BYTES, span.dropped
 
     def behind_the_last_seal(self) -> None:
-        """Add the records that were never sealed: the end of a full segment, or what a killed process left."""
+        """Add the records that were never sealed: those at the end of a full segment, or of a killed process."""
         header = self._header
         if not header.end:
             copies = [item.start for item in self._items if item.kind in (NAMES_COPY, SEAL_COPY)]
@@ -168,12 +168,12 @@ class _Search:
     # --- frames
 
     def _without_seal(self, found: _Found, stop: int, left: tuple[int, int] = (0, 0)) -> None:
-        """Add a frame without a seal, of which the original contents are unknown.
+        """Add a frame without a seal, whose original contents are unknown.
 
         Args:
             found: its verified contents.
             stop: offset where it ended.
-            left: number of values and of other records that are known to be lost after it.
+            left: numbers of values and of other records known to be lost after it.
         """
         gaps = [gap for gap in found.gaps if gap[0] < found.end]
         if stop > found.end:
@@ -182,7 +182,7 @@ class _Search:
             return
         self._frame(found)
         if self._header.end:
-            return  # a closed segment knows its totals
+            return  # a closed segment stores its totals
         guesses = [left, *(self._guess(*gap) for gap in gaps)]
         values, records = sum(values for values, _ in guesses), sum(records for _, records in guesses)
         if gaps or any(left):
@@ -258,7 +258,7 @@ class _Search:
         return (0, 0) if is_torn or len(used) < FEW_WORDS else (0, 1)
 
     def _guess(self, start: int, stop: int, before: RowLayout | None) -> tuple[int, int]:
-        """Estimate the values and other records in a gap, from the heads that are left in it and the row before it."""
+        """Estimate the values and other records in a gap from the heads left in it and the row before it."""
         values = records = 0
         while start + 16 <= min(stop, len(self._data)):
             head, kind, length = head_of(self._data, start)

@@ -1,6 +1,6 @@
-"""Bad input and internal errors of a run: all of them counted, the first of each kind logged.
+"""Count bad input and internal errors of a run, and log the first of each kind.
 
-Owns the counts and which warnings have been logged. Must not know what a run reports.
+Owns the counts and the record of logged warnings. Must not know what a run reports.
 """
 
 import functools
@@ -17,12 +17,12 @@ __all__ = ["Refusals", "guarded"]
 P = ParamSpec("P")
 
 MAX_SAID = 100
-"""Kinds of input that are logged; further ones are only counted."""
+"""Most kinds of bad input that are logged; further ones are only counted."""
 _logger = logging.getLogger(__name__)
 
 
 class Refusals:
-    """Counts what a run refused or failed at, and logs the first of each kind.
+    """Counts refusals and failures of a run, and logs the first of each kind.
 
     Args:
         run: the run's identifier, for the log.
@@ -39,18 +39,18 @@ class Refusals:
         self._said: set[str] = set()
 
     def refuse(self, what: str, why: str, values: int = 1) -> None:
-        """Count `values` as refused, and log why for the first of a kind."""
+        """Count `values` as refused, and log the reason for the first of a kind."""
         self.refused += values
         self.warn(what, why)
 
     def warn(self, what: str, why: str) -> None:
-        """Log why, for the first of a kind."""
+        """Log the reason, for the first of a kind."""
         if what not in self._said and len(self._said) < MAX_SAID:
             self._said.add(what)
             _logger.warning("run %s, %.80s (logged once): %s", self._run, what, why)
 
     def fail(self, where: str) -> None:
-        """Count the exception that is being handled; log the first one of a place with its traceback."""
+        """Count the exception being handled; log the first one at each place, with its traceback."""
         self.failures += 1
         if where not in self._said:
             self._said.add(where)
@@ -72,13 +72,15 @@ class Refusals:
 
 
 class _Reporter(Protocol):
-    """What has guarded methods."""
+    """An object with guarded methods."""
 
     refusals: Refusals
 
 
 def guarded(method: Callable[P, None]) -> Callable[P, None]:
-    """The border between the monitor and training: whatever goes wrong inside is logged, counted and over."""
+    """Decorate a method at the border between monitor and training: an exception inside is logged, counted and not
+    raised.
+    """
     signature = inspect.signature(method)
 
     @functools.wraps(method)

@@ -1,7 +1,7 @@
-"""Read one call of `log`: which values are kept under which names, and which are refused.
+"""Read one `log` call: which values are kept under which names, and which are refused.
 
-Owns the names of nested dicts, and that a bad value costs no other: exceptions of a caller's objects end here.
-Must not know the outbox, or how a refusal is logged.
+Owns the names of nested dicts, and keeps a bad value from affecting others: exceptions of the caller's objects are
+caught here. Must not know the outbox, or how a refusal is logged.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,20 +18,22 @@ from recis.wire.showing import text_of
 __all__ = ["KnownNames", "Report", "are_numbers", "as_step", "count_values", "is_dict", "read_known", "read_report"]
 
 MAX_DEPTH = 16
-"""Levels of nested dicts; values below them are refused."""
-_TWICE = "expected a name once in a call, with the names of nested dicts joined by /; the first value is kept"
+"""Most levels of nested dicts; values below them are refused."""
+_TWICE = "expected each name once in a call, with the names of nested dicts joined by /; the first value is kept"
 MAX_VALUES = 1 << 16
-"""Values and dicts in one call; the rest is refused and counts as one value."""
+"""Most values and dicts in one call; the rest is refused and counts as one value."""
 
 
 MAX_KNOWN_REPORTS = 4096
 MAX_KNOWN_NAMES = 1 << 20
-"""In all known reports together."""
+"""Most names in all known reports together."""
 _NUMBERS: frozenset[type] = frozenset({float, int, bool, *(np.dtype(code).type for code in "?bhilqBHILQefd")})
 
 
 class KnownNames:
-    """The names of reports that came before, bounded in number: further ones like them need no look at each name."""
+    """The names of earlier reports, bounded in number: a report with the same names need not have each name checked
+    again.
+    """
 
     def __init__(self) -> None:
         self._reports: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -54,9 +56,9 @@ class KnownNames:
 
 
 def are_numbers(values: Iterable[Any]) -> bool:
-    """Return whether all values are numbers in host memory that become the same float64 however they are converted.
+    """Return whether all values are numbers in host memory that every conversion turns into the same float64.
 
-    These are Python's and numpy's own types: a subclass may have a number of its own.
+    These are the built-in types of Python and numpy: a subclass may define another conversion.
     """
     return _NUMBERS.issuperset(map(type, values))
 
@@ -69,9 +71,9 @@ class Report:
         plain: numbers by name.
         device: 0-dim tensors on a device by name.
         refused: name and reason of each value that is not kept.
-        mended: each name that could not be kept as given, and the given one.
+        mended: each name that could not be kept as given, with the given name.
         names: the names of the call's dict, where all of them were kept as given and none has a dict as its value:
-            `read_known` reads the next call with these names. Otherwise None.
+            `read_known` can then read the next call with these names. Otherwise None.
     """
 
     plain: dict[str, float] = field(default_factory=dict)
@@ -94,7 +96,7 @@ class _Level(NamedTuple):
 
 
 def read_known(names: tuple[str, ...], metrics: Mapping[Any, Any]) -> Report | None:
-    """Read a dict of known names, faster than `read_report`; return None if that is needed."""
+    """Read a dict of known names, faster than `read_report`; return None if `read_report` is needed."""
     report = Report(names=names)
     plain, device = report.plain, report.device
     try:
@@ -110,7 +112,7 @@ def read_known(names: tuple[str, ...], metrics: Mapping[Any, Any]) -> Report | N
 
 
 def read_report(metrics: Mapping[Any, Any]) -> Report:
-    """Read a call's dict, refusing values that are not numbers, or raise, one by one."""
+    """Read a call's dict, refusing individually the values that are not numbers or that raise."""
     report = Report()
     plain, device = report.plain, report.device
     for given, value, problem, is_text in _leaves(metrics):
@@ -138,7 +140,7 @@ def read_report(metrics: Mapping[Any, Any]) -> Report:
 
 
 def count_values(metrics: object) -> int:
-    """Return how many values a call has, to count them as lost; at least 1, for the call itself."""
+    """Return the number of values in a call, to be counted as lost; at least 1, for the call itself."""
     return max(1, sum(1 for _ in _leaves(metrics))) if is_dict(metrics) else 1
 
 
@@ -156,7 +158,7 @@ def as_step(step: Any) -> int | None:
 
 
 def _leaves(metrics: Mapping[Any, Any]) -> Iterator[_Leaf]:
-    """Yield all values in order. Without recursion, so that values at any depth are found and counted."""
+    """Yield all values in order. Uses no recursion, so that values at any depth are found and counted."""
     levels = [_Level(None, metrics, _items(metrics))]
     inside = {id(metrics)}
     num_seen = 0
@@ -187,7 +189,9 @@ def _leaves(metrics: Mapping[Any, Any]) -> Iterator[_Leaf]:
 
 
 def _items(metrics: Mapping[Any, Any]) -> Iterator[tuple[Any, Any, str | None]]:
-    """Yield each key with its value, or with the reason why it has none; an iteration that fails is one such value."""
+    """Yield each key with its value, or with the reason why it has none; an iteration that fails counts as one such
+    value.
+    """
     try:
         if type(metrics) is dict:
             for key, value in metrics.items():
@@ -204,7 +208,7 @@ def _items(metrics: Mapping[Any, Any]) -> Iterator[tuple[Any, Any, str | None]]:
 
 
 def is_dict(value: object) -> TypeGuard[Mapping[Any, Any]]:
-    """Return whether a value is a mapping; False for one that raises when it is asked for its class."""
+    """Return whether a value is a mapping; False if reading its class raises."""
     try:
         return isinstance(value, Mapping)
     except Exception:  # noqa: BLE001 - border: a caller's object may raise anything

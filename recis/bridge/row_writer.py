@@ -1,8 +1,8 @@
-"""Reports of known names into a mapped segment, by one thread, without a lock or a system call: the fast path's inside.
+"""Write reports of known names to a mapped segment, on one thread, without locks or system calls, for the fast path.
 
-Owns how a row is written so that it is there whole or not at all; must not know who else waits for the segment
-(`fast_path`), nor what a segment is beside words. It exists twice: `_row_writer.c`, and the same in Python for where
-that could not be compiled (docs/decisions/0011). Both pass the same tests.
+Owns how a row is written atomically; must not know which threads wait for the segment (`fast_path`), or that a segment
+is more than words. There are two implementations: `_row_writer.c`, and one in Python for platforms where that was not
+compiled (docs/decisions/0011). Both pass the same tests.
 """
 
 from _thread import get_ident
@@ -18,16 +18,18 @@ from recis.bridge.records import PRIME, ROW_VALUES
 __all__ = ["MOST_LAYOUTS", "PlainRowWriter", "RowWriter"]
 
 MOST_LAYOUTS = 32
-"""What a training reports at one step and not at the next; of more layouts the one learned first is forgotten."""
+"""Most layouts that are remembered: a training may report different names at different steps. Beyond it, the layout
+learned first is forgotten.
+"""
 
 FEW_VALUES = 64
-"""Up to so many names it is faster to look each one up than to compare their order first."""
+"""Up to this many names, looking up each one is faster than first comparing their order."""
 _PLAIN = frozenset({float, int})
 _number = int.from_bytes
 
 
 class _Row(NamedTuple):
-    """One row of a report: its head without the checksum, its salt, and which of the report's values it has."""
+    """One row of a report: its head without the checksum, its salt, and which of the report's values it holds."""
 
     head: int
     salt: int
@@ -44,15 +46,15 @@ class _ReportLayout(NamedTuple):
 
 
 class PlainRowWriter:
-    """Writes nothing until it has been aimed, has learned a layout and has a limit.
+    """Writes nothing until it is aimed at a segment, has learned a layout and has a limit.
 
     Attributes:
         owner: identity of the only thread that may write, 0 before the first `aim`.
-        busy: the owner is writing a report. It also turns away whoever interrupts the owner on its own thread: a signal
-            handler, or a finalizer that the garbage collector runs. The compiled writer cannot be interrupted.
+        busy: the owner is writing a report. It also refuses code that interrupts the owner on its own thread: a signal
+            handler, or a finalizer run by the garbage collector. The compiled writer cannot be interrupted.
         position: the word of the segment where the next row begins, how many reports may still be written, and how many
-            values have been; the owner's as long as there is a limit. One value, because an exception from outside may
-            come between any two.
+            values have been; owned by the owner as long as there is a limit. They are one value because an exception
+            from a signal handler may occur between two assignments.
         limit: no row may take this word or a later one; 0 keeps the owner out.
     """
 
@@ -68,7 +70,7 @@ class PlainRowWriter:
         self._bytes: Any = None
 
     def aim(self, words: "memoryview[int]") -> None:
-        """Prepare for reports of the calling thread, and forget all layouts; to be called while there is no limit.
+        """Prepare for reports of the calling thread, and forget all layouts. Call it while there is no limit.
 
         Args:
             words: the segment as int64; it cannot be released before `leave`.
@@ -78,7 +80,7 @@ class PlainRowWriter:
         self.owner = get_ident()
 
     def learn(self, keys: tuple[str, ...], rows: tuple[tuple[int, int], ...]) -> None:
-        """Write reports of these names as well from now on; to be called while there is no limit.
+        """Learn a layout: write reports of these names as well from now on. Call it while there is no limit.
 
         Args:
             keys: the names, in the order of the values in the rows. Known ones change nothing.
@@ -99,20 +101,20 @@ class PlainRowWriter:
         self._words = self._bytes = None
 
     def write(self, metrics: Any, step: Any) -> bool:
-        """Add the rows of a report with the time of now, if the owner calls, has room and reports names it has learned.
+        """Add the rows of a report, with the current time, if the owner calls, there is room and the names are known.
 
-        No value but a float or an int is asked for its number: one on a device would wait for the device. Only a dict
-        is asked for its names: asking a defaultdict for one that is not there would put it there.
+        Only floats and ints are converted: reading a value on a device would wait for the device. Only a plain dict is
+        read: looking up a missing name in a defaultdict would add it.
 
         Returns:
-            False if the report has to take the slow path; then nothing is left of it. Never raises.
+            False if the report has to take the slow path; nothing of it has been written then. Never raises.
         """
         if self.busy or self.owner != get_ident():
             return False
         words = 0
         try:
             self.busy = True
-            limit = self.limit  # before where it is: with a limit nobody is at it, and nobody comes while it is busy
+            limit = self.limit  # before `position`, which others set only at a limit of 0 and while this is not busy
             end, left, num_values = self.position
             if left > 0 and type(step) is int and type(metrics) is dict and end + len(metrics) + 3 <= limit:
                 rows, size, values = self._find(metrics)
@@ -142,7 +144,7 @@ class PlainRowWriter:
         return False
 
     def _put(self, place: int, rows: list[_Row], packed: list[bytes]) -> None:
-        """Write several rows; all of them were packed before, because a number may be too large."""
+        """Write several rows. All were packed before the first is written, because a number may be too large."""
         for (head, salt, _, _, _), row in zip(rows, packed, strict=True):
             start, stop = 8 * place + 8, 8 * place + 8 + len(row)
             self._bytes[start:stop] = row

@@ -1,7 +1,7 @@
 """`Run`: the interface of a training process. Puts what is reported into the outbox, on the caller's thread.
 
-Owns the run's life, the check of what comes in, and the parts behind it (outbox, sender, controls, uploads); must not
-know hooks or the Trainer. No method raises into training once the run is open: bad input is one warning and a counter.
+Owns the run's lifetime, the validation of input, and the run's parts (outbox, sender, controls, uploads); must not know
+hooks or the Trainer. No method raises into training once the run is open: bad input is logged once and counted.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Run(FamiliarRun):
-    """One run as this process (one rank of it) sees it; made by `recis.monitor.init`.
+    """One run, as seen by this process (one of its ranks); created by `recis.monitor.init`.
 
     Attributes:
         id: the run's identifier, equal on all ranks.
@@ -64,12 +64,12 @@ class Run(FamiliarRun):
         self._identity = identity
         self._parts: Parts | None = None
         self._outbox: Outbox | None = None  # the same as in _parts while reports are taken
-        self._fast_path = FastPath()  # a closed one; an open run uses the outbox's
+        self._fast_path = FastPath()  # closed; an open run uses that of the outbox
         self._close: Callable[[bool], None] = lambda _: None
         self.cost = MonitorCost()
         self.measures_log = True
         self.controls = Controls(self.append, self._force_slow_path, self._flush_soon, lambda: self._step)
-        self._finishing = threading.RLock()  # a signal handler may finish the run in the middle of `finish`
+        self._finishing = threading.RLock()  # a signal handler may finish the run during `finish`
         self._finished = False
         self._dropped = 0  # total of a finished run
         self._reporter = get_ident()
@@ -77,7 +77,7 @@ class Run(FamiliarRun):
         self._known_names = KnownNames()
 
     def attach(self, parts: Parts, close: Callable[[bool], None]) -> None:
-        """Open the run; `close` is called once at its end, with whether everything was acknowledged."""
+        """Open the run; `close` is called once at its end, with True if everything was acknowledged."""
         self._parts = parts
         self._outbox = parts.outbox
         self._fast_path = parts.outbox.writer.fast_path
@@ -116,14 +116,14 @@ class Run(FamiliarRun):
             metrics: names to numbers, 0-dim tensors or 0-dim arrays. A `/` makes sections; a dict as a value is
                 flattened into them. Values on a device are copied later, without waiting for it. A value that cannot
                 be kept is refused; it costs no other.
-            step: the training step; None means the one after the last call's.
+            step: the training step; None means the step after that of the last call.
             commit: with False, the next call without a step belongs to the same step.
             sync: not used.
         """
-        # The hot path: with cold caches every line of code and every object that it touches costs time.
+        # The hot path: with cold caches, every line of code and every object that it touches costs time.
         if step is None:
             step = self._step + 1
-        # Two statements: a method call would look in the class first, through one more cache.
+        # Two statements: a method call would look up the class first, through one more cache.
         write = self._fast_path.write
         if write(metrics, step):
             self._step = step
@@ -133,7 +133,7 @@ class Run(FamiliarRun):
             self._step -= 1
 
     def step_boundary(self, step: int) -> None:
-        """Apply the commands that are due; to be called between two steps."""
+        """Apply the commands that are due. Call it between two steps."""
         controls = self.controls
         controls.step = step
         if controls.waiting:
@@ -153,12 +153,12 @@ class Run(FamiliarRun):
 
     @property
     def should_stop(self) -> bool:
-        """Whether somebody has asked this training to end; the first call offers that as the action `stop`."""
+        """Whether a user has asked this training to end; the first call offers the action `stop`."""
         return self.controls.should_stop(is_open=self._outbox is not None)
 
     @guarded
     def upload_trace(self, path: str | os.PathLike[str], step: int) -> None:
-        """Send a finished file in the background; it is read later, so it must stay where it is.
+        """Send a finished file in the background. It is read later, so it must stay in place.
 
         Args:
             path: a profiler trace, `.json` or `.json.gz`.
@@ -188,7 +188,7 @@ class Run(FamiliarRun):
         apply: Literal["together", "each"] = "together",
         confirm: str = "",
     ) -> None:
-        """Offer a value that can be changed from the page while training runs, or an action that can be asked for.
+        """Offer a value that users can change on the page while training runs, or an action that they can request.
 
         Args:
             name: 1 to 128 letters, digits, `.`, `_` or `-`, or is `table/TABLE/NAME`.
@@ -201,8 +201,8 @@ class Run(FamiliarRun):
             unit: shown after the value.
             description: one sentence for the page.
             choices: the values of an `enum`.
-            apply: whether all ranks change at one step, or each at its next one.
-            confirm: what users are asked before a command is sent; "" for nothing.
+            apply: whether all ranks change at the same step, or each at its next one.
+            confirm: the question that users have to confirm before a command is sent; "" for none.
         """
         try:
             check_callback(on_change)
@@ -285,15 +285,15 @@ class Run(FamiliarRun):
             exit_code: any status but 0 and None means that training failed.
             quiet: not used.
             error: why training failed, None if it did not. The traceback of an exception is added to the output.
-            timeout_s: limit for sending, after waiting as long for values on a device. An absent server is tried once.
+            timeout_s: limit for sending, after waiting as long for values on a device. If the server is away, one
+                attempt is made.
 
         Returns:
-            Whether the server has acknowledged everything (True also in a disabled run). A second call only warns.
-            A call from inside a report, as by a signal handler, leaves the run to the exit of the process and returns
-            False.
+            Whether the server has acknowledged everything (True also in a disabled run). A second call only warns. A
+            call from inside a report, such as from a signal handler, returns False; the run is then finished at exit.
         """
         if self._outbox is not None and self._outbox.writer.is_interrupted():
-            _logger.warning("run %s: finish was called in the middle of a report; it is left to the exit", self.id)
+            _logger.warning("run %s: finish was called during a report; it is finished at exit", self.id)
             return False
         with self._finishing:
             if self._finished:
@@ -306,11 +306,11 @@ class Run(FamiliarRun):
         timeout_s = self.refusals.seconds("finish's timeout_s", timeout_s, FINISH_S)
         try:
             try:
-                # By type: an object may raise when it is asked for its class.
+                # By type: reading the class of an object may raise.
                 crash = cast("BaseException", error) if issubclass(type(error), BaseException) else None
                 self._gather(parts, timeout_s, crash)
                 error = error if crash is None else ending.failure(crash)
-                # By `as_step`: whatever is given is no reason to leave the status out.
+                # With `as_step`, so that the status is reported whatever the type of the argument.
                 if error is None and exit_code is not None and exit_code is not False and as_step(exit_code) != 0:
                     error = f"exit code {text_of(exit_code)}"
                 message = "" if error is None else text_of(error)
@@ -365,9 +365,10 @@ class Run(FamiliarRun):
 
     @guarded
     def report_beside(self, values: Mapping[str, float]) -> None:
-        """Append values measured beside the training, from any thread: at its current step, and none before its first.
+        """Append values measured alongside the training, from any thread: at its current step, and none before its
+        first.
 
-        They move no step and take no fast path.
+        They do not advance the step or use the fast path.
         """
         outbox, step = self._outbox, self._step
         if values and outbox is not None and step >= 0:
@@ -375,7 +376,7 @@ class Run(FamiliarRun):
 
     @guarded
     def _gather(self, parts: Parts, timeout_s: float, crash: BaseException | None) -> None:
-        parts.gather(timeout_s, crash)  # whatever fails here, the run still says how it ended
+        parts.gather(timeout_s, crash)  # whatever fails here, the run still reports how it ended
 
     def _force_slow_path(self) -> None:
         if (outbox := self._outbox) is not None:
@@ -399,8 +400,9 @@ class Run(FamiliarRun):
             self.refusals.fail(what)
 
     def _log_on_slow_path(self, metrics: Mapping[str, Any], step: Any) -> None:
-        """Handle what the fast path refuses: one call in `cost.apart`, which is measured; a call after a command, with
-        unknown names or values that are not plain numbers, from another thread, or without room."""
+        """Handle calls that the fast path refuses: one in `cost.apart`, which is measured, and calls after a command,
+        with unknown names or values that are not plain numbers, from another thread, or without room.
+        """
         outbox = self._outbox
         if outbox is None:
             self._log_late(metrics)
@@ -441,7 +443,7 @@ class Run(FamiliarRun):
             # An integer that is too large for a float: `_log_checked` handles it.
             with contextlib.suppress(OverflowError, struct.error):
                 outbox.writer.append_report(keys, metrics.values(), step, time.time_ns(), open_fast_path=True)
-                # Perhaps another thread's or a closed one by now: the next call finds out.
+                # It may belong to another thread or be closed by now; the next call detects that.
                 self._fast_path = outbox.writer.fast_path
                 return
         self._log_checked(outbox, keys, metrics, step)
@@ -453,7 +455,8 @@ class Run(FamiliarRun):
         report = (read_known(keys, metrics) if keys is not None else None) or read_report(metrics)
         for name, given in report.mended:
             self.refusals.warn(
-                name, f"expected a name of 1 to {MAX_KEY_CHARS} printable characters, got {shown(given)}; kept as this"
+                name,
+                f"expected a name of 1 to {MAX_KEY_CHARS} printable characters, got {shown(given)}; kept under this",
             )
         for name, why in report.refused:
             self.refusals.refuse(name, why)
@@ -472,11 +475,13 @@ class Run(FamiliarRun):
 
     def _log_late(self, metrics: object) -> None:
         if self._finished:
-            self.refusals.refuse("a late log", "called after finish; nothing is kept", count_values(metrics))
+            self.refusals.refuse("a late log", "called after finish; its values are not kept", count_values(metrics))
 
     @guarded
     def thread_failed(self, thread: int | None, text: str) -> None:
-        """Note that a thread ended by an exception: the run's failure, unless another thread reports afterwards."""
+        """Note that a thread ended with an exception, which is the run's failure unless another thread reports
+        afterwards.
+        """
         if thread == self._reporter and self._outbox is not None:
             self.fault = text
             self._force_slow_path()

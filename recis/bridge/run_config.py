@@ -1,6 +1,6 @@
 """`RunConfig` and `RunSummary`: a run's configuration and single values, as mappings whose names are attributes too.
 
-Own what was set from this process. Must not know how it is reported.
+Own the settings made in this process. Must not know how they are reported.
 """
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -13,7 +13,7 @@ __all__ = ["RunConfig", "RunSummary"]
 
 
 class _Named(MutableMapping[str, Any]):
-    """A dict whose items are attributes as well; what is set is reported."""
+    """A dict whose items are also attributes; items that are set are reported."""
 
     def __init__(self, report: Callable[[dict[str, Any]], None]) -> None:
         vars(self)["_values"] = {}
@@ -71,11 +71,11 @@ class RunConfig(_Named):
     """The configuration of a run as this process gave it; what is set later is added to the run's on the server."""
 
     def start(self, config: Any) -> None:
-        """Take over what the run was opened with, which is reported already."""
+        """Take over the settings that the run was opened with, which are already reported."""
         self._values.update(_items(config))
 
     def setdefaults(self, other: Any) -> None:
-        """Set those of `other` that are not set."""
+        """Set those names of `other` that are not set yet."""
         self.update({name: value for name, value in _items(other).items() if name not in self})
 
 

@@ -1,10 +1,11 @@
 """One file of the spool: a preallocated, memory-mapped sequence of records that survives the process.
 
 Owns the file and writing to it; must not know when a frame is sealed or sent (`outbox_reader`, `sender`), or what a
-record means. `records` defines the format, `recovery` reads what a kill or damage has left.
+record means. `records` defines the format; `recovery` reads what remains after a kill or damage.
 
 Layout: header, records with a seal after each frame, zeros; at the end, growing downwards, a copy of the header and of
-all names and seals. Many records depend on those, so a single damage to the file never costs more than it hits.
+all names and seals. Many records depend on those; with the copies, damage at one place costs no more than the records
+at that place.
 
 The head of a record is written last, and the pages of a mapped file outlive the process: after a kill a record is
 either complete or absent. Checksums detect everything else that can happen to the file.
@@ -48,7 +49,7 @@ __all__ = ["AnotherVersionError", "Segment"]
 AHEAD_BYTES = 64 << 10
 """Bytes that `prefault` prepares: three seconds of 200 reports of ten values each."""
 COPIED_NAMES_BYTES = 64 << 10
-"""Longer names are stored once: two copies of the longest would not fit into a segment."""
+"""Names longer than this are stored once: two copies of the longest would not fit into a segment."""
 
 _MADV_POPULATE_WRITE = 23  # not in the mmap module
 _SEALS_BYTES = 2 * SEAL_BYTES
@@ -113,8 +114,8 @@ class Segment:
         """Create a new, empty, fully allocated segment; `size` is a multiple of 8.
 
         Raises:
-            OSError: no room or no right to write; nothing is left behind. A sparse file would be a SIGBUS in the
-                training process on a full disk, hence the allocation ahead.
+            OSError: no room or no right to write; nothing is left behind. The file is allocated in advance because a
+                sparse one would cause a SIGBUS in the training process on a full disk.
         """
         if folder is None:
             mapped, path = mmap.mmap(-1, size), None
@@ -127,7 +128,7 @@ class Segment:
                     mapped = mmap.mmap(descriptor, size)
                 finally:
                     os.close(descriptor)
-            except BaseException:  # also one from outside, such as KeyboardInterrupt
+            except BaseException:  # also one from a signal handler, such as KeyboardInterrupt
                 path.unlink()
                 raise
         view, tag = memoryview(mapped), tag_of(writer)
@@ -152,7 +153,7 @@ class Segment:
             OSError: the file cannot be read.
         """
         data = read_regular(path)
-        if data.count(0) == len(data):  # killed while it was being made
+        if data.count(0) == len(data):  # the process was killed while creating it
             return cls(int(path.stem) if path.stem.isdecimal() else 0, len(data), path)
         header = find_header(data, path.stem)
         if header is None:
@@ -206,22 +207,22 @@ class Segment:
         return self.has_tail or (bool(self.frames) and self.frames[-1].n > n)
 
     def room(self) -> int:
-        """Return how many bytes of a row's words or a record's payload still fit, with room reserved for a seal."""
+        """Return how many bytes of row words or record payload still fit, with room reserved for a seal."""
         return self.top - self.end - _SEALS_BYTES - 24
 
     @staticmethod
     def room_of(size: int) -> int:
-        """Return the `room` of an empty segment of so many bytes."""
+        """Return the `room` of an empty segment of this size in bytes."""
         return size - 2 * HEADER_BYTES - _SEALS_BYTES - 24
 
     @staticmethod
     def room_for_names(keys: tuple[str, ...]) -> int:
-        """Return how much of `room` `add_layout` takes."""
+        """Return how much of `room` a call of `add_layout` takes."""
         names = _encoder.encode(keys)
         return (len(names) + 24) * (2 if len(names) <= COPIED_NAMES_BYTES else 1)
 
     def add_layout(self, keys: tuple[str, ...]) -> RowLayout:
-        """Write the names of rows to come; the caller has checked `room` and `MOST_LAYOUTS`."""
+        """Write the names of the rows that follow; the caller has checked `room` and `MOST_LAYOUTS`."""
         names = _encoder.encode(keys)
         layout = RowLayout(len(self.layouts), keys, crc32(names, self.seed))
         self._write(record_bytes(NAMES, names, self.seed, self.end // 8, layout.number))
@@ -253,12 +254,12 @@ class Segment:
         return (self.top - _SEALS_BYTES) // 8
 
     def advance(self, end_word: int, num_values: int) -> None:
-        """Take note of rows with so many values in all that the fast path has written up to this word."""
+        """Record that the fast path has written rows up to this word, with this number of values in total."""
         self.points += num_values
         self.end = 8 * end_word
 
     def prefault(self) -> None:
-        """Make the next pages writable ahead of time: a page fault costs more than a report does."""
+        """Make the next pages writable in advance: a page fault costs more than a report."""
         # If the last frame fills the segment to the last byte, there is no next page.
         if self._map is not None and self.end < self.size and sys.platform == "linux":
             start = self.end - self.end % mmap.PAGESIZE
@@ -278,8 +279,8 @@ class Segment:
         """Store the totals and unmap the file, which can still be read.
 
         Records that are in no frame yet become frame `n`, without a checksum over the frame: the training thread calls
-        this, and each record has its own checksum. `is_final` says that no other segment follows. Can be repeated if it
-        was broken off by an exception from outside, such as KeyboardInterrupt.
+        this, and each record has its own checksum. `is_final` states that no other segment follows. The call can be
+        repeated if an exception from a signal handler, such as KeyboardInterrupt, interrupted it.
         """
         assert self._header is not None
         if not self._is_closed:
@@ -317,7 +318,7 @@ class Segment:
     # --- inside
 
     def _end_frame(self, n: int, dropped: int, crc: int | None) -> FrameSpan:
-        # Unless an exception from outside, such as KeyboardInterrupt, broke this off.
+        # Unless an exception from a signal handler, such as KeyboardInterrupt, interrupted this.
         if not self.frames or self.frames[-1].stop != self.end:
             self.frames.append(FrameSpan(n, dropped, self._unsealed, self.end, self.points, self.records, crc))
         span = self.frames[-1]

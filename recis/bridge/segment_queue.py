@@ -1,6 +1,7 @@
-"""The segments of one writer, oldest first, and what both ends of an outbox share: frame numbers, losses and the lock.
+"""Hold the segments of one writer, oldest first, and the state that both ends of an outbox share: frame numbers, losses
+and the lock.
 
-Owns which segments exist and who may touch them; must not know how a report is packed (`outbox_writer`) or what a frame
+Owns which segments exist and who may use them; must not know how a report is packed (`outbox_writer`) or what a frame
 contains (`outbox_reader`).
 """
 
@@ -31,9 +32,9 @@ class SegmentQueue:
         last_frame: number of the newest frame.
         acked: all frames up to this number are stored by the server.
         dropped: number of points lost before they could be put into a frame, or with a segment dropped at the bound.
-        fast_path: the way of one thread into the current segment without the lock.
+        fast_path: lets one thread write to the current segment without the lock.
         lock: held by whoever uses the segments; reentrant, for a signal handler that reports in the middle of a report.
-        writing: held by the thread that writes, so that such a report is refused and no deadlock.
+        writing: held by the writing thread, so that such a report is refused instead of causing a deadlock.
     """
 
     def __init__(self, segments: Sequence[Segment], set_aside: SetAside) -> None:
@@ -60,20 +61,21 @@ class SegmentQueue:
         return [span for segment in self.segments() for span in segment.frames if span.n > self.acked]
 
     def seal(self) -> None:
-        """End the frame of what has been written since the last one, if there is anything."""
+        """Seal a frame of everything written since the last one, if there is anything."""
         segment = self.current
         if segment is not None and segment.has_tail:
             self.last_frame = self.next_number()
             segment.seal(self.last_frame, self.dropped)
 
     def close_current(self, *, is_final: bool) -> None:
-        """Stop writing to the current segment; `is_final` says that no other one follows."""
+        """Stop writing to the current segment; `is_final` states that no other one follows."""
         segment = self.current
         if segment is None:
             return
         self.fast_path.leave()  # before the segment is unmapped: the fast path writes to its memory
         segment.close(self.last_frame, self.dropped, is_final=is_final)
-        # In an order that may be broken off anywhere, by an exception from outside, and begun anew.
+        # The order matters: an exception from a signal handler can interrupt this anywhere, and the call is then
+        # repeated.
         if not self.closed or self.closed[-1] is not segment:
             self.closed.append(segment)
         self.current = None
@@ -102,18 +104,18 @@ T = TypeVar("T")
 
 
 def exclusive(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
-    """Run a method that writes, or counts what was written, alone: with the lock held and the fast path suspended.
+    """Run a method exclusively, because it writes or counts what was written: hold the lock and suspend the fast path.
 
-    It raises `RuntimeError` when the caller has interrupted a report on its own thread, as a signal handler can.
+    Raises `RuntimeError` if the caller has interrupted a report on its own thread, as a signal handler can.
     """
 
     @functools.wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
         queue = self._queue
-        # Before the lock: its holder may be waiting for the very row that the caller has interrupted.
+        # Before taking the lock: its holder may be waiting for the row that the caller has interrupted.
         queue.fast_path.refuse_interruption()
         with queue.lock:
-            if queue.writing.locked():  # by this very thread, which the caller has interrupted
+            if queue.writing.locked():  # by this thread, which the caller has interrupted
                 raise RuntimeError(INTERRUPTION)
             with queue.writing, queue.fast_path:
                 return method(self, *args, **kwargs)

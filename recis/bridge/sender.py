@@ -1,7 +1,7 @@
-"""The one thread and the one socket that carry an outbox to the server.
+"""Send an outbox to the server, with one thread and one socket.
 
-Owns connecting, reconnecting, flushing and the end of both; the rules of the conversation are `recis.wire.session`'s.
-No training step ever waits for anything here. Nothing is lost here: what is not acknowledged stays in the outbox.
+Owns connecting, reconnecting, flushing and shutting down; `recis.wire.session` defines the protocol. No training step
+ever waits for anything here. Nothing is lost here: unacknowledged data stays in the outbox.
 """
 
 import asyncio
@@ -30,15 +30,16 @@ __all__ = ["CommandInbox", "Sender"]
 
 FLUSH_S = 0.25
 UNWATCHED_FLUSH_S = 0.8
-"""While nobody views the run: a flush takes time from training, so there are a third as many. Below a second, which is
-how much a kill may lose of the values on a device."""
+"""Interval while nobody views the run, three times as long because a flush takes time from training. Less than a
+second, because a kill may lose the values on a device of this time.
+"""
 BUSY_BYTES = 32 << 10
-"""After a flush of so many bytes the next one follows in `FLUSH_S`, to allocate segments and pages in time."""
+"""After a flush of this many bytes the next one follows in `FLUSH_S`, to allocate segments and pages in time."""
 BACKOFF_S = (0.5, 15.0)
 SAY_AGAIN_S = 600.0
-"""Pause between two warnings about a connection that is lost again and again."""
+"""Pause between two warnings about a connection that is lost repeatedly."""
 TRIAL_S = 5.0
-"""How long a connection has to last before it is used to send a frame that may have broken others."""
+"""How long a connection has to last before it is used for a frame that may have broken earlier connections."""
 MOST_SKIPPED = 16
 """Iterations of the event loop, with work in each, between two system calls of its selector."""
 _FAILURES = (OSError, WebSocketException, WireError, TimeoutError)
@@ -52,8 +53,9 @@ class _LessNextTimeError(ConnectionError):
 
 
 class _PatientSelector(selectors.DefaultSelector):
-    """A selector that makes no system call while the loop has work: a call releases the interpreter lock, and taking it
-    back from a training thread that computes stops that thread for as long as it takes to wake up."""
+    """A selector that makes no system call while the loop has work: a call releases the interpreter lock, and
+    reacquiring it from a computing training thread stops that thread for the time that this one takes to wake up.
+    """
 
     _skipped = 0
 
@@ -70,24 +72,24 @@ def _make_loop() -> asyncio.AbstractEventLoop:
 
 
 class CommandInbox(Protocol):
-    """What takes commands; see `recis.bridge.controls.Controls`."""
+    """The receiver of commands; see `recis.bridge.controls.Controls`."""
 
     def receive(self, record: Command | Schedule) -> Seen | None:
-        """Take a record, and return the answer."""
+        """Process a record, and return the answer."""
 
     def welcomed(self, desired: Iterable[Command]) -> None:
-        """Take what the server says in its greeting."""
+        """Process the server's greeting."""
 
 
 class Sender:
-    """To be started and closed once each.
+    """The sender thread. Start and close it once each.
 
     Args:
         outbox: what to send.
         uploads: files to send.
         hello: identity of the writer; the sender fills in `first` and `time_ns`.
         address: the server; None never connects and only does the regular work.
-        inbox: takes commands, called on the sender's thread; None where no process would follow them.
+        inbox: receives commands, on the sender's thread; None where no process would follow them.
         tick: regular work on the sender's thread.
         may_send: whether frames may go yet; asked at every flush.
     """
@@ -124,14 +126,14 @@ class Sender:
         self._refusal: Closed | None = None
         self._is_plain = False  # greeting without name, config and tags
         self._greeted_at = 0.0
-        self._own_error = ""  # the last one logged that was not the connection's
+        self._own_error = ""  # the last logged error that was not of the connection
         self._outage = False
         self._num_outages = 0
         self._said_outage_at: float | None = None
         self.bytes_sent = 0
-        """Bytes of frames put on the wire so far, repeats included."""
+        """Bytes of frames sent so far, including repeated ones."""
         self.connected = False
-        """Whether the server has greeted this writer on the present connection."""
+        """Whether the server has greeted this writer on the current connection."""
         self.has_tried = threading.Event()
         """Set when a server has greeted this writer, or the first attempt to reach one has failed."""
 
@@ -145,9 +147,9 @@ class Sender:
         return self._thread.is_alive()
 
     def close(self, timeout_s: float) -> bool:
-        """Send what is left, for at most `timeout_s`, and return whether all is acknowledged.
+        """Send what is left, for at most `timeout_s`, and return whether everything is acknowledged.
 
-        A server that is away is tried once.
+        If the server is away, one attempt is made.
         """
         self._deadline = time.monotonic() + timeout_s
         if self._thread.ident is not None:
@@ -170,7 +172,7 @@ class Sender:
             with asyncio.Runner(loop_factory=_make_loop) as runner:
                 runner.run(self._main())
         except Exception:  # border: the monitor's thread must not end with a bare traceback in the training's output
-            _logger.exception("the sender stopped; training goes on, what it reports stays in the spool")
+            _logger.exception("the sender stopped; training goes on, and its reports stay in the spool")
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -182,14 +184,14 @@ class Sender:
                     self._begin_closing()
                 await self._stay_connected()
         except TimeoutError:
-            _logger.debug("the time to close is over")
+            _logger.debug("the time limit for closing has passed")
         finally:
             self._cancel_timer()
             uploader.cancel()
             await asyncio.gather(uploader, return_exceptions=True)
 
     def _tick_regularly(self) -> None:
-        """Do all regular work by one timer: whenever this thread runs, the training thread may have to wait."""
+        """Do all regular work on one timer: whenever this thread runs, the training thread may have to wait."""
         self._work()
         self._flush_due = True
         self._wake.set()
@@ -201,7 +203,7 @@ class Sender:
         self._timer = asyncio.get_running_loop().call_later(pause_s, self._tick_regularly)
 
     def flush_soon(self) -> None:
-        """Sends what is in the outbox without waiting for the next flush; from any thread."""
+        """Send what is in the outbox without waiting for the next flush; from any thread."""
         self._call(self._flush_now)
 
     def _flush_now(self) -> None:
@@ -209,7 +211,7 @@ class Sender:
         self._wake.set()
 
     def _hurry(self) -> None:
-        """Flush now, if the next flush is more than `FLUSH_S` away: somebody views the run."""
+        """Flush now if the next flush is more than `FLUSH_S` away, because a user views the run."""
         timer = self._timer
         if timer is not None and timer.when() - asyncio.get_running_loop().time() > FLUSH_S:
             timer.cancel()
@@ -273,7 +275,7 @@ class Sender:
         return open_socket(self._address, path)
 
     async def _converse(self, socket: ClientConnection) -> None:
-        """Use one connection until everything is done or it fails."""
+        """Use one connection until everything is sent or it fails."""
         self._session.connected()
         await send(socket, self._greeting())
         reader = asyncio.create_task(self._read(socket), name="recis-reader")
@@ -368,13 +370,14 @@ class Sender:
     # --- small decisions
 
     def _waits_for_acks(self) -> bool:
-        """Return whether sending may be waiting for an acknowledgement: waking it for nothing is a large part of what a
-        flush takes from training."""
+        """Return whether sending may be waiting for an acknowledgement: needless wake-ups are a large part of the time
+        that a flush takes from training.
+        """
         unsent = self._session.newest_sent < self._outbox.newest_frame
         return unsent or self._flush_due or self._deadline is not None
 
     def _begin_closing(self) -> None:
-        """Limit all that is awaited to the deadline, also a connection that does not open; on the sender's thread."""
+        """Apply the deadline to everything awaited, even a connection that does not open; on the sender's thread."""
         assert self._deadline is not None
         with contextlib.suppress(RuntimeError):  # it has ended meanwhile
             self._limit.reschedule(asyncio.get_running_loop().time() + self._deadline - time.monotonic())
@@ -396,7 +399,7 @@ class Sender:
         return self._drained() or time.monotonic() > self._deadline
 
     async def _pause(self, delay_s: float) -> None:
-        """Wait, but no longer than until a request to close."""
+        """Wait, but only until a request to close."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(delay_s):
                 await self._closing.wait()
@@ -424,13 +427,13 @@ class Sender:
             self._outage = True
             now = time.monotonic()
             if self._said_outage_at is not None and now - self._said_outage_at < SAY_AGAIN_S:
-                # One line each would bury the training's own, behind a proxy that closes idle connections.
+                # Behind a proxy that closes idle connections, one line for each would bury the training's own output.
                 self._num_outages += 1
                 return
-            again = f", as {self._num_outages} times since the last such message" if self._num_outages else ""
+            again = f", {self._num_outages} times since the last such message" if self._num_outages else ""
             self._said_outage_at, self._num_outages = now, 0
             _logger.warning(
-                "no connection to %s (%s)%s; training goes on, what it reports is kept and sent later",
+                "no connection to %s (%s)%s; training goes on, and its reports are kept and sent later",
                 self._address.base,
                 str(error) or type(error).__name__,
                 again,

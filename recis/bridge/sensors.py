@@ -1,7 +1,7 @@
-"""Use of the machine and of this process, as values for the series `system/…`.
+"""Measure the load of the machine and of this process, as values for the series `system/…`.
 
-Owns what is measured and the names; must not know threads, steps or runs. A sensor that fails is logged once and costs
-no other. Figures of the host are measured by one process per host, which the caller chooses.
+Owns what is measured and the names; must not know threads, steps or runs. A sensor that fails is logged once, without
+affecting the others. Values of the host are measured by one process per host, which the caller chooses.
 """
 
 import importlib
@@ -18,12 +18,12 @@ __all__ = ["Sensors"]
 
 MAX_GPUS = 64
 DRIVER_FILES = ("/dev/nvidiactl", "C:/Windows/System32/nvml.dll")
-"""Where there is none of these there is no GPU to measure, and no library to ask for."""
+"""Without any of these files there is no GPU to measure, and no library to ask for."""
 _logger = logging.getLogger(__name__)
 
 
 class Sensors:
-    """To be used by one thread, whose calls may block for as long as a driver does: `open`, `read` and `close`."""
+    """The sensors. One thread calls `open`, `read` and `close`, which block for as long as a driver does."""
 
     def __init__(self) -> None:
         self._psutil: Any = None
@@ -34,13 +34,13 @@ class Sensors:
         self._failed: set[str] = set()  # bounded: one name per sensor
 
     def load(self) -> None:
-        """Import what measures; `open` does so otherwise."""
+        """Import the measuring libraries in advance; otherwise `open` does."""
         self._load("psutil", "to measure processor, memory, disk and network")
         if _has_driver():
             self._load("pynvml", "to measure GPUs (nvidia-ml-py)")
 
     def open(self) -> bool:
-        """Load what measures, and take the first readings of counters; return whether there is anything to measure."""
+        """Load the measuring libraries, and read the counters once; return whether there is anything to measure."""
         self._psutil = self._load("psutil", "to measure processor, memory, disk and network")
         if self._psutil is not None:
             self._process = self._attempt("process", self._psutil.Process)
@@ -51,7 +51,7 @@ class Sensors:
         return False
 
     def close(self) -> None:
-        """Release the driver of the GPUs."""
+        """Release the GPU driver."""
         if self._nvml is not None:
             self._attempt("gpu", self._nvml.nvmlShutdown)
             self._nvml, self._gpus = None, []
@@ -127,7 +127,7 @@ class Sensors:
         )
 
     def _rates(self, counters: dict[str, float]) -> dict[str, float]:
-        """Return by how much counters have grown per second since the last reading; nothing the first time."""
+        """Return the increase of counters per second since the last reading; nothing the first time."""
         now = time.monotonic()
         rates = {}
         for name, value in counters.items():

@@ -1,4 +1,4 @@
-"""Data of a spool that cannot be sent: counted, reported, and kept for inspection.
+"""Count, report and keep data of a spool that cannot be sent.
 
 Owns the folder `set-aside` in a writer's folder, with damaged files and an account of the losses in `lost.json`. Must
 not know how damage is found. Bound: `KEPT_BYTES` of files; the oldest are deleted, and remain in the account.
@@ -29,7 +29,7 @@ class _Loss(NamedTuple):
 
 
 class SetAside:
-    """The losses of one writer, by file and frame, so that the same loss found again counts once.
+    """The losses of one writer, by file and frame, so that a loss that is found again counts once.
 
     Args:
         folder: the writer's folder; with None the account is kept in memory, and no files.
@@ -55,7 +55,7 @@ class SetAside:
         return sum(loss.records for loss in self._losses.values())
 
     def __str__(self) -> str:
-        """Return a summary for people."""
+        """Return a readable summary."""
         return f"lost {_amount(self.values, self.records)}; see {as_name(str(self._place))}"
 
     def note(self, name: str, frame: int, values: int, records: int, why: str) -> None:
@@ -66,7 +66,7 @@ class SetAside:
             frame: the frame's number; 0 for the file as a whole.
             values: number of values lost, as far as known.
             records: number of other records lost.
-            why: the reason, for people.
+            why: the reason, as readable text.
         """
         loss = _Loss(values, records, why)
         if self._losses.get((name, frame)) == loss:
@@ -92,7 +92,7 @@ class SetAside:
         return Event(kind="not_sent", level="error", time_ns=time.time_ns(), text=as_name(text, MAX_TEXT_CHARS))
 
     def keep(self, path: Path) -> None:
-        """Move a file here that is not needed any more."""
+        """Move a file that is no longer needed to the folder."""
         if self._place is None:
             return
         try:
@@ -149,7 +149,7 @@ class SetAside:
             partial.write_text(json.dumps(rows, indent=1), encoding="utf-8")
             partial.replace(self._place / "lost.json")
         except OSError as error:
-            _logger.warning("cannot store the account of losses, it is in memory only: %s", error)
+            _logger.warning("cannot store the account of losses; it is kept in memory only: %s", error)
 
 
 def _told(name: str, frame: int, loss: _Loss) -> str:

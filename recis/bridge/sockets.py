@@ -18,12 +18,17 @@ CONNECT_S = 10.0
 CLOSE_S = 1.0
 PING_S = 20.0
 SILENCE_S = 60.0
-"""Longest wait for a pong, or for room to send. In this time a frame and the kernel's buffers pass over any line of
-100 kB/s; a half-open connection is given up after `PING_S` + `SILENCE_S`."""
+"""Longest wait for a pong, or for room to send. In this time a frame and the kernel's buffers are sent at 100 kB/s. A
+half-open connection is given up after `PING_S` + `SILENCE_S`.
+"""
 
 
 def open_socket(address: ServerAddress, path: str) -> connect:
-    """Return the connection to `path`, to be awaited or entered; raise `ConnectionError` as `tls_context`."""
+    """Return a connection to `path`, to be awaited or used as a context manager.
+
+    Raises:
+        ConnectionError: see `tls_context`.
+    """
     context = tls_context(address)
     security: dict[str, Any] = {} if context is None else {"ssl": context}  # an ssl of None is refused for wss
     return connect(
@@ -41,7 +46,7 @@ def open_socket(address: ServerAddress, path: str) -> connect:
 
 
 async def send(socket: ClientConnection, data: bytes) -> None:
-    """Send one message; abort a connection that accepts nothing.
+    """Send one message; abort a connection that accepts no data.
 
     Raises:
         TimeoutError: nothing was sent for `SILENCE_S`. Pings do not notice that: they wait behind the message.
@@ -51,6 +56,6 @@ async def send(socket: ClientConnection, data: bytes) -> None:
         async with asyncio.timeout(SILENCE_S):
             await socket.send(data)
     except (TimeoutError, asyncio.CancelledError):
-        # A closing handshake would wait for ever behind what cannot be sent.
+        # A closing handshake would wait forever behind data that cannot be sent.
         socket.transport.abort()
         raise

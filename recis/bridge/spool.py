@@ -1,4 +1,4 @@
-"""A writer's folder of segments: its identity, the lock that its owner holds, and finding such folders.
+"""Manage a writer's folder of segments: its identity, its owner's lock, and finding such folders.
 
 Owns the folder and its lock; must not know what is in a segment (`segment`) or when it is sent (`sender`).
 """
@@ -26,12 +26,12 @@ _NETWORK_FILE_SYSTEMS = frozenset(
     | {"fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse"}
 )
 _folder_name = re.compile(r".+-\d+-[^-]{1,8}", re.DOTALL).fullmatch
-"""Run, rank and first characters of the writer, as `opening` names folders."""
+"""Folder names, as `opening` creates them: run, rank and first characters of the writer."""
 _logger = logging.getLogger(__name__)
 
 
 class SpoolFolder:
-    """One writer's folder: `writer.json` (who it is), its segments, and a lock that its owner holds while it lives.
+    """One writer's folder: `writer.json` (its identity), its segments, and a lock that its owner holds while it lives.
 
     Attributes:
         path: the folder.
@@ -61,7 +61,7 @@ class SpoolFolder:
         (self.path / "lock").touch(0o600)
         if not self.acquire():
             raise OSError(f"expected to be the only user of {self.path}, but another process holds its lock")
-        # Last: a folder without this file has nothing to send.
+        # Last, because a folder without this file has nothing to send.
         write_checked(self.path / "writer.json", identity)
 
     def acquire(self) -> bool:
@@ -72,7 +72,7 @@ class SpoolFolder:
         """
         lock = self.path / "lock"
         if not lock.exists() and writer_lives(self.path):
-            return False  # its owner still holds the deleted file
+            return False  # its owner still holds the lock on the deleted file
         file = lock.open("a+b")  # creates the file: a copied folder may lack it
         if not try_lock(file):
             file.close()
@@ -135,10 +135,10 @@ class SpoolFolder:
         for path in self._unusable:
             self.set_aside.keep(path)
         if len(self.set_aside):
-            # First: without this file the folder has nothing to send.
+            # First, because without this file the folder has nothing to send.
             self.set_aside.keep(self.path / "writer.json")
         self._delete()
-        # Windows deletes no file that is open.
+        # Windows does not delete open files.
         self._lingers = self._lock is not None and (self.path / "lock").exists()
 
     def _delete(self) -> None:
@@ -169,7 +169,7 @@ def _delete(path: Path) -> None:
 
 
 def _let_go() -> None:
-    """Close the locks in a forked child: one that outlives its parent must not keep the folder from being sent."""
+    """Close the locks in a forked child: a child that outlives its parent must not keep the folder from being sent."""
     for folder in list(_locked):
         folder.close()
 
@@ -218,7 +218,7 @@ def _is_writers(path: Path) -> bool:
 
 
 def _start_ns(folder: Path) -> int:
-    """Return the start time from `writer.json`: those of files change when a part is sent or when they are copied."""
+    """Return the start time from `writer.json`: the times of files change when a part is sent or they are copied."""
     try:
         return int(read_checked(folder / "writer.json")["started_ns"])
     except (OSError, ValueError, TypeError, KeyError):

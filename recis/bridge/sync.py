@@ -1,7 +1,7 @@
 """`recis-monitor sync`: send what a stopped process left in its spool.
 
-Owns taking over a folder, and the progress line of the command; the sending is the sender's. Can be interrupted and
-repeated: numbers that the server has are not sent again.
+Owns taking over a folder, and the progress line of the command; `sender` sends. The command can be interrupted and
+repeated: frames that the server has are not sent again.
 """
 
 import argparse
@@ -31,7 +31,7 @@ LEFT, SET_ASIDE, INTERRUPTED = 1, 3, 130
 
 
 Progress = Callable[[int, int], None]
-"""Called a few times a second with the points acknowledged and the total."""
+"""Called a few times a second with the number of acknowledged points and the total."""
 
 
 class Outcome(enum.Enum):
@@ -46,7 +46,7 @@ class Outcome(enum.Enum):
 def writer_of(path: Path) -> Hello:
     """Return the identity of a folder's writer; raise `OSError` or `ValueError` if it cannot be read."""
     try:
-        # A process that follows no commands: these are for the one that has taken its place.
+        # This process follows no commands: they are for the process that has taken its place.
         return msgspec.structs.replace(msgspec.convert(SpoolFolder(path).identity(), Hello), features=("replay",))
     except msgspec.ValidationError as error:
         raise ValueError(f"expected {path / 'writer.json'} to identify the writer: {error}") from error
@@ -65,9 +65,9 @@ def send_folder(
     Args:
         path: the folder.
         address: the server's address.
-        timeout_s: limit after which the rest stays.
+        timeout_s: limit after which the rest stays in the folder.
         progress: called with the progress.
-        on_loss: called if a part of it cannot be sent.
+        on_loss: called if a part of the folder cannot be sent.
 
     Returns:
         The result. Files that are of another version, or cannot be read now, stay in place and count as left.
@@ -84,7 +84,7 @@ def send_folder(
         total = outbox.reader.pending()[1]
 
         def tick() -> None:
-            # The server may already have a part of it: what is not pending is there.
+            # The server may already have a part of it: everything that is not pending.
             progress(total - outbox.reader.pending()[1], total)
 
         sender = Sender(outbox.reader, uploads, hello, address, tick=tick)
@@ -145,7 +145,7 @@ def main(options: argparse.Namespace) -> int:
         try:
             hello = writer_of(path)
             rank = hello.run, hello.attempt, hello.rank
-            # What a rank reported after a restart must not overtake what it reported before.
+            # Reports of a rank after a restart must not overtake those before it.
             outcome = Outcome.LEFT if rank in stuck else _send(path, address, options.timeout, title, losses)
             if outcome is Outcome.LEFT:
                 stuck.add(rank)

@@ -1,7 +1,7 @@
 """Upload profiler traces to the server, each on a connection of its own.
 
-Owns the list of files still to send (kept beside the spool, so that the next start or `sync` continues), hashing
-and the resumable upload; must not know how a trace is made. Runs on the sender's thread, a chunk at a time.
+Owns the list of files still to send (kept in the spool, so that the next start or `sync` continues), hashing and the
+resumable upload; must not know how a trace is made. Runs on the sender's thread, a chunk at a time.
 """
 
 import asyncio
@@ -34,13 +34,15 @@ CHUNK_BYTES = 256 << 10
 WINDOW_CHUNKS = 4
 MAX_WAITING = 256
 MAX_FAILURES = 20
-"""Consecutive tries without progress, and without the server asking to try later, after which a file is given up."""
+"""Number of consecutive attempts without progress after which a file is given up; requests of the server to try later
+do not count.
+"""
 _logger = logging.getLogger(__name__)
 _Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class _TryLaterError(ConnectionError):
-    """The server asked to send the file later."""
+    """The server asked the sender to try the file later."""
 
 
 class TraceFileJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +58,9 @@ class TraceFileJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def trace_job(identity: Identity, path: Any, step: Any, refusals: Refusals) -> TraceFileJob | None:
-    """Return the job for what a program wants to send, None for what is no file, or no step, which is refused."""
+    """Return the job for a file that the program wants to send; refuse anything that is no file or no step, and return
+    None.
+    """
     number = as_step(step)
     if number is None or number < 0:
         refusals.refuse("upload_trace's step", f"expected an integer from 0 to 2^63 - 1, got {shown(step)}")
@@ -83,12 +87,12 @@ def trace_job(identity: Identity, path: Any, step: Any, refusals: Refusals) -> T
 
 
 class TraceUploads:
-    """Files in the order in which they were made; beyond `MAX_WAITING` the oldest is given up with an event.
+    """Files in the order of their creation; beyond `MAX_WAITING` the oldest is given up with an event.
 
     Args:
         folder: where the list is kept across a crash; None keeps it in memory.
         report: called with an event for the run: a file that is missing, or was refused or given up.
-        set_aside: account of notes that cannot be read; by default that of `folder`.
+        set_aside: account of unreadable entries of the list; by default that of `folder`.
     """
 
     def __init__(self, folder: Path | None, report: Callable[[Event], None], set_aside: SetAside | None = None) -> None:
@@ -97,7 +101,7 @@ class TraceUploads:
         self._report = report
         self._waiting: deque[TraceFileJob] = deque()  # bounded in `add`
         self._failures = 0  # consecutive tries of the first file
-        self._reached = 0  # bytes of it that the server has acknowledged
+        self._reached = 0  # bytes of the first file that the server has acknowledged
         for note in sorted(folder.glob("trace-*.json")) if folder is not None else ():
             try:
                 job = msgspec.convert(read_checked(note), TraceFileJob)
@@ -159,7 +163,7 @@ class TraceUploads:
                 refusal = await self._upload(socket, data, path)
         except _TryLaterError:
             raise
-        except Exception:  # of any kind, but not for ever
+        except Exception:  # any error, but not forever
             self._failures = self._failures + 1 if self._reached <= reached else 0
             if self._failures < MAX_FAILURES:
                 raise
@@ -220,7 +224,7 @@ class TraceUploads:
 
 
 async def _measure(path: Path) -> tuple[int, str]:
-    """Return size and hex SHA-256 of a file; lets the sender's other work run between chunks."""
+    """Return size and hex SHA-256 of a file; let the sender's other work run between chunks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(CHUNK_BYTES):

@@ -255,7 +255,7 @@ def _check_ids(**ids: str) -> None:
         if not is_id(text):
             raise WireError(
                 "malformed",
-                f"expected 1 to 128 letters, digits, '.', '_', '-' (the first no sign), got {text[:80]!r}",
+                f"expected 1 to 128 letters, digits, '.', '_', '-' (the first a letter or digit), got {text[:80]!r}",
                 f"$.{name}",
             )
 

@@ -83,8 +83,8 @@ def check_declaration(declare: Declare) -> Declare:
     """
     if not is_control_name(declare.control):
         raise ValueError(
-            f"name: expected 1 to {MAX_NAME} letters, digits, '.', '_', '-' (the first no sign), or table/TABLE/NAME,"
-            f" got {shown(declare.control)}"
+            f"name: expected 1 to {MAX_NAME} letters, digits, '.', '_', '-' (the first a letter or digit),"
+            f" or table/TABLE/NAME, got {shown(declare.control)}"
         )
     if not isinstance(declare.type, str) or declare.type not in _KINDS:
         raise ValueError(f"{declare.control}: expected a type of {', '.join(_KINDS)}, got {shown(declare.type)}")

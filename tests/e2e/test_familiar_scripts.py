@@ -44,7 +44,7 @@ def test_a_script_for_wandb_is_seen_as_its_user_expects(exit_code: int, state: s
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        assert done.stderr.count("taken, but not used here: entity") == 1
+        assert done.stderr.count("accepted, but not used here: entity") == 1
         run = get_json(f"{url}/api/v1/runs/familiar")
         assert (run["state"], run["project"], run["name"], run["tags"]) == (state, "shop", "night", ["x"])
         assert run["config"] == {"lr": 0.2, "epochs": 3, "depth": 4, "width": 64}

@@ -139,7 +139,7 @@ def test_a_script_for_another_tracker_runs(
         "run abc123, define_metric",
         "run abc123, alert",
     ]
-    assert warnings[0].endswith("taken, but not used here: entity, resume, dir")
+    assert warnings[0].endswith("accepted, but not used here: entity, resume, dir")
 
 
 def test_a_name_that_is_not_here_is_an_error_that_lists_those_that_are() -> None:

@@ -48,7 +48,7 @@ def test_what_is_not_used_is_named_once(open_offline: Opener, caplog: pytest.Log
     told = [record.message for record in caplog.records if "logged once" in record.message]
     assert told == [
         "run r1, define_metric (logged once): not needed: metrics are drawn over steps or time, as chosen on the page",
-        "run r1, alert (logged once): taken, but not used here: wait_duration",
+        "run r1, alert (logged once): accepted, but not used here: wait_duration",
     ]
 
 

@@ -80,7 +80,7 @@ def test_a_run_that_is_finished_in_the_middle_of_a_row_is_left_to_the_exit(
     said: list[bool] = []
     in_mid_row(lambda: said.append(run.finish()))
     assert said == [False]
-    assert "in the middle of a report" in caplog.text
+    assert "during a report" in caplog.text
     run.log({"a": 7.0, "b": 8.0}, 8)
     run.finish()
     assert spooled.values()["a"] == [*BEFORE["a"], (6, 3.0), (8, 7.0)]

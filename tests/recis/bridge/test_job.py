@@ -176,7 +176,7 @@ def test_a_folder_that_cannot_be_written_is_a_warning(
     on.set("SLURM_JOB_ID", "4242")
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     assert on.start(1).run.startswith("slurm-4242-")
-    assert "cannot tell this training from others that are started like it" in caplog.text
+    assert "cannot distinguish this training from others started in the same way" in caplog.text
 
 
 def test_ranks_on_several_machines_have_in_common_what_their_launcher_says(
@@ -185,7 +185,7 @@ def test_ranks_on_several_machines_have_in_common_what_their_launcher_says(
     on.set("MASTER_ADDR", "node-1")
     on.set("MASTER_PORT", "29500")
     assert on.start(4) == on.start(4)  # on two machines
-    assert "nothing tells the starts of a job on several machines apart" in caplog.text
+    assert "nothing distinguishes the starts of a job on several machines" in caplog.text
     caplog.clear()
     on.set("PMIX_NAMESPACE", "prterun-node-1-77@1")
     first = on.start(4, source="OMPI_COMM_WORLD_RANK")
@@ -214,7 +214,7 @@ def test_ranks_of_torchrun_on_several_machines_agree_by_its_store(
     del agents
     monkeypatch.setattr(job_module, "STORE_S", 0.5)
     assert on.start().run not in {job.run for job in jobs}
-    assert "nothing tells the starts of a job on several machines apart" in caplog.text
+    assert "nothing distinguishes the starts of a job on several machines" in caplog.text
 
 
 class Group:

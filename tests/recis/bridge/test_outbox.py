@@ -184,7 +184,7 @@ def test_without_room_on_disk_everything_goes_through_memory(
     outbox.reader.seal()
     assert [step for frame in frames_of(outbox) for step, _, _ in rows_of(frame)] == list(range(300_000))
     assert outbox.dropped == 0
-    assert caplog.text.count("going on in memory") == 1
+    assert caplog.text.count("continuing in memory") == 1
     assert not outbox.close()
     assert "is lost" in caplog.text
 

@@ -77,5 +77,5 @@ def test_a_disk_that_takes_nothing_costs_the_list_and_not_the_count(
     (tmp_path / "1.seg").touch()
     set_aside.keep(tmp_path / "1.seg")
     assert set_aside.values == 5
-    assert "it is in memory only" in caplog.text
+    assert "kept in memory only" in caplog.text
     assert "cannot keep" in caplog.text
