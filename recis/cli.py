@@ -1,7 +1,8 @@
-"""The command `recis-monitor` of the base install: `sync` and what asks a server; other commands go to the server.
+"""The command `recis-monitor` of the base install: `sync` and the commands that query a server; the server has the
+others.
 
-Owns the choice of the command. Imports the server for its commands only; a server's process loads neither
-the sender nor the client.
+Owns the choice of the command. Imports the server only for its own commands; a server process loads neither the sender
+nor the client.
 """
 
 import argparse
@@ -19,7 +20,7 @@ __all__ = ["main"]
 
 
 _PASSED_ON = {name: purpose for name, purpose in COMMANDS.items() if name not in ("runs", "export")}
-"""The server's commands but those that may ask a server, without any of its packages."""
+"""The server's commands, except those that can query a server and then need none of its packages."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +52,7 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("--version", action="version", version=f"recis-monitor {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="name")
-    purpose = "send what a killed or offline training left"
+    purpose = "send the data that a killed or offline training left"
     one = commands.add_parser("sync", help=purpose, description=purpose)
     sync.add_arguments(one)
     one.set_defaults(command=sync.main)

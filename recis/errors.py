@@ -1,11 +1,12 @@
-"""The errors that the training side raises on purpose, one class per thing that can go wrong.
+"""The errors that the training side raises deliberately, one class for each kind of failure.
 
-Owns the tree; must not know who raises or catches. Every message says what was expected, what came and where.
+Owns the hierarchy; must not know who raises or catches. Every message states what was expected, what was received and
+where.
 
     RecisError
     ├── ArgumentError (ValueError)        a value outside what the argument allows
     ├── HookSignatureError (TypeError)    a hook, or one of its callbacks, that cannot be called
-    ├── CaptureBusyError (RuntimeError)   a profiler capture was asked for and cannot be had now
+    ├── CaptureBusyError (RuntimeError)   a requested profiler capture is not possible now
     └── CheckpointError (RuntimeError)    a checkpoint that does not fit the model or cannot be read
 """
 
@@ -13,7 +14,7 @@ __all__ = ["ArgumentError", "CaptureBusyError", "CheckpointError", "HookSignatur
 
 
 class RecisError(Exception):
-    """Root of all errors that this package raises on purpose."""
+    """Base class of all errors that this package raises deliberately."""
 
 
 class ArgumentError(RecisError, ValueError):
@@ -31,7 +32,7 @@ class HookSignatureError(RecisError, TypeError):
 
 
 class CaptureBusyError(RecisError, RuntimeError):
-    """A capture was asked for while one is under way, or after profiling was switched off."""
+    """A capture was requested while another one is running, or after profiling was disabled."""
 
 
 class CheckpointError(RecisError, RuntimeError):

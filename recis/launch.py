@@ -32,7 +32,7 @@ _PAIRS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("HOROVOD_RANK", ("HOROVOD_SIZE",)),  # horovodrun
 )
 MAX_RANKS = 1 << 31
-"""Largest world size that a server takes."""
+"""Largest world size that a server accepts."""
 _LOCAL_SIZES = (
     "LOCAL_WORLD_SIZE",
     "OMPI_COMM_WORLD_LOCAL_SIZE",
@@ -42,7 +42,8 @@ _LOCAL_SIZES = (
     "LOCAL_SIZE",
 )
 _MAX_STEP = 1 << 31
-"""Slurm numbers the steps that are no `srun` (the batch script, an interactive shell) from above."""
+"""Slurm numbers steps without `srun` (the batch script, an interactive shell) downwards from the largest number.
+"""
 _logger = logging.getLogger(__name__)
 _warned: set[str] = set()  # bounded: one text per pair of variables
 
@@ -90,7 +91,7 @@ def _of_pair(rank_name: str, size_names: tuple[str, ...]) -> Place | None:
     if size is None and rank_name == "RANK":
         size = rank + 1
         if rank > 0:
-            _warn(f"RANK is {rank}, but WORLD_SIZE is not set: taken for {size}")
+            _warn(f"RANK is {rank}, but WORLD_SIZE is not set: assuming {size}")
     if size is None:
         return None
     if not rank < size <= MAX_RANKS:
@@ -135,8 +136,8 @@ def _of_machines() -> Place | None:
     if here is None and node > 0:
         here = size // (node + 1)
         _warn(
-            f"NODE_RANK is {node}, but nothing says how many processes a machine has: taken for {here}. "
-            "Call init when the process group is there, or with rank= and world_size="
+            f"NODE_RANK is {node}, but the number of processes per machine is unknown: assuming {here}. "
+            "Call init after creating the process group, or with rank= and world_size="
         )
     rank = node * (here or 0) + local
     if not rank < size <= MAX_RANKS:

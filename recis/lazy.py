@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first asked for: one does not pull in torch for the others.
+"""Import names of a package on first access, so that one that needs torch does not load it for the others.
 
 Owns the module-level `__getattr__` of such packages. Must not know any of the names.
 """
@@ -11,7 +11,7 @@ __all__ = ["lazy_names"]
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """Return the `__getattr__` and `__dir__` of a package whose names live in other modules.
+    """Return the `__getattr__` and `__dir__` of a package whose names are defined in other modules.
 
     Args:
         package: the package's `__name__`.

@@ -1,7 +1,7 @@
 """Monitor any Python program: `init`, then `log`, `alert`, `finish` for the run opened last; and `read`, `connect`.
 
 Owns the choice between arguments and environment, and the names by which scripts for other trackers call this module
-(`import recis.monitor as wandb`); the rest is `recis.bridge`, `recis.reading` and `recis.remote`. Imports and works
+(`import recis.monitor as wandb`); the rest is in `recis.bridge`, `recis.reading` and `recis.remote`. Imports and works
 with plain numbers where torch is not installed.
 """
 
@@ -98,11 +98,11 @@ def init(
             folder for temporary files.
         rank: number of this process in its job, with `world_size`; default that of process group or launcher.
         world_size: number of processes of the job.
-        collect: what to collect beside logged values: names among `info`, `console`, `system`; `all` or `none`.
+        collect: what to collect in addition to logged values: names among `info`, `console`, `system`; `all` or `none`.
         **others: `id` is another word for `run_id`. Other names are ignored and listed in one warning.
 
     Raises:
-        ValueError: an invalid address, mode, identifier or rank; says what was expected.
+        ValueError: an invalid address, mode, identifier or rank; the message states what was expected.
     """
     global _current  # noqa: PLW0603 - the module-level `log` and `finish` act on the run opened last
     run_id = others.pop("id", None) if run_id is None else run_id
@@ -130,7 +130,7 @@ def init(
 def check_options(
     *, url: str | None, token: str | None, mode: Mode | None, run_id: str | None, collect: Any = None
 ) -> tuple[Mode, ServerAddress, str | None]:
-    """Return what `init` would use of arguments and environment, and raise `ValueError` as it would; open nothing."""
+    """Return the settings that `init` would use, raising `ValueError` as it would; open nothing."""
     mode = _given(mode, environment.monitor_setting("MODE") or "online")
     if type(mode) is not str or mode not in MODES:
         raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {shown(mode)}")
@@ -145,10 +145,11 @@ def check_options(
 
 
 def _given(value: Any, otherwise: str | None) -> Any:
-    """Return an argument, or `otherwise` where it is None or an empty text.
+    """Return an argument, or `otherwise` if it is None or an empty text.
 
-    A text of a subclass of `str`, as numpy has one, becomes plain. Known by its type: an object may raise when it is
-    compared or asked for its class, and is to be refused with an error that says what was expected.
+    An instance of a subclass of `str`, such as numpy's, becomes a plain `str`. The check is by type: comparing an
+    object or reading its class may raise, and such an object is to be refused with an error that states what was
+    expected.
     """
     if issubclass(type(value), str):
         value = str.__str__(value)
@@ -156,7 +157,7 @@ def _given(value: Any, otherwise: str | None) -> Any:
 
 
 def _is(value: Any, text: str) -> bool:
-    """Return whether a value is this text, without asking any other object whether it is equal."""
+    """Return whether a value is this text, without calling `__eq__` of other types."""
     return type(value) is str and value == text
 
 
@@ -251,7 +252,7 @@ def read(
 
 
 def connect(url: str | None = None, token: str | None = None) -> RemoteServer:
-    """Return a server, whose runs can be listed and changed; it is asked at each call, not here.
+    """Return a server, whose runs can be listed and changed. This call sends no request; each method does.
 
     Args:
         url: the server, `http://HOST:PORT`, optionally with `?token=…`; default `RECIS_MONITOR_URL`, else

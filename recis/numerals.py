@@ -1,6 +1,6 @@
-"""Which values count as a number in an argument: Python's and numpy's, and no bool.
+"""Decide which arguments count as numbers: those of Python and numpy, but not bools.
 
-Owns the tests and their errors. Must not know who asks. Imports without numpy and torch.
+Owns the checks and their errors. Must not know the callers. Imports without numpy and torch.
 """
 
 from numbers import Integral, Real
@@ -12,14 +12,14 @@ __all__ = ["as_int", "as_real", "positive_int"]
 
 
 def as_int(value: Any) -> int | None:
-    """Return `value` as a plain int, or None where it is no integer. A bool is none: True is no number of steps."""
+    """Return `value` as a plain int, or None if it is not an integer. A bool is not: True is no number of steps."""
     if isinstance(value, bool):
         return None
     return int(value) if isinstance(value, Integral) else None  # numpy registers its integers as such, its bool not
 
 
 def as_real(value: Any) -> float | None:
-    """Return `value` as a plain float, or None where it is no real number; a bool is none."""
+    """Return `value` as a plain float, or None if it is not a real number; a bool is not."""
     if isinstance(value, bool):
         return None
     return float(value) if isinstance(value, Real) else None
@@ -30,8 +30,8 @@ def positive_int(where: str, value: object, unit: str = "") -> int:
 
     Args:
         where: name of the argument, for the error.
-        value: what came.
-        unit: what it counts, for the error.
+        value: the value.
+        unit: its unit, for the error.
 
     Raises:
         ArgumentError: (a `ValueError`) it is anything else.

@@ -1,4 +1,4 @@
-"""What the training loop knows now: step, epoch, phase, how it ended, and whether somebody asked it to stop.
+"""The state of the training loop: step, epoch, phase, how it ended, and whether it was asked to stop.
 
 Only the trainer writes it (`request_stop` excepted); hooks read it. Must not know the trainer, hooks, metrics or torch.
 """
@@ -10,7 +10,7 @@ __all__ = ["Phase", "RunState", "StepNumber"]
 
 
 class StepNumber(int):
-    """A number of steps as hooks are given it: an int, with the `item` of the 0-dim tensor that it is in RecIS.
+    """The step number passed to hooks: an int, with the `item` method of the 0-dim tensor that RecIS passes.
 
     A pickle or a deep copy is a plain int.
     """
@@ -33,16 +33,16 @@ class Phase(Enum):
 
 @dataclass(slots=True)
 class RunState:
-    """The loop's present state.
+    """The current state of the loop.
 
     Attributes:
-        global_step: training steps (batches) done, those before a restored checkpoint included. Inside `after_step` it
-            counts the step that has just ended; evaluation never changes it.
-        epoch: passes over the training data that are complete, those before a restored checkpoint included.
+        global_step: completed training steps (batches), including those before a restored checkpoint. Inside
+            `after_step` it counts the step that has just ended; evaluation never changes it.
+        epoch: complete passes over the training data, including those before a restored checkpoint.
         phase: what the loop is doing.
-        samples: samples trained by this process; 0 as long as no batch had a tensor to count by.
-        error: what ended the training, set before `end` is called; None while all is well.
-        stop_reason: why somebody asked the training to stop, or None.
+        samples: samples trained by this process; 0 as long as no batch had a tensor with a size.
+        error: the exception that ended the training, set before `end` is called; otherwise None.
+        stop_reason: why the training was asked to stop, or None.
     """
 
     global_step: int = 0
@@ -53,6 +53,6 @@ class RunState:
     stop_reason: str | None = None
 
     def request_stop(self, reason: str) -> None:
-        """Ask the training to end well at the next step boundary; the first reason stays. From any thread."""
+        """Ask the training to end normally at the next step boundary; the first reason is kept. From any thread."""
         if self.stop_reason is None:
             self.stop_reason = reason

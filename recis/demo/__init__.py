@@ -1,1 +1,1 @@
-"""A recommender trained on real ratings: an example to copy from, run by `recis-monitor demo`."""
+"""A recommender trained on real ratings: an example to copy, run by `recis-monitor demo`."""

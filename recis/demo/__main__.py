@@ -34,9 +34,7 @@ def main() -> int:
     )
     parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder of the data (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("output_dir"), help="folder of traces and spool")
-    parser.add_argument(
-        "--until-stdin-closes", action="store_true", help="stop cleanly when the parent process has ended"
-    )
+    parser.add_argument("--until-stdin-closes", action="store_true", help="stop cleanly when the parent process ends")
     arguments = parser.parse_args()
 
     # Every rank streams to the server; only one rank logs to the terminal.

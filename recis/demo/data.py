@@ -20,7 +20,7 @@ FEATURES = ("user", "item", "occupation", "zip_code", "genre", "occupation_x_ite
 
 _CROSS = 1_000_003
 _VISITORS = 1_000_000
-"""More than there are viewers; a viewer's ids in different visits are so far apart."""
+"""Distance between a viewer's ids in different visits; more than the number of viewers."""
 
 
 class Bag(NamedTuple):
@@ -43,7 +43,7 @@ class Ratings:
 
     Attributes:
         label: float32 [N], 1 where the rating is 4 or 5.
-        user: int64 [N], who rated; the feature of this name has another id for each visit.
+        user: int64 [N], who rated; the feature of this name has a different id for each visit.
         single: features with one id per rating, int64 [N] each.
         several: features with up to G ids per rating, int64 [N, G] each, -1 where there is none.
     """
@@ -71,13 +71,13 @@ class Ratings:
         return self.take(slice(None, cut)), self.take(slice(cut, None))
 
     def share(self, rank: int, world_size: int) -> "Ratings":
-        """Return the ratings of this rank's users; all ranks get equally many, so that they run the same steps."""
+        """Return the ratings of this rank's users; all ranks get the same number, so that they run the same steps."""
         counts = torch.bincount(self.user % world_size, minlength=world_size)
         mine = torch.nonzero(self.user % world_size == rank).flatten()
         return self.take(mine[: int(counts.min())])
 
     def by_visitors(self, visit: Tensor) -> "Ratings":
-        """Return these ratings as made by new viewers; `visit` int64 [N] tells visits apart, and 0 changes nothing."""
+        """Return these ratings as if by new viewers; `visit` int64 [N] numbers the visits, and 0 changes nothing."""
         user, genre = self.user + visit * _VISITORS, self.several["genre"]
         return Ratings(
             self.label,

@@ -1,7 +1,7 @@
-"""What goes wrong in trainings, played in the demo so that a newcomer sees what the page makes of it.
+"""Simulate common training failures in the demo, to show what the page makes of them.
 
-Owns the incidents and when they begin; must not know the model, any hook, or the page. An incident changes the batches,
-or when they come, from a step on; everything else follows from that.
+Owns the incidents and when they begin; must not know the model, any hook, or the page. From some step on, an incident
+changes the batches or their timing; everything else follows from that.
 """
 
 import time
@@ -16,23 +16,23 @@ from recis.demo.data import Bag, Batch
 __all__ = ["BEGIN", "GROWING_TABLE", "INCIDENTS", "Eventful"]
 
 BEGIN = 200
-"""Steps before an incident, so that it is seen what is normal."""
+"""Steps before an incident, which show the normal state."""
 GROWING_TABLE = "user_x_genre"
 
 _SLOWDOWN = 3.0
 _LONGEST_WAIT_S = 5.0
 _MOST_IDS = 1 << 24
-"""More ids than a batch has; those of the incident are negative, unlike all others."""
+"""More ids than a batch has. The ids of an incident are negative, unlike all others."""
 
 
 class Eventful:
-    """Batches with an incident from the batch `begin` on, counted over all iterations.
+    """Batches with an incident from batch `begin` on, counted over all iterations.
 
     Args:
         batches: the healthy batches; iterated anew for each pass.
         name: one of `INCIDENTS`.
         begin: number of healthy batches.
-        wait: waits for some seconds, or less if the training is to end.
+        wait: waits for a number of seconds, or less if the training is to end.
     """
 
     def __init__(self, batches: Iterable[Batch], name: str, *, begin: int, wait: Callable[[float], object]) -> None:
@@ -69,7 +69,7 @@ def _nan(_stream: Eventful, batch: Batch) -> Batch:
 
 
 def _growing_table(stream: Eventful, batch: Batch) -> Batch:
-    """Make every id of a crossed feature a new one, as if the time of the request had got into the cross."""
+    """Make every id of a crossed feature a new one, as if the request time had become part of the cross."""
     ids, owner = batch.bags[GROWING_TABLE]
     new = -1 - (torch.arange(len(ids)) + stream.played * _MOST_IDS)
     return batch._replace(bags={**batch.bags, GROWING_TABLE: Bag(new, owner)})

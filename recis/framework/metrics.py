@@ -12,7 +12,7 @@ __all__ = ["GLOBAL_METRICS", "add_metric", "get_global_metrics"]
 
 
 def add_metric(name: str, metric: object) -> None:
-    """Set a metric of the running training, or else of the one created or run last.
+    """Set a metric of the running training or, if none is running, of the one created or run last.
 
     A number is streamed at the step where it is set and not repeated afterwards. Never raises and never waits for a
     device.

@@ -65,7 +65,7 @@ class Steering:
         yield Control(
             name="stop",
             type="action",
-            on_change=lambda _: trainer.state.request_stop("asked for by a command"),
+            on_change=lambda _: trainer.state.request_stop("requested by a command"),
             description="End the training after the current step, as if it were complete.",
             confirm="End this training now? It cannot be continued from the page.",
         )

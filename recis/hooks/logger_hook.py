@@ -232,7 +232,7 @@ class LoggerHook(Hook):
 
     def _print(self, draft: _Draft) -> None:
         line = LogLine(draft.step, draft.time_ns, draft.head + self.format_metrics(draft.values.read()))
-        if self.run is not None:  # first: what is printed next is then known to be the same line
+        if self.run is not None:  # first: the console can then recognise the printed line as the same
             self.run.line(line.text, line.step, line.time_ns)
         refresh_console()
         self.logger.info("%s", line.text)

@@ -27,7 +27,7 @@ from recis.wire.controls import control_name
 __all__ = ["MonitorHook"]
 
 MAX_READ = 8
-"""Values that are looked at after one step; where hooks offer more, they take turns."""
+"""Most values checked after one step; if hooks offer more, different ones are checked after each step."""
 _logger = logging.getLogger(__name__)
 
 
@@ -70,7 +70,7 @@ class MonitorHook(Hook):
         spool_dir: folder for unacknowledged values.
         rank: this process's number among those of its job, with `world_size`.
         world_size: number of processes in the job.
-        collect: what to collect beside the metrics: names among `info`, `console` and `system`, `all` or `none`.
+        collect: what to collect in addition to metrics: names among `info`, `console` and `system`, `all` or `none`.
         every: interval in steps at which the newest value of each metric is streamed; filter passes and commands are
         not affected.
 
@@ -173,7 +173,7 @@ class MonitorHook(Hook):
         try:
             registry = self._registry
             assert registry is not None
-            # First the usual case of a custom loop, which hands its metrics over and sets none.
+            # First the usual case of a custom loop, which passes its metrics and sets none.
             fresh = metrics if registry.is_unused and type(metrics) is dict else self._fresh(metrics)
             if self._timer is not None:
                 fresh = {**fresh, **self._timer.take()}
@@ -181,7 +181,7 @@ class MonitorHook(Hook):
                 fresh = {**self._held, **fresh}
             step = global_step if type(global_step) is int else as_step(global_step)
             if step is None:
-                run.log(fresh, global_step)  # which rejects, counts and logs it
+                run.log(fresh, global_step)  # which refuses, counts and logs it
             else:
                 self._last_step = step
                 if self._cadence.due(step):
@@ -224,7 +224,7 @@ class MonitorHook(Hook):
         assert self._reader is not None
         fresh: Mapping[str, Any] = self._reader.take()
         given = metrics or {}
-        if isinstance(given, Mapping):  # `log` reports what is wrong with another
+        if isinstance(given, Mapping):  # `log` reports what is wrong with other types
             given = self._registry.foreign(given)
             if self._is_trained and "epoch" in given:  # the trainer's, in every step
                 given = {name: value for name, value in given.items() if name != "epoch"}

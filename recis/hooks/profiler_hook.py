@@ -183,18 +183,18 @@ class ProfilerHook(Hook):
 
         Raises:
             ArgumentError: `active` is no positive int, or `warmup` is negative.
-            CaptureBusyError: (a `RuntimeError`) another capture is under way, another torch profiler is in use, or
-            profiling was disabled.
+            CaptureBusyError: (a `RuntimeError`) another capture is running, another torch profiler is in use, or
+                profiling was disabled.
         """
         wanted = check_interval("request_capture's active", active), _check_count("request_capture's warmup", warmup)
         with self._lock:
             window = self._window
             if self.broken is not None:
-                raise CaptureBusyError(f"profiling is switched off: {self.broken}")
+                raise CaptureBusyError(f"profiling is disabled: {self.broken}")
             if self._request is not None:
                 raise CaptureBusyError("another capture is waiting for the next step boundary")
             if window is not None and (window.recording or window.on_demand):
-                raise CaptureBusyError("another capture is under way")
+                raise CaptureBusyError("another capture is running")
             if window is None and is_taken():
                 raise CaptureBusyError("another torch profiler is in use")
             self._request = wanted
@@ -290,8 +290,8 @@ class ProfilerHook(Hook):
         self._finish(window)
         if not window.on_demand:
             self._countdown += window.last_step - self._last_step  # the next one starts as scheduled
-        what = "the capture that was asked for" if window.on_demand else "a profiler window"
-        self.logger.warning("After step %d %s is given up: %s", self._last_step, what, error)
+        what = "the requested capture" if window.on_demand else "a profiler window"
+        self.logger.warning("After step %d %s is abandoned: %s", self._last_step, what, error)
 
     def _finish(self, window: _Window) -> None:
         self._window = None
@@ -326,7 +326,7 @@ class ProfilerHook(Hook):
             if window is not None:
                 with contextlib.suppress(Exception):  # the first error is the relevant one
                     window.stop()
-            self.logger.exception("Profiling is switched off for the rest of this training")
+            self.logger.exception("Profiling is disabled for the rest of this training")
 
     # -- the file ----------------------------------------------------------------------------------------------------
 

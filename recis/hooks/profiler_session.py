@@ -2,10 +2,10 @@
 
 Owns the tracking of profilers in use; must not know windows, steps or files.
 
-Torch has one profiler per process and does not guard it: a second one that is prepared or started takes over, and the
-process dies (SIGSEGV) when the first goes on or, with two threads, at the next operator. Torch offers no public way to
-ask who uses it, or to be told. So the methods by which its profilers begin and end, two of them private, are wrapped
-here: once per process, when the first session begins. Without a session they do what they did before.
+Torch has one profiler per process and does not guard it: if a second one is prepared or started, it takes over, and the
+process dies (SIGSEGV) when the first one continues or, with two threads, at the next operator. Torch offers no public
+way to query or observe its use. Therefore the methods by which its profilers begin and end, two of them private, are
+wrapped here, once per process, when the first session begins. Without a session they behave as before.
 """
 
 import functools
@@ -25,7 +25,7 @@ from recis.system import after_fork_in_child
 __all__ = ["ProfilerSession", "is_taken"]
 
 PATIENCE_S = 60.0
-"""How long a profiler on another thread waits for the step boundary at which the session gives way to it."""
+"""How long a profiler on another thread waits for the step boundary at which the session yields to it."""
 
 _BEGINNINGS = (
     (profiler.profile, "_prepare_trace"),  # also used by torch.profiler.profile, whose warm-up starts with it

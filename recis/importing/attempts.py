@@ -1,8 +1,9 @@
 """Decide which event files of a folder belong to one attempt of its run, and which begin a new one.
 
 Owns the rule; must not know how files are read or sent. A new attempt supersedes the points of older ones from its
-first step on. So a file begins one only if it was begun after the last event of another file and has steps up to its
-last one. Writers that are active at the same time, and a file that continues where another one ended, share an attempt.
+first step on. Therefore a file begins a new attempt only if it was created after the last event of another file and has
+steps up to that file's last step. Writers that are active at the same time, and a file that continues where another one
+ended, share an attempt.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ class Extent:
     """The times and steps of a file, as far as it has been written.
 
     Attributes:
-        began_ns: time of its first event, in ns since 1970.
+        began_ns: time of its first event, in Unix nanoseconds.
         last_ns: time of its last scalar.
         steps: lowest and highest step of each tag.
         purges_from: the step from which its writer asked to discard older events (`purge_step`), None if it did not.
@@ -32,7 +33,7 @@ class Extent:
         return not self.steps.keys().isdisjoint(other.steps)
 
     def is_beside(self, other: "Extent") -> bool:
-        """Return whether this file was begun while the other was still written, and does not purge it."""
+        """Return whether this file was created while the other was still being written, and does not purge it."""
         return self.purges_from is None and self.began_ns < other.last_ns
 
     def goes_back_behind(self, other: "Extent") -> bool:
@@ -45,10 +46,11 @@ class Extent:
 
 
 class Attempts:
-    """The attempts of one run. Call `choose`, then `settle`, for each file in the order in which they were begun.
+    """The attempts of one run. Call `choose`, then `settle`, for each file in the order in which they were created.
 
     An attempt is identified by the writer that began it. A server keeps a writer in the attempt of its first greeting.
-    So what an earlier import decided for a file that has grown since stays, and `settle` lets later files follow it.
+    Therefore a decision of an earlier import is kept for a file that has grown since, and `settle` makes later files
+    follow it.
     """
 
     def __init__(self) -> None:
@@ -61,7 +63,7 @@ class Attempts:
         related = [(other, place) for other, place in self._files if extent.shares_with(other)]
         place = newest = max((place for _, place in related), default=0)
         rivals = [other for other, where in related if where == newest]
-        # In doubt an old tail stays visible: points of a writer that is still running must not be hidden.
+        # In doubt, old points stay visible: those of a writer that is still running must not be hidden.
         if not any(extent.is_beside(other) for other in rivals) and any(map(extent.goes_back_behind, rivals)):
             place = newest + 1
         if place == len(self._names):
@@ -74,7 +76,7 @@ class Attempts:
         extent, place = self._files.pop()
         if ordinal in self._ordinals:
             place = self._ordinals[ordinal]
-        elif place in self._ordinals.values():  # it was an attempt of its own when it was imported first
+        elif place in self._ordinals.values():  # it was a separate attempt when it was first imported
             place = len(self._names)
             self._names.append(writer)
         self._ordinals[ordinal] = place

@@ -28,7 +28,7 @@ __all__ = ["EventFile", "find_files"]
 
 FRAME_POINTS = 16_384
 FRAME_BYTES = 2 << 20
-"""A frame ends at either; a point counts with its columns, a name with its largest size."""
+"""A frame ends at either limit; a point counts with its columns, a name with its largest size."""
 _POINT_BYTES = 24
 _NAME_BYTES = 64
 _MARK = "tfevents"
@@ -136,7 +136,7 @@ class EventFile:
         return Extent(began_ns, last_ns, steps, purges_from)
 
     def frames(self, acked: int, progress: Callable[[int], None] = lambda position: None) -> Iterator[Frame]:
-        """Yield what the server does not have: the records after the offset `acked`, the last with the run's end.
+        """Yield the frames that the server lacks: the records after the offset `acked`; the last frame ends the run.
 
         Args:
             acked: the highest number that the server has committed of this writer.
@@ -152,7 +152,7 @@ class EventFile:
         num_points = num_bytes = 0
         with self.path.open("rb") as file:
             for record, end in self._records(file, acked):
-                # Only if there is more: the last frame says that the run has ended.
+                # Only if there is more: the last frame ends the run.
                 if num_points >= FRAME_POINTS or num_bytes >= FRAME_BYTES:
                     yield Frame(n=self.position, records=tuple(_records_of(rows)), span=self.position - sent)
                     rows, sent, num_points, num_bytes = {}, self.position, 0, 0

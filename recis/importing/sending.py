@@ -1,7 +1,7 @@
 """Send one writer's frames to a server, from the first that it lacks, until all are acknowledged.
 
-Owns one connection and never reconnects: a repeated import continues where this one stopped. What may be sent when is
-`recis.wire.session`'s.
+Owns one connection and never reconnects: a repeated import continues where this one stopped. `recis.wire.session`
+decides what may be sent when.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ __all__ = ["SendingError", "send_frames"]
 
 
 class SendingError(ConnectionError):
-    """The server cannot be reached, refuses what it is sent, or disconnects; what it has acknowledged is stored."""
+    """The server cannot be reached, refuses the data, or disconnects; everything that it has acknowledged is stored."""
 
 
 async def send_frames(address: ServerAddress, hello: Hello, frames: Callable[[int], Iterator[Frame]]) -> int:
@@ -84,6 +84,6 @@ async def _converse(socket: ClientConnection, hello: Hello, frames: Callable[[in
 
 
 async def _send(socket: ClientConnection, data: bytes) -> None:
-    # The reason why the server closed is in what it sent before: read it.
+    # The server sent the reason before it closed the connection: read it.
     with contextlib.suppress(ConnectionClosed):
         await send(socket, data)

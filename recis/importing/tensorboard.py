@@ -1,4 +1,4 @@
-"""Import TensorBoard's event files as runs: `python -m recis.importing.tensorboard LOGDIR --url URL`.
+"""Import TensorBoard event files as runs: `python -m recis.importing.tensorboard LOGDIR --url URL`.
 
 Owns the command: which files, in which order, and its messages. Can be interrupted and repeated: only what the server
 does not have of a file is sent.
@@ -49,7 +49,7 @@ class Outcome:
         if self.empty:
             parts.append(f"{_count(self.empty, 'file')} without scalars")
         if self.torn:
-            parts.append(f"{_count(self.torn, 'file')} with a last record that is not all there (yet)")
+            parts.append(f"{_count(self.torn, 'file')} whose last record is incomplete (so far)")
         return "; ".join(parts)
 
 
@@ -74,7 +74,7 @@ def import_folder(folder: Path, address: ServerAddress, project: str) -> Outcome
 
 
 def _in_order(files: list[EventFile], outcome: Outcome) -> list[tuple[EventFile, Extent]]:
-    """Return the files of one folder that have scalars, in the order in which they were begun."""
+    """Return the files of one folder that have scalars, in the order in which they were created."""
     found: list[tuple[EventFile, Extent]] = []
     for file in files:
         outcome.files += 1
@@ -114,7 +114,7 @@ def _import_file(
 
 
 def _close(file: EventFile, outcome: Outcome) -> None:
-    """Add to the outcome what is known of a file after it has been read."""
+    """Add the result for a file that has been read to the outcome."""
     outcome.ignored.update(file.ignored)
     if file.damage is not None:
         outcome.failures.append(f"{file.path}: damaged {file.damage}; what comes before is imported")
@@ -123,7 +123,7 @@ def _close(file: EventFile, outcome: Outcome) -> None:
 
 
 def _shown_by(bar: "tqdm[None]") -> Callable[[int], None]:
-    """Return a function that shows the position in a file, after the files before it."""
+    """Return a function that shows the progress: the position in a file, added to the sizes of the files before it."""
     before = bar.n
 
     def show(position: int) -> None:

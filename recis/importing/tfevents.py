@@ -33,7 +33,7 @@ _TENSORS = {
 }
 
 
-# Time, step and one value: a tag and a number. All three lengths fit one byte.
+# Time, step and one value: a tag and a number. All three lengths fit into one byte.
 _is_plain = re.compile(
     rb"\x09(.{8})(?:\x10([\x80-\xff]{0,9}[\x00-\x7f]))?\x2a(.)\x0a(.)\x0a(.)(.*)\x15(.{4})", re.DOTALL
 ).fullmatch

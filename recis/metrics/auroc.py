@@ -1,4 +1,4 @@
-"""`AUROC`: the area under the ROC curve of all predictions so far, from counts at fixed thresholds.
+"""`AUROC`: the area under the ROC curve of all predictions so far, computed from counts at fixed thresholds.
 
 Owns the counts. Must not know the registry of metrics, or the training.
 """
@@ -20,8 +20,8 @@ class AUROC(nn.Module):
     half the share of such pairs of the exact one. The counts are buffers: they move and are saved with a model.
 
     Args:
-        num_thresholds: thresholds from 0 to 1, at equal distances.
-        dist_sync_on_step: whether `update` counts what all ranks saw; without a process group it makes no difference.
+        num_thresholds: number of evenly spaced thresholds from 0 to 1.
+        dist_sync_on_step: whether `update` counts the batches of all ranks; no effect without a process group.
 
     Attributes:
         tp: positives above each threshold, int64 `[num_thresholds]`; `fp`, `tn`, `fn`: the other three counts.
@@ -43,7 +43,7 @@ class AUROC(nn.Module):
             raise ArgumentError("AUROC's num_thresholds", "an int of 3 or more", num_thresholds)
         self.num_thresholds = number
         self.dist_sync_on_step = dist_sync_on_step
-        # The outer two lie beyond the ends, so that predictions of exactly 0 and 1 are on one side of them.
+        # The outer two lie outside the interval, so that predictions of exactly 0 and 1 are on one side of them.
         inner = [place / (number - 1) for place in range(1, number - 1)]
         self.register_buffer("_thresholds", torch.tensor([-1e-7, *inner, 1 + 1e-7]), persistent=False)
         for name in ("tp", "fp", "tn", "fn"):
@@ -87,7 +87,7 @@ class AUROC(nn.Module):
         wrong = ~((flat >= 0) & (flat <= 1))  # NaN as well
         if wrong.any():
             raise ArgumentError("AUROC's predictions", "probabilities from 0 to 1", flat[wrong][0].item())
-        # How many thresholds each prediction is above; then how many predictions are above each threshold.
+        # Count the thresholds below each prediction, then the predictions above each threshold.
         above = torch.bucketize(flat, self._thresholds.to(flat.device))
         tp, fp = (_more_than(above[each], self.num_thresholds) for each in (positive, ~positive))
         num_positive = positive.sum()
@@ -95,13 +95,13 @@ class AUROC(nn.Module):
 
 
 def _more_than(above: Tensor, num_thresholds: int) -> Tensor:
-    """Return for each threshold how many predictions are above it."""
+    """Return the number of predictions above each threshold."""
     counts = torch.zeros(num_thresholds + 1, dtype=torch.int64, device=above.device)
     counts.index_add_(0, above, torch.ones_like(above))
     return counts[1:].flip(0).cumsum(0).flip(0)
 
 
 def _area(tp: Tensor, fp: Tensor, tn: Tensor, fn: Tensor) -> Tensor:
-    """Return the area below the line through the points of the ROC curve."""
+    """Return the area under the line through the points of the ROC curve."""
     recall, fall_out = tp.double() / (tp + fn), fp.double() / (fp + tn)
     return ((fall_out[:-1] - fall_out[1:]) * (recall[:-1] + recall[1:]) / 2).sum().float()

@@ -1,4 +1,4 @@
-"""`Gauc`: the AUC of each group of samples, as of each user, and their mean weighted by the samples of a group.
+"""`Gauc`: the AUC within each group of samples, such as those of a user, averaged with the group sizes as weights.
 
 Owns the two sums. Must not know the registry of metrics, or the training.
 """
@@ -15,8 +15,9 @@ __all__ = ["GAUC", "Gauc"]
 class Gauc(nn.Module):
     """The AUC within each group of a batch, averaged over groups and batches, each weighted by its samples.
 
-    A group counts if it has both kinds of labels; equal predictions count half. A group in two batches is two groups.
-    Where there is a process group, batches of all ranks count. The sums are buffers: they are saved with a model.
+    A group counts if it has both kinds of labels; equal predictions count half. A group that occurs in two batches
+    counts as two groups. With a process group, the batches of all ranks count. The sums are buffers: they are saved
+    with a model.
 
     Args:
         num_thresholds: accepted for compatibility and ignored; the AUC of a group is exact.
@@ -42,7 +43,7 @@ class Gauc(nn.Module):
         Args:
             predictions: floating `[N]`, any increasing function of the probability.
             labels: `[N]`; non-zero is positive.
-            indicators: integers `[N]`, which group each sample belongs to, in any order.
+            indicators: integers `[N]`, the group of each sample, in any order.
 
         Raises:
             ArgumentError: (a `ValueError`) their lengths differ.
@@ -60,7 +61,7 @@ class Gauc(nn.Module):
 
     @torch.no_grad()
     def _count(self, predictions: Tensor, labels: Tensor, indicators: Tensor) -> Tensor:
-        """Add a batch to the sums and return its own two."""
+        """Add a batch to the sums, and return the two sums of the batch."""
         scores, positive, groups = predictions.reshape(-1), labels.reshape(-1) != 0, indicators.reshape(-1)
         for name, given in (("labels", positive), ("indicators", groups)):
             if given.shape != scores.shape:
@@ -75,7 +76,7 @@ class Gauc(nn.Module):
 
 
 GAUC = Gauc
-"""The name that RecIS's documentation has for it."""
+"""The name used in the documentation of RecIS."""
 
 
 def _areas(scores: Tensor, positive: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:

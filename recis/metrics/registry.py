@@ -1,7 +1,7 @@
-"""The metrics of one training: values set, values new to each reader, and newest values.
+"""Store the metrics of one training: values set, values new to each reader, and newest values.
 
-Owns the names and the choice of the current registry. Bad input is a warning and a counter here, never an exception,
-and no step waits for a device. Must not know hooks, trainers or the bridge. Imports without torch.
+Owns the names and the choice of the current registry. Bad input is logged and counted, and never raises; no step waits
+for a device. Must not know hooks, trainers or the bridge. Imports without torch.
 """
 
 import logging
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 MAX_NAMES = 10_000
-"""Names that one registry takes; later ones are refused and counted."""
+"""Most names in one registry; further ones are refused and counted."""
 MAX_NAME_CHARS = 512
 """Longest name; the same bound as on the wire."""
 _MAX_WARNINGS = 100
@@ -75,7 +75,7 @@ class MetricsRegistry:
     """Metrics by name; every method may be called from any thread.
 
     Attributes:
-        live: the newest values as they were set: numbers, detached tensors, and whatever else; see `LiveMetrics`.
+        live: the newest values as they were set: numbers, detached tensors, and anything else; see `LiveMetrics`.
         refused: how many values are not reported because their name or type was wrong, or because there were too many
             names. Each bad name is logged once as a warning, up to a hundred names.
         is_owned: whether it belongs to a training.
@@ -89,8 +89,8 @@ class MetricsRegistry:
         self.is_unused = True
         self._lock = threading.Lock()
         self._tick = 0
-        # What is reported, with the value as it was set. The order of this dict is the order of the last setting, so
-        # that a reader finds what is new at its end. Nothing is ever removed.
+        # The reported values, as they were set. The dict is ordered by the time of the last assignment, so that a
+        # reader finds new values at its end. Nothing is ever removed.
         self._entries: dict[str, tuple[int, Value, object]] = {}
         self._only_shown: set[str] = set()  # names of values that are not reported, kept even when `live` is cleared
         self._warned: set[str] = set()
@@ -99,8 +99,8 @@ class MetricsRegistry:
     def set(self, name: str, value: object) -> None:
         """Set one metric. Never raises.
 
-        What `to_value` takes is reported. Any other value is only shown: it is kept in `live`, counted as refused, and
-        named in one warning. A bad name is refused altogether.
+        A value that `to_value` accepts is reported. Any other value is only shown: it is kept in `live`, counted as
+        refused, and named in one warning. A value with a bad name is refused.
         """
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_CHARS or not name.isprintable():
             self._refuse(_shown(name), f"not recorded: expected a name of 1 to {MAX_NAME_CHARS} printable characters")
@@ -164,7 +164,7 @@ class MetricsRegistry:
 
     def since(self, tick: int) -> tuple[int, dict[str, Value]]:
         """Return the current tick and what was set after `tick`, oldest first; cost is proportional to the result."""
-        if tick == self._tick:  # nothing new, as at most steps of a loop that hands its metrics over directly
+        if tick == self._tick:  # nothing new, as in most steps of a loop that passes its metrics directly
             return tick, {}
         with self._lock:
             fresh: list[tuple[str, Value]] = []
@@ -218,20 +218,22 @@ class MetricsReader:
         return fresh
 
 
-# Which registry `add_metric` writes to. The context variable keeps trainings in different threads apart. The newest one
-# serves threads that have no context of a training: loader threads, and the threads in which autograd runs its hooks.
+# The registry that `add_metric` writes to. The context variable separates trainings in different threads. The newest
+# one serves threads without the context of a training: loader threads, and the threads in which autograd runs its
+# hooks.
 _bound: ContextVar[MetricsRegistry | None] = ContextVar("recis_metrics_registry", default=None)
 _newest = MetricsRegistry()
 
 
 def current_registry() -> MetricsRegistry:
-    """Return the registry of the training that runs in this context, else of the one made or run last."""
+    """Return the registry of the training that runs in this context or, without one, of the last one created or run."""
     return _bound.get() or _newest
 
 
 def claim_registry() -> MetricsRegistry:
-    """Return a registry for a new training, and make it current: the present one with what was set so far, where no
-    training has it yet, else a new one."""
+    """Return a registry for a new training, and make it current: the current one with the values set so far if no
+    training owns it yet, otherwise a new one.
+    """
     registry = MetricsRegistry() if _newest.is_owned else _newest
     registry.is_owned = True
     set_current_registry(registry)
@@ -239,14 +241,14 @@ def claim_registry() -> MetricsRegistry:
 
 
 def set_current_registry(registry: MetricsRegistry) -> None:
-    """Make `registry` the one that is current outside of any running training."""
+    """Make `registry` the current one outside of any running training."""
     global _newest  # noqa: PLW0603  the process-wide default is this module's business
     _newest = registry
 
 
 @contextmanager
 def bind_registry(registry: MetricsRegistry) -> Iterator[None]:
-    """Make `registry` the current one of this context for a while."""
+    """Return a context manager in which `registry` is the current one."""
     token = _bound.set(registry)
     try:
         yield

@@ -1,7 +1,7 @@
-"""Validation of metric values, and reading of device values without blocking a step.
+"""Validate metric values, and read device values without blocking a step.
 
-Owns the rule at the door (`to_value`) and the one non-blocking copy (`PendingScalars`). Must not know names, steps,
-registries or the bridge. Imports without torch: a tensor can only come from somebody who has imported it already.
+Owns the validation (`to_value`) and the non-blocking copy (`PendingScalars`). Must not know names, steps, registries or
+the bridge. Imports without torch: only a program that has imported torch can pass a tensor.
 """
 
 import math
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 __all__ = ["PendingScalars", "Value", "detached", "to_value"]
 
 Value: TypeAlias = "int | float | torch.Tensor"
-"""A plain number, or a detached 0-dim tensor on a device, which nobody else holds."""
+"""A plain number, or a detached 0-dim tensor on a device that nothing else references."""
 
 _INT64 = range(-(1 << 63), 1 << 63)
 
 
 def to_value(metric: object, *, is_private: bool = False) -> Value:
-    """Return what is reported of `metric`: a plain number, or a detached private copy of a device scalar.
+    """Return the value to report for `metric`: a plain number, or a detached private copy of a device scalar.
 
-    A tensor or array in host memory becomes a number at once, which waits for nothing. A device tensor is detached, so
-    that no graph is kept alive, and cloned, so that adding to it in place later does not change what was reported; the
-    clone is queued on the device like any other kernel and nothing waits for it.
+    A tensor or array in host memory is converted to a number immediately, without waiting. A device tensor is detached,
+    so that no graph is kept alive, and cloned, so that later in-place changes do not affect the reported value; the
+    clone is queued on the device like any other kernel, and nothing waits for it.
 
     Args:
         metric: an int, float or other real number, a 0-dim real tensor, or a 0-dim real numpy array.
         is_private: whether a device scalar is such a copy already.
 
     Raises:
-        TypeError: it is something else, or it raises when it is asked for its number.
+        TypeError: it is something else, or converting it raises.
     """
-    if type(metric) is float:  # nearly all that comes
+    if type(metric) is float:  # nearly all values
         return metric
     try:
         value = _value(metric, is_private)
@@ -52,10 +52,10 @@ _EXPECTED = "expected a real number, a 0-dim tensor or a 0-dim array"
 
 
 def detached(metric: object) -> object:
-    """Return what can be kept of `metric` without keeping a graph alive, whatever type it is.
+    """Return `metric` in a form that does not keep a graph alive, whatever its type.
 
-    A 0-dim tensor becomes a private copy, so that adding to it in place later does not change what was set; on a device
-    the copy is queued and nothing waits for it. A larger tensor is detached but shares its memory.
+    A 0-dim tensor becomes a private copy, so that later in-place changes do not affect the value set; on a device the
+    copy is queued, and nothing waits for it. A larger tensor is detached but shares its memory.
     """
     torch = sys.modules.get("torch")
     try:
@@ -70,17 +70,17 @@ def detached(metric: object) -> object:
 
 
 def _value(metric: Any, is_private: bool) -> "Value | None":
-    """Return what `to_value` keeps, None for nothing; raises whatever the metric raises."""
+    """Return the value that `to_value` reports, or None; propagate exceptions of the metric."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(metric, torch.Tensor):
         return _tensor_value(metric, is_private)
-    # Decimals are numbers, but to Python neither real nor complex ones.
+    # Python registers Decimal as a number, but neither as real nor as complex.
     if isinstance(metric, Real) or (isinstance(metric, Number) and not isinstance(metric, Complex)):
         return _number(metric)
     # numpy's 0-dim arrays and bool scalars, known by shape so that numpy need not be imported.
     if getattr(metric, "shape", None) == () and hasattr(metric, "item"):
         item = metric.item()
-        # A masked array has a number behind its mask, which is not a value.
+        # The number behind the mask of a masked array is not a value.
         if isinstance(item, Real) and not bool(getattr(metric, "mask", False)):
             return _number(item)
     return None
@@ -100,12 +100,12 @@ def _number(value: Any) -> int | float:
     try:
         return float(value)
     except OverflowError:
-        # An integer (or fraction) too large for a float64 is reported as what it rounds to.
+        # An integer (or fraction) too large for a float64 is reported as infinity.
         return math.inf if value > 0 else -math.inf
 
 
 def _describe(value: object) -> str:
-    """Describe a value, which may raise whatever it is asked."""
+    """Describe a value whose attributes and conversions may raise."""
     kind = type(value).__name__
     try:
         shape = getattr(value, "shape", None)
@@ -122,10 +122,10 @@ def _name(error: Exception) -> str:
 
 
 class PendingScalars:
-    """Pending numbers: plain ones unchanged, device scalars in one queued copy per device and dtype.
+    """Numbers being copied to the host: plain ones unchanged, device scalars in one queued copy per device and dtype.
 
-    Made on the training thread by `start`, which waits for nothing; read by any thread, once `ready` or if it may wait.
-    A value that cannot be read, as when its device has failed, becomes None and costs no other.
+    Created on the training thread by `start`, which does not wait; read by any thread once `ready`, or if it may wait.
+    A value that cannot be read, for example because its device has failed, becomes None; the others are not affected.
 
     Attributes:
         error: the exception of the first value that could not be read, else None.
@@ -147,11 +147,11 @@ class PendingScalars:
 
     @classmethod
     def start(cls, values: Sequence[Value]) -> Self:
-        """Begin to copy `values`, numbers and 0-dim tensors; from CUDA into pinned memory, behind an event."""
+        """Start copying `values`, numbers and 0-dim tensors; from CUDA to pinned memory, followed by an event."""
         return cls(values)
 
     def ready(self) -> bool:
-        """Whether `numbers` returns without waiting; asks the device's event, never waits itself."""
+        """Whether `numbers` returns without waiting; queries the event of the device and never waits itself."""
         return all(part.ready() for part in self._copies)
 
     def numbers(self) -> list[float | None]:
@@ -168,7 +168,7 @@ class PendingScalars:
         return self._numbers
 
     def _copy(self, indices: list[int], values: "Sequence[Any]") -> None:
-        """Start one copy of all of them or, where that fails, one copy of each that can be copied."""
+        """Start one copy of all values or, if that fails, a separate copy of each value that can be copied."""
         try:
             self._copies.append(_DeviceCopy(indices, [values[i] for i in indices]))
         except Exception as error:  # noqa: BLE001 - as above
@@ -183,7 +183,7 @@ class _DeviceCopy:
     """One stack of scalars of one device and dtype, and its copy in host memory."""
 
     def __init__(self, indices: list[int], scalars: "Sequence[Any]") -> None:
-        torch = sys.modules["torch"]  # somebody made these tensors
+        torch = sys.modules["torch"]  # imported by the code that created the tensors
         self.indices = indices
         self._event: Any = None
         with torch.no_grad():
@@ -195,7 +195,7 @@ class _DeviceCopy:
                 self._event = torch.cuda.Event()
                 self._event.record(torch.cuda.current_stream(stack.device))
             else:
-                # No asynchronous copy is known here: the reader of the numbers pays for it.
+                # No asynchronous copy for this device: reading the numbers waits.
                 self._host = stack
 
     def ready(self) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_PHASES", "StepTimer", "bind_timer", "timed"]
 
 MAX_PHASES = 32
-"""Different phases of one timer; the time of further ones counts as `other`."""
+"""Most phases of one timer; the time of further ones counts as `other`."""
 PREFIX, UNIT = "time/", "_ms"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 OTHER = "time/other_ms"
@@ -29,7 +29,7 @@ _REGULAR = frozenset({"time/data_wait_ms", "time/hooks_ms", OTHER, *_ON_DEVICE})
 class StepTimer:
     """Divides the time between two calls of `take` into phases.
 
-    At any moment exactly one phase runs, so that the phases add up to the step; what is in no phase is `other`. A phase
+    At any moment exactly one phase runs, so that the phases add up to the step; time in no phase is `other`. A phase
     entered inside another one interrupts it. With a CUDA device the phases `forward`, `backward` and `optimizer` are
     timed there, by events that are read when the device has passed them, which is a step or more later; nothing waits
     for it. Not safe for use by several threads at once.
@@ -75,15 +75,15 @@ class StepTimer:
             yield batch
 
     def restart(self) -> None:
-        """Discard what was measured since the last `take`, as before the first step."""
+        """Discard measurements since the last `take`, for example before the first step."""
         self._spent = dict.fromkeys(self._spent, 0)
         self._began = self._since = time.perf_counter_ns()
 
     def take(self) -> dict[str, float]:
-        """Return the milliseconds of each phase since the last `take`, and of the whole as `time/step_ms`.
+        """Return the milliseconds of each phase since the last `take`, and their total as `time/step_ms`.
 
-        `data_wait`, `forward`, `backward`, `optimizer`, `hooks` and `other` are always there once they have occurred,
-        others only in steps in which they did.
+        `data_wait`, `forward`, `backward`, `optimizer`, `hooks` and `other` are always included once they have
+        occurred, other phases only in steps in which they occur.
         """
         self.enter(self._current)
         spent, whole_ns = self._spent, self._since - self._began
@@ -106,7 +106,7 @@ class StepTimer:
 
 
 class _Phase:
-    """A phase as a context manager that can be entered again, also inside itself."""
+    """A phase as a reentrant context manager."""
 
     __slots__ = ("_before", "_series", "_timer")
 
@@ -128,7 +128,8 @@ class _Phase:
 class _DeviceTimes:
     """Times of phases on a CUDA device, of one step at a time: the next one begins when the device has passed it.
 
-    A step that the device has not passed yet costs nothing more, so that at most one set of events is in use.
+    While the device has not reached the end of that step, further steps are not timed, so that at most one set of
+    events is in use.
     """
 
     def __init__(self, device: "torch.device | str") -> None:
@@ -178,7 +179,7 @@ _bound: ContextVar[StepTimer | None] = ContextVar("recis_step_timer", default=No
 
 @contextmanager
 def bind_timer(timer: StepTimer) -> Iterator[None]:
-    """Make `timer` the one that `timed` uses in this context for a while."""
+    """Return a context manager in which `timed` uses `timer`."""
     token = _bound.set(timer)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Declarations of admission and filtering: the name of a registered rule and its parameters.
+"""Declare admission and filtering: the name of a registered rule and its parameters.
 
 Owns the two declarations. Must not know the rules themselves (`modules.hashtable_hook_impl`) or torch.
 """
@@ -10,7 +10,7 @@ __all__ = ["AdmitHook", "FilterHook"]
 
 
 class _RuleDeclaration:
-    """The name under which a rule is registered, and the keyword arguments with which it is built."""
+    """The name under which a rule is registered, and the keyword arguments of its constructor."""
 
     def __init__(self, name: str, params: dict[str, Any] | None = None) -> None:
         self.name = name
@@ -26,7 +26,7 @@ class _RuleDeclaration:
 class AdmitHook(_RuleDeclaration):
     """Which new ids a table admits, for example `AdmitHook("ReadOnly")`.
 
-    Passed to the table's constructor it applies to every lookup, passed to a lookup to that one only.
+    Passed to the table's constructor, it applies to every lookup; passed to a lookup, to that one only.
     """
 
     type = "admit"

@@ -1,6 +1,6 @@
 """Initializers of new rows, compatible with RecIS.
 
-Owns the distributions. Must not know tables: a table hands over the rows, and the shape of a block of them.
+Owns the distributions. Must not know tables: a table passes the rows, and the shape of a block of them.
 """
 
 import copy
@@ -32,8 +32,8 @@ __all__ = [
 class Initializer(ABC):
     """Base class of initializers; give one to a table, or call it with rows `[new, *row]` to fill them in place.
 
-    Random values come from torch's global generator of the rows' device, or from a generator of the initializer's own.
-    By itself: `set_shape`, `set_dtype`, `build`, then `generate()` as often as wanted.
+    Random values come from torch's global generator of the rows' device, or from the initializer's own generator.
+    To use it without a table, call `set_shape`, `set_dtype`, `build`, then `generate()` any number of times.
 
     Args:
         options: arguments of the initializer, for messages.
@@ -84,20 +84,21 @@ class Initializer(ABC):
         return rows
 
     def of_shape(self, shape: Sequence[int]) -> Self:
-        """Return an initializer of this kind for blocks of a shape; both draw from the same generator."""
+        """Return a copy of this initializer for blocks of a shape; both draw from the same generator."""
         twin = copy.copy(self)
         twin.set_shape(shape)
         return twin
 
     @torch.no_grad()
     def __call__(self, rows: Tensor) -> None:
-        """Fill rows `[new, *row]` in place; no row depends on how many there are."""
+        """Fill rows `[new, *row]` in place; the values of a row do not depend on the number of rows."""
         narrow = rows.dtype.itemsize < 4
         device = rows.device if self._generator is None else self._generator.device
         if not narrow and device == rows.device:
             self._fill(rows)
             return
-        # Drawn where the generator is and in float32, then rounded: not every distribution exists for narrow dtypes.
+        # Draw on the device of the generator and in float32, then round: not every distribution exists for narrow
+        # dtypes.
         draft = torch.empty(rows.shape, dtype=torch.float32 if narrow else rows.dtype, device=device)
         self._fill(draft)
         rows.copy_(draft)
@@ -152,7 +153,7 @@ class NormalInitializer(Initializer):
 
 
 class TruncNormalInitializer(Initializer):
-    """Normal with `mean` and `std` as if drawn again until it lies from `a` to `b`."""
+    """Normal with `mean` and `std`, truncated to the interval from `a` to `b`."""
 
     def __init__(
         self,
@@ -195,7 +196,7 @@ class XavierNormalInitializer(Initializer):
 
 
 class _KaimingInitializer(Initializer):
-    """What both of He et al. 2015 share: the deviation."""
+    """The deviation shared by both initializers of He et al. 2015."""
 
     def __init__(self, a: float, mode: str, nonlinearity: str, generator: torch.Generator | None) -> None:
         if not isinstance(mode, str) or mode.lower() not in ("fan_in", "fan_out"):

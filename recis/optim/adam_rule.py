@@ -18,13 +18,13 @@ __all__ = ["AdamRule", "checked_betas"]
 
 
 class AdamRule(SparseOptimizer):
-    """Adam (Kingma, Ba 2015) on the rows of the step, as `torch.optim.SparseAdam` does it to a sparse `nn.Embedding`.
+    """Adam (Kingma, Ba 2015) on the rows of the step, as `torch.optim.SparseAdam` on a sparse `nn.Embedding`.
 
-    Moments of rows without a gradient stand still, and the bias correction counts the updates of the table, not of
-    the row. `eps` joins the root before the bias correction, unlike in `torch.optim.AdamW`.
+    Moments of rows without a gradient do not change, and the bias correction counts the updates of the table, not of
+    the row. `eps` is added to the root before the bias correction, unlike in `torch.optim.AdamW`.
 
     Args:
-        param_dict: tables by name, as `recis.nn.filter_out_sparse_param(model)` gives them.
+        param_dict: tables by name, as returned by `recis.nn.filter_out_sparse_param(model)`.
         options: `lr`, `eps` and further numbers, each at least 0.
         betas: decay of the first and the second moment, each at least 0 and below 1.
 
@@ -42,7 +42,7 @@ class AdamRule(SparseOptimizer):
 
     @abstractmethod
     def _kept(self, group: dict[str, Any]) -> float:
-        """Return the share of a row that is left after its decay."""
+        """Return the share of a row that remains after its decay."""
 
     def _update(self, rows: Tensor, grad: Tensor, state: dict[str, Tensor], num_step: int) -> None:
         group = self.param_groups[0]

@@ -19,19 +19,19 @@ __all__ = ["AdamWTF"]
 
 
 class AdamWTF(Optimizer):
-    """Adam whose parameters shrink by `weight_decay` of themselves in each step, whatever the learning rate.
+    """Adam whose parameters shrink by the fraction `weight_decay` in each step, whatever the learning rate.
 
-    `eps` joins the root of the second moment before the bias correction, unlike in `torch.optim.AdamW`.
+    `eps` is added to the root of the second moment before the bias correction, unlike in `torch.optim.AdamW`.
 
     Args:
-        params: parameters, or groups of them, as any optimizer of torch takes them.
+        params: parameters, or groups of them, as for any optimizer of torch.
         lr: learning rate.
         betas: decay of the first and the second moment, each at least 0 and below 1.
         eps: added to the root of the second moment.
-        weight_decay: the share of itself that a parameter loses in each step.
+        weight_decay: the fraction by which a parameter shrinks in each step.
         use_nesterov: must be False.
-        maximize: go up the gradient instead of down.
-        fuse: taken for RecIS's sake; the result is the same.
+        maximize: maximise the objective instead of minimising it.
+        fuse: accepted for compatibility with RecIS; the result is the same.
 
     Raises:
         ValueError: a number outside its range.
@@ -80,10 +80,10 @@ class AdamWTF(Optimizer):
 
     def _update(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         if grad.is_sparse:
-            raise RuntimeError("AdamWTF does not support sparse gradients; for tables there is SparseAdamWTF")
+            raise RuntimeError("AdamWTF does not support sparse gradients; use SparseAdamWTF for tables")
         state = self.state[parameter]
         if not state:
-            state["step"] = torch.tensor(0.0, device="cpu")  # as torch keeps it: the host must not ask a device for it
+            state["step"] = torch.tensor(0.0, device="cpu")  # as torch does: reading it must not wait for a device
             state["exp_avg"] = torch.zeros_like(parameter)
             state["exp_avg_sq"] = torch.zeros_like(parameter)
         state["step"] += 1

@@ -14,13 +14,13 @@ __all__ = ["SparseAdagrad"]
 
 
 class SparseAdagrad(SparseOptimizer):
-    """Adagrad (Duchi, Hazan, Singer 2011), as `torch.optim.Adagrad` does it to a sparse `nn.Embedding`.
+    """Adagrad (Duchi, Hazan, Singer 2011), as `torch.optim.Adagrad` on a sparse `nn.Embedding`.
 
     Args:
-        param_dict: tables by name, as `recis.nn.filter_out_sparse_param(model)` gives them.
+        param_dict: tables by name, as returned by `recis.nn.filter_out_sparse_param(model)`.
         lr: learning rate.
         lr_decay: step t uses `lr / (1 + (t - 1) * lr_decay)`.
-        initial_accumulator_value: what the sum of squares of a new row starts from.
+        initial_accumulator_value: initial sum of squares of a new row.
         eps: added to the root of the sum.
 
     Raises:

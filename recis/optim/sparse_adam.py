@@ -20,12 +20,12 @@ class SparseAdam(AdamRule):
     """Adam (Kingma, Ba 2015) on the rows of the step, as `torch.optim.SparseAdam` on a sparse `nn.Embedding`.
 
     Args:
-        param_dict: tables by name, as `recis.nn.filter_out_sparse_param(model)` gives them.
+        param_dict: tables by name, as returned by `recis.nn.filter_out_sparse_param(model)`.
         lr: learning rate.
         beta1: decay of the first moment, at least 0 and below 1.
         beta2: decay of the second moment, at least 0 and below 1.
         eps: added to the root of the second moment.
-        weight_decay: not used, as in RecIS, which takes it; a warning says so. `SparseAdamW` has decay.
+        weight_decay: accepted but not used, as in RecIS; a warning says so. `SparseAdamW` has decay.
         amsgrad: must be False.
 
     Raises:

@@ -16,17 +16,17 @@ __all__ = ["SparseAdamW"]
 class SparseAdamW(AdamRule):
     """Adam (Kingma, Ba 2015) with decoupled decay (Loshchilov, Hutter 2019) on the rows of the step.
 
-    With `weight_decay=0` it does what `torch.optim.SparseAdam` does to a sparse `nn.Embedding`.
+    With `weight_decay=0` it is equivalent to `torch.optim.SparseAdam` on a sparse `nn.Embedding`.
 
     Args:
-        param_dict: tables by name, as `recis.nn.filter_out_sparse_param(model)` gives them.
+        param_dict: tables by name, as returned by `recis.nn.filter_out_sparse_param(model)`.
         lr: learning rate.
         beta1: decay of the first moment, at least 0 and below 1.
         beta2: decay of the second moment, at least 0 and below 1.
         eps: added to the root of the second moment.
-        weight_decay: rows of the step shrink by `lr * weight_decay` of themselves, so it acts more on frequent ids.
+        weight_decay: rows of the step shrink by the fraction `lr * weight_decay`, so that it acts more on frequent ids.
         amsgrad: must be False.
-        betas: `(beta1, beta2)` in torch's spelling; wins over the two.
+        betas: `(beta1, beta2)` in torch's form; takes precedence over the two.
 
     Raises:
         TypeError: `param_dict` is not a mapping of names to tables.

@@ -14,15 +14,15 @@ __all__ = ["SparseAdamWTF"]
 
 
 class SparseAdamWTF(AdamRule):
-    """As `SparseAdamW`, but rows of the step shrink by `weight_decay` of themselves, whatever the learning rate.
+    """As `SparseAdamW`, but rows of the step shrink by the fraction `weight_decay`, whatever the learning rate.
 
     Args:
-        param_dict: tables by name, as `recis.nn.filter_out_sparse_param(model)` gives them.
+        param_dict: tables by name, as returned by `recis.nn.filter_out_sparse_param(model)`.
         lr: learning rate.
         beta1: decay of the first moment, at least 0 and below 1.
         beta2: decay of the second moment, at least 0 and below 1.
         eps: added to the root of the second moment.
-        weight_decay: the share of itself that a row of the step loses.
+        weight_decay: the fraction by which a row of the step shrinks.
         use_nesterov: must be False.
 
     Raises:

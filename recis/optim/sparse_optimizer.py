@@ -1,6 +1,6 @@
 """Base of optimizers of `HashTable` rows: the step over tables, and state saved by id.
 
-Owns the walk over tables and the state dict. Must not know an update rule, or where a table keeps its rows.
+Owns the iteration over tables and the state dict. Must not know an update rule, or how a table stores its rows.
 """
 
 import math
@@ -20,17 +20,17 @@ __all__ = ["SparseOptimizer", "checked_number"]
 
 
 class SparseOptimizer(Optimizer):
-    """Trains the rows of tables, and in each step only those that have a gradient.
+    """Trains the rows of tables; each step updates only rows that have a gradient.
 
-    It is a `torch.optim.Optimizer` with one group of options and no parameters, so learning-rate schedulers work.
-    State lies in the tables, one row a slot, and starts afresh for a new row. A table has one optimizer: building a
-    second one starts the table's state afresh. A copy of an optimizer has copies of its tables, as a copy of torch's
-    has of its parameters; copied together with a model, it trains the tables of the copied model.
+    It is a `torch.optim.Optimizer` with one group of options and no parameters, so learning-rate schedulers work. State
+    is stored in the tables, one row per slot, and is initialised for each new row. A table has one optimizer: creating
+    a second one resets the table's state. A copy of an optimizer has copies of its tables, as a copy of a torch
+    optimizer has of its parameters; copied together with a model, it trains the tables of the copied model.
 
     Args:
         param_dict: tables by name, as `recis.nn.filter_out_sparse_param(model)` gives them.
         defaults: the options of the one group.
-        state_fill: columns of state, and what each holds for a new row.
+        state_fill: columns of state, with the initial value of each for a new row.
 
     Raises:
         TypeError: `param_dict` is not a mapping of names to tables.
@@ -63,14 +63,14 @@ class SparseOptimizer(Optimizer):
         Args:
             rows: `[M, *shape]`, the rows of the step.
             grad: `[M, *shape]`, their gradient.
-            state: what each column of state has for them, `[M, *shape]`.
-            num_step: how many updates with a gradient this table has had, this one included.
+            state: their values in each column of state, `[M, *shape]`.
+            num_step: number of updates with a gradient of this table, including this one.
         """
 
     def set_grad_accum_steps(self, steps: int) -> None:
-        """Update at every `steps`-th call of `step` only, with the mean of the gradients since the last update.
+        """Update only at every `steps`-th call of `step`, with the mean of the gradients since the last update.
 
-        `zero_grad` keeps the gradients in between. A `Trainer` does its own accumulation and leaves this at 1.
+        In between, `zero_grad` keeps the gradients. A `Trainer` does its own accumulation and leaves this at 1.
 
         Raises:
             ValueError: `steps` is no positive int.
@@ -80,7 +80,7 @@ class SparseOptimizer(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Update the rows that were looked up since `zero_grad` and reached by backward; returns the closure's loss."""
+        """Update the rows that were looked up since `zero_grad` and have a gradient; return the closure's loss."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -111,9 +111,9 @@ class SparseOptimizer(Optimizer):
             table.state(column).index_copy_(0, slots, values)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the rows' gradients, unless `step` is still adding them up.
+        """Discard the rows' gradients, unless `step` is still accumulating them.
 
-        `set_to_none` is there for torch's interface and makes no difference.
+        `set_to_none` exists for compatibility with torch and has no effect.
         """
         if self._num_calls == 0:
             for table in self.tables.values():
@@ -132,7 +132,7 @@ class SparseOptimizer(Optimizer):
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over options and state; the model's own state must have been loaded before.
+        """Load options and state; the model's own state must have been loaded before.
 
         Raises:
             ValueError: other tables than this optimizer's, state for ids that are not in their table, or state of
@@ -153,7 +153,7 @@ class SparseOptimizer(Optimizer):
             group.update(saved)
 
     def _found(self, name: str, table: HashTable, saved: Mapping[str, Any]) -> Tensor:
-        """Return the slots of a saved table's ids; `ValueError` where its state does not fit. Waits for the device."""
+        """Return the slots of a saved table's ids; `ValueError` if its state does not match. Waits for the device."""
         where = f"optimizer state of table {name!r}"
         if missing := sorted({"step", "ids", *self._state_fill} - saved.keys()):
             raise ArgumentError(where, f"the state of {type(self).__name__}, with {missing}", sorted(saved))
@@ -176,7 +176,7 @@ class SparseOptimizer(Optimizer):
             table.add_state(column, fill)
 
     def __getstate__(self) -> dict[str, Any]:
-        # torch's own has the options only, since its parameters are among them.
+        # torch's own state has only the options, since its parameters are among them.
         own = ("tables", "_state_fill", "_num_steps", "_accumulation", "_num_calls")
         return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
 

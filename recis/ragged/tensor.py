@@ -1,4 +1,4 @@
-"""`RaggedTensor`: rows of different lengths as one flat tensor and the places where each row begins.
+"""`RaggedTensor`: rows of different lengths as one flat tensor and the offset of each row.
 
 Owns the layout and its conversions. Must not know ids, tables or models.
 """
@@ -18,20 +18,21 @@ __all__ = ["RaggedTensor"]
 
 
 class RaggedTensor:
-    """Rows of different lengths, possibly of rows of different lengths, and so on.
+    """Rows of different lengths, possibly nested.
 
-    With `offsets=[o]`, row i has `values[o[i]:o[i + 1]]`. With several, `offsets[0]` says the same of the rows that
-    `offsets[1]` makes, and the last one of the values.
+    With `offsets=[o]`, row i has `values[o[i]:o[i + 1]]`. With several, `offsets[0]` divides the rows defined by
+    `offsets[1]` in the same way, and so on; the last one divides the values.
 
     Args:
-        values: the values of all rows one after the other, `[N]` or `[N, *rest]`.
-        offsets: one integer tensor a level, `[rows + 1]`, ascending from 0; or the only one.
+        values: the concatenated values of all rows, `[N]` or `[N, *rest]`.
+        offsets: one integer tensor per level, `[rows + 1]`, ascending from 0; a single level may be given as the tensor
+            itself.
         weight: a number for each value, `[N]`.
-        dense_shape: sizes of the levels, -1 for those that follow from the offsets; worked out when None.
+        dense_shape: sizes of the levels, -1 for those that follow from the offsets; computed when None.
 
     Raises:
         TypeError: values, offsets or weight are not tensors of the expected kind.
-        ValueError: offsets that do not fit the values or each other.
+        ValueError: offsets that do not match the values or each other.
     """
 
     def __init__(
@@ -52,11 +53,11 @@ class RaggedTensor:
             self._dense_shape = self.real_shape()
 
     def values(self) -> Tensor:
-        """Return the values of all rows one after the other."""
+        """Return the concatenated values of all rows."""
         return self._values
 
     def offsets(self) -> list[Tensor]:
-        """Return where each row begins, and where the last one ends, level by level."""
+        """Return for each level where each row begins, and where the last one ends."""
         return self._offsets
 
     def weight(self) -> Tensor | None:
@@ -64,7 +65,7 @@ class RaggedTensor:
         return self._weight
 
     def set_values(self, values: Tensor) -> None:
-        """Replace the values by the same number of others."""
+        """Replace the values with the same number of new ones."""
         _check_kinds(values, self._offsets, None)
         if len(values) != len(self._values):
             raise ArgumentError("RaggedTensor.set_values", f"{len(self._values)} values", len(values))
@@ -79,7 +80,7 @@ class RaggedTensor:
 
     @property
     def dim(self) -> int:
-        """Number of levels, the rows' own included."""
+        """Number of levels, including that of the rows."""
         return len(self._dense_shape)
 
     @property
@@ -101,7 +102,7 @@ class RaggedTensor:
         return tuple(self.get_shape(level) for level in range(self.dim)[start:end])
 
     def get_shape(self, dim: int) -> int:
-        """Return the size of a level; waits for the device where it must be worked out."""
+        """Return the size of a level; wait for the device if it must be computed."""
         level = range(self.dim)[dim]
         if self._dense_shape[level] != -1:
             return self._dense_shape[level]
@@ -123,23 +124,23 @@ class RaggedTensor:
 
     @property
     def device(self) -> torch.device:
-        """Where the values are."""
+        """Device of the values."""
         return self._values.device
 
     # -- other places ------------------------------------------------------------------------------------------------
 
     def to(self, *args: Any, **kwargs: Any) -> "RaggedTensor":
-        """Return it on another device or with another dtype of the values; arguments as of `torch.Tensor.to`."""
+        """Return the tensor on another device or in another dtype; arguments as for `torch.Tensor.to`."""
         values = self._values.to(*args, **kwargs)
         non_blocking = bool(kwargs.get("non_blocking", False))
         return self._with(values, lambda part: part.to(values.device, non_blocking=non_blocking))
 
     def cuda(self, device: torch.device | int | None = None) -> "RaggedTensor":
-        """Return it on a CUDA device."""
+        """Return the tensor on a CUDA device."""
         return self._with(self._values.cuda(device), lambda part: part.cuda(device))
 
     def cpu(self) -> "RaggedTensor":
-        """Return it in host memory."""
+        """Return the tensor in host memory."""
         return self._with(self._values.cpu(), lambda part: part.cpu())
 
     def pin_memory(self) -> "RaggedTensor":
@@ -157,19 +158,19 @@ class RaggedTensor:
     # -- other forms -------------------------------------------------------------------------------------------------
 
     def to_dense(self, default_value: float = 0.0) -> Tensor:
-        """Return it as a tensor, with shorter rows padded with `default_value`."""
+        """Return a dense tensor, with shorter rows padded with `default_value`."""
         dense = self._values
         for offsets in reversed(self._offsets):
             lengths = offsets.diff()
             width = int(lengths.max()) if len(lengths) else 0
             padded = dense.new_full((len(lengths), width, *dense.shape[1:]), default_value)
             filled = torch.arange(width, device=dense.device) < lengths[:, None]
-            padded[filled] = dense  # both go row by row
+            padded[filled] = dense  # both are ordered by row
             dense = padded
         return dense
 
     def to_sparse(self) -> Tensor:
-        """Return it as a sparse COO tensor that has exactly the values."""
+        """Return a sparse COO tensor with exactly these values."""
         place = torch.arange(len(self._values), device=self.device)
         places = []
         for offsets in reversed(self._offsets):
@@ -182,7 +183,7 @@ class RaggedTensor:
 
     @staticmethod
     def from_dense(dense: Tensor) -> "RaggedTensor":
-        """Return the rows of a tensor `[rows, width]` without the zeros at their ends."""
+        """Return the rows of a tensor `[rows, width]` without trailing zeros."""
         if not isinstance(dense, Tensor) or dense.dim() != 2:
             got = tuple(dense.shape) if isinstance(dense, Tensor) else type(dense).__name__
             raise ArgumentError("RaggedTensor.from_dense", "a tensor [rows, width]", got)
@@ -194,7 +195,7 @@ class RaggedTensor:
 
     @staticmethod
     def from_jagged(nested: Tensor) -> "RaggedTensor":
-        """Return the rows of a nested tensor of layout `torch.jagged`, without what lies in the gaps of a cut one."""
+        """Return the rows of a nested tensor of layout `torch.jagged`, without the gaps of a narrowed one."""
         if not isinstance(nested, Tensor) or nested.layout != torch.jagged:
             got = nested.layout if isinstance(nested, Tensor) else type(nested).__name__
             raise ArgumentError("RaggedTensor.from_jagged", "a nested tensor of layout torch.jagged", str(got))
@@ -208,7 +209,7 @@ class RaggedTensor:
 
     @staticmethod
     def from_numpy(values: "np.ndarray", offsets: "Sequence[np.ndarray] | np.ndarray") -> "RaggedTensor":
-        """Return a ragged tensor over numpy arrays, which it shares."""
+        """Return a ragged tensor that shares the memory of numpy arrays."""
         levels = [offsets] if hasattr(offsets, "dtype") else offsets
         return RaggedTensor(torch.from_numpy(values), [torch.from_numpy(each) for each in levels])
 

@@ -1,6 +1,6 @@
-"""Get a run's columns from a server over HTTP, or from a data folder that a child process reads.
+"""Read a run's columns from a server over HTTP, or from a data folder through a child process.
 
-Owns what an incomplete answer and a folder that cannot be read mean to the caller. A folder is read by the server's own
+Owns the errors for an incomplete answer and an unreadable folder. A folder is read by the server's own
 `recis-monitor export`: this package does not import the server, and the bytes are the same as over HTTP.
 """
 
@@ -118,7 +118,7 @@ def _continued(first: bytes, stream: IO[bytes]) -> Bytes:
 def _complaint(database: Path, said: IO[bytes]) -> Exception:
     """Return the exception for the child's error message."""
     said.seek(0)
-    lines = said.read().decode(errors="replace").strip().splitlines() or ["it ended without a word"]
+    lines = said.read().decode(errors="replace").strip().splitlines() or ["it ended without a message"]
     message = lines[-1].removeprefix("recis-monitor: ")
     if (
         "recis-monitor[server]" in message or "No module named recis_server" in message

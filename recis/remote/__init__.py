@@ -1,1 +1,1 @@
-"""Ask a server over HTTP: its runs, their controls and commands; from Python and from a terminal."""
+"""Query a server over HTTP: its runs, their controls and commands; from Python and from a terminal."""

@@ -28,7 +28,7 @@ __all__ = ["WAIT_S", "CommandError", "CommandTimeoutError", "RemoteRun", "Remote
 WAIT_S = 60.0
 """How long `set` waits by default."""
 FIRST_LOOK_S, LONGEST_LOOK_S = 0.05, 0.5
-"""Pauses between two looks at a command: the first one, and the longest."""
+"""Pauses between two requests for a command's state: the first one, and the longest."""
 MAX_PAGE = 1000
 """Items in one answer of a list."""
 SETTLED = ("applied", "rejected", "expired", "superseded")
@@ -70,7 +70,7 @@ class RemoteServer:
         return ask(self._address, "/api/v1/meta")
 
     def run(self, run_id: str) -> "RemoteRun":
-        """Return a run by its identifier; whether the server has it shows at the first request.
+        """Return a run by its identifier; the first request to it checks whether the server has it.
 
         Raises:
             ValueError: the text cannot name a run.
@@ -94,7 +94,7 @@ class RemoteServer:
             state: only runs that are `running`, `stalled`, `disconnected`, `finished` or `failed`.
             q: only runs that have all of these words in their identifier, project, name or tags.
             fields: members of each run to return besides `id`; all by default.
-            limit: how many runs at most; all by default.
+            limit: maximum number of runs; all by default.
 
         Raises:
             ConnectionError, PermissionError, ValueError: as for `RemoteRun`.
@@ -141,7 +141,7 @@ class RemoteRun:
         notes: str | None = None,
         archived: bool | None = None,
     ) -> dict[str, Any]:
-        """Change what is given, and return the run. Its identifier stays the same.
+        """Change the given attributes, and return the run. Its identifier stays the same.
 
         Args:
             name: 1 to 256 characters.
@@ -181,7 +181,7 @@ class RemoteRun:
             rank: a rank, `all`, `band` or `summary`; the lowest rank by default.
             start: first step.
             stop: step after the last one.
-            points: how many buckets of a series at most; 0 for every point.
+            points: maximum number of buckets of a series; 0 for every point.
             superseded: also return points superseded by a later attempt, as separate series.
         """
         query = _given(rank=rank, start=start, stop=stop, points=points, superseded=str(superseded).lower())
@@ -244,14 +244,14 @@ class RemoteRun:
         return self._answer(path, _given(window=window), "metrics")
 
     def forecast(self, *, filter_interval: int) -> dict[str, Any]:
-        """Return what another filter interval would mean for the hash tables, predicted from their last passes."""
+        """Return the predicted effect of another filter interval on the hash tables, from their last passes."""
         return self._answer(f"{self._path}/filters/forecast", _given(filter_interval=filter_interval), "tables")
 
     def audit(self, *, limit: int | None = None) -> list[dict[str, Any]]:
-        """Return who changed what, when and why, with the outcome on every rank, newest first.
+        """Return the audit: who changed what, when and why, with the outcome on every rank, newest first.
 
         Args:
-            limit: how many entries at most, one for each control and rank of a command; all by default.
+            limit: maximum number of entries, one for each control and rank of a command; all by default.
         """
         return _pages(self._address, f"{self._path}/audit", [], "audit", limit)
 
@@ -265,12 +265,12 @@ class RemoteRun:
         timeout_s: float = WAIT_S,
         **values: Any,
     ) -> dict[str, Any]:
-        """Ask for new values of controls, all of which take effect at one step, or none; return the command.
+        """Request new values of controls; all take effect at one step, or none does. Return the command.
 
         Args:
             settings: values by the names of controls, also those that cannot be keywords, as
                 `{"table/user/filter_step": 100}`. An action takes None.
-            reason: why; it is in the audit and in the training's log.
+            reason: the reason, for the audit and the training's log.
             wait: return only when all connected ranks have applied it.
             timeout_s: limit for waiting, in seconds.
             **values: more values, by names.
@@ -291,7 +291,7 @@ class RemoteRun:
     def revert(
         self, command_id: str, *, reason: str = "", wait: bool = False, timeout_s: float = WAIT_S
     ) -> dict[str, Any]:
-        """Ask for the values that a command has replaced; return the new command. Arguments are those of `set`."""
+        """Request the values that a command has replaced; return the new command. Arguments are those of `set`."""
         _check_timeout(timeout_s)
         path = f"{self._path}/commands/{quote(command_id, safe='')}/revert"
         command = _as_command(
@@ -300,7 +300,7 @@ class RemoteRun:
         return self.wait(command, timeout_s=timeout_s) if wait else command
 
     def wait(self, command: Mapping[str, Any], *, timeout_s: float = WAIT_S) -> dict[str, Any]:
-        """Return a command once all connected ranks have applied it. A server that is away is asked again.
+        """Return a command once all connected ranks have applied it. If the server is away, the request is repeated.
 
         Raises:
             CommandError: a rank has rejected it, or a newer command has superseded it.
@@ -375,7 +375,7 @@ def _given(**query: Any) -> list[tuple[str, str]]:
 def _pages(
     address: ServerAddress, path: str, query: list[tuple[str, str]], key: str, limit: int | None
 ) -> list[dict[str, Any]]:
-    """Return the items of all pages, or of as many as it takes to have `limit` items."""
+    """Return the items of all pages, or of as many pages as `limit` items require."""
     found: list[dict[str, Any]] = []
     cursor: str | None = None
     while True:

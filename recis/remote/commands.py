@@ -1,6 +1,6 @@
-"""`recis-monitor set`, `controls`, `effect`, `forecast`, `mcp`, `runs --url` and `export --url`, which ask a server.
+"""`recis-monitor set`, `controls`, `effect`, `forecast`, `mcp`, `runs --url` and `export --url`, which query a server.
 
-Owns the options, what is printed and the exit codes; the requests are those of `client` and `export`.
+Owns the options, the output and the exit codes; the requests are those of `client` and `export`.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def add_commands(commands: Any) -> None:
 def _add_reading(
     commands: Any, name: str, purpose: str, command: Callable[[RemoteServer, argparse.Namespace], None]
 ) -> argparse.ArgumentParser:
-    """Add the parser of a command that reads something of a run, and return it."""
+    """Add the parser of a command that reads data of a run, and return it."""
     one: argparse.ArgumentParser = commands.add_parser(name, help=purpose, description=purpose)
     one.add_argument("run", metavar="RUN", help="the run's identifier")
     one.add_argument("--json", action="store_true", help="print one JSON object")
@@ -159,7 +159,7 @@ def _add_place_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _store_options(options: argparse.Namespace) -> list[str] | None:
-    """Return the options of the store to read, or None if a server is to be asked, whose address is then set."""
+    """Return the options of the store to read, or None to query a server, whose address is then set."""
     of_store = [f"--{name}={value}" for name in ("data", "store") if (value := getattr(options, name)) is not None]
     if options.url is not None and of_store:
         raise ValueError(f"expected --url or {of_store[0].partition('=')[0]}, got both")
@@ -187,7 +187,7 @@ def _seconds(text: str) -> float:
 
 
 def _run(command: Callable[[RemoteServer, argparse.Namespace], None]) -> Callable[[argparse.Namespace], int]:
-    """Return a command with its server opened, and its errors as one line and an exit code."""
+    """Wrap a command: open its server, and turn its errors into one line and an exit code."""
 
     def run(options: argparse.Namespace) -> int:
         server = RemoteServer(_address(options))
@@ -245,7 +245,7 @@ def _set(server: RemoteServer, options: argparse.Namespace) -> None:
     for name, text in texts.items():
         if text is None:
             _check_action(options.run, name, declared)
-    # The server answers for a control that nobody has declared.
+    # The server reports a control that is not declared.
     wanted = {name: None if text is None else typed_value(declared.get(name, {}), text) for name, text in texts.items()}
     if not options.yes:
         _confirm(options.run, [declared[name] for name in wanted if name in declared])
@@ -257,7 +257,7 @@ def _set(server: RemoteServer, options: argparse.Namespace) -> None:
 
 
 def parse_setting(argument: str) -> tuple[str, str | None]:
-    """Return name and value of a `NAME=VALUE`; None as the value of a `NAME` alone.
+    """Return name and value of `NAME=VALUE`; the value of a `NAME` alone is None.
 
     Raises:
         ValueError: another form.
@@ -265,7 +265,8 @@ def parse_setting(argument: str) -> tuple[str, str | None]:
     name, equals, text = argument.partition("=")
     if not is_control_name(name):
         raise ValueError(
-            f"expected NAME=VALUE, as filter_interval=200, or the name of an action, as stop, got {shown(argument)}"
+            f"expected NAME=VALUE, such as filter_interval=200, or the name of an action, such as stop,"
+            f" got {shown(argument)}"
         )
     return name, text if equals else None
 
@@ -288,7 +289,7 @@ def _check_action(run: str, name: str, declared: Mapping[str, Mapping[str, Any]]
 
 
 def _confirm(run: str, controls: Iterable[Mapping[str, Any]]) -> None:
-    """Ask at the terminal whether to send a command, if one of its controls has a question for that.
+    """Ask at the terminal whether to send a command, if one of its controls requires confirmation.
 
     Raises:
         ValueError: there is no terminal to ask at.
@@ -299,7 +300,7 @@ def _confirm(run: str, controls: Iterable[Mapping[str, Any]]) -> None:
         return
     if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
         raise ValueError(f"nothing was sent: expected --yes, or a terminal to confirm at, got neither; {asked}")
-    # Not on standard output, which may be redirected and with --json has one object only.
+    # Not on standard output, which may be redirected and with --json contains only one object.
     sys.stderr.write(f"run {run}: {asked} [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
@@ -307,9 +308,9 @@ def _confirm(run: str, controls: Iterable[Mapping[str, Any]]) -> None:
 
 
 def typed_value(control: Mapping[str, Any], text: str) -> Any:
-    """Return the value that `text` means for a control: JSON, but for text controls, and texts among choices, as it is.
+    """Return the value of `text` for a control: parsed as JSON, except for text controls and texts among choices.
 
-    What is no JSON stays text, so that the server can say what it expected.
+    A text that is not JSON is kept, so that the server can say what it expected.
     """
     if text == "null" and control.get("nullable"):
         return None
@@ -325,7 +326,7 @@ def _outcome(command: Mapping[str, Any]) -> str:
     settings = ", ".join(f"{name}={json.dumps(value)}" for name, value in command["values"].items())
     steps = sorted({one["step"] for one in command["ranks"].values() if one["step"] is not None})
     where = f" at step {steps[0]}" if len(steps) == 1 else f" at steps {steps[0]} to {steps[-1]}" if steps else ""
-    away = f"; ranks {command['away']} are disconnected and get it when they are back" if command["away"] else ""
+    away = f"; ranks {command['away']} are disconnected and get it when they reconnect" if command["away"] else ""
     return as_name(f"{command['state']}{where}: {settings} (command {command['id']}){away}", 4096)
 
 
@@ -410,7 +411,7 @@ def _controls(server: RemoteServer, options: argparse.Namespace) -> None:
 
 
 def _range(control: Mapping[str, Any]) -> str:
-    """Return which values a control takes."""
+    """Return which values a control accepts."""
     parts = []
     if control["choices"]:
         parts.append("one of " + ", ".join(json.dumps(choice) for choice in control["choices"]))

@@ -1,6 +1,6 @@
-"""The effect of a command, and what a filter interval would mean, as the lines of a terminal.
+"""Format the effect of a command, and the forecast of a filter interval, as lines for a terminal.
 
-Owns the words and the figures; must not know requests or options. Arguments are answers of the server.
+Owns the wording and the number formats; must not know requests or options. Arguments are answers of the server.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ _ESTIMATES = ("rows_before", "evicted", "rows_after", "at_most", "pass_ms", "ms_
 
 
 def effect_lines(effect: Mapping[str, Any]) -> list[str]:
-    """Return what is compared, a row for each metric, and what limits the comparison."""
+    """Return the compared steps, a row for each metric, and the limits of the comparison."""
     lines = [as_name(f"command {effect['command']}: {_compared(effect)}", 1024)]
     if effect["metrics"]:
         rows = [
@@ -39,7 +39,7 @@ def effect_lines(effect: Mapping[str, Any]) -> list[str]:
 
 
 def forecast_lines(forecast: Mapping[str, Any]) -> list[str]:
-    """Return a row of predicted figures for each table, their sum, and what limits the prediction."""
+    """Return a row of predicted values for each table, their sum, and the limits of the prediction."""
     predicted = [(one["table"], one["prediction"]) for one in forecast["tables"] if one["prediction"]]
     if forecast["total"] and len(predicted) > 1:
         predicted.append(("all tables", forecast["total"]))
@@ -56,7 +56,7 @@ def forecast_lines(forecast: Mapping[str, Any]) -> list[str]:
 
 
 def _compared(effect: Mapping[str, Any]) -> str:
-    """Return which steps are compared, or why none are."""
+    """Return the compared steps, or why none are compared."""
     windows = effect["windows"] or {"steps": 0, "cut": None}
     if effect["state"] == "waiting":
         missing = effect["missing_steps"]
@@ -92,7 +92,7 @@ def _figure(value: Any, error: Any, sign: str = "") -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows of equally many cells as lines with aligned columns."""
+    """Return rows of cells as lines with aligned columns."""
     clean = [[as_name(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*clean, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in clean]

@@ -34,7 +34,7 @@ def export_run(address: ServerAddress, options: argparse.Namespace) -> None:
     check_destination(options.format, options.output, as_json=options.json)
     query = [("format", options.format), ("superseded", str(not options.no_superseded).lower())]
     query += [("key", key) for key in options.key or ()]
-    tqdm.monitor_interval = 0  # its thread would only redraw a bar that stands still
+    tqdm.monitor_interval = 0  # its thread would only redraw an unchanged bar
     # With `disable=None`, tqdm checks whether standard error is a terminal.
     show = tqdm(desc=options.run, unit="B", unit_scale=True, leave=False, disable=None)
     with (

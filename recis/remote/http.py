@@ -1,6 +1,6 @@
-"""Send one HTTP request to a server and return its answer, or the exception that says what went wrong.
+"""Send one HTTP request to a server, and return its answer or raise a descriptive exception.
 
-Owns the transport and what each failure means to the caller; must not know what is asked.
+Owns the transport and the exception for each failure; must not know the requests.
 """
 
 import http.client
@@ -37,11 +37,11 @@ def open_answer(
     scope: str = "view",
     timeout_s: float = SILENCE_S,
 ) -> Iterator[http.client.HTTPResponse]:
-    """Send a request and give its answer to read from.
+    """Send a request and return its answer, to be read.
 
     Args:
         address: the server and the token.
-        path: what to ask for, with the query, below the server's address.
+        path: path below the server's address, with the query.
         method: of the request.
         body: sent as JSON if it is not None.
         scope: the scope that the token needs, for the message about a wrong one.
@@ -58,7 +58,7 @@ def open_answer(
     request = urllib.request.Request(f"{address.base}{path}", data, headers, method=method)  # noqa: S310
     handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=tls_context(address))]
     if address.is_loopback:
-        handlers.append(urllib.request.ProxyHandler({}))  # no proxy is between a machine and itself
+        handlers.append(urllib.request.ProxyHandler({}))  # a connection to this machine uses no proxy
     opener = urllib.request.build_opener(*handlers)
     try:
         answer = opener.open(request, timeout=timeout_s)
@@ -73,7 +73,7 @@ def open_answer(
 
 
 def ask(address: ServerAddress, path: str, **request: Any) -> dict[str, Any]:
-    """Return the JSON object that a server answers; arguments and exceptions are those of `open_answer`."""
+    """Return the JSON object of the server's answer; arguments and exceptions are those of `open_answer`."""
     with open_answer(address, path, **request) as answer:
         try:
             content = answer.read(MAX_ANSWER + 1)
@@ -88,7 +88,7 @@ def ask(address: ServerAddress, path: str, **request: Any) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise ConnectionError(f"expected a recis-monitor server at {address.base}, got an answer of something else")
+        raise ConnectionError(f"expected a recis-monitor server at {address.base}, got the answer of another program")
     return found
 
 
@@ -97,7 +97,7 @@ def _refusal(base: str, error: urllib.error.HTTPError, scope: str) -> Exception:
     try:
         message = json.loads(error.read(1 << 16))["error"]["message"]
     except (ValueError, TypeError, KeyError, RecursionError, OSError, http.client.HTTPException):
-        return ConnectionError(f"expected a recis-monitor server at {base}, got HTTP {error.code} of something else")
+        return ConnectionError(f"expected a recis-monitor server at {base}, got HTTP {error.code} of another program")
     if error.code in (401, 403):
         return PermissionError(f"{base}: {message}; expected token=… or RECIS_MONITOR_TOKEN, with the scope `{scope}`")
     if error.code == 404:

@@ -21,7 +21,7 @@ from recis.wire.version import __version__
 __all__ = ["make_server"]
 
 MAX_CHARS = 200_000
-"""Longest answer of a tool, as JSON; a model reads it all."""
+"""Longest answer of a tool, as JSON; a model reads all of it."""
 MAX_POINTS = 5_000
 """Points or buckets in one answer."""
 MAX_METRICS = 100
@@ -118,7 +118,7 @@ def _tool(method: _Method[_Self, _Arguments]) -> _Method[_Self, _Arguments]:
         try:
             answer = method(self, *args, **kwargs)
         except KeyError:
-            raise  # our own mistake, or an answer of another program
+            raise  # a bug here, or an answer of another program
         except (LookupError, OSError, ValueError) as error:
             raise ToolError(str(error)) from error
         size = len(json.dumps(answer))
@@ -133,7 +133,7 @@ def _tool(method: _Method[_Self, _Arguments]) -> _Method[_Self, _Arguments]:
 
 
 class _Tools:
-    """The tools: their names, arguments and descriptions are those of the methods."""
+    """The tools, with the names, arguments and descriptions of the methods."""
 
     def __init__(self, remote: RemoteServer) -> None:
         self._remote = remote
@@ -388,7 +388,7 @@ class _Tools:
 
 
 def _columns(series: Answer, *, is_single: bool) -> Answer:
-    """Return the columns of a series that say something: of single points one value, of buckets no times."""
+    """Return the informative columns of a series: for single points one value, for buckets no times."""
     if not is_single:
         return {name: value for name, value in series.items() if name != "time"}
     head = {name: series[name] for name in ("key", "rank", "attempt", "superseded", "x", "time")}

@@ -1,1 +1,1 @@
-"""Where RecIS keeps its logger; scripts import it from here."""
+"""The package in which RecIS has its logger, for scripts that import it from here."""

@@ -1,6 +1,6 @@
-"""`Logger`: log lines on standard output, and what is worse than information on standard error, without any setting up.
+"""`Logger`: log INFO to standard output and other levels to standard error, without any configuration.
 
-Owns the handlers that write there, and the format of its own. Must not know who logs what.
+Owns its handlers and their format. Must not know who logs what.
 """
 
 import logging
@@ -15,9 +15,9 @@ _FORMAT = "[%(asctime)s] [%(levelname)s] [%(name)s] %(message)s"
 
 
 class Logger:
-    """The logger of a name, with handlers of its own: INFO goes to standard output, all else to standard error.
+    """A named logger with its own handlers: INFO goes to standard output, everything else to standard error.
 
-    Lines do not go on to the handlers of other loggers. Several objects of one name share one logger.
+    Records are not propagated to other loggers. Several objects with the same name share one logger.
 
     Args:
         name: name of the logger.
@@ -32,7 +32,7 @@ class Logger:
             self._logger.addHandler(ConsoleHandler(_FORMAT))
 
     def debug(self, message: object, *args: Any, **kwargs: Any) -> None:
-        """Log at level DEBUG; arguments as `logging.Logger` takes them."""
+        """Log at level DEBUG; arguments as for `logging.Logger`."""
         self._logger.debug(message, *args, **kwargs)
 
     def info(self, message: object, *args: Any, **kwargs: Any) -> None:
@@ -48,28 +48,28 @@ class Logger:
         self._logger.error(message, *args, **kwargs)
 
     def info_rank0(self, message: object, *args: Any, **kwargs: Any) -> None:
-        """Log at level INFO on rank 0, nothing on others."""
+        """Log at level INFO on rank 0 only."""
         if environment.rank() == 0:
             self._logger.info(message, *args, **kwargs)
 
     def warning_rank0(self, message: object, *args: Any, **kwargs: Any) -> None:
-        """Log at level WARNING on rank 0, nothing on others."""
+        """Log at level WARNING on rank 0 only."""
         if environment.rank() == 0:
             self._logger.warning(message, *args, **kwargs)
 
     def error_rank0(self, message: object, *args: Any, **kwargs: Any) -> None:
-        """Log at level ERROR on rank 0, nothing on others."""
+        """Log at level ERROR on rank 0 only."""
         if environment.rank() == 0:
             self._logger.error(message, *args, **kwargs)
 
 
 class ConsoleHandler(logging.StreamHandler[TextIO]):
-    """Writes INFO to standard output and all else to standard error.
+    """Writes INFO to standard output and everything else to standard error.
 
-    The streams are those of the moment: notebooks and tests put others in their place.
+    The streams are looked up for each record: notebooks and tests replace them.
 
     Args:
-        text_format: as of `logging.Formatter`.
+        text_format: as for `logging.Formatter`.
     """
 
     def __init__(self, text_format: str = "%(message)s") -> None:

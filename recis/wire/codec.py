@@ -1,6 +1,6 @@
 """Encode records as bytes, and decode and check them.
 
-Owns MessagePack, the shape checks that types cannot state, and error texts; must not know sockets or time.
+Owns MessagePack, the checks of shapes that types cannot express, and error texts; must not know sockets or time.
 """
 
 import re
@@ -58,7 +58,7 @@ _any = msgspec.msgpack.Decoder()
 _NOT_MESSAGEPACK = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _is_id = re.compile(ID_PATTERN).fullmatch
 _REMEMBERED_KEYS = 64
-"""Longer lists of names are not cached; of the others the newest 512 are: some megabytes, 64 MiB at worst."""
+"""Longer lists of names are not cached. Of the others, the newest 512 are: some megabytes, 64 MiB at worst."""
 
 
 class WireError(ValueError):
@@ -66,7 +66,7 @@ class WireError(ValueError):
 
     Attributes:
         code: one of `malformed`, `version`, `too_large`; closes the connection.
-        path: where in the record, `$` for the whole.
+        path: position in the record, `$` for the whole record.
     """
 
     def __init__(self, code: str, message: str, path: str = "$") -> None:
@@ -229,7 +229,7 @@ def _decode(decoder: msgspec.msgpack.Decoder[Any], data: bytes, limit: int) -> A
 
 
 def _check_version(data: bytes) -> None:
-    """Report another version as the reason: such a record may fail its types first."""
+    """Report a different version as the reason, because such a record may fail the type checks first."""
     try:
         raw = _any.decode(data)
     except _NOT_MESSAGEPACK:
@@ -291,10 +291,10 @@ def _check_points(points: Points, position: int) -> None:
 
 @lru_cache(maxsize=512)
 def _checked_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the first of equal `keys`, names of series that were reported together.
+    """Return the first of equal `keys`, the names of series reported together.
 
     Raises:
-        ValueError: what is wrong with them; such ones, which may be of any size, are not cached.
+        ValueError: they are invalid; such keys, which may be of any size, are not cached.
     """
     if len(set(keys)) != len(keys):
         raise ValueError("expected every key once")

@@ -1,6 +1,6 @@
-"""Which controls may be declared and which values they take; the same checks in the training process and the server.
+"""Check declarations and values of controls, in the training process and in the server alike.
 
-Owns the checks and their messages; must not know who asks or what the value does.
+Owns the checks and their messages; must not know the callers, or what a value does.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ __all__ = [
 
 MAX_NAME = 128
 MAX_PART = 64
-"""Of a name that has to be mended."""
+"""Longest part that is kept of an invalid name."""
 MAX_CHOICES = 256
 MAX_SETTINGS = 64
 """Controls that one command may set."""
@@ -40,12 +40,12 @@ _table_part = re.compile(r"table/(.+)/([A-Za-z0-9][A-Za-z0-9._-]*)", re.DOTALL).
 
 
 def is_control_name(text: object) -> bool:
-    """Whether `text` may name a control."""
+    """Return whether `text` may name a control."""
     return isinstance(text, str) and len(text) <= MAX_NAME and _is_name(text) is not None
 
 
 def control_name(text: str) -> str:
-    """Return `text` where it may name a control, else what can be kept of it, with a digest of what was changed."""
+    """Return `text` if it may name a control, otherwise a valid name derived from it, with a digest of the text."""
     if is_control_name(text):
         return text
     of_table = _table_part(text)
@@ -61,25 +61,25 @@ def _mended(text: str, first: str) -> str:
 
 
 def settings_of(control: str, value: Any) -> Mapping[str, Any]:
-    """Return the controls that a command sets, each with its value: several where the command names none."""
+    """Return the controls that a command sets, each with its value; a command without a control sets several."""
     if control:
         return {control: value}
     return value if isinstance(value, dict) else {}
 
 
 def keeps_value(kind: str) -> bool:
-    """Whether controls of this type have a value that stays; the others ask that something be done."""
+    """Return whether controls of this type have a persistent value; the others are actions."""
     return kind not in _KINDS or _KINDS[kind].keeps
 
 
 def check_declaration(declare: Declare) -> Declare:
-    """Return the declaration with its value as the control takes it.
+    """Return the declaration with its value in the type of the control.
 
     Args:
         declare: fields of any type; nothing about them has been checked.
 
     Raises:
-        ValueError: a name, type, bound or value that is not valid; the message says what was expected.
+        ValueError: an invalid name, type, bound or value; the message states what was expected.
     """
     if not is_control_name(declare.control):
         raise ValueError(
@@ -105,10 +105,11 @@ def check_declaration(declare: Declare) -> Declare:
 
 
 def check_control_value(control: Declare, value: Any) -> Any:
-    """The value as the control takes it: an integer for `float` becomes a float, the rest stays.
+    """Return the value in the type of the control: an integer for `float` becomes a float, others are unchanged.
 
     Raises:
-        ValueError: another type, outside the bounds, or None where that is not offered; says which.
+        ValueError: another type, a value outside the bounds, or None for a control that is not nullable; the message
+            says which.
     """
     kind = _KINDS[control.type]
     if value is None and control.nullable:
@@ -129,7 +130,7 @@ def check_control_value(control: Declare, value: Any) -> Any:
 
 
 class _UnfitError(Exception):
-    """A value of another kind. The text, if any, says more precisely than the kind what was expected."""
+    """A value of another type. The text, if any, states more precisely than the type what was expected."""
 
 
 def _choose(control: Declare, value: Any) -> Any:
@@ -200,7 +201,7 @@ def _take_capture(value: Any) -> dict[str, Any]:
 
 
 class _Kind(NamedTuple):
-    """A type of control: what it expects, how a value is checked, and whether it has bounds and keeps a value."""
+    """A type of control: its expectation, how a value is checked, and whether it has bounds and keeps a value."""
 
     expected: str
     take: Callable[[Any], Any]
@@ -220,7 +221,7 @@ _KINDS = {
 
 
 def _check_choices(declare: Declare) -> tuple[Any, ...]:
-    """The choices of an `enum` as plain values; other types have none."""
+    """Return the choices of an `enum` as plain values; other types have none."""
     where = f"{declare.control}: expected"
     if not isinstance(declare.choices, tuple | list):
         raise ValueError(f"{where} choices as a list, got {shown(declare.choices)}")  # noqa: TRY004 - as the others

@@ -1,4 +1,5 @@
-"""Turn any name into one that the protocol accepts: printable, of a bounded length, and distinct as before.
+"""Convert any name to one that the protocol accepts: printable and of a bounded length, keeping distinct names
+distinct.
 
 Owns how a name that cannot be sent is replaced. Nothing here raises, for any argument; must not know what is named.
 """
@@ -12,7 +13,7 @@ from recis.wire.messages import MAX_KEY_CHARS
 __all__ = ["SYSTEM_PREFIX", "as_key", "distinct_name", "is_name", "spell"]
 
 SYSTEM_PREFIX = "system/"
-"""Begins the names of series about machine and process, which say nothing about the progress of a training."""
+"""Prefix of the names of series about machine and process, which do not indicate progress of the training."""
 
 _DIGEST_CHARS = 8
 
@@ -23,7 +24,7 @@ def is_name(text: str, most: int) -> bool:
 
 
 def distinct_name(text: str, most: int) -> str:
-    """Return `text` if it is a valid name, else what can be kept of it and a digest of the whole.
+    """Return `text` if it is a valid name, otherwise its valid part and a digest of the whole text.
 
     The digest distinguishes names that differ only in a control character or after the truncation. It depends on
     nothing but the text: all ranks, all attempts of a run and every repeated import give the same name.
@@ -41,7 +42,7 @@ def as_key(text: str) -> str:
 
 
 def spell(key: Any) -> tuple[str, bool]:
-    """Return a dict's key as text, and whether it is a usable name: a string is, and an integer, as in JSON."""
+    """Return a dict's key as text, and whether it is a usable name: strings are, and integers, as in JSON."""
     if type(key) is str:
         return key, True
     try:

@@ -1,4 +1,4 @@
-"""Where an export goes: a file, written whole or not at all, or standard output.
+"""The destination of an export: a file, written completely or not at all, or standard output.
 
 Owns the destination and its errors; must not know where the data comes from. Both `recis-monitor export` on a data
 folder and that through a server write through it.
@@ -123,7 +123,7 @@ def _reported(path: Path | None) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise  # the reader has enough
+        raise  # the reader has closed the pipe
     except OSError as error:
         place = path or "standard output"
         raise ValueError(f"--output: expected a file that can be written, got {place}: {error}") from error

@@ -1,6 +1,6 @@
-"""The training side of the protocol without a connection: records in, events out.
+"""The training side of the protocol, without I/O: records in, events out.
 
-Owns what may be sent when (greeting, numbers, window) and what an answer means; must not know sockets, threads,
+Owns what may be sent when (greeting, numbers, window) and the meaning of answers; must not know sockets, threads,
 clocks or where frames come from. The other half is `recis_server.ingest.session`.
 """
 
@@ -14,8 +14,9 @@ __all__ = ["Acked", "Arrived", "ClientSession", "Closed", "Rejected", "SessionEv
 CAREFUL_BREAKS = 3
 MOST_BREAKS = 10
 """Consecutive connections that break while the same frame is the first in flight: after `CAREFUL_BREAKS` it is sent
-alone, after `MOST_BREAKS` it counts as refused. An absent server sends no `welcome`, and one without room refuses with
-`unavailable`: neither counts."""
+alone, after `MOST_BREAKS` it counts as refused. A server that is away sends no `welcome`, and one without room refuses
+with `unavailable`: neither counts.
+"""
 MOST_REJECTED = 16
 """Frames refused in a row after which the server, not the frames, is considered wrong."""
 _FRAME_FAULTS = frozenset({"malformed", "too_large"})
@@ -25,7 +26,7 @@ _FRAME_FAULTS = frozenset({"malformed", "too_large"})
 class Welcomed:
     """The server accepts frames from `acked` + 1 on; `attempt` is this start's ordinal in the run.
 
-    `desired`: what a process that has just started is to change.
+    `desired`: the values that a newly started process has to apply.
     """
 
     acked: int
@@ -42,7 +43,7 @@ class Acked:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A command to answer, or when one that is on hold takes effect."""
+    """A command to answer, or the step at which a command on hold takes effect."""
 
     command: Command | Schedule
 
@@ -58,7 +59,9 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The server will never accept frame `n` as it is; a later connection can go on without it, or with less in it."""
+    """The server will never accept frame `n` as it is; a later connection can continue without it, or with fewer
+    records in it.
+    """
 
     n: int
     code: str
@@ -81,7 +84,7 @@ class ClientSession:
         self.newest_sent = 0
         """Highest frame number sent on this connection; the next to send is the first one above it."""
         self.watched = True
-        """Whether somebody views the run; True until the server says otherwise."""
+        """Whether a user views the run; True until the server reports otherwise."""
         self._open = False
         self._window_bytes = 0
         self._in_flight: deque[tuple[int, int]] = deque()  # bounded by the window: (frame number, bytes)
@@ -96,7 +99,7 @@ class ClientSession:
         self.lost()
 
     def lost(self) -> None:
-        """Note that the connection is lost: what was not acknowledged is sent again on the next one."""
+        """Note that the connection is lost: unacknowledged frames are sent again on the next one."""
         self._open = False
         self.watched = True
         self._in_flight.clear()
@@ -105,7 +108,9 @@ class ClientSession:
 
     @property
     def may_send(self) -> bool:
-        """Whether one more frame may be sent: greeted, and the window has room (a first frame always fits)."""
+        """Whether another frame may be sent: the server has greeted, and the window has room (a first frame always
+        fits).
+        """
         if not self._in_flight:
             return self._open
         is_careful = self._in_flight[0][0] <= self._careful_until
@@ -154,7 +159,7 @@ class ClientSession:
         self._in_flight_bytes += num_bytes
 
     def receive(self, record: ServerRecord) -> SessionEvent | None:
-        """Return what a record of the server means; None for one that says nothing new."""
+        """Return the event for a record of the server; None for a record without news."""
         match record:
             case Welcome(acked=acked, attempt=attempt, window_bytes=window_bytes, watched=watched, desired=desired):
                 # The server's number counts even if it is lower: it may have lost its store.

@@ -1,4 +1,4 @@
-"""Make text valid and bounded: something that a database, JSON, UTF-8 and one line of the page can all hold.
+"""Make text valid and bounded, so that a database, JSON, UTF-8 and a line of the page can all hold it.
 
 The only place that decides which text is valid. Must not know where text comes from or where it goes.
 """

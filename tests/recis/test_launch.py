@@ -130,10 +130,10 @@ def test_what_slurm_says_of_another_process_is_not_believed(
         ({"RANK": 0, "WORLD_SIZE": 0}, (0, 1), "got 0 of 0; ignored"),
         ({"RANK": 1 << 40, "WORLD_SIZE": 1 << 41}, (0, 1), "which is at most 2147483648, got"),
         ({"RANK": 5, "WORLD_SIZE": 4} | MPIRUN, (1, 5), "got 5 of 4; ignored"),
-        ({"RANK": 3}, (3, 4), "RANK is 3, but WORLD_SIZE is not set: taken for 4"),
+        ({"RANK": 3}, (3, 4), "RANK is 3, but WORLD_SIZE is not set: assuming 4"),
         ({"RANK": 3, "WORLD_SIZE": "four"}, (3, 4), "WORLD_SIZE: expected a number of at least 0, got 'four'"),
         ({"LOCAL_RANK": 9, "WORLD_SIZE": 4}, (0, 1), "expected a rank below 4, got 0 and 9; ignored"),
-        ({"NODE_RANK": 1, "LOCAL_RANK": 1, "WORLD_SIZE": 4}, (3, 4), "nothing says how many processes a machine has"),
+        ({"NODE_RANK": 1, "LOCAL_RANK": 1, "WORLD_SIZE": 4}, (3, 4), "the number of processes per machine is unknown"),
     ],
 )
 def test_what_makes_no_sense_is_one_warning(

@@ -14,7 +14,7 @@ def main() -> int:
     """Run the command and return its exit code, as `recis-monitor sync` does."""
     parser = argparse.ArgumentParser(prog="python -m recis_monitor", description="The command of recis-monitor-bridge.")
     parser.add_argument("--version", action="version", version=f"recis-monitor-bridge {__version__}")
-    purpose = "send what a killed or offline training left"
+    purpose = "send the data that a killed or offline training left"
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     sync.add_arguments(commands.add_parser("sync", help=purpose, description=purpose))
     options = parser.parse_args()

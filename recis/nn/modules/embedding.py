@@ -1,4 +1,4 @@
-"""Rows of a table for the ids of a feature, put together sample by sample: `EmbeddingOption` and `DynamicEmbedding`.
+"""Look up a table's rows for the ids of a feature, and combine them per sample: `EmbeddingOption`, `DynamicEmbedding`.
 
 Owns the options and the combiners. Must not know how a table finds rows, or several features (`embedding_engine`).
 """
@@ -26,31 +26,32 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class EmbeddingOption:
-    """How the ids of a feature become an embedding; most of it is about the table that they are looked up in.
+    """How the ids of a feature become an embedding; most options configure the table in which they are looked up.
 
     Attributes:
         embedding_dim: length of a row.
         block_size: the table grows in multiples of this many rows.
         dtype: dtype of the rows; see `HashTable`.
         device: where the table lives; torch's default device when None.
-        trainable: False gives embeddings that pass no gradient on.
-        pg: taken for RecIS's sake; here every process has its own tables.
-        max_partition_num: taken for RecIS's sake.
+        trainable: whether rows get gradients.
+        pg: accepted for compatibility with RecIS; here every process has its own tables.
+        max_partition_num: accepted for compatibility with RecIS.
         shared_name: name of the table; features with the same one share it.
         children: see `HashTable`; the table's own name when empty.
         coalesced: see `HashTable`.
-        initializer: what new rows are filled with; zeros when None. See `HashTable`.
-        use_weight: whether weights that come with the ids count.
-        combiner: how the rows of a sample are put together: "sum"; "mean"; "tile", one after the other, cut or filled
-            up with zeros to `combiner_kwargs["tile_len"]`; or None, not at all.
+        initializer: fills new rows; zeros when None. See `HashTable`.
+        use_weight: whether the weights of ids are applied.
+        combiner: how the rows of a sample are combined: "sum"; "mean"; "tile", concatenated, truncated or padded with
+            zeros to `combiner_kwargs["tile_len"]` rows; or None, not combined.
         combiner_kwargs: see `combiner`.
-        grad_reduce_by: "worker" or "id", which differ between processes only: gradients of a sample's ids add up.
+        grad_reduce_by: "worker" or "id", which differ only between processes: within one, gradients of a sample's ids
+            add up.
         filter_hook: which rows a filter pass evicts; none when None.
         admit_hook: which new ids get a row; all when None.
         fp16_enabled: must be False.
 
     Raises:
-        ArgumentError: (a `ValueError`) a value is outside what is said above.
+        ArgumentError: (a `ValueError`) a value is not one of those above.
     """
 
     embedding_dim: int = 16
@@ -98,19 +99,19 @@ def make_table(option: EmbeddingOption) -> HashTable:
         children=option.children or None,
         initializer=option.initializer,
         name=option.shared_name,
-        # Within one process both ways add up the gradients of a sample's ids: RecIS looks each id up once a batch, so
-        # that its mean by id is one over processes.
+        # Within one process both ways add up the gradients of a sample's ids: RecIS looks up each id once a batch, so
+        # that its mean by id is a mean over processes.
         grad_reduce_by="worker",
         filter_hook=option.filter_hook,
     )
 
 
 class DynamicEmbedding(nn.Module):
-    """A table and the way in which its rows are put together sample by sample.
+    """A table, and the way in which its rows are combined per sample.
 
     Args:
         emb_opt: the options.
-        pg: taken for RecIS's sake; see `EmbeddingOption`.
+        pg: accepted for compatibility with RecIS; see `EmbeddingOption`.
 
     Attributes:
         table: the `HashTable`.
@@ -127,15 +128,16 @@ class DynamicEmbedding(nn.Module):
         """Return the embedding of each sample.
 
         Args:
-            input_ids: int64, on any device: `[N]`, an id a sample; `[..., k]`, k of them; or ragged, any number.
-            input_weights: a factor for each row, shaped as the ids; the ragged ids' own weight when None.
+            input_ids: int64, on any device: `[N]`, one id per sample; `[..., k]`, k ids per sample; or ragged, any
+                number.
+            input_weights: a factor for each row, in the shape of the ids; the weight of ragged ids when None.
 
         Returns:
-            `[..., embedding_dim]`, on the ids' device; `[..., tile_len * embedding_dim]` for "tile". Without a combiner
-            one row an id, ragged where the ids are.
+            `[..., embedding_dim]`, on the ids' device; `[..., tile_len * embedding_dim]` for "tile". Without a
+            combiner, one row per id, ragged if the ids are.
 
         Raises:
-            TypeError: ids of another kind.
+            TypeError: ids of an unsupported kind.
             ValueError: weights that do not fit.
         """
         embedded = embed(self.table, self._option, input_ids, input_weights)
@@ -143,7 +145,7 @@ class DynamicEmbedding(nn.Module):
 
 
 def embed(table: HashTable, option: EmbeddingOption, ids: Tensor | RaggedTensor, weights: Tensor | None = None) -> Any:
-    """Return the rows of ids, put together sample by sample; "tile" gives `[..., tile_len, embedding_dim]`."""
+    """Return the rows of ids, combined per sample; "tile" gives `[..., tile_len, embedding_dim]`."""
     where = f"ids for the table {table.name!r}"
     if isinstance(ids, Tensor) and ids.layout == torch.jagged:
         ids = RaggedTensor.from_jagged(ids)
@@ -180,14 +182,14 @@ def embed(table: HashTable, option: EmbeddingOption, ids: Tensor | RaggedTensor,
 
 
 def _as(ids: Tensor | RaggedTensor, rows: Tensor) -> Tensor | RaggedTensor:
-    """Return one row an id in the form in which the ids came."""
+    """Return one row per id, in the form of the given ids."""
     if isinstance(ids, RaggedTensor):
         return RaggedTensor(rows, ids.offsets(), dense_shape=ids.shape)
     return rows.view(*ids.shape, *rows.shape[1:])
 
 
 def _tile(rows: Tensor, offsets: Tensor, length: int) -> Tensor:
-    """Return the first rows of each sample one after the other, `[samples, length, *row]`, zeros behind them."""
+    """Return the first rows of each sample, padded with zeros: `[samples, length, *row]`."""
     place = torch.arange(length, device=rows.device)
     filled = place < offsets.diff()[:, None]
     tiled = rows.new_zeros(*filled.shape, *rows.shape[1:])

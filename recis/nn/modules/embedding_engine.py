@@ -1,6 +1,6 @@
 """`EmbeddingEngine`: the embeddings of all features of a batch, over tables that features may share.
 
-Owns which feature goes to which table. Must not know how rows are put together (`embedding`).
+Owns which feature uses which table. Must not know how rows are combined (`embedding`).
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class EmbeddingEngine(nn.Module):
 
     Raises:
         TypeError: not a mapping of names to options.
-        ValueError: features that share a table want different ones.
+        ValueError: features that share a table have different options for it.
     """
 
     def __init__(self, emb_options: Mapping[str, EmbeddingOption]) -> None:
@@ -40,7 +40,7 @@ class EmbeddingEngine(nn.Module):
             raise TypeError(f"EmbeddingEngine's emb_options: expected EmbeddingOptions by feature, got {got!r}")
         self._options = dict(emb_options)
         self._tables = nn.ModuleDict()
-        first: dict[str, str] = {}  # the feature that a table was made for
+        first: dict[str, str] = {}  # the feature that a table was created for
         for feature, option in self._options.items():
             other = first.setdefault(option.shared_name, feature)
             _check_agreement(option, feature, self._options[other], other)
@@ -58,10 +58,10 @@ class EmbeddingEngine(nn.Module):
         return table
 
     def forward(self, input_features: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the embedding of each feature that has an option, and the others as they are, ragged ones as dense.
+        """Return the embedding of each feature that has an option, and the others unchanged, but ragged ones as dense.
 
         Args:
-            input_features: a batch: ids as `DynamicEmbedding` takes them, and whatever else the model wants.
+            input_features: a batch: ids in the forms that `DynamicEmbedding` accepts, and other inputs of the model.
 
         Raises:
             TypeError: a feature is a sparse tensor.
@@ -71,7 +71,7 @@ class EmbeddingEngine(nn.Module):
             if name in self._options:
                 option = self._options[name]
                 embedded = embed(self.table(option.shared_name), option, value)
-                # RecIS tiles dense ids into one row a sample, and keeps ragged ones apart.
+                # RecIS tiles dense ids into one row per sample, and keeps ragged ones separate.
                 tiled = option.combiner == "tile" and isinstance(value, Tensor) and value.layout == torch.strided
                 outputs[name] = embedded.flatten(-2) if tiled else embedded
             elif isinstance(value, RaggedTensor):
@@ -84,7 +84,7 @@ class EmbeddingEngine(nn.Module):
 
 
 def _key(shared_name: str) -> str:
-    """Return the name of a table among its engine's modules, which may have no dot and no name of an attribute."""
+    """Return the name of a table among its engine's modules: one without a dot, and not that of an attribute."""
     return "table:" + shared_name.replace("%", "%25").replace(".", "%2E")
 
 

@@ -1,6 +1,6 @@
-"""Rows at the precision in which they are trained: what a narrow dtype rounds away is kept beside them.
+"""Keep rows at the precision in which they are trained: the rounding errors of a narrow dtype are stored separately.
 
-Owns the column of residuals. Must not know who trains rows, or what they mean.
+Owns the column of residuals. Must not know what trains the rows, or what they mean.
 """
 
 from torch import Tensor
@@ -13,11 +13,12 @@ _RESIDUAL = "residual"
 
 
 class ExactRows:
-    """One column of a store, read and written in its `trained_dtype`, so that steps below its own resolution add up.
+    """One column of a store, read and written in its `trained_dtype`, so that updates below its own resolution
+    accumulate.
 
     Args:
-        store: where the column is.
-        name: its name.
+        store: has the column.
+        name: name of the column.
     """
 
     def __init__(self, store: RowStore, name: str) -> None:
@@ -30,7 +31,7 @@ class ExactRows:
         return dtype != trained_dtype(dtype)
 
     def _residual(self) -> Tensor:
-        """Return the column of residuals, which is there from the first time on that something is rounded away."""
+        """Return the column of residuals, creating it on first use."""
         if not self._store.has(_RESIDUAL):
             self._store.add_state(_RESIDUAL, self._name, 0.0)
         return self._store.column(_RESIDUAL)
@@ -42,7 +43,7 @@ class ExactRows:
         return rows + self._residual()[slots] if self._is_narrow else rows
 
     def write(self, slots: Tensor, rows: Tensor) -> None:
-        """Set rows as `read` gives them; slots are distinct."""
+        """Set rows in the form that `read` returns; slots are distinct."""
         column = self._store.column(self._name)
         rounded = rows.to(column.dtype)
         column.index_copy_(0, slots, rounded)
@@ -56,16 +57,16 @@ class ExactRows:
             self._residual().index_fill_(0, slots, 0.0)
 
     def residual(self, slots: Tensor) -> Tensor | None:
-        """Return what rows have lost to rounding, or None where nothing is kept."""
+        """Return the rounding errors of rows, or None if none are stored."""
         return self._residual()[slots] if self._store.has(_RESIDUAL) else None
 
     def set_residual(self, slots: Tensor, residual: Tensor) -> None:
-        """Set what rows have lost to rounding; of no use to wide ones."""
+        """Set the rounding errors of rows; a no-op for wide dtypes."""
         if self._is_narrow:
             column = self._residual()
             column.index_copy_(0, slots, residual.to(column))
 
     def converted(self) -> None:
-        """Give rows back what they had lost, if a conversion of the column has made room for it."""
+        """Add the rounding errors back to the rows, if a conversion of the column can now represent them."""
         if self._store.has(_RESIDUAL) and not self._is_narrow:
             self._store.column(self._name).add_(self._store.drop_column(_RESIDUAL))

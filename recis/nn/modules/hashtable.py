@@ -1,6 +1,6 @@
-"""`HashTable`: an embedding table for an open set of ids. It joins index, rows, gradients and rules.
+"""`HashTable`: an embedding table for an open set of ids, composed of index, rows, gradients and rules.
 
-Owns the lookup, the table's step clock and the list of live tables. Must not know who trains the rows
+Owns the lookup, the table's step clock and the list of live tables. Must not know what trains the rows
 (`recis.optim`), when a filter pass is due (`recis.hooks.filter_hook`), or other ranks: a table is local to its process.
 """
 
@@ -54,14 +54,14 @@ __all__ = [
 class _Clock:
     """The training step in progress; 0 until a first step number is known.
 
-    An object of its own since setting an attribute of a module costs more than all else of a tick.
+    It is a separate object because setting an attribute of a module costs more than the rest of a tick.
     """
 
     now: int = 0
 
 
 class HashTable(nn.Module):
-    """Rows of an embedding, one for each id that training has met, found by a hash index.
+    """Rows of an embedding, one for each id that occurred in training, found by a hash index.
 
     Any int64 is an id. Rows are neither parameters nor buffers: dense optimizers, `DistributedDataParallel` and
     `clip_grad_norm_` do not see them; `recis.optim` trains them, `state_dict` and `to` include them.
@@ -71,24 +71,24 @@ class HashTable(nn.Module):
         block_size: the table grows in multiples of this many rows.
         dtype: dtype of the rows: float16, bfloat16, float32 or float64. Narrow ones are trained in float32.
         device: where the table lives; torch's default device when None.
-        coalesced: whether the table stands for several, whose ids the caller keeps apart.
-        children: the names of these; `[name]` when None.
-        slice: which share of all ids RecIS would give this process. A table here takes every id that it is given.
-        initializer: what new rows are filled with: an object from `recis.nn.initializers`, a function that fills a
-            tensor `[new, *embedding_shape]` in place, or a number. Zeros when None.
-        name: how the table is called in statistics and log lines, and by optimizers.
-        grad_reduce_by: how gradients of an id that occurs several times in a lookup are put together: "worker" adds
-            them, "id" takes their mean.
+        coalesced: whether the table combines several tables, whose ids the caller keeps distinct.
+        children: the names of these tables; `[name]` when None.
+        slice: the share of all ids that RecIS would assign to this process. Here, a table accepts every id.
+        initializer: fills new rows: an object from `recis.nn.initializers`, a function that fills a tensor `[new,
+            *embedding_shape]` in place, or a number. Zeros when None.
+        name: name of the table in statistics, log lines and optimizers.
+        grad_reduce_by: how gradients of an id that occurs several times in a lookup are combined: "worker" adds them,
+            "id" takes their mean.
         filter_hook: which rows a filter pass evicts; none when None.
         admit_hook: which new ids get a row; all when None.
 
     Attributes:
-        lock: held by each method, so that several threads may use one table. Hold it around calls that belong together,
-            but not around `backward`, whose part on a GPU runs on another thread.
+        lock: held by each method, so that several threads may use one table. Hold it for several calls that must not be
+            interleaved with others, but not for `backward`, which on a GPU runs on another thread.
 
     Raises:
-        ValueError: an argument outside what it allows; the message has its name and value.
-        TypeError: a rule that cannot be built with the parameters of its declaration.
+        ValueError: an invalid argument; the message has its name and value.
+        TypeError: a rule that cannot be created with the parameters of its declaration.
     """
 
     def __init__(
@@ -140,13 +140,13 @@ class HashTable(nn.Module):
     def forward(self, ids: Tensor, admit_hook: AdmitHook | None = None) -> Tensor:
         """Return the rows of ids; int64 `[...]` to `[..., *embedding_shape]`.
 
-        In training, unknown ids get a row if the admission rule lets them, every id counts as seen in this step, and
-        the rows are differentiable. In `eval()` mode and under `torch.inference_mode()` the table stays as it is.
-        Ids without a row read as zeros and get no gradient.
+        In training, unknown ids get a row if the admission rule admits them, every id counts as seen in this step, and
+        the rows are differentiable. In `eval()` mode and under `torch.inference_mode()` the table is not changed. Ids
+        without a row read as zeros and get no gradient.
 
         Args:
             ids: ids, duplicates allowed, on the table's device; dense, or jagged (then the rows are jagged as well).
-            admit_hook: the admission rule for this lookup, instead of the table's own.
+            admit_hook: the admission rule for this lookup, instead of that of the table.
 
         Raises:
             TypeError: ids that are not a dense or jagged int64 tensor.
@@ -165,7 +165,7 @@ class HashTable(nn.Module):
             rule = self._rules.admission(admit_hook)
             if rule is None or not getattr(rule, "never_admits", False):
                 slots = self._admit_unknown(flat, slots, rule)
-                column = self._rows.column("embedding")  # admission may have made it grow
+                column = self._rows.column("embedding")  # admission may have grown it
             self._rows.column("last_seen").index_fill_(0, slots, self._clock.now)
             self._rules.see(slots)
             anchor = torch.empty(0, device=column.device, requires_grad=torch.is_grad_enabled())
@@ -178,7 +178,7 @@ class HashTable(nn.Module):
         self._gradients.add(ids, grad)
 
     def _admit_unknown(self, ids: Tensor, slots: Tensor, rule: Any) -> Tensor:
-        # The host must know how many ids are new: this is the one wait for the device of a training lookup.
+        # The host must know how many ids are new: this is the only wait for the device in a training lookup.
         missing = (slots == NO_SLOT).nonzero().squeeze(1)
         if not len(missing):
             return slots
@@ -248,12 +248,12 @@ class HashTable(nn.Module):
         """Set the rows of ids, adding those that are new, whatever the admission rule and mode.
 
         Args:
-            ids: int64 `[N]`; of an id that occurs twice the last row counts.
+            ids: int64 `[N]`; if an id occurs twice, its last row counts.
             rows: `[N, *embedding_shape]` in the table's dtype.
 
         Raises:
             TypeError: ids that are not int64, rows of another dtype.
-            ValueError: a shape that does not fit, another device.
+            ValueError: a shape that does not match, or another device.
         """
         check_rows(self.name, ids, rows, self.weight())
         distinct, position = torch.unique(ids, return_inverse=True)
@@ -265,7 +265,7 @@ class HashTable(nn.Module):
 
     @exclusive
     def clear(self) -> None:
-        """Drop all rows, their optimizer state and pending gradients; the memory stays."""
+        """Drop all rows, their optimizer state and pending gradients; the memory stays allocated."""
         slots = self._rows.live()
         self._index.remove(self._rows.column("id")[slots])
         self._rows.release(slots)
@@ -275,16 +275,16 @@ class HashTable(nn.Module):
 
     @property
     def last_step(self) -> int:
-        """The training step that ended last, -1 before a first step number is known."""
+        """The last training step that ended, -1 before a first step number is known."""
         return self._clock.now - 1
 
     @exclusive
     def tick(self, step: int) -> None:
-        """Tell the table that training step number `step` is over; what it looks up from now on belongs to the next.
+        """Note that training step `step` has ended; lookups from now on belong to the next step.
 
-        Steps usually come one by one and cost nothing. Where the numbering starts, or goes back (a restored run), the
-        last-seen steps are moved along, so that no row's age changes. Where numbers were left out, the rows seen since
-        the last call count as seen in this step.
+        Consecutive steps cost nothing. When the numbering starts or goes back (a restored run), the last-seen steps are
+        shifted too, so that no row's age changes. When numbers were skipped, the rows seen since the last call count as
+        seen in this step.
         """
         clock = self._clock
         if step == clock.now and step:
@@ -309,11 +309,11 @@ class HashTable(nn.Module):
     @torch.no_grad()
     @exclusive
     def run_filter(self, step: int) -> FilterCounts:
-        """Evict what the filter rule says; one pass over the table, and none at all without a rule.
+        """Evict the rows that the filter rule selects, in one pass over the table; without a rule, do nothing.
 
         Raises:
-            TypeError: the rule's answer is not of the kind that its form asks for.
-            ValueError: the rule's answer does not fit the ids that it was given.
+            TypeError: the rule's result does not have the type that its form requires.
+            ValueError: the rule's result does not match the ids that it was given.
         """
         rows_before, admitted = len(self), self._admitted
         if rows_before:
@@ -329,7 +329,7 @@ class HashTable(nn.Module):
 
     @exclusive
     def evict(self, ids: Tensor, slots: Tensor) -> None:
-        """Drop ids, distinct and in the table, given with their slots; int64 `[N]` each."""
+        """Drop ids, which are distinct and in the table, given with their slots; int64 `[N]` each."""
         self._index.remove(ids)
         self._rows.release(slots)
 
@@ -340,7 +340,7 @@ class HashTable(nn.Module):
         """Return `(slots, grad)`: the rows with a gradient, each once, and its sum over all lookups since `clear_grad`.
 
         Slots are int64 `[M]` into `weight()` and stay valid until the next admission or filter pass; grad is
-        `[M, *embedding_shape]`. Ids that have left the table are left out. None when there was no backward.
+        `[M, *embedding_shape]`. Ids that have left the table are left out. None if there was no backward pass.
         """
         pending = self._gradients.summed()
         if pending is None:
@@ -351,7 +351,7 @@ class HashTable(nn.Module):
 
     @exclusive
     def clear_grad(self) -> None:
-        """Forget the gradients since the last call."""
+        """Discard the gradients since the last call."""
         self._gradients.clear()
 
     @exclusive
@@ -371,17 +371,17 @@ class HashTable(nn.Module):
 
     @exclusive
     def read_rows(self, slots: Tensor) -> Tensor:
-        """Return rows as an optimizer sees them, `[M, *embedding_shape]`: narrow ones in float32, without rounding."""
+        """Return rows for an optimizer, `[M, *embedding_shape]`: narrow dtypes in float32, without rounding."""
         return self._exact.read(slots)
 
     @exclusive
     def write_rows(self, slots: Tensor, rows: Tensor) -> None:
-        """Set rows as `read_rows` gives them. What a narrow dtype rounds away is kept beside it, so that it adds up."""
+        """Set rows in the form that `read_rows` returns; rounding errors of narrow dtypes are stored and accumulate."""
         self._exact.write(slots, rows)
 
     @exclusive
     def slots(self, ids: Tensor | None = None) -> Tensor:
-        """Return the slots of ids, 0 for unknown ones; of all rows in the order of `ids()` when None."""
+        """Return the slots of ids, 0 for unknown ones; with None, those of all rows in the order of `ids()`."""
         return self._rows.live() if ids is None else self._index.find(ids)
 
     # -- nn.Module ---------------------------------------------------------------------------------------------------
@@ -400,7 +400,7 @@ class HashTable(nn.Module):
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         slots = self._rows.live()
-        # In the order of the ids: equal content gives equal entries, wherever the rows lie.
+        # In the order of the ids, so that equal content gives equal entries, whatever the slots of the rows.
         slots = slots[self._rows.column("id")[slots].argsort()]
         generator = self._initializer.generator if isinstance(self._initializer, Initializer) else None
         state = TableState(
@@ -454,7 +454,7 @@ class HashTable(nn.Module):
         return dict(self.__dict__)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # A copy is a table of its own; `__init__` does not run for it.
+        # A copy is a separate table; `__init__` does not run for it.
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._rules.attach(self)
         _list(self)
@@ -472,25 +472,25 @@ _num_made = 0
 
 def _list(table: HashTable) -> None:
     global _num_made  # noqa: PLW0603  the list of live tables is this module's business
-    _live_tables[number := next(_serial)] = table  # atomic: threads may make tables at the same time
+    _live_tables[number := next(_serial)] = table  # atomic: threads may create tables at the same time
     _num_made = number
 
 
 def live_tables() -> dict[int, HashTable]:
-    """Return all tables of this process that are still in use, oldest first, by a number that is never used twice."""
+    """Return all tables of this process that are still in use, oldest first, by a number that is never reused."""
     return dict(sorted(_live_tables.items()))
 
 
 def num_tables_made() -> int:
-    """Return how many tables this process has made so far; while it stays the same, `live_tables` has nothing new."""
+    """Return how many tables this process has created; while it stays the same, `live_tables` has nothing new."""
     return _num_made
 
 
 def filter_out_sparse_param(model: nn.Module) -> dict[str, HashTable]:
     """Return the tables of a model, each once, for an optimizer from `recis.optim`.
 
-    The key of a table is its name, and its path in the model where several have that name (with one warning). The
-    model's own parameters are untouched: `model.parameters()` never has rows of tables in it.
+    The key of a table is its name, or its path in the model if several have that name (with one warning). The model's
+    parameters are not affected: `model.parameters()` never includes rows of tables.
     """
     found = [(path, module) for path, module in model.named_modules() if isinstance(module, HashTable)]
     tables = [table for _, table in found]

@@ -1,4 +1,4 @@
-"""The rules of admission and filtering: base classes for your own, the two built-in ones, and their names.
+"""Rules of admission and filtering: base classes for your own rules, the two built-in ones, and the registry of names.
 
 Owns the registry of names, and the two shapes of a rule: this library's, and that of RecIS. Must not know how a table
 keeps its rows.
@@ -33,19 +33,19 @@ __all__ = [
 
 
 class BaseFilterHookImpl(nn.Module):
-    """Base class of filter rules; a table has its own instance, built with the parameters of its `FilterHook`.
+    """Base class of filter rules; each table has an instance, created with the parameters of its `FilterHook`.
 
     A rule defines `filter` in one of two forms:
 
-    - `filter(self, ids, last_seen, step)` returns a bool mask of the rows to evict. The rule is built as
+    - `filter(self, ids, last_seen, step)` returns a bool mask of the rows to evict. The rule is created as
       `Rule(**params)`.
-    - `filter(self, ids, index)` returns `(ids, index)` of the rows to evict, as in RecIS. The rule is built as
-      `Rule(ht, **params)`, where `ht` is a `TableView`. The slots in `index` are those that `update` was told of.
+    - `filter(self, ids, index)` returns `(ids, index)` of the rows to evict, as in RecIS. The rule is created as
+      `Rule(ht, **params)`, where `ht` is a `TableView`. The slots in `index` are those passed to `update`.
 
     Buffers of a rule are part of the table's state dict.
 
     Args:
-        ht: the table as the rule sees it.
+        ht: a view of the table.
         name: the rule's name.
         kwargs: further parameters, which the base class does not use.
     """
@@ -56,7 +56,7 @@ class BaseFilterHookImpl(nn.Module):
         self._name = name
 
     def complete(self, ht: TableView | None) -> None:
-        """Do what the constructor of a subclass may have left out: call that of its base, or hand the table on."""
+        """Do what the constructor of a subclass may have omitted: call that of its base class, or pass the table on."""
         if "_modules" not in vars(self):
             nn.Module.__init__(self)  # keeps the attributes that are there
         if vars(self).get("_ht") is None:
@@ -64,7 +64,7 @@ class BaseFilterHookImpl(nn.Module):
         vars(self).setdefault("_name", None)
 
     def filter(self, *args: Any) -> Any:
-        """Return the rows to evict; called once per filter pass, in one of the forms of the class.
+        """Return the rows to evict; called once per filter pass, in one of the two forms described for the class.
 
         Args:
             args: `ids`, int64 `[rows]`, every id in the table; then either `last_seen`, int64 `[rows]`, the training
@@ -104,7 +104,7 @@ class BaseFilterHookImpl(nn.Module):
 
 
 class BaseAdmitHookImpl:
-    """Base class of admission rules; a table has its own instance, built with the parameters of its `AdmitHook`."""
+    """Base class of admission rules; each table has an instance, created with the parameters of its `AdmitHook`."""
 
     never_admits: ClassVar[bool] = False
     """True lets a lookup skip the search for new ids, and with it the wait for the device."""
@@ -126,12 +126,12 @@ class BaseAdmitHookImpl:
 
 
 class GlobalStepFilterHookImpl(BaseFilterHookImpl):
-    """Evicts an id that none of the last `filter_step` steps has seen; registered as "GlobalStepFilter".
+    """Evicts ids not seen in the last `filter_step` steps; registered as "GlobalStepFilter".
 
     Args:
-        ht: the table as the rule sees it.
-        name: how the rule calls itself.
-        filter_step: a pass after step s evicts what was last seen in step `s - filter_step` or earlier; a positive int.
+        ht: a view of the table.
+        name: the rule's name.
+        filter_step: a pass after step s evicts ids last seen in step `s - filter_step` or earlier; a positive int.
     """
 
     def __init__(self, ht: TableView | None = None, name: str = "step_filter", filter_step: int = 100) -> None:
@@ -167,10 +167,10 @@ class FilterShape(Enum):
 
 
 def filter_shape(rule: object) -> FilterShape:
-    """Return how a filter rule is called; worked out once a class.
+    """Return how a filter rule is called; determined once per class.
 
     Raises:
-        TypeError: it is no class, or its `filter` has neither form.
+        TypeError: it is not a class, or its `filter` has neither form.
     """
     if not isinstance(rule, type):
         raise TypeError(f"expected a class, usually a subclass of BaseFilterHookImpl, got {rule!r}")
@@ -181,7 +181,7 @@ def filter_shape(rule: object) -> FilterShape:
 def _filter_shape(rule: type) -> FilterShape:
     method = getattr(rule, "filter", None)
     if method is BaseFilterHookImpl.filter:
-        # A rule of RecIS may do the whole pass itself.
+        # A rule written for RecIS may do the whole pass itself.
         method = None
         if overrides(rule, "do_filter", BaseFilterHookImpl):
             return FilterShape.PAIR
@@ -214,7 +214,7 @@ def overrides(rule: type, method: str, base: type) -> bool:
 
 
 def _required_names(method: object) -> list[str] | None:
-    """Return the names of the parameters, besides self, that a call by position must fill; None if there is no such."""
+    """Return the names of the required positional parameters besides self; None if a call by position is impossible."""
     if not inspect.isfunction(method):
         return None
     names = []
@@ -239,11 +239,11 @@ def _describe(rule: object, name: str, method: object) -> str:
 
 
 class HashtableHookFactory:
-    """The names under which rules are known in this process; all instances share them."""
+    """The registry of rules of this process, by name; shared by all instances."""
 
     _filters: ClassVar[dict[str, type]] = {"GlobalStepFilter": GlobalStepFilterHookImpl}
     _admits: ClassVar[dict[str, type]] = {"ReadOnly": ReadOnlyHookImpl}
-    # The rules that live tables have, by name and table. A rule holds its table weakly, so that both can go.
+    # The rules of live tables, by name and table. A rule references its table weakly, so that both can be freed.
     _filters_in_use: ClassVar[defaultdict[str, MutableMapping[Any, Any]]] = defaultdict(WeakKeyDictionary)
     _admits_in_use: ClassVar[defaultdict[str, MutableMapping[Any, Any]]] = defaultdict(WeakKeyDictionary)
 
@@ -252,7 +252,7 @@ class HashtableHookFactory:
 
         Raises:
             ValueError: another class has this name already.
-            TypeError: no class, or one whose `filter` has neither form.
+            TypeError: not a class, or one whose `filter` has neither form.
         """
         _register("filter", self._filters, name, filter_hook_impl, filter_shape)
 
@@ -266,11 +266,11 @@ class HashtableHookFactory:
         _register("admission", self._admits, name, admit_hook_impl, _check_admission)
 
     def get_filters(self) -> Mapping[str, Mapping[Any, Any]]:
-        """Return the filter rules of all live tables: `{name: {table: rule}}`, which follows what comes and goes."""
+        """Return the filter rules of all live tables: `{name: {table: rule}}`, a live view."""
         return self._filters_in_use
 
     def get_admits(self) -> Mapping[str, Mapping[Any, Any]]:
-        """Return the admission rules of all live tables, as `get_filters` does."""
+        """Return the admission rules of all live tables; see `get_filters`."""
         return self._admits_in_use
 
     def create_filter_hook(self, hook: FilterHook, view: TableView | None = None) -> Any:
@@ -304,7 +304,7 @@ def _register(kind: str, known: dict[str, type], name: str, rule: type, check: C
     except TypeError as error:
         raise TypeError(f"{kind} rule {name!r}: {error}") from None
     if known.setdefault(name, rule) is not rule:
-        raise ArgumentError("rule name", f"one that is not taken (known: {sorted(known)})", name)
+        raise ArgumentError("rule name", f"one that is not in use (known: {sorted(known)})", name)
 
 
 def _lookup(known: dict[str, type], hook: AdmitHook | FilterHook, declaration: type) -> type:

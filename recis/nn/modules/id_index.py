@@ -1,6 +1,6 @@
-"""Which slot an id lives in: a two-choice bucketed hash index held in one torch tensor.
+"""Map ids to slots: a two-choice bucketed hash index stored in one torch tensor.
 
-Owns the cells and their hashing. Must not know what is stored in a slot, who admits ids, or any step number.
+Owns the cells and their hashing. Must not know what is stored in a slot, how ids are admitted, or any step number.
 """
 
 from itertools import count
@@ -11,10 +11,10 @@ from torch import Tensor
 __all__ = ["NO_SLOT", "IdIndex"]
 
 NO_SLOT = 0
-"""The slot of ids that are not in the index. It is never given to an id, so no id value has to be reserved."""
+"""The slot of ids that are not in the index. It is never assigned to an id, so no id value has to be reserved."""
 
 _CELLS = 8  # cells of a bucket: its eight keys are one cache line
-_MEAN_CELLS = 4  # mean number of used cells in a bucket at which the index doubles; at 5, one in ten builds fails
+_MEAN_CELLS = 4  # mean number of used cells per bucket at which the index doubles; at 5, one in ten builds fails
 _CHUNK = 1 << 18  # ids handled at once, which bounds temporary memory to about 150 MB
 
 # Finalizer of SplitMix64 in the variant "Mix13" (David Stafford; see Steele, Lea, Flood: "Fast splittable pseudorandom
@@ -30,7 +30,7 @@ class IdIndex:
     An id may lie in one of two buckets of eight cells, chosen by two halves of its hash. A lookup reads exactly these
     sixteen cells, whatever the size of the index and whatever the ids: no probe loop, no tombstones, no wait for the
     device. An insertion takes the emptier bucket ("The power of two choices", Mitzenmacher 2001); when both are full,
-    which adversarial ids can bring about, the index is built anew with another hash.
+    which adversarial ids can cause, the index is rebuilt with another hash.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -65,7 +65,7 @@ class IdIndex:
             self._rebuild(num_buckets, ids[waiting], slots[waiting])
 
     def remove(self, ids: Tensor) -> None:
-        """Take out ids, which must be distinct and present; int64 `[N]`."""
+        """Remove ids, which must be distinct and present; int64 `[N]`."""
         for part in torch.split(ids, _CHUNK):
             choice = self._buckets(part)
             lane, side, cell = self._hits(part, choice).nonzero(as_tuple=True)
@@ -77,7 +77,7 @@ class IdIndex:
         self._cells = self._cells.to(device)
 
     def _buckets(self, ids: Tensor) -> Tensor:
-        """Return the two buckets of each id; `[N]` to `[N, 2]`. Integer arithmetic wraps around on purpose."""
+        """Return the two buckets of each id; `[N]` to `[N, 2]`. Integer overflow is intended."""
         mixed = ids + _signed(self._seed * _GOLDEN)
         mixed = (mixed ^ _shift_right(mixed, 30)) * _MIX_1
         mixed = (mixed ^ _shift_right(mixed, 27)) * _MIX_2
@@ -95,15 +95,16 @@ class IdIndex:
         return torch.where(cells[:, :, 0] == ids[:, None, None], cells[:, :, 1], NO_SLOT).amax(dim=(1, 2))
 
     def _place(self, ids: Tensor, slots: Tensor) -> bool:
-        """Put ids into free cells; False when some found none (those that did stay placed)."""
-        # Two choices balance the buckets only if later ids see what earlier ones took: not all at once.
+        """Put ids into free cells; return False if some found none (the others stay placed)."""
+        # Two choices balance the buckets only if later ids see the cells that earlier ones took, so not all are placed
+        # at once.
         num = min(_CHUNK, len(self._cells) // 2)
         parts = zip(torch.split(ids, num), torch.split(slots, num), strict=True)
         return all(self._place_part(*part) for part in parts)
 
     def _place_part(self, ids: Tensor, slots: Tensor) -> bool:
-        # A round leaves an id over only when it has filled the id's bucket, so three rounds are enough: the emptier
-        # bucket, the other one, and the one that finds both full.
+        # An id remains after a round only if the round has filled the id's bucket, so three rounds are enough: one for
+        # the emptier bucket, one for the other, and one that finds both full.
         while num_left := ids.numel():
             choice = self._buckets(ids)
             free = self._cells[:, 1].index_select(0, choice.flatten()).view(-1, 2, _CELLS) == NO_SLOT
@@ -112,7 +113,7 @@ class IdIndex:
             lane = torch.arange(num_left, device=ids.device)
             bucket = choice[lane, side]
             free = free[lane, side]
-            # The k-th id of this round that wants a bucket takes its k-th free cell.
+            # The k-th id of this round for a bucket takes its k-th free cell.
             mine = free & (free.cumsum(dim=1) == _rank_among_equals(bucket)[:, None] + 1)
             placed = mine.any(dim=1)
             cell = mine.to(torch.uint8).argmax(dim=1)
@@ -124,12 +125,12 @@ class IdIndex:
         return True
 
     def _rebuild(self, num_buckets: int, ids: Tensor, slots: Tensor) -> None:
-        """Build the index anew from what it holds and the given ids, none of which it holds."""
+        """Rebuild the index from its content and the given ids, none of which it contains."""
         used = self._cells[:, 1] != NO_SLOT
         ids = torch.cat((self._cells[:, 0][used], ids))
         slots = torch.cat((self._cells[:, 1][used], slots))
         for attempt in count(1):
-            # Where there is room enough, the ids collide under this seed and need another.
+            # If there is enough room, the ids collide under this seed and need another.
             self._seed += num_buckets == len(self._cells)
             self._cells = self._cells.new_zeros(num_buckets, 2, _CELLS)
             if self._place(ids, slots):
@@ -138,13 +139,13 @@ class IdIndex:
 
 
 def _signed(value: int) -> int:
-    """Return the low 64 bits of a number as a signed one."""
+    """Return the low 64 bits of a number as a signed integer."""
     value &= (1 << 64) - 1
     return value - (1 << 64) if value >> 63 else value
 
 
 def _shift_right(value: Tensor, bits: int) -> Tensor:
-    """Shift int64 right without dragging the sign along."""
+    """Shift int64 right without extending the sign (a logical shift)."""
     return (value >> bits) & ((1 << (64 - bits)) - 1)
 
 

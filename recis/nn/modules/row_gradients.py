@@ -1,6 +1,7 @@
-"""Gradients of looked-up rows: the differentiable lookup, and the pending sum until an optimizer takes it.
+"""Gradients of looked-up rows: the differentiable lookup, and the pending sum until an optimizer reads it.
 
-Owns what backward hands over. Must not know slots of other tables, optimizers' rules or the index's inside.
+Owns the gradients from backward. Must not know slots of other tables, the rules of optimizers, or the structure of the
+index.
 """
 
 from collections.abc import Callable
@@ -14,11 +15,11 @@ from recis.nn.modules.row_store import trained_dtype
 
 __all__ = ["RowGradients", "RowLookup"]
 
-_COMPACT_ABOVE = 1 << 16  # rows waiting at which they are summed by id, unless there are many different ids
+_COMPACT_ABOVE = 1 << 16  # number of pending rows at which they are summed by id, unless there are many different ids
 
 
 class RowGradients:
-    """The gradients since the last `clear`, by id: what `.grad` is to a parameter.
+    """The gradients since the last `clear`, by id; corresponds to `.grad` of a parameter.
 
     Kept by id and not by slot, so that a row which is evicted (and its slot reused) between backward and step loses its
     gradient instead of passing it on.
@@ -34,20 +35,20 @@ class RowGradients:
         self._parts.append((ids, grad.to(trained_dtype(grad.dtype))))
         self._num_waiting += len(ids)
         if self._num_waiting > self._compact_at:
-            # Nobody may ever take them (a model trained without a sparse optimizer): memory stays in proportion to
-            # the number of different ids.
+            # They may never be read (a model trained without a sparse optimizer): memory stays proportional to the
+            # number of different ids.
             self._compact()
             self._compact_at = max(_COMPACT_ABOVE, 2 * self._num_waiting)
 
     def summed(self) -> tuple[Tensor, Tensor] | None:
-        """Return distinct ids, ascending, and the sum of their gradients; None when there was no backward."""
+        """Return distinct ids, ascending, and the sum of their gradients; None if there was no backward pass."""
         if not self._parts:
             return None
         self._compact()
         return self._parts[0]
 
     def clear(self) -> None:
-        """Forget all gradients."""
+        """Discard all gradients."""
         self._parts.clear()
         self._num_waiting = 0
         self._compact_at = _COMPACT_ABOVE
@@ -67,7 +68,7 @@ class RowGradients:
 
 
 class RowLookup(torch.autograd.Function):
-    """Gathers rows; its backward hands over their gradient, and nothing of it depends on where rows lie by then."""
+    """Gathers rows; its backward passes on their gradient, independently of the slots of the rows at that time."""
 
     @staticmethod
     def forward(
@@ -84,15 +85,15 @@ class RowLookup(torch.autograd.Function):
 
         Args:
             ctx: autograd's context.
-            _anchor: any tensor that requires a gradient; it puts this node into the graph and gets none.
-            take: what backward calls with ids `[N]` and their gradient `[N, *shape]`, on whatever thread it runs.
+            _anchor: any tensor that requires a gradient; it adds this node to the graph and gets no gradient.
+            take: called by backward with ids `[N]` and their gradient `[N, *shape]`, on the thread of backward.
             column: `[capacity, *shape]`.
             slots: int64 `[N]`, where the rows are.
             ids: int64 `[N]`, whose rows they are.
             all_known: False when some slots may be `NO_SLOT`; those get no gradient.
             takes_mean: whether the gradient of an id that occurs several times is their mean instead of their sum.
         """
-        # Saved the checked way: an id buffer overwritten before backward is reported by autograd, not trained on.
+        # Saved with autograd's check: an id buffer that is overwritten before backward raises an error.
         ctx.save_for_backward(ids, None if all_known else slots)
         ctx.take = take
         ctx.takes_mean = takes_mean
@@ -100,7 +101,7 @@ class RowLookup(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, ...]:
-        """Hand the gradient over."""
+        """Pass the gradient on."""
         ids, slots = ctx.saved_tensors
         grad = grad_outputs[0].detach()
         if slots is not None:

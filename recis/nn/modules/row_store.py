@@ -1,6 +1,6 @@
-"""The rows of a table as columns over slots: growth, the free list, and what a slot's columns hold at birth.
+"""Store the rows of a table as columns over slots: growth, the free list, and the initial values of a slot.
 
-Owns the memory. Must not know ids' hashing, admission, filtering rules, gradients or optimizers.
+Owns the memory. Must not know the hashing of ids, admission, filter rules, gradients or optimizers.
 """
 
 from collections.abc import Callable
@@ -27,10 +27,10 @@ class _Column:
 
 
 class RowStore:
-    """Columns of equal length, indexed by slot. Slot `NO_SLOT` is a row nobody owns, at its fill values for ever.
+    """Columns of equal length, indexed by slot. Slot `NO_SLOT` belongs to no id and always has the fill values.
 
-    Columns grow together by doubling, in whole blocks; memory of released slots is kept and the slots are given out
-    again first. A slot that is given out has every column at its fill value, whatever its last owner left there.
+    Columns grow together by doubling, in whole blocks. The memory of released slots is kept, and they are reused first.
+    A newly allocated slot has the fill value in every column, whatever its last owner stored there.
     """
 
     def __init__(self, block_size: int, device: torch.device) -> None:
@@ -39,7 +39,7 @@ class RowStore:
         self._columns: dict[str, _Column] = {}
         self._live = torch.zeros(block_size, dtype=torch.bool, device=device)
         self._free = torch.empty(0, dtype=torch.int64, device=device)
-        self._next = NO_SLOT + 1  # the lowest slot that was never given out
+        self._next = NO_SLOT + 1  # the lowest slot that was never allocated
         self._num_rows = 0
 
     def __len__(self) -> int:
@@ -51,13 +51,13 @@ class RowStore:
         return self._live.nbytes + self._free.nbytes + sum(column.data.nbytes for column in self._columns.values())
 
     def add_column(self, name: str, shape: tuple[int, ...], dtype: torch.dtype, fill: float) -> None:
-        """Add a column of `[*shape]` a slot, or start one of this name afresh."""
+        """Add a column of `[*shape]` per slot, or reset the one of this name."""
         self._columns[name] = self._new_column(shape, dtype, fill, is_state=False)
 
     def add_state(self, name: str, like: str, fill: float) -> None:
-        """Add a column of what training keeps for each value of another column, or start one of this name afresh.
+        """Add a column of training state for each value of another column, or reset the one of this name.
 
-        Its dtype is the `trained_dtype` of the other column's, also after a conversion of that one.
+        Its dtype is the `trained_dtype` of the other column's dtype, also after a conversion of that column.
         """
         data = self._columns[like].data
         self._columns[name] = self._new_column(data.shape[1:], trained_dtype(data.dtype), fill, is_state=True)
@@ -71,7 +71,7 @@ class RowStore:
         return name in self._columns
 
     def drop_column(self, name: str) -> Tensor:
-        """Take out a column and return it."""
+        """Remove a column and return it."""
         return self._columns.pop(name).data
 
     def column(self, name: str) -> Tensor:
@@ -83,7 +83,7 @@ class RowStore:
         return self._live[: self._next].nonzero().squeeze(1)
 
     def allocate(self, num: int) -> Tensor:
-        """Give out slots, released ones first; int64 `[num]`."""
+        """Allocate slots, released ones first; int64 `[num]`."""
         num_reused = min(num, len(self._free))
         num_fresh = num - num_reused
         self._reserve(self._next + num_fresh)
@@ -98,18 +98,18 @@ class RowStore:
         return slots
 
     def release(self, slots: Tensor) -> None:
-        """Take back slots, which must be distinct and in use; int64 `[N]`."""
+        """Release slots, which must be distinct and in use; int64 `[N]`."""
         self._live.index_fill_(0, slots, False)
         self._free = torch.cat((self._free, slots))
         self._num_rows -= len(slots)
 
     def apply(self, name: str, change: Callable[[Tensor], Tensor]) -> None:
-        """Put one column through a conversion, as `Module.to` asks for, and move all others to where that led."""
+        """Apply the conversion of a `Module.to` call to one column, and move all others to the resulting device."""
         main = self._columns[name]
         main.data = change(main.data)
         device = main.data.device
         for column in self._columns.values():
-            # What training keeps for the rows follows their dtype; counters keep theirs.
+            # Training state follows the dtype of the rows; counters keep theirs.
             dtype = trained_dtype(main.data.dtype) if column.is_state else column.data.dtype
             column.data = column.data.to(device=device, dtype=dtype)
         self._live = self._live.to(device)

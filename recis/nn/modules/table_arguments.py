@@ -49,7 +49,8 @@ class Slice:
 
 
 def gen_slice(shard_index: int = 0, shard_num: int = 1, slice_size: int = 65536) -> Slice:
-    """Return the share of one of `shard_num` processes; shares differ by one part at most, the first are larger.
+    """Return the share of one of `shard_num` processes; shares differ by at most one part, and the first ones are
+    larger.
 
     Raises:
         ValueError: `shard_index` is not in `range(shard_num)`, or a number is no positive int.
@@ -76,7 +77,7 @@ def checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def checked_slice(table: str, share: Slice | None) -> Slice:
-    """The share of all ids; warns of one that is not the whole, which is kept but not enforced."""
+    """Return the share of all ids; warn about a share that is not the whole, which is kept but not enforced."""
     if share is not None and (share.slice_begin, share.slice_end) != (0, share.slice_size):
         _logger.warning(
             "table %r: slice %d to %d of %d is kept but not enforced; give each process its own share of the ids",
@@ -86,9 +87,10 @@ def checked_slice(table: str, share: Slice | None) -> Slice:
 
 
 def checked_initializer(initializer: object, block_size: int, shape: tuple[int, ...]) -> Fill:
-    """Return what fills new rows; `ValueError` unless it is an `Initializer`, a function, a number, or None for zeros.
+    """Return the initializer of new rows; `ValueError` unless it is an `Initializer`, a function, a number, or None for
+    zeros.
 
-    A table has its own `Initializer`, set to its own shape, so that several may be built from one.
+    A table has its own `Initializer` with its own shape, so that several tables can be created from one.
     """
     if initializer is None:
         initializer = ConstantInitializer()
@@ -114,7 +116,7 @@ def check_options(name: str, dtype: torch.dtype, grad_reduce_by: str) -> None:
 
 
 def checked_children(name: str, coalesced: bool, children: Sequence[str] | None) -> list[str]:
-    """Return the names of the tables that live in a coalesced one; `ValueError` where they make no sense."""
+    """Return the names of the tables in a coalesced one; `ValueError` if they are inconsistent."""
     names = [name] if children is None else list(children)
     if not isinstance(coalesced, bool):
         raise ArgumentError("HashTable's coalesced", "a bool", coalesced)
@@ -133,7 +135,7 @@ def check_ids(table: str, ids: Any, device: torch.device) -> None:
     if isinstance(ids, Tensor) and ids.is_nested:
         raise TypeError(f"{where}: expected a dense or jagged tensor, got a nested one without layout=torch.jagged")
     if isinstance(ids, Tensor) and ids.layout != torch.strided:
-        hint = "DynamicEmbedding and EmbeddingEngine take a RaggedTensor of its values"
+        hint = "DynamicEmbedding and EmbeddingEngine accept a RaggedTensor of its values"
         raise TypeError(f"{where}: expected a dense or jagged tensor, got layout {ids.layout} ({hint})")
     if isinstance(ids, RaggedTensor):
         raise TypeError(f"{where}: expected a tensor, got a RaggedTensor (give values(), or use DynamicEmbedding)")
@@ -152,20 +154,20 @@ def check_rows(table: str, ids: Tensor, rows: Tensor, column: Tensor) -> None:
 
 
 def check_mask(where: str, mask: Tensor, ids: Tensor) -> None:
-    """Refuse a rule's answer that is not one bool an id: `TypeError` or `ValueError`."""
+    """Raise `TypeError` or `ValueError` for a rule's result that is not one bool per id."""
     _check_tensor(where, mask, torch.bool, ids.device)
     if mask.shape != ids.shape:
         raise ArgumentError(where, f"shape {tuple(ids.shape)}", tuple(mask.shape))
 
 
 def check_pair(where: str, ids: Tensor, index: Tensor, found: Tensor) -> None:
-    """Refuse a rule's answer that is not ids with their slots, each once: `TypeError` or `ValueError`.
+    """Raise `TypeError` or `ValueError` for a rule's result that is not distinct ids with their slots.
 
     Args:
-        where: whose answer it is.
-        ids: what the rule says goes.
-        index: the slots that the rule says they have.
-        found: the slots that they have, 0 for unknown ids.
+        where: the rule, for the message.
+        ids: the ids that the rule evicts.
+        index: their slots according to the rule.
+        found: their actual slots, 0 for unknown ids.
     """
     _check_tensor(where, index, torch.int64, ids.device)
     if index.shape != ids.shape:

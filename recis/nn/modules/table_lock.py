@@ -1,6 +1,6 @@
-"""One thread at a time in a table. Owns the lock and what becomes of it in copies and forked children.
+"""Allow one thread at a time in a table. Owns the lock and its state in copies and forked children.
 
-Must not know what a table does while it holds the lock.
+Must not know what a table does while the lock is held.
 """
 
 import threading
@@ -15,7 +15,9 @@ __all__ = ["TableLock", "exclusive"]
 
 
 class TableLock:
-    """A reentrant lock. In a forked child it is free, whichever thread of the parent held it; a copy has its own."""
+    """A reentrant lock. In a forked child it is free, even if another thread of the parent held it; a copy has its own
+    lock.
+    """
 
     __slots__ = ("__weakref__", "_lock")
 
@@ -33,7 +35,7 @@ class TableLock:
         return TableLock, ()
 
     def renew(self) -> None:
-        """Be free, in a forked child, unless the thread that forked holds it: no other will ever release it."""
+        """Replace a lock that another thread held at the fork: in the child, no thread would ever release it."""
         if self._lock.acquire(blocking=False):
             self._lock.release()
         else:
@@ -51,7 +53,7 @@ R = TypeVar("R")
 
 
 def exclusive(method: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T, P], R]:
-    """Run the method while its table's lock is held."""
+    """Hold the table's lock while the method runs."""
 
     @wraps(method)
     def call(table: T, /, *args: P.args, **kwargs: P.kwargs) -> R:

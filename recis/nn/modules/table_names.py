@@ -1,4 +1,4 @@
-"""Disambiguation of tables with equal names, for series names and keys of an optimizer.
+"""Disambiguate tables with equal names, for the names of series and the keys of an optimizer.
 
 Owns the rule that makes names distinct, and the warning. Must not know the table beyond its name.
 """
@@ -25,8 +25,8 @@ _told: WeakSet[_Named] = WeakSet()
 def distinct_names(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
     """Return a name for each of `names`, in their order, all different and none of them in `taken`.
 
-    The first of equal names stays as it is where it is free; the others become `name-2`, `name-3` and so on, passing
-    over what another one is called.
+    The first of equal names is kept if it is free; the others become `name-2`, `name-3` and so on, skipping names that
+    are in use.
     """
     used = {*taken}
     result: list[str | None] = [None] * len(names)
@@ -44,7 +44,7 @@ def distinct_names(names: Sequence[str], taken: Collection[str] = ()) -> list[st
 
 
 def warn_of_shared_names(tables: Iterable[_Named]) -> None:
-    """Log one warning for each name that several of the tables have; none about tables that were told of before."""
+    """Log one warning for each name that several of the tables have, except for tables already reported."""
     tables = list(tables)
     times = Counter(table.name for table in tables)
     for name in [name for name, number in times.items() if number > 1]:
@@ -52,7 +52,7 @@ def warn_of_shared_names(tables: Iterable[_Named]) -> None:
         if not all(table in _told for table in ours):
             _told.update(ours)
             _logger.warning(
-                "%d hash tables are called %r; their series are numbered (%s, %s-2, ...). Give every table a name of "
-                "its own: HashTable(name=...), or EmbeddingOption(shared_name=...)",
+                "%d hash tables are called %r; their series are numbered (%s, %s-2, ...). Give every table its "
+                "own name: HashTable(name=...), or EmbeddingOption(shared_name=...)",
                 *(times[name], name, name, name),
             )

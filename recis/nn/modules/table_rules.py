@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["MAX_LOOKUP_RULES", "FilterCounts", "TableRules"]
 
 MAX_LOOKUP_RULES = 64
-"""Admission rules of single lookups that a table keeps; the oldest is built again when it is given once more."""
+"""Most admission rules of single lookups that a table caches; an older one is created again when it is used again."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilterCounts:
-    """What one filter pass found and did in one table; `bytes` has index, rows, last-seen steps, optimizer state."""
+    """The result of one filter pass over one table; `bytes` counts index, rows, last-seen steps and optimizer state."""
 
     rows_before: int
     evicted: int
@@ -44,13 +44,13 @@ class TableRules(nn.Module):
     """The filter rule of a table and its admission rules; a module, so that a rule's buffers are saved with the table.
 
     Args:
-        table: whose rules they are; held weakly.
+        table: the table of the rules; referenced weakly.
         filter_hook: which rows a filter pass evicts; none when None.
         admit_hook: which new ids get a row; all when None.
 
     Raises:
-        ValueError: a rule that nobody has registered.
-        TypeError: parameters that the rule does not take.
+        ValueError: a rule that is not registered.
+        TypeError: parameters that the rule does not accept.
     """
 
     def __init__(self, table: "HashTable", filter_hook: FilterHook | None, admit_hook: AdmitHook | None) -> None:
@@ -68,7 +68,7 @@ class TableRules(nn.Module):
         self._list(table)
 
     def attach(self, table: "HashTable") -> None:
-        """Belong to a table from now on, after it was copied together with its rules."""
+        """Attach the rules to a table, after it was copied together with them."""
         self._view.attach(table)
         self._list(table)
 
@@ -80,7 +80,7 @@ class TableRules(nn.Module):
             factory.note_admit(self._admit_hook.name, table, self.admit)
 
     def admission(self, admit_hook: AdmitHook | None) -> Any:
-        """Return the rule for a lookup that was given `admit_hook`, or the table's own; None admits everything."""
+        """Return the rule for a lookup with this `admit_hook`, or that of the table; None admits everything."""
         if admit_hook is None:
             return self.admit
         key = repr(admit_hook)
@@ -93,22 +93,24 @@ class TableRules(nn.Module):
         return self._lookup_admits[key]
 
     def see(self, slots: Tensor) -> None:
-        """Tell the filter rule of a training lookup, if it wants to know; slots are int64 `[N]`, duplicates allowed."""
+        """Notify the filter rule of a training lookup, if it overrides `update` or `forward`.
+
+        Slots are int64 `[N]`, duplicates allowed."""
         if self._sees_lookups or self._sees_calls:
             distinct = slots.unique()  # type: ignore[no-untyped-call]
             distinct = distinct[distinct != NO_SLOT]
             (self.filter if self._sees_calls else self.filter.update)(distinct)
 
     def tick(self) -> None:
-        """Tell the filter rule, which wants to know (`sees_steps`), that a training step is over."""
+        """Notify the filter rule, which has `sees_steps`, that a training step has ended."""
         self.filter.update_step()
 
     def run_filter(self, step: int) -> None:
-        """Have the filter rule evict what it wants to.
+        """Let the filter rule evict rows.
 
         Raises:
-            TypeError: the rule's answer is not of the kind that its form asks for.
-            ValueError: the rule's answer does not fit the ids that it was given.
+            TypeError: the rule's result does not have the type that its form requires.
+            ValueError: the rule's result does not match the ids that it was given.
         """
         if self.filter is None:
             return

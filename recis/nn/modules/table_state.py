@@ -1,4 +1,4 @@
-"""A table's content in a state dict, and the checks before a table loads it.
+"""Convert a table's content to and from a state dict, with the checks before a table loads it.
 
 Owns the names and types of the entries. Must not know the table, or a file format.
 """
@@ -28,8 +28,8 @@ class TableState:
         last_seen: int64 `[rows]`, the step in which each id was last seen.
         clock: the training step in progress; 0 until a first step number is known.
         admitted: rows added since the last filter pass.
-        residual: float32 `[rows, *embedding_shape]`, what narrow rows have lost to rounding; None for others.
-        generator: state of the initializer's own random generator, uint8 `[n]`; None where it has none.
+        residual: float32 `[rows, *embedding_shape]`, rounding errors of narrow rows; None for others.
+        generator: state of the initializer's own random generator, uint8 `[n]`; None if it has none.
     """
 
     ids: Tensor
@@ -42,7 +42,7 @@ class TableState:
 
 
 def write_state(destination: dict[str, Any], prefix: str, state: TableState) -> None:
-    """Put a table's entries into a state dict; numbers as 0-dim tensors, as torch's own modules do."""
+    """Add a table's entries to a state dict; numbers as 0-dim tensors, as torch's own modules do."""
     for name in (*_NEEDED, *_OPTIONAL):
         value = getattr(state, name)
         if value is not None:
@@ -52,16 +52,16 @@ def write_state(destination: dict[str, Any], prefix: str, state: TableState) -> 
 def read_state(
     state_dict: Mapping[str, Any], prefix: str, shape: tuple[int, ...], children: set[str]
 ) -> tuple[TableState | None, list[str], list[str], list[str]]:
-    """Return a table's state out of a state dict, or None where it has none or a wrong one, and what is wrong.
+    """Return a table's state from a state dict, or None if it is missing or invalid, and the problems.
 
     Args:
         state_dict: of a whole model.
-        prefix: what the table's keys begin with.
+        prefix: prefix of the table's keys.
         shape: shape of a row.
-        children: names of modules inside the table, which read their own entries.
+        children: names of modules in the table, which read their own entries.
 
     Returns:
-        The state, keys that are missing, keys that are too many, and messages about wrong values.
+        The state, missing keys, unexpected keys, and messages about invalid values.
     """
     own = {key.removeprefix(prefix) for key in state_dict if key.startswith(prefix)}
     missing = [prefix + key for key in _NEEDED if key not in own]
@@ -78,7 +78,7 @@ def read_state(
 
 
 def _problems(values: dict[str, Any], shape: tuple[int, ...]) -> list[tuple[str, str]]:
-    """Return what is wrong with which entry; nothing is changed by then, and one problem does not hide another."""
+    """Return all problems of all entries, before anything is changed."""
     ids = values["ids"]
     problem = _vector_problem(ids, None)
     if problem is None and (num_twice := len(ids) - len(ids.unique())):

@@ -1,4 +1,4 @@
-"""The interface of a table to filter rules written for RecIS: ids with their slots, and deletion.
+"""The interface of a table for filter rules written for RecIS: ids with their slots, and deletion.
 
 Owns the weak link from a rule to its table. Must not know what a rule decides, or how a table keeps its rows.
 """
@@ -18,16 +18,16 @@ __all__ = ["TableView"]
 
 
 class TableView:
-    """A table as its filter rule sees it. It does not keep the table alive, and is no module of the rule's own.
+    """A table as seen by its filter rule. It does not keep the table alive, and is not a submodule of the rule.
 
-    A copy, or one that comes out of a pickle, belongs to no table until the copied table attaches it.
+    A copied or unpickled view belongs to no table until the copied table attaches it.
     """
 
     def __init__(self, table: "HashTable | None" = None) -> None:
         self._table = None if table is None else ref(table)
 
     def attach(self, table: "HashTable") -> None:
-        """Belong to a table, unless it belongs to one: a shallow copy shares the rule of the original."""
+        """Attach the view to a table, unless it is attached: a shallow copy shares the rule of the original."""
         if self._table is None:
             self._table = ref(table)
 
@@ -45,7 +45,7 @@ class TableView:
 
     @property
     def _hashtable_impl(self) -> "TableView":
-        """What rules for RecIS ask for in their constructor; here it is the view itself."""
+        """The attribute that rules for RecIS read in their constructor; here it is the view itself."""
         return self
 
     @property
@@ -63,7 +63,7 @@ class TableView:
         return self.table.ids()
 
     def ids_map(self) -> tuple[Tensor, Tensor]:
-        """Return all ids and their slots, int64 `[rows]` each; a slot stays an id's for as long as it has its row."""
+        """Return all ids and their slots, int64 `[rows]` each; an id keeps its slot as long as it has a row."""
         table = self.table
         slots = table.slots()
         return table.ids(), slots
@@ -74,11 +74,11 @@ class TableView:
         Args:
             ids: int64 `[N]`, distinct and in the table.
             index: int64 `[N]`, their slots.
-            name: what the rule calls itself, for the error.
+            name: name of the rule, for the error.
 
         Raises:
-            TypeError: they are no int64 tensors.
-            ValueError: they are anything else; nothing is evicted then.
+            TypeError: they are not int64 tensors.
+            ValueError: they are otherwise invalid; nothing is evicted then.
         """
         table = self.table
         check_ids(table.name, ids, table.device)
@@ -86,7 +86,7 @@ class TableView:
         table.evict(ids, index)
 
     def run_filter(self) -> None:
-        """Have the table run a filter pass with its own rule now."""
+        """Run a filter pass over the table with its own rule now."""
         self.table.run_filter(self.table.last_step)
 
     def __len__(self) -> int:

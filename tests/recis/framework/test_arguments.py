@@ -82,7 +82,7 @@ def test_arguments_of_recis_are_taken_with_one_warning(caplog: pytest.LogCapture
     assert (args.model_bank, args.save_concurrency_per_rank, args.max_to_keep) == (["./other"], 4, 3)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    for text in ("model_bank (nothing is loaded but by resume=True", "save_concurrency_per_rank (", "split_batches ("):
+    for text in ("model_bank (only resume=True", "save_concurrency_per_rank (", "split_batches ("):
         assert text in record.message
     assert "params_not_save" not in record.message
 

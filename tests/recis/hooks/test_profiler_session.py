@@ -16,7 +16,7 @@ from recis.hooks import profiler_session
 from recis.hooks.profiler_session import ProfilerSession, is_taken
 
 ALL = [6, 12, 18]
-# By what happens in `two_profilers`: the steps whose traces are there, and after which steps a window was given up.
+# By what happens in `two_profilers`: the steps whose traces are there, and after which steps a window was abandoned.
 EXPECTED: dict[str, tuple[list[int], list[int]]] = {
     "inside_one_step": ([12, 18], [5]),
     "over_the_last_step_of_a_window": ([12, 18], [6]),
@@ -65,7 +65,7 @@ def test_another_profiler_costs_at_most_the_windows_that_it_meets(
     assert result["broken"] is None
     assert sorted(result["traces"]) == traces
     assert [int(text.split()[2]) for text in result["warned"]] == given_up
-    assert all("is given up: another torch profiler" in text for text in result["warned"])
+    assert all("is abandoned: another torch profiler" in text for text in result["warned"])
     assert result.get("other", True), "the other profiler has not got what it recorded"
 
 

@@ -161,7 +161,7 @@ def other() -> Iterator[str]:
 
 
 def test_something_else_on_the_port(other: str) -> None:
-    with pytest.raises(ConnectionError, match="got HTTP 404 of something else"):
+    with pytest.raises(ConnectionError, match="got HTTP 404 of another program"):
         recis.monitor.read(other, "r")
     with pytest.raises(ConnectionError, match=r"run 'cut' of .* is incomplete"):
         recis.monitor.read(other, "cut")

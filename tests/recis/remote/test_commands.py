@@ -59,7 +59,10 @@ def test_a_setting_is_a_name_and_a_value() -> None:
     ("arguments", "said"),
     [
         (["set", "job"], "recis-monitor set: the following arguments are required: NAME[=VALUE]"),
-        (["set", "job", "a b"], "expected NAME=VALUE, as filter_interval=200, or the name of an action, as stop, got"),
+        (
+            ["set", "job", "a b"],
+            "expected NAME=VALUE, such as filter_interval=200, or the name of an action, such as stop, got",
+        ),
         (["set", "job", "stop", "stop"], "recis-monitor set: expected each control once, got stop again"),
         (["set", "job", "a=1", "a=2"], "recis-monitor set: expected each control once, got a again"),
         (["set", "a/b", "a=1"], "recis-monitor set: run_id: expected"),
