@@ -150,7 +150,11 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="log lines kept per run; the oldest beyond are deleted (default: 100000)",
     )
-    parser.add_argument("--bus", metavar="URL", help="memory:// (default)")
+    parser.add_argument(
+        "--bus",
+        metavar="URL",
+        help="memory:// (default), or nats://HOST,… for several servers on one --store postgresql://…",
+    )
     parser.add_argument(
         "--blobs",
         metavar="URL",

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from recis_server import __version__
 from recis_server.access import Access, Hosts, read_token_file
 from recis_server.blobs import open_blobs
-from recis_server.bus import open_bus
+from recis_server.bus import connects_servers, open_bus
 from recis_server.connections import Connections, raise_file_limit
 from recis_server.control.service import CommandService
 from recis_server.errors import StoreError
@@ -84,6 +84,7 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
     state.meters = Meters()
     state.store = open_store(
         settings.store_url,
+        shared=connects_servers(settings.bus),
         observe=state.meters.committed,
         retention=Retention.parse(settings.retain_raw, settings.max_lines),
     )
@@ -97,7 +98,7 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
         )
     state.blobs = open_blobs(settings.blobs_url, settings.data / "fetched")
     await state.blobs.check()
-    state.bus = open_bus(settings.bus)
+    state.bus = open_bus(settings.bus, f"{state.store.identity:x}")
     await _open(stack, state.bus.open, state.bus.close)
     state.presence = Presence(state.store, state.bus)
     stack.push_async_callback(state.presence.close)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from recis.wire.messages import Points
+from recis_server.bus import COUNTS
 from recis_server.store.values import Commit
 
 __all__ = ["Meters"]
@@ -44,6 +45,9 @@ class Meters:
         self.upkeep_failures = Gauge(
             "recis_upkeep_failures", "Runs set aside by store maintenance after a failure", registry=self._registry
         )
+        self._bus = {
+            name: Gauge(f"recis_bus_{name}", meaning, registry=self._registry) for name, meaning in COUNTS.items()
+        }
         self._connections = Gauge("recis_connections", "Open connections", registry=self._registry)
         self._ended = Gauge(
             "recis_connections_ended", "Connections ended by a bound", ["bound"], registry=self._registry
@@ -56,6 +60,11 @@ class Meters:
         """Set what is sent to browsers: the numbers named in `LIVE`."""
         for name, number in counts.items():
             self._live[name].set(number)
+
+    def bus(self, counts: Mapping[str, int]) -> None:
+        """Set what is sent between servers: the numbers named in `bus.COUNTS`."""
+        for name, number in counts.items():
+            self._bus[name].set(number)
 
     def trimmed(self, rows: Mapping[str, int]) -> None:
         """Set the number of rows that the store has trimmed, by table."""

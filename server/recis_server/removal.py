@@ -8,12 +8,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from weakref import WeakValueDictionary
 
 from recis_server.blobs import Blobs
 from recis_server.bus import Bus, Hint
-from recis_server.errors import Conflict, NotFound, ServerError
+from recis_server.errors import Busy, Conflict, NotFound, ServerError
 from recis_server.ingest.presence import Presence
 from recis_server.query.runs import no_run
 from recis_server.store.interface import Store
@@ -22,6 +22,8 @@ from recis_server.store.values import RunRow
 __all__ = ["MAX_GRACE_S", "RunRemoval"]
 
 MAX_GRACE_S = 86_400
+PATIENCE_S = 5.0
+"""How long to wait for another server that is removing the same run."""
 LOOK_S = 60.0
 """The longest wait before looking again, in case the clock was set; also the pause after a failure."""
 
@@ -78,7 +80,7 @@ class RunRemoval:
             raise Conflict(f"run {run} is connected; expected a run whose training has ended")
         final_ns: int | None = None
         if grace_s == 0:
-            async with self._lock(run):
+            async with self._alone(run):
                 await self._purge(run)
         else:
             final_ns = time.time_ns() + grace_s * 10**9
@@ -94,16 +96,31 @@ class RunRemoval:
         Raises:
             NotFound: the run is not hidden: it was not deleted, or its removal is final.
         """
-        # Under the lock, so that a run whose removal has begun is not restored without its files.
-        async with self._lock(run):
+        # Alone, so that a run whose removal has begun is not restored without its files.
+        async with self._alone(run):
             row = await self._store.restore_run(run)
         if row is None:
             raise NotFound(f"there is no deleted run {run[:200]!r} that can be restored")
         self._bus.publish(Hint("run", run))
         return row
 
-    def _lock(self, run: str) -> asyncio.Lock:
-        return self._locks.setdefault(run, asyncio.Lock())
+    @contextlib.asynccontextmanager
+    async def _alone(self, run: str) -> AsyncIterator[None]:
+        """Have a run's removal for this call alone, among all servers.
+
+        Raises:
+            Busy: another server has it for longer than `PATIENCE_S`.
+        """
+        async with self._locks.setdefault(run, asyncio.Lock()):
+            deadline = time.monotonic() + PATIENCE_S
+            while True:
+                async with self._store.lease(f"removal of {run}") as is_granted:
+                    if is_granted:
+                        yield
+                        return
+                if time.monotonic() > deadline:
+                    raise Busy(f"run {run} is being removed by another server; try again in a moment")
+                await asyncio.sleep(0.05)
 
     async def _purge(self, run: str) -> None:
         # The files first: a server that is killed in between still knows the run, so that this can be repeated.
@@ -134,7 +151,7 @@ class RunRemoval:
             if left_s > 0:
                 return min(pause_s, left_s)
             try:
-                async with self._lock(one.id):
+                async with self._alone(one.id):
                     # Again, because it may have been restored meanwhile.
                     if one in await self._store.hidden_runs():
                         await self._purge(one.id)

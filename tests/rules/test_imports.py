@@ -94,7 +94,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recis_server.commands": set(),
     "recis_server.errors": set(),
     "recis_server.settings": set(),
-    "recis_server.bus": set(),
+    "recis_server.bus": {"recis_server.errors"},
     "recis_server.blobs": {"recis_server.errors"},
     "recis_server.connections": set(),
     "recis_server.tls": {"recis_server.errors"},
@@ -102,7 +102,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recis_server.refusals": {"recis_server.connections", "recis_server.errors"},
     "recis_server.schemas": {"recis.wire"},
     "recis_server.store": {"recis.wire", "recis_server.errors"},
-    "recis_server.meters": {"recis.wire", "recis_server.store"},
+    "recis_server.meters": {"recis.wire", "recis_server.bus", "recis_server.store"},
     "recis_server.access": {"recis_server.errors", "recis_server.settings", "recis_server.store"},
     "recis_server.gate": {
         "recis.wire",
@@ -246,9 +246,11 @@ STORE_MAY_IMPORT: dict[str, set[str]] = {
     "recis_server.store.writer": {"recis_server.store.engines", "recis_server.store.values"},
     "recis_server.store.reader": {"recis_server.store.engines"},
     "recis_server.store.probe": {"recis_server.store.engines", "recis_server.store.writer"},
+    "recis_server.store.leases": {"recis_server.store.engines"},
     "recis_server.store.sql": {
         "recis_server.store.engines",
         "recis_server.store.interface",
+        "recis_server.store.leases",
         "recis_server.store.points",
         "recis_server.store.probe",
         "recis_server.store.reader",
@@ -277,6 +279,7 @@ LAZY: dict[str, str] = {
     "recis.cli -> recis.remote.commands": "the client is not loaded in a server's process either",
     "recis.remote.commands -> recis.remote.mcp_server": "mcp is an extra: large, and needed for one command",
     "recis_server.__main__ -> recis_server.cli": "its packages may be missing, which is then said in one line",
+    "recis_server.bus.open -> recis_server.bus.nats": "its client is an optional extra",
     "recis_server.query.exports -> recis_server.query.parquet": "pyarrow is an extra: large, and needed for one format",
     "recis_server.store.engines.open -> recis_server.store.engines.postgres": "its driver is an optional extra",
 }
@@ -345,7 +348,11 @@ SEAM = {
     "recis_server.store.points.buckets",
 }
 """What the rest of the server may see of the store; everything else there knows that there are engines."""
-DRIVERS = {"sqlite3": "recis_server.store.engines.sqlite", "psycopg": "recis_server.store.engines.postgres"}
+DRIVERS = {
+    "nats": "recis_server.bus.nats",
+    "psycopg": "recis_server.store.engines.postgres",
+    "sqlite3": "recis_server.store.engines.sqlite",
+}
 
 
 def test_only_the_store_knows_that_there_are_engines() -> None:

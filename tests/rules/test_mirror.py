@@ -33,6 +33,7 @@ PROVEN_BY = {
     "recis_monitor.__main__": "tests/e2e/test_wheel.py",
     "recis_server.__main__": "tests/recis/test_cli.py",
     "recis_server.commands": "tests/recis/test_cli.py",
+    "recis_server.bus.memory": "tests/server/bus/test_interface.py",
     "recis_server.control.checks": "tests/server/control/test_service.py",
     "recis_server.control.liverun": "tests/server/control/test_service.py",
     "recis_server.control.restoring": "tests/server/control/test_service.py",
@@ -55,6 +56,7 @@ PROVEN_BY = {
     "recis_server.store.engines.open": "tests/server/store/test_open.py",
     "recis_server.store.interface": "tests/server/store/test_store.py",
     "recis_server.store.json_columns": "tests/server/store/test_numbers.py",
+    "recis_server.store.leases": "tests/server/store/test_sharing.py",
     "recis_server.store.points.arrays": "tests/server/store/points/test_series.py",
     "recis_server.store.points.chart": "tests/server/store/test_exact.py",
     "recis_server.store.points.hot_frames": "tests/server/store/points/test_compaction.py",
@@ -84,6 +86,7 @@ BEYOND = {
     "tests/server/store/test_exact.py": "all that is read from a store, against brute force",
     "tests/server/store/test_numbers.py": "all numbers from outside, through the whole store",
     "tests/server/store/test_old_stores.py": "stores of older versions, read",
+    "tests/server/store/test_sharing.py": "several servers on one database",
     "tests/server/store/test_store.py": "what every engine does alike",
     "tests/server/test_schema_fuzz.py": "every route, against the schema that the server publishes",
 }

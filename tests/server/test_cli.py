@@ -40,7 +40,8 @@ def filled(folder: Path) -> None:
         (["serve", "--port", "x"], "invalid int value: 'x'"),
         (["serve", "--host", "0.0.0.0", "--data", "{tmp}"], "expected a token for a non-loopback address"),
         (["serve", "--store", "mysql://x"], "--store: expected sqlite:///PATH or postgresql://…, got 'mysql://x'"),
-        (["serve", "--bus", "nats://x", "--data", "{tmp}"], "--bus: expected memory://, got 'nats://x'"),
+        (["serve", "--bus", "redis://x", "--data", "{tmp}"], "--bus: expected memory:// or nats://HOST[:PORT],…, got"),
+        (["serve", "--bus", "nats://x", "--data", "{tmp}"], "--store: expected postgresql://… for servers that share"),
         (["serve", "--blobs", "ftp://x", "--data", "{tmp}"], "or az://CONTAINER[/PREFIX], got 'ftp://x'"),
         (["serve", "--data", "{tmp}/file/data"], "expected a writable data folder, got {tmp}/file/data"),
         (["serve", "--token-file", "{tmp}/no/token", "--data", "{tmp}"], "--token-file: expected a file with a token"),
@@ -71,7 +72,7 @@ def test_bad_usage_is_one_line_and_code_2(
 def test_a_store_of_a_newer_version_is_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     filled(tmp_path)
     db = sqlite3.connect(tmp_path / "recis.db")
-    db.execute("PRAGMA user_version = 9")
+    db.execute("PRAGMA user_version = 99")
     db.close()
     assert main(["serve", "--data", str(tmp_path), "--port", "0"]) == 2
     assert "was written by a newer version" in capsys.readouterr().err

@@ -108,8 +108,8 @@ class Stream:
     def on_commit(self, keep: Keep) -> list[Action]:
         """Record a durable frame; return the actions of the current session."""
         n = keep.frame.frame.n
-        self.missing += n - self.committed - keep.frame.frame.span
-        self.committed = n
+        self.missing += max(0, n - self.committed - keep.frame.frame.span)
+        self.committed = max(self.committed, n)
         self.pending_bytes -= keep.num_bytes
         return self.ack() if self.session is not None else []
 
@@ -146,11 +146,14 @@ class Streams:
     def join(self, row: StreamRow, session: "IngestSession") -> tuple[Stream, "IngestSession | None"]:
         """Return the stream of `row`, with `session` as its newest, and the session that it supersedes."""
         stream = self._streams.setdefault((row.run, row.writer), Stream(row, self._is_watched))
-        # With frames in progress, the store's number may be older than ours; without, the store is right (the run may
-        # have been deleted meanwhile).
+        # With frames in progress, the store's number may be older than ours, or newer if the writer was connected to
+        # another server meanwhile; without, the store is right (the run may have been deleted).
         if stream.pending_bytes == 0:
             stream.row = row
             stream.received = stream.committed = row.acked
+        else:
+            stream.received = max(stream.received, row.acked)
+            stream.committed = max(stream.committed, row.acked)
         older, stream.session = stream.session, session
         return stream, older
 

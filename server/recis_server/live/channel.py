@@ -56,9 +56,9 @@ class Channel:
         """Return the size of the snapshot at hand."""
         return 0 if self._snapshot is None else len(self._snapshot[1])
 
-    def add(self, commit: int, stored: StoredFrame, num_bytes: int) -> None:
+    def add(self, version: int, stored: StoredFrame, num_bytes: int) -> None:
         """Keep a frame of the run for the next step: it costs nothing here, where training processes wait."""
-        self._frames.append((commit, stored))
+        self._frames.append((version, stored))
         self._num_frame_bytes += num_bytes
         if self._num_frame_bytes > MAX_FRAME_BYTES:
             self._feed()
@@ -141,8 +141,8 @@ class Channel:
     # --- inside
 
     def _feed(self) -> None:
-        for commit, stored in self._frames:
-            rows = select_rows(commit, stored, self._chart.keys)
+        for version, stored in self._frames:
+            rows = select_rows(version, stored, self._chart.keys)
             if rows is not None:
                 self._chart.feed(rows)
         self._frames, self._num_frame_bytes = [], 0

@@ -102,7 +102,7 @@ class Channels:
                 continue
             num_bytes = sum(len(record.values) for record in stored.frame.records if isinstance(record, Points))
             for channel in channels.values():
-                channel.add(commit.number, stored, num_bytes)
+                channel.add(commit.versions[stored.stream.run], stored, num_bytes)
             self._changed(stored.stream.run)
 
     def step(self, run: str) -> Iterator[set[Viewer]]:

@@ -2,7 +2,7 @@
 
 Owns the bucket width, the points not sent yet and the decision when a new snapshot is needed; must not know sockets,
 tasks, the store or who watches. Points arrive commit by commit; each is counted exactly once because the snapshot
-carries its commit number. Bounded: the changed buckets of the view, and some points that are not in buckets yet.
+carries the version of the run. Bounded: the changed buckets of the view, and some points that are not in buckets yet.
 """
 
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ class LiveChart:
         self._changes = BucketChanges(1)
         self._extent: Extent | None = None
         self._firsts: dict[tuple[str, int], dict[int, int]] = {}
-        self._commit = 0
+        self._version = 0
         self._buffer: list[Rows] | None = None
         self._num_buffered = 0
 
@@ -104,7 +104,7 @@ class LiveChart:
         buffer, self._buffer = self._buffer or [], None
         if self.stale:
             return None
-        self._commit, self._width, self._finest = read.commit, read.width, read.finest
+        self._version, self._width, self._finest = read.version, read.width, read.finest
         self._series, self._numbered, self._extent = {}, [], None
         self._changes = BucketChanges(read.width)
         self._firsts = {name: dict(firsts) for name, firsts in read.firsts.items()}
@@ -156,7 +156,7 @@ class LiveChart:
             self._buffer.append(rows)
 
     def _take(self, rows: Rows) -> None:
-        if self.stale or rows.commit <= self._commit:
+        if self.stale or rows.version <= self._version:
             return
         if self._superseding(rows):
             # Attempts supersede each other from their first step on, even out of view; only the store knows which does.

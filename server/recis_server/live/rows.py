@@ -20,10 +20,10 @@ __all__ = ["Rows", "select_rows"]
 class Rows:
     """Points of some series from one writer; those of the series `keys[i]` begin at `begins[i]`, in order of step.
 
-    Arrays as in `PointsSlice`, of equal length.
+    Arrays as in `PointsSlice`, of equal length. `version` is that of the run after their commit.
     """
 
-    commit: int
+    version: int
     rank: int
     attempt: int
     keys: tuple[str, ...]
@@ -51,10 +51,10 @@ class Rows:
         begins = _begins(places)
         keys = tuple(self.keys[place] for place in places[begins].tolist())
         columns = (self.steps[inside], self.times[inside], self.values[inside])
-        return Rows(self.commit, self.rank, self.attempt, keys, begins, *columns)
+        return Rows(self.version, self.rank, self.attempt, keys, begins, *columns)
 
 
-def select_rows(commit: int, stored: StoredFrame, keys: Collection[str]) -> Rows | None:
+def select_rows(version: int, stored: StoredFrame, keys: Collection[str]) -> Rows | None:
     """Return the points of these keys in a frame; None if there are none.
 
     A series is merged from all sets of names that it was reported among: unmerged, the parts would look like retrained
@@ -69,7 +69,7 @@ def select_rows(commit: int, stored: StoredFrame, keys: Collection[str]) -> Rows
                 parts.append(([record.keys[place] for place in places], steps, times, values[places]))
     if not parts:
         return None
-    about = (commit, stored.stream.rank, stored.stream.attempt)
+    about = (version, stored.stream.rank, stored.stream.attempt)
     if len(parts) == 1:
         found, steps, times, values = parts[0]
         num, begins = len(found), np.arange(len(found)) * len(steps)

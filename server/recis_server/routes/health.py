@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from recis_server.deps import ConnectionsPart, HubPart, MetersPart, PresencePart, RunListPart, StorePart
+from recis_server.deps import BusPart, ConnectionsPart, HubPart, MetersPart, PresencePart, RunListPart, StorePart
 from recis_server.errors import StoreUnavailable
 from recis_server.routes.answers import json_answer
 from recis_server.schemas import answers, files
@@ -41,6 +41,7 @@ async def read_meters(
     hub: HubPart,
     runs: RunListPart,
     store: StorePart,
+    bus: BusPart,
 ) -> Response:
     """Return the server's own metrics in the Prometheus text format, also while the store is unavailable."""
     with contextlib.suppress(StoreUnavailable):
@@ -49,5 +50,6 @@ async def read_meters(
     meters.connected(len(connections), connections.ended)
     meters.ranks.set(presence.num_ranks())
     meters.live(hub.counts())
+    meters.bus(bus.counts())
     meters.listed.set(runs.num_bytes)
     return Response(meters.text(), media_type=CONTENT_TYPE_LATEST)

@@ -5,6 +5,7 @@ All methods are awaited on the server's event loop and never block it. Times are
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
 from recis.wire.messages import Hello
@@ -39,6 +40,10 @@ __all__ = ["Store"]
 class Store(Protocol):
     """Points, runs, events, commands. See `docs/architecture.md` for the guarantees of each call."""
 
+    @property
+    def identity(self) -> int:
+        """What distinguishes the open store from all others; a copy has the same."""
+
     def subscribe(self, listener: Callable[[Commit], None]) -> None:
         """Call `listener` on the event loop after every commit, in order of their numbers, before `append` returns."""
 
@@ -53,6 +58,13 @@ class Store(Protocol):
 
         Raises:
             StoreUnavailable: it cannot; the message names no host, path or user.
+        """
+
+    def lease(self, name: str) -> AbstractAsyncContextManager[bool]:
+        """Take a lease for a block: the value is False if another server, or this one, has it.
+
+        Raises:
+            StoreUnavailable: the engine cannot be asked.
         """
 
     # --- ingest

@@ -16,6 +16,7 @@ def open_store(
     url: str,
     *,
     exclusive: bool = True,
+    shared: bool = False,
     observe: Callable[[float, Commit], None] = lambda seconds, commit: None,
     retention: Retention | None = None,
 ) -> Store:
@@ -24,6 +25,7 @@ def open_store(
     Args:
         url: see `open_engine`.
         exclusive: whether this process is its server. Only then does a maintenance worker run beside it.
+        shared: whether other servers use it as well; only then may there be several.
         observe: called after each commit with its duration in seconds.
         retention: how long raw points are kept; None for ever.
 
@@ -31,4 +33,4 @@ def open_store(
         ValueError: see `open_engine`.
     """
     upkeep = MaintenanceSupervisor(url, retention or Retention()) if exclusive else None
-    return SqlStore(open_engine(url), exclusive=exclusive, observe=observe, upkeep=upkeep)
+    return SqlStore(open_engine(url, shared=shared), exclusive=exclusive, observe=observe, upkeep=upkeep)

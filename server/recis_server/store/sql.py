@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Concatenate, Literal, ParamSpec, TypeVar
 
@@ -16,6 +17,7 @@ from recis_server.store.engines import meta
 from recis_server.store.engines.engine import Connection, Engine
 from recis_server.store.engines.failures import FailureLog
 from recis_server.store.interface import Store
+from recis_server.store.leases import Leases
 from recis_server.store.points import chart, export_windows, series
 from recis_server.store.probe import Probe
 from recis_server.store.reader import Reader
@@ -74,7 +76,7 @@ class SqlStore(Store):
 
     Args:
         engine: the database.
-        exclusive: whether this process is the server of this database. Tools beside a running server pass False; they
+        exclusive: whether this process is a server of this database. Tools beside a running server pass False; they
             may read, and write single rows, but must not append frames.
         observe: called after each commit with its duration in seconds.
         upkeep: maintains the store while it is open; None leaves frames as they are.
@@ -93,12 +95,17 @@ class SqlStore(Store):
         self._exclusive = exclusive
         self._observe = observe
         self._listeners: list[Callable[[Commit], None]] = []
-        self._batch = FrameBatch(engine.failures)
+        self._batch = FrameBatch(engine.failures, shared=engine.is_shared)
         failure_log = FailureLog(engine.explain)
         self._writer = Writer(engine, self._batch, failure_log, self._on_commit)
         self._reader = Reader(engine, failure_log)
         self._probe = Probe(engine, self._writer, failure_log)
+        self._leases = Leases(engine, failure_log)
         self._keyset_cache = KeySetCache()
+
+    @property
+    def identity(self) -> int:
+        return self._anchor.identity
 
     def subscribe(self, listener: Callable[[Commit], None]) -> None:
         self._listeners.append(listener)
@@ -115,6 +122,7 @@ class SqlStore(Store):
             self._anchor = await asyncio.to_thread(self._engine.open, exclusive=self._exclusive)
             await self._writer.open()
             self._reader.open()
+            await self._leases.open()
             if self._upkeep is not None:
                 self._upkeep.open(self._anchor)
         except BaseException:
@@ -125,6 +133,7 @@ class SqlStore(Store):
         if self._upkeep is not None:
             await self._upkeep.close()
         await self._probe.close()
+        await self._leases.close()
         # The writer last, so that it leaves a file without a log. But first if another file has taken its place,
         # because the log does not belong to that one.
         ends = [self._reader.close, self._writer.close]
@@ -145,6 +154,14 @@ class SqlStore(Store):
     async def _read(self, action: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._reader.call(lambda connection: action(connection, *args, **kwargs))
 
+    async def _write(
+        self, run: str, action: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await self._writer.call(lambda connection: action(connection, *args, **kwargs), run=run)
+
+    def lease(self, name: str) -> AbstractAsyncContextManager[bool]:
+        return self._leases.lease(name)
+
     # --- ingest
 
     async def register(self, hello: Hello, received_ns: int) -> StreamRow:
@@ -153,7 +170,7 @@ class SqlStore(Store):
             self._batch.forget_run(hello.run)
             return row
 
-        return await self._writer.call(action)
+        return await self._writer.call(action, run=hello.run)
 
     def append(self, frame: StoredFrame) -> "asyncio.Future[Commit]":
         return self._writer.append(frame)
@@ -185,9 +202,11 @@ class SqlStore(Store):
         notes: str | None = None,
         archived: bool | None = None,
     ) -> RunRow | None:
-        await self._writer.call(
-            lambda connection: registration.update_run(connection, run, name, tags, notes, archived)
-        )
+        def action(connection: Connection) -> None:
+            registration.update_run(connection, run, name, tags, notes, archived)
+            self._batch.forget_run(run)
+
+        await self._writer.call(action, run=run)
         return await self.run(run)
 
     async def hide_run(self, run: str, final_ns: int) -> bool:
@@ -195,10 +214,10 @@ class SqlStore(Store):
             self._batch.forget_run(run)
             return deletion.hide_run(connection, run, time.time_ns(), final_ns)
 
-        return await self._writer.call(action, removes=True)
+        return await self._writer.call(action, run=run, removes=True)
 
     async def restore_run(self, run: str) -> RunRow | None:
-        if not await self._writer.call(partial(deletion.restore_run, run_id=run)):
+        if not await self._writer.call(partial(deletion.restore_run, run_id=run), run=run):
             return None
         return await self.run(run)
 
@@ -211,11 +230,11 @@ class SqlStore(Store):
             self._batch.forget_run(run)
             return blobs
 
-        blobs = await self._writer.call(action, removes=True)
+        blobs = await self._writer.call(action, run=run, removes=True)
         # In slices, so that frames of other runs are committed in between. The run is already invisible, and the
         # maintenance worker finishes what a kill or a full disk interrupts.
         with contextlib.suppress(StoreUnavailable):
-            while await self._writer.call(partial(deletion.delete_slice, run_id=run), removes=True):
+            while await self._writer.call(partial(deletion.delete_slice, run_id=run), run=run, removes=True):
                 pass
         return blobs
 
@@ -289,7 +308,7 @@ class SqlStore(Store):
         return await self._read(process_info.read_processes, run, attempt, limit)
 
     async def add_event(self, run: str, event: EventRow, *, repeated_ns: int = 0) -> EventRow:
-        return await self._writer.call(lambda connection: rows.write_event(connection, run, event, repeated_ns))
+        return await self._write(run, rows.write_event, run, event, repeated_ns)
 
     async def trimmed(self) -> dict[str, int]:
         return await self._read(read_trimmed)
@@ -305,26 +324,26 @@ class SqlStore(Store):
     async def add_command(
         self, command: CommandRow, actor: str, *, supersedes: Mapping[str, Collection[int]] | None = None
     ) -> CommandRow:
-        return await self._writer.call(lambda connection: ledger.add(connection, command, actor, supersedes or {}))
+        return await self._write(command.run, ledger.add, command, actor, supersedes or {})
 
     async def schedule_command(
         self, run: str, command: str, step: int | None, seen: Collection[int]
     ) -> CommandRow | None:
-        return await self._writer.call(lambda connection: ledger.schedule(connection, run, command, step, seen))
+        return await self._write(run, ledger.schedule, run, command, step, seen)
 
     async def command_delivered(self, run: str, command: str, rank: int) -> CommandRow | None:
-        return await self._writer.call(lambda connection: ledger.delivered(connection, run, command, (rank,)))
+        return await self._write(run, ledger.delivered, run, command, (rank,))
 
     async def conclude_command(self, run: str, command: str, away: Collection[int]) -> CommandRow | None:
-        return await self._writer.call(lambda connection: ledger.conclude(connection, run, command, away))
+        return await self._write(run, ledger.conclude, run, command, away)
 
     async def expire_command(
         self, run: str, command: str, ranks: Collection[int] | None = None, message: str = ""
     ) -> CommandRow | None:
-        return await self._writer.call(lambda connection: ledger.expire(connection, run, command, ranks, message))
+        return await self._write(run, ledger.expire, run, command, ranks, message)
 
     async def supersede_command(self, run: str, command: str, ranks: Collection[int], by: str) -> CommandRow | None:
-        return await self._writer.call(lambda connection: ledger.supersede(connection, run, command, ranks, by))
+        return await self._write(run, ledger.supersede, run, command, ranks, by)
 
     async def commands(
         self, run: str, limit: int = 200, *, before: int | None = None, after: int | None = None
@@ -343,13 +362,13 @@ class SqlStore(Store):
     # --- traces, tokens
 
     async def put_trace(self, trace: TraceRow) -> None:
-        await self._writer.call(lambda connection: traces.write_trace(connection, trace))
+        await self._write(trace.run, traces.write_trace, trace)
 
     async def update_trace(self, trace: TraceRow) -> bool:
-        return await self._writer.call(lambda connection: traces.update_trace(connection, trace))
+        return await self._write(trace.run, traces.update_trace, trace)
 
     async def delete_trace(self, trace: TraceRow) -> None:
-        await self._writer.call(lambda connection: traces.delete_trace(connection, trace), removes=True)
+        await self._writer.call(partial(traces.delete_trace, trace=trace), run=trace.run, removes=True)
 
     async def traces(self, run: str) -> tuple[TraceRow, ...]:
         return await self._read(traces.read_traces, run)

@@ -90,10 +90,15 @@ class StoredFrame(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One durable transaction of frames; `number` increases by one per commit for the life of the store."""
+    """One durable transaction of frames.
+
+    `number` increases by one per commit of a server that has the store for itself. `versions` has the version of each
+    run that has changed, its `updated_ns`: a read of the run with this version or a higher one includes the commit.
+    """
 
     number: int
     frames: tuple[StoredFrame, ...]
+    versions: Mapping[str, int] = field(default_factory=dict)
 
 
 class RunRow(NamedTuple):
@@ -269,13 +274,13 @@ class ChartSeries:
 
 @dataclass(frozen=True, slots=True)
 class ChartRead:
-    """Series on one grid of `width` steps per bucket, as of one commit; series without points are omitted.
+    """Series on one grid of `width` steps per bucket, as of one version of the run; series without points are omitted.
 
     `width` is at least 2^`finest`: below that, some single points have been dropped. `firsts` has, for every key and
     rank requested, with points in the range or not, the first step that each attempt has ever reported.
     """
 
-    commit: int
+    version: int
     width: int
     series: tuple[ChartSeries, ...]
     firsts: Mapping[tuple[str, int], Mapping[int, int]] = field(default_factory=dict)

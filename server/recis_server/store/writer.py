@@ -9,7 +9,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -66,6 +66,7 @@ class _Append(NamedTuple):
 class _Call(NamedTuple):
     action: Callable[[Connection], Any]
     done: "asyncio.Future[Any]"
+    runs: tuple[str, ...]
     removes: bool
 
 
@@ -126,14 +127,15 @@ class Writer:
             done.set_exception(error)
         return done
 
-    async def call(self, action: Callable[[Connection], T], *, removes: bool = False) -> T:
+    async def call(self, action: Callable[[Connection], T], *, run: str | None = None, removes: bool = False) -> T:
         """Run `action` in a transaction of its own and return its result.
 
-        With `removes`, retry it once with the space reserved for removals; no frame is written in between.
+        `run` is the run that it changes, if any. With `removes`, retry it once with the space reserved for removals; no
+        frame is written in between.
         """
         async with self._room:
             done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-            self._put(_Call(action, done, removes))
+            self._put(_Call(action, done, () if run is None else (run,), removes))
             return await done
 
     def _put(self, job: _Append | _Call) -> None:
@@ -185,7 +187,9 @@ class Writer:
         began = time.monotonic()
         self._last_batch = len(appends)
         outcome = self._transaction(
-            connection, lambda: self._batch.apply(connection, [append.frame for append in appends])
+            connection,
+            {append.frame.stream.run for append in appends},
+            lambda: self._batch.apply(connection, [append.frame for append in appends]),
         )
         seconds = time.monotonic() - began
         if isinstance(outcome, Exception):
@@ -206,16 +210,16 @@ class Writer:
         self._post(answer)
 
     def _call_one(self, connection: Connection, job: _Call) -> None:
-        outcome = self._transaction(connection, lambda: job.action(connection))
+        outcome = self._transaction(connection, job.runs, lambda: job.action(connection))
         if isinstance(outcome, StoreUnavailable) and job.removes and self._engine.make_room(connection, reserve=True):
-            outcome = self._transaction(connection, lambda: job.action(connection))
+            outcome = self._transaction(connection, job.runs, lambda: job.action(connection))
         if isinstance(outcome, Exception):
             self._batch.forget()
         self._post(partial(_settle, job.done, outcome))
 
-    def _transaction(self, connection: Connection, action: Callable[[], T]) -> T | Exception:
+    def _transaction(self, connection: Connection, runs: Collection[str], action: Callable[[], T]) -> T | Exception:
         try:
-            self._engine.begin_write(connection)
+            self._engine.begin_write(connection, runs)
             self._batch.begin(connection)
             result = action()
             connection.execute("COMMIT")

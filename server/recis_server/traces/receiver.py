@@ -154,8 +154,10 @@ class TraceReceiver:
         """Remove partial files that have not grown for a week, and the traces in `unfinished`."""
         removed = await asyncio.to_thread(self._remove_stale)
         for row in unfinished:
-            await self._drop(row)
-            removed += 1
+            async with self._store.lease(f"trace {row.id}") as is_granted:
+                if is_granted:  # no other server is keeping it at this moment
+                    await self._drop(row)
+                    removed += 1
         if removed:
             _logger.info("removed %d trace files that were never finished", removed)
 
@@ -301,10 +303,12 @@ class TraceReceiver:
         )
         ready = replace(row, state="ready")
         try:
-            await self._store.put_trace(row)
-            await self._put(row, upload.path)
-            # This may fail although the row was changed: the next upload finds the trace, or the next sweep removes it.
-            known = await self._store.update_trace(ready)
+            async with self._store.lease(f"trace {trace_id}"):
+                await self._store.put_trace(row)
+                await self._put(row, upload.path)
+                # This may fail although the row was changed: the next upload finds the trace, or the next sweep removes
+                # it.
+                known = await self._store.update_trace(ready)
         except ServerError:
             self._unsure.add(row.id)
             raise

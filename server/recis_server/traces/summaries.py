@@ -33,6 +33,10 @@ SMALL_BYTES = 16 << 20
 CPU_S = 60
 BYTES_PER_CPU_S = 4 << 20
 """A process may use a minute of CPU time, and another second for every so many bytes of the file."""
+LOOK_S = 20.0
+"""The longest pause between two looks: another server may have been killed at a trace that was its turn."""
+AHEAD = 16
+"""Pending traces to choose from; the first ones may be those that other servers are at."""
 RETRY_S = 30.0
 """Delay before another attempt when the database or the machine is out of space, memory or processes."""
 MAX_TRIES = 2
@@ -45,6 +49,8 @@ class ChildKilledError(Exception):
 
 class Summaries:
     """Summarises pending traces, one large and one small at a time, in child processes.
+
+    Servers that share the store have a lease for each trace that they are at.
 
     Args:
         store: holds the traces' rows and receives the summaries.
@@ -84,7 +90,9 @@ class Summaries:
             wake.clear()
             try:
                 if not await self._do_next(most_bytes):
-                    await wake.wait()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK_S):
+                            await wake.wait()
             except (ServerError, OSError) as error:
                 _logger.warning("trace summaries: retrying in %.0f s: %s", RETRY_S, error)
                 await asyncio.sleep(RETRY_S)
@@ -93,19 +101,33 @@ class Summaries:
                 await asyncio.sleep(RETRY_S)
 
     async def _do_next(self, most_bytes: int | None) -> bool:
-        """Summarise the trace whose turn it is; return False when none is pending."""
-        async with self._choosing:
-            found = await self._store.traces_to_summarise(self._last_run, most_bytes, len(self._wakes))
-            row = next((row for row in found if row.id not in self._busy), None)
-            if row is None:
-                return False
-            self._last_run = row.run
-            self._busy.add(row.id)
-        try:
-            await self._keep(await self._summarised(row))
-        finally:
-            self._busy.discard(row.id)
+        """Summarise the trace whose turn it is; return False when none is pending that nobody is at."""
+        async with contextlib.AsyncExitStack() as stack:
+            async with self._choosing:
+                row = await self._choose(most_bytes, stack)
+                if row is None:
+                    return False
+                self._last_run = row.run
+                self._busy.add(row.id)
+            try:
+                await self._keep(await self._summarised(row))
+            finally:
+                self._busy.discard(row.id)
         return True
+
+    async def _choose(self, most_bytes: int | None, stack: contextlib.AsyncExitStack) -> TraceRow | None:
+        """Return the next trace, and enter its lease on the stack."""
+        for row in await self._store.traces_to_summarise(self._last_run, most_bytes, AHEAD):
+            if row.id in self._busy:
+                continue
+            attempt = contextlib.AsyncExitStack()
+            if await attempt.enter_async_context(self._store.lease(f"summary of {row.id}")):
+                await stack.enter_async_context(attempt)
+                known = await self._store.trace(row.id)
+                if known is not None and known.summary_state == "pending":  # nobody else has just finished it
+                    return row
+            await attempt.aclose()
+        return None
 
     async def _keep(self, row: TraceRow) -> None:
         """Store the result, also when the disk is full for a while: it may have taken minutes."""

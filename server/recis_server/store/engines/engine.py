@@ -4,7 +4,7 @@ Two engines implement it (`sqlite`, `postgres`); SQL above them is restricted to
 parameters. Must not know tables or rows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 __all__ = ["Anchor", "Connection", "Cursor", "Engine"]
@@ -47,7 +47,13 @@ class Connection(Protocol):
 
 
 class Engine(Protocol):
-    """One database."""
+    """One database.
+
+    Attributes:
+        is_shared: whether other servers may write to it at the same time.
+    """
+
+    is_shared: bool
 
     @property
     def failures(self) -> tuple[type[Exception], ...]:
@@ -57,7 +63,7 @@ class Engine(Protocol):
         """Prepare the database: its location, its lock, its tables.
 
         Args:
-            exclusive: whether the caller is the server of this database, of which there is one.
+            exclusive: whether the caller is a server of this database, of which there is one unless it `is_shared`.
             anchor: the database that it has to be; then none is created.
 
         Raises:
@@ -74,8 +80,24 @@ class Engine(Protocol):
     def connect_reader(self) -> Connection:
         """Return a read-only connection whose transactions see one snapshot of the database."""
 
-    def begin_write(self, connection: Connection) -> None:
-        """Begin a write transaction; wait for other writers. Raise like `check`."""
+    def begin_write(self, connection: Connection, runs: Collection[str] = ()) -> None:
+        """Begin a write transaction; wait for all others that change one of these runs. Raise like `check`.
+
+        A transaction that changes rows of a run has to name it. An engine may make it wait for further ones.
+        """
+
+    def try_lease(self, connection: Connection, name: str) -> bool:
+        """Reserve a name for the session of a connection, outside transactions; return False if another session has it.
+
+        The reservation ends with `end_lease` or with the session, which an engine with several servers ends itself
+        within 30 s if it is not used. A session that has the name already must not ask for it again.
+        """
+
+    def end_lease(self, connection: Connection, name: str) -> None:
+        """End a reservation."""
+
+    def is_alive(self, connection: Connection) -> bool:
+        """Return whether the session of a connection goes on, and with it what it has reserved."""
 
     def begin_read(self, connection: Connection) -> None:
         """Begin a transaction on one snapshot of the database. Raise like `check`."""

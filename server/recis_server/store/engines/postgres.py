@@ -1,13 +1,16 @@
-"""PostgreSQL as an engine: the tables of `schema` in its dialect, one lock, connections that reconnect.
+"""PostgreSQL as an engine: the tables of `schema` in its dialect, locks, connections that reconnect.
 
-Owns the driver, the dialect and the partitions; must not know rows. A URL is libpq's, and may contain `partitions=N`:
+Owns the driver, the dialect, the partitions and the locks; must not know rows. A server has the database for itself, or
+shares it with other replicas: the lock of servers tells them apart. Write transactions of one run wait for each other,
+whichever server they come from; those of different runs do not. A URL is libpq's, and may contain `partitions=N`:
 the large tables are then hash-partitioned by run when they are created.
 """
 
 import contextlib
 import re
 import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -39,11 +42,24 @@ _SESSION = (
     "SET tcp_keepalives_idle = 10",
     "SET tcp_keepalives_interval = 5",
     "SET tcp_keepalives_count = 4",
+    # Nor may a process that stands still.
+    "SET idle_in_transaction_session_timeout = '30s'",
 )
 MAX_PARTITIONS = 1024
 _SERVER_LOCK, _WRITE_LOCK = 0x7265636973_01, 0x7265636973_02
-"""Advisory locks of a database: held for the life of a server, and for the duration of a write transaction."""
-_BEGIN_WRITE = f"BEGIN; SELECT pg_advisory_xact_lock({_WRITE_LOCK})"
+"""Advisory locks of a database: held for the life of a server, and for the duration of a write transaction.
+
+A server that has the database for itself holds the first one alone, replicas share it. A migration holds the second one
+alone, all other write transactions share it.
+"""
+_RUN_LOCKS = 0x7265636973 & 0x7FFFFFFF
+"""The first key of the advisory locks of runs; the second one is `_lock_of` the run."""
+_LEASES = _RUN_LOCKS + 1
+"""The same for leases, which are held by sessions."""
+LEASE_S = 20
+"""How long the session that holds a lease may do nothing, in or out of a transaction, before the database ends it."""
+MAX_CLOCK_GAP_S = 60.0
+"""How far the clock of a replica may be from that of the database, and so half of that between two replicas."""
 _MANY_ROWS = 4
 """From this many rows on, inserts use COPY: it needs one more round trip, and a third of the time per row."""
 _INSERT = re.compile(r"INSERT INTO (?P<table>\w+) \((?P<columns>[\w, ]+)\) VALUES \([?, ]+\)")
@@ -58,6 +74,7 @@ class PostgresEngine(Engine):
 
     Args:
         url: `postgresql://USER:PASSWORD@HOST:PORT/NAME`; the database exists.
+        shared: whether a server shares the database with other replicas.
 
     Raises:
         ValueError: `partitions` is not a number from 1 to 1024.
@@ -65,7 +82,8 @@ class PostgresEngine(Engine):
 
     failures: tuple[type[Exception], ...] = (psycopg.Error,)
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, shared: bool = False) -> None:
+        self.is_shared = shared
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         number = options.pop("partitions", "0")
@@ -84,6 +102,8 @@ class PostgresEngine(Engine):
             try:
                 if exclusive:
                     self._take_lock(connection)
+                if exclusive and self.is_shared:
+                    self._check_clock(connection)
                 if anchor is None:
                     anchor = Anchor(self._migrate(connection))
                 self._identity = anchor.identity
@@ -117,8 +137,10 @@ class PostgresEngine(Engine):
     def connect_reader(self) -> Connection:
         return _Connection(self._url)
 
-    def begin_write(self, connection: Connection) -> None:
+    def begin_write(self, connection: Connection, runs: Collection[str] = ()) -> None:
         """See `Engine.begin_write`.
+
+        Locks are taken in one order, so that no two transactions wait for each other.
 
         Raises:
             StoreLost: the connection was lost, and another server has taken over, or the database was replaced.
@@ -130,7 +152,33 @@ class PostgresEngine(Engine):
             except StoreError as error:
                 # Not lost for good: the other server may end, and nothing that clients keep has been acknowledged.
                 raise StoreLost("the store has another server", detail=error.message) from error
-        connection.script(_BEGIN_WRITE)
+        begin = f"BEGIN; SELECT pg_advisory_xact_lock_shared({_WRITE_LOCK})"
+        if runs:
+            keys = ",".join(map(str, sorted(set(map(_lock_of, runs)))))
+            begin += f"; SELECT pg_advisory_xact_lock({_RUN_LOCKS}, k) FROM unnest('{{{keys}}}'::int4[]) AS k"  # noqa: S608 - numbers
+        connection.script(begin)
+
+    def try_lease(self, connection: Connection, name: str) -> bool:
+        assert isinstance(connection, _Connection)
+        self._restore(connection)
+        (is_granted,) = connection.execute(
+            "SELECT pg_try_advisory_lock(?::int4, ?::int4)", (_LEASES, _lock_of(name))
+        ).fetchone()
+        if is_granted:
+            connection.note_lease(1)
+        return bool(is_granted)
+
+    def end_lease(self, connection: Connection, name: str) -> None:
+        assert isinstance(connection, _Connection)
+        connection.execute("SELECT pg_advisory_unlock(?::int4, ?::int4)", (_LEASES, _lock_of(name)))
+        connection.note_lease(-1)
+
+    def is_alive(self, connection: Connection) -> bool:
+        try:
+            connection.execute("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def begin_read(self, connection: Connection) -> None:
         assert isinstance(connection, _Connection)
@@ -200,16 +248,30 @@ class PostgresEngine(Engine):
         return False
 
     def _take_lock(self, connection: "_Connection") -> None:
+        how = "_shared" if self.is_shared else ""
+        take = f"SELECT pg_try_advisory_lock{how}(?)"
         deadline = time.monotonic() + TAKE_OVER_S
-        while not connection.execute("SELECT pg_try_advisory_lock(?)", (_SERVER_LOCK,)).fetchone()[0]:
+        while not connection.execute(take, (_SERVER_LOCK,)).fetchone()[0]:
             if time.monotonic() > deadline:
                 connection.close()
+                if self.is_shared:
+                    raise StoreError(f"expected a store that servers share, {self._place} has a server without a --bus")
                 raise StoreError(f"expected a store for this server alone, {self._place} has another server")
             time.sleep(0.05)
 
+    def _check_clock(self, connection: "_Connection") -> None:
+        """Check that this clock is near the database's: replicas compare times that others have written."""
+        (theirs_s,) = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
+        gap_s = time.time() - theirs_s
+        if abs(gap_s) > MAX_CLOCK_GAP_S:
+            raise StoreError(
+                f"expected a clock within {MAX_CLOCK_GAP_S:g} s of the database's, {self._place}, got one that is"
+                f" {abs(gap_s):.0f} s {'ahead of' if gap_s > 0 else 'behind'} it; set the clocks of all replicas"
+            )
+
     def _migrate(self, connection: "_Connection") -> int:
         """Migrate the tables to `SCHEMA_VERSION` and return the identity of the store."""
-        connection.script(_BEGIN_WRITE)
+        connection.script(f"BEGIN; SELECT pg_advisory_xact_lock({_WRITE_LOCK})")
         connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
         (version,) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
         if version > SCHEMA_VERSION:
@@ -236,6 +298,7 @@ class _Connection:
         self.is_owner = is_owner
         self._url = url
         self._types: dict[tuple[str, str], list[int]] = {}
+        self._num_leases = 0
         self._raw = self._open()
 
     def _open(self) -> "psycopg.Connection[tuple[Any, ...]]":
@@ -255,7 +318,14 @@ class _Connection:
         if not self._raw.closed:
             return False
         self._raw = self._open()
+        self._num_leases = 0
         return True
+
+    def note_lease(self, more: int) -> None:
+        """Have the database end the session when it does nothing for `LEASE_S` while it holds leases."""
+        before, self._num_leases = self._num_leases, max(0, self._num_leases + more)
+        if bool(before) != bool(self._num_leases):
+            self.execute(f"SET idle_session_timeout = '{LEASE_S if self._num_leases else 0}s'")
 
     def execute(self, sql: str, values: Sequence[Any] = (), /) -> Cursor:
         statement = _translate(sql)
@@ -294,6 +364,11 @@ class _Connection:
 
     def close(self) -> None:
         self._raw.close()
+
+
+def _lock_of(name: str) -> int:
+    """Return the second key of the lock of a run or a lease, 32 bits with a sign."""
+    return zlib.crc32(name.encode(errors="surrogatepass")) - (1 << 31)
 
 
 def _storable(value: Any) -> Any:

@@ -305,6 +305,11 @@ ALTER TABLE deletion ADD COLUMN kept TEXT NOT NULL DEFAULT '';
 ALTER TABLE deletion ADD COLUMN final_ns BIGINT NOT NULL DEFAULT 0;
 """
 
+_NINTH = """
+-- Tells a compaction whether another one has changed the run since it was planned.
+ALTER TABLE run ADD COLUMN compactions BIGINT NOT NULL DEFAULT 0;
+"""
+
 Part = str | Callable[[Connection], None]
 """SQL, or a function that migrates rows inside the migration's transaction."""
 MIGRATIONS: tuple[tuple[Part, ...], ...] = (
@@ -316,6 +321,7 @@ MIGRATIONS: tuple[tuple[Part, ...], ...] = (
     (_SIXTH,),
     (_SEVENTH,),
     (_EIGHTH,),
+    (_NINTH,),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 TABLES = (

@@ -8,6 +8,7 @@ import fcntl
 import os
 import sqlite3
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from recis_server.errors import StoreError, StoreLost
@@ -45,6 +46,7 @@ class SqliteEngine(Engine):
     """
 
     failures: tuple[type[Exception], ...] = (sqlite3.Error,)
+    is_shared = False
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -139,8 +141,8 @@ class SqliteEngine(Engine):
         connection.execute(f"PRAGMA cache_size=-{_READER_KIB}")
         return connection
 
-    def begin_write(self, connection: Connection) -> None:
-        """See `Engine.begin_write`.
+    def begin_write(self, connection: Connection, runs: Collection[str] = ()) -> None:
+        """See `Engine.begin_write`; there is one writer at a time.
 
         SQLite's busy handler retries ever more rarely and would never succeed between two transactions of the
         maintenance worker. Here the server retries often and the worker rarely, so the server waits for at most one
@@ -162,6 +164,19 @@ class SqliteEngine(Engine):
                 time.sleep(pause_s)
         finally:
             connection.execute(f"PRAGMA busy_timeout = {int(_PATIENCE_S * 1000)}")
+
+    def try_lease(self, connection: Connection, name: str) -> bool:
+        """Return True: the store has one server and one worker."""
+        del connection, name
+        return True
+
+    def end_lease(self, connection: Connection, name: str) -> None:
+        """Do nothing, see `try_lease`."""
+
+    def is_alive(self, connection: Connection) -> bool:
+        """Return True: a connection is to a file."""
+        del connection
+        return True
 
     def begin_read(self, connection: Connection) -> None:
         self.check()

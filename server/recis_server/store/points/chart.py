@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from recis_server.errors import InvalidValue
 from recis_server.store.engines.engine import Connection
-from recis_server.store.engines.meta import commit_number
 from recis_server.store.points.arrays import NO_POINTS, PointArrays
 from recis_server.store.points.buckets import Extent, coarsen, fit_width, grid_of, unfold
 from recis_server.store.points.chunks import CELL_BYTES, decode_cells, expand_cells
@@ -93,7 +92,7 @@ def read_buckets(
     superseded: bool,
 ) -> ChartRead:
     """See `interface.Store.chart`."""
-    commit = commit_number(connection)
+    version = _version(connection, run_id)
     firsts: dict[tuple[str, int], Mapping[int, int]] = {}
     curves = list(_read_curves(connection, run_id, keys, ranks, start, stop, firsts, superseded=superseded))
     finest = max((span.chunks.finest() for curve in curves for span in curve.spans), default=0)
@@ -108,10 +107,15 @@ def read_buckets(
             if sum(map(len, rows)) > MAX_POINTS:
                 raise _too_many()
             raw = tuple(curve.series(unfold(one)) for curve, one in zip(curves, rows, strict=True))
-            return ChartRead(commit, 1, raw, firsts)
+            return ChartRead(version, 1, raw, firsts)
     width = fit_width(start, stop, points, extents, finest)
     read = zip(curves, _read_buckets(connection, curves, width), strict=True)
-    return ChartRead(commit, width, tuple(curve.series(buckets) for curve, buckets in read), firsts, finest)
+    return ChartRead(version, width, tuple(curve.series(buckets) for curve, buckets in read), firsts, finest)
+
+
+def _version(connection: Connection, run_id: str) -> int:
+    row = connection.execute("SELECT updated_ns FROM run WHERE run_id = ?", (run_id,)).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _too_many() -> InvalidValue:

@@ -19,7 +19,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from recis_server.store.engines import meta
 from recis_server.store.engines.engine import Connection, Engine
 from recis_server.store.points.arrays import PointArrays, newest_rows
 from recis_server.store.points.buckets import coarsen, merge, unfold
@@ -141,7 +140,7 @@ def compact(engine: Engine, reader: Connection, writer: Connection, run_id: str)
         engine.rollback(reader)
     if change is None:
         return False
-    engine.begin_write(writer)
+    engine.begin_write(writer, (run_id,))
     try:
         done = _apply(writer, change)
         writer.execute("COMMIT" if done else "ROLLBACK")
@@ -427,11 +426,8 @@ def _look(connection: Connection, run_id: str) -> tuple[int, int] | None:
 
     Frame numbers alone are not sufficient: an engine may reuse those of removed frames.
     """
-    row = connection.execute(
-        "SELECT created_ns, (SELECT max(value) FROM meta WHERE name = 'compactions') FROM run WHERE run_id = ?",
-        (run_id,),
-    ).fetchone()
-    return None if row is None else (row[0], row[1] or 0)
+    row = connection.execute("SELECT created_ns, compactions FROM run WHERE run_id = ?", (run_id,)).fetchone()
+    return None if row is None else (row[0], row[1])
 
 
 def _apply(connection: Connection, change: _Change) -> bool:
@@ -439,7 +435,7 @@ def _apply(connection: Connection, change: _Change) -> bool:
     run = change.run_id
     if _look(connection, run) != change.seen:
         return False
-    meta.add(connection, "compactions", 1)
+    connection.execute("UPDATE run SET compactions = compactions + 1 WHERE run_id = ?", (run,))
     gone = sum(
         connection.execute(
             "DELETE FROM frame WHERE run_id = ? AND keyset = ? AND +id <= ?", (run, keyset, last)

@@ -1,8 +1,11 @@
 """Ingest of frames: one transaction of the write thread turns the records of training processes into rows.
 
-Owns the cache of known series, key sets and acknowledged numbers (bounded, cleared after a rollback); must not know
-threads, queues or sockets.
+Owns the cache of known series, key sets and acknowledged numbers (bounded, cleared after a rollback), and the decision
+whether it is still valid; must not know threads, queues or sockets.
 """
+
+# Only the number of placeholders is put into statements; every value is bound.
+# ruff: noqa: S608
 
 import logging
 from collections import OrderedDict
@@ -22,7 +25,7 @@ from recis_server.store.tables.lines import count_dropped, line_values, write_li
 from recis_server.store.tables.passes import write_pass
 from recis_server.store.tables.process_info import merge_info
 from recis_server.store.tables.run_config import merge_config
-from recis_server.store.tables.sql_parameters import saturated
+from recis_server.store.tables.sql_parameters import question_marks, saturated
 from recis_server.store.tables.tallies import Tally, read_tallies, summarise, write_tallies
 from recis_server.store.values import Commit, StoredFrame, StreamRow
 
@@ -50,6 +53,8 @@ class _Keyset:
 @dataclass(slots=True)
 class _Run:
     """The cached state of one run; `places` is the order of its attempts, `streams` the state of its writers.
+
+    It is valid while the run's row has the version `updated_ns`.
 
     The state of a writer is its acknowledged number and the number of points that it has dropped. `series` has the
     number of each (rank, key), `num_columns` is the number of columns in all `keysets`.
@@ -88,16 +93,21 @@ class FrameBatch:
 
     Args:
         failures: the engine's exceptions, which make the whole transaction fail.
+        shared: whether other servers write to the store as well. What is cached of a run is then compared with its row
+            in every transaction, which has the run for itself. A sole server counts its commits in the store instead,
+            which also shows whether an older copy has taken the store's place.
     """
 
-    def __init__(self, failures: tuple[type[Exception], ...]) -> None:
+    def __init__(self, failures: tuple[type[Exception], ...], *, shared: bool = False) -> None:
         self._failures = failures
+        self._is_shared = shared
         self._runs: OrderedDict[str, _Run] = OrderedDict()
         self._num_columns = 0
         self._pending = _Pending()
         self._identity: int | None = None
         self._committed = -1
         self._number = 0
+        self._versions: dict[str, int] = {}
 
     def begin(self, connection: Connection) -> None:
         """See `writer.Batch`; compare the commit number with the last one acknowledged.
@@ -114,6 +124,9 @@ class FrameBatch:
                 "the store was replaced by another one while the server ran; restart the server to use it",
                 detail=f"expected the store {self._identity}, found {identity}",
             )
+        if self._is_shared:
+            self._number = max(0, self._committed)
+            return
         self._number = numbers.get(meta.COMMIT_NUMBER, -1)
         if self._number < self._committed:
             raise StoreLost(
@@ -145,6 +158,9 @@ class FrameBatch:
         Raises:
             Exception: one of `failures`: the engine could not write; the whole transaction has to be rolled back.
         """
+        if self._is_shared:
+            self._forget_stale(connection, {stored.stream.run for stored in frames})
+        self._versions = {}
         outcomes = self._attempt(connection, frames)
         if isinstance(outcomes, Exception):
             # One of them is to blame: try again, each on its own.
@@ -152,11 +168,26 @@ class FrameBatch:
         applied = tuple(stored for stored, outcome in zip(frames, outcomes, strict=True) if outcome is True)
         if applied:
             self._number += 1
-            meta.write(connection, meta.COMMIT_NUMBER, self._number)
+            if not self._is_shared:
+                meta.write(connection, meta.COMMIT_NUMBER, self._number)
         self._trim()
-        return Commit(self._number, applied), [
+        return Commit(self._number, applied, self._versions), [
             outcome if isinstance(outcome, Exception) else None for outcome in outcomes
         ]
+
+    def _forget_stale(self, connection: Connection, runs: set[str]) -> None:
+        """Discard what is cached of those runs that others have changed."""
+        known = tuple(run for run in runs if run in self._runs)
+        if not known:
+            return
+        versions = dict(
+            connection.execute(
+                f"SELECT run_id, updated_ns FROM run WHERE run_id IN ({question_marks(len(known))})", known
+            ).fetchall()
+        )
+        for run in known:
+            if versions.get(run) != self._runs[run].updated_ns:
+                self.forget_run(run)
 
     def _attempt(self, connection: Connection, frames: list[StoredFrame]) -> "list[bool | Exception] | Exception":
         """Return for each frame whether it was new, or why none of them was written."""
@@ -193,7 +224,8 @@ class FrameBatch:
             # Numbers skipped while the writer reports new drops are those drops.
             run.missing = saturated(run.missing + max(0, frame.n - acked - frame.span))
         run.streams[stream.writer] = (frame.n, saturated(max(dropped, frame.dropped)))
-        run.updated_ns = max(run.updated_ns, stored.received_ns)
+        # The time is also a version: it increases with every change, whatever the clock does.
+        run.updated_ns = max(run.updated_ns + 1, stored.received_ns)
         self._pending.runs[stream.run] = run
         self._pending.streams[stream.run, stream.writer] = run.streams[stream.writer]
         for record in frame.records:
@@ -314,15 +346,14 @@ class FrameBatch:
             [(*state, *stream) for stream, state in pending.streams.items()],
         )
         connection.executemany(
-            # The time is also a version: it increases with every change, whatever the clock does.
-            "UPDATE run SET last_step = ?, last_attempt = ?, points = ?, missing = ?,"
-            " updated_ns = CASE WHEN updated_ns < ? THEN ? ELSE updated_ns + 1 END WHERE run_id = ?",
+            "UPDATE run SET last_step = ?, last_attempt = ?, points = ?, missing = ?, updated_ns = ? WHERE run_id = ?",
             [
-                (run.last_step, run.last_attempt, run.points, run.missing, run.updated_ns, run.updated_ns, run_id)
+                (run.last_step, run.last_attempt, run.points, run.missing, run.updated_ns, run_id)
                 for run_id, run in pending.runs.items()
             ],
         )
         write_tallies(connection, pending.tallies)
+        self._versions.update({run_id: run.updated_ns for run_id, run in pending.runs.items()})
 
 
 def settle_run_state(connection: Connection, run_id: str) -> str:

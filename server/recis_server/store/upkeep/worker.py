@@ -2,7 +2,8 @@
 
 Owns the order and the pace of its work: finish deletions, compact frames, drop expired points, trim runs to their
 bounds, return space. It ends with its input, and so with the server, however that ends. Every change is a transaction
-that checks what it is based on: the worker may be killed at any moment, and two of them may run.
+that checks what it is based on: the worker may be killed at any moment, and two of them may run. Where several servers
+share a store, each has a worker, and one at a time works on a run.
 """
 
 import json
@@ -14,7 +15,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -111,7 +112,7 @@ class MaintenanceWorker:
         runs = self._read(lambda connection: connection.execute(_FINAL).fetchall())
 
         def work(run: str) -> bool:
-            while not stop() and self._write(partial(delete_slice, run_id=run)):
+            while not stop() and self._write(partial(delete_slice, run_id=run), run):
                 pass
             return True
 
@@ -144,7 +145,7 @@ class MaintenanceWorker:
         def work(run: str) -> bool:
             place: Place | None = FIRST_PLACE
             while place is not None and not stop():
-                place = self._write(partial(drop_slice, run_id=run, before_ns=due[run], after=place))
+                place = self._write(partial(drop_slice, run_id=run, before_ns=due[run], after=place), run)
             return True
 
         worked = self._each("retention", due, work)
@@ -163,7 +164,7 @@ class MaintenanceWorker:
 
         def work(run: str) -> bool:
             for excess in found[run]:
-                while not stop() and self._write(partial(trim_slice, excess=excess)):
+                while not stop() and self._write(partial(trim_slice, excess=excess), run):
                     pass
             return True
 
@@ -184,7 +185,8 @@ class MaintenanceWorker:
             if time.monotonic() < self._aside.get((what, run), 0.0):
                 continue
             try:
-                worked |= work(run)
+                with self._lease(run) as is_granted:
+                    worked |= is_granted and work(run)
             except self._failures:
                 if len(self._num_failures) >= MOST_REMEMBERED:
                     self._num_failures.clear()
@@ -195,6 +197,20 @@ class MaintenanceWorker:
                 self._aside[what, run] = time.monotonic() + ASIDE_S
                 self._write(partial(meta.add, name=meta.UPKEEP_FAILURES, number=1))
         return worked
+
+    @contextmanager
+    def _lease(self, run: str) -> Iterator[bool]:
+        """Have a run for this worker alone, if no other one has it."""
+        name = f"upkeep of {run}"
+        if not self._engine.try_lease(self._writer, name):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            # What fails ends the session, and with it the lease.
+            with suppress(*self._failures):
+                self._engine.end_lease(self._writer, name)
 
     def _read(self, action: Callable[[Connection], T]) -> T:
         self._engine.begin_read(self._reader)
@@ -207,18 +223,21 @@ class MaintenanceWorker:
         with _pause():
             return self._engine.give_back(self._writer)
 
-    def _write(self, action: Callable[[Connection], T]) -> T:
-        """Run a transaction; every one of these removes data, so retry it with the space reserved for removals."""
+    def _write(self, action: Callable[[Connection], T], *runs: str) -> T:
+        """Run a transaction that changes `runs`.
+
+        Every one of these removes data, so retry it with the space reserved for removals.
+        """
         with _pause():
             try:
-                return self._write_once(action)
+                return self._write_once(action, runs)
             except self._engine.failures:
                 if not self._engine.make_room(self._writer, reserve=True):
                     raise
-            return self._write_once(action)
+            return self._write_once(action, runs)
 
-    def _write_once(self, action: Callable[[Connection], T]) -> T:
-        self._engine.begin_write(self._writer)
+    def _write_once(self, action: Callable[[Connection], T], runs: tuple[str, ...]) -> T:
+        self._engine.begin_write(self._writer, runs)
         try:
             result = action(self._writer)
             self._writer.execute("COMMIT")

@@ -139,7 +139,7 @@ def test_who_holds_the_write_lock_for_too_long_makes_others_fail_and_not_wait_fo
         row = await store.register(greeting(), 1)
         other = PostgresEngine(url)
         holder = other.connect_writer()
-        other.begin_write(holder)
+        other.begin_write(holder, ("r",))
         with pytest.raises(StoreUnavailable, match="LockNotAvailable"):
             await store.append(frame(row, 1, points([1], loss=[1.0])))
         other.rollback(holder)

@@ -1,7 +1,7 @@
 """What a reader sees is the same before, between and after compactions: against brute force on small chunks."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -303,8 +303,8 @@ def count_rows(store: Store) -> list[int]:
     counting = Counting(store.compactor)
     begin = store.engine.begin_write
 
-    def begin_write(connection: Connection) -> None:
-        begin(counting.inner)
+    def begin_write(connection: Connection, runs: Collection[str] = ()) -> None:
+        begin(counting.inner, runs)
         counting.transactions.append(0)
 
     store.engine.begin_write = begin_write  # type: ignore[method-assign]

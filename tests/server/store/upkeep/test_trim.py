@@ -146,9 +146,9 @@ def test_deletion_and_retention_change_a_bounded_number_of_rows_in_a_transaction
         with worker_of(tmp_path, rule) as worker:
             write = worker._write
 
-            def counted(action: Callable[[Any], Any]) -> Any:
+            def counted(action: Callable[[Any], Any], *runs: str) -> Any:
                 counting = Counting(worker._writer)
-                result = write(lambda _: action(counting))
+                result = write(lambda _: action(counting), *runs)
                 counts.append(counting.rows)
                 return result
 
