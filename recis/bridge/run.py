@@ -235,17 +235,18 @@ class Run(FamiliarRun):
             self.refusals.refuse(
                 "alert's level", f"expected info, warning or error, got {shown(level)}; it is kept as warning"
             )
-        at = None if step is None else self.refusals.step("alert", step)
         title, text = text_of(title), text_of(text)
-        self.append(
-            Event(
-                kind="alert",
-                level=kind or "warning",
-                time_ns=time.time_ns(),
-                step=self._step if at is None and self._step >= 0 else at,
-                text=f"{title}: {text}" if text else title,
-            )
-        )
+        self._mark("alert", f"{title}: {text}" if text else title, step, kind or "warning")
+
+    @guarded
+    def mark_checkpoint(self, path: str = "", step: int | None = None) -> None:
+        """Mark a checkpoint on the charts; `path` is where it is, `step` by default that of the last report."""
+        self._mark("checkpoint", f"Checkpoint {text_of(path)}".rstrip(), step)
+
+    def _mark(self, kind: str, text: str, step: int | None, level: _Level = "info") -> None:
+        at = None if step is None else self.refusals.step(kind, step)
+        at = self._step if at is None and self._step >= 0 else at
+        self.append(Event(kind=kind, level=level, time_ns=time.time_ns(), step=at, text=text))
 
     @guarded
     def line(self, text: str, step: int | None = None, time_ns: int | None = None) -> None:

@@ -4,8 +4,9 @@ Must not know the loop, or the layout of a checkpoint on disk.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import nn
@@ -40,11 +41,13 @@ class CheckpointManager:
     Args:
         trainer: the trainer they belong to.
         ranks: the ranks that save and restore together.
+        written: called on rank 0 with the folder of each checkpoint that is complete.
     """
 
-    def __init__(self, trainer: _Trainer, ranks: Ranks) -> None:
+    def __init__(self, trainer: _Trainer, ranks: Ranks, written: Callable[[Path], None]) -> None:
         self._trainer = trainer
         self._ranks = ranks
+        self._written = written
         self._cadence: Cadence | None = None
         self._is_wanted = False
         self._saved_step = 0
@@ -132,8 +135,10 @@ class CheckpointManager:
         content: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
         content |= {"model": trainer.model.state_dict(), "global_step": step, "epoch": trainer.state.epoch}
         content["progress"] = asdict(progress)
-        self._folder().save(step, content)
+        folder = self._folder().save(step, content)
         self._saved_step = step
+        if self._ranks.rank == 0:
+            self._written(folder)
 
     def _folder(self) -> CheckpointFolder:
         args = self._trainer.args

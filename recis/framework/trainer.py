@@ -106,13 +106,13 @@ class Trainer:
         self._ddp = take_over(self.args, others)
         self._data_to_cuda = data_to_cuda
         self._ranks = Ranks(model)
-        self.checkpoint_manager = CheckpointManager(self, self._ranks)
+        self._dispatch = HookDispatcher(self)
+        self.checkpoint_manager = CheckpointManager(self, self._ranks, self._dispatch.report_checkpoint)
         self.accelerator = Accelerator(self, self._ranks)
         self._wrapped: nn.Module = model
         self._accumulated = 0
         self._random = RandomStreams()
         self._steering = Steering(self)
-        self._dispatch = HookDispatcher(self)
         self._logger = LoggerHook(self.args.log_steps)
         self._log_steps = self.args.log_steps
         self.add_hooks(hooks or ())

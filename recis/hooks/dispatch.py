@@ -8,6 +8,7 @@ import inspect
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, MutableSequence
+from pathlib import Path
 from typing import Any, TypeAlias, cast, overload
 
 from recis.errors import HookSignatureError
@@ -97,6 +98,13 @@ class HookDispatcher:
             opening = getattr(hook, "open_run", None)
             if callable(opening):
                 opening(self._trainer)
+
+    def report_checkpoint(self, folder: Path) -> None:
+        """Let monitoring hooks report a checkpoint that was written to `folder`."""
+        for hook in list(self._hooks):
+            reporting = getattr(hook, "checkpoint_written", None)
+            if callable(reporting):
+                reporting(self._trainer, folder)
 
     def fire(self, event: str, metrics: Mapping[str, Any], step: int) -> None:
         """Call all hooks that override `event`; the first exception propagates."""

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import recis.monitor
@@ -196,6 +197,11 @@ class MonitorHook(Hook):
         if start:
             run.cost.add(time.perf_counter_ns() - start)
             self._unmeasured = run.cost.apart
+
+    def checkpoint_written(self, trainer: _Trainer, folder: Path) -> None:
+        """Mark a checkpoint that the trainer has written."""
+        if self.run is not None:
+            self.run.mark_checkpoint(str(folder), trainer.state.global_step)
 
     def after_evaluate(self, trainer: _Trainer) -> None:  # noqa: D102 - as in Hook
         if self.run is not None and self._reader is not None and (fresh := self._reader.take()):

@@ -362,6 +362,8 @@ def test_a_device_that_does_not_answer_is_not_waited_for_without_end(
 def test_other_records_arrive(run: Run, spooled: Spooled) -> None:
     run.log({"a": 1.0}, 5)
     run.alert("Loss is NaN", level="ERROR")
+    run.mark_checkpoint("out/step-5")
+    run.mark_checkpoint(step=7)
     run.line("<gstep=5>", step=5)
     report = Pass(
         table="user",
@@ -377,9 +379,12 @@ def test_other_records_arrive(run: Run, spooled: Spooled) -> None:
     )
     run.filter_pass(report)
     run.finish()
-    [event] = spooled.of(Event)
-    assert isinstance(event, Event)
-    assert (event.kind, event.level, event.text, event.step) == ("alert", "error", "Loss is NaN", 5)
+    events = [event for event in spooled.of(Event) if isinstance(event, Event)]
+    assert [(event.kind, event.level, event.text, event.step) for event in events] == [
+        ("alert", "error", "Loss is NaN", 5),
+        ("checkpoint", "info", "Checkpoint out/step-5", 5),
+        ("checkpoint", "info", "Checkpoint", 7),
+    ]
     assert [line.text for line in spooled.of(Line) if isinstance(line, Line)] == ["<gstep=5>"]
     assert spooled.of(Pass) == [report]
     assert spooled.values()["table/user/rows"] == [(5, 5.0)]

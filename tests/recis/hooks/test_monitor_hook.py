@@ -22,7 +22,7 @@ from recis.nn import HashTable
 from recis.nn.hashtable_hook import FilterHook
 from recis.nn.modules.hashtable import filter_out_sparse_param
 from recis.optim import SparseAdamW
-from recis.wire.messages import Command, Declare, Line, Pass, Result, Status
+from recis.wire.messages import Command, Declare, Event, Line, Pass, Result, Status
 from tests.recis.bridge.conftest import Spooled
 
 
@@ -100,6 +100,17 @@ def test_a_training_streams_everything(tmp_path: Path, spooled: Spooled, make_ho
     assert len(spooled.of(Line)) == 3
     states = [item.state for item in spooled.of(Status) if isinstance(item, Status)]
     assert states == ["running", "finished"]
+
+
+def test_checkpoints_of_a_training_are_marked(
+    tmp_path: Path, spooled: Spooled, make_hook: Callable[..., MonitorHook]
+) -> None:
+    trainer = make_trainer(tmp_path, make_hook(run_id="r"))
+    trainer.args.save_steps = 5
+    trainer.train()
+    events = [item for item in spooled.of(Event) if isinstance(item, Event) and item.kind == "checkpoint"]
+    assert [(event.step, event.level) for event in events] == [(5, "info"), (10, "info"), (12, "info")]
+    assert events[0].text == f"Checkpoint {tmp_path / 'out' / 'step-000000000005'}"
 
 
 def test_a_training_says_where_the_time_of_its_steps_goes(
