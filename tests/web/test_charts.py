@@ -44,6 +44,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         events = (("control", "info", 40, "filter_interval 1000 to 250"), ("alert", "warning", 50, "Gradients grow"))
         for run in ("first", "second"):
             send(url, run, [Report(values, events=events)], name=f"dlrm-{run}-with-a-long-name")
+        doubled = {key: [2 * value for value in values[key]] for key in ("loss", "qps")}
+        send(url, "double", [Report(doubled)], name="dlrm-double")
         yield url
 
 
@@ -189,6 +191,95 @@ def test_a_table_has_one_chart_and_a_search_shows_its_series(page: Page, console
     page.get_by_role("searchbox", name="Search charts").fill("user/(rows|bytes)")
     expect(card(page, "table/user/rows")).to_be_visible()
     expect(table).to_have_count(0)
+
+
+def drag(page: Page, chart: Locator, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Drags from one place of a plot to another, both as shares of its width and height."""
+    box = chart.locator(".u-over").bounding_box()
+    assert box is not None
+    (x0, y0), (x1, y1) = (
+        (box["x"] + box["width"] * across, box["y"] + box["height"] * down) for across, down in (start, end)
+    )
+    page.mouse.move(x0, y0)
+    page.mouse.down()
+    page.mouse.move(x1, y1, steps=5)
+    page.mouse.up()
+
+
+def test_a_zoom_is_moved_and_values_are_zoomed_too(page: Page, console: Console, address: str) -> None:
+    loss = drawn(page, f"{address}/run/first?from=40&to=60", "loss")
+    page.keyboard.down("Shift")
+    drag(page, loss, (0.5, 0.5), (0.75, 0.5))
+    page.keyboard.up("Shift")
+    expect(page).to_have_url(re.compile(r"from=35&to=55$"))
+    drag(page, loss, (0.75, 1.1), (0.25, 1.1))
+    expect(page).to_have_url(re.compile(r"from=45&to=65$"))
+    loss.get_by_role("img").focus()
+    page.keyboard.press("Shift+ArrowRight")
+    expect(page).to_have_url(re.compile(r"from=50&to=70$"))
+    page.go_back()
+    expect(page).to_have_url(re.compile(r"from=45&to=65$"))
+
+    drag(page, loss, (0.5, 0.3), (0.52, 0.6))
+    expect(page).to_have_url(re.compile(r"from=45&to=65&y=loss:[\d.]+:[\d.]+$"))
+    expect(loss.locator(".outside")).to_have_text(re.compile(r"\d above, \d+ below"))
+    expect(card(page, "qps").locator(".outside")).to_have_count(0)
+    page.reload()
+    expect(loss.locator(".outside")).to_have_text(re.compile(r"\d above, \d+ below"))
+    loss.get_by_role("img").focus()
+    for _ in range(4):
+        page.keyboard.press("Shift+ArrowDown")
+    expect(loss.locator(".outside")).to_have_count(0)
+    loss.locator(".u-over").dblclick()
+    expect(page).to_have_url(f"{address}/run/first")
+
+
+def test_an_overview_shows_which_part_of_the_run_is_in_view(page: Page, console: Console, address: str) -> None:
+    drawn(page, f"{address}/run/first?from=40&to=60", "loss")
+    part = page.get_by_role("slider", name="Part of the run in view")
+    expect(part).to_have_attribute("aria-valuetext", "steps 40 to 60")
+    part.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page).to_have_url(re.compile(r"from=45&to=65$"))
+    page.keyboard.press("-")
+    expect(page).to_have_url(re.compile(r"from=35&to=75$"))
+    box, track = part.bounding_box(), page.locator(".overview").bounding_box()
+    assert box is not None
+    assert track is not None
+    y, middle = box["y"] + box["height"] / 2, box["x"] + box["width"] / 2
+    page.mouse.move(box["x"] + box["width"] - 2, y)
+    page.mouse.down()
+    page.mouse.move(track["x"] + track["width"] + 50, y, steps=4)
+    expect(part).to_have_attribute("aria-valuetext", "steps 35 to 100")
+    page.mouse.up()
+    expect(page).to_have_url(re.compile(r"from=35&to=100$"))
+    page.go_back()
+    expect(page).to_have_url(re.compile(r"from=35&to=75$"))
+    page.mouse.move(middle, y)
+    page.mouse.down()
+    page.mouse.move(track["x"] - 500, y, steps=4)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile(r"from=1&to=41$"))
+    assert [violation["id"] for violation in Axe().run(page).response["violations"]] == []
+    page.keyboard.press("0")
+    expect(part).to_have_count(0)
+
+
+def test_compared_runs_are_shown_as_ratios(page: Page, console: Console, address: str) -> None:
+    loss = drawn(page, f"{address}/compare?runs=second,double", "loss")
+    item = page.get_by_role("listitem").filter(has=page.get_by_role("link", name="dlrm-double"))
+    expect(item).to_contain_text("(+100 %)")
+    expect(page.get_by_role("listitem").filter(has_text="reference")).to_contain_text("dlrm-second")
+    page.get_by_role("group", name="Values").get_by_role("button", name="Ratio").click()
+    expect(page).to_have_url(re.compile("ratio=1"))
+    expect(loss.locator(".value")).to_have_text("2")
+    loss.locator(".u-over").hover()
+    expect(loss.locator(".tooltip")).to_contain_text(re.compile("dlrm-double.*2.*dlrm-second.*1", re.DOTALL))
+    page.reload()
+    expect(loss.locator(".value")).to_have_text("2")
+    page.get_by_role("button", name="Overlay").click()
+    expect(page).to_have_url(f"{address}/compare?runs=second,double")
+    expect(loss.locator(".owner")).to_contain_text("dlrm-second")
 
 
 def test_a_relative_axis_begins_with_the_run(page: Page, console: Console, address: str) -> None:

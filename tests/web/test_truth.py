@@ -21,6 +21,7 @@ EVENTS = (
     ("alert", "error", 50, "Loss is above 0.9"),
     ("alert", "warning", 52, "Gradients grow: 14.2 against 3.1 usually"),
     ("disconnected", "warning", PAUSE_AT + 1, "Rank 0 lost its connection"),
+    ("checkpoint", "info", 400, "Checkpoint out/step-400"),
 )
 RUNS = [f"run-{number}" for number in range(17)]
 
@@ -192,12 +193,20 @@ def test_events_are_read_on_the_chart_and_in_a_list(page: Page, console: Console
     hover(page, loss, 50.5 / STEPS)
     for _, _, _, text in EVENTS[:2]:
         expect(loss.locator(".tooltip")).to_contain_text(text)
+    hover(page, loss, 400 / STEPS)
+    expect(loss.locator(".tooltip")).to_contain_text("Checkpoint out/step-400")
     page.get_by_role("link", name="3 alerts").click()
     table = page.get_by_role("table", name="Events")
     for _, level, _, text in EVENTS:
         expect(table.get_by_role("row").filter(has_text=text)).to_contain_text(level)
     page.get_by_label("Search events").fill("gradients")
     expect(table.get_by_role("row")).to_have_count(2)
+    page.go_back()
+    hover(page, loss, 50.5 / STEPS)
+    expect(loss.locator(".tooltip")).to_contain_text(EVENTS[0][3])
+    page.mouse.down()
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("/run/paused/events$"))
     answer = page.request.get(f"{address}/api/v1/runs/paused/filters?limit=10", headers={"Accept-Encoding": "gzip"})
     assert answer.headers["content-encoding"] == "gzip"
     assert [one["step"] for one in answer.json()["passes"]][-1] == STEPS - 2

@@ -3,8 +3,8 @@
 import { Palette } from './charts/colors.js';
 import { ChartGroup } from './charts/group.js';
 import { eventMarks } from './charts/picture.js';
+import { PlotPool } from './charts/plots.js';
 import { ApiClient } from './data/api.js';
-import { Commands } from './data/commands.js';
 import { LiveConnection } from './data/connection.js';
 import { NewestValues } from './data/newest-values.js';
 import { RankSummaries } from './data/rank-summaries.js';
@@ -14,7 +14,7 @@ import { Session } from './data/session.js';
 import { createdAt, setView, state } from './data/state.js';
 import { Watches } from './data/watches.js';
 import { root } from './routing/links.js';
-import { effectHref, openPage, pushZoom } from './routing/navigation.js';
+import { effectHref, eventsHref, openPage, pushZoom } from './routing/navigation.js';
 
 export class App {
   constructor() {
@@ -22,7 +22,7 @@ export class App {
     this.api = api;
     this.store = new SeriesStore(createdAt);
     this.palette = new Palette();
-    this.commands = new Commands(api);
+    this.plots = new PlotPool();
     this.session = new Session({
       api,
       runList: new RunList(api),
@@ -68,23 +68,52 @@ export class App {
     const axis = state.view.peek().x;
     const steps = axis !== 'step' ? this.charts.stepsBetween(from, to) : [from, to];
     if (!steps) return;
-    const first = Math.max(0, Math.floor(steps[0]));
-    const last = Math.max(first + 1, Math.ceil(steps[1]));
     const digits = (/** @type {number} */ seconds) => Number(seconds.toFixed(3));
-    pushZoom({ from: first, to: last, times: axis === 'time' ? [digits(from), digits(to)] : null });
+    this.zoomToSteps(steps[0], steps[1], axis === 'time' ? [digits(from), digits(to)] : null);
   }
 
   /**
-   * Show the effect of a command of the open run.
-   * @param {string} command
+   * Zoom all charts to some steps.
+   * @param {number} from
+   * @param {number} to
+   * @param {[number, number] | null} [times] first and last second on the time axis
    */
-  openEffect(command) {
-    const run = state.run.peek();
-    if (run) openPage(effectHref(run.id, command));
+  zoomToSteps(from, to, times = null) {
+    this.charts.preview(null);
+    const first = Math.max(0, Math.floor(from));
+    pushZoom({ from: first, to: Math.max(first + 1, Math.ceil(to)), times });
   }
 
+  /**
+   * Show the effect of a marked command of the open run, or its events.
+   * @param {EventMark} mark
+   */
+  openMark({ command }) {
+    const run = state.run.peek();
+    if (run) openPage(command ? effectHref(run.id, command) : eventsHref(run.id));
+  }
+
+  /**
+   * Show another part of the horizontal axis in all charts; nothing before the first step.
+   * @param {number} from first x value
+   * @param {number} to last x value
+   * @param {boolean} settled whether it stays; otherwise only what is loaded is drawn
+   */
+  pan(from, to, settled) {
+    const { x: axis } = state.view.peek();
+    const start = axis === 'time' ? from : Math.max(0, from);
+    const length = to - from;
+    this.charts.preview(settled ? null : [start, start + length]);
+    if (!settled) return;
+    // A range of whole steps would grow with each move if both of its ends were rounded.
+    const first = axis === 'step' ? Math.round(start) : start;
+    this.zoom(first, first + (axis === 'step' ? Math.round(length) : length));
+  }
+
+  /** Show everything again, on both axes. */
   resetZoom() {
-    if (state.view.peek().from !== null) pushZoom({ from: null, to: null, times: null });
+    const { from, scales } = state.view.peek();
+    if (from !== null || scales.length > 0) pushZoom({ from: null, to: null, times: null, scales: [] });
   }
 
   /** Freeze all charts, or continue with what has arrived meanwhile. */

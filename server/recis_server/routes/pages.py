@@ -3,15 +3,16 @@
 Must not know what the page does. Files are looked up by name in a table built at start, never by an outside path.
 """
 
+import asyncio
 import gzip
 import hashlib
 import html
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import brotli
 import msgspec
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import HTMLResponse, Response
@@ -44,23 +45,43 @@ pre { overflow: auto; padding: .75rem; border: 1px solid #8888 }
 """
 
 
-@dataclass(frozen=True, slots=True)
 class _File:
-    body: bytes
-    packed: bytes
-    media: str
-    tag: str
+    """One file of the page, and its compressed forms.
+
+    Brotli makes it an eighth smaller than gzip does, but takes half a second of a core for all files: each is
+    compressed for the first browser that requests it.
+    """
+
+    def __init__(self, name: str, body: bytes) -> None:
+        self.body = body
+        self.media = _TYPES[Path(name).suffix]
+        self.tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        self.gzip = gzip.compress(body, mtime=0)
+        self._brotli: bytes | None = None
+
+    def brotli(self) -> bytes:
+        """Return the file compressed with Brotli; the first call takes up to 0.1 s: make it off the event loop."""
+        if self._brotli is None:
+            self._brotli = brotli.compress(self.body, mode=brotli.MODE_TEXT)
+        return self._brotli
+
+    async def encoded(self, accept_encoding: str) -> tuple[bytes, str]:
+        """Return the smallest form that a browser accepts, and the name of its encoding, empty for none."""
+        accepted = _accepted_encodings(accept_encoding)
+        if "br" in accepted:
+            return (await asyncio.to_thread(self.brotli) if self._brotli is None else self._brotli), "br"
+        return (self.gzip, "gzip") if "gzip" in accepted else (self.body, "")
 
 
 class Pages:
     """The files of the page by their name below `/static/`."""
 
     def __init__(self, files: dict[str, bytes], root_path: str) -> None:
-        self._files = {name: _file(name, body) for name, body in files.items()}
+        self._files = {name: _File(name, body) for name, body in files.items()}
         index = files.get("index.html")
         # Escaped: the root path is configuration, but it is inserted into markup.
         root = html.escape(root_path).encode()
-        self._index = None if index is None else _file("index.html", index.replace(_ROOT, root))
+        self._index = None if index is None else _File("index.html", index.replace(_ROOT, root))
 
     def index(self) -> _File:
         """Return the page itself; raise `NotFound` if this installation has none."""
@@ -108,18 +129,20 @@ def _with_one_style_sheet(files: dict[str, bytes]) -> dict[str, bytes]:
     return {**files, "index.html": index, _ALL_STYLES: joined}
 
 
-def _file(name: str, body: bytes) -> _File:
-    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    return _File(body, gzip.compress(body, mtime=0), _TYPES[Path(name).suffix], tag)
+def _accepted_encodings(accept_encoding: str) -> set[str]:
+    """Return the encodings that a browser names, without those that it rules out by a quality of 0."""
+    parts = (part.lower().replace(" ", "").partition(";") for part in accept_encoding.split(","))
+    return {name for name, _, quality in parts if not re.fullmatch(r"q=0(\.0*)?", quality)}
 
 
-def _send(file: _File, accept_encoding: str, if_none_match: str | None) -> Response:
+async def _send(file: _File, accept_encoding: str, if_none_match: str | None) -> Response:
     headers = {"ETag": file.tag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
     if if_none_match is not None and file.tag in if_none_match:
         return Response(status_code=304, headers=headers)
-    if "gzip" in accept_encoding:
-        return Response(file.packed, headers={**headers, "Content-Encoding": "gzip"}, media_type=file.media)
-    return Response(file.body, headers=headers, media_type=file.media)
+    body, encoding = await file.encoded(accept_encoding)
+    if encoding:
+        headers["Content-Encoding"] = encoding
+    return Response(body, headers=headers, media_type=file.media)
 
 
 @router.get("/")
@@ -133,7 +156,7 @@ async def read_page(
 ) -> Response:
     """Return the page; its script decides what to show."""
     pages: Pages = request.app.state.pages
-    return _send(pages.index(), accept_encoding, if_none_match)
+    return await _send(pages.index(), accept_encoding, if_none_match)
 
 
 @router.get("/static/{name:path}")
@@ -145,14 +168,14 @@ async def read_static(
 ) -> Response:
     """Return one file of the page."""
     pages: Pages = request.app.state.pages
-    return _send(pages.file(name), accept_encoding, if_none_match)
+    return await _send(pages.file(name), accept_encoding, if_none_match)
 
 
 @router.get("/favicon.ico")
 async def read_icon(request: Request) -> Response:
     """Return the page's icon, for browsers that request it under this name."""
     pages: Pages = request.app.state.pages
-    return _send(pages.file("icon.svg"), "", None)
+    return await _send(pages.file("icon.svg"), "", None)
 
 
 @router.get("/docs.css")

@@ -49,6 +49,12 @@ def test_parts_are_packed_tagged_and_asked_for_again(tmp_path: Path) -> None:
         assert packed.headers["content-encoding"] == "gzip"
         assert packed.content == plain.content
         assert int(packed.headers["content-length"]) == len(gzip.compress(plain.content, mtime=0))
+        for accepted, encoding in (("gzip, br;q=0", "gzip"), ("gzip, deflate, br, zstd", "br"), ("bread", None)):
+            answer = await site.client.get("/static/js/main.js", headers={"Accept-Encoding": accepted})
+            assert answer.headers.get("content-encoding") == encoding
+            assert answer.headers["vary"] == "Accept-Encoding"
+            assert answer.content == plain.content
+        assert int(answer.headers["content-length"]) > int(packed.headers["content-length"])
         again = await site.client.get("/static/js/main.js", headers={"If-None-Match": plain.headers["etag"]})
         assert again.status_code == 304
         assert (await site.client.get("/favicon.ico")).headers["content-type"] == "image/svg+xml"

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { drawEvents, drawNonFinite, drawPasses, drawPauses } from '../../../web/js/charts/marks.js';
+import { drawCheckpoints, drawEvents, drawNonFinite, drawPasses, drawPauses } from '../../../web/js/charts/marks.js';
 import { paths, recordingArea } from '../canvas.js';
 import { bucket, series } from '../frames.js';
 
@@ -21,6 +21,16 @@ test('passes are ticks on the lower edge, of which close ones share one', () => 
     [10, 95],
     [60, 95],
   ]);
+});
+
+test('checkpoints are triangles on the lower edge, of which close ones share one', () => {
+  const { area, drawn } = recordingArea();
+  drawCheckpoints(
+    area,
+    [10, 12, 60, 900].map((x) => ({ x, color: 'mark', minor: true })),
+  );
+  const tips = paths(drawn)[0].filter(([name]) => name === 'closePath');
+  assert.equal(tips.length, 2);
 });
 
 test('times without data are shaded within the plot', () => {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EMPTY_PICTURE } from '../../../web/js/charts/picture.js';
 import {
-  commandNear,
   eventsNear,
+  markNear,
   namedRanks,
   neighborX,
   readLines,
@@ -60,10 +60,10 @@ test('events close to the crosshair are found with their whole text', () => {
   ]);
 });
 
-test('the nearest marked command is found, if it is near enough', () => {
-  const events = [{ x: 5, command: 'a' }, { x: 8, command: 'b' }, { x: 9 }];
-  const found = [9, 6, 5, 20].map((x) => commandNear({ ...EMPTY_PICTURE, events }, x, 3));
-  assert.deepEqual(found, ['b', 'a', 'a', undefined]);
+test('the nearest mark is found, if it is near enough: commands first, checkpoints not', () => {
+  const events = [{ x: 5, command: 'a' }, { x: 8, command: 'b' }, { x: 9 }, { x: 20, minor: true }, { x: 30 }];
+  const found = [9, 6, 5, 20, 31].map((x) => markNear({ ...EMPTY_PICTURE, events }, x, 3));
+  assert.deepEqual(found, [events[1], events[0], events[0], undefined, events[4]]);
 });
 
 test('the crosshair moves by buckets and stays within the data', () => {

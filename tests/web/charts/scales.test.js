@@ -37,6 +37,14 @@ test('the y axis has the extremes in view with a margin, but not those of supers
   assert.equal(yRange(picture({ lines: [line([bucket(0, 0), bucket(1, 1)])] }))[0], 0);
 });
 
+test('a zoom of the y axis is shown as it is, and says what it leaves out', () => {
+  const rows = [bucket(0, 5, { min: 1, max: 9 }), bucket(1, 5), bucket(2, 12)];
+  const zoomed = picture({ lines: [line(rows)], y: [4, 8] });
+  assert.deepEqual(yRange(zoomed), [4, 8]);
+  assert.deepEqual(outsideCounts(zoomed), { above: 2, below: 1 });
+  assert.ok(yRange(picture({ lines: [line(rows)], y: [-1, 8], log: true }))[0] > 0);
+});
+
 test('a logarithmic axis starts above zero', () => {
   const [low, high] = yRange(picture({ log: true, lines: [line([bucket(0, 0), bucket(1, 10), bucket(2, 1000)])] }));
   assert.ok(low > 0 && low < 10 && high > 1000);

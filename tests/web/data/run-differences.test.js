@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { compareRuns, deltaOf, describeRun, onlyDifferences } from '../../../web/js/data/run-differences.js';
+import { changeOf, compareRuns, deltaOf, describeRun, onlyDifferences } from '../../../web/js/data/run-differences.js';
 
 const answer = (config, said, pid = 1) => ({
   attempt: 1,
@@ -63,4 +63,9 @@ test('a delta needs two finite numbers', () => {
   ]) {
     assert.equal(deltaOf(value, reference), null);
   }
+});
+
+test('a change is a share of the reference, which is not 0', () => {
+  assert.deepEqual([changeOf(-1, -2), changeOf(3, 2), changeOf(2, 2)], [0.5, 0.5, 0]);
+  assert.deepEqual([changeOf(1, 0), changeOf('NaN', 1)], [null, null]);
 });

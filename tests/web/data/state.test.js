@@ -85,3 +85,15 @@ test('a run was created when it says, and an unknown one at no time', () => {
   assert.equal(transitions.createdAt('a'), 60);
   assert.equal(transitions.createdAt('nobody'), 0);
 });
+
+test('the zoom of a vertical axis is replaced, with six digits, and never empty', () => {
+  transitions.setScale('loss', 0.123456789, 2);
+  transitions.setScale('qps', 1, 2);
+  transitions.setScale('loss', 0.5, 0.75);
+  transitions.setScale('qps', 3, 3.0000001);
+  assert.deepEqual(state.view.value.scales, [
+    ['qps', 1, 2],
+    ['loss', 0.5, 0.75],
+  ]);
+  transitions.setView({ scales: [] });
+});

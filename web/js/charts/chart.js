@@ -7,58 +7,93 @@ import { axisColumn } from '../data/series.js';
 import { plotOptions } from './options.js';
 import { paintPicture } from './paint.js';
 import { EMPTY_PICTURE } from './picture.js';
-import { commandNear } from './readings.js';
-import { listenToTouch } from './touch.js';
+import { markNear } from './readings.js';
 
 const MIN_SELECTION_PX = 4;
 /** How far from a mark a click still means it. */
 const MARK_PX = 5;
 
+/**
+ * Draw data at once rather than in a microtask: the place of the pointer is looked up on the new axes.
+ * @param {uPlot} plot
+ * @param {uPlot.AlignedData} data
+ */
+const show = (plot, data) => plot.batch(() => plot.setData(data));
+
 export class Chart {
   /**
    * @param {HTMLElement} host
-   * @param {import('./colors.js').Palette} palette
+   * @param {{palette: import('./colors.js').Palette, plots: import('./plots.js').PlotPool}} shared by all charts
    * @param {ChartGestures} gestures
    */
-  constructor(host, palette, gestures) {
+  constructor(host, { palette, plots }, gestures) {
     this.host = host;
     this.palette = palette;
+    this.plots = plots;
     this.gestures = gestures;
     this.picture = EMPTY_PICTURE;
-    /** @type {uPlot | null} */
-    this.plot = null;
+    /** @type {import('./plots.js').Seat | null} */
+    this.seat = null;
     this.axes = '';
+    /** Of the host, in pixels; 0 until it is known. */
+    this.size = { width: 0, height: 0 };
     /** @type {number | null} where the pointer is, in pixels from the left edge of the plot */
     this.pointer = null;
     this.stopListening = palette.onChange(() => this.plot?.redraw(false, true));
   }
 
+  get plot() {
+    return this.seat?.plot ?? null;
+  }
+
   destroy() {
     this.stopListening();
-    this.plot?.destroy();
-    this.plot = null;
+    this.release();
+  }
+
+  /** Leave the plot to other charts; the next picture gets one again. */
+  release() {
+    if (this.seat) this.plots.give(this.axes, this.seat);
+    this.seat = null;
+    this.pointer = null;
   }
 
   /**
-   * Draw a picture. The plot is created again only when its axes change their kind.
+   * Draw a picture. It needs another plot only when its axes change their kind.
    * @param {Picture} picture
    */
   draw(picture) {
     this.picture = picture;
     const axes = `${picture.axis} ${picture.log} ${picture.kind} ${picture.unit.symbol}`;
-    if (this.plot && axes !== this.axes) {
-      this.plot.destroy();
-      this.plot = null;
-      this.pointer = null;
-    }
+    if (axes !== this.axes) this.release();
     this.axes = axes;
     const main = picture.lines.at(-1)?.series;
     /** @type {any} */
     const data = main ? [axisColumn(main, picture.axis), main.mean.subarray(0, main.n)] : [[], []];
-    if (this.plot) this.plot.setData(data);
-    else this.plot = new uPlot(plotOptions(this), data, this.host);
+    if (this.seat) show(this.seat.plot, data);
+    else this.#sit(data);
     // The axis may have moved below a pointer that rests: what is under it now has another x value.
-    if (this.pointer !== null) this.gestures.hover(this.plot.posToVal(this.pointer, 'x'));
+    if (this.pointer !== null && this.plot) this.gestures.hover(this.plot.posToVal(this.pointer, 'x'));
+  }
+
+  /**
+   * Take a plot that another chart has left, or create one.
+   * @param {uPlot.AlignedData} data
+   */
+  #sit(data) {
+    const left = this.plots.take(this.axes);
+    if (left) {
+      this.seat = left;
+      left.chart = this;
+      this.host.append(left.plot.root);
+      left.plot.setCursor({ left: -10, top: -10 }, false);
+      this.resize(this.size.width, this.size.height);
+      show(left.plot, data);
+      return;
+    }
+    const seat = /** @type {import('./plots.js').Seat} */ (/** @type {unknown} */ ({ chart: this }));
+    seat.plot = new uPlot(plotOptions(seat), data, this.host);
+    this.seat = seat;
   }
 
   /**
@@ -66,6 +101,7 @@ export class Chart {
    * @param {number} height
    */
   resize(width, height) {
+    this.size = { width, height };
     const { plot } = this;
     if (plot && height > 0 && (plot.width !== width || plot.height !== height)) plot.setSize({ width, height });
   }
@@ -99,12 +135,12 @@ export class Chart {
   }
 
   /**
-   * Open the command that is marked near an x value.
+   * Open what is marked near an x value.
    * @param {number | null} x
    */
   openMark(x) {
-    const command = x === null ? undefined : commandNear(this.picture, x, this.xLength(MARK_PX));
-    if (command) this.gestures.open(command);
+    const mark = x === null ? undefined : markNear(this.picture, x, this.xLength(MARK_PX));
+    if (mark) this.gestures.open(mark);
   }
 
   /**
@@ -120,56 +156,42 @@ export class Chart {
   }
 
   /**
-   * Listen to the pointer once the plot exists.
-   * @param {uPlot} plot
+   * Show values closer or from further away.
+   * @param {number} factor of the visible range: below 1 zooms in
    */
-  listen(plot) {
-    const { over } = plot;
-    const pixel = (/** @type {{clientX: number}} */ { clientX }) => clientX - over.getBoundingClientRect().left;
-    const pointerX = (/** @type {MouseEvent} */ event) => plot.posToVal(pixel(event), 'x');
-    const hover = (/** @type {number | null} */ left) => {
-      this.pointer = left;
-      this.gestures.hover(left === null ? null : plot.posToVal(left, 'x'));
-    };
-    // A mouse that rests elsewhere leaves the plot again after a tap; what the finger has found stays.
-    let isTouched = false;
-    over.addEventListener('pointermove', (event) => {
-      if (event.pointerType !== 'touch') isTouched = false;
-    });
-    over.addEventListener('mousemove', (event) => hover(pixel(event)));
-    over.addEventListener('mouseleave', () => {
-      if (!isTouched) hover(null);
-    });
-    listenToTouch(over, {
-      point: (touch) => {
-        isTouched = true;
-        const left = pixel(touch);
-        plot.setCursor({ left, top: 0 }, false);
-        hover(left);
-      },
-      pinch: (center, factor) => this.magnify(plot.posToVal(center - over.getBoundingClientRect().left, 'x'), factor),
-    });
-    // A finger that looks for a value would open what it happens to touch.
-    over.addEventListener('click', (event) => {
-      if (/** @type {PointerEvent} */ (event).pointerType !== 'touch') this.openMark(pointerX(event));
-    });
-    const zoomWithWheel = (/** @type {WheelEvent} */ event) => {
-      if (!event.ctrlKey) return;
-      event.preventDefault();
-      this.magnify(pointerX(event), event.deltaY < 0 ? 0.7 : 1 / 0.7);
-    };
-    over.addEventListener('wheel', zoomWithWheel, { passive: false });
+  magnifyValues(factor) {
+    const { plot } = this;
+    if (!plot) return;
+    const half = (plot.over.clientHeight * factor) / 2;
+    const middle = plot.over.clientHeight / 2;
+    this.gestures.rescale(plot.posToVal(middle + half, 'y'), plot.posToVal(middle - half, 'y'));
   }
 
   /**
-   * Zoom to the range that the pointer has selected.
+   * Show what is beside the visible range.
+   * @param {number} share of the range, below 0 for what is before it
+   */
+  shift(share) {
+    const { min, max } = this.plot?.scales.x ?? {};
+    if (min == null || max == null) return;
+    const by = (max - min) * share;
+    this.gestures.pan(min + by, max + by, true);
+  }
+
+  /**
+   * Zoom to the range that the pointer has selected: on one axis, or on both.
    * @param {uPlot} plot
    */
   zoomToSelection(plot) {
-    const { left, width } = plot.select;
-    if (width < MIN_SELECTION_PX) return;
+    const { left, top, width, height } = plot.select;
+    const { clientWidth, clientHeight } = plot.over;
     plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-    this.gestures.zoom(plot.posToVal(left, 'x'), plot.posToVal(left + width, 'x'));
+    const isPart = (/** @type {number} */ length, /** @type {number} */ whole) =>
+      length >= MIN_SELECTION_PX && length < whole - 1;
+    if (isPart(height, clientHeight)) {
+      this.gestures.rescale(plot.posToVal(top + height, 'y'), plot.posToVal(top, 'y'));
+    }
+    if (isPart(width, clientWidth)) this.gestures.zoom(plot.posToVal(left, 'x'), plot.posToVal(left + width, 'x'));
   }
 
   /**

@@ -1,16 +1,23 @@
 // @ts-check
 /**
- * All charts on the page, linked: they share x axis, zoom and crosshair. Draws visible charts that have changed, at
- * most once per frame, and watches the series of visible charts. Knows neither server nor how a chart draws.
+ * All charts on the page, linked: they share x axis, zoom and crosshair. Draws those in the window that have changed,
+ * at most once per frame, and watches their series and those of charts close to it. Knows neither server nor how a
+ * chart draws.
  */
 import { stepExtent, xExtent } from '../data/series.js';
+import { drawOrder } from './draw-order.js';
 
-/** How far beyond the window charts are loaded and drawn, so that they are ready when they are scrolled to. */
+/** How far beyond the window charts are loaded and drawn once, so that they are ready when they are scrolled to. */
 const MARGIN = '100%';
-const FRAME_BUDGET_MS = 8;
 const WATCH_DELAY_MS = 60;
 
-/** @typedef {{visible: boolean, dirty: boolean, drawn: boolean}} MemberStatus `drawn`: with data, at least once */
+/**
+ * @typedef {object} MemberStatus
+ * @property {boolean} near whether it is in the window, or close to it
+ * @property {boolean} seen whether it is in the window
+ * @property {boolean} dirty whether something has changed since it was drawn
+ * @property {boolean} drawn whether it has been drawn with data
+ */
 /**
  * @typedef {object} GroupView
  * @property {number | null} from first step of the zoom
@@ -36,18 +43,23 @@ export class ChartGroup {
     this.hosts = new Map();
     /** @type {[number, number] | null} what the x axis shows */
     this.range = null;
+    /** @type {[number, number] | null} what the x axis shows while it is dragged */
+    this.previewed = null;
     /** @type {number | null} where the crosshair is */
     this.crosshair = null;
     /** @type {GroupMember | null} the chart under the pointer */
     this.owner = null;
     this.frame = 0;
     this.timer = 0;
-    this.visibility = new IntersectionObserver(
+    this.nearness = new IntersectionObserver(
       (entries) => {
-        for (const { target, isIntersecting } of entries) this.#setVisible(target, isIntersecting);
+        for (const { target, isIntersecting } of entries) this.#setNear(target, isIntersecting);
       },
       { rootMargin: `${MARGIN} 0px` },
     );
+    this.visibility = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) this.#setSeen(target, isIntersecting);
+    });
     this.sizes = new ResizeObserver((entries) => {
       for (const { target, contentRect } of entries) {
         this.hosts.get(target)?.resize(Math.floor(contentRect.width), Math.floor(contentRect.height));
@@ -61,12 +73,14 @@ export class ChartGroup {
    * @returns {() => void} removes it
    */
   add(member) {
-    this.members.set(member, { visible: false, dirty: true, drawn: false });
+    this.members.set(member, { near: false, seen: false, dirty: true, drawn: false });
     this.hosts.set(member.host, member);
+    this.nearness.observe(member.host);
     this.visibility.observe(member.host);
     this.sizes.observe(member.host);
     return () => {
-      this.#setVisible(member.host, false);
+      this.#setNear(member.host, false);
+      this.nearness.unobserve(member.host);
       this.visibility.unobserve(member.host);
       this.sizes.unobserve(member.host);
       this.hosts.delete(member.host);
@@ -81,7 +95,7 @@ export class ChartGroup {
    */
   seriesChanged(run, keys) {
     const { paused } = this.view();
-    if (paused && this.range && [...this.members.values()].every((status) => status.drawn || !status.visible)) return;
+    if (paused && this.range && [...this.members.values()].every(({ drawn, near }) => drawn || !near)) return;
     const before = this.range;
     this.range = this.#xRange();
     const moved = before?.[0] !== this.range?.[0] || before?.[1] !== this.range?.[1];
@@ -101,6 +115,15 @@ export class ChartGroup {
   }
 
   /**
+   * Draw another range of the x axis until it is settled, with the data that is there.
+   * @param {[number, number] | null} range null to end this
+   */
+  preview(range) {
+    this.previewed = range;
+    this.redraw();
+  }
+
+  /**
    * Move the crosshair of all visible charts.
    * @param {GroupMember} owner the chart under the pointer
    * @param {number | null} x null to hide it
@@ -108,7 +131,7 @@ export class ChartGroup {
   setCrosshair(owner, x) {
     this.crosshair = x;
     this.owner = owner;
-    for (const [member, status] of this.members) if (status.visible) member.point(x, member === owner);
+    for (const [member, status] of this.members) if (status.near) member.point(x, member === owner);
   }
 
   /**
@@ -125,26 +148,41 @@ export class ChartGroup {
    * @param {number} to
    */
   stepsBetween(from, to) {
+    return stepExtent(this.#allSeries(), this.view().axis, from, to);
+  }
+
+  #allSeries() {
     const sources = [...this.members.keys()].flatMap((member) => member.sources);
-    return stepExtent(
-      sources.flatMap(({ run, key }) => this.store.get(run, key)),
-      this.view().axis,
-      from,
-      to,
-    );
+    return sources.flatMap(({ run, key }) => this.store.get(run, key));
   }
 
   /**
    * @param {Element} host
-   * @param {boolean} visible
+   * @param {boolean} seen
    */
-  #setVisible(host, visible) {
+  #setSeen(host, seen) {
+    const status = this.members.get(/** @type {GroupMember} */ (this.hosts.get(host)));
+    if (!status) return;
+    status.seen = seen;
+    if (seen && status.dirty) this.#schedule();
+  }
+
+  /**
+   * @param {Element} host
+   * @param {boolean} near
+   */
+  #setNear(host, near) {
     const member = this.hosts.get(host);
     const status = member && this.members.get(member);
-    if (!member || !status || status.visible === visible) return;
-    status.visible = visible;
+    if (!member || !status || status.near === near) return;
+    status.near = near;
+    // A frozen chart could not be drawn again as it was.
+    if (!near && !this.view().paused) {
+      member.release();
+      Object.assign(status, { dirty: true, drawn: false });
+    }
     for (const { run, key } of member.sources) {
-      if (visible) this.watches.acquire(run, key);
+      if (near) this.watches.acquire(run, key);
       else this.watches.release(run, key);
     }
     // Not put off by further changes: during a long scroll there would be no data until its end.
@@ -152,22 +190,19 @@ export class ChartGroup {
       this.timer = 0;
       this.watches.sync();
     }, WATCH_DELAY_MS);
-    if (visible) this.#schedule();
+    if (near) this.#schedule();
   }
 
   /**
-   * Return what the x axis shows: the zoom, else everything that the series cover.
+   * Return what the x axis shows: where it is dragged to, the zoom, else everything that the series cover.
    * @returns {[number, number] | null}
    */
   #xRange() {
+    if (this.previewed) return this.previewed;
     const { from, to, times, axis } = this.view();
     if (axis === 'step' && from !== null && to !== null) return [from, to];
     if (axis === 'time' && times) return times;
-    const sources = [...this.members.keys()].flatMap((member) => member.sources);
-    return xExtent(
-      sources.flatMap(({ run, key }) => this.store.get(run, key)),
-      axis,
-    );
+    return xExtent(this.#allSeries(), axis);
   }
 
   #schedule() {
@@ -177,38 +212,46 @@ export class ChartGroup {
   /** Draw every chart that has data, whether it is visible or not: the page is about to be printed. */
   drawAll() {
     for (const [member, status] of this.members) {
-      if (member.sources.some(({ run, key }) => this.store.get(run, key).length > 0)) {
+      if (this.#hasData(member)) {
         status.dirty = false;
         member.draw(this.range);
       }
     }
   }
 
-  /** Return the visible charts to draw, those in the window before those around it. */
-  #pending() {
-    const pending = [...this.members].filter(([, status]) => status.dirty && status.visible);
-    if (pending.length < 2) return pending;
-    const isInWindow = (/** @type {[GroupMember, MemberStatus]} */ [{ host }]) => {
-      const { top, bottom } = host.getBoundingClientRect();
-      return bottom > 0 && top < innerHeight;
-    };
-    const inWindow = new Set(pending.filter(isInWindow));
-    return [...inWindow, ...pending.filter((entry) => !inWindow.has(entry))];
+  /** @param {GroupMember} member */
+  #hasData(member) {
+    return member.sources.some(({ run, key }) => this.store.get(run, key).length > 0);
   }
 
-  /** Draw until the frame's time is used up; the rest follows in the next frame. */
-  #draw() {
+  /**
+   * Return the charts to draw: all that are seen, and once those near the window, when they have data or are about to
+   * be seen. What changes beside the window is drawn when it is scrolled to.
+   */
+  #pending() {
+    const dirty = [...this.members].filter(([, one]) => one.dirty && (one.seen || (one.near && !one.drawn)));
+    return drawOrder(dirty, innerHeight).filter(
+      ({ member, status, isUrgent }) => status.seen || isUrgent || this.#hasData(member),
+    );
+  }
+
+  /**
+   * Draw until the frame's time is used up; the rest follows in the next frame. A new plot is drawn in a microtask:
+   * without waiting for it, the time of all of them would be spent after the last look at the clock.
+   */
+  async #draw() {
     this.frame = 0;
-    const end = performance.now() + FRAME_BUDGET_MS;
-    for (const [member, status] of this.#pending()) {
-      if (performance.now() > end) {
+    const start = performance.now();
+    for (const { member, status, budget } of this.#pending()) {
+      if (performance.now() > start + budget) {
         this.#schedule();
         return;
       }
       status.dirty = false;
-      status.drawn = member.sources.some(({ run, key }) => this.store.get(run, key).length > 0);
+      status.drawn = this.#hasData(member);
       member.draw(this.range);
       if (this.crosshair !== null) member.point(this.crosshair, member === this.owner);
+      await null;
     }
   }
 }

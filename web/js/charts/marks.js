@@ -27,6 +27,7 @@ export function drawNonFinite({ context, box, px, ratio }, { n, nan }, xs, color
 }
 
 const MIN_TICK_DISTANCE_PX = 6;
+const CHECKPOINT_PX = 4;
 
 /**
  * Mark the steps of filter passes by ticks on the lower edge. Passes closer than a few pixels share a tick.
@@ -44,6 +45,29 @@ export function drawPasses({ context, box, px, ratio }, steps, color) {
     path.rect(x, box.top + box.height - 5 * ratio, Math.max(1, Math.round(ratio)), 5 * ratio);
   }
   fill(context, path, color);
+}
+
+/**
+ * Mark checkpoints by triangles on the lower edge. Those closer than a few pixels share one.
+ * @param {PlotArea} area
+ * @param {readonly EventMark[]} events in order of x
+ */
+export function drawCheckpoints({ context, box, px, ratio }, events) {
+  if (events.length === 0) return;
+  const path = new Path2D();
+  const size = CHECKPOINT_PX * ratio;
+  const bottom = box.top + box.height;
+  let last = Number.NEGATIVE_INFINITY;
+  for (const { x: value } of events) {
+    const x = px(value);
+    if (x - last < MIN_TICK_DISTANCE_PX * ratio || x < box.left || x > box.left + box.width) continue;
+    last = x;
+    path.moveTo(x - size, bottom);
+    path.lineTo(x + size, bottom);
+    path.lineTo(x, bottom - size * 1.6);
+    path.closePath();
+  }
+  fill(context, path, events[0].color);
 }
 
 /**
@@ -72,7 +96,8 @@ export function drawPauses({ context, box, px }, pauses, color) {
  * @param {readonly EventMark[]} events in order of x
  */
 export function drawEvents({ context, box, px, ratio }, events) {
-  context.save(); // uPlot caches the styles that it has set and would not set them again
+  // uPlot caches the styles that it has set and would not set them again.
+  context.save();
   context.font = `${10 * ratio}px system-ui, sans-serif`;
   context.textBaseline = 'alphabetic';
   context.textAlign = 'left';

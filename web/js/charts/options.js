@@ -2,6 +2,7 @@
 /** The uPlot options of a chart: axes, scales and cursor. */
 /** @import uPlot from '../../vendor/uplot.js' */
 import { durationTickLabels, logTickLabels, logTicks, tickLabels, timeTickLabels } from '../format/axes.js';
+import { listenToPointer } from './pointer.js';
 import { xRange, yRange } from './scales.js';
 
 const FONT = '11px system-ui, sans-serif';
@@ -68,38 +69,53 @@ function yAxis({ log, kind, unit }) {
   return { ...place, values: (_, ticks) => tickLabels(kind === 'bars' ? ticks.map(Math.abs) : ticks, unit) };
 }
 
+/** A selection that is smaller in one direction is meant for the other one. */
+const MIN_BOX_PX = 40;
+
 /**
- * Return the options of a chart, which reads its picture and colors anew at every redraw.
- * @param {import('./chart.js').Chart} chart
+ * Leave drags with Shift to panning.
+ * @param {uPlot.Cursor.MouseListener} select
+ * @returns {uPlot.Cursor.MouseListener}
+ */
+const selectWithoutShift = (select) => (event) => {
+  if (event.button === 0 && !event.shiftKey) select(event);
+  return null;
+};
+
+/**
+ * Return the options of a plot. It reads the picture and the colors of its chart anew at every redraw.
+ * @param {import('./plots.js').Seat} seat
  * @returns {uPlot.Options}
  */
-export function plotOptions(chart) {
-  const { picture } = chart;
+export function plotOptions(seat) {
+  const { host, picture, size } = seat.chart;
+  const colors = () => seat.chart.palette.colors;
   const shared = {
-    stroke: () => chart.palette.colors.text,
+    stroke: () => colors().text,
     font: FONT,
-    grid: { stroke: () => chart.palette.colors.grid, width: 1 },
+    grid: { stroke: () => colors().grid, width: 1 },
     ticks: { show: false },
     border: { show: false },
   };
   const doubleClick = () => {
-    chart.gestures.reset();
+    seat.chart.gestures.reset();
     return null;
   };
   return {
-    width: Math.max(50, chart.host.clientWidth),
-    height: Math.max(50, chart.host.clientHeight),
+    // To ask for the size makes the browser work out the layout, for each of the charts that are drawn in a frame.
+    width: Math.max(50, size.width || host.clientWidth),
+    height: Math.max(50, size.height || host.clientHeight),
     padding: [16, 12, 0, 0],
     legend: { show: false },
     cursor: {
       y: false,
       points: { show: false },
-      drag: { x: true, y: false, setScale: false },
-      bind: { dblclick: () => doubleClick },
+      drag: { x: true, y: true, uni: MIN_BOX_PX, setScale: false },
+      bind: { dblclick: () => doubleClick, mousedown: (_, __, select) => selectWithoutShift(select) },
     },
     scales: {
-      x: { time: picture.axis === 'time', range: (_, low, high) => xRange(chart.picture, low, high) },
-      y: { distr: picture.log ? 3 : 1, range: () => yRange(chart.picture) },
+      x: { time: picture.axis === 'time', range: (_, low, high) => xRange(seat.chart.picture, low, high) },
+      y: { distr: picture.log ? 3 : 1, range: () => yRange(seat.chart.picture) },
     },
     series: [{}, { paths: () => null, points: { show: false } }],
     axes: [
@@ -107,9 +123,9 @@ export function plotOptions(chart) {
       { ...shared, ...yAxis(picture) },
     ],
     hooks: {
-      draw: [(plot) => chart.paint(plot)],
-      setSelect: [(plot) => chart.zoomToSelection(plot)],
-      ready: [(plot) => chart.listen(plot)],
+      draw: [(plot) => seat.chart.paint(plot)],
+      setSelect: [(plot) => seat.chart.zoomToSelection(plot)],
+      ready: [(plot) => listenToPointer(plot, seat)],
     },
   };
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** Draws a picture: maps values to pixels and puts lines, bars and marks on the canvas in their order. */
 import { axisColumn, smooth } from '../data/series.js';
-import { drawEvents, drawNonFinite, drawPasses, drawPauses } from './marks.js';
+import { drawCheckpoints, drawEvents, drawNonFinite, drawPasses, drawPauses } from './marks.js';
 import { clipped, drawBand, drawBars, drawEndDot, drawLine } from './shapes.js';
 
 /**
@@ -21,7 +21,14 @@ export function paintPicture(context, box, ratio, xRange, yRange, picture, color
     else if (picture.kind === 'stack') paintStack(area, picture, colors);
     else paintLines(area, picture, colors);
   });
-  drawEvents(area, picture.events);
+  drawCheckpoints(
+    area,
+    picture.events.filter(({ minor }) => minor),
+  );
+  drawEvents(
+    area,
+    picture.events.filter(({ minor }) => !minor),
+  );
 }
 
 /**

@@ -14,6 +14,7 @@ export const EMPTY_PICTURE = {
   kind: 'line',
   lines: [],
   x: null,
+  y: null,
   log: false,
   smooth: 0,
   axis: 'step',
@@ -169,7 +170,8 @@ export function eventMarks(events, axis, colors, origin = 0) {
     const color = event.level === 'error' ? colors.bad : event.level === 'warning' ? colors.warn : colors.mark;
     const isControl = event.kind === 'control';
     const command = isControl ? event.data?.command : undefined;
-    marks.push({ x, label: shorten(event.text), text: event.text, color, dash: !isControl, command });
+    const minor = event.kind === 'checkpoint';
+    marks.push({ x, label: shorten(event.text), text: event.text, color, dash: !isControl, command, minor });
   }
   return marks.sort((a, b) => a.x - b.x);
 }

@@ -49,15 +49,17 @@ export const eventsNear = ({ events }, x, distance) =>
   events.filter((event) => Math.abs(event.x - x) <= distance).map(({ text, color }) => ({ text, color }));
 
 /**
- * Return the command marked nearest to an x value, if there is one within some distance.
+ * Return the mark nearest to an x value that leads somewhere, if there is one within some distance; those of commands
+ * come before others.
  * @param {Picture} picture
  * @param {number} x
  * @param {number} distance
+ * @returns {EventMark | undefined}
  */
-export function commandNear({ events }, x, distance) {
+export function markNear({ events }, x, distance) {
   const away = (/** @type {EventMark} */ event) => Math.abs(event.x - x);
-  const near = events.filter((event) => event.command && away(event) <= distance);
-  return near.sort((a, b) => away(a) - away(b))[0]?.command;
+  const near = events.filter((event) => !event.minor && away(event) <= distance);
+  return near.sort((a, b) => Number(!a.command) - Number(!b.command) || away(a) - away(b))[0];
 }
 
 /**

@@ -28,12 +28,13 @@ export function stepsInView({ axis, x, lines }) {
 }
 
 /**
- * Return the range of the y axis: the extremes in view, with a margin.
+ * Return the range of the y axis: that of the zoom, else the extremes in view, with a margin.
  * @param {Picture} picture
  * @returns {[number, number]}
  */
 export function yRange(picture) {
-  const { kind, lines, log } = picture;
+  const { kind, lines, log, y } = picture;
+  if (y && (!log || y[0] > 0)) return y;
   const [from, to] = stepsInView(picture);
   if (kind === 'bars') return barRange(lines, from, to);
   // Superseded points must not squeeze current ones: an attempt is often abandoned because its values exploded.
@@ -72,13 +73,13 @@ function barRange(lines, from, to) {
 }
 
 /**
- * Count the buckets in view with values beyond the vertical axis, which only a robust one has.
+ * Count the buckets in view with values beyond the vertical axis, which only a robust or a zoomed one has.
  * @param {Picture} picture
  */
 export function outsideCounts(picture) {
   let above = 0;
   let below = 0;
-  if (!picture.robust) return { above, below };
+  if (!picture.robust && !picture.y) return { above, below };
   const [low, high] = yRange(picture);
   const [from, to] = stepsInView(picture);
   for (const { series } of outlines(picture)) {

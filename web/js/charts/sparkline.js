@@ -6,7 +6,7 @@
 
 export const SPARKLINE_WIDTH = 112;
 export const SPARKLINE_HEIGHT = 24;
-const MARGIN = 2;
+export const SPARKLINE_MARGIN = 2;
 
 /**
  * Return the smallest and the largest value of a series.
@@ -31,11 +31,11 @@ export function sparklinePaths(series) {
   if (!series || series.n < 2) return { line: '', band: '' };
   const { n, x, min, max, mean } = series;
   const { low, high } = extremes(series);
-  const across = (SPARKLINE_WIDTH - 2 * MARGIN) / (x[n - 1] - x[0] || 1);
-  const scale = high > low ? (SPARKLINE_HEIGHT - 2 * MARGIN) / (high - low) : 0;
-  const px = (/** @type {number} */ value) => (MARGIN + (value - x[0]) * across).toFixed(1);
+  const across = (SPARKLINE_WIDTH - 2 * SPARKLINE_MARGIN) / (x[n - 1] - x[0] || 1);
+  const scale = high > low ? (SPARKLINE_HEIGHT - 2 * SPARKLINE_MARGIN) / (high - low) : 0;
+  const px = (/** @type {number} */ value) => (SPARKLINE_MARGIN + (value - x[0]) * across).toFixed(1);
   const py = (/** @type {number} */ value) =>
-    (scale ? SPARKLINE_HEIGHT - MARGIN - (value - low) * scale : SPARKLINE_HEIGHT / 2).toFixed(1);
+    (scale ? SPARKLINE_HEIGHT - SPARKLINE_MARGIN - (value - low) * scale : SPARKLINE_HEIGHT / 2).toFixed(1);
   let line = '';
   let band = '';
   let joined = false;

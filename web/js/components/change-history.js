@@ -4,6 +4,7 @@ import { html, useSignal } from '../../vendor/ui.js';
 import { canRevert, changesOf, isApplied, outcomesByRank } from '../controls/changes.js';
 import { commandText } from '../controls/outcome.js';
 import { formatValue, valueText } from '../controls/value.js';
+import { Commands } from '../data/commands.js';
 import { setView, state } from '../data/state.js';
 import { auditHref } from '../routing/links.js';
 import { lazyView } from './lazy-view.js';
@@ -28,7 +29,7 @@ function RevertButton({ command, app }) {
     type="button"
     class="quiet"
     disabled=${state.run.value?.state === 'finished'}
-    onClick=${() => app.commands.revert(command)}
+    onClick=${() => new Commands(app.api).revert(command)}
     aria-label=${`Revert to ${values}: ${before.map(([name]) => name).join(', ')}`}
   >Revert</button>`;
 }

@@ -98,7 +98,7 @@ function NonFiniteBadge({ nonFinite }) {
 /** @param {{outside: Signal<string>}} props */
 function OutsideBadge({ outside }) {
   if (!outside.value) return null;
-  const title = 'Outliers beyond the vertical axis; the button Robust shows them again';
+  const title = 'Values beyond the vertical axis, because of Robust or of its zoom';
   return html`<span class="outside" title=${title}>${outside.value}</span>`;
 }
 

@@ -7,22 +7,14 @@ import { withGaps } from '../charts/picture.js';
 import { eventsNear, namedRanks, neighborX, readLines, subjectLine } from '../charts/readings.js';
 import { outsideCounts } from '../charts/scales.js';
 import { axisOrigin, nonFiniteCount } from '../data/series.js';
-import { state } from '../data/state.js';
+import { setScale, state } from '../data/state.js';
 import { formatExact } from '../format/numbers.js';
 import { commonUnit, formatMetric } from '../format/units.js';
+import { carryOutKey } from './chart-keys.js';
 
 const DESCRIBE_INTERVAL_MS = 1000;
 /** How far from the crosshair events are told of. */
 const EVENT_DISTANCE_PX = 5;
-const ARROWS = new Map([
-  ['ArrowLeft', -1],
-  ['ArrowRight', 1],
-]);
-const ZOOM_FACTORS = new Map([
-  ['+', 0.5],
-  ['=', 0.5],
-  ['-', 2],
-]);
 
 /**
  * @typedef {object} ChartProps
@@ -67,11 +59,13 @@ export class ChartController {
     this.timer = 0;
     /** @type {[number, number] | null} steps in view, null where the axis shows time */
     this.steps = null;
-    this.chart = new Chart(host, app.palette, {
+    this.chart = new Chart(host, app, {
       hover: (x) => (x === null ? app.charts.hideCrosshair(this) : app.charts.setCrosshair(this, x)),
       zoom: (from, to) => app.zoom(from, to),
       reset: () => app.resetZoom(),
-      open: (command) => app.openEffect(command),
+      open: (mark) => app.openMark(mark),
+      pan: (from, to, settled) => app.pan(from, to, settled),
+      rescale: (low, high) => setScale(props.label, low, high),
     });
     this.leaveGroup = app.charts.add(this);
   }
@@ -85,14 +79,17 @@ export class ChartController {
   /** @param {[number, number] | null} range */
   draw(range) {
     const { app, kind, lines: buildLines, marks } = this.props;
-    const { x: axis, log, robust, smooth } = state.view.value;
+    const { x: axis, log, robust, scales, smooth } = state.view.value;
+    const scale = scales.find(([name]) => name === this.props.label);
     const isLog = log || Boolean(this.props.log);
     const isLine = kind === 'line';
     const lists = this.#lists();
     const { lines, pauses } = withGaps(buildLines(lists), axis);
+    const keys = (lines.length ? lines.map(({ series }) => series) : this.sources).map(({ key }) => key);
     const picture = {
-      ...{ kind, lines, pauses, axis, x: range, unit: commonUnit(this.sources.map(({ key }) => key)) },
+      ...{ kind, lines, pauses, axis, x: range, unit: commonUnit(keys) },
       ...{ log: isLog && isLine, robust: (robust && isLine) || kind === 'stack', smooth: isLine ? smooth : 0 },
+      y: scale ? /** @type {[number, number]} */ ([scale[1], scale[2]]) : null,
       events: marks ? app.eventMarks() : [],
       passes: marks && axis === 'step' ? app.passSteps() : [],
     };
@@ -123,6 +120,10 @@ export class ChartController {
     this.readout.tooltip.value = own ? this.#tooltip(x, readings) : null;
   }
 
+  release() {
+    this.chart.release();
+  }
+
   /**
    * @param {number} width
    * @param {number} height
@@ -133,17 +134,13 @@ export class ChartController {
 
   /** @param {KeyboardEvent} event */
   keydown(event) {
-    if (event.altKey || event.metaKey || event.ctrlKey) return;
     const { charts } = this.props.app;
-    const step = ARROWS.get(event.key);
-    const zoom = ZOOM_FACTORS.get(event.key);
-    if (step) {
-      if (!this.#moveCrosshair(event.shiftKey ? step * 10 : step)) return;
-    } else if (zoom) this.chart.magnify(charts.crosshair, zoom);
-    else if (event.key === 'Enter') this.chart.openMark(charts.crosshair);
-    else if (event.key === 'Escape') charts.setCrosshair(this, null);
-    else return;
-    event.preventDefault();
+    const isMeant = carryOutKey(event, this.chart, {
+      x: charts.crosshair,
+      move: (by) => this.#moveCrosshair(by),
+      hide: () => charts.setCrosshair(this, null),
+    });
+    if (isMeant) event.preventDefault();
   }
 
   blur() {

@@ -5,6 +5,12 @@ import { compact } from '../data/settings.js';
 import { setView, state } from '../data/state.js';
 import { Icon } from './icons.js';
 import { onValue, SearchField } from './inputs.js';
+import { lazyView } from './lazy-view.js';
+
+const OverviewStrip = lazyView(
+  async () => (await import('./overview-strip.js')).OverviewStrip,
+  () => null,
+);
 
 /** @type {readonly [Axis, string][]} */
 const AXES = [
@@ -57,9 +63,12 @@ function DensityButton() {
 
 /** @param {{app: App}} props */
 function ResetZoomButton({ app }) {
-  if (state.view.value.from === null) return null;
-  const title = 'Reset the zoom and follow new data (0)';
-  return html`<button class="primary" onClick=${() => app.resetZoom()} title=${title}>Back to live</button>`;
+  const { from, scales } = state.view.value;
+  if (from === null && scales.length === 0) return null;
+  const title = 'Reset the zoom of all charts and follow new data (0)';
+  return html`<button class="primary" onClick=${() => app.resetZoom()} title=${title}>
+    ${from === null ? 'Reset zoom' : 'Back to live'}
+  </button>`;
 }
 
 /** @param {{app: App}} props */
@@ -73,9 +82,10 @@ function PauseButton({ app }) {
 
 /**
  * The toolbar; on a narrow screen all but the search and the reset of a zoom are behind a button.
- * @param {{app: App, search?: boolean, children?: any}} props `children` come after the search field
+ * @param {{app: App, run: Run, search?: boolean, children?: any}} props `children` come after the search field; a zoom
+ * shows the whole of `run` below
  */
-export function ChartToolbar({ app, search = true, children }) {
+export function ChartToolbar({ app, run, search = true, children }) {
   const open = useSignal(false);
   const toggle = () => {
     open.value = !open.value;
@@ -95,5 +105,6 @@ export function ChartToolbar({ app, search = true, children }) {
       <${DensityButton} />
       <${PauseButton} app=${app} />
     </div>
+    ${state.view.value.from !== null && html`<${OverviewStrip} key=${run.id} app=${app} run=${run} />`}
   </div>`;
 }

@@ -2,6 +2,7 @@
 /** A control that a training process has declared: field, effect and outcome. Knows no particular one. */
 import { html, useRef, useSignal } from '../../vendor/ui.js';
 import { differsText, expectedText, fieldText, formatValue, parseValue } from '../controls/value.js';
+import { Commands } from '../data/commands.js';
 import { state } from '../data/state.js';
 import { ConfirmDialog } from './confirm-dialog.js';
 import { ControlField } from './control-field.js';
@@ -117,7 +118,7 @@ export function ControlCard({ control, app, effect = () => '', preview = () => n
   const isAction = control.type === 'action';
   const send = (/** @type {unknown} */ value, /** @type {string} */ reason) => {
     input.submitted();
-    app.commands.apply(control.name, value, reason);
+    new Commands(app.api).apply(control.name, value, reason);
   };
   const submit = (/** @type {Event} */ event) => {
     event.preventDefault();

@@ -2,6 +2,7 @@
 /** The effect of a command: what is compared, a row for each metric, and what is worth knowing of it. */
 import { html, useEffect, useRef, useSignal } from '../../vendor/ui.js';
 import { effectNotes, effectRow, effectText } from '../controls/effect.js';
+import { Commands } from '../data/commands.js';
 import { Loading } from './placeholders.js';
 
 const ASK_AGAIN_MS = 2000;
@@ -46,7 +47,7 @@ export function EffectCard({ command, app }) {
     let open = true;
     const ask = async () => {
       try {
-        const found = await app.commands.effect(command.id);
+        const found = await new Commands(app.api).effect(command.id);
         if (!open) return;
         effect.value = found;
         problem.value = '';

@@ -2,6 +2,7 @@
 /** What an entered filter interval would mean for the hash tables, asked of the server while it is entered. */
 import { html, useEffect, useSignal } from '../../vendor/ui.js';
 import { forecastFigures, forecastNotes } from '../controls/forecast.js';
+import { Commands } from '../data/commands.js';
 import { state } from '../data/state.js';
 
 const PAUSE_MS = 250;
@@ -15,7 +16,7 @@ export function FilterForecast({ interval, app }) {
     let open = true;
     const ask = async () => {
       try {
-        const found = await app.commands.forecast(interval);
+        const found = await new Commands(app.api).forecast(interval);
         if (open) forecast.value = found;
       } catch (error) {
         if (open) problem.value = /** @type {Error} */ (error).message;

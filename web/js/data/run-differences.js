@@ -76,3 +76,14 @@ export function deltaOf(value, reference) {
   const delta = value - reference;
   return Number.isFinite(delta) ? delta : null;
 }
+
+/**
+ * Return by which share a value differs from that of the reference run, or null where that cannot be told.
+ * @param {unknown} value
+ * @param {unknown} reference
+ * @returns {number | null}
+ */
+export function changeOf(value, reference) {
+  const delta = deltaOf(value, reference);
+  return delta === null || reference === 0 ? null : delta / Math.abs(Number(reference));
+}

@@ -164,7 +164,8 @@ export class Session {
     if (route.page === 'run') await this.#loadRun(route.run, signal);
     else if (route.page === 'runs') {
       await this.runList.load(null, signal);
-      this.#follow(); // with the metrics that the list has learned
+      // With the metrics that the list has learned.
+      this.#follow();
     } else if (route.page === 'compare') await this.#loadCompared(route.runs, signal);
   }
 
@@ -197,7 +198,8 @@ export class Session {
    * @param {AbortSignal} signal
    */
   async #loadRun(id, signal) {
-    const run = await this.api.run(id, signal); // first and alone: an unknown run is one failed request, not seven
+    // First and alone: an unknown run is one failed request, not seven.
+    const run = await this.api.run(id, signal);
     const lists = /** @type {const} */ (['metrics', 'controls', 'commands', 'filters', 'events', 'traces']);
     const answers = await Promise.all(lists.map((list) => this.api.list(id, list, signal)));
     const { metrics, controls, commands, passes, events, traces } = Object.assign({}, ...answers);

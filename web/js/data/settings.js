@@ -12,7 +12,8 @@ function load(name) {
   try {
     return localStorage.getItem(`recis.${name}`);
   } catch {
-    return null; // storage is disabled: settings last as long as the tab
+    // Storage is disabled: settings last as long as the tab.
+    return null;
   }
 }
 
@@ -64,7 +65,8 @@ function allPins() {
     const saved = JSON.parse(load('pins') ?? '[]');
     return Array.isArray(saved) ? saved.filter((entry) => Array.isArray(entry?.[1]?.[0])) : [];
   } catch {
-    return []; // not written by this version
+    // Not written by this version.
+    return [];
   }
 }
 

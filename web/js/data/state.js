@@ -162,6 +162,22 @@ function put(list, item) {
   return at < 0 ? [item, ...list] : list.with(at, item);
 }
 
+/** Digits of the ends of a zoomed vertical axis in the address. */
+const SCALE_DIGITS = 6;
+
+/**
+ * Zoom the vertical axis of a chart.
+ * @param {string} chart
+ * @param {number} low
+ * @param {number} high
+ */
+export function setScale(chart, low, high) {
+  const [from, to] = [low, high].map((value) => Number(value.toPrecision(SCALE_DIGITS)));
+  if (!(to > from)) return;
+  const others = state.view.value.scales.filter(([name]) => name !== chart);
+  setView({ scales: [...others, [chart, from, to]] });
+}
+
 /** @param {Command} command */
 export function putCommand(command) {
   state.commands.value = put(state.commands.value, command);

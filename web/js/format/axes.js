@@ -13,7 +13,8 @@ const MAX_DIGITS = 15;
  * @param {number} gap
  */
 function digitsFor(gap) {
-  const unit = Number(gap.toPrecision(2)); // two digits: 0.25 must not make 0.75 to 0.8
+  // Two digits: 0.25 must not make 0.75 to 0.8.
+  const unit = Number(gap.toPrecision(2));
   let digits = 0;
   while (digits < MAX_DIGITS && Number(unit.toFixed(digits)) !== unit) digits += 1;
   return digits;

@@ -9,6 +9,8 @@ const KEYS = [
   [['j', 'k'], 'Next or previous chart'],
   [['←', '→'], 'Move the crosshair of the focused chart'],
   [['+', '−'], 'Zoom in or out'],
+  [['Shift ←', 'Shift →'], 'Show what is before or after'],
+  [['Shift ↑', 'Shift ↓'], 'Zoom the vertical axis in or out'],
   [['0'], 'Reset the zoom (or double-click a chart)'],
   [['Space'], 'Pause or resume the charts'],
   [['l'], 'Logarithmic vertical axis'],
@@ -44,7 +46,8 @@ export function HelpDialog({ open }) {
       )}
     </dl>
     <p class="muted">
-      Drag across a chart to zoom all charts. Hold Ctrl and scroll to zoom around the pointer. On a touch screen, move
+      Drag across a chart to zoom all charts, or up and down to zoom its vertical axis. Drag with Shift, or drag the
+      horizontal axis, to move what they show. Hold Ctrl and scroll to zoom around the pointer. On a touch screen, move
       one finger for the crosshair and two fingers to zoom.
     </p>
     <label class="check">

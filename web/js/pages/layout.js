@@ -6,8 +6,8 @@ import { EmptyState } from '../components/placeholders.js';
 import { state } from '../data/state.js';
 import { routeHref } from '../routing/links.js';
 import { Header } from './header.js';
-import { RunsPage } from './runs/runs-page.js';
 
+const RunsPage = lazyView(async () => (await import('./runs/runs-page.js')).RunsPage);
 const RunPage = lazyView(async () => (await import('./run/run-page.js')).RunPage);
 const ComparePage = lazyView(async () => (await import('./compare/compare-page.js')).ComparePage);
 

@@ -69,6 +69,12 @@ export const effectHref = (run, command) =>
   runHref(run, 'tables') + viewSearch({ ...state.view.value, q: '', effect: command });
 
 /**
+ * Return the URL that shows the events of a run.
+ * @param {string} run
+ */
+export const eventsHref = (run) => runHref(run, 'events') + viewSearch({ ...state.view.value, q: '' });
+
+/**
  * Open a URL of the page, as a link would.
  * @param {string} href
  */
@@ -86,7 +92,7 @@ export function writeView() {
 
 /**
  * Set the zoom, with a history entry so that Back returns to the one before.
- * @param {Pick<View, 'from' | 'to' | 'times'>} zoom
+ * @param {Partial<Pick<View, 'from' | 'to' | 'times' | 'scales'>>} zoom
  */
 export function pushZoom(zoom) {
   history.pushState(null, '', location.href);

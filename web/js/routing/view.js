@@ -5,8 +5,9 @@ import { decodeText } from './routes.js';
 /** @type {View} */
 export const DEFAULT_VIEW = {
   ...{ from: null, to: null, times: null, smooth: 0, log: false, robust: false, x: 'step', rank: null, paused: false },
+  ratio: false,
   ...{ q: '', stream: '', state: '', project: '', sort: '', effect: '' },
-  ...{ folded: [], picked: [], hidden: [], metrics: [], tags: [], pins: [] },
+  ...{ folded: [], picked: [], hidden: [], metrics: [], tags: [], pins: [], scales: [] },
 };
 
 /** Members of a view that are texts, and parameters of the same name. */
@@ -75,6 +76,20 @@ const parsePins = (search) =>
     .filter((keys) => keys.length > 0);
 
 /**
+ * Parse zooms of vertical axes: `loss:0.4:0.5,train%2Fauc:0.7:0.8`.
+ * @param {string} search
+ * @returns {View['scales']}
+ */
+function parseScales(search) {
+  return listItems(search, 'y').flatMap((item) => {
+    const [name, low, high, ...rest] = item.split(':');
+    const [from, to] = [low, high].map(Number);
+    if (!name || !low || !high || rest.length > 0 || !Number.isFinite(to - from) || to <= from) return [];
+    return [/** @type {[string, number, number]} */ ([decodeText(name), from, to])];
+  });
+}
+
+/**
  * Parse view state from a query string; invalid parameters get their defaults.
  * @param {string} search
  * @returns {View}
@@ -93,10 +108,12 @@ export function parseView(search) {
     times: zoomed ? parseTimes(params.get('times')) : null,
     log: params.get('log') === '1',
     robust: params.get('robust') === '1',
+    ratio: params.get('ratio') === '1',
     x: AXES.find((axis) => axis === params.get('x')) ?? 'step',
     rank: rank === 'all' || rank === 'band' ? rank : parseStep(rank),
     paused: params.get('paused') === '1',
     pins: parsePins(search),
+    scales: parseScales(search),
     .../** @type {Pick<View, (typeof TEXTS)[number]>} */ (
       Object.fromEntries(TEXTS.map((name) => [name, params.get(name) ?? '']))
     ),
@@ -122,6 +139,7 @@ export function viewSearch(view, keep = '') {
   if (view.smooth) parts.push(`smooth=${view.smooth}`);
   if (view.log) parts.push('log=1');
   if (view.robust) parts.push('robust=1');
+  if (view.ratio) parts.push('ratio=1');
   if (view.x !== 'step') parts.push(`x=${view.x}`);
   if (view.rank !== null) parts.push(`rank=${view.rank}`);
   if (view.paused) parts.push('paused=1');
@@ -129,6 +147,8 @@ export function viewSearch(view, keep = '') {
     if (view[member].length) parts.push(`${name}=${view[member].map(encodeURIComponent).join(',')}`);
   }
   const pins = view.pins.map((keys) => keys.map(encodeURIComponent).join('+'));
+  const scales = view.scales.map(([name, ...range]) => [encodeURIComponent(name), ...range].join(':'));
+  if (scales.length) parts.push(`y=${scales.join(',')}`);
   if (pins.length) parts.push(`pin=${pins.join(',')}`);
   return parts.length ? `?${parts.join('&')}` : '';
 }

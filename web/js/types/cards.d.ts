@@ -15,3 +15,30 @@ interface LegendEntry {
   name: string;
   style: LineStyle;
 }
+
+/** The bucket of one line under the crosshair. */
+interface Reading {
+  /** Name of the series. */
+  key: string;
+  label: string;
+  color: string;
+  x: number;
+  value: number;
+  min: number;
+  max: number;
+  count: number;
+}
+
+/** A remark under the crosshair: an event, or why there is no data. */
+interface Note {
+  text: string;
+  color: string;
+}
+
+interface Tooltip {
+  /** Where the crosshair is, in pixels from the left edge of the plot. */
+  left: number;
+  title: string;
+  readings: Reading[];
+  notes: Note[];
+}

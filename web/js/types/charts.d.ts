@@ -106,6 +106,8 @@ interface EventMark {
   dash: boolean;
   /** The command that it marks. */
   command?: string;
+  /** Whether it is drawn without a line and a label, as there may be many. */
+  minor?: boolean;
 }
 
 type ChartKind = 'line' | 'bars' | 'stack';
@@ -115,6 +117,8 @@ interface Picture {
   kind: ChartKind;
   lines: Line[];
   x: [number, number] | null;
+  /** The zoom of the vertical axis. */
+  y: [number, number] | null;
   log: boolean;
   smooth: number;
   axis: Axis;
@@ -147,35 +151,12 @@ interface ChartGestures {
   hover: (x: number | null) => void;
   zoom: (from: number, to: number) => void;
   reset: () => void;
-  /** Open the command of a mark. */
-  open: (command: string) => void;
-}
-
-/** The bucket of one line under the crosshair. */
-interface Reading {
-  /** Name of the series. */
-  key: string;
-  label: string;
-  color: string;
-  x: number;
-  value: number;
-  min: number;
-  max: number;
-  count: number;
-}
-
-/** A remark under the crosshair: an event, or why there is no data. */
-interface Note {
-  text: string;
-  color: string;
-}
-
-interface Tooltip {
-  /** Where the crosshair is, in pixels from the left edge of the plot. */
-  left: number;
-  title: string;
-  readings: Reading[];
-  notes: Note[];
+  /** Show another part of the horizontal axis; `settled` is false while the pointer is down. */
+  pan: (from: number, to: number, settled: boolean) => void;
+  /** Zoom the vertical axis of this chart. */
+  rescale: (low: number, high: number) => void;
+  /** Open what a mark stands for. */
+  open: (mark: EventMark) => void;
 }
 
 /** A chart as the chart group sees it. */
@@ -187,6 +168,8 @@ interface GroupMember {
   /** Move the crosshair; `own` says that the pointer is over this chart. */
   point: (x: number | null, own: boolean) => void;
   resize: (width: number, height: number) => void;
+  /** Free what drawing needs: the chart is far from the window. */
+  release: () => void;
 }
 
 /** Build the lines of a chart from the series of each of its sources. */

@@ -29,11 +29,15 @@ interface View {
   to: number | null;
   /** First and last second of a zoom on the time axis, which several runs reach at different steps. */
   times: [number, number] | null;
+  /** Zooms of vertical axes, each with the name of its chart. */
+  scales: [chart: string, low: number, high: number][];
   /** Weight of the moving average, from 0 (off) to below 1. */
   smooth: number;
   log: boolean;
   /** Whether the vertical axis leaves out outliers. */
   robust: boolean;
+  /** Whether compared runs are divided by the reference. */
+  ratio: boolean;
   x: Axis;
   paused: boolean;
   /** A rank, each rank, all in a band; null for a choice by their number. */

@@ -2,13 +2,14 @@
 /** Several runs in the same charts: one chart per series, one line per run. */
 import { html, useEffect, useMemo } from '../../../vendor/ui.js';
 import { rankLines } from '../../charts/picture.js';
+import { ratioLines } from '../../charts/ratio.js';
 import { assignStyles } from '../../charts/run-styles.js';
 import { ChartSections } from '../../components/chart-sections.js';
 import { ChartToolbar } from '../../components/chart-toolbar.js';
 import { EmptyState, Loading } from '../../components/placeholders.js';
 import { orderKeys } from '../../data/series-names.js';
 import { loadRunStyles, saveRunStyles } from '../../data/settings.js';
-import { state, toggleItem } from '../../data/state.js';
+import { setView, state, toggleItem } from '../../data/state.js';
 import { pluralize } from '../../format/numbers.js';
 import { routeHref } from '../../routing/links.js';
 import { CompareList } from './compare-list.js';
@@ -27,6 +28,19 @@ function UnknownRuns({ ids }) {
   return html`<p class="alert" role="status"><span class="name" title=${text}>${text}</span></p>`;
 }
 
+/** Whether the values of the runs are drawn, or by how much they differ from those of the reference. */
+function RatioChoice() {
+  const { ratio } = state.view.value;
+  const choice = (/** @type {string} */ label, /** @type {boolean} */ value, /** @type {string} */ title) =>
+    html`<button aria-pressed=${ratio === value} onClick=${() => setView({ ratio: value })} title=${title}>
+      ${label}
+    </button>`;
+  return html`<span class="segments" role="group" aria-label="Values">
+    ${choice('Overlay', false, 'The values of each run')}
+    ${choice('Ratio', true, 'The values of each run, divided by those of the reference at the same step or time')}
+  </span>`;
+}
+
 /** @param {{app: App, runs: Run[]}} props */
 function Comparison({ app, runs }) {
   const ids = runs.map((run) => run.id);
@@ -35,19 +49,23 @@ function Comparison({ app, runs }) {
   const hidden = new Set(state.view.value.hidden);
   const shown = runs.filter(({ id }) => !hidden.has(id));
   /** @type {LineBuilder} */
-  const lines = (lists) =>
-    lists.flatMap((list, i) => {
+  const lines = (lists) => {
+    const { hidden: left, ratio, x: axis } = state.view.peek();
+    const all = lists.map((list, i) => {
       const { id, name } = runs[i];
-      if (state.view.peek().hidden.includes(id)) return [];
       return rankLines(list, app.palette.colors, name || id, numbers.get(id));
     });
+    const [reference = [], ...others] = all.filter((_, i) => !left.includes(runs[i].id));
+    const drawn = [reference, ...others].flat();
+    return ratio ? ratioLines(drawn, reference, axis) : drawn;
+  };
   const keys = orderKeys(new Set(runs.flatMap((run) => Object.keys(run.summary))));
   const sources = (/** @type {string} */ key) => runs.map((run) => ({ run: run.id, key }));
   const toggle = (/** @type {string} */ id) => toggleItem('hidden', id);
   return html`<div class="compare">
     <${CompareList} app=${app} runs=${runs} numbers=${numbers} hidden=${hidden} toggle=${toggle} />
     <div class="wall">
-      <${ChartToolbar} app=${app} />
+      <${ChartToolbar} app=${app} run=${shown[0] ?? runs[0]}><${RatioChoice} /><//>
       <${RunDifferences} app=${app} runs=${shown} numbers=${numbers} />
       <${ChartSections} app=${app} keys=${keys} sources=${sources} lines=${lines} project=${runs[0].project} />
     </div>

@@ -4,6 +4,7 @@ import { html, useSignal } from '../../../vendor/ui.js';
 import { ControlOutcome } from '../../components/control-outcome.js';
 import { onValue, RankOptions } from '../../components/inputs.js';
 import { parseValue } from '../../controls/value.js';
+import { Commands } from '../../data/commands.js';
 import { state } from '../../data/state.js';
 
 const MAX_STEPS = 100;
@@ -26,7 +27,7 @@ export function CaptureForm({ app, run, control }) {
     problem.value = parsed.ok ? '' : parsed.message;
     if (!parsed.ok) return;
     const ranks = rank.value === 'all' ? run.ranks : [Number(rank.value)];
-    app.commands.apply(control.name, { active: parsed.value, ranks });
+    new Commands(app.api).apply(control.name, { active: parsed.value, ranks });
   };
   const invalid = problem.value !== '';
   return html`<form class="control wide" onSubmit=${submit} noValidate>

@@ -15,7 +15,7 @@ export function ChartsTab({ app, run }) {
   /** @type {LineBuilder} */
   const lines = ([list]) => summaryLines(list, app.palette.colors, run.ranks.length);
   if (keys.length === 0 && state.load.value !== 'ready') return html`<${Loading} />`;
-  return html`<${ChartToolbar} app=${app}><${RankSelect} ranks=${run.ranks} app=${app} band /><//>
+  return html`<${ChartToolbar} app=${app} run=${run}><${RankSelect} ranks=${run.ranks} app=${app} band /><//>
     <${ChartSections}
       app=${app}
       keys=${keys}

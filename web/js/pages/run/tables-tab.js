@@ -77,7 +77,7 @@ export function TablesTab({ app, run }) {
     html`<${TableCharts} key=${table} app=${app} run=${run} table=${table} number=${number} />`;
   return html`<${TableControls} app=${app} run=${run} />
     <${TableOverview} names=${names} />
-    <${ChartToolbar} app=${app} search=${false}><${RankSelect} ranks=${run.ranks} app=${app} /><//>
+    <${ChartToolbar} app=${app} run=${run} search=${false}><${RankSelect} ranks=${run.ranks} app=${app} /><//>
     ${names.map(charts)}
     <h2>Recent filter passes</h2>
     <${FilterPasses} ranks=${run.ranks} />`;

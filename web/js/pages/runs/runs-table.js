@@ -51,7 +51,14 @@ function Sparkline({ app, run, metric, number }) {
       band.current?.setAttribute('d', paths.band);
       line.current?.setAttribute('d', paths.line);
     };
-    return app.charts.add({ host, sources: [{ run, key: metric }], draw, point: () => {}, resize: () => {} });
+    return app.charts.add({
+      host,
+      sources: [{ run, key: metric }],
+      draw,
+      point: () => {},
+      resize: () => {},
+      release: () => {},
+    });
   }, [run, metric, number]);
   const color = (number % app.palette.colors.series.length) + 1;
   return html`<svg class=${`sparkline series-${color}`} viewBox=${VIEW_BOX} aria-hidden="true">
