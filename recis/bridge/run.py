@@ -252,8 +252,7 @@ class Run(FamiliarRun):
     def line(self, text: str, step: int | None = None, time_ns: int | None = None) -> None:
         """Add a line to the run's log; `time_ns` is its time in Unix nanoseconds, by default now."""
         at = None if step is None else self.refusals.step("line", step)
-        line = Line(time_ns=as_step(time_ns) or time.time_ns(), text=text_of(text), step=at)
-        self.append(line)
+        self.append(line := Line(time_ns=as_step(time_ns) or time.time_ns(), text=text_of(text), step=at))
         if (parts := self._parts) is not None and parts.console is not None:
             parts.console.reported(line.text)
 
