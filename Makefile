@@ -42,7 +42,7 @@ format: $(STAMPS)/install $(STAMPS)/node ## format the code
 	$(BIN)/ruff check --fix
 	$(NODE)/biome check --write
 
-screenshot: $(STAMPS)/browser $(STAMPS)/data ## regenerate the README screenshots from a real run
+screenshot: $(STAMPS)/browser $(STAMPS)/data ## take the pictures of the documentation again, from real runs
 	$(BIN)/python scripts/screenshot.py
 
 .PHONY: fast full lint

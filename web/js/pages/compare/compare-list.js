@@ -31,7 +31,11 @@ function Figures({ run, reference }) {
     const change = run === reference ? null : changeOf(run.summary[key], reference.summary[key]);
     return `${metricLabel(key)} ${formatMetric(key, run.summary[key])}${changeText(change)}`;
   };
-  const line = [`step ${formatCompact(run.last_step)}`, ...keys.map(text)].join(' · ');
+  const line = [
+    ...(run === reference ? ['reference'] : []),
+    `step ${formatCompact(run.last_step)}`,
+    ...keys.map(text),
+  ].join(' · ');
   return html`<span class="sub" title=${line}>${line}</span>`;
 }
 
@@ -44,7 +48,6 @@ function Item({ app, run, reference, number, shown, toggle }) {
       <span class="line">
         <${LineSwatch} app=${app} number=${number} />
         <a class="name" href=${runHref(run.id)} title=${run.name}>${run.name || run.id}</a>
-        ${run === reference && html`<span class="tag">reference</span>`}
         <${StateBadge} state=${run.state} known=${state.connection.value.up} />
       </span>
       <${Figures} run=${run} reference=${reference} />

@@ -27,12 +27,13 @@ function Freshness({ run }) {
 /** @param {{run: Run}} props */
 export function RunTitle({ run }) {
   const tags = [run.project, ...run.tags].slice(0, MAX_TAGS);
+  const tag = (/** @type {string} */ text) => html`<span key=${text} class="tag name" title=${text}>${text}</span>`;
   return html`<div class="title">
     <a class="back" href=${routeHref({ page: 'runs' })} aria-label="All runs"><${Icon} shape="back" /></a>
     <h1 class="name" title=${run.name}>${run.name || run.id}</h1>
     <${StateBadge} state=${run.state} known=${state.connection.value.up} />
     <${Freshness} run=${run} />
-    <span class="tags">${tags.map((tag) => html`<span key=${tag} class="tag name" title=${tag}>${tag}</span>`)}</span>
+    <span class="tags desktop-only">${tags.map(tag)}</span>
   </div>`;
 }
 
