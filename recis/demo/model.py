@@ -87,13 +87,16 @@ def _joined(scored: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def auc(scores: Tensor, labels: Tensor) -> float:
-    """Return how often a liked sample scores above a sample that was not liked, ties counting half; NaN without both
-    kinds.
+    """Return how often a liked sample scores above one that was not, ties counted half.
+
+    NaN without both kinds, and where a score is NaN: such scores have no order.
 
     Args:
         scores: float [N], any increasing function of the probability.
         labels: float [N], 1 for liked and 0 for not.
     """
+    if scores.isnan().any():
+        return float("nan")
     liked, others = scores[labels == 1], scores[labels == 0].sort().values
     below = torch.searchsorted(others, liked) + torch.searchsorted(others, liked, right=True)
     return float(below.double().mean() / (2 * max(1, len(others)))) if len(others) else float("nan")

@@ -23,6 +23,10 @@ def test_the_auc_counts_pairs_and_ties_by_half() -> None:
     assert auc(scores, labels) == pytest.approx(expected)
 
 
+def test_the_auc_of_scores_that_are_no_numbers_is_none() -> None:
+    assert math.isnan(auc(torch.tensor([math.nan, 0.2, math.nan]), torch.tensor([0.0, 1.0, 1.0])))
+
+
 @pytest.mark.parametrize("label", [0.0, 1.0])
 def test_the_auc_of_one_kind_is_not_a_number(label: float) -> None:
     assert math.isnan(auc(torch.tensor([0.1, 0.2]), torch.full((2,), label)))

@@ -29,6 +29,24 @@ test('one line has a band, several have none', () => {
   assert.deepEqual(painted({ lines: ranks(2) }), ['stroke red', 'fill red', 'stroke blue', 'fill blue']);
 });
 
+test('the band of many ranks has no holes between reports', () => {
+  const rows = [0, 10, 20, 40].map((x) => bucket(x, 5, { min: 1, max: 9, count: 4 }));
+  const [line] = rankLines([series(rows)], colors);
+  const drawn = [];
+  const picture = { ...EMPTY_PICTURE, lines: [{ ...line, band: true }] };
+  paintPicture(recordingContext(drawn), box, 1, [0, 100], [0, 10], picture, colors);
+  const band = drawn.find((call) => call.name === 'fill' && call.fillStyle === 'pink');
+  assert.deepEqual(
+    band.calls.map(([, left, , width]) => [left, width]),
+    [
+      [-5, 10],
+      [5, 10],
+      [15, 10],
+      [35, 10],
+    ],
+  );
+});
+
 test('smoothing adds a line and leaves the band', () => {
   assert.deepEqual(painted({ lines: ranks(1), smooth: 0.5 }), ['fill pink', 'stroke red', 'stroke red']);
 });

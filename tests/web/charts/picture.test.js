@@ -45,6 +45,7 @@ test('a summary is the median with its band, and names the ranks that lie apart'
     'rank 5 lowest',
   ]);
   assert.deepEqual(remarks(summary('loss', 20, 9)).slice(1), ['rank 37 odd', 'rank 5 lowest']);
+  assert.deepEqual(remarks(summary('lr', 10, 10)).slice(1), [], 'no rank lies apart');
   assert.deepEqual(remarks(summary('loss', 11, 2)).slice(1), ['rank 37 highest', 'rank 5 odd']);
   const [median] = summaryLines(summary('loss', 12, 9), colors, 64);
   assert.deepEqual([median.band, median.color], [true, 'red']);

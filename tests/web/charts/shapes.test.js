@@ -29,6 +29,16 @@ test('a band is one rectangle per pixel column, and a spike has its whole height
   assert.deepEqual([spikes.fillStyle, spikes.calls], ['full', [['rect', 10, 10, 1, 86]]]);
 });
 
+test('many high columns beside each other are no spike', () => {
+  const { area, drawn } = recordingArea();
+  const low = (x) => bucket(x, 5, { min: 4, max: 6 });
+  const high = (x) => bucket(x, 50, { min: 4, max: 90 });
+  const held = series([...[1, 2, 3, 4, 5, 6].map(low), high(7), low(8), ...[9, 10, 11, 12, 13].map(high)]);
+  drawBand(area, held, span(held), 'tint', 'full');
+  const [band, spikes] = paths(drawn);
+  assert.deepEqual([band.length, spikes.map(([, left]) => left)], [12, [7]]);
+});
+
 test('a wide bucket does not take over the extremes of a narrow one beside it', () => {
   const { area, drawn } = recordingArea();
   const held = series([bucket(10, 5, { max: 8 }), bucket(10, 5, { max: 7 })]);

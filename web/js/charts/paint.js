@@ -126,7 +126,7 @@ function paintCurrent(area, line, { axis, smooth: weight }, withBand, nonFiniteC
   const { n, mean } = series;
   const xs = axisColumn(series, axis);
   const shift = bucketShift(series, axis);
-  if (withBand) drawBand(area, series, bucketSpan(line, axis), tint, color);
+  if (withBand) drawBand(area, series, bucketSpan(line, axis, line.band), tint, color);
   const pen = { color, dash, shift, gaps };
   if (weight) {
     drawLine(area, xs, mean, n, { ...pen, width: 1, alpha: 0.3 });
@@ -139,16 +139,33 @@ function paintCurrent(area, line, { axis, smooth: weight }, withBand, nonFiniteC
 }
 
 /**
+ * Return the least distance of two points, at least the width of a bucket.
+ * @param {Float64Array} x
+ * @param {number} n
+ * @param {number} width
+ */
+function leastDistance(x, n, width) {
+  let least = Number.POSITIVE_INFINITY;
+  for (let i = 1; i < n; i++) least = Math.min(least, x[i] - x[i - 1]);
+  return n > 1 ? Math.max(width, least) : width;
+}
+
+/**
  * Return where a bucket begins and ends on the x axis. A bucket has its first step but the time of its last point: on a
  * time axis it begins where the one before ended, unless nothing was reported for long since then.
  * @param {Line} line
  * @param {Axis} axis
- * @param {boolean} areas whether single points are as wide as their distance too, as layers of a stack are
+ * @param {boolean} areas whether single points are as wide as their distance too, as layers of a stack are and the band
+ *   of many ranks
  * @returns {(i: number) => [number, number]}
  */
 function bucketSpan({ series, gaps = [] }, axis, areas = false) {
-  const { x, count, width } = series;
-  if (axis === 'step') return (i) => [x[i], x[i] + width];
+  const { x, count, n, width } = series;
+  if (axis === 'step') {
+    const distance = areas ? leastDistance(x, n, width) : width;
+    const before = (distance - width) / 2;
+    return (i) => [x[i] - before, x[i] - before + distance];
+  }
   const time = axisColumn(series, axis);
   const afterGap = new Set(gaps);
   return (i) =>

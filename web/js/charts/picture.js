@@ -89,6 +89,7 @@ export function summaryLines(list, colors, count) {
   const apart = list
     .filter((series) => series.rank !== ALL_RANKS)
     .map((series) => ({ series, distance: meanDistance(series, median) }))
+    .filter(({ distance }) => distance !== 0)
     .sort((a, b) => b.distance - a.distance);
   const [high = 0, low = 0] = apart.map(({ distance }) => Math.abs(distance));
   const lines = apart.map(({ series, distance }, i) => {

@@ -29,9 +29,10 @@ export function fill(context, path, color) {
   context.fill(path);
 }
 
-/** A column that is this many times as high as the usual one is drawn in full color. */
+/** A column that is this many times as high as the usual one, and not one of many beside each other, is a spike. */
 const SPIKE_FACTOR = 4;
 const MIN_SPIKE_PX = 6;
+const MAX_SPIKE_COLUMNS = 3;
 
 /** @typedef {{left: number, width: number, top: number, height: number}} BandColumn in canvas pixels */
 
@@ -50,10 +51,15 @@ export function drawBand(area, series, span, tint, color) {
   const outstanding = Math.max(MIN_SPIKE_PX * area.ratio, SPIKE_FACTOR * usual);
   const band = new Path2D();
   const spikes = new Path2D();
-  for (const { left, width, top, height } of columns) {
-    if (height === 0) continue;
-    const isSpike = height > outstanding && width <= 2 * area.ratio;
-    (isSpike ? spikes : band).rect(left, top, width, height);
+  const isHigh = columns.map(({ height, width }) => height > outstanding && width <= 2 * area.ratio);
+  for (let i = 0; i < columns.length; ) {
+    let end = i + 1;
+    while (isHigh[i] && isHigh[end]) end += 1;
+    const path = isHigh[i] && end - i <= MAX_SPIKE_COLUMNS ? spikes : band;
+    for (; i < end; i++) {
+      const { left, width, top, height } = columns[i];
+      if (height > 0) path.rect(left, top, width, height);
+    }
   }
   fill(area.context, band, tint);
   fill(area.context, spikes, color);
