@@ -229,7 +229,7 @@ def test_every_module_is_loaded_at_once_or_on_demand() -> None:
 
 
 def test_script_and_style_stay_within_their_budget() -> None:
-    at_once = {*loaded_with("main.js"), JS / "preload.js", WEB / "css" / "all.css"}
+    at_once = {*loaded_with("main.js"), JS / "preload.js", WEB / "css" / "all.css", WEB / "icon.svg"}
     first_screens = [at_once | loaded_with(f"pages/{page}.js") for page in ("runs/runs-page", "run/run-page")]
     assert set((WEB / "vendor").glob("*.js")) <= first_screens[1]
     pages = load_pages("")

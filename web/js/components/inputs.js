@@ -45,14 +45,3 @@ export function SearchField({ label }) {
     <kbd class="wide-only">/</kbd>
   </label>`;
 }
-
-/**
- * Options for each rank and for all of them.
- * @param {{ranks: number[], all?: boolean}} props
- */
-export function RankOptions({ ranks, all = true }) {
-  return html`
-    ${ranks.map((rank) => html`<option key=${rank} value=${rank}>${rank}</option>`)}
-    ${all && html`<option value="all">all</option>`}
-  `;
-}

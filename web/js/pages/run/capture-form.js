@@ -2,7 +2,8 @@
 /** Requests a profiler trace of the next steps. */
 import { html, useSignal } from '../../../vendor/ui.js';
 import { ControlOutcome } from '../../components/control-outcome.js';
-import { onValue, RankOptions } from '../../components/inputs.js';
+import { onValue } from '../../components/inputs.js';
+import { RankOptions } from '../../components/rank-select.js';
 import { parseValue } from '../../controls/value.js';
 import { Commands } from '../../data/commands.js';
 import { state } from '../../data/state.js';

@@ -1,8 +1,9 @@
 // @ts-check
 /** Standard output and error of a run's processes, and the lines that they report: live, filtered and searched. */
 import { html, useEffect, useMemo, useRef, useSignal } from '../../../vendor/ui.js';
-import { onValue, RankOptions, SearchField } from '../../components/inputs.js';
+import { onValue, SearchField } from '../../components/inputs.js';
 import { EmptyState, Loading } from '../../components/placeholders.js';
+import { RankOptions } from '../../components/rank-select.js';
 import { LineMatcher } from '../../data/line-matcher.js';
 import { LogPart, markedParts, shownText } from '../../data/log-lines.js';
 import { patternOf, patternProblem } from '../../data/match-lines.js';

@@ -60,8 +60,8 @@ function Sparkline({ app, run, metric, number }) {
       release: () => {},
     });
   }, [run, metric, number]);
-  const color = (number % app.palette.colors.series.length) + 1;
-  return html`<svg class=${`sparkline series-${color}`} viewBox=${VIEW_BOX} aria-hidden="true">
+  const color = `var(--series-${(number % app.palette.colors.series.length) + 1})`;
+  return html`<svg class="sparkline" style=${{ color }} viewBox=${VIEW_BOX} aria-hidden="true">
     <path ref=${band} class="band" /><path ref=${line} />
   </svg>`;
 }
