@@ -41,11 +41,11 @@ LEFT_OVER_S = 3600.0
 
 _RETRIES: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
 _CLIENT = {"connect_timeout": "5s", "timeout": "60s"}
-_COMMON = ("endpoint", "allow_http", "skip_signature")
+_COMMON = ("allow_http", "skip_signature")
 _OPTIONS = {
-    "s3": (*_COMMON, "region", "virtual_hosted_style_request"),
+    "s3": (*_COMMON, "endpoint", "region", "virtual_hosted_style_request"),
     "gs": _COMMON,
-    "az": (*_COMMON, "account_name"),
+    "az": (*_COMMON, "endpoint", "account_name"),
 }
 """Options that the query of a URL may have, by its scheme. Others, credentials among them, are environment variables:
 a command line can be read by everybody on a machine."""
@@ -197,7 +197,7 @@ class _BucketBlobs(_ObjectBlobs):
     async def check(self) -> None:
         key = f"checks/{uuid.uuid4().hex}"
         try:
-            await obstore.put_async(self._store, key, b"")
+            await obstore.put_async(self._store, key, b"check")
             await obstore.delete_async(self._store, key)
         except (BaseError, OSError, ValueError) as error:
             raise StoreError(

@@ -132,7 +132,7 @@ def test_a_folder_that_cannot_be_created_is_refused(tmp_path: Path) -> None:
         ("/tmp/blobs", "got '/tmp/blobs'"),
         ("ftp://bucket", "got 'ftp://bucket'"),
         ("s3://", "got 's3://'"),
-        ("s3://bucket?regoin=x", "expected options of endpoint, .*, got 'regoin'"),
+        ("s3://bucket?regoin=x", "expected options of allow_http, .*, got 'regoin'"),
         ("s3://bucket?secret_access_key=hidden", "such as credentials, are environment variables"),
         ("s3://key:hidden@bucket", "expected credentials in environment variables"),
         ("ftp://key:hidden@bucket", "got 'ftp://bucket'"),
