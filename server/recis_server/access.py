@@ -44,6 +44,8 @@ MASTER = "token-file"
 """The bearer of the token of `--token-file`."""
 REFRESH_S = 0.5
 """Interval between reads of the stored tokens, which other processes create and revoke."""
+NOTE_S = 60.0
+"""Interval between writes of when tokens were last used."""
 
 
 def make_token() -> str:
@@ -107,6 +109,8 @@ class Access:
         self._reading = asyncio.Lock()
         self._is_closed = master is not None
         self._held: dict[str, set[asyncio.Timeout]] = {}
+        self._used_ns: dict[str, int] = {}  # by digest, since the last write
+        self._noted_at = time.monotonic()
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -115,11 +119,12 @@ class Access:
         self._task = asyncio.create_task(self._follow(), name="tokens")
 
     async def close(self) -> None:
-        """Stop updating the tokens; safe to call twice."""
+        """Stop updating the tokens, and store when they were last used; safe to call twice."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+            await self._note_use()
 
     @property
     def is_closed(self) -> bool:
@@ -146,7 +151,7 @@ class Access:
         """
         grant = await self.grant(tokens)
         if not grant.scopes:
-            came = "an invalid one" if tokens else "none"
+            came = "one that is invalid or has expired" if tokens else "none"
             raise Unauthorised(f"expected a token with the scope {scope}, got {came}")
         if scope not in grant.scopes:
             raise Forbidden(f"expected a token with the scope {scope}, got one with {', '.join(sorted(grant.scopes))}")
@@ -154,10 +159,10 @@ class Access:
 
     @asynccontextmanager
     async def held(self, grant: Grant) -> AsyncIterator[None]:
-        """Run a block while the grant is valid; cancel it at its next `await` when the token is revoked.
+        """Run a block while the grant is valid; cancel it at its next `await` when the token is revoked or expires.
 
         Raises:
-            Unauthorised: the token was revoked meanwhile.
+            Unauthorised: the token was revoked, or has expired.
         """
         if grant.digest is None:
             yield
@@ -170,7 +175,7 @@ class Access:
                 yield
         except TimeoutError:
             if limit.expired():
-                raise Unauthorised("the token of this connection was revoked") from None
+                raise Unauthorised("the token of this connection was revoked or has expired") from None
             raise
         finally:
             held.discard(limit)
@@ -178,12 +183,14 @@ class Access:
                 del self._held[grant.digest]
 
     def _find(self, tokens: Sequence[str]) -> Grant | None:
+        now_ns = time.time_ns()
         for token in tokens:
             digest = digest_of(token)
             if self._master is not None and hmac.compare_digest(digest, self._master):
                 return Grant(EVERYTHING, name=MASTER)
             for row in self._rows:
-                if hmac.compare_digest(digest, row.digest):
+                if hmac.compare_digest(digest, row.digest) and _is_valid(row, now_ns):
+                    self._used_ns[row.digest] = now_ns
                     return Grant(_GRANTS[row.scope], row.digest, row.name or f"token {row.id}")
         return None
 
@@ -194,6 +201,21 @@ class Access:
                 await self._refresh(time.monotonic())
             except Exception:  # border: whatever ails the store now, revocations are to be seen afterwards
                 _logger.exception("could not read the tokens")
+            if time.monotonic() - self._noted_at >= NOTE_S:
+                await self._note_use()
+
+    async def _note_use(self) -> None:
+        """Store when tokens were last used; an open connection uses its token all the time."""
+        self._noted_at = time.monotonic()
+        used_ns = self._used_ns | dict.fromkeys(self._held, time.time_ns())
+        if not used_ns:
+            return
+        self._used_ns = {}
+        try:
+            await self._store.note_token_use(used_ns)
+        except ServerError as error:
+            self._used_ns = used_ns | self._used_ns
+            _logger.warning("could not store when tokens were last used: %s", error.message)
 
     async def _refresh(self, since: float) -> None:
         """Read the tokens unless a read has begun since; keep the known ones while the store is unavailable."""
@@ -208,11 +230,12 @@ class Access:
             except ServerError:
                 if self._read_at == -math.inf:
                     raise
-                return
-            self._read_at = began
-            self._rows = rows
-            self._is_closed = self._is_closed or bool(rows)
-            self._end_revoked(rows)
+            else:
+                self._read_at = began
+                self._rows = rows
+                self._is_closed = self._is_closed or bool(rows)
+            now_ns = time.time_ns()
+            self._end_revoked([row for row in self._rows if _is_valid(row, now_ns)])
 
     def _end_revoked(self, rows: Sequence[TokenRow]) -> None:
         at_once = asyncio.get_running_loop().time()
@@ -220,6 +243,10 @@ class Access:
             for limit in self._held[digest]:
                 if not limit.expired():
                     limit.reschedule(at_once)
+
+
+def _is_valid(row: TokenRow, now_ns: int) -> bool:
+    return row.expires_ns is None or now_ns < row.expires_ns
 
 
 class _Site(NamedTuple):

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import importlib.util
 import json
+import re
 import secrets
 import signal
 import sys
@@ -120,6 +121,9 @@ def _add_token_commands(parser: argparse.ArgumentParser) -> None:
     _add_store_options(one)
     one.add_argument("--scope", choices=SCOPES, required=True)
     one.add_argument("--name", default="")
+    one.add_argument(
+        "--expires", type=_duration, metavar="TIME", help="time for which it is valid, such as 12h, 30d or 8w"
+    )
     _add_store_options(_command(actions, "list", _list_tokens, "list all tokens"))
     one = _command(actions, "revoke", _revoke_token, "revoke a token")
     _add_store_options(one)
@@ -278,7 +282,9 @@ def _import(options: argparse.Namespace) -> int:
 
 def _create_token(options: argparse.Namespace) -> int:
     token = make_token()
-    row = TokenRow(secrets.token_hex(4), options.name[:256], options.scope, digest_of(token), time.time_ns())
+    now_ns = time.time_ns()
+    expires_ns = None if options.expires is None else now_ns + options.expires * 10**9
+    row = TokenRow(secrets.token_hex(4), options.name[:256], options.scope, digest_of(token), now_ns, expires_ns)
 
     async def work(store: Store) -> None:
         await store.add_token(row)
@@ -290,7 +296,9 @@ def _create_token(options: argparse.Namespace) -> int:
 def _list_tokens(options: argparse.Namespace) -> int:
     async def work(store: Store) -> None:
         for row in await store.tokens():
-            sys.stdout.write(f"{row.id}\t{row.scope}\t{_line(row.name)}\n")
+            is_over = row.expires_ns is not None and row.expires_ns <= time.time_ns()
+            times = (f"{'expired' if is_over else 'expires'} {_day(row.expires_ns)}", f"last used {_day(row.used_ns)}")
+            sys.stdout.write("\t".join((row.id, row.scope, _line(row.name), *times)) + "\n")
 
     return _with_store(options, work)
 
@@ -301,6 +309,21 @@ def _revoke_token(options: argparse.Namespace) -> int:
             raise NotFound(f"there is no token {options.id!r}; recis-monitor token list shows them")
 
     return _with_store(options, work)
+
+
+def _duration(text: str) -> int:
+    """Return the seconds of `12h`, `30d` or `8w`."""
+    match = re.fullmatch(r"([1-9][0-9]{0,3})([hdw])", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"expected a number of hours, days or weeks, such as 12h, 30d or 8w, got {text!r}"
+        )
+    return int(match[1]) * {"h": 3600, "d": 86_400, "w": 7 * 86_400}[match[2]]
+
+
+def _day(time_ns: int | None) -> str:
+    """Return a time to the minute, in UTC."""
+    return "never" if time_ns is None else time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(time_ns // 10**9))
 
 
 def _line(text: str) -> str:

@@ -1,13 +1,16 @@
 import asyncio
 import stat
+import time
 from pathlib import Path
 
 import pytest
+from recis_server import access as module
 from recis_server.access import Access, Hosts, digest_of, make_token, read_token_file, strongest
 from recis_server.errors import Forbidden, StoreError, Unauthorised
 from recis_server.store.values import TokenRow
 
 from tests.server.httpserver import settings
+from tests.server.realserver import until_async
 from tests.server.store.streams import opened
 
 
@@ -53,6 +56,71 @@ def test_scopes_say_who_may_do_what(tmp_path: Path) -> None:
             assert (await closed.grant([])).scopes == frozenset()
 
     asyncio.run(scenario())
+
+
+def test_an_expired_token_opens_nothing_and_ends_what_it_holds(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            access = Access(store, None)
+            await access.open()
+            now_ns = time.time_ns()
+            await store.add_token(TokenRow("old", "", "view", digest_of("old"), 1, now_ns))
+            await store.add_token(TokenRow("new", "", "view", digest_of("new"), 1, now_ns + 10**9))
+            assert (await access.grant(["old"])).scopes == frozenset()
+            with pytest.raises(Unauthorised, match="expired"):
+                await access.require(["old"], "view")
+            grant = await access.require(["new"], "view")
+            await store.close()  # what is known of the tokens stays, and so does the time
+            with pytest.raises(Unauthorised, match="expired"):
+                async with asyncio.timeout(60), access.held(grant):
+                    await asyncio.Event().wait()
+            assert (await access.grant(["new"])).scopes == frozenset()
+            assert time.time_ns() >= now_ns + 10**9
+            assert access.is_closed
+            await access.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_last_use_of_a_token_is_stored_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            for token in ("used", "held", "unused"):
+                await store.add_token(TokenRow(token, "", "view", digest_of(token), 1))
+
+            async def times() -> dict[str, int | None]:
+                return {row.id: row.used_ns for row in await store.tokens()}
+
+            access = Access(store, None)
+            await access.open()
+            began_ns = time.time_ns()
+            async with access.held(await access.grant(["held"])):
+                await access.grant(["used"])
+                assert set((await times()).values()) == {None}, "not with each request"
+                monkeypatch.setattr(module, "NOTE_S", 0.0)
+                first: dict[str, int | None] = {}
+
+                async def is_noted() -> bool:
+                    first.update(await times())
+                    return None not in (first["used"], first["held"])
+
+                async def is_noted_again() -> bool:
+                    return (await times())["held"] != first["held"]
+
+                await until_async(is_noted, 60)
+                await until_async(is_noted_again, 60)  # in use for as long as it is held
+            monkeypatch.setattr(module, "NOTE_S", 60.0)
+            await access.grant(["used"])
+            await access.close()
+            last = await times()
+            assert last["unused"] is None
+            assert last["used"] is not None
+            assert first["used"] is not None
+            assert last["used"] > first["used"] >= began_ns
+            await store.note_token_use({digest_of("used"): 5})
+            assert (await times())["used"] == last["used"], "an earlier time changes nothing"
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 def test_the_strongest_scope_is_shown() -> None:

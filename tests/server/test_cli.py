@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -50,6 +51,7 @@ def filled(folder: Path) -> None:
         (["export", "nobody", "--format", "xls"], "invalid choice: 'xls'"),
         (["token", "revoke", "x", "--data", "{tmp}"], "there is no token 'x'"),
         (["token", "create", "--scope", "all"], "invalid choice: 'all'"),
+        (["token", "create", "--scope", "view", "--expires", "soon"], "such as 12h, 30d or 8w, got 'soon'"),
         (["fly"], "invalid choice: 'fly'"),
         ([], "the following arguments are required: COMMAND"),
     ],
@@ -140,8 +142,8 @@ def test_tokens_are_made_listed_and_revoked(tmp_path: Path, capsys: pytest.Captu
     token = capsys.readouterr().out.strip()
     assert token.encode() not in (tmp_path / "recis.db").read_bytes()
     assert main(["token", "list", *data]) == 0
-    number, scope, name = capsys.readouterr().out.strip().split("\t")
-    assert (scope, name) == ("view", "wall")
+    number, scope, name, *times = capsys.readouterr().out.strip().split("\t")
+    assert (scope, name, times) == ("view", "wall", ["expires never", "last used never"])
 
     async def scenario(site: Site) -> None:
         headers = {"Authorization": f"Bearer {token}"}
@@ -149,6 +151,13 @@ def test_tokens_are_made_listed_and_revoked(tmp_path: Path, capsys: pytest.Captu
         assert (await site.client.get("/api/v1/runs", headers=headers)).status_code == 200
 
     ask(tmp_path, scenario)
+    assert main(["token", "create", "--scope", "write", "--expires", "30d", *data]) == 0
+    capsys.readouterr()
+    assert main(["token", "list", *data]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r".*\texpires never\tlast used 20\d\d-\d\d-\d\dT\d\d:\d\dZ", first)
+    assert re.fullmatch(r".*\twrite\t\texpires 20\d\d-\d\d-\d\dT\d\d:\d\dZ\tlast used never", second)
+    assert main(["token", "revoke", second.split("\t")[0], *data]) == 0
     assert main(["token", "revoke", number, *data]) == 0
     assert main(["token", "list", *data]) == 0
     assert capsys.readouterr().out == ""

@@ -312,6 +312,9 @@ class Store(Protocol):
     async def add_token(self, token: TokenRow) -> None:
         """Store a token."""
 
+    async def note_token_use(self, used_ns: Mapping[str, int]) -> None:
+        """Store when tokens were last used, by their digest; an earlier time than the stored one changes nothing."""
+
     async def tokens(self) -> tuple[TokenRow, ...]:
         """Return all tokens."""
 

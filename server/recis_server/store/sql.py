@@ -389,9 +389,16 @@ class SqlStore(Store):
         return await self._read(attempt_number, run, attempt)
 
     async def add_token(self, token: TokenRow) -> None:
-        values = (token.id, token.name, token.scope, token.digest, token.created_ns)
+        values = (token.id, token.name, token.scope, token.digest, token.created_ns, token.expires_ns)
+        insert = "INSERT INTO token (token_id, name, scope, digest, created_ns, expires_ns) VALUES (?, ?, ?, ?, ?, ?)"
+        await self._writer.call(lambda connection: connection.execute(insert, values).rowcount)
+
+    async def note_token_use(self, used_ns: Mapping[str, int]) -> None:
+        values = [(time_ns, digest, time_ns) for digest, time_ns in sorted(used_ns.items())]
         await self._writer.call(
-            lambda connection: connection.execute("INSERT INTO token VALUES (?, ?, ?, ?, ?)", values).rowcount
+            lambda connection: connection.executemany(
+                "UPDATE token SET used_ns = ? WHERE digest = ? AND (used_ns IS NULL OR used_ns < ?)", values
+            )
         )
 
     async def tokens(self) -> tuple[TokenRow, ...]:

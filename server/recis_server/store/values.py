@@ -489,10 +489,12 @@ class TraceRow:
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """An access token, stored as the hex SHA-256 of its text."""
+    """An access token, stored as the hex SHA-256 of its text; times are None for never."""
 
     id: str
     name: str
     scope: str
     digest: str
     created_ns: int
+    expires_ns: int | None = None
+    used_ns: int | None = None

@@ -308,6 +308,9 @@ ALTER TABLE deletion ADD COLUMN final_ns BIGINT NOT NULL DEFAULT 0;
 _NINTH = """
 -- Tells a compaction whether another one has changed the run since it was planned.
 ALTER TABLE run ADD COLUMN compactions BIGINT NOT NULL DEFAULT 0;
+-- When a token ceases to be valid, and when it was last used; NULL for never.
+ALTER TABLE token ADD COLUMN expires_ns BIGINT;
+ALTER TABLE token ADD COLUMN used_ns BIGINT;
 """
 
 Part = str | Callable[[Connection], None]

@@ -93,7 +93,7 @@ def _last_alike(connection: Connection, run_id: str, event: EventRow) -> EventRo
 def read_tokens(connection: Connection) -> tuple[TokenRow, ...]:
     """Return all tokens, oldest first."""
     rows = connection.execute(
-        "SELECT token_id, name, scope, digest, created_ns FROM token ORDER BY created_ns, token_id"
+        "SELECT token_id, name, scope, digest, created_ns, expires_ns, used_ns FROM token ORDER BY created_ns, token_id"
     )
     return tuple(TokenRow(*row) for row in rows)
 

@@ -113,6 +113,8 @@ def wanted() -> Any:
     answer["runs"]["second"]["commands"][0]["ranks"]["0"]["state"] = "expired"
     for found in answer["runs"].values():
         found["run"]["archived"] = False
+    for token in answer["tokens"]:
+        token.update(expires_ns=None, used_ns=None)
     return answer
 
 
