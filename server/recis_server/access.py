@@ -26,13 +26,24 @@ from recis_server.settings import LOOPBACK_NAMES, Settings
 from recis_server.store.interface import Store
 from recis_server.store.values import TokenRow
 
-__all__ = ["SCOPES", "Access", "Grant", "Hosts", "Scope", "digest_of", "make_token", "read_token_file", "strongest"]
+__all__ = [
+    "GRANTS",
+    "SCOPES",
+    "Access",
+    "Grant",
+    "Hosts",
+    "Scope",
+    "digest_of",
+    "make_token",
+    "read_token_file",
+    "strongest",
+]
 
 _logger = logging.getLogger(__name__)
 
 Scope = Literal["write", "view", "control"]
 SCOPES: tuple[Scope, ...] = ("control", "view", "write")
-_GRANTS: dict[str, frozenset[str]] = {
+GRANTS: dict[str, frozenset[str]] = {
     "view": frozenset({"view"}),
     "control": frozenset({"view", "control"}),
     "write": frozenset({"write"}),
@@ -99,15 +110,16 @@ class Access:
     Args:
         store: the store of the tokens created by `recis-monitor token create`.
         master: a token with every scope.
+        is_closed: whether somebody is required even if there are no tokens.
     """
 
-    def __init__(self, store: Store, master: str | None) -> None:
+    def __init__(self, store: Store, master: str | None, *, is_closed: bool = False) -> None:
         self._store = store
         self._master = None if master is None else digest_of(master)
         self._rows: tuple[TokenRow, ...] = ()
         self._read_at = -math.inf
         self._reading = asyncio.Lock()
-        self._is_closed = master is not None
+        self._is_closed = is_closed or master is not None
         self._held: dict[str, set[asyncio.Timeout]] = {}
         self._used_ns: dict[str, int] = {}  # by digest, since the last write
         self._noted_at = time.monotonic()
@@ -128,7 +140,7 @@ class Access:
 
     @property
     def is_closed(self) -> bool:
-        """Whether a token is required; once it is, it remains so until the next start."""
+        """Whether a token or a known person is required; once it is, it remains so until the next start."""
         return self._is_closed
 
     async def grant(self, tokens: Sequence[str]) -> Grant:
@@ -142,13 +154,25 @@ class Access:
             found = self._find(tokens)
         return found or Grant(frozenset() if self._is_closed else EVERYTHING)
 
-    async def require(self, tokens: Sequence[str], scope: Scope) -> Grant:
+    async def require(self, tokens: Sequence[str], scope: Scope, person: Grant | None = None) -> Grant:
         """Return the grant if it includes `scope`.
+
+        Args:
+            tokens: those of the request.
+            scope: what it needs.
+            person: the grant of a person who is known without a token, and who then counts.
 
         Raises:
             Unauthorised: no token, or no valid one.
-            Forbidden: a valid token without `scope`.
+            Forbidden: a valid token without `scope`, or a person without it.
         """
+        if person is not None:
+            if scope not in person.scopes:
+                came = ", ".join(sorted(person.scopes)) or "none"
+                raise Forbidden(
+                    f"expected {person.name!r} to have the scope {scope} (--auth-view, --auth-control), got {came}"
+                )
+            return person
         grant = await self.grant(tokens)
         if not grant.scopes:
             came = "one that is invalid or has expired" if tokens else "none"
@@ -191,7 +215,7 @@ class Access:
             for row in self._rows:
                 if hmac.compare_digest(digest, row.digest) and _is_valid(row, now_ns):
                     self._used_ns[row.digest] = now_ns
-                    return Grant(_GRANTS[row.scope], row.digest, row.name or f"token {row.id}")
+                    return Grant(GRANTS[row.scope], row.digest, row.name or f"token {row.id}")
         return None
 
     async def _follow(self) -> None:

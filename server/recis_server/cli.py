@@ -43,6 +43,12 @@ _SERVE_FIELDS = (
     "bus",
     "blobs",
     "token_file",
+    "auth_view",
+    "auth_control",
+    "auth_proxy_header",
+    "auth_proxy_groups_header",
+    "auth_proxy_from",
+    "auth_proxy_secret_file",
     "tls_cert",
     "tls_key",
     "root_path",
@@ -195,6 +201,33 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="S",
         help="seconds that a command waits for a rank that is away (default: 604800, 7 days)",
+    )
+    _add_sign_in_options(parser)
+
+
+def _add_sign_in_options(parser: argparse.ArgumentParser) -> None:
+    who = "a name, @GROUP, or * for everybody who is known; may be repeated"
+    parser.add_argument("--auth-view", action="append", metavar="WHO", help=f"person who may view: {who}")
+    parser.add_argument(
+        "--auth-control", action="append", metavar="WHO", help=f"person who may change live runs: {who}"
+    )
+    parser.add_argument(
+        "--auth-proxy-header", metavar="NAME", help="header in which a proxy names its user, such as X-Forwarded-User"
+    )
+    parser.add_argument(
+        "--auth-proxy-groups-header", metavar="NAME", help="header with the user's groups (default: X-Forwarded-Groups)"
+    )
+    parser.add_argument(
+        "--auth-proxy-from",
+        action="append",
+        metavar="ADDRESS",
+        help="address or network of the proxy, from which alone the header is accepted; may be repeated",
+    )
+    parser.add_argument(
+        "--auth-proxy-secret-file",
+        type=Path,
+        metavar="F",
+        help="file with the secret that the proxy sends in X-Recis-Monitor-Secret",
     )
 
 

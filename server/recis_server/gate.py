@@ -22,6 +22,7 @@ from recis_server import access
 from recis_server.access import Access, Grant, Hosts
 from recis_server.connections import connection_of
 from recis_server.errors import Forbidden, HeadTooLarge, NotFound, RequestTimeout, ServerError, TooLarge, Unauthorised
+from recis_server.people import ProxyHeader
 from recis_server.refusals import log_refusal, refusal_of, refuse_upgrade
 
 __all__ = ["SECURITY_HEADERS", "Gate"]
@@ -262,9 +263,22 @@ async def _admit(scope: Scope, headers: Headers) -> Grant:
     needed = _needed(scope)
     if needed is None:
         return Grant(frozenset())
-    grant = await _access(scope).require(_tokens(headers), needed)
-    scope.setdefault("state", {}).update(scope=access.strongest(grant.scopes), bearer=grant.digest, actor=grant.name)
+    person = _person(scope, headers)
+    grant = await _access(scope).require(_tokens(headers), needed, person)
+    bearer = grant.digest if person is None else f"person {person.name}"
+    scope.setdefault("state", {}).update(scope=access.strongest(grant.scopes), bearer=bearer, actor=grant.name)
     return grant
+
+
+def _person(scope: Scope, headers: Headers) -> Grant | None:
+    """Return the grant of the person who is known to send a request without a token of a program."""
+    proxy: ProxyHeader | None = scope["app"].state.proxy_header
+    if proxy is None or "authorization" in headers:
+        return None
+    connection = connection_of(scope)
+    # Not the client of the scope, which is what the headers of a proxy say.
+    peer = scope.get("client") if connection is None else connection.get_extra_info("peername")
+    return proxy.grant(peer[0] if isinstance(peer, tuple | list) and peer else None, headers)
 
 
 def _tokens(headers: Headers) -> list[str]:

@@ -22,6 +22,7 @@ from recis_server.ingest.presence import Presence
 from recis_server.live import endpoint as live
 from recis_server.live.hub import Hub
 from recis_server.meters import Meters
+from recis_server.people import Roles, open_proxy_header
 from recis_server.query.runlist import RunList
 from recis_server.removal import RunRemoval
 from recis_server.routes import control, health, pages, process, runs, series, traces
@@ -89,12 +90,13 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
         retention=Retention.parse(settings.retain_raw, settings.max_lines),
     )
     await _open(stack, state.store.open, state.store.close)
-    state.access = Access(state.store, master)
+    state.proxy_header = open_proxy_header(settings, Roles(settings.auth_view, settings.auth_control))
+    state.access = Access(state.store, master, is_closed=state.proxy_header is not None)
     await _open(stack, state.access.open, state.access.close)
     if not (settings.is_loopback or settings.insecure or state.access.is_closed):
         raise StoreError(
             f"--host {settings.host}: expected a token for a non-loopback address"
-            " (recis-monitor token create, or --token-file), or --insecure"
+            " (recis-monitor token create, or --token-file), --auth-proxy-header, or --insecure"
         )
     state.blobs = open_blobs(settings.blobs_url, settings.data / "fetched")
     await state.blobs.check()

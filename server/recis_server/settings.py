@@ -32,6 +32,12 @@ class Settings(BaseSettings):
     bus: str = "memory://"
     blobs: str = ""
     token_file: Path | None = None
+    auth_view: tuple[str, ...] = ()
+    auth_control: tuple[str, ...] = ()
+    auth_proxy_header: str = ""
+    auth_proxy_groups_header: str = "X-Forwarded-Groups"
+    auth_proxy_from: tuple[str, ...] = ()
+    auth_proxy_secret_file: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
     root_path: str = ""

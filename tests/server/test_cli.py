@@ -49,6 +49,7 @@ def filled(folder: Path) -> None:
         (["serve", "--colour"], "unrecognized arguments: --colour"),
         (["export", "nobody", "--format", "csv", "--data", "{tmp}"], "there is no run 'nobody'"),
         (["export", "nobody", "--format", "xls"], "invalid choice: 'xls'"),
+        (["serve", "--auth-proxy-header", "X-User", "--data", "{tmp}"], "expected --auth-proxy-from ADDRESS and"),
         (["token", "revoke", "x", "--data", "{tmp}"], "there is no token 'x'"),
         (["token", "create", "--scope", "all"], "invalid choice: 'all'"),
         (["token", "create", "--scope", "view", "--expires", "soon"], "such as 12h, 30d or 8w, got 'soon'"),
