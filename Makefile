@@ -75,12 +75,12 @@ $(STAMPS)/install: $(STAMPS)/torch pyproject.toml scripts/compile_rows.py recis/
 
 # torch is the one of .venv: its lowest version is a download of gigabytes.
 $(STAMPS)/lowest: $(STAMPS)/install
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra server --extra parquet --extra scale \
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra server --extra parquet --extra scale --extra oidc \
 		--resolution lowest-direct --output-file $(LOWEST).txt
 	$(BIN)/uv venv --quiet --clear --seed --python $(BIN)/python $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet torch==2.13.0
 	$(BIN)/uv pip install --quiet --python $(LOWEST) --constraints $(LOWEST).txt \
-		--editable '.[server,parquet,scale,dev]'
+		--editable '.[server,parquet,scale,oidc,dev]'
 	touch $@
 
 $(STAMPS)/data: $(STAMPS)/install

@@ -97,11 +97,16 @@ def read_token_file(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The scopes of a token and its name; `digest` identifies a revocable token and is None for any other grant."""
+    """The scopes of a token or a person, and the name.
+
+    `digest` identifies a revocable token and is None for any other grant; `until_s` is the Unix time at which
+    a person's session ends, None without a session.
+    """
 
     scopes: frozenset[str]
     digest: str | None = None
     name: str = LOCAL
+    until_s: float | None = None
 
 
 class Access:
@@ -189,7 +194,8 @@ class Access:
             Unauthorised: the token was revoked, or has expired.
         """
         if grant.digest is None:
-            yield
+            async with _until(grant.until_s):
+                yield
             return
         limit = asyncio.timeout(None)
         held = self._held.setdefault(grant.digest, set())
@@ -267,6 +273,19 @@ class Access:
             for limit in self._held[digest]:
                 if not limit.expired():
                     limit.reschedule(at_once)
+
+
+@asynccontextmanager
+async def _until(end_s: float | None) -> AsyncIterator[None]:
+    """Run a block until a session ends; raise `Unauthorised` then."""
+    limit = asyncio.timeout(None if end_s is None else end_s - time.time())
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if limit.expired():
+            raise Unauthorised("the session of this connection has ended; sign in again") from None
+        raise
 
 
 def _is_valid(row: TokenRow, now_ns: int) -> bool:

@@ -49,6 +49,10 @@ _SERVE_FIELDS = (
     "auth_proxy_groups_header",
     "auth_proxy_from",
     "auth_proxy_secret_file",
+    "oidc_issuer",
+    "oidc_client_id",
+    "oidc_client_secret_file",
+    "oidc_claim",
     "tls_cert",
     "tls_key",
     "root_path",
@@ -228,6 +232,14 @@ def _add_sign_in_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="F",
         help="file with the secret that the proxy sends in X-Recis-Monitor-Secret",
+    )
+    parser.add_argument("--oidc-issuer", metavar="URL", help="OpenID Connect provider with which people sign in")
+    parser.add_argument("--oidc-client-id", metavar="ID", help="name of this server at the provider")
+    parser.add_argument(
+        "--oidc-client-secret-file", type=Path, metavar="F", help="file with the secret of this server at the provider"
+    )
+    parser.add_argument(
+        "--oidc-claim", metavar="NAME", help="claim of the ID token with a person's groups (default: groups)"
     )
 
 

@@ -8,10 +8,9 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
-from urllib.parse import parse_qsl, quote, unquote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import cookie_parser
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,7 +20,9 @@ from recis.wire.text import close_reason
 from recis_server import access
 from recis_server.access import Access, Grant, Hosts
 from recis_server.connections import connection_of
+from recis_server.cookies import cookie_name, cookies_named, set_cookie
 from recis_server.errors import Forbidden, HeadTooLarge, NotFound, RequestTimeout, ServerError, TooLarge, Unauthorised
+from recis_server.oidc import SignIn
 from recis_server.people import ProxyHeader
 from recis_server.refusals import log_refusal, refusal_of, refuse_upgrade
 
@@ -52,6 +53,8 @@ SECURITY_HEADERS: Mapping[str, str] = {
 }
 _SOCKETS: Mapping[str, access.Scope] = {"/ws/ingest": "write", "/ws/trace": "write", "/ws/live": "view"}
 _UNAUTHORISED_CLOSE = 4401
+_PUBLIC = ("/auth/", "/static/", "/healthz", "/readyz", "/openapi.json", "/docs", "/favicon.ico")
+"""What a browser may load without having signed in."""
 
 
 class Gate:
@@ -88,6 +91,8 @@ class Gate:
             _check_head(scope)
             _check_site(scope, headers)
             if await _swap_token(scope, headers, receive, answer.send):
+                return
+            if await _send_to_sign_in(scope, headers, receive, answer.send):
                 return
             grant = await _admit(scope, headers)
             if not await answer.take_body(headers):
@@ -272,13 +277,39 @@ async def _admit(scope: Scope, headers: Headers) -> Grant:
 
 def _person(scope: Scope, headers: Headers) -> Grant | None:
     """Return the grant of the person who is known to send a request without a token of a program."""
-    proxy: ProxyHeader | None = scope["app"].state.proxy_header
-    if proxy is None or "authorization" in headers:
+    if "authorization" in headers:
         return None
-    connection = connection_of(scope)
-    # Not the client of the scope, which is what the headers of a proxy say.
-    peer = scope.get("client") if connection is None else connection.get_extra_info("peername")
-    return proxy.grant(peer[0] if isinstance(peer, tuple | list) and peer else None, headers)
+    state = scope["app"].state
+    proxy: ProxyHeader | None = state.proxy_header
+    if proxy is not None:
+        connection = connection_of(scope)
+        # Not the client of the scope, which is what the headers of a proxy say.
+        peer = scope.get("client") if connection is None else connection.get_extra_info("peername")
+        person = proxy.grant(peer[0] if isinstance(peer, tuple | list) and peer else None, headers)
+        if person is not None:
+            return person
+    sign_in: SignIn | None = state.sign_in
+    if sign_in is None:
+        return None
+    sessions = (sign_in.grant(one) for one in cookies_named(headers, cookie_name(headers, "session")))
+    return next((session for session in sessions if session is not None), None)
+
+
+async def _send_to_sign_in(scope: Scope, headers: Headers, receive: Receive, send: Send) -> bool:
+    """Redirect a browser that wants a page and is nobody yet to the provider."""
+    path = _path(scope)
+    if scope["app"].state.sign_in is None or scope["method"] != "GET" or path.startswith(_PUBLIC):
+        return False
+    if "text/html" not in headers.get("accept", "") or _needed(scope) is not None:
+        return False
+    if _person(scope, headers) is not None or (await _access(scope).grant(_tokens(headers))).scopes:
+        return False
+    query = scope["query_string"].decode("latin-1")
+    page = quote(f"{path}?{query}" if query else path, safe="")
+    location = f"{quote(scope.get('root_path', ''))}/auth/login?next={page}"
+    answer = Response(status_code=303, headers={"location": location, "cache-control": "no-store"})
+    await answer(scope, receive, send)
+    return True
 
 
 def _tokens(headers: Headers) -> list[str]:
@@ -287,15 +318,7 @@ def _tokens(headers: Headers) -> list[str]:
     bearers = [token.strip() for scheme, _, token in named if scheme.lower() == "bearer"]
     if bearers:
         return bearers
-    name = _cookie_name(headers)
-    cookies = [cookie_parser(part) for text in headers.getlist("cookie") for part in text.split(";")]
-    return [unquote(cookie[name]) for cookie in cookies if name in cookie]
-
-
-def _cookie_name(headers: Headers) -> str:
-    # Cookies are shared between ports: two servers on one machine must not exchange theirs.
-    port = headers.get("host", "").rpartition(":")[2]
-    return f"recis_monitor_{port}" if port.isdigit() else "recis_monitor"
+    return list(cookies_named(headers, cookie_name(headers)))
 
 
 async def _swap_token(scope: Scope, headers: Headers, receive: Receive, send: Send) -> bool:
@@ -312,19 +335,12 @@ async def _swap_token(scope: Scope, headers: Headers, receive: Receive, send: Se
     # Exactly one leading slash: `//host/` would be the address of another site.
     path = quote(f"{root}/{_path(scope).lstrip('/')}")
     headers_out = {"location": f"{path}?{rest}" if rest else path, "cache-control": "no-store"}
-    value = quote(token, safe="")
     # A token that is not required has not been verified: omit one that does not fit in a cookie.
-    if _access(scope).is_closed or len(value) <= MAX_COOKIE_CHARS:
-        headers_out["set-cookie"] = _cookie(scope, _cookie_name(headers), value, headers.get("host"))
+    if _access(scope).is_closed or len(quote(token, safe="")) <= MAX_COOKIE_CHARS:
+        is_secure = scope.get("scheme") == "https" or _hosts(scope).is_secure(headers.get("host"))
+        headers_out["set-cookie"] = set_cookie(cookie_name(headers), token, root_path=root, is_secure=is_secure)
     await Response(status_code=303, headers=headers_out)(scope, receive, send)
     return True
-
-
-def _cookie(scope: Scope, name: str, value: str, host: str | None) -> str:
-    parts = [f"{name}={value}", "HttpOnly", f"Path={quote(scope.get('root_path', '')) or '/'}", "SameSite=Strict"]
-    if scope.get("scheme") == "https" or _hosts(scope).is_secure(host):
-        parts.append("Secure")
-    return "; ".join(parts)
 
 
 # --- ends

@@ -22,10 +22,11 @@ from recis_server.ingest.presence import Presence
 from recis_server.live import endpoint as live
 from recis_server.live.hub import Hub
 from recis_server.meters import Meters
+from recis_server.oidc import open_sign_in
 from recis_server.people import Roles, open_proxy_header
 from recis_server.query.runlist import RunList
 from recis_server.removal import RunRemoval
-from recis_server.routes import control, health, pages, process, runs, series, traces
+from recis_server.routes import control, health, pages, process, runs, series, sign_in, traces
 from recis_server.routes.answers import install_error_answers
 from recis_server.settings import Settings
 from recis_server.store import Retention, open_store
@@ -42,6 +43,7 @@ _ROUTERS = (
     process.router,
     health.router,
     pages.router,
+    sign_in.router,
     ingest.router,
     live.router,
     trace_socket.router,
@@ -90,13 +92,16 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
         retention=Retention.parse(settings.retain_raw, settings.max_lines),
     )
     await _open(stack, state.store.open, state.store.close)
-    state.proxy_header = open_proxy_header(settings, Roles(settings.auth_view, settings.auth_control))
-    state.access = Access(state.store, master, is_closed=state.proxy_header is not None)
+    roles = Roles(settings.auth_view, settings.auth_control)
+    state.proxy_header = open_proxy_header(settings, roles)
+    state.sign_in = open_sign_in(settings, roles)
+    knows_people = state.proxy_header is not None or state.sign_in is not None
+    state.access = Access(state.store, master, is_closed=knows_people)
     await _open(stack, state.access.open, state.access.close)
     if not (settings.is_loopback or settings.insecure or state.access.is_closed):
         raise StoreError(
             f"--host {settings.host}: expected a token for a non-loopback address"
-            " (recis-monitor token create, or --token-file), --auth-proxy-header, or --insecure"
+            " (recis-monitor token create, or --token-file), --auth-proxy-header, --oidc-issuer, or --insecure"
         )
     state.blobs = open_blobs(settings.blobs_url, settings.data / "fetched")
     await state.blobs.check()

@@ -38,6 +38,10 @@ class Settings(BaseSettings):
     auth_proxy_groups_header: str = "X-Forwarded-Groups"
     auth_proxy_from: tuple[str, ...] = ()
     auth_proxy_secret_file: Path | None = None
+    oidc_issuer: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret_file: Path | None = None
+    oidc_claim: str = "groups"
     tls_cert: Path | None = None
     tls_key: Path | None = None
     root_path: str = ""
