@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that the tests find nginx, Caddy and openssl: the system's, else Debian's from apt where that is possible, without
+# Makes sure that the tests find nginx, Caddy, PgBouncer and openssl: the system's, else Debian's from apt where that is possible, without
 # starting one. The tests of a proxy that cannot be had are left out.
 set -eu
 
@@ -7,6 +7,7 @@ missing=""
 command -v nginx >/dev/null || missing="$missing nginx-light"
 command -v caddy >/dev/null || missing="$missing caddy"
 command -v openssl >/dev/null || missing="$missing openssl"
+command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || missing="$missing pgbouncer"
 if [ -z "$missing" ]; then
     exit 0
 fi

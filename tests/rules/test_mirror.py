@@ -85,6 +85,7 @@ BEYOND = {
     "tests/recis/nn/modules/test_hashtable_threads.py": "a table in several threads",
     "tests/recis/nn/test_recis_documents.py": "what RecIS's documents say of its tables",
     "tests/server/store/engines/test_migrations.py": "stores of older versions, migrated",
+    "tests/server/store/engines/test_poolers.py": "PostgreSQL behind PgBouncer",
     "tests/server/store/test_exact.py": "all that is read from a store, against brute force",
     "tests/server/store/test_numbers.py": "all numbers from outside, through the whole store",
     "tests/server/store/test_old_stores.py": "stores of older versions, read",

@@ -101,6 +101,7 @@ class PostgresEngine(Engine):
             connection = _Connection(self._url, is_owner=exclusive)
             try:
                 if exclusive:
+                    self._refuse_pooler(connection)
                     self._take_lock(connection)
                 if exclusive and self.is_shared:
                     self._check_clock(connection)
@@ -246,6 +247,24 @@ class PostgresEngine(Engine):
         """Return False: the operator of the database provides space."""
         del connection, reserve
         return False
+
+    def _refuse_pooler(self, connection: "_Connection") -> None:
+        """Raise `StoreError` if a connection has no session of its own: then the lock keeps nobody away.
+
+        A pooler that assigns sessions per transaction gives one to several connections, or several to one.
+        """
+        beside = _Connection(self._url)
+        try:
+            ask = "SELECT pg_backend_pid()"
+            pairs = [tuple(one.execute(ask).fetchone()[0] for one in (connection, beside)) for _ in range(3)]
+        finally:
+            beside.close()
+        ours, theirs = ({pair[place] for pair in pairs} for place in (0, 1))
+        if len(ours) > 1 or ours & theirs:
+            raise StoreError(
+                f"expected a session of the database for each connection, {self._place} is behind a pooler that assigns"
+                " sessions per transaction: connect directly, or with pool_mode = session"
+            )
 
     def _take_lock(self, connection: "_Connection") -> None:
         how = "_shared" if self.is_shared else ""
