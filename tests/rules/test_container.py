@@ -4,7 +4,10 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from typing import Any
+
+import yaml
 
 from tests.rules.sources import ROOT
 
@@ -23,9 +26,26 @@ def _compose_client() -> list[str] | None:
 
 def test_the_port_is_published_on_loopback_only() -> None:
     ports = re.findall(r'^\s+- "([\d.:]+)"$', COMPOSE, re.MULTILINE)
-    assert ports == ["127.0.0.1:8765:8765"]
+    assert ports == ["127.0.0.1:8765:8765", "127.0.0.1:8766:8765"]
     assert "--insecure" not in COMPOSE
-    assert "--token-file" in COMPOSE
+    services = yaml.safe_load(COMPOSE)["services"]
+    assert [name for name, service in services.items() if "profiles" not in service] == ["monitor"]
+    servers = [service for service in services.values() if service["image"] == "recis-monitor"]
+    assert len(servers) == len(ports)
+    for service in servers:
+        assert "--token-file" in service["command"]
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+    # The database has no password: nothing else may reach it.
+    assert "ports" not in services["database"]
+    assert [name for name, service in services.items() if "database" in service.get("networks", ())] == [
+        "monitor-on-postgres",
+        "database",
+    ]
+
+
+def test_the_file_is_valid_by_the_schema_of_compose() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    subprocess.run([*command, str(ROOT / "docker-compose.yml")], check=True)
 
 
 def test_the_image_copies_what_the_wheel_needs_and_does_not_run_as_root() -> None:
