@@ -108,7 +108,7 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
     state.bus = open_bus(settings.bus, f"{state.store.identity:x}")
     await _open(stack, state.bus.open, state.bus.close)
     state.presence = Presence(state.store, state.bus)
-    stack.push_async_callback(state.presence.close)
+    await _open(stack, state.presence.open, state.presence.close)
     state.audience = Audience(state.bus)
     state.runs = RunList(state.store, state.presence)
     await _open(stack, state.runs.open, state.runs.close)

@@ -141,9 +141,10 @@ class Link:
 
 
 class Proxy:
-    """Listens on a free port of this machine and connects each client with `port`.
+    """Listens on a free port of this machine and connects each client with one of `ports`.
 
     Attributes:
+        ports: where clients are connected with, in turn; those where nobody listens are passed over.
         links: every link so far, newest last.
         delay_s: how long each piece is kept.
         bytes_per_s: how fast each link is at most, None for as fast as it goes.
@@ -153,8 +154,9 @@ class Proxy:
         budgets: how many bytes the next connections may send before they are cut, in order.
     """
 
-    def __init__(self, port: int) -> None:
-        self._target = ("127.0.0.1", port)
+    def __init__(self, *ports: int) -> None:
+        self.ports = list(ports)
+        self._next = 0
         self.links: list[Link] = []
         self.delay_s = 0.0
         self.bytes_per_s: float | None = None
@@ -215,12 +217,19 @@ class Proxy:
             if self.refusing:
                 client.close()
                 continue
-            try:
-                server = socket.create_connection(self._target)
-            except OSError:
+            server = self._connect()
+            if server is None:
                 client.close()
                 continue
             for side in (client, server):
                 side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             budget = self.budgets.pop(0) if self.budgets else None
             self.links.append(Link(self, client, server, late=self.holding, budget=budget))
+
+    def _connect(self) -> socket.socket | None:
+        for _ in self.ports:
+            port = self.ports[self._next % len(self.ports)]
+            self._next += 1
+            with contextlib.suppress(OSError):
+                return socket.create_connection(("127.0.0.1", port))
+        return None

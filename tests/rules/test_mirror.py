@@ -43,6 +43,7 @@ PROVEN_BY = {
     "recis_server.errors": "tests/server/routes/test_answers.py",
     "recis_server.live.changes": "tests/server/live/test_chart.py",
     "recis_server.live.channel": "tests/server/live/test_channels.py",
+    "recis_server.live.commits": "tests/server/live/test_hub.py",
     "recis_server.live.messages": "tests/server/live/test_channels.py",
     "recis_server.live.rows": "tests/server/live/test_chart.py",
     "recis_server.main": "tests/server/routes/test_answers.py",

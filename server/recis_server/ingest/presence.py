@@ -1,14 +1,15 @@
 """The connected ranks: their progress, their speed, and whether they are silent.
 
 Owns the state of current connections and the events `attempt`, `disconnected` and `rank_conflict`; must not know
-sockets. A rank's state is dropped when its connection closes; the store keeps everything that must last.
+sockets. A rank's state is dropped when its connection closes; the store keeps everything that must last. Of ranks that
+are connected to other servers only their presence is known (`roster`).
 """
 
 import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from recis.wire.codec import points_columns
@@ -17,6 +18,7 @@ from recis.wire.names import SYSTEM_PREFIX
 from recis_server.bus import Bus, Hint
 from recis_server.errors import ServerError
 from recis_server.ingest.rivals import Rivals
+from recis_server.ingest.roster import Roster
 from recis_server.store.interface import Store
 from recis_server.store.values import Commit, EventRow, StoredFrame, StreamRow
 
@@ -96,24 +98,30 @@ class Presence:
         self._runs: dict[str, dict[int, _Rank]] = {}
         self._announced: dict[str, int] = {}
         self._telling: set[asyncio.Task[None]] = set()
+        self.roster = Roster(bus, monotonic=monotonic)
         store.subscribe(self._on_commit)
+
+    async def open(self) -> None:
+        """Start to exchange with other servers which ranks are connected."""
+        await self.roster.open(self._present)
 
     async def close(self) -> None:
         """Wait for events that are being written."""
+        await self.roster.close()
         await asyncio.gather(*self._telling, return_exceptions=True)
 
     # --- queries
 
     def connected(self, run: str) -> bool:
         """Return whether any rank of the run is connected."""
-        return run in self._runs
+        return run in self._runs or bool(self.roster.ranks(run))
 
     def ranks(self, run: str) -> tuple[int, ...]:
         """Return the connected ranks of the run."""
-        return tuple(sorted(self._runs.get(run, ())))
+        return tuple(sorted(self.roster.ranks(run).union(self._runs.get(run, ()))))
 
     def num_ranks(self) -> int:
-        """Return the number of connected ranks of all runs."""
+        """Return the number of ranks of all runs that are connected to this server."""
         return sum(len(ranks) for ranks in self._runs.values())
 
     def expected_step(self, run: str, rank: int) -> int | None:
@@ -137,12 +145,22 @@ class Presence:
         A run is stalled when no connected rank has sent anything for 60 s or 50 of its own steps, whichever is longer.
         """
         ranks = self._runs.get(run)
-        return _live_state(ranks, self._monotonic()) if ranks else None
+        own = _live_state(ranks, self._monotonic()) if ranks else None
+        return own if own == "running" else self.roster.state(run) or own
 
     def live_states(self) -> dict[str, str]:
         """Return the live state of every connected run."""
         now_s = self._monotonic()
-        return {run: _live_state(ranks, now_s) for run, ranks in self._runs.items()}
+        states = self.roster.states()
+        for run, ranks in self._runs.items():
+            if states.get(run) != "running":
+                states[run] = _live_state(ranks, now_s)
+        return states
+
+    def _present(self) -> dict[str, tuple[Iterable[int], str]]:
+        """Return the ranks of this server and their state, by run."""
+        now_s = self._monotonic()
+        return {run: (ranks, _live_state(ranks, now_s)) for run, ranks in self._runs.items()}
 
     # --- updates
 
@@ -164,6 +182,7 @@ class Presence:
             known = ranks[stream.rank] = _Rank(stream.order, self._monotonic(), rivals, connections)
         if hello is not None:
             known.rivals.joined(stream.writer, hello, self._clock())
+        self.roster.changed(stream.run)
         self._bus.publish(Hint("run", stream.run))
         if stream.attempt > max(1, self._announced.get(stream.run, 1)):
             self._announced[stream.run] = stream.attempt  # before the first await: other ranks join meanwhile
@@ -188,6 +207,7 @@ class Presence:
         if not ranks:
             del self._runs[stream.run]
             self._announced.pop(stream.run, None)
+        self.roster.changed(stream.run)
         self._bus.publish(Hint("run", stream.run))
         if not expected and not rank.final:
             step = rank.samples[-1][1] if rank.samples else None
@@ -222,10 +242,12 @@ class Presence:
             _logger.warning("a conflict in run %s was not noted: %s", stream.run, error)
 
     async def _announce_attempt(self, stream: StreamRow) -> None:
-        known = await self._store.events(stream.run)
-        if any(event.kind == "attempt" and event.data.get("attempt") == stream.attempt for event in known):
-            return
-        await self._add(stream, "attempt", f"attempt {stream.attempt} began", time_ns=stream.started_ns)
+        async with self._store.lease(f"attempt {stream.attempt} of {stream.run}") as is_granted:
+            if not is_granted:  # another server announces it
+                return
+            known = await self._store.events(stream.run)
+            if not any(event.kind == "attempt" and event.data.get("attempt") == stream.attempt for event in known):
+                await self._add(stream, "attempt", f"attempt {stream.attempt} began", time_ns=stream.started_ns)
 
     async def _add(
         self,

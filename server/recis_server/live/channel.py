@@ -63,6 +63,11 @@ class Channel:
         if self._num_frame_bytes > MAX_FRAME_BYTES:
             self._feed()
 
+    def miss(self) -> None:
+        """Continue from the next snapshot only: frames are missing."""
+        self._feed()
+        self._chart.stale = True
+
     def step(self) -> bool:
         """Make a message of what has changed; return whether receivers now have something to fetch."""
         self._feed()

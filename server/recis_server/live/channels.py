@@ -102,8 +102,18 @@ class Channels:
                 continue
             num_bytes = sum(len(record.values) for record in stored.frame.records if isinstance(record, Points))
             for channel in channels.values():
-                channel.add(commit.versions[stored.stream.run], stored, num_bytes)
+                channel.add(commit.versions[stored.stream.run][1], stored, num_bytes)
             self._changed(stored.stream.run)
+
+    def missed(self, run: str) -> None:
+        """Read the charts of a run again: there are commits that `on_commit` was not told of."""
+        for channel in self._runs.get(run, {}).values():
+            channel.miss()
+        self._changed(run)
+
+    def runs(self) -> set[str]:
+        """Return the runs that have channels."""
+        return set(self._runs)
 
     def step(self, run: str) -> Iterator[set[Viewer]]:
         """Work out what changed, channel by channel; yield the viewers of each who have something to collect."""

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from recis_server.ingest.audience import Audience
 from recis_server.ingest.presence import Presence
 from recis_server.live.channels import Channels
 from recis_server.live.chart import View
+from recis_server.live.commits import commits_of
 from recis_server.live.fanout import Fanout
 from recis_server.live.limits import ViewerLimits
 from recis_server.live.messages import text_message
@@ -125,13 +126,16 @@ class Hub:
         self.limits = ViewerLimits()
         self.lists = RunLists(store, presence)
         self.channels = Channels(store, self._fanout.changed, self._fanout.send)
-        store.subscribe(self._on_commit)
+        self._commits = commits_of(store, bus)
+        self._commits.subscribe(self._on_commit, self._on_missed, self._on_changed)
+        presence.roster.subscribe(lambda run: self._on_changed((run,)))
         bus.subscribe(self._on_hint)
 
     async def open(self) -> None:
         """Start sending changes."""
         await self._fanout.open()
         await self.lists.open()
+        await self._commits.open(lambda: self._topics.keys() | self.channels.runs(), lambda: len(self.lists) > 0)
         self._task = asyncio.create_task(self._work(), name="live-hub")
 
     async def close(self) -> None:
@@ -140,6 +144,7 @@ class Hub:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        await self._commits.close()
         await self.lists.close()
         await self.channels.close()
         await self._fanout.close()
@@ -176,6 +181,7 @@ class Hub:
             raise no_run(run)
         topic = self._topics.setdefault(run, _Topic())
         topic.followers.add(viewer)
+        self._commits.follow(run)
         # Read after adding the follower: a commit in between is sent twice rather than never. The lock is for many who
         # come at once, as after a restart: all but the first get what was read for it.
         async with topic.lock:
@@ -223,6 +229,7 @@ class Hub:
         if not self.channels.is_watched(view.run) and not await self._store.has_run(view.run):
             raise no_run(view.run)
         self.channels.unsubscribe(viewer, watch_id)
+        self._commits.follow(view.run)
         self.channels.subscribe(viewer, watch_id, view)
         self._audience.look(view.run)
 
@@ -250,6 +257,19 @@ class Hub:
                 self._note(topic, stored)
                 self._schedule(Hint("run", run))
             self.lists.changed(run)
+
+    def _on_missed(self, run: str) -> None:
+        self.channels.missed(run)
+        self.lists.changed(run)
+        if run in self._topics:
+            for hint in (Hint("run", run), Hint("metrics", run), Hint("controls", run), Hint("events", run)):
+                self._schedule(hint)
+
+    def _on_changed(self, runs: Iterable[str]) -> None:
+        for run in runs:
+            self.lists.changed(run)
+            if run in self._topics:
+                self._schedule(Hint("run", run))
 
     def _step(self, run: str) -> Iterator[set[Viewer]]:
         if self.channels.is_watched(run):

@@ -102,6 +102,12 @@ class Store(Protocol):
     async def has_run(self, run: str) -> bool:
         """Return whether the run exists; reads far less than `run`, whose summary may have very many names."""
 
+    async def versions(self, runs: Sequence[str]) -> dict[str, int]:
+        """Return the version of each of these runs that exists, see `Commit.versions`."""
+
+    async def versions_since(self, version: int) -> dict[str, int]:
+        """Return the version of each run that has this one or a higher one."""
+
     async def runs_named(self, runs: Sequence[str], keys: Collection[str] | None = None) -> tuple[RunRow, ...]:
         """Return those of the runs that exist, each once, with these metrics in the summary, None for all."""
 

@@ -35,7 +35,7 @@ from recis_server.store.tables import (
 from recis_server.store.tables.attempts import attempt_number
 from recis_server.store.tables.frames import FrameBatch
 from recis_server.store.tables.keyset_cache import KeySetCache
-from recis_server.store.tables.runs import read_page, read_rows, read_run
+from recis_server.store.tables.runs import read_page, read_rows, read_run, read_versions
 from recis_server.store.upkeep.supervisor import MaintenanceSupervisor
 from recis_server.store.upkeep.trim import read_trimmed
 from recis_server.store.values import (
@@ -189,6 +189,13 @@ class SqlStore(Store):
     async def has_run(self, run: str) -> bool:
         sql = "SELECT 1 FROM run WHERE run_id = ?"
         return await self._read(lambda connection: connection.execute(sql, (run,)).fetchone() is not None)
+
+    async def versions(self, runs: Sequence[str]) -> dict[str, int]:
+        return await self._read(read_versions, runs)
+
+    async def versions_since(self, version: int) -> dict[str, int]:
+        sql = "SELECT run_id, updated_ns FROM run WHERE updated_ns >= ?"
+        return await self._read(lambda connection: dict(connection.execute(sql, (version,)).fetchall()))
 
     async def runs_named(self, runs: Sequence[str], keys: Collection[str] | None = None) -> tuple[RunRow, ...]:
         return await self._read(lambda connection: tuple(read_rows(connection, self._keyset_cache, runs, keys)))

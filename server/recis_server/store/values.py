@@ -90,15 +90,15 @@ class StoredFrame(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One durable transaction of frames.
+    """One durable transaction of frames; `number` increases by one per commit of a sole server.
 
-    `number` increases by one per commit of a server that has the store for itself. `versions` has the version of each
-    run that has changed, its `updated_ns`: a read of the run with this version or a higher one includes the commit.
+    `versions` has for each run of `frames` its version (`updated_ns`) before and after: a read with the later one, or a
+    higher one, includes the commit.
     """
 
     number: int
     frames: tuple[StoredFrame, ...]
-    versions: Mapping[str, int] = field(default_factory=dict)
+    versions: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class RunRow(NamedTuple):

@@ -4,9 +4,6 @@ Owns the cache of known series, key sets and acknowledged numbers (bounded, clea
 whether it is still valid; must not know threads, queues or sockets.
 """
 
-# Only the number of placeholders is put into statements; every value is bound.
-# ruff: noqa: S608
-
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -25,7 +22,8 @@ from recis_server.store.tables.lines import count_dropped, line_values, write_li
 from recis_server.store.tables.passes import write_pass
 from recis_server.store.tables.process_info import merge_info
 from recis_server.store.tables.run_config import merge_config
-from recis_server.store.tables.sql_parameters import question_marks, saturated
+from recis_server.store.tables.runs import read_versions
+from recis_server.store.tables.sql_parameters import saturated
 from recis_server.store.tables.tallies import Tally, read_tallies, summarise, write_tallies
 from recis_server.store.values import Commit, StoredFrame, StreamRow
 
@@ -107,7 +105,8 @@ class FrameBatch:
         self._identity: int | None = None
         self._committed = -1
         self._number = 0
-        self._versions: dict[str, int] = {}
+        self._before: dict[str, int] = {}
+        self._versions: dict[str, tuple[int, int]] = {}
 
     def begin(self, connection: Connection) -> None:
         """See `writer.Batch`; compare the commit number with the last one acknowledged.
@@ -160,7 +159,7 @@ class FrameBatch:
         """
         if self._is_shared:
             self._forget_stale(connection, {stored.stream.run for stored in frames})
-        self._versions = {}
+        self._before, self._versions = {}, {}
         outcomes = self._attempt(connection, frames)
         if isinstance(outcomes, Exception):
             # One of them is to blame: try again, each on its own.
@@ -180,11 +179,7 @@ class FrameBatch:
         known = tuple(run for run in runs if run in self._runs)
         if not known:
             return
-        versions = dict(
-            connection.execute(
-                f"SELECT run_id, updated_ns FROM run WHERE run_id IN ({question_marks(len(known))})", known
-            ).fetchall()
-        )
+        versions = read_versions(connection, known)
         for run in known:
             if versions.get(run) != self._runs[run].updated_ns:
                 self.forget_run(run)
@@ -224,6 +219,7 @@ class FrameBatch:
             # Numbers skipped while the writer reports new drops are those drops.
             run.missing = saturated(run.missing + max(0, frame.n - acked - frame.span))
         run.streams[stream.writer] = (frame.n, saturated(max(dropped, frame.dropped)))
+        self._before.setdefault(stream.run, run.updated_ns)
         # The time is also a version: it increases with every change, whatever the clock does.
         run.updated_ns = max(run.updated_ns + 1, stored.received_ns)
         self._pending.runs[stream.run] = run
@@ -353,7 +349,8 @@ class FrameBatch:
             ],
         )
         write_tallies(connection, pending.tallies)
-        self._versions.update({run_id: run.updated_ns for run_id, run in pending.runs.items()})
+        for run_id, run in pending.runs.items():
+            self._versions[run_id] = self._before[run_id], run.updated_ns
 
 
 def settle_run_state(connection: Connection, run_id: str) -> str:

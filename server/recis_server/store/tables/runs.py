@@ -26,7 +26,7 @@ from recis_server.store.tables.sql_parameters import names, question_marks, satu
 from recis_server.store.tables.tallies import read_lasts
 from recis_server.store.values import RunMark, RunPage, RunRow, RunsWanted, Versioned
 
-__all__ = ["read_page", "read_rows", "read_run"]
+__all__ = ["read_page", "read_rows", "read_run", "read_versions"]
 
 S = TypeVar("S", bound=Versioned)
 T = TypeVar("T")
@@ -109,6 +109,14 @@ def read_rows(
         yield from (_run(found[run_id], more) for run_id in dict.fromkeys(part) if run_id in found)
         if num_chars >= MAX_PAGE_CHARS:
             return
+
+
+def read_versions(connection: Connection, run_ids: Sequence[str]) -> dict[str, int]:
+    """Return the version of each run that exists."""
+    found: dict[str, int] = {}
+    for part in names(run_ids, _MOST_NAMED):
+        found.update(_select(connection, "SELECT run_id, updated_ns FROM run", part))
+    return found
 
 
 # --- which runs
