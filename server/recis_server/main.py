@@ -13,6 +13,7 @@ from recis_server.access import Access, Hosts, read_token_file
 from recis_server.blobs import open_blobs
 from recis_server.bus import connects_servers, open_bus
 from recis_server.connections import Connections, raise_file_limit
+from recis_server.control.peers import Peers
 from recis_server.control.service import CommandService
 from recis_server.errors import StoreError
 from recis_server.gate import Gate
@@ -112,7 +113,8 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
     state.audience = Audience(state.bus)
     state.runs = RunList(state.store, state.presence)
     await _open(stack, state.runs.open, state.runs.close)
-    state.commands = CommandService(state.store, state.presence, state.bus, wait_s=settings.command_wait)
+    peers = Peers(state.bus, state.presence.roster.ranks)
+    state.commands = CommandService(state.store, state.presence, state.bus, wait_s=settings.command_wait, peers=peers)
     await _open(stack, state.commands.open, state.commands.close)
     state.hub = Hub(state.store, state.presence, state.audience, state.bus)
     await _open(stack, state.hub.open, state.hub.close)

@@ -109,9 +109,16 @@ class LiveRun:
         run: its name.
         pace: progress and speed of its ranks.
         now_s: monotonic seconds.
+        elsewhere: returns the ranks of a run that are connected to other servers.
     """
 
-    def __init__(self, run: str, pace: Pace, now_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        run: str,
+        pace: Pace,
+        now_s: Callable[[], float],
+        elsewhere: Callable[[str], Collection[int]] = lambda run: (),
+    ) -> None:
         self.run = run
         self.connections: list[RankConnection] = []
         self.open: dict[str, CommandRow] = {}
@@ -126,6 +133,8 @@ class LiveRun:
         self.planning: asyncio.Task[None] | None = None
         self._pace = pace
         self._now_s = now_s
+        self._elsewhere = elsewhere
+        self._rates: dict[int, float] = {}  # of ranks elsewhere
         self._since_s = now_s()
         self._gone: dict[int, float] = {}
         self._deliveries: dict[int, deque[float]] = {}  # seconds, by rank
@@ -148,12 +157,16 @@ class LiveRun:
             self._gone[rank] = self._now_s()
 
     def is_connected(self, rank: int) -> bool:
-        """Return whether the rank is connected."""
+        """Return whether the rank is connected, to this server or another one."""
+        return self._is_here(rank) or rank in self._elsewhere(self.run)
+
+    def _is_here(self, rank: int) -> bool:
         return any(one.row.rank == rank for one in self.connections)
 
     def is_away(self, rank: int) -> bool:
         """Return whether the rank has been disconnected for longer than commands wait for it."""
-        return self.is_given_up(rank) or not (self.connections or rank in self._gone)
+        is_known = bool(self.connections or rank in self._gone or self._elsewhere(self.run))
+        return self.is_given_up(rank) or not is_known
 
     def is_given_up(self, rank: int) -> bool:
         """Return whether the rank has been disconnected for so long that a command counts as applied without it.
@@ -229,6 +242,10 @@ class LiveRun:
         if row.id not in self.plans and self.is_together(row):
             self.plans[row.id] = Plan(self._now_s())
 
+    def held(self) -> set[str]:
+        """Return the commands that are on hold."""
+        return {command for command, plan in self.plans.items() if not plan.is_set}
+
     def superseded_by(self, ranks: Collection[int], settings: Collection[str]) -> dict[str, list[int]]:
         """Return the commands, each with its ranks, that a newer command for these ranks and settings supersedes.
 
@@ -264,6 +281,37 @@ class LiveRun:
         plan.seen[rank] = seen.step, now_s
         return True
 
+    def saw_elsewhere(self, command: str, rank: int, step: int | None, rate: float | None, took_s: float) -> None:
+        """Record that a rank which is connected to another server has received a command."""
+        self._deliveries.setdefault(rank, deque(maxlen=_SAMPLES)).append(took_s)
+        if rate is not None:
+            self._rates[rank] = rate
+        plan = self.plans.get(command)
+        if plan is not None and not plan.is_set:
+            plan.seen[rank] = step, self._now_s()
+
+    def note_delivered(self, row: CommandRow) -> None:
+        """Count the ranks as having a command of which the ledger says so, in case nothing else has."""
+        plan = self.plans.get(row.id)
+        for rank, result in row.ranks.items() if plan is not None else ():
+            if result.state == "delivered" and not self._is_here(rank):
+                plan.seen.setdefault(rank, (None, self._now_s()))  # type: ignore[union-attr]  # there are no ranks else
+
+    def last_delivery(self, rank: int) -> float:
+        """Return what the latest delivery to a rank took, in seconds."""
+        return self._deliveries[rank][-1] if self._deliveries.get(rank) else 0.0
+
+    def is_chooser(self) -> bool:
+        """Return whether this server chooses common steps: it has the lowest of the connected ranks."""
+        elsewhere = self._elsewhere(self.run)
+        if not elsewhere:
+            return True
+        return min((one.row.rank for one in self.connections), default=LAST_STEP) < min(elsewhere)
+
+    def _peak_rate(self, rank: int) -> float | None:
+        rate = self._pace.peak_rate(self.run, rank)
+        return rate if rate is not None or self._is_here(rank) else self._rates.get(rank)
+
     def wrote(self, seconds: float) -> None:
         """Record how long it took to write a step to the ledger."""
         self._writes.append(seconds)
@@ -291,15 +339,15 @@ class LiveRun:
         def is_waited_for(rank: int) -> bool:
             if rank not in plan.seen:
                 return waited_s <= SEEN_S
-            return waited_s <= RATE_S and self._pace.peak_rate(self.run, rank) is None
+            return waited_s <= RATE_S and self._peak_rate(rank) is None
 
         return [rank for rank in sorted(row.open_ranks - given) if not self.is_away(rank) and is_waited_for(rank)]
 
     def step_for(self, row: CommandRow) -> int | None:
-        """Return a step that no rank will have passed when it receives it; None if only one rank has the command."""
+        """Return a step that no rank will have passed when it receives it; None if one rank alone, here, has it."""
         plan = self.plans[row.id]
         ranks = [rank for rank in plan.seen if rank in row.open_ranks and not self.is_away(rank)]
-        if len(ranks) < 2:
+        if len(ranks) < 2 and all(map(self._is_here, ranks)):
             return None
         slowest_s = max(max(self._deliveries.get(rank, ()), default=0.0) for rank in ranks)
         lead_s = LEAD_S + 2 * slowest_s + max(self._writes, default=0.0)
@@ -316,7 +364,7 @@ class LiveRun:
         return self._ahead(row, ranks, BLIND_LEAD_S) if len(ranks) > 1 else None
 
     def _ahead(self, row: CommandRow, ranks: Collection[int], lead_s: float) -> int:
-        rate = max(self._pace.peak_rate(self.run, rank) or 0.0 for rank in ranks)
+        rate = max(self._peak_rate(rank) or 0.0 for rank in ranks)
         step = self._latest(row, ranks) + max(MIN_LEAD_STEPS, math.ceil(rate * lead_s))
         # Never before an open command for the same control.
         others = [
@@ -336,5 +384,5 @@ class LiveRun:
             if said is not None:
                 # It may have reported that at any moment since the command was sent.
                 since_s = now_s - at_s + max(self._deliveries.get(rank, ()), default=0.0)
-                steps.append(said + math.ceil(since_s * (self._pace.peak_rate(self.run, rank) or 0.0)))
+                steps.append(said + math.ceil(since_s * (self._peak_rate(rank) or 0.0)))
         return max(steps)

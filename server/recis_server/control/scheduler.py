@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from recis.wire.messages import Schedule
 from recis_server.control.liverun import LiveRun
+from recis_server.control.peers import Peers, Told
 from recis_server.errors import ServerError
 from recis_server.store.interface import Store
 from recis_server.store.values import CommandRow
@@ -27,18 +28,24 @@ class Scheduler:
         store: the ledger.
         monotonic: clock in seconds.
         noted: called with the updated command.
+        peers: the other servers, which are told the steps.
     """
 
     def __init__(
-        self, store: Store, monotonic: Callable[[], float], noted: Callable[[LiveRun, CommandRow | None], None]
+        self,
+        store: Store,
+        monotonic: Callable[[], float],
+        noted: Callable[[LiveRun, CommandRow | None], None],
+        peers: Peers,
     ) -> None:
         self._store = store
         self._monotonic = monotonic
         self._noted = noted
+        self._peers = peers
 
     def kick(self, live: LiveRun) -> None:
         """Choose steps for the commands that are due, in a separate task because the store is written."""
-        if live.planning is None and live.due() is not None:
+        if live.planning is None and live.is_chooser() and live.due() is not None:
             live.planning = asyncio.create_task(self._plan(live), name="commands-plan")
 
     async def _plan(self, live: LiveRun) -> None:
@@ -57,11 +64,14 @@ class Scheduler:
         plan.is_set = True
         noted = None
         try:
-            for _ in range(MOST_TRIES):
+            for number in range(MOST_TRIES):
                 step = live.step_for(row)
                 began_s = self._monotonic()
-                noted = await self._store.schedule_command(row.run, row.id, step, tuple(plan.seen))
+                noted = await self._store.schedule_command(row.run, row.id, step, tuple(plan.seen), again=number > 0)
                 live.wrote(self._monotonic() - began_s)
+                if noted is not None and noted.apply_at_step != step:  # another server was first
+                    step = noted.apply_at_step
+                    break
                 if live.is_in_time(row, step):
                     break
         finally:
@@ -75,3 +85,4 @@ class Scheduler:
         for connection in live.connections:
             if row.id in connection.sent and row.id not in connection.given:
                 connection.send(Schedule(command=row.id, apply_at_step=step))
+        self._peers.tell(Told(row.run, row.id, step))

@@ -9,7 +9,7 @@ store is authoritative; only commands that may still be answered are kept here (
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +18,12 @@ from recis.wire.messages import Command, Declare, Hello, Result, Schedule, Seen,
 from recis_server.bus import Bus, Hint
 from recis_server.control.checks import Wanted, check, checked_id, reverted, same_command
 from recis_server.control.liverun import LiveRun, Pace, RankConnection
+from recis_server.control.mirror import Mirror
+from recis_server.control.peers import Changed, Peers, SeenElsewhere
 from recis_server.control.restoring import desired_commands, restoring_command
 from recis_server.control.scheduler import Scheduler
-from recis_server.errors import Conflict, NotConnected, NotFound, ServerError
+from recis_server.control.tasks import guarded, regularly
+from recis_server.errors import Conflict, NotConnected, NotFound
 from recis_server.store.interface import Store
 from recis_server.store.values import OPEN, CommandRow, Commit, RankResult, RunRow, StreamRow
 
@@ -60,6 +63,7 @@ class CommandService:
         monotonic: seconds, for deliveries and absences.
         answer_s: seconds after which a command not answered by a connected rank expires.
         wait_s: seconds for which a command waits for ranks that are away.
+        peers: the other servers that share the store.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class CommandService:
         monotonic: Callable[[], float] = time.monotonic,
         answer_s: float = ANSWER_S,
         wait_s: float = WAIT_S,
+        peers: Peers | None = None,
     ) -> None:
         self._store = store
         self._pace = pace
@@ -80,9 +85,11 @@ class CommandService:
         self._monotonic = monotonic
         self._answer_ns = int(answer_s * 1e9)
         self._wait_ns = int(wait_s * 1e9)
-        self._scheduler = Scheduler(store, monotonic, self._noted)
+        self._peers = peers or Peers(bus)
+        self._scheduler = Scheduler(store, monotonic, self._noted, self._peers)
         self._runs: dict[str, LiveRun] = {}
         """Runs with connections or open commands."""
+        self._mirror = Mirror(store, self._peers, self._runs, self._deliver, self._scheduler.kick)
         self._has_all_open = False
         self._jobs: dict[_Job, None] = {}  # bounded by MAX_JOBS
         self._wake = asyncio.Event()
@@ -92,14 +99,16 @@ class CommandService:
 
     async def open(self) -> None:
         """Start tracking answers and expiring commands."""
+        await self._mirror.open()
         self._tasks = [
             asyncio.create_task(self._work(), name="commands-work"),
-            asyncio.create_task(_regularly(LOOK_S, self._look), name="commands-look"),
-            asyncio.create_task(_regularly(SWEEP_S, self.expire_due), name="commands-sweep"),
+            asyncio.create_task(regularly(LOOK_S, self._look), name="commands-look"),
+            asyncio.create_task(regularly(SWEEP_S, self.expire_due), name="commands-sweep"),
         ]
 
     async def close(self) -> None:
         """Stop; open commands continue after the next start. Safe to call twice."""
+        await self._mirror.close()
         tasks = [*self._tasks, *(run.planning for run in self._runs.values() if run.planning is not None)]
         for task in tasks:
             task.cancel()
@@ -186,7 +195,9 @@ class CommandService:
                 raise Conflict("expected one setting: a rank runs a version that does not support several at once")
             command = replace(command, apply_at_step=live.blind_step(command))
         supersedes = {} if wanted.is_act else live.superseded_by(wanted.ranks, command.settings)
-        row = same_command(await self._store.add_command(command, command.requested_by, supersedes=supersedes), wanted)
+        held = live.held()
+        row = await self._store.add_command(command, command.requested_by, supersedes=supersedes, held=held)
+        row = same_command(row, wanted)
         for older in supersedes:
             await self._refresh(live, older, withdraw=True)
         live.note(row)
@@ -274,6 +285,10 @@ class CommandService:
             self._scheduler.kick(live)
         elif seen.command in live.open:
             self._enqueue(_Job("seen", live.run, seen.command, connection.row.rank))
+        rank = connection.row.rank
+        step = max(seen.step or 0, self._pace.expected_step(live.run, rank) or 0)
+        rate, took_s = self._pace.peak_rate(live.run, rank), live.last_delivery(rank)
+        self._peers.tell(SeenElsewhere(live.run, seen.command, rank, step, rate, took_s))
 
     async def _leave_behind(self, live: LiveRun, rank: int) -> None:
         """Drop all but the newest open command for each control of a restarted rank."""
@@ -337,7 +352,7 @@ class CommandService:
             while self._jobs:
                 job = next(iter(self._jobs))
                 del self._jobs[job]
-                await _guarded(self._follow(job), f"follow {job}")
+                await guarded(self._follow(job), f"follow {job}")
 
     async def _follow(self, job: _Job) -> None:
         live = self._runs.get(job.run)
@@ -425,7 +440,7 @@ class CommandService:
         """Return the run with its open commands; commands updated during the read are newer and kept."""
         live = self._runs.get(run)
         if live is None:
-            live = self._runs[run] = LiveRun(run, self._pace, self._monotonic)
+            live = self._runs[run] = LiveRun(run, self._pace, self._monotonic, self._peers.ranks)
         if live.is_loaded:
             return live
         async with live.lock:
@@ -462,6 +477,7 @@ class CommandService:
     def _tell(self, row: CommandRow) -> None:
         self._bus.publish(Hint("command", row.run, row.id))
         self._bus.publish(Hint("controls", row.run))
+        self._peers.tell(Changed(row.run, row.id))
 
     def _deliver(self, live: LiveRun, row: CommandRow) -> None:
         plan = live.plans.get(row.id)
@@ -482,18 +498,3 @@ class CommandService:
                     hold=plan is not None and not plan.is_told and row.id not in connection.given,
                 )
             )
-
-
-async def _regularly(pause_s: float, action: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    while True:
-        await asyncio.sleep(pause_s)
-        await _guarded(action(), "look after commands")
-
-
-async def _guarded(action: Coroutine[Any, Any, None], what: str) -> None:
-    try:
-        await action
-    except ServerError as error:
-        _logger.warning("could not %s: %s", what, error)
-    except Exception:  # boundary: a failing command must not stop the tracking of the others
-        _logger.exception("could not %s", what)

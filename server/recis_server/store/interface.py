@@ -236,17 +236,26 @@ class Store(Protocol):
         """Return the declared controls, by control and rank."""
 
     async def add_command(
-        self, command: CommandRow, actor: str, *, supersedes: Mapping[str, Collection[int]] | None = None
+        self,
+        command: CommandRow,
+        actor: str,
+        *,
+        supersedes: Mapping[str, Collection[int]] | None = None,
+        held: Collection[str] = (),
     ) -> CommandRow:
         """Add the command and its audit row in one transaction; return the existing command for a known `id`.
 
-        `supersedes` names the ranks on which earlier commands have not taken effect and end with this one.
+        `supersedes` names the ranks on which earlier commands have not taken effect and end with this one. Those `held`
+        have no step; if another server has chosen one meanwhile, they take effect before this one.
         """
 
     async def schedule_command(
-        self, run: str, command: str, step: int | None, seen: Collection[int]
+        self, run: str, command: str, step: int | None, seen: Collection[int], *, again: bool = False
     ) -> CommandRow | None:
-        """Schedule a command held by the ranks `seen`; return None if there is no such command."""
+        """Schedule a command held by the ranks `seen`; return None if there is no such command.
+
+        A command that has a step already, which another server has chosen, keeps it unless `again`.
+        """
 
     async def command_delivered(self, run: str, command: str, rank: int) -> CommandRow | None:
         """Record that the rank has received the command; return None if there is no such command."""
@@ -269,6 +278,9 @@ class Store(Protocol):
 
     async def open_commands(self, run: str) -> tuple[CommandRow, ...]:
         """Return the commands that some rank may still answer, oldest first."""
+
+    async def steps_of_open_commands(self) -> dict[tuple[str, str], int | None]:
+        """Return the step of each command that has not ended, by run and id."""
 
     async def runs_with_open_commands(self) -> tuple[str, ...]:
         """Return the runs that have such commands."""

@@ -329,14 +329,19 @@ class SqlStore(Store):
         return await self._read(controls.read_controls, run)
 
     async def add_command(
-        self, command: CommandRow, actor: str, *, supersedes: Mapping[str, Collection[int]] | None = None
+        self,
+        command: CommandRow,
+        actor: str,
+        *,
+        supersedes: Mapping[str, Collection[int]] | None = None,
+        held: Collection[str] = (),
     ) -> CommandRow:
-        return await self._write(command.run, ledger.add, command, actor, supersedes or {})
+        return await self._write(command.run, ledger.add, command, actor, supersedes or {}, held)
 
     async def schedule_command(
-        self, run: str, command: str, step: int | None, seen: Collection[int]
+        self, run: str, command: str, step: int | None, seen: Collection[int], *, again: bool = False
     ) -> CommandRow | None:
-        return await self._write(run, ledger.schedule, run, command, step, seen)
+        return await self._write(run, ledger.schedule, run, command, step, seen, again=again)
 
     async def command_delivered(self, run: str, command: str, rank: int) -> CommandRow | None:
         return await self._write(run, ledger.delivered, run, command, (rank,))
@@ -359,6 +364,9 @@ class SqlStore(Store):
 
     async def open_commands(self, run: str) -> tuple[CommandRow, ...]:
         return await self._read(ledger.read_open, run)
+
+    async def steps_of_open_commands(self) -> dict[tuple[str, str], int | None]:
+        return await self._read(ledger.steps_of_open)
 
     async def runs_with_open_commands(self) -> tuple[str, ...]:
         return await self._read(ledger.runs_with_open)

@@ -311,6 +311,8 @@ ALTER TABLE run ADD COLUMN compactions BIGINT NOT NULL DEFAULT 0;
 -- When a token ceases to be valid, and when it was last used; NULL for never.
 ALTER TABLE token ADD COLUMN expires_ns BIGINT;
 ALTER TABLE token ADD COLUMN used_ns BIGINT;
+-- Partial, and therefore small: servers that share a store read it once a second.
+CREATE INDEX command_open ON command (run_id) WHERE state IN ('pending', 'delivered');
 """
 
 Part = str | Callable[[Connection], None]

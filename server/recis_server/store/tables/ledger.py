@@ -32,6 +32,7 @@ __all__ = [
     "read_open",
     "runs_with_open",
     "schedule",
+    "steps_of_open",
     "supersede",
 ]
 
@@ -46,7 +47,11 @@ _AT_ONCE = 500
 
 
 def add(
-    connection: Connection, command: CommandRow, actor: str, supersedes: Mapping[str, Collection[int]]
+    connection: Connection,
+    command: CommandRow,
+    actor: str,
+    supersedes: Mapping[str, Collection[int]],
+    held: Collection[str] = (),
 ) -> CommandRow:
     """Add a command; return a command with a known id unchanged.
 
@@ -55,6 +60,7 @@ def add(
         command: the command.
         actor: who has requested it.
         supersedes: the commands that it replaces, with the ranks on which they have not taken effect.
+        held: those of them that are replaced only as long as they have no step.
     """
     known = read(connection, command.run, command.id)
     if known is not None:
@@ -68,7 +74,9 @@ def add(
     for rank in command.ranks:
         controls.set_desired(connection, command.run, rank, command.id, command.settings)
     for older, ranks in supersedes.items():
-        supersede(connection, command.run, older, ranks, command.id)
+        replaced = read(connection, command.run, older) if older in held else None
+        if replaced is None or replaced.apply_at_step is None:
+            supersede(connection, command.run, older, ranks, command.id)
     # Return the value as it was given: reading it back would replace U+0000.
     return replace(command, seq=_known(connection, command.run, command.id).seq)
 
@@ -98,11 +106,17 @@ def _insert(connection: Connection, command: CommandRow) -> None:
 
 
 def schedule(
-    connection: Connection, run_id: str, command_id: str, step: int | None, seen: Collection[int]
+    connection: Connection,
+    run_id: str,
+    command_id: str,
+    step: int | None,
+    seen: Collection[int],
+    *,
+    again: bool = False,
 ) -> CommandRow | None:
-    """Schedule a command held by the ranks `seen` for a step, None for the next one."""
+    """Schedule a command held by the ranks `seen` for a step, None for the next one; only `again` if it has a step."""
     command = read(connection, run_id, command_id)
-    if command is None or not command.open_ranks:
+    if command is None or not command.open_ranks or (command.apply_at_step is not None and not again):
         return command
     connection.execute(
         "UPDATE command SET apply_at_step = ? WHERE run_id = ? AND command_id = ?", (step, run_id, command_id)
@@ -266,6 +280,15 @@ def runs_with_open(connection: Connection) -> tuple[str, ...]:
     """Return the runs that have commands which some rank may still answer."""
     rows = connection.execute("SELECT DISTINCT run_id FROM command_rank WHERE state IN ('pending', 'delivered')")
     return tuple(run for (run,) in rows.fetchall())
+
+
+def steps_of_open(connection: Connection) -> dict[tuple[str, str], int | None]:
+    """Return the step of each command, by run and id, that has not ended."""
+    # The condition has to be that of the index `command_open`.
+    rows = connection.execute(
+        "SELECT run_id, command_id, apply_at_step FROM command WHERE state IN ('pending', 'delivered')"
+    )
+    return {(run, command): step for run, command, step in rows.fetchall()}
 
 
 def _with_ranks(connection: Connection, run_id: str, rows: list[tuple[Any, ...]]) -> tuple[CommandRow, ...]:
