@@ -30,6 +30,7 @@ from recis_server.removal import RunRemoval
 from recis_server.routes import control, health, pages, process, runs, series, sign_in, traces
 from recis_server.routes.answers import install_error_answers
 from recis_server.settings import Settings
+from recis_server.siblings import Siblings
 from recis_server.store import Retention, open_store
 from recis_server.traces import endpoint as trace_socket
 from recis_server.traces.receiver import TraceReceiver
@@ -85,10 +86,15 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
     """Open the parts from the store up, so that they close from the sockets down and the store closes last."""
     state = app.state
     master = read_token_file(settings.token_file) if settings.token_file is not None else None
+    is_shared = connects_servers(settings.bus)
+    if is_shared and settings.store and not settings.blobs:
+        raise ValueError(
+            "--blobs: expected a place that all servers on the --bus share, got the default in the data folder"
+        )
     state.meters = Meters()
     state.store = open_store(
         settings.store_url,
-        shared=connects_servers(settings.bus),
+        shared=is_shared,
         observe=state.meters.committed,
         retention=Retention.parse(settings.retain_raw, settings.max_lines),
     )
@@ -108,6 +114,7 @@ async def _open_parts(app: FastAPI, settings: Settings, stack: AsyncExitStack) -
     await state.blobs.check()
     state.bus = open_bus(settings.bus, f"{state.store.identity:x}")
     await _open(stack, state.bus.open, state.bus.close)
+    await Siblings(state.store, state.bus).open()
     state.presence = Presence(state.store, state.bus)
     await _open(stack, state.presence.open, state.presence.close)
     state.audience = Audience(state.bus)

@@ -157,6 +157,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis_server.query",
         "recis_server.store",
     },
+    "recis_server.siblings": {"recis_server.bus", "recis_server.errors", "recis_server.store"},
     "recis_server.deps": {
         "recis_server.access",
         "recis_server.connections",
@@ -202,6 +203,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis_server.removal",
         "recis_server.routes",
         "recis_server.settings",
+        "recis_server.siblings",
         "recis_server.store",
         "recis_server.traces",
     },

@@ -56,6 +56,7 @@ PROVEN_BY = {
     "recis_server.routes.sign_in": "tests/server/test_oidc.py",
     "recis_server.schemas": "tests/server/test_schema_fuzz.py",
     "recis_server.settings": "tests/server/test_cli.py",
+    "recis_server.siblings": "tests/replicas/test_bad_input.py",
     "recis_server.store.engines.engine": "tests/server/store/test_store.py",
     "recis_server.store.engines.failures": "tests/server/store/engines/test_postgres.py",
     "recis_server.store.engines.meta": "tests/server/store/engines/test_files.py",

@@ -111,9 +111,9 @@ class NatsBus(Bus):
             with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
                 if client.is_connected:
                     await client.flush(timeout=1)
+            self._counts["connected"] = 0  # its end is meant
             with contextlib.suppress(nats.errors.Error, OSError):
                 await client.close()
-        self._counts["connected"] = 0
         for one in (self._hints, self._renewed, self._listeners, self._subscriptions, self._queue):
             one.clear()
 

@@ -44,6 +44,13 @@ class Store(Protocol):
     def identity(self) -> int:
         """What distinguishes the open store from all others; a copy has the same."""
 
+    @property
+    def server_name(self) -> str:
+        """What distinguishes this server from all others that share the store."""
+
+    async def other_servers(self) -> frozenset[str]:
+        """Return the names of the others that have the store open now, as far as they can be seen."""
+
     def subscribe(self, listener: Callable[[Commit], None]) -> None:
         """Call `listener` on the event loop after every commit, in order of their numbers, before `append` returns."""
 

@@ -107,6 +107,13 @@ class SqlStore(Store):
     def identity(self) -> int:
         return self._anchor.identity
 
+    @property
+    def server_name(self) -> str:
+        return self._engine.server_name
+
+    async def other_servers(self) -> frozenset[str]:
+        return await self._read(self._engine.other_servers)
+
     def subscribe(self, listener: Callable[[Commit], None]) -> None:
         self._listeners.append(listener)
 

@@ -51,9 +51,11 @@ class Engine(Protocol):
 
     Attributes:
         is_shared: whether other servers may write to it at the same time.
+        server_name: distinguishes a server that has opened it from others.
     """
 
     is_shared: bool
+    server_name: str
 
     @property
     def failures(self) -> tuple[type[Exception], ...]:
@@ -85,6 +87,9 @@ class Engine(Protocol):
 
         A transaction that changes rows of a run has to name it. An engine may make it wait for further ones.
         """
+
+    def other_servers(self, connection: Connection) -> frozenset[str]:
+        """Return the names of the other servers that have the database open, as far as they can be seen."""
 
     def try_lease(self, connection: Connection, name: str) -> bool:
         """Reserve a name for the session of a connection, outside transactions; return False if another session has it.

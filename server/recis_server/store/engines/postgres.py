@@ -8,6 +8,7 @@ the large tables are then hash-partitioned by run when they are created.
 
 import contextlib
 import re
+import secrets
 import time
 import zlib
 from collections.abc import Collection, Sequence
@@ -46,6 +47,7 @@ _SESSION = (
     "SET idle_in_transaction_session_timeout = '30s'",
 )
 MAX_PARTITIONS = 1024
+_SERVER = "recis-monitor server "
 _SERVER_LOCK, _WRITE_LOCK = 0x7265636973_01, 0x7265636973_02
 """Advisory locks of a database: held for the life of a server, and for the duration of a write transaction.
 
@@ -84,6 +86,7 @@ class PostgresEngine(Engine):
 
     def __init__(self, url: str, *, shared: bool = False) -> None:
         self.is_shared = shared
+        self.server_name = secrets.token_hex(8)
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         number = options.pop("partitions", "0")
@@ -98,7 +101,7 @@ class PostgresEngine(Engine):
 
     def open(self, *, exclusive: bool, anchor: Anchor | None = None) -> Anchor:
         try:
-            connection = _Connection(self._url, is_owner=exclusive)
+            connection = _Connection(self._url, owner=self.server_name if exclusive else "")
             try:
                 if exclusive:
                     self._refuse_pooler(connection)
@@ -158,6 +161,15 @@ class PostgresEngine(Engine):
             keys = ",".join(map(str, sorted(set(map(_lock_of, runs)))))
             begin += f"; SELECT pg_advisory_xact_lock({_RUN_LOCKS}, k) FROM unnest('{{{keys}}}'::int4[]) AS k"  # noqa: S608 - numbers
         connection.script(begin)
+
+    def other_servers(self, connection: Connection) -> frozenset[str]:
+        """See `Engine.other_servers`; sessions of other roles can be seen by some roles only."""
+        rows = connection.execute(
+            "SELECT application_name FROM pg_stat_activity"
+            " WHERE datname = current_database() AND starts_with(application_name, ?)",
+            (_SERVER,),
+        ).fetchall()
+        return frozenset(name.removeprefix(_SERVER) for (name,) in rows) - {self.server_name}
 
     def try_lease(self, connection: Connection, name: str) -> bool:
         assert isinstance(connection, _Connection)
@@ -313,15 +325,19 @@ class PostgresEngine(Engine):
 class _Connection:
     """`engine.Connection` on psycopg; binary, because columns of points are."""
 
-    def __init__(self, url: str, *, is_owner: bool = False) -> None:
-        self.is_owner = is_owner
+    def __init__(self, url: str, *, owner: str = "") -> None:
+        self.is_owner = bool(owner)
+        # Seen in the database's list of sessions; other sessions have what the URL says.
+        self._session_name = f"{_SERVER}{owner}" if owner else None
         self._url = url
         self._types: dict[tuple[str, str], list[int]] = {}
         self._num_leases = 0
         self._raw = self._open()
 
     def _open(self) -> "psycopg.Connection[tuple[Any, ...]]":
-        raw = psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_S)
+        raw = psycopg.connect(
+            self._url, autocommit=True, connect_timeout=CONNECT_S, application_name=self._session_name
+        )
         # The driver would choose the smallest type for each number, and a statement is prepared once per type.
         raw.adapters.register_dumper(int, Int8BinaryDumper)
         raw.adapters.register_dumper(list, ListBinaryDumper)

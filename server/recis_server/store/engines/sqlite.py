@@ -47,6 +47,7 @@ class SqliteEngine(Engine):
 
     failures: tuple[type[Exception], ...] = (sqlite3.Error,)
     is_shared = False
+    server_name = ""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -164,6 +165,11 @@ class SqliteEngine(Engine):
                 time.sleep(pause_s)
         finally:
             connection.execute(f"PRAGMA busy_timeout = {int(_PATIENCE_S * 1000)}")
+
+    def other_servers(self, connection: Connection) -> frozenset[str]:
+        """Return nothing: the store has one server."""
+        del connection
+        return frozenset()
 
     def try_lease(self, connection: Connection, name: str) -> bool:
         """Return True: the store has one server and one worker."""

@@ -1,0 +1,61 @@
+"""The servers that share a store, and whether they share a bus as well.
+
+Owns the check at the start: servers of one store on different buses would not hear each other, and nobody would know.
+The database knows who has it open; each of these has to answer on the bus.
+"""
+
+import asyncio
+import time
+
+from recis_server.bus import Bus
+from recis_server.errors import StoreError
+from recis_server.store.interface import Store
+
+__all__ = ["Siblings"]
+
+PATIENCE_S = 5.0
+"""How long the others may take to answer: they may have just started, or end at this moment."""
+_ASK_S = 0.1
+MAX_HEARD = 4096
+_ASK, _ANSWER = "servers-ask", "servers"
+
+
+class Siblings:
+    """See the module; `open` it after the bus.
+
+    Args:
+        store: knows who has the database open.
+        bus: the bus of this server.
+    """
+
+    def __init__(self, store: Store, bus: Bus) -> None:
+        self._store = store
+        self._bus = bus
+
+    async def open(self) -> None:
+        """Check that all others answer, and answer them from now on.
+
+        Raises:
+            StoreError: some of them do not.
+        """
+        if not self._bus.has_peers:
+            return
+        name = self._store.server_name.encode()
+        heard: set[str] = set()
+
+        def hear(data: bytes) -> None:
+            if len(heard) < MAX_HEARD:
+                heard.add(data.decode())
+
+        self._bus.receive(_ASK, lambda data: self._bus.send(_ANSWER, name))
+        self._bus.receive(_ANSWER, hear)
+        deadline = time.monotonic() + PATIENCE_S
+        while missing := await self._store.other_servers() - heard:
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    f"--bus: expected the bus of all servers of this --store, but {len(missing)} of them did not answer"
+                    " on it; give each the same --bus, and each deployment a database of its own"
+                )
+            self._bus.send(_ASK, b"")
+            await asyncio.sleep(_ASK_S)
+        self._bus.ignore(_ANSWER)
