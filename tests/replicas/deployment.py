@@ -38,6 +38,14 @@ class Deployment:
         self.servers[place].process.send_signal(signal.SIGKILL)
         self.servers[place].process.wait(60)
 
+    def freeze(self, place: int) -> None:
+        """Stop one without ending it, as a machine does that is short of memory; `thaw` continues it."""
+        self.servers[place].process.send_signal(signal.SIGSTOP)
+
+    def thaw(self, place: int) -> None:
+        """Continue a frozen one."""
+        self.servers[place].process.send_signal(signal.SIGCONT)
+
     def restart(self, place: int) -> None:
         """Start one again, at its address."""
         self.servers[place] = self._start(place)
@@ -54,7 +62,7 @@ class Deployment:
 @contextlib.contextmanager
 def deployment(folder: Path, number: int) -> Iterator[Deployment]:
     """Run so many servers until the block ends."""
-    with postgres_server() as postgres, nats_server() as nats:
+    with postgres_server(durable=True) as postgres, nats_server() as nats:
         made = Deployment(folder, number, postgres, nats)
         try:
             yield made

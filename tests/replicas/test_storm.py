@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import json
 import random
+import signal
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
@@ -22,7 +22,8 @@ from tests.server.live.page import Page
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-NUM_SERVERS = 2
+NUM_SERVERS = 3
+NUM_FAULTS = 5
 
 
 class Browser:
@@ -32,7 +33,6 @@ class Browser:
         self._url = address.replace("http", "ws") + "/ws/live"
         self._run = run
         self.page = Page()
-        self.texts: list[dict[str, Any]] = []
 
     async def watch(self) -> None:
         while True:
@@ -44,8 +44,8 @@ class Browser:
                     async for message in connection:
                         if isinstance(message, bytes):
                             self.page.apply(message)
-                        else:
-                            self.texts.append(json.loads(message))
+                        elif json.loads(message)["type"] == "error":  # as while the database is away
+                            break
             await asyncio.sleep(0.2)
 
     def last(self) -> float:
@@ -91,7 +91,7 @@ def test_a_storm_loses_and_doubles_nothing(tmp_path: Path) -> None:
         ]
         browsers = [Browser(address, "one") for address in servers.addresses]
         with watching(browsers):
-            for turn in range(12):
+            for turn in range(2 * NUM_FAULTS):
                 for _ in range(8):
                     for each in reported:
                         each.log(5)
@@ -111,18 +111,27 @@ def test_a_storm_loses_and_doubles_nothing(tmp_path: Path) -> None:
 
 def _break(servers: Deployment, turn: int, chance: random.Random) -> None:
     """One fault, and its end."""
-    match turn % 4:
-        case 0 | 2:
+    match turn % NUM_FAULTS:
+        case 0:
             servers.proxy.cut()
         case 1:
             place = chance.randrange(NUM_SERVERS)
             servers.kill(place)
             servers.proxy.cut()
             servers.restart(place)
-        case 3:
+        case 2:
             servers.nats.stop()
             servers.proxy.cut()
             servers.nats.start()
+        case 3:
+            servers.postgres.stop(signal.SIGQUIT)  # as a crash
+            servers.postgres.start()
+        case 4:
+            place = chance.randrange(NUM_SERVERS)
+            servers.freeze(place)
+            servers.proxy.cut()
+            time.sleep(1.0)  # longer than a commit takes
+            servers.thaw(place)
 
 
 def _state(address: str, run: str) -> str:
@@ -133,7 +142,7 @@ def _state(address: str, run: str) -> str:
 def test_every_server_shows_what_trains_at_another(tmp_path: Path) -> None:
     """Charts, states and ranks, and who waits for whom, over the bus; and without it, a little later."""
     with deployment(tmp_path, NUM_SERVERS) as servers:
-        here, there = servers.addresses
+        here, there, _ = servers.addresses
         run = Reported(recis.monitor.init(here, run_id="one", spool_dir=str(tmp_path / "spool")))
         browser = Browser(there, "one")
         run.log(10)
