@@ -206,7 +206,7 @@ class LiveRun:
     def _is_starting(self, settings: Collection[str], world_size: int) -> bool:
         now_s = self._now_s()
         new = [one for one in self.connections if one.fresh and now_s - one.joined_s < STARTUP_S]
-        known = {one.row.rank for one in self.connections} | self._gone.keys()
+        known = {one.row.rank for one in self.connections} | self._gone.keys() | set(self._elsewhere(self.run))
         return bool(new) and (
             len(known) < world_size
             or any(

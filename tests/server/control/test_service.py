@@ -17,7 +17,7 @@ from recis_server.query.shapes import controls_shape
 from recis_server.store.values import CommandRow, StoredFrame, StreamRow
 
 from recis.wire.messages import Command, Declare, Frame, FrameRecord, Hello, Result, Schedule, Seen
-from tests.server.realserver import Parts, hello, parts, points, serving, trainer, until_async
+from tests.server.realserver import Parts, hello, parts, points, serving, trainer, until, until_async
 
 SECOND = 1_000_000_000
 INTERVAL = Declare(control="filter_interval", type="int", value=100, step=0, minimum=1, nullable=True, unit="steps")
@@ -383,11 +383,8 @@ def test_a_command_that_was_not_answered_is_offered_again_on_the_next_connection
         assert [command.id for command in again.commands] == [row.id]
         await again.answer(again.commands[0], step=3)
 
-        # The event follows when the commands has closed the command; the store knows a moment earlier.
-        async def closed() -> bool:
-            return any(event.kind == "control" for event in await world.parts.store.events("r1"))
-
-        await until_async(closed)
+        # The store knows of the answer a moment earlier.
+        await until(lambda: row.id not in world.commands._runs["r1"].open)
         await again.leave()
         last = Rank(world, await world.parts.store.register(hello(writer="a1-w0"), 1))
         await last.attach()
