@@ -1,4 +1,4 @@
-"""Fixtures for tests of the training side: a device where there is none, and a meter of the work that tensors do."""
+"""Fixtures for tests of the training side: a fake device, and a meter of tensor operations."""
 
 from collections.abc import Iterator
 from typing import Any, Self
@@ -12,7 +12,7 @@ from recis.metrics.registry import MetricsRegistry, current_registry, set_curren
 
 
 class DeviceScalar(torch.Tensor):
-    """A tensor that says it is on CUDA and fails the test when somebody waits for its value."""
+    """A tensor that claims to be on CUDA, and fails the test if anything waits for its value."""
 
     value: torch.Tensor
 
@@ -35,7 +35,7 @@ class DeviceScalar(torch.Tensor):
 
 
 class FakeCuda:
-    """Makes device scalars, counts copies, and decides when the device has done them."""
+    """Creates device scalars, counts copies, and decides when the device completes them."""
 
     def __init__(self) -> None:
         self.done = False
@@ -66,7 +66,7 @@ class FakeEvent:
 
 @pytest.fixture
 def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
-    """A CUDA device as far as scalars go: events, pinned memory, and tensors that must not be waited for."""
+    """A fake CUDA device for scalars: events, pinned memory, and tensors that must not be waited for."""
     cuda = FakeCuda()
     empty = torch.empty
     monkeypatch.setattr(torch, "empty", lambda *size, pin_memory=False, **options: empty(*size, **options))
@@ -76,7 +76,7 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
 
 
 class WorkMeter(TorchDispatchMode):
-    """Records which operations run, and on how many elements of output, while it is entered."""
+    """A context manager that records which operations run, and their number of output elements."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,13 +91,13 @@ class WorkMeter(TorchDispatchMode):
 
 @pytest.fixture
 def work_meter() -> type[WorkMeter]:
-    """The class, to be entered around the work."""
+    """The class `WorkMeter`, to be entered around the work."""
     return WorkMeter
 
 
 @pytest.fixture(autouse=True)
 def _own_metrics() -> Iterator[None]:
-    """What a test sets outside of any training is not the next test's."""
+    """Isolate metrics that a test sets outside of any training."""
     before = current_registry()
     set_current_registry(MetricsRegistry())
     yield
@@ -106,5 +106,5 @@ def _own_metrics() -> Iterator[None]:
 
 @pytest.fixture(params=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
 def device(request: pytest.FixtureRequest) -> torch.device:
-    """A device to put tables on: the CPU, and CUDA where there is one."""
+    """A device for tables: the CPU, and CUDA if available."""
     return torch.empty(0, device=request.param).device

@@ -1,10 +1,10 @@
-"""Objects that raise whatever they are asked, as a user's may."""
+"""Objects whose attributes and methods raise, as those of a user may."""
 
 __all__ = ["Hidden", "Raises"]
 
 
 class Raises:
-    """Whatever it is asked but its class."""
+    """Raises for everything except reading its class."""
 
     def __init__(self, error: type[BaseException] = RuntimeError) -> None:
         self.error = error
@@ -21,6 +21,6 @@ class Raises:
 
 
 class Hidden(Raises):
-    """Its class too, so that `isinstance` raises."""
+    """Raises for its class too, so that `isinstance` raises."""
 
     __class__ = property(Raises.__float__)

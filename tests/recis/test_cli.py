@@ -1,4 +1,4 @@
-"""`recis.cli`: what the command does by itself, and what it says where the server's packages are missing."""
+"""`recis.cli`: what the command does by itself, and its messages if the server's packages are missing."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from recis_server.commands import COMMANDS
 from recis import __version__
 from recis.cli import main
 
-# A finder in front of all others takes a package away from a child process.
+# A finder before all others hides a package from a child process.
 WITHOUT = """
 import sys
 

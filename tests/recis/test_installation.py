@@ -1,4 +1,4 @@
-"""`recis.installation`: RecIS in the same environment is named once, whichever was installed last; nothing raises."""
+"""`recis.installation`: RecIS in the same environment is reported once, whichever was installed last."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ OWN = Path(recis.__file__).parent
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A folder of installed packages that has a copy of this one."""
+    """A folder of installed packages that includes a copy of this one."""
     folder = tmp_path / "site-packages"
     shutil.copytree(OWN, folder / "recis", ignore=shutil.ignore_patterns("__pycache__", "nn", "demo", "framework"))
     (folder / "recis_monitor-0.2.0.dist-info").mkdir()
@@ -24,7 +24,7 @@ def site(tmp_path: Path) -> Path:
 
 
 def run(site: Path, code: str) -> str:
-    """Return what a program that finds packages in `site` first writes to standard error."""
+    """Return the standard error of a program that searches `site` first for packages."""
     code = f"import sys; sys.path.insert(0, {str(site)!r})\n{code}"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr

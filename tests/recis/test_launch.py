@@ -1,4 +1,4 @@
-"""`recis.launch`: the rank and the number of ranks by what launchers say, and which process has started this one."""
+"""`recis.launch`: rank and number of ranks from the variables of launchers, and the process that started this one."""
 
 import logging
 import os
@@ -97,14 +97,14 @@ def test_the_first_launcher_that_says_rank_and_size_is_believed(
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        # The script of a batch job: it has started nobody.
+        # The script of a batch job, which has no siblings.
         ({"SLURM_PROCID": 0, "SLURM_NTASKS": 8, "SLURM_TASK_PID": 77}, (0, 1)),
         ({"SLURM_PROCID": 0, "SLURM_NTASKS": 8, "SLURM_TASK_PID": 77, "SLURM_STEP_ID": 4294967290}, (0, 1)),
         ({"SLURM_NTASKS": 8}, (0, 1)),
-        # A task, by itself or through a shell.
+        # A task, started directly or through a shell.
         ({"SLURM_PROCID": 0, "SLURM_NTASKS": 8, "SLURM_TASK_PID": os.getpid(), "SLURM_STEP_ID": 3}, (0, 8)),
         ({"SLURM_PROCID": 0, "SLURM_NTASKS": 8, "SLURM_TASK_PID": 77, "SLURM_STEP_ID": 3}, (0, 8)),
-        # `mpirun` in a batch script, and behind its daemon on another machine.
+        # `mpirun` in a batch script, and through its daemon on another machine.
         ({"SLURM_PROCID": 0, "SLURM_NTASKS": 5, "SLURM_TASK_PID": 77} | MPIRUN, (1, 5)),
         ({"SLURM_PROCID": 1, "SLURM_NTASKS": 2, "SLURM_TASK_PID": 77, "SLURM_STEP_ID": 0} | MPIRUN, (1, 5)),
         ({"SLURM_PROCID": 1, "SLURM_NTASKS": 2, "SLURM_TASK_PID": 77, "SLURM_STEP_ID": 0} | HYDRA, (4, 7)),
@@ -185,7 +185,7 @@ print(launcher_pid({variable!r}), os.getpid())
 
 
 def ask(variable: str, environment: dict[str, str], *, before: str = "", shell: bool = False) -> tuple[int, int]:
-    """The launcher that a child process finds, and its own number."""
+    """Return the launcher that a child process finds, and its own process id."""
     root = str(launch.__file__).rsplit("/", 2)[0]
     code = textwrap.dedent(CHILD).format(root=root, before=before, variable=variable)
     command = [sys.executable, "-c", code]
@@ -200,9 +200,9 @@ def ask(variable: str, environment: dict[str, str], *, before: str = "", shell: 
 def test_the_launcher_is_the_ancestor_that_does_not_have_the_rank() -> None:
     me = os.getpid()
     assert ask("RANK", {"RANK": "1"})[0] == me
-    assert ask("RANK", {"RANK": "1"}, shell=True)[0] == me  # behind a shell that has it too
+    assert ask("RANK", {"RANK": "1"}, shell=True)[0] == me  # through a shell that has it too
     assert ask("", {})[0] == me
-    # Set by the process itself: by one of several siblings, or by the one that is going to start the others.
+    # Set by the process itself: by one of several siblings, or by the one that will start the others.
     assert ask("RANK", {}, before="os.environ['RANK'] = '1'")[0] == me
     found, own = ask("LOCAL_RANK", {}, before="os.environ['LOCAL_RANK'] = '0'")
     assert found == own

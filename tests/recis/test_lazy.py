@@ -1,4 +1,4 @@
-"""Names that are imported when they are asked for."""
+"""Names that are imported on first access."""
 
 import subprocess
 import sys

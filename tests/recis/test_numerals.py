@@ -1,4 +1,4 @@
-"""Which values are numbers."""
+"""Which values count as numbers."""
 
 from typing import Any
 

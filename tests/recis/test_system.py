@@ -1,4 +1,4 @@
-"""`recis.system`: each way of doing a thing, and runs of the bridge where nothing is left of what only POSIX has."""
+"""`recis.system`: the implementations for each system, and runs of the bridge without the modules of POSIX."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from recis import system
 from tests.e2e.processes import COMMAND, RunningCommand
 from tests.faults.reports import address_of, counts, raw_series, serve
 
-pytestmark = pytest.mark.timeout(300)  # a run in a process of its own takes long on a busy machine
+pytestmark = pytest.mark.timeout(300)  # a run in a separate process takes long on a busy machine
 
 WINDOWS = Path(__file__).parent / "windows"
 ROWS = """
@@ -34,7 +34,7 @@ assert run.finish(timeout_s=60) == bool(address)
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Child processes have what Windows has."""
+    """Restrict child processes to what Windows has."""
     monkeypatch.setenv("PYTHONPATH", str(WINDOWS))
 
 

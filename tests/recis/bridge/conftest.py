@@ -1,4 +1,4 @@
-"""A run without a server, and what it would have sent."""
+"""A run without a server, and the records it would have sent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from recis.wire.messages import FrameRecord, Points
 
 @dataclass
 class Spooled:
-    """Everything below a spool's root, as the server would get it."""
+    """Everything below a spool's root, as the server would receive it."""
 
     root: Path
 
@@ -33,7 +33,7 @@ class Spooled:
         return [record for record in self.records() if isinstance(record, kind)]
 
     def values(self) -> dict[str, list[tuple[int, float]]]:
-        """(step, value) per series, steps rising; the order of equal steps is that of their arrival."""
+        """Return (step, value) per series, in order of step; equal steps are in order of arrival."""
         found: dict[str, list[tuple[int, float]]] = {}
         for record in self.records():
             if isinstance(record, Points):

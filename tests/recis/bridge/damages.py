@@ -1,4 +1,4 @@
-"""Random damage to bytes, as disks, copies and people do it; from a seeded generator, so that it can be done again.
+"""Random damage to bytes, as caused by disks, copies and people; from a seeded generator, so that it is reproducible.
 
 Owns the kinds of damage; must not know what the bytes mean.
 """
@@ -34,20 +34,20 @@ def zeroed(chance: random.Random, data: bytes, _: Sequence[bytes]) -> bytes:
 
 
 def repeated(chance: random.Random, data: bytes, _: Sequence[bytes]) -> bytes:
-    """A block that lies at another place too."""
+    """Repeat a block at another position."""
     place = _block_of(chance, data)
     start = chance.randrange(len(data)) // 8 * 8
     return data[: place.start] + data[start : start + place.stop - place.start] + data[place.stop :]
 
 
 def mixed(chance: random.Random, data: bytes, others: Sequence[bytes]) -> bytes:
-    """A block of other bytes."""
+    """Replace a block with other bytes."""
     place = _block_of(chance, data)
     return data[: place.start] + chance.choice(others)[place] + data[place.stop :]
 
 
 def shifted(chance: random.Random, data: bytes, _: Sequence[bytes]) -> bytes:
-    """Bytes that came in between."""
+    """Insert bytes."""
     place, length = chance.randrange(len(data)), chance.choice([1, 8, 40, 120])
     into = chance.choice([bytes(length), data[place : place + length], chance.randbytes(length)])
     return (data[:place] + into + data[place:])[: chance.choice([len(data), 2 * len(data)])]

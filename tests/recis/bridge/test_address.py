@@ -1,4 +1,4 @@
-"""`recis.bridge.address`: what users paste becomes URLs; what is no address is refused."""
+"""`recis.bridge.address`: pasted addresses become URLs; anything else is refused."""
 
 from typing import Any
 

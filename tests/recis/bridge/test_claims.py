@@ -1,4 +1,4 @@
-"""`recis.bridge.claims`: trainings of a kind are counted on a machine, each once."""
+"""`recis.bridge.claims`: trainings of one kind are counted on a machine, each once."""
 
 import os
 import tempfile

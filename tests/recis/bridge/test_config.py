@@ -1,4 +1,4 @@
-"""`recis.bridge.config`: whatever settings are kept in, each of them is shown, and an odd one costs no other."""
+"""`recis.bridge.config`: settings in any kind of object are shown, and an odd value does not affect the others."""
 
 import argparse
 import dataclasses
@@ -53,14 +53,14 @@ class ClassOnly:
 
 
 class Dumps:
-    """As pydantic's models."""
+    """An object like pydantic's models."""
 
     def model_dump(self) -> dict[str, Any]:
         return {"lr": 0.1, "inner": {"size": 3}}
 
 
 class Keys:
-    """As configurations that are no mappings."""
+    """A configuration that is not a mapping."""
 
     def keys(self) -> list[str]:
         return ["lr", "inner"]

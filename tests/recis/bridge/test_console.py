@@ -1,4 +1,4 @@
-"""`recis.bridge.console`: the output of a process becomes lines of its run, and reaches its streams as before."""
+"""`recis.bridge.console`: the output of a process becomes lines of its run, and still reaches its streams."""
 
 import io
 import logging
@@ -93,7 +93,7 @@ def test_streams_are_restored_unless_somebody_else_follows_them(monkeypatch: pyt
     second = Console()
     second.open()
     print("both")
-    first.close()  # the other one has set `write` since
+    first.close()  # the other one has replaced `write` since
     print("second")
     assert vars(out)["write"] is not None
     second.close()

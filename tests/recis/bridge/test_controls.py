@@ -1,4 +1,4 @@
-"""`recis.bridge.controls`: the inbox of commands, their order, and what is answered."""
+"""`recis.bridge.controls`: the inbox of commands, their order, and the answers."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from recis.wire.messages import Command, Declare, FrameRecord, Result, Schedule,
 
 
 class Process:
-    """Controls of a process with what they have sent, and the changes that their callbacks saw."""
+    """Controls of a process, the records they have sent, and the calls of their callbacks."""
 
     def __init__(self, **values: int) -> None:
         self.sent: list[FrameRecord] = []
@@ -68,7 +68,7 @@ def test_commands_for_one_control_keep_their_order_whatever_their_steps_and_arri
     for step in range(1, 12):
         process.controls.apply_due(step)
     assert process.changes == [("b", 30), ("a", 10), ("a", 20)]
-    # One that comes when a newer one has taken effect is late for ever.
+    # A command that arrives after a newer one has taken effect is never applied.
     process.controls.offer(Command(id="old", control="b", value=7, seq=1))
     process.controls.apply_due(12)
     assert process.results[-1].state == "rejected"
@@ -109,7 +109,7 @@ def test_of_several_settings_those_that_a_newer_command_has_set_are_kept() -> No
     last = process.results[-1]
     assert (last.state, last.old, last.new) == ("applied", {"a": 1, "b": 90}, {"a": 5, "b": 90})
     assert last.message == "a newer command has already set b"
-    # It does not count as the newest for what it has left alone.
+    # It does not count as the newest command for the controls that it has not changed.
     process.controls.offer(command(8, 80, control="b"))
     process.controls.offer(command(4, {"a": 7, "b": 7}, control=""))
     process.controls.offer(command(2, {"a": 1, "b": 1}, control=""))

@@ -1,4 +1,4 @@
-"""`recis.bridge.ending`: whatever ends a training, the run says what it was."""
+"""`recis.bridge.ending`: whatever ends a training, the run reports the cause."""
 
 import os
 import signal
@@ -46,7 +46,7 @@ FINISHED = ("finished", "")
 
 @dataclass(frozen=True)
 class Ending:
-    """What a script does at last, its exit status, and what its run says then."""
+    """The last action of a script, its exit status, and the state of its run."""
 
     code: str
     status: int
@@ -177,7 +177,7 @@ ENDINGS = {
 
 OF_CHILDREN = {
     "child-return": FINISHED,
-    # Since Python 3.13 the exception is gone when a child comes to its end.
+    # Since Python 3.13 the exception is no longer available at the end of a child.
     "child-raise": failed(
         "RuntimeError: diverged" if sys.version_info < (3, 13) else "an exception has ended the process"
     ),
@@ -188,7 +188,7 @@ OF_CHILDREN = {
 
 
 def end(ending: Ending, folder: Path) -> tuple[int, dict[str, tuple[str, str]]]:
-    """Runs a script to its end; its exit status, and how each of its runs stands."""
+    """Run a script to its end; return its exit status, and the state of each of its runs."""
     folder.mkdir()
     code = textwrap.dedent(OPENING) + ending.code + "\n"
     (folder / "train.py").write_text(code, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`recis.bridge.fast_path` and its rows, compiled and not: fast for one thread, right for all who come between."""
+"""`recis.bridge.fast_path` and its rows, compiled and not: fast for one thread, correct for all that interrupt it."""
 
 import gc
 import math
@@ -42,7 +42,7 @@ class Whole(IntEnum):
 
 
 class Precise(float):
-    """Says something else when it is asked for its number."""
+    """A float subclass that converts to another number."""
 
     def __float__(self) -> float:
         return 0.75
@@ -50,7 +50,7 @@ class Precise(float):
 
 @pytest.fixture(autouse=True, scope="module", params=[RowWriter, PlainRowWriter], ids=["compiled", "plain"])
 def writer(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Everything here holds for both."""
+    """Run all tests with both writers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fast_path, "RowWriter", request.param)
         yield
@@ -58,7 +58,7 @@ def writer(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def run(open_offline: Opener) -> Iterator[Run]:
-    """With the fast path open for `a` and `b`, at steps 0 to 4."""
+    """A run with the fast path open for `a` and `b`, after steps 0 to 4."""
     with open_offline(run_id="r") as run:
         for step in range(5):
             run.log({"a": 1.0, "b": 2.0}, step)
@@ -70,7 +70,7 @@ BEFORE = {"a": [(step, 1.0) for step in range(6)], "b": [(step, 2.0) for step in
 
 
 def on_the_fast_path(run: Run, log: Callable[[], None]) -> bool:
-    """Whether the report took the fast path: the slow path takes the lock and tells the segment."""
+    """Return whether the report took the fast path: the slow path takes the lock and updates the segment."""
     before = run._fast_path._writer.position, run._fast_path._segment.end  # type: ignore[union-attr]
     log()
     return run._fast_path._writer.position > before[0] and run._fast_path._segment.end == before[1]  # type: ignore[union-attr]
@@ -78,7 +78,7 @@ def on_the_fast_path(run: Run, log: Callable[[], None]) -> bool:
 
 @pytest.fixture
 def busy_switching() -> Iterator[None]:
-    """Threads change places as often as the interpreter lets them."""
+    """Switch between threads as often as the interpreter allows."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -186,7 +186,7 @@ def test_a_bad_value_in_the_middle_of_a_row_leaves_nothing_behind(run: Run, spoo
     run.log({"a": 1e-310, "b": bad}, 6)  # a number whose bits could be a head
     run.line("shorter than the row that was given up")
     assert run.refused == 1
-    killed = spooled.values()  # as the next process finds it now
+    killed = spooled.values()  # as the next process would find it now
     run.finish()
     assert killed == {"a": [*BEFORE["a"], (6, 1e-310)], "b": BEFORE["b"]}
 
@@ -203,11 +203,11 @@ def test_a_bad_step_leaves_nothing_behind(run: Run, spooled: Spooled, step: Any)
 def test_a_device_scalar_under_names_that_had_numbers_is_not_read_on_this_thread(run: Run, spooled: Spooled) -> None:
     run.log({"a": 3.0, "b": DeviceScalar(4.0)}, 6)
     run.log({"a": DeviceScalar(5.0), "b": 6.0}, 7)
-    finisher = threading.Thread(target=run.finish)  # the end of training may wait, here on another thread
+    finisher = threading.Thread(target=run.finish)  # the end of a training may wait, here on another thread
     finisher.start()
     finisher.join()
     assert run.refused == 0
-    values = spooled.values()  # on a busy machine with the monitor's own cost
+    values = spooled.values()  # on a busy machine including the monitor's own cost
     assert values["a"] == [*BEFORE["a"], (6, 3.0), (7, 5.0)]
     assert values["b"] == [*BEFORE["b"], (6, 4.0), (7, 6.0)]
 
@@ -225,7 +225,7 @@ VALUES = [
 def test_a_value_is_kept_or_refused_alike_with_a_fast_path_and_without(
     open_offline: Opener, spooled: Spooled, value: Any
 ) -> None:
-    """Bit by bit: under names that were never seen, and under names that have had numbers and a fast path."""
+    """Compared bit by bit, for new names, and for names that have had numbers and a fast path."""
     with open_offline(run_id="new") as fresh, open_offline(run_id="known") as known:
         for step in range(4):
             known.log({"known/a": 1.0, "known/b": 2.0}, step)
@@ -321,7 +321,7 @@ def test_many_threads_and_a_sender_lose_nothing_and_mix_nothing(open_offline: Op
         for turn in count():
             outbox.reader.seal()
             outbox.writer.append_report(("sender",), [float(turn)], turn, 1)
-            time.sleep(1e-5)  # on a busy machine the lock would hardly ever be anybody else's
+            time.sleep(1e-5)  # on a busy machine another thread would hardly ever hold the lock
             if not any(thread.is_alive() for thread in work):
                 break
         for thread in work:
@@ -353,7 +353,7 @@ def test_one_fast_thread_and_a_sender_that_seals_all_the_time(open_offline: Open
             run.log({f"m{number}": step + number / 8 for number in range(width)}, step)
         over.set()
         sealer.join()
-        # Reports of the monitor's own cost come by themselves.
+        # Reports of the monitor's own cost are added automatically.
         assert (outbox.reader.pending()[1] - width * steps) % len(COST_KEYS) == 0
     values = spooled.values()
     for number in range(width):
@@ -361,7 +361,7 @@ def test_one_fast_thread_and_a_sender_that_seals_all_the_time(open_offline: Open
 
 
 def test_a_signal_handler_that_reports_in_the_middle_of_a_report(open_offline: Opener, spooled: Spooled) -> None:
-    """What it says is kept or refused, and what it interrupts is kept; nothing waits for itself."""
+    """Its report is kept or refused, and the interrupted one is kept; there is no deadlock."""
     with open_offline(run_id="r") as run:
         said = 0
 
@@ -369,7 +369,7 @@ def test_a_signal_handler_that_reports_in_the_middle_of_a_report(open_offline: O
             nonlocal said
             run.log({"handler": float(said)}, said)
             said += 1
-            # The next one from here: on a busy machine they would come faster than they end.
+            # Trigger the next one from here: on a busy machine they would arrive faster than they are handled.
             signal.setitimer(signal.ITIMER_REAL, 1e-4)
 
         before = signal.signal(signal.SIGALRM, handler)
@@ -403,10 +403,10 @@ def test_an_exception_from_outside_in_the_middle_of_a_report_breaks_nothing(run:
     step = 6
     while interrupted < 300 or not reported:
         try:
-            # On a busy machine the time may be over before a report has begun.
+            # On a busy machine the timer may expire before a report has begun.
             signal.setitimer(signal.ITIMER_REAL, 1e-4 * (1 + interrupted // 100))
             while True:
-                step += 1  # before the report: an interrupted one may be there or not, but not twice
+                step += 1  # before the report: an interrupted one may be stored or not, but not twice
                 run.log({"a": float(step), "b": -float(step)} if step % 50 else {"c": float(step)}, step)
                 reported.append(step)
         except Interrupt:

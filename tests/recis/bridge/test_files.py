@@ -1,4 +1,4 @@
-"""`recis.bridge.files`: a small file is read as it was written or not at all; nothing that is no file is read."""
+"""`recis.bridge.files`: a small file is read as it was written or not at all; only regular files are read."""
 
 import os
 from pathlib import Path

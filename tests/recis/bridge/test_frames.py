@@ -1,4 +1,4 @@
-"""`recis.bridge.frames`: rows become columns, few as many, and of a refused frame less is sent each time."""
+"""`recis.bridge.frames`: rows become columns, and fewer records of a refused frame are sent each time."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""`recis.bridge.identity`: all ranks of a job come to one run and one attempt."""
+"""`recis.bridge.identity`: all ranks of a job determine the same run and attempt."""
 
 import os
 import tempfile

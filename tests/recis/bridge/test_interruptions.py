@@ -1,4 +1,4 @@
-"""What comes in the middle of a row of the plain writer: the compiled one cannot be interrupted there."""
+"""Interruptions of the plain writer in the middle of a row: the compiled one cannot be interrupted there."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from tests.recis.bridge.test_run import DeviceScalar
 
 @pytest.fixture
 def run(open_offline: Opener, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """With a plain writer's fast path open for `a` and `b`, at steps 0 to 5."""
+    """A run with a plain writer's fast path open for `a` and `b`, after steps 0 to 5."""
     monkeypatch.setattr(fast_path, "RowWriter", PlainRowWriter)
     with open_offline(run_id="r") as run:
         for step in range(5):
@@ -29,9 +29,9 @@ def run(open_offline: Opener, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
 
 @pytest.fixture
 def in_mid_row(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], object]], None]]:
-    """Calls something in the middle of a report, while another thread holds the lock and waits for the fast path.
+    """Call a function in the middle of a report, while another thread holds the lock and waits for the fast path.
 
-    Where a signal handler or a finalizer may come.
+    A signal handler or a finalizer may run there.
     """
     outbox: Outbox = run._outbox  # type: ignore[assignment]
     waiting = threading.Thread(target=outbox.reader.pending)

@@ -1,4 +1,4 @@
-"""`recis.bridge.job`: which trainings are one run, and which are not."""
+"""`recis.bridge.job`: which trainings belong to one run, and which do not."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ ALONE = Place()
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine on which nothing was started yet."""
+    """A machine on which nothing has been started yet."""
     for name in list(os.environ):
         if name.startswith((*LAUNCHERS, "TORCHELASTIC_")):
             monkeypatch.delenv(name)
@@ -29,7 +29,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Machine:
-    """Starts jobs of some ranks; what is set holds for the jobs that follow."""
+    """Starts jobs of several ranks; settings apply to the following jobs."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.set = monkeypatch.setenv
@@ -38,12 +38,12 @@ class Machine:
         self._newest = 5000
 
     def start(self, size: int = 2, *, source: str = "RANK", opening: int = 0, words: str = "train.py") -> Job:
-        """Start a launcher, and with it a job; all its ranks find the same."""
+        """Start a launcher and its job; check that all its ranks find the same."""
         self._launcher += 1
         return self.ranks(size, source=source, opening=opening, words=words)
 
     def ranks(self, size: int = 2, *, source: str = "RANK", opening: int = 0, words: str = "train.py") -> Job:
-        """Start the ranks of the present launcher, once more if they were started."""
+        """Start the ranks of the current launcher, or restart them."""
         self._patch(launch, "launcher_pid", lambda _: self._launcher)
         self._patch(launch, "started_at", lambda pid: f"at {pid}")
         self._patch(sys, "argv", words.split())
@@ -65,7 +65,7 @@ def on(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def runs(*jobs: Job) -> int:
-    """How many runs these are; every job is a start of its own."""
+    """Return the number of runs, after checking that every job is a separate start."""
     assert len({job.start for job in jobs}) == len(jobs)
     return len({job.run for job in jobs})
 
@@ -131,7 +131,7 @@ def test_trainings_of_one_allocation_are_apart_and_found_again_when_it_was_preem
         on.set("TORCHELASTIC_RUN_ID", elastic)
 
     def script() -> list[Job]:
-        """The lines of a batch script: settings, one setting twice, and several runs of one training."""
+        """Start the jobs of a batch script: settings, one setting twice, and several runs of one training."""
         lines = [on.start(size, words=f"train.py --lr {lr}") for lr in ("0.1", "0.2", "0.2")]
         return [*lines, on.ranks(size, words="train.py --lr 0.2", opening=1)]
 
@@ -218,7 +218,7 @@ def test_ranks_of_torchrun_on_several_machines_agree_by_its_store(
 
 
 class Group:
-    """A process group whose store answers as it is told."""
+    """A process group whose store gives prepared answers."""
 
     def __init__(self, rank: int, size: int, answer: object) -> None:
         self.distributed_c10d = SimpleNamespace(_get_default_store=lambda: self)
@@ -236,7 +236,7 @@ class Group:
 def test_a_process_group_lets_the_first_rank_decide(on: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.distributed", Group(1, 2, "theirs"))  # type: ignore[arg-type]
     assert find_job(Place(1, 2, "group"), 0) == Job("theirs", "abc")
-    # Another job's group: the arguments say that this one is larger.
+    # The group of another job: according to the arguments, this job is larger.
     assert find_job(Place(5, 8), 0).run.startswith("job-")
     monkeypatch.setitem(sys.modules, "torch.distributed", Group(1, 2, "mine"))  # type: ignore[arg-type]
     first, second = (find_job(Place(1, 2, "group"), 0) for _ in range(2))

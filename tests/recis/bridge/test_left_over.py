@@ -1,4 +1,4 @@
-"""`recis.bridge.left_over`: which folders come before a run, and which beside it."""
+"""`recis.bridge.left_over`: which folders are sent before a run, and which at the same time."""
 
 import socket
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`recis.bridge.lifecycle`: a fork, a signal, the end of a script: what becomes of an open run."""
+"""`recis.bridge.lifecycle`: what happens to an open run at a fork, a signal and the end of a script."""
 
 import os
 import signal

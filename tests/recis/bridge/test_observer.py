@@ -1,4 +1,4 @@
-"""`recis.bridge.observer`: what a run says beside its values, without delaying training or its end."""
+"""`recis.bridge.observer`: what a run reports besides its values, without delaying training or its end."""
 
 import threading
 import time
@@ -132,7 +132,7 @@ def test_an_error_in_the_observer_stops_only_the_observer(
 
 
 class Listener:
-    """What an observer reports to."""
+    """The receiver of an observer's reports."""
 
     def __init__(self, name: str) -> None:
         self.id = name

@@ -1,4 +1,4 @@
-"""`recis.bridge.opening`: whatever a program says of its run, the run is opened and says it in valid text."""
+"""`recis.bridge.opening`: whatever description a program gives, the run opens and reports it as valid text."""
 
 from collections.abc import Iterator
 from pathlib import Path

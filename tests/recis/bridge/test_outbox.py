@@ -1,4 +1,4 @@
-"""`recis.bridge.outbox`: rows become frames, numbers stay with their records, the bound drops the oldest and counts."""
+"""`recis.bridge.outbox`: rows become frames, numbers stay with their records, the oldest are dropped and counted."""
 
 import contextlib
 import errno
@@ -32,7 +32,7 @@ Row = tuple[int, str, float]
 
 
 def rows_of(frame: Frame) -> list[Row]:
-    """(step, key, value) of every value in the frame."""
+    """Return (step, key, value) of every value in the frame."""
     found: list[Row] = []
     for record in frame.records:
         if isinstance(record, Points):
@@ -152,7 +152,7 @@ def test_a_process_killed_after_a_drop_has_the_count_in_its_spool(tmp_path: Path
     steps = count()
     while not outbox.dropped:
         outbox.writer.append_report(("a", "b", "c"), (1.0, 2.0, 3.0), next(steps), 0)
-    # As after a SIGKILL: only the files are left.
+    # As after a SIGKILL: only the files remain.
     left = Outbox(tmp_path, segments=SpoolFolder(tmp_path).segments())
     kept = sum(len(rows_of(frame)) for frame in frames_of(left))
     assert left.dropped == outbox.dropped
@@ -162,7 +162,7 @@ def test_a_process_killed_after_a_drop_has_the_count_in_its_spool(tmp_path: Path
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Takes all room from now on; undone by `monkeypatch.undo`."""
+    """Take all disk space from now on; undone by `monkeypatch.undo`."""
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -211,7 +211,7 @@ def test_memory_is_bounded_too_when_the_disk_stays_full(tmp_path: Path, full_dis
     [(ROW_VALUES, 512), (ROW_VALUES + 1, 512), (2 * ROW_VALUES, 12), (2 * ROW_VALUES + 1, 12), (20_000, 100)],
 )
 def test_a_report_of_any_width_is_there_whole_and_once(outbox: Outbox, width: int, chars: int) -> None:
-    """With names that fit a row, a segment, or only several segments."""
+    """Its names fit into a row, into a segment, or only into several segments."""
     keys = tuple(f"{number:06d}".ljust(chars, "x") for number in range(width))
     for step in range(3):
         outbox.writer.append_report(keys, [step + number / 8 for number in range(width)], step, 0)
@@ -257,7 +257,7 @@ OPERATIONS = st.lists(
 def test_whatever_happens_every_value_is_in_exactly_one_frame(
     tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[Any, ...]]
 ) -> None:
-    """Against a model: reports, seals, acknowledgements and kills in any order lose, move and double nothing."""
+    """Compare with a model: reports, seals, acknowledgements and kills in any order lose or duplicate nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "ROW_VALUES", 3)
         patch.setattr(module, "SEGMENT_BYTES", 4096)
@@ -280,7 +280,7 @@ def check_operations(folder: Path, operations: list[tuple[Any, ...]]) -> None:
                 if frame.n <= operation[1]:
                     assert server.setdefault(frame.n, rows_of(frame)) == rows_of(frame)
             outbox.reader.ack(min(operation[1], max(server, default=0)))
-        else:  # a kill: what is mapped stays in the files, and nobody tidies up
+        else:  # a kill: mapped data stays in the files, and nothing is closed
             outbox = Outbox(folder, segments=SpoolFolder(folder).segments())
             outbox.reader.ack(max(server, default=0))
     outbox.reader.seal()
@@ -364,7 +364,7 @@ def test_rows_of_mixed_layouts_come_back_in_their_order(tmp_path: Path) -> None:
     layouts = [("a",), ("a", "b"), ("c",), ("a", "b")]
     said: dict[tuple[str, ...], list[tuple[int, float]]] = {keys: [] for keys in layouts}
     for step in range(3000):
-        # Alone, in pairs, and in runs longer than what is compared at a time.
+        # Alone, in pairs, and in runs longer than the number compared at a time.
         keys = layouts[step % 2 if step < 100 else step // 7 % 4 if step < 1000 else step // 900 % 4]
         outbox.writer.append_report(keys, [step / (place + 2) for place in range(len(keys))], step, 1000 * step + 1)
         said[keys].append((step, step / 2))
@@ -380,7 +380,9 @@ def test_rows_of_mixed_layouts_come_back_in_their_order(tmp_path: Path) -> None:
 
 
 def spool_in(folder: Path, num_segments: int) -> tuple[Outbox, int]:
-    """So many full segments and one that is begun, with a frame every hundred rows; and the number of rows."""
+    """Fill this many segments and begin another, with a frame every hundred rows; return the outbox and the number of
+    rows.
+    """
     steps = count()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "SEGMENT_BYTES", 64 << 10)
@@ -426,7 +428,7 @@ def test_a_file_that_is_changed_behind_a_living_process_costs_what_was_in_it_and
     assert event.kind == "not_sent"
     outbox.reader.ack(outbox.reader.newest_frame)
     assert outbox.close()
-    # The next process counts the same, once.
+    # The next process counts the same losses, once.
     assert Outbox(tmp_path).dropped == 2 * (total - len(found))
 
 
@@ -446,7 +448,7 @@ def test_a_whole_file_that_is_gone_is_noticed_wherever_that_can_be_known(
     else:
         path.write_bytes(b"" if how == "emptied" else bytes(path.stat().st_size))
     left = Outbox(tmp_path, segments=SpoolFolder(tmp_path).segments())
-    # The first one may have been acknowledged, and deleted for that.
+    # The first one may have been acknowledged and therefore deleted.
     assert len(left.set_aside) == (number > 1 or how != "deleted")
     assert Outbox(tmp_path, segments=SpoolFolder(tmp_path).segments()).set_aside.values == 0
 
@@ -485,7 +487,7 @@ def test_a_record_that_could_not_be_sent_is_refused_where_it_is_given(outbox: Ou
 def test_a_new_segment_that_is_interrupted_at_any_line_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By an exception from outside, such as KeyboardInterrupt."""
+    """The interruption is an exception from a signal handler, such as KeyboardInterrupt."""
     monkeypatch.setattr(module, "SEGMENT_BYTES", 1 << 16)
     outbox = Outbox(tmp_path)
     here = str(Path(module.__file__).parent)

@@ -1,4 +1,4 @@
-"""`recis.bridge.records`: a record proves itself where it was written, as it was written, and nowhere else."""
+"""`recis.bridge.records`: a record is valid only unchanged and where it was written."""
 
 import struct
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def row_bytes(row: bytes, layout: RowLayout, place: int) -> bytes:
 
 
 def proved(data: bytes, layout: RowLayout = LAYOUT) -> list[int]:
-    """Where rows prove themselves in bytes that begin at `PLACE`."""
+    """Return the offsets of valid rows in bytes that begin at `PLACE`."""
     base = 8 * PLACE
     return [
         int(place)

@@ -1,4 +1,4 @@
-"""`recis.bridge.recovery`: of a damaged segment nothing wrong is sent, all that is not hit is, the rest is counted."""
+"""`recis.bridge.recovery`: from a damaged segment, undamaged records are sent, and the others are counted."""
 
 import random
 from collections import defaultdict
@@ -34,7 +34,7 @@ Value = tuple[int, str, float]
 
 
 class Read(NamedTuple):
-    """What is found in some bytes."""
+    """The frames and damage found in some bytes."""
 
     values: list[Value]
     lines: list[int]
@@ -46,7 +46,7 @@ class Read(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Bytes of a segment, what they say, and where names and seals lie: by layout, and by the frame's number."""
+    """Bytes of a segment, their content, and the positions of names by layout and of seals by frame number."""
 
     number: int
     data: bytes
@@ -55,11 +55,11 @@ class Sample(NamedTuple):
     seals: dict[int, list[Item]]
 
     def has_one(self, data: bytes, items: list[Item]) -> bool:
-        """Whether one of these is in `data` as it is here."""
+        """Return whether one of these ranges is unchanged in `data`."""
         return any(data[item.start : item.stop] == self.data[item.start : item.stop] for item in items)
 
     def has_frame(self, data: bytes, span: FrameSpan) -> bool:
-        """Whether the bytes of a frame, its seal and all names are as they are here."""
+        """Return whether the bytes of a frame, its seal and all names are unchanged."""
         is_whole = data[span.start : span.stop] == self.data[span.start : span.stop]
         kept = [self.seals.get(span.n, []), *self.names.values()]
         return is_whole and all(self.has_one(data, items) for items in kept)
@@ -84,7 +84,7 @@ def sample_of(number: int, data: bytes) -> Sample:
 
 @lru_cache
 def said(data: bytes, span: FrameSpan, layouts: tuple[RowLayout, ...], seed: int) -> tuple[list[Value], list[int]]:
-    """Values and lines of a frame."""
+    """Return the values and lines of a frame."""
     content = read_frame(data, span, {layout.number: layout for layout in layouts}, seed)
     assert (content.lost_values, content.lost_records) == (0, 0), "more than was found at first"
     values: list[Value] = []
@@ -103,7 +103,7 @@ def said(data: bytes, span: FrameSpan, layouts: tuple[RowLayout, ...], seed: int
 
 
 def read(data: bytes, number: int) -> Read | None:
-    """As the next process does; None where nothing of it can be trusted."""
+    """Read it as the next process does; return None if nothing can be verified."""
     header = find_header(data, f"{number:08d}")
     if header is None:
         return None
@@ -117,7 +117,7 @@ def read(data: bytes, number: int) -> Read | None:
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
-    """A spool of three segments: with sealed frames and an unsealed one, with a single one, and of a killed process."""
+    """A spool of three segments: with sealed frames and an unsealed one, with one frame, and of a killed process."""
     folder = tmp_path_factory.mktemp("spool")
     chance = random.Random(1)
     with pytest.MonkeyPatch.context() as patch:
@@ -142,7 +142,9 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
 
 
 def ends_earlier(sample: Sample, data: bytes) -> bool:
-    """Whether this is as after an earlier kill, perhaps in the middle of a row: what is gone leaves no trace then."""
+    """Return whether this looks like an earlier kill, perhaps in the middle of a row: the missing part is undetectable
+    then.
+    """
     end = max(span.stop for span in sample.read.frames)
     first = next(place for place in range(0, end, 8) if data[place : place + 8] != sample.data[place : place + 8])
     words = [data[place : place + 8] for place in range(first, end, 8)]
@@ -150,7 +152,7 @@ def ends_earlier(sample: Sample, data: bytes) -> bool:
 
 
 def check(sample: Sample, data: bytes) -> None:
-    """Nothing wrong, nothing twice, no new numbers; what is missing is said, and counted where that can be known."""
+    """Check that nothing is wrong, duplicated or renumbered, and that losses are reported, and counted if possible."""
     found, before = read(data, sample.number), sample.read
     if found is None:
         return
@@ -162,7 +164,7 @@ def check(sample: Sample, data: bytes) -> None:
     if not found.damage and any(missing):
         assert sample.number == 3, "lost without a word"
         assert ends_earlier(sample, data), "lost without a word"
-    if sample.number != 3:  # has noted at its end what is in it
+    if sample.number != 3:  # has the totals at its end
         assert found.lost() == missing
     numbers = {span.n for span in found.frames}
     assert numbers <= {span.n for span in before.frames}
@@ -187,7 +189,7 @@ def test_of_random_damages_none_makes_a_wrong_value_or_loses_one_without_a_word(
 
 
 def test_what_a_killed_process_has_left_whole_is_no_damage(tmp_path: Path) -> None:
-    """Of each kind of record: alone, sealed and not, and behind others."""
+    """For each kind of record: alone, sealed and not, and after others."""
     outbox = Outbox(tmp_path, writer="w")
     for step in range(1, 40):
         if step % 3:

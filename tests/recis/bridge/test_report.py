@@ -1,4 +1,4 @@
-"""`recis.bridge.report`: every value of a call is either kept under a name of its own or told of, and counted once."""
+"""`recis.bridge.report`: every value of a call is either kept under a distinct name or refused, and counted once."""
 
 import struct
 from collections import OrderedDict, UserDict
@@ -85,7 +85,7 @@ def test_a_call_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Unreadable(UserDict[str, float]):
-    """One of its values cannot be had, as a setting that refers to another one that is not there."""
+    """Reading one of its values raises, as for a setting that refers to a missing one."""
 
     def __getitem__(self, key: str) -> float:
         if key == "b":
@@ -94,7 +94,7 @@ class Unreadable(UserDict[str, float]):
 
 
 class Ends(UserDict[str, float]):
-    """Its names end with an error."""
+    """Iterating over its names ends with an error."""
 
     def __iter__(self) -> Iterator[str]:
         yield from ("a", "b")
@@ -155,7 +155,7 @@ def test_known_names_do_not_help_where_a_value_is_no_number(value: Any) -> None:
         (None, None),
         ("5", None),
         (Decimal(5), 5),
-        (Decimal("1e999999"), None),  # int() of it takes minutes
+        (Decimal("1e999999"), None),  # converting it to int takes minutes
         (np.zeros(3), None),
         (object(), None),
     ],

@@ -1,4 +1,4 @@
-"""`recis.bridge.row_writer`: compiled and plain writer write the same words, refuse the same and keep nothing."""
+"""`recis.bridge.row_writer`: compiled and plain writer write the same words, refuse the same and keep no references."""
 
 import struct
 import sys
@@ -27,7 +27,7 @@ both = pytest.mark.parametrize("kind", [RowWriter, PlainRowWriter], ids=["compil
 
 
 class Memory:
-    """A stretch of words with an aimed writer."""
+    """A block of words with a writer aimed at it."""
 
     def __init__(self, kind: Callable[[], Any], keys: tuple[str, ...] = KEYS, num_rows: int = 4) -> None:
         self.width = len(keys) + 3
@@ -40,7 +40,9 @@ class Memory:
         self.writer.limit = FIRST + num_rows * self.width
 
     def rows(self) -> list[tuple[int, ...]]:
-        """Head without check, step and the values' bits of each row; times are between a second ago and now."""
+        """Return head without checksum, step and bits of the values of each row; check that times are at most a second
+        old.
+        """
         found = []
         for start in range(FIRST, self.writer.position[0], self.width):
             head, *row, at = self.words[start : start + self.width]
@@ -51,14 +53,14 @@ class Memory:
         return found
 
     def check(self, start: int, salt: int, width: int | None = None) -> int:
-        """What the check of the row at this word has to be: by adding up its words."""
+        """Return the expected checksum of the row at this word, computed by adding its words."""
         words = self.words[start + 1 : start + (width or self.width)]
         number = sum((word & 0xFFFFFFFFFFFFFFFF) << 64 * place for place, word in enumerate(words))
         return (number + salt + start) % PRIME
 
 
 class Name(str):
-    """Equal to its text, and does something when it is compared."""
+    """Equal to its text, and runs code when it is compared."""
 
     __slots__ = ("does",)
     does: Callable[[], object]
@@ -71,7 +73,7 @@ class Name(str):
 
 
 class Text(str):
-    """Compares itself as a string."""
+    """Compares as a string."""
 
     __slots__ = ()
 
@@ -161,7 +163,7 @@ def test_nothing_is_written_before_it_is_aimed_and_after_it_has_left(kind: type)
     assert not memory.writer.write({"a": 1.0, "b": 2.0}, 1)
     assert memory.writer.limit == 0
     for view in (memory.words, memory.view):
-        view.release()  # nobody holds it any more
+        view.release()  # nothing references it any more
     memory.writer.leave()
 
 
@@ -230,7 +232,7 @@ WIDTHS = [1, 63, 64, 65, ROW_VALUES - 1, ROW_VALUES, ROW_VALUES + 1, 2 * ROW_VAL
 
 
 class Wide(Memory):
-    """Room for two reports of so many names, in rows with heads and salts of their own."""
+    """Room for two reports of this many names, in rows with distinct heads and salts."""
 
     def __init__(self, kind: Callable[[], Any], width: int) -> None:
         self.keys = tuple(f"m{number}" for number in range(width))
@@ -244,7 +246,7 @@ class Wide(Memory):
         self.writer.limit = len(self.words)
 
     def report(self, start: int = FIRST) -> tuple[int, list[int], int]:
-        """Step, values' bits and time of the report at this word, from rows with right heads."""
+        """Return step, bits of the values and time of the report at this word, after checking the heads of its rows."""
         found: list[int] = []
         about: set[Any] = set()
         for row in range(self.num_rows):
@@ -330,7 +332,7 @@ def test_a_name_that_writes_when_it_is_compared_mixes_nothing() -> None:
 
 
 def test_a_report_that_an_exception_interrupts_when_it_is_written_is_not_refused() -> None:
-    """Otherwise the slow path would write it once more."""
+    """Otherwise the slow path would write it again."""
 
     class Interrupting(PlainRowWriter):
         __slots__ = ("is_armed",)
@@ -349,7 +351,7 @@ def test_a_report_that_an_exception_interrupts_when_it_is_written_is_not_refused
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("in_order", [True, False])
 def test_the_compiled_writer_compares_no_names_that_may_do_anything(place: int, in_order: bool) -> None:
-    """What they do could take the writer away, or write."""
+    """Their code could release the writer, or write."""
     memory = Memory(RowWriter)
     done: list[int] = []
     names = [Name(key) if number == place else key for number, key in enumerate(KEYS)]
@@ -376,7 +378,7 @@ def test_a_name_that_raises_when_it_is_compared_is_refused(kind: type) -> None:
 def test_the_compiled_writer_never_leaves_its_memory(end: int) -> None:
     memory = Memory(RowWriter, num_rows=1)
     memory.writer.position = end, 5, 0
-    memory.writer.limit += 1  # behind the memory's end
+    memory.writer.limit += 1  # past the end of the memory
     assert not memory.writer.write({"a": 1.0, "b": 2.0}, 1)
     memory.writer.limit -= 1
     assert memory.writer.write({"a": 1.0, "b": 2.0}, 1) == (end == FIRST)
@@ -411,7 +413,7 @@ def test_the_compiled_writer_says_what_it_expected() -> None:
 
 @both
 def test_it_keeps_nothing_of_what_it_is_given(kind: type) -> None:
-    keys = tuple(f"name {number}" for number in range(2))  # not shared with anybody
+    keys = tuple(f"name {number}" for number in range(2))  # not shared with other code
     values = [1e300 / 3, 10**400, 1 << 70]
     step = 1 << 40
     kept = [keys, *keys, *values, step]

@@ -1,4 +1,4 @@
-"""`recis.bridge.run`: what `log` takes, mends and refuses; how a run ends; what a forked child does."""
+"""`recis.bridge.run`: what `log` accepts, corrects and refuses; how a run ends; what a forked child does."""
 
 import enum
 import math
@@ -236,7 +236,7 @@ def test_very_many_metrics_in_one_call(run: Run, spooled: Spooled) -> None:
 
 
 class DeviceScalar(torch.Tensor):
-    """A 0-dim tensor on a device that may not be waited for on the thread that made it."""
+    """A 0-dim tensor on a device; the thread that created it must not wait for its value."""
 
     def __new__(cls, value: float) -> "DeviceScalar":
         return torch.Tensor._make_wrapper_subclass(cls, (), dtype=torch.float32, device=torch.device("meta"))  # type: ignore[no-any-return, attr-defined]
@@ -278,7 +278,7 @@ class DeviceScalar(torch.Tensor):
 def test_device_scalars_are_never_read_on_the_training_thread(run: Run, spooled: Spooled) -> None:
     for step in range(3):
         run.log({"loss": DeviceScalar(step / 2), "aux": DeviceScalar(9.0), "lr": 0.1}, step)
-    finisher = threading.Thread(target=run.finish)  # the end of training may wait, here on another thread
+    finisher = threading.Thread(target=run.finish)  # the end of a training may wait, here on another thread
     finisher.start()
     finisher.join()
     assert spooled.values() == {
@@ -290,7 +290,7 @@ def test_device_scalars_are_never_read_on_the_training_thread(run: Run, spooled:
 
 
 class FailedScalar(DeviceScalar):
-    """On a device that has failed: whatever it is asked raises."""
+    """A scalar on a failed device: every operation raises."""
 
     def tolist(self) -> Any:
         raise RuntimeError("CUDA error: device-side assert triggered")
@@ -325,7 +325,7 @@ def test_a_device_that_fails_costs_its_values_and_nothing_else(
 
 
 class BrokenScalar(DeviceScalar):
-    """Its device works, and has no number for it."""
+    """A scalar that cannot be read although its device works."""
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""`recis.bridge.segment`: a kill, a truncated file or a crash of the machine invents nothing and loses no whole row."""
+"""`recis.bridge.segment`: kills, truncated files and machine crashes add no wrong data and lose no complete row."""
 
 import sys
 from pathlib import Path
@@ -31,7 +31,7 @@ def segment_with(folder: Path, *payloads: bytes) -> Segment:
 
 
 def tail_of(path: Path) -> tuple[int, int]:
-    """How many records a stopped process had not sealed, and where they end."""
+    """Return the number of records that a stopped process had not sealed, and where they end."""
     segment = Segment.recover(path)
     [span] = segment.frames
     return span.records, span.stop
@@ -68,7 +68,7 @@ Row = tuple[int, str, float]
 
 
 def write(folder: Path, rows: list[tuple[tuple[str, ...], float]], seals: set[int], lines: set[int]) -> list[Row]:
-    """One row a step, seals and other records in between; returns what a reader has to find, in order."""
+    """Write one row per step, with seals and other records in between; return what a reader must find, in order."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outbox_writer, "SEGMENT_BYTES", 32 << 10)
         outbox = Outbox(folder)
@@ -89,7 +89,7 @@ def in_order(rows: list[Row]) -> list[Row]:
 
 
 def read(path: Path) -> list[Row]:
-    """What the next process finds, by step."""
+    """Return what the next process finds, by step."""
     segment, data = Segment.recover(path), path.read_bytes()
     layouts = find_layouts(data, segment.seed)
     found: list[Row] = []
@@ -107,7 +107,7 @@ def read(path: Path) -> list[Row]:
 
 
 def places_of_rows(data: bytes) -> dict[int, slice]:
-    """Where the row of each step lies, by the layout as it is described."""
+    """Return the position of the row of each step, from the documented layout."""
     view = memoryview(data)
     return {
         int.from_bytes(data[start + 8 : start + 16], sys.byteorder): slice(start, start + item.width)
@@ -150,7 +150,7 @@ def test_sectors_that_never_reached_the_disk_cost_what_was_in_them_and_invent_no
     lost: set[int],
     shift: int,
 ) -> None:
-    """A crash of the machine: sectors are there or still zero, in any combination; they may begin anywhere."""
+    """After a crash of the machine, each sector is either written or still zero; they may begin anywhere."""
     folder = tmp_path_factory.mktemp("spool")
     said = write(folder, rows, seals, lines)
     [path] = folder.glob("*.seg")
@@ -170,16 +170,16 @@ def test_sectors_that_never_reached_the_disk_cost_what_was_in_them_and_invent_no
 def test_what_a_killed_process_had_written_of_a_row_is_never_read_nor_missed(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Any], value: float, step: int, time_ns: int, stores: int
 ) -> None:
-    """The stores of a row in their order, all but the last: step, values, time, and then its head would have come."""
+    """All writes of a row in their order except the last: step, values and time, but not the head."""
     folder = tmp_path_factory.mktemp("spool")
-    said = write(folder, [*rows, (WIDE, 0.5)], set(), set())  # names come before their first row
+    said = write(folder, [*rows, (WIDE, 0.5)], set(), set())  # names are written before their first row
     [path] = folder.glob("*.seg")
     data = bytearray(path.read_bytes())
     first = max(place.stop for place in places_of_rows(bytes(data)).values()) + 8
     words = memoryview(data)[first : first + 40]
     for place, store in enumerate([step, value, value, value, time_ns][: stores + 1]):
         words.cast("d" if isinstance(store, float) else "q")[place] = store
-    # A step of 2^34, say, looks like the head of a row that was lost: that is estimated as such.
+    # A step such as 2^34 looks like the head of a lost row, and is counted as one in the estimate.
     heads = {layout.head >> 32 for layout in find_layouts(bytes(data), Segment.recover(path).seed).values()}
     assume(heads.isdisjoint(word >> 32 for word in words.cast("Q")))
     path.write_bytes(data)
@@ -219,7 +219,7 @@ def test_preparing_pages_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("moment", range(4))
 def test_a_kill_while_headers_are_written_leaves_one_of_them(tmp_path: Path, moment: int) -> None:
-    """Of the two, none, one torn, one, or one and the other torn are new."""
+    """Of the two headers, none, a part of one, one, or one and a part of the other are new."""
     segment = segment_with(tmp_path, b"one")
     assert segment.path is not None
     before = segment.path.read_bytes()

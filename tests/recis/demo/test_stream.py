@@ -1,4 +1,4 @@
-"""The stream: who visits when, what is liked, and the pace at which batches come."""
+"""The stream: who visits when, what is liked, and the rate of the batches."""
 
 import time
 from pathlib import Path
@@ -16,7 +16,7 @@ def ratings(five_ratings: Path) -> Ratings:
 
 
 def many(people: int = 40, films: int = 20) -> Ratings:
-    """Everybody rates every film; the more a person and a film are liked, the higher their numbers."""
+    """Everybody rates every film; people and films are numbered in order of their share of likes."""
     user = torch.arange(people).repeat_interleave(films)
     item = torch.arange(films).repeat(people)
     label = ((user / people + item / films) > 1).float()
@@ -31,7 +31,7 @@ def test_each_pass_has_every_rating_once_under_the_ids_of_two_visits() -> None:
     for one in passes:
         assert sorted(zip(one.user.tolist(), one.single["item"].tolist(), strict=True)) == pairs
     ids = [set(one.single["user"].tolist()) for one in passes]
-    # Those who began a visit are still there in the next pass, and gone in the one after it.
+    # Viewers who begin a visit are still present in the next pass, and absent in the one after it.
     assert len(ids[0] & ids[1]) > 30
     assert ids[0] & ids[2] == set()
 

@@ -1,4 +1,4 @@
-"""The training as a whole: it learns with filtering on, and writes what its hooks promise."""
+"""The training as a whole: it learns with filtering enabled, and writes the files and lines of its hooks."""
 
 import gzip
 import json
@@ -44,10 +44,10 @@ def test_a_training_with_filtering_learns_to_rank_ratings_of_the_future_and_keep
     monkeypatch.setattr("recis.demo.train.add_metric", recorded)
     outcome = train(Options(steps=500, passes=2, rate=0), movielens, tmp_path)
     assert outcome.steps == 500
-    assert outcome.auc >= 0.68  # films alone, without knowing who rates, rank the held-out ratings with 0.71
+    assert outcome.auc >= 0.68  # a model of the films alone ranks the held-out ratings with 0.71
     assert outcome.loss < 0.66
     assert outcome.delivered
-    # Progressive validation rises and stays; the estimate from which likes are drawn ranks them with 0.763.
+    # Progressive validation rises and stays high; the estimate from which likes are drawn ranks them with 0.763.
     early, *later = quarters(metrics["auc"])
     assert early + 0.03 < min(later)
     assert later[-1] >= max(later) - 0.01
@@ -62,7 +62,7 @@ def test_a_training_with_filtering_learns_to_rank_ratings_of_the_future_and_keep
 
 
 def quarters(values: list[float]) -> list[float]:
-    """The means of the four quarters of a curve."""
+    """Return the means of the four quarters of a curve."""
     size = len(values) // 4
     return [sum(values[start : start + size]) / size for start in range(0, 4 * size, size)]
 

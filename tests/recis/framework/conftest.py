@@ -14,7 +14,7 @@ from recis.optim import SparseAdamW
 
 
 class ClickModel(torch.nn.Module):
-    """Rows of two ids and a dense layer; one draw of weights is like the other."""
+    """Rows of two ids and a dense layer; all instances start with the same weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class ClickModel(torch.nn.Module):
 
 
 def click_model(trainer: Trainer) -> ClickModel:
-    """Return the model of a trainer that `make_trainer` made without one."""
+    """Return the model of a trainer that `make_trainer` created without a given one."""
     assert isinstance(trainer.model, ClickModel)
     return trainer.model
 
@@ -49,7 +49,7 @@ def data() -> list[dict[str, torch.Tensor]]:
 
 @pytest.fixture
 def make_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trainer]:
-    """Makes a trainer over a new equal model each time."""
+    """Create trainers, each with a new but equal model."""
     monkeypatch.delenv("RECIS_MONITOR_URL", raising=False)
 
     def make(
@@ -73,7 +73,7 @@ def make_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
 
 
 class Recorder(Hook):
-    """Writes down each event with the step; raises where told to."""
+    """Records each event with its step; raises where requested."""
 
     def __init__(self, failing: str = "", at: int = 0, error: type[BaseException] = RuntimeError) -> None:
         self.events: list[str] = []

@@ -1,9 +1,9 @@
-"""A training that is preempted at a step of its own choice: what `test_preemption.py` runs, also as a process.
+"""A training that preempts itself at a given step, run by `test_preemption.py`, also as a process.
 
     python preempted.py FOLDER STEP     # killed by SIGKILL after STEP, or trained to its end where STEP is 0
 
-Everything random in it would differ between two runs that are not the same: rows of new ids, dropout, the order of the
-data, also from Python's and numpy's generators. Filter passes are appended to `passes.jsonl` as they happen.
+Its random parts reveal any difference between two runs: rows of new ids, dropout, the order of the data, also from the
+generators of Python and numpy. Filter passes are appended to `passes.jsonl` as they happen.
 """
 
 import json
@@ -32,7 +32,7 @@ SAVE_STEPS, FILTER_INTERVAL = 8, 10
 
 
 class EverySecondPass(BaseFilterHookImpl):
-    """A rule in RecIS's form with a memory: at every second pass the ids that few lookups have seen go."""
+    """A stateful rule in RecIS's form: every second pass evicts ids with few lookups."""
 
     count: Tensor
     num_passes: Tensor
@@ -76,7 +76,7 @@ class Model(nn.Module):
 
 
 class Data:
-    """Eleven batches an epoch, in another order each time, with noise from three generators as they are read."""
+    """Eleven batches per epoch, in a different order each time, with noise from three generators as they are read."""
 
     def __init__(self) -> None:
         made = torch.Generator().manual_seed(5)
@@ -99,7 +99,7 @@ class Preempt(Hook):
 
 
 def train(folder: Path, step: int, action: Callable[[], None], *, epochs: int = 6) -> Trainer:
-    """Start, or go on, and act after `step`; returns a training that came to its end."""
+    """Start or resume, and act after `step`; return a training that completed."""
     HashtableHookFactory().regist_filter("EverySecondPass", EverySecondPass)
     torch.manual_seed(1)
     random.seed(2)
@@ -131,7 +131,7 @@ def train(folder: Path, step: int, action: Callable[[], None], *, epochs: int = 
 
 
 def outcome(trainer: Trainer) -> dict[str, Any]:
-    """Everything that a training has learned."""
+    """Return everything that a training has learned."""
     return {
         "model": dict(trainer.model.state_dict()),
         "dense": trainer.dense_optimizer.state_dict() if trainer.dense_optimizer else {},

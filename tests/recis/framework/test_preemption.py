@@ -1,4 +1,4 @@
-"""A job that is preempted again and again learns, and filters, as one that is not: bit by bit."""
+"""A job that is preempted repeatedly learns and filters exactly like one that is not, bit by bit."""
 
 import json
 import os
@@ -32,14 +32,14 @@ def preempt() -> None:
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave no rule behind, and no monitor attached."""
+    """Remove registered rules, and attach no monitor."""
     monkeypatch.setattr(HashtableHookFactory, "_filters", dict(HashtableHookFactory._filters))
     monkeypatch.delenv("RECIS_MONITOR_URL", raising=False)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What the training comes to when nobody disturbs it, and its filter passes."""
+    """The result of the uninterrupted training, and its filter passes."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HashtableHookFactory, "_filters", dict(HashtableHookFactory._filters))
@@ -50,7 +50,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], lis
 
 
 def passes(folder: Path) -> list[dict[str, Any]]:
-    """The passes of all lives of a training; those trained twice are there twice and must be the same."""
+    """Return the passes of all processes of a training; those trained twice occur twice and must be equal."""
     found = [json.loads(line) for line in (folder / "passes.jsonl").read_text().splitlines()]
     once = {(report["step"], report["table"]): report for report in found}
     assert all(once[report["step"], report["table"]] == report for report in found)
@@ -74,7 +74,7 @@ def assert_equal(ours: Any, theirs: Any, where: str = "") -> None:
 
 
 def lives(seed: int) -> Iterator[int]:
-    """The step at which each life of a training ends; every life gets past the checkpoint that it started from."""
+    """Return the step at which each process of a training ends, which is after the checkpoint that it started from."""
     drawn = random.Random(seed)
     step = 0
     while (step := step // SAVE_STEPS * SAVE_STEPS + drawn.randint(1, 3 * SAVE_STEPS)) < STEPS:
@@ -99,7 +99,7 @@ def test_a_training_preempted_at_random_steps_equals_the_undisturbed_one(
 def test_a_job_preempted_every_eight_steps_filters_every_ten(
     whole: tuple[dict[str, Any], list[dict[str, Any]]], tmp_path: Path
 ) -> None:
-    for step in range(SAVE_STEPS + 1, STEPS, SAVE_STEPS):  # just behind each checkpoint
+    for step in range(SAVE_STEPS + 1, STEPS, SAVE_STEPS):  # just after each checkpoint
         with pytest.raises(Preempted):
             train(tmp_path, step, preempt)
     train(tmp_path, 0, preempt)

@@ -37,7 +37,7 @@ def test_two_ranks_with_uneven_data_train_evaluate_stop_and_restore_together(tmp
     assert done.returncode == 0, done.stderr[-4000:]
     ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
     for rank in ranks:
-        assert rank["steps"] == rank["restored"] == 10  # 5 an epoch: the rank with less data decides
+        assert rank["steps"] == rank["restored"] == 10  # 5 per epoch: the rank with less data decides
         assert rank["joined"] == [True, True] * 2
         assert rank["stopped"][0] == 12
         assert rank["left"]

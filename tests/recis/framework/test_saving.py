@@ -68,7 +68,7 @@ def test_a_hook_can_ask_for_a_checkpoint(make_trainer: Make, data: Data, tmp_pat
     trainer.train()
     trainer.checkpoint_manager.save()
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["step-000000000006", "step-000000000010"]  # between two updates, and at once
+    assert names == ["step-000000000006", "step-000000000010"]  # between two updates, and immediately
     assert make_trainer(data).checkpoint_manager.restore() == 10
 
 

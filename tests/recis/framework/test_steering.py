@@ -1,4 +1,4 @@
-"""`recis.framework.steering`: what users may ask of a trainer, asked as the server asks it."""
+"""`recis.framework.steering`: requests to a trainer, sent as the server sends them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -112,7 +112,7 @@ def test_an_evaluation_is_offered_only_with_data_for_it(
 
 
 class Temperature(Hook):
-    """A hook of the user's own: it declares a control, and reports through the run."""
+    """A hook of a user: it declares a control, and reports through the run."""
 
     def __init__(self) -> None:
         self.temperature = 1.0
@@ -140,7 +140,7 @@ class Temperature(Hook):
 
 
 class Clumsy(Hook):
-    """A hook in which the words mean something else, and whose controls fail."""
+    """A hook that uses the same names for something else, and whose controls fail."""
 
     def run(self) -> str:  # type: ignore[override]
         return "mine"

@@ -21,7 +21,7 @@ Data = list[dict[str, torch.Tensor]]
 
 
 class Scale(torch.nn.Module):
-    """`weight * batch`, as plain as a model can be."""
+    """A minimal model: `weight * batch`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -579,7 +579,7 @@ def test_a_training_that_was_asked_to_stop_goes_on_where_it_stopped(make_trainer
 def test_the_trainer_alone_adds_up_gradients(make_trainer: Make, data: Data) -> None:
     arguments: dict[str, Any] = {"gradient_accumulation_steps": 3, "train_epoch": 2}
     plain, told = make_trainer(data, **arguments), make_trainer(data, **arguments)
-    told.sparse_optimizer.set_grad_accum_steps(3)  # as scripts for RecIS do it outside of a trainer
+    told.sparse_optimizer.set_grad_accum_steps(3)  # as scripts for RecIS do outside of a trainer
     again = Trainer(
         told.model,
         told.args,

@@ -1,4 +1,4 @@
-"""What each process of `test_ranks.py` runs under torchrun; writes what it has seen to `rank{n}.json`."""
+"""The script of each process of `test_ranks.py` under torchrun; it writes its observations to `rank{n}.json`."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Lines of hooks in a process of its own: what is seen depends on how logging is set up there."""
+"""Lines of hooks in a separate process: what is shown depends on its logging configuration."""
 
 import subprocess
 import sys

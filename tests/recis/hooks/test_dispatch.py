@@ -14,7 +14,7 @@ METRICS = {"loss": 0.5}
 
 
 def called_with(callback: Any, event: str) -> tuple[Any, ...]:
-    """What a hook with this callback gets when the event fires."""
+    """Return the arguments that a hook with this callback gets when the event fires."""
     kind = type("Sample", (Hook,), {event: callback})
     hook = kind()
     dispatcher = HookDispatcher(TRAINER)
@@ -65,7 +65,7 @@ def passed_through(function: Callable[..., None]) -> Callable[..., None]:
 
 
 class Forms:
-    """One callback a line, with what it is to get in `after_step`."""
+    """One callback per line, with its expected arguments in `after_step`."""
 
     def any_name(self, t) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
         record(self, t)
@@ -277,7 +277,7 @@ def test_a_hook_that_nobody_asked_for_gives_way_to_one_of_its_class() -> None:
 
 
 class Named(Hook):
-    """Writes its name down, and fails where told."""
+    """Records its name, and fails where requested."""
 
     log: ClassVar[list[str]] = []
 

@@ -1,4 +1,4 @@
-"""`docs/hooks.md` cannot rot: its examples run, its list of events is what a real training fires."""
+"""`docs/hooks.md` is up to date: its examples run, and its list of events is what a real training fires."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ TEXT = PAGE.read_text(encoding="utf-8")
 
 
 class Recorder(Hook):
-    """Writes every event down."""
+    """Records every event."""
 
     def __init__(self) -> None:
         self.events: list[str] = []

@@ -383,7 +383,7 @@ def test_a_real_training_is_filtered_and_its_evaluations_are_not() -> None:
     )
     real.train_and_evaluate(epochs=3)
     assert [p.step for p in passes] == [20, 40, 60, 80]
-    # What is left was seen in steps 11-20, then 31-40 (batches 1-10 of the next epoch), 51-60, 71-80.
+    # The remaining rows were seen in steps 11-20, then 31-40 (batches 1-10 of the next epoch), 51-60, 71-80.
     assert [p.rows_after for p in passes] == [12, 12, 12, 12]
     assert max(model.user.ids().tolist()) < 1_000
 

@@ -15,7 +15,7 @@ from recis.state import RunState
 
 
 class Clock:
-    """Stands in for `time` in the module: monotonic seconds that a test moves."""
+    """Replaces `time` in the module: monotonic seconds that a test advances."""
 
     now = 100.0
 

@@ -1,4 +1,4 @@
-"""`recis.hooks.monitor_hook`: what a training says arrives in its run, commands reach the hooks, no error training."""
+"""`recis.hooks.monitor_hook`: reports arrive in the run, commands reach the hooks, and errors do not reach training."""
 
 import argparse
 import gc
@@ -393,7 +393,7 @@ def test_wrong_arguments_are_refused_at_construction(options: dict[str, Any]) ->
 
 @pytest.fixture(autouse=True)
 def no_other_tables() -> None:
-    """Tables of earlier tests would take part in hand-driven passes until they are collected."""
+    """Exclude tables of earlier tests, which would take part in manual passes until they are collected."""
     gc.collect()
 
 

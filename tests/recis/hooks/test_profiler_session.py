@@ -1,4 +1,4 @@
-"""`recis.hooks.profiler_session`: whoever else profiles, the training lives, and both get what they can have."""
+"""`recis.hooks.profiler_session`: with another profiler in use, training survives, and both record if possible."""
 
 import gc
 import json
@@ -16,7 +16,7 @@ from recis.hooks import profiler_session
 from recis.hooks.profiler_session import ProfilerSession, is_taken
 
 ALL = [6, 12, 18]
-# By what happens in `two_profilers`: the steps whose traces are there, and after which steps a window was abandoned.
+# For each training of `two_profilers`: the steps with traces, and the steps after which a window was abandoned.
 EXPECTED: dict[str, tuple[list[int], list[int]]] = {
     "inside_one_step": ([12, 18], [5]),
     "over_the_last_step_of_a_window": ([12, 18], [6]),
@@ -43,7 +43,7 @@ EXPECTED: dict[str, tuple[list[int], list[int]]] = {
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What has become of each training."""
+    """The result of each training."""
     script = Path(__file__).with_name("two_profilers.py")
     command = [sys.executable, str(script), str(tmp_path_factory.mktemp("trainings"))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
@@ -76,7 +76,7 @@ def test_what_else_the_trainings_have_seen(results: dict[str, dict[str, Any]]) -
     assert results["two_hooks"]["second"] == 0
     assert results["during_a_capture_on_demand"]["refused"] == "another torch profiler is in use"
     assert results["in_a_forked_child"]["child"] == 0
-    # A training that never comes to a step boundary: an error in place of the end of the process.
+    # A training that never reaches a step boundary: an error instead of a crash of the process.
     assert results["never_given_way_to"]["refused"].startswith("expected ProfilerHook to yield")
 
 

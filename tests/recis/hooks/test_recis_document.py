@@ -1,6 +1,6 @@
-"""The hook system as RecIS documents it: each example as a user would paste it, in a process without any setting up.
+"""The hook system as RecIS documents it: each example as a user would paste it, in an unconfigured process.
 
-The calls are those of the documentation; so are the promises that are checked.
+The calls and the checked guarantees are those of the documentation.
 """
 
 import json
@@ -48,7 +48,7 @@ trainer = make_trainer()
 
 
 def run(script: str, folder: Path) -> list[str]:
-    """Run what a user has and has pasted; return the lines on standard output."""
+    """Run a user's code with the pasted example; return the lines on standard output."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("RECIS_", "APP_ID", "RANK"))}
     done = subprocess.run(
         [sys.executable, "-c", USERS + script],
@@ -85,7 +85,7 @@ def test_a_line_comes_every_log_step_with_loss_and_accuracy(tmp_path: Path) -> N
         )
         found = re.fullmatch(pattern, line)
         assert found, line
-        assert found[1] != "0.123"  # the training's own, of that step
+        assert found[1] != "0.123"  # that of the training, at that step
 
 
 def test_the_automatic_logger_logs_every_log_steps(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 """Trainings in which a `ProfilerHook` meets another profiler of torch's: `python two_profilers.py FOLDER`.
 
-Each runs in a forked process, since what is looked for is the death of the process by SIGSEGV. Prints one JSON object:
-by name of the training, how its process ended, what was warned of, the traces that are there, and whether the other
-profiler has got its events.
+Each runs in a forked process, because the failure to detect is a SIGSEGV of the process. Prints one JSON object: by
+name of the training, how its process ended, the warnings, the traces, and whether the other profiler has its events.
 """
 
 import json
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch._inductor.config  # by each profiler's first start otherwise, in every fork anew
+import torch._inductor.config  # otherwise each profiler imports it at its first start, in every fork again
 from torch.autograd import profiler as autograd_profiler
 from torch.autograd import profiler_legacy
 from torch.profiler import ProfilerActivity, profile, schedule
@@ -52,7 +51,7 @@ class Training:
                 hook.after_step(None, self.step)
 
     def check_other(self, other: Any) -> None:
-        """Note whether the other profiler has what it recorded."""
+        """Record whether the other profiler has its events."""
         other.export_chrome_trace(str(self.folder / "other.txt"))
         events = json.loads((self.folder / "other.txt").read_text())["traceEvents"]
         self.found["other"] = any(event.get("name") == "aten::linear" for event in events)
@@ -224,9 +223,9 @@ def on_another_thread(train: Training) -> None:
     thread = threading.Thread(target=look, name="other")
     train.run(4)
     thread.start()
-    while not profiler_session._others:  # it waits for the end of the step
+    while not profiler_session._others:  # the other profiler waits for the end of the step
         time.sleep(0.001)
-    # Not longer than until the next window is due.
+    # At most until the next window is due.
     train.run(20, lambda step: thread.join() if step == 6 else None)
     train.check_other(other)
 
@@ -299,7 +298,7 @@ def never_given_way_to(train: Training) -> None:
 
 
 def run_one(name: str, folder: Path) -> None:
-    """The forked process."""
+    """Run one training in the forked process."""
     warned: list[str] = []
 
     class Collect(logging.Handler):

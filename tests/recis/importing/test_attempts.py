@@ -1,4 +1,6 @@
-"""`recis.importing.attempts`: what grows side by side is one attempt, what goes back behind another file a new one."""
+"""`recis.importing.attempts`: files that grow concurrently are one attempt; going back before another file is a new
+one.
+"""
 
 from itertools import pairwise
 
@@ -13,7 +15,7 @@ def file(began: int, last: int, low: int, high: int, tags: str = "a", purges: in
 
 
 def places(*files: Extent) -> list[int]:
-    """The attempts of new files, by number; the server has none of them."""
+    """Return the attempts of new files, by number; the server has none of them."""
     attempts = Attempts()
     names: list[str] = []
     found = []
@@ -60,7 +62,7 @@ def test_a_writer_that_says_so_takes_the_place_of_others_whatever_the_clocks_say
 
 
 def test_files_that_came_later_go_where_the_server_has_the_others() -> None:
-    # When they were imported first the second looked like a restart of the first; by now they are side by side.
+    # At the first import the second file looked like a restart of the first; by now they grow concurrently.
     first, second, third = file(0, 30, 0, 99), file(11, 30, 40, 99), file(12, 30, 41, 99)
     attempts = Attempts()
     assert attempts.choose("a", first) == "a"

@@ -1,4 +1,4 @@
-"""Files as streams of frames: whatever was acknowledged, the rest follows once."""
+"""Files as streams of frames: whatever was acknowledged, the rest is sent once."""
 
 import math
 import os
@@ -20,7 +20,7 @@ Row = tuple[str, int, int, float]
 
 
 def rows(frames: list[Frame]) -> list[Row]:
-    """Tag, step, time, value; in order of arrival for each tag."""
+    """Return tag, step, time and value, in order of arrival for each tag."""
     found: list[Row] = []
     for frame in frames:
         assert decode_client(encode(frame)) == frame
@@ -33,7 +33,7 @@ def rows(frames: list[Frame]) -> list[Row]:
 
 
 def check_numbers(frames: list[Frame], acked: int, end: int) -> None:
-    """Frames stand for all numbers behind the acknowledged one, each once; the last one says that the run has ended."""
+    """Check that frames cover all numbers after the acknowledged one, each once, and that the last one ends the run."""
     for frame in frames:
         assert frame.n - frame.span == acked
         acked = frame.n
@@ -74,7 +74,7 @@ def test_imports_that_are_cut_and_repeated_while_the_file_grows(
             frames = list(EventFile(path, root, "p").frames(acked))
             if frames:
                 check_numbers(frames, acked, size)
-            # The connection goes after some of them; the next time all is well.
+            # The connection breaks after some of them; the next attempt succeeds.
             kept = frames if last else frames[: data.draw(st.integers(0, len(frames)))]
             stored += kept
             acked = kept[-1].n if kept else acked

@@ -1,4 +1,4 @@
-"""`recis.importing.sending`: a refusal is told as such, whatever it is about."""
+"""`recis.importing.sending`: every kind of refusal is reported as such."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ HELLO = Hello(run="r", writer="w", attempt="a")
 
 @pytest.fixture
 def address(request: pytest.FixtureRequest) -> Iterator[ServerAddress]:
-    """A server that refuses the greeting, or the first frame."""
+    """The address of a server that refuses the greeting, or the first frame."""
     refused: type = request.param
 
     def answer(socket: ServerConnection) -> None:

@@ -1,4 +1,6 @@
-"""Event files into a real server: once, however often, while they grow and after restarts."""
+"""Event files imported into a real server: each value once, however often they are imported, while they grow and after
+restarts.
+"""
 
 import json
 import os
@@ -62,7 +64,7 @@ def test_what_a_writer_has_written_is_there_once(tmp_path: Path, server: Process
     with SummaryWriter(str(logs / "three")) as writer:
         writer.add_scalar("auc", 1.0, 1)
     assert import_folder(logs, address, "shop").points == 501
-    # What a restart has gone back behind is superseded.
+    # Points before which a restart went back are superseded.
     run = found["one"]["id"]
     assert points(server, run, "auc") == [
         *((step, step / 4) for step in range(2000)),
@@ -102,7 +104,7 @@ def test_two_writers_that_grow_side_by_side_are_no_restart(tmp_path: Path, serve
 
     write("b", *range(50))
     import_folder(logs, address, "p")
-    for step in range(50, 60, 2):  # each is imported before the other goes on, the later one first
+    for step in range(50, 60, 2):  # each is imported before the other continues, the later one first
         write("a", step + 1)
         import_folder(logs, address, "p")
         write("b", step)
@@ -114,7 +116,7 @@ def test_two_writers_that_grow_side_by_side_are_no_restart(tmp_path: Path, serve
     run = runs(server)["logs"]
     assert points(server, run["id"], "loss") == [(step, float(step)) for step in sorted(steps)]
     assert points(server, run["id"], "loss", superseded=True) == points(server, run["id"], "loss")
-    # Both begin again from a checkpoint.
+    # Both restart from a checkpoint.
     for name, first in (("d", 41), ("e", 40)):
         events = [scalar_event("loss", -1.0, step, began_s + 200 + step) for step in range(first, 60, 2)]
         write_events(logs / f"events.out.tfevents.{name}", events, began_s=began_s + 200 + first)

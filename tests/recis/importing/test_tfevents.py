@@ -1,4 +1,4 @@
-"""Against the records of tensorboardX (the protocol's own encoder), and files that TensorFlow has written."""
+"""Compared with records of tensorboardX (the encoder of protobuf), and files written by TensorFlow."""
 
 import math
 import struct
@@ -37,7 +37,7 @@ def test_what_was_written_is_read(time_s: float, step: int, scalars: list[tuple[
 @given(TIMES, STEPS, TAGS, FLOATS)
 def test_the_quick_way_is_the_long_way(time_s: float, step: int, tag: str, value: float) -> None:
     record = scalar_event(tag, value, step, time_s)
-    # A field that nobody knows: then every field is looked at.
+    # With an unknown field, every field is read.
     slow = EventReader().read(record + b"\x78\x01")
     quick = EventReader().read(record)
     assert (quick.time_s, quick.step, quick.scalars[0][0]) == (slow.time_s, slow.step, slow.scalars[0][0])
@@ -60,7 +60,7 @@ def test_other_kinds_are_counted() -> None:
     text = event.summary.value.add(tag="d")
     text.metadata.plugin_data.plugin_name = "text"
     text.tensor.dtype = 7
-    # Later ones need not say again what they are, and a number may come in between.
+    # Later values need not state their plugin again, and a number may come in between.
     event.summary.value.add(tag="d").tensor.dtype = 1
     event.summary.value.add(tag="e", simple_value=1.0)
     assert reader.read(event.SerializeToString()).scalars == [("e", 1.0)]

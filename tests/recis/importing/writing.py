@@ -11,7 +11,7 @@ __all__ = ["framed", "scalar_event", "write_events"]
 
 
 def framed(data: bytes) -> bytes:
-    """A record as the format frames it."""
+    """Return a record with the framing of the format."""
 
     def masked(part: bytes) -> bytes:
         checksum = google_crc32c.value(part)
@@ -22,14 +22,14 @@ def framed(data: bytes) -> bytes:
 
 
 def scalar_event(tag: str, value: float, step: int, time_s: float) -> bytes:
-    """One scalar as most writers write it."""
+    """Return one scalar as most writers write it."""
     event = Event(wall_time=time_s, step=step)
     event.summary.value.add(tag=tag, simple_value=value)
     return bytes(event.SerializeToString())
 
 
 def write_events(path: Path, events: Iterable[bytes], *, began_s: float = 1_700_000_000.0) -> None:
-    """Adds records to a file, which begins as every event file does."""
+    """Add records to a file, which begins as every event file does."""
     new = not path.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:

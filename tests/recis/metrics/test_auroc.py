@@ -32,7 +32,7 @@ def test_an_example() -> None:
 @given(st.lists(st.tuples(st.integers(0, 100), st.booleans()), min_size=2, max_size=60))
 def test_predictions_that_the_thresholds_tell_apart_give_the_exact_area(samples: list[tuple[int, bool]]) -> None:
     places, kinds = zip(*samples, strict=True)
-    # Between two thresholds each, so that equal ones are exactly those that are equal.
+    # Each lies between two thresholds, so that exactly equal predictions count as equal.
     predictions, labels = torch.tensor(places) / 101 + 0.5 / 101, torch.tensor(kinds)
     area = AUROC(num_thresholds=102)(predictions, labels)
     if all(kinds) or not any(kinds):

@@ -13,7 +13,7 @@ from recis.metrics.scalars import PendingScalars, to_value
 
 
 class Raises:
-    """Whatever it is asked."""
+    """An object whose conversions raise."""
 
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError(name)
@@ -23,7 +23,7 @@ class Raises:
 
 
 class Lies:
-    """Says that it is a tensor."""
+    """An object that claims to be a tensor."""
 
     __class__ = torch.Tensor  # type: ignore[assignment]
 

@@ -12,7 +12,7 @@ MS = 1_000_000
 
 
 class Clock:
-    """A clock that is set by hand, in ns."""
+    """A clock that is set manually, in ns."""
 
     now = 0
 

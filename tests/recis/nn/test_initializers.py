@@ -1,4 +1,4 @@
-"""Initializers: their distributions, that rows do not depend on how many come at once, and RecIS's way to use them."""
+"""Initializers: their distributions, that rows do not depend on the batch size, and their use as in RecIS."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""What RecIS's documents on admission and filtering show, as a user of theirs would write it, and what they promise."""
+"""The examples and guarantees of RecIS's documents on admission and filtering, as its users would write them."""
 
 import torch
 
@@ -13,7 +13,7 @@ from recis.ragged.tensor import RaggedTensor
 
 
 def seen_in(step: int) -> torch.Tensor:
-    """Twenty ids that only this step meets, and some that many do."""
+    """Return twenty ids that occur only in this step, and some that occur in many."""
     return torch.cat((torch.arange(20) + 1_000 * step, torch.arange(step % 7, step % 7 + 3)))
 
 
@@ -63,7 +63,7 @@ def test_ids_that_do_not_appear_for_ten_steps_are_filtered_out() -> None:
 
 
 def test_the_boundary_is_that_of_recis() -> None:
-    """With `filter_step=50` the ids of step 17 go after step 67; with 1, one unseen step is enough."""
+    """With `filter_step=50` the ids of step 17 are evicted after step 67; with 1, one step without them is enough."""
     options = {
         "fast": EmbeddingOption(
             embedding_dim=8, shared_name="fast", filter_hook=FilterHook("GlobalStepFilter", {"filter_step": 1})

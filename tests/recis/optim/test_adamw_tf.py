@@ -1,4 +1,4 @@
-"""AdamWTF for dense parameters and SparseAdamWTF for rows: one does to a row what the other does to a parameter."""
+"""AdamWTF for dense parameters and SparseAdamWTF for rows: both make the same update."""
 
 import copy
 from typing import Any
@@ -11,7 +11,7 @@ from recis.optim import AdamWTF, SparseAdamWTF
 
 
 def plain(start: torch.Tensor, grads: list[torch.Tensor], *, lr: float, decay: float, eps: float) -> torch.Tensor:
-    """Return where the update of TensorFlow's AdamW leads, written out."""
+    """Return the result of TensorFlow's AdamW update, computed explicitly."""
     weight, first, second = start.clone(), torch.zeros_like(start), torch.zeros_like(start)
     for step, grad in enumerate(grads, 1):
         weight = weight - decay * weight

@@ -25,7 +25,7 @@ def test_two_hundred_steps_equal_torchs_adagrad(device: torch.device) -> None:
         ours.zero_grad()
         for lookup in (embedding, table):
             (lookup(ids) - target).square().sum().backward()
-        with torch.sparse.check_sparse_tensor_invariants():  # torch warns when nobody has decided about the checks
+        with torch.sparse.check_sparse_tensor_invariants():  # torch warns if the checks are not configured
             theirs.step()
         ours.step()
         torch.testing.assert_close(table.embeddings(), embedding.weight.detach(), rtol=1e-9, atol=1e-11)

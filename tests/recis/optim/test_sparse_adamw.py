@@ -12,14 +12,14 @@ DIM = 4
 
 
 def twins(device: torch.device, dtype: torch.dtype) -> tuple[nn.Embedding, HashTable, Tensor]:
-    """A sparse embedding, a table that starts with the same rows, and the id of each row of the embedding."""
+    """Return a sparse embedding, a table with the same initial rows, and the id of each row of the embedding."""
     torch.manual_seed(0)
     embedding = nn.Embedding(NUM_IDS, DIM, sparse=True, dtype=dtype, device=device)
     start = embedding.weight.detach().clone()
     ids = torch.randperm(10 * NUM_IDS, device=device)[:NUM_IDS] * 7919 - 2**40
 
     def same_rows(rows: Tensor) -> None:
-        """New rows are admitted in ascending order of their ids; give each the row of its twin."""
+        """Set each new row to that of the embedding; new ids are admitted in ascending order."""
         new = pending.pop()
         rows.copy_(start[new])
 
@@ -46,7 +46,9 @@ def assert_same(embedding: nn.Embedding, table: HashTable, ids: Tensor) -> None:
 
 @pytest.mark.parametrize("lookups", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_three_hundred_steps_equal_torchs_sparse_adam(device: torch.device, lookups: int) -> None:
-    """Duplicates in a lookup, several lookups and backwards a step, growth all along; float64, so exact to rounding."""
+    """With duplicates in a lookup, several lookups and backward passes per step, and growth; in float64, exact to
+    rounding.
+    """
     embedding, table, ids = twins(device, torch.float64)
     theirs = torch.optim.SparseAdam(embedding.parameters(), lr=0.05, betas=(0.8, 0.95), eps=1e-6)
     ours = SparseAdamW({"table": table}, lr=0.05, betas=(0.8, 0.95), eps=1e-6, weight_decay=0)
@@ -54,7 +56,7 @@ def test_three_hundred_steps_equal_torchs_sparse_adam(device: torch.device, look
         theirs.zero_grad()
         ours.zero_grad()
         for _ in range(lookups):
-            # More and more different ids, some of them often.
+            # An increasing number of different ids, some of them often.
             rows = (torch.rand(30, device=device) ** 2 * min(NUM_IDS, 20 + 2 * step)).long()
             target = torch.randn(30, DIM, dtype=torch.float64, device=device)
             for lookup, keys in ((embedding, rows), (table, ids[rows])):

@@ -1,4 +1,4 @@
-"""What all row optimizers share: torch's interface, schedulers, and state that is saved by id."""
+"""Common behaviour of all row optimizers: torch's interface, schedulers, and state that is saved by id."""
 
 import copy
 import io
@@ -57,7 +57,7 @@ def test_a_restored_training_goes_on_as_the_uninterrupted_one(kind: Kind) -> Non
 
     again = Model()
     resumed = kind(filter_out_sparse_param(again), lr=0.5)
-    train(again, resumed, range(1, 5))  # something to forget
+    train(again, resumed, range(1, 5))  # state to be replaced
     again.load_state_dict(round_trip(model.state_dict()))
     resumed.load_state_dict(round_trip(optimizer.state_dict()))
     assert resumed.param_groups[0]["lr"] == 0.1
@@ -198,7 +198,7 @@ def test_an_accumulation_is_a_positive_number_of_steps(steps: Any) -> None:
 @pytest.mark.parametrize("dtype", [pytest.param(torch.float16, marks=pytest.mark.slow), torch.bfloat16])
 @pytest.mark.parametrize("kind", KINDS)
 def test_narrow_rows_are_trained_in_float32(kind: Kind, dtype: torch.dtype, device: torch.device) -> None:
-    """Steps far below what the dtype can tell apart add up; rows that come later and leave again are no exception."""
+    """Updates far below the resolution of the dtype accumulate, also in rows that are added later and evicted again."""
     rule = FilterHook("GlobalStepFilter", {"filter_step": 30})
     wide, narrow = (
         HashTable([3], dtype=each, device=device, initializer=1.0, filter_hook=rule) for each in (torch.float32, dtype)

@@ -1,4 +1,4 @@
-"""Ragged tensors: their layout, conversions against plain lists, and what they say to parts that do not fit."""
+"""Ragged tensors: their layout, conversions compared with plain lists, and errors for parts that do not match."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Order and types of what was read, and the errors that teach."""
+"""Order and types of the data read, and helpful errors."""
 
 import numpy as np
 import pandas as pd

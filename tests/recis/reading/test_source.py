@@ -135,7 +135,7 @@ def test_a_server_with_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 class _Other(http.server.BaseHTTPRequestHandler):
-    """Something else on the port: one page is missing, one ends in the middle."""
+    """Another program on the port: one page is missing, one is truncated."""
 
     def do_GET(self) -> None:
         if "/runs/cut/" in self.path:
@@ -168,7 +168,7 @@ def test_something_else_on_the_port(other: str) -> None:
 
 
 def without(module: str, code: str) -> Callable[[Path], subprocess.CompletedProcess[str]]:
-    """Runs code in a process where an import fails, and in its children."""
+    """Run code in a process in which, as in its children, an import fails."""
 
     def run(folder: Path) -> subprocess.CompletedProcess[str]:
         site = folder / "site"

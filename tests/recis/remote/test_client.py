@@ -1,4 +1,4 @@
-"""`recis.monitor.connect`: what is asked of a server, what comes back, and what each outcome raises."""
+"""`recis.monitor.connect`: the requests to a server, their results, and the exception for each outcome."""
 
 import http.server
 import json
@@ -21,7 +21,7 @@ def command(state: str, **more: Any) -> dict[str, Any]:
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """Answers requests in turn: a status and a body each; the last one again and again. Keeps what was asked."""
+    """Answers requests in turn with a status and a body, repeating the last one. Records the requests."""
 
     answers: list[tuple[int, Any]]
     asked: list[tuple[str, str, Any]]
@@ -39,12 +39,12 @@ class Answers(http.server.BaseHTTPRequestHandler):
     do_PUT = do_POST = do_PATCH = do_GET  # noqa: N815 - names of the standard library
 
     def log_message(self, *_: object) -> None:
-        """Nothing on the terminal."""
+        """Log nothing."""
 
 
 @contextmanager
 def answering(*answers: tuple[int, Any]) -> Iterator[tuple[str, list[tuple[str, str, Any]]]]:
-    """A server with these answers: its address, and what it was asked."""
+    """Run a server with these answers; yield its address and the requests."""
     handler = type("Handler", (Answers,), {"answers": list(answers), "asked": []})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

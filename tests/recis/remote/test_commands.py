@@ -1,4 +1,4 @@
-"""`recis-monitor set`, `controls` and `runs --url`: arguments and exit codes, and a real job that is changed."""
+"""`recis-monitor set`, `controls` and `runs --url`: arguments and exit codes, and changes to a real job."""
 
 import json
 import os
@@ -143,7 +143,7 @@ def test_a_control_with_a_question_is_set_once_that_is_answered_at_the_terminal(
         assert main(["set", "job", "stop", "--url", url, "--json"]) == code
         stderr.flush()
         monkeypatch.undo()
-        # The terminal hands over what was written piece by piece.
+        # The terminal returns the output in pieces.
         shown, last = "", "[y/N] " if code == 0 else "nothing was sent: the command was not confirmed"
         while last not in shown:
             shown += screen.read(4096).decode(errors="replace")
@@ -166,7 +166,7 @@ def test_a_control_with_a_question_is_not_set_without_a_terminal_unless_told_so(
                 "nothing was sent: expected --yes, or a terminal to confirm at, got neither; stop: End it" in output.err
             )
     assert {method for method, *_ in asked} == {"GET"}
-    for arguments in (["stop", "--yes"], ["a=1"]):  # the latter has no question
+    for arguments in (["stop", "--yes"], ["a=1"]):  # the latter needs no confirmation
         with answering((200, STOPPABLE), (202, command("pending"))) as (url, asked):
             assert main(["set", "job", *arguments, "--url", url]) == 0
             assert [method for method, *_ in asked] == ["GET", "PUT"]
@@ -257,7 +257,7 @@ def test_a_job_is_changed_from_a_terminal_and_from_python(tmp_path: Path, capsys
         listed = json.loads(said("controls", "job", "--json").stdout)["controls"]
         assert {one["name"]: one["value"] for one in listed} == {one["name"]: one["value"] for one in run.controls()}
         assert "b\tint\t6\t-\tat least 1, at most 1000\n" in said("controls", "job").stdout
-        # Few steps were trained before it, or too few after it by now.
+        # Few steps were trained before it, or too few so far after it.
         assert run.effect(applied["id"])["state"] in ("waiting", "none")
         assert said("effect", "job", applied["id"]).stdout.startswith(f"command {applied['id']}: ")
         assert said("forecast", "job", "filter_interval=40").stdout == "There have been no filter passes yet.\n"

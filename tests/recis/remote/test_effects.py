@@ -1,4 +1,4 @@
-"""What a terminal shows of effects and forecasts: every state, aligned, and nothing that a terminal would execute."""
+"""Effects and forecasts on a terminal: every state, aligned, and without control sequences."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`recis-monitor export --url`: the bytes of the store, in bounded memory, and no file of a download that broke."""
+"""`recis-monitor export --url`: the bytes of the store, in bounded memory, and no file after a broken download."""
 
 import http.server
 import json
@@ -22,7 +22,7 @@ from tests.server.test_exporting import fill, peak_bytes
 
 @contextmanager
 def sending(*pieces: bytes, head: str) -> Iterator[str]:
-    """A server that sends these bytes after its status line and `head`, and closes the connection."""
+    """Run a server that sends these bytes after its status line and `head`, and closes the connection."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -32,7 +32,7 @@ def sending(*pieces: bytes, head: str) -> Iterator[str]:
             self.close_connection = True
 
         def log_message(self, *_: object) -> None:
-            """Nothing on the terminal."""
+            """Log nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -139,7 +139,7 @@ def test_a_server_gives_the_bytes_of_its_store_in_bounded_memory(
         command = [sys.executable, "-m", "recis.cli", "export", "--url", server.url, "--format", "jsonl"]
         few, many = (peak_bytes([*command, run]) for run in ("few", "r"))
         assert many - few < 16 << 20
-        # A server that is killed meanwhile leaves no file.
+        # If the server is killed meanwhile, no file is left.
         target = tmp_path / "out" / "r.jsonl"
         target.parent.mkdir()
         with subprocess.Popen([*command, "r", "-o", str(target)], stderr=subprocess.PIPE, text=True) as process:

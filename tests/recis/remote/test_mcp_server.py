@@ -1,4 +1,4 @@
-"""`recis-monitor mcp`: what an agent sees and may do, over standard input and output, against a real server and job."""
+"""`recis-monitor mcp`: what an agent sees and may do, over standard input and output, with a real server and job."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ from tests.server.realserver import points
 from tests.server.routes.test_traces import with_trace
 
 if TYPE_CHECKING:
-    # An extra, which `make lowest` does not install; its fast tests do without.
+    # An extra that `make lowest` does not install: its fast tests run without.
     from mcp import Client
 
 READS = {
@@ -51,7 +51,7 @@ class Agent:
         self.client = client
 
     async def tools(self) -> dict[str, bool]:
-        """The names of the tools, and whether they only read."""
+        """Return the names of the tools, and whether they only read."""
         return {
             tool.name: bool(tool.annotations and tool.annotations.read_only_hint)
             for tool in (await self.client.list_tools()).tools
@@ -64,14 +64,14 @@ class Agent:
         return result.structured_content
 
     async def refused(self, tool: str, **arguments: Any) -> str:
-        """The error that the model reads."""
+        """Return the error that the model reads."""
         result = await self.client.call_tool(tool, arguments)
         assert result.is_error, result
         return str(result.content[0].text)  # type: ignore[union-attr]
 
 
 def with_agent(url: str, token: str | None, scenario: Callable[[Agent], Awaitable[None]]) -> None:
-    """Runs a scenario with the real command as a child of the real client."""
+    """Run a scenario with the real command as a child of the real client."""
     from mcp import Client
     from mcp.client.stdio import StdioServerParameters, stdio_client
 
@@ -82,7 +82,7 @@ def with_agent(url: str, token: str | None, scenario: Callable[[Agent], Awaitabl
         async with asyncio.timeout(100), Client(stdio_client(child, errlog=log)) as client:
             await scenario(Agent(client))
 
-    with Path(os.devnull).open("w") as log:  # the standard error of a test is no file
+    with Path(os.devnull).open("w") as log:  # the standard error of a test is not a file
         asyncio.run(run(log))
 
 
@@ -128,7 +128,7 @@ def test_an_agent_steers_a_job_only_with_a_token_that_may(
             assert (done["applied"], command["requested_by"], command["reason"]) == (True, "agent-control", "to see")
             steps = {step for rank in (0, 1) for name in "ab" for _, step in job.changes(rank, name)}
             assert steps == {command["apply_at_step"]}
-            # What the callback rejects is told as well, and the command has it.
+            # A rejection by the callback is reported as well, and stored with the command.
             bad = await agent.call("set_controls", run="job", values={"b": 1313 - 1000}, reason="fine")
             assert bad["applied"]
             back = await agent.call("revert_command", run="job", command=bad["command"]["id"], reason="undo")
@@ -221,7 +221,7 @@ def test_everything_can_be_read_in_bounded_answers(tmp_path: Path) -> None:
         assert [one["text"] for one in (await agent.call("list_events", run="s"))["events"]] == ["Loss is NaN"]
         runs = (await agent.call("list_runs", q="s", limit=1))["runs"]
         assert [(run["id"], "config" in run) for run in runs] == [("s", False)]
-        # A server that goes away is an error of each call, and no end.
+        # If the server stops, each call returns an error, and the command continues.
         server.child.kill()
         server.child.wait(10)
         assert "expected a server at" in await agent.refused("list_runs")

@@ -1,4 +1,4 @@
-"""The logger of RecIS: lines without any setting up, each on its stream."""
+"""The logger of RecIS: lines without any configuration, each on its stream."""
 
 import logging
 import re

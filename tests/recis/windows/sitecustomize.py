@@ -1,11 +1,11 @@
-"""Take away what Windows lacks, before a child process of a test imports anything of ours; see `test_system`.
+"""Remove what Windows lacks, before a child process of a test imports any module of the project; see `test_system`.
 
-Python imports this file by itself where its folder is in PYTHONPATH. Removed are the modules and names that POSIX has,
-and files cannot be removed or replaced while they are open or mapped. `msvcrt` and the parts of `ctypes` that exist on
-Windows only are played by what Linux has.
+Python imports this file automatically if its folder is in PYTHONPATH. It removes the modules and names that only POSIX
+has, and prevents removing or replacing files that are open or mapped. `msvcrt` and the parts of `ctypes` that exist
+only on Windows are emulated with those of Linux.
 """
 
-# These look for `msvcrt`, or for a name that goes, when they are imported.
+# These look for `msvcrt`, or for a name that is removed here, when they are imported.
 import asyncio  # noqa: F401
 import ctypes
 import errno
@@ -43,7 +43,7 @@ def _check_closed(path: Any, folder: int | None = None) -> None:
     for descriptor in Path("/proc/self/fd").iterdir():
         try:
             used.add(str(descriptor.readlink()))
-        except OSError:  # the listing's own
+        except OSError:  # that of the listing itself
             continue
     if place in used:
         raise PermissionError(errno.EACCES, "it is used by this process", place)

@@ -1,4 +1,4 @@
-"""`recis.wire.codec`: every record survives the wire; everything else is refused with a reason and a place."""
+"""`recis.wire.codec`: every record is decoded as encoded; everything else is refused with a reason and a position."""
 
 import contextlib
 import math
@@ -196,7 +196,7 @@ IN_FRAMES: dict[str, dict[str, Any]] = {
 
 
 def numbers_of(tag: str) -> list[tuple[str, int, int]]:
-    """Every integer of a record, with the least and the most that its type lets it be."""
+    """Return every integer of a record, with the minimum and maximum of its type."""
     (kind,) = [
         one
         for one in vars(m).values()
@@ -222,7 +222,7 @@ NUMBERS = [(tag, *one) for tag in (*RECORDS_WITH_NUMBERS, *IN_FRAMES) for one in
 
 
 def with_number(tag: str, name: str, value: int) -> tuple[Any, bytes, str]:
-    """A decoder, a record with this number, and where the number stands in it."""
+    """Return a decoder, a record with this number, and the position of the number in it."""
     if tag in IN_FRAMES:
         record = {"t": tag, **IN_FRAMES[tag], name: value}
         return (

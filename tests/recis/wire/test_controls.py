@@ -1,4 +1,4 @@
-"""`recis.wire.controls`: which values a control takes, and what is said about the others."""
+"""`recis.wire.controls`: which values a control accepts, and the errors for the others."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""`recis.wire.names`: whatever comes, a name that the wire takes goes, and two names stay two."""
+"""`recis.wire.names`: any name becomes a valid one, and different names stay different."""
 
 from typing import Any
 

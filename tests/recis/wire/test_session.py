@@ -166,7 +166,7 @@ def test_connections_that_break_without_a_frame_on_its_way_clear_all(session: Cl
 def test_a_server_that_refuses_every_frame_is_left_alone(session: ClientSession) -> None:
     session.receive(Welcome(acked=0))
     for n in range(1, MOST_REJECTED + 2):
-        for _ in range(2):  # again with less in it
+        for _ in range(2):  # again with fewer records
             session.sent(n, 10)
             refusal = session.receive(MALFORMED)
             assert isinstance(refusal, Rejected) == (n <= MOST_REJECTED)

@@ -1,4 +1,4 @@
-"""`recis.wire.showing`: any object becomes valid text of a bounded length, and none of them an error."""
+"""`recis.wire.showing`: any object becomes valid text of a bounded length, without an error."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`recis.wire.text`: whatever comes in, what comes out is held by UTF-8, PostgreSQL and one line of the page."""
+"""`recis.wire.text`: any text becomes one that UTF-8, PostgreSQL and a line of the page can hold."""
 
 import pytest
 from hypothesis import given

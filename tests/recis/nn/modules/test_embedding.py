@@ -1,4 +1,4 @@
-"""DynamicEmbedding against torch's EmbeddingBag, in every form of ids, and what options say to bad values."""
+"""DynamicEmbedding compared with torch's EmbeddingBag for every form of ids, and the errors for invalid options."""
 
 import logging
 from typing import Any
@@ -21,7 +21,7 @@ DIM, NUM_IDS = 3, 12
 def twins(
     combiner: str, device: torch.device, dtype: torch.dtype = torch.float64, **options: Any
 ) -> tuple[nn.EmbeddingBag, DynamicEmbedding]:
-    """A bag and an embedding that start from the same rows."""
+    """Return a bag and an embedding that start with the same rows."""
     bag = nn.EmbeddingBag(NUM_IDS, DIM, mode=combiner, include_last_offset=True, dtype=dtype, device=device)
     option = EmbeddingOption(
         embedding_dim=DIM, shared_name="t", combiner=combiner, dtype=dtype, device=device, **options
@@ -46,7 +46,7 @@ def test_a_ragged_batch_gives_what_a_bag_gives(rows: list[list[int]], combiner: 
     target = torch.randn(len(rows), DIM, dtype=torch.float64)
     ours = embedding(RaggedTensor(values, offsets, weight))
     if combiner == "mean" and weight is not None:
-        # A bag takes weights for sums only; RecIS divides by the number of ids, not by the sum of their weights.
+        # A bag accepts weights only for sums; RecIS divides by the number of ids, not by the sum of their weights.
         divisor = offsets.diff().clamp(min=1)[:, None]
         theirs = nn.functional.embedding_bag(
             values, bag.weight, offsets, mode="sum", per_sample_weights=weight, include_last_offset=True

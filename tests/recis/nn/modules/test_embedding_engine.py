@@ -1,4 +1,4 @@
-"""EmbeddingEngine: many features, shared tables, and features that go through as they are."""
+"""EmbeddingEngine: many features, shared tables, and features that are passed through."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The table: lookup, admission, eviction, reuse, gradients, persistence, and what it says to bad input."""
+"""The table: lookup, admission, eviction, reuse, gradients, persistence, and errors for invalid input."""
 
 import copy
 import gc
@@ -22,12 +22,12 @@ from tests.effort import examples
 
 READ_ONLY = AdmitHook("ReadOnly")
 AFTER_TEN = FilterHook("GlobalStepFilter", {"filter_step": 10})
-RANDOM = NormalInitializer(std=0.01)  # rows that can be told apart
+RANDOM = NormalInitializer(std=0.01)  # distinguishable rows
 EXTREMES = [0, -1, 2**63 - 1, -(2**63)]
 
 
 class AdmitPairs(BaseAdmitHookImpl):
-    """Takes in ids that occur at least twice in a lookup."""
+    """Admits ids that occur at least twice in a lookup."""
 
     def admit(self, ids: Tensor, counts: Tensor) -> Tensor:
         return counts >= 2
@@ -35,7 +35,7 @@ class AdmitPairs(BaseAdmitHookImpl):
 
 @pytest.fixture(autouse=True)
 def rules(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Register this file's rules for the length of a test."""
+    """Register the rules of this file for the duration of a test."""
     monkeypatch.setattr(HashtableHookFactory, "_admits", HashtableHookFactory._admits | {"AdmitPairs": AdmitPairs})
 
 
@@ -199,7 +199,7 @@ def test_a_lookup_does_the_same_work_in_a_small_and_in_a_large_table(work_meter:
     large = _work_of_a_training_lookup(100_000, 1_000, work_meter)
 
     assert [name for name, _ in small] == [name for name, _ in large]
-    # Only the operation that marks the seen rows returns a whole column, in which it has changed 1,000 elements.
+    # Only the operation that marks the seen rows returns a whole column, of which it has changed 1,000 elements.
     differing = {name for (name, numel), (_, other) in zip(small, large, strict=True) if numel != other}
     assert differing <= {"aten.index_fill_.int_Scalar"}
 
@@ -478,7 +478,7 @@ def test_an_evicted_row_loses_its_gradient_and_passes_it_to_nobody() -> None:
     table.tick(13)
     table(torch.tensor([1]))
     assert table.run_filter(13).evicted == 1
-    table(torch.tensor([77]))  # lives where id 2 lived
+    table(torch.tensor([77]))  # has the slot that id 2 had
     (early.sum() + late.sum()).backward()
     grad = table.grad()
     assert grad is not None

@@ -29,7 +29,7 @@ class AdmitEven(BaseAdmitHookImpl):
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave no rule behind."""
+    """Remove registered rules."""
     monkeypatch.setattr(HashtableHookFactory, "_filters", dict(HashtableHookFactory._filters))
     monkeypatch.setattr(HashtableHookFactory, "_admits", dict(HashtableHookFactory._admits))
 

@@ -13,7 +13,7 @@ from recis.optim import SparseAdagrad
 
 
 def in_threads(num: int, work: Callable[[int], None]) -> None:
-    """Run `work` with the numbers from 0 on, all at once; the first error comes out."""
+    """Run `work` with the numbers from 0 on in parallel threads; raise the first error."""
     start = threading.Barrier(num)
 
     def run(number: int) -> None:
@@ -75,7 +75,7 @@ def test_an_optimizer_steps_while_other_threads_make_the_table_grow() -> None:
                 table(kept).sum().backward()
                 optimizer.step()
                 optimizer.zero_grad()
-                assert (table(kept) < before).all()  # the update has not gone into a column that was replaced
+                assert (table(kept) < before).all()  # the update was not lost in a replaced column
             else:
                 table(torch.arange(1_000 * number + 50 * step, 1_000 * number + 50 * (step + 1)))
 

@@ -33,7 +33,7 @@ def _unmix(value: int) -> int:
 
 
 def _colliding_ids(num: int) -> Tensor:
-    """Ids of which every pair has both buckets in common, in an index of up to 2^20 buckets."""
+    """Return ids that all share both buckets in an index of up to 2^20 buckets."""
     return torch.tensor([_unmix((k % 4096) << 52 | (k // 4096) << 20) for k in range(num)])
 
 

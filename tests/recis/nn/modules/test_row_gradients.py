@@ -1,4 +1,4 @@
-"""Pending gradients: sums by id, and memory that stays bounded when nobody takes them."""
+"""Pending gradients: sums by id, and memory that stays bounded if they are never read."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Slots: growth in blocks, reuse after release, and what a new row's columns hold."""
+"""Slots: growth in blocks, reuse after release, and the initial values of a new row."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What a table says to bad arguments, ids, rows, rules and answers of rules; nothing of it changes the table."""
+"""Errors of a table for invalid arguments, ids, rows, rules and results of rules, none of which changes the table."""
 
 from typing import Any
 

@@ -15,7 +15,7 @@ class Table:
 
     @exclusive
     def held_elsewhere(self) -> bool:
-        """Whether another thread has to wait for the lock."""
+        """Return whether another thread has to wait for the lock."""
         got: list[bool] = []
 
         def attempt() -> None:

@@ -1,4 +1,4 @@
-"""Names that are told apart, and one warning about those that are not."""
+"""Names are made distinct, with one warning about equal ones."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Rules in both forms, on the table that they belong to: this library's, and that of RecIS."""
+"""Rules in both forms, that of this library and that of RecIS, in their table."""
 
 import copy
 import gc
@@ -25,7 +25,7 @@ from recis.nn.modules.table_view import TableView
 
 
 class Frequency(BaseFilterHookImpl):
-    """RecIS's form: counts lookups by slot, and lets go what fewer than `least` lookups have seen."""
+    """RecIS's form: counts lookups by slot, and evicts ids with fewer than `least` lookups."""
 
     counts: Tensor
 
@@ -63,7 +63,7 @@ class Duck:
 
 
 class WholePass(BaseFilterHookImpl):
-    """RecIS's form, in which a rule does the pass itself."""
+    """RecIS's form in which a rule does the whole pass."""
 
     def do_filter(self) -> None:
         assert self._ht is not None
@@ -72,7 +72,7 @@ class WholePass(BaseFilterHookImpl):
 
 
 class Guests(BaseFilterHookImpl):
-    """This library's form; its constructor does not call that of its base."""
+    """This library's form; its constructor does not call that of its base class."""
 
     def __init__(self, patience: int = 1) -> None:
         self.patience = patience
@@ -82,14 +82,14 @@ class Guests(BaseFilterHookImpl):
 
 
 class Stale(GlobalStepFilterHookImpl):
-    """A subclass of the built-in rule as scripts for RecIS write it."""
+    """A subclass of the built-in rule, as in scripts for RecIS."""
 
     def __init__(self, ht: Any, name: str = "stale", days: int = 2) -> None:
         super().__init__(ht, name, filter_step=days)
 
 
 class Answer(BaseFilterHookImpl):
-    """RecIS's form; answers what it is told to."""
+    """RecIS's form; returns a prepared result."""
 
     def __init__(self, ht: Any, answer: Any) -> None:
         super().__init__(ht)
@@ -118,7 +118,7 @@ RULES = (Frequency, Duck, WholePass, Guests, Stale, Answer)
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Register this file's rules for the length of a test."""
+    """Register the rules of this file for the duration of a test."""
     monkeypatch.setattr(HashtableHookFactory, "_filters", dict(HashtableHookFactory._filters))
     monkeypatch.setattr(HashtableHookFactory, "_admits", dict(HashtableHookFactory._admits))
     for rule in RULES:
@@ -233,7 +233,7 @@ def test_buffers_of_a_rule_are_saved_and_moved_with_the_table() -> None:
 def test_a_rule_does_not_keep_its_table_alive() -> None:
     table = HashTable([1], filter_hook=FilterHook("Frequency"))
     (rule,) = filters_of(table).values()
-    gc.collect()  # what other tests have left
+    gc.collect()  # objects of other tests
     number = sum(len(rules) for rules in HashtableHookFactory().get_filters().values())
     gone = ref(table)
     del table

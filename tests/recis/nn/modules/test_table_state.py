@@ -1,4 +1,4 @@
-"""What a table says to a state dict that does not fit; nothing of it changes the table."""
+"""Errors of a table for a state dict that does not match, which does not change the table."""
 
 import copy
 from typing import Any
@@ -95,7 +95,7 @@ def test_equal_tables_have_equal_states_wherever_their_rows_lie() -> None:
     moved.tick(1)
     moved(torch.tensor([8]))
     moved.tick(2)
-    moved.run_filter(2)  # 8 lies behind the holes that 1 to 3 have left
+    moved.run_filter(2)  # 8 is behind the gaps that 1 to 3 have left
     moved(torch.tensor([9, 7]))
     straight.load_state_dict(moved.state_dict())
     ours, theirs = straight.state_dict(), moved.state_dict()
