@@ -1,9 +1,9 @@
-"""Child processes that start at once: forked from a process that has imported the large packages they need.
+"""Child processes that start quickly: forked from a process that has imported the large packages they need.
 
-A child has arguments, environment, folder, streams and an exit like one that `subprocess` starts, and runs its module,
-script or code as `__main__` of an interpreter that ends by itself. Only the imports, seconds of processor time, are
-made once for all children of a test session. Its command line in `/proc` is that of the process it was forked from.
-Tests of how a process starts, ends, imports or looks from outside start one with `subprocess` instead.
+A child has arguments, environment, folder, streams and an exit code like one that `subprocess` starts, and runs its
+module, script or code as `__main__` of an interpreter that finalizes normally. Only the imports, which take seconds of
+processor time, are made once for all children of a test session. Its command line in `/proc` is that of the process it
+was forked from. Tests of how a process starts, ends, imports modules or appears to others use `subprocess` instead.
 """
 
 import atexit
@@ -35,7 +35,7 @@ _forkers: dict[tuple[str, ...], socket.socket] = {}
 
 
 class Child:
-    """A running process; its methods do what those of `subprocess.Popen` do.
+    """A running process, with the methods of `subprocess.Popen`.
 
     Args:
         arguments: what follows `python`: `-m MODULE …`, `-c CODE …` or `SCRIPT …`.
@@ -43,7 +43,7 @@ class Child:
         cwd: its working folder.
         env: its environment.
         stdin, stdout, stderr: as for `Popen`; the text of pipes is UTF-8.
-        start_new_session: whether it leads a session of its own.
+        start_new_session: whether it leads a new session.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Child:
     def send_signal(self, number: int) -> None:
         """Send a signal, unless it has ended."""
         if self.poll() is None:
-            with contextlib.suppress(ProcessLookupError):  # it has just ended, and its parent is about to say so
+            with contextlib.suppress(ProcessLookupError):  # it has just ended, and its parent is about to report it
                 os.kill(self.pid, number)
 
     def terminate(self) -> None:
@@ -204,13 +204,13 @@ def _report_ends(statuses: dict[int, int]) -> None:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if not pid:
             return
-        with contextlib.suppress(BrokenPipeError):  # nobody waits for it
+        with contextlib.suppress(BrokenPipeError):  # the parent no longer waits for it
             os.write(statuses[pid], _NUMBER.pack(status))
         os.close(statuses.pop(pid))
 
 
 def _become(arguments: list[str], streams: list[int]) -> None:
-    """Run the arguments as `python` would."""
+    """Run the arguments as `python` does."""
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
         if descriptor > 2:

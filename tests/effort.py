@@ -1,4 +1,4 @@
-"""How many examples a property test tries: all of them in `make test`, a share in `make check`."""
+"""The number of examples of a property test: all of them in `make test`, a fraction in `make check`."""
 
 from hypothesis import settings
 
@@ -12,5 +12,5 @@ settings.register_profile(CHECK, max_examples=_THOROUGH // 10, deadline=None)
 
 
 def examples(thorough: int) -> int:
-    """Return how many examples a test that tries `thorough` of them in `make test` tries now."""
+    """Return the number of examples for this session of a test that tries `thorough` of them in `make test`."""
     return max(1, thorough * settings().max_examples // _THOROUGH)

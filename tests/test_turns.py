@@ -1,4 +1,4 @@
-"""Tests that run alone among workers: nothing runs beside them, and the others all run."""
+"""Tests that run alone among workers: nothing runs at the same time, and all other tests still run."""
 
 import subprocess
 import sys

@@ -1,6 +1,7 @@
-"""Which tests may run at the same time in the workers of a session: all, but for those that measure time.
+"""Schedule the tests of a session's workers: all may run at the same time except those that measure time.
 
-A test marked `alone` waits until no other runs, and others wait for its end. The wait does not count towards a timeout.
+A test marked `alone` waits until no other is running, and others wait for its end. Waiting does not count towards a
+timeout.
 """
 
 import fcntl
@@ -14,15 +15,15 @@ __all__ = ["Turns", "is_alone"]
 
 
 def is_alone(item: pytest.Item) -> bool:
-    """Return whether nothing may run beside this test."""
+    """Return whether nothing may run at the same time as this test."""
     return item.get_closest_marker("alone") is not None
 
 
 class Turns:
-    """A plugin of one worker; it shares two locks with those of the other workers.
+    """A plugin of one worker that shares two locks with the other workers.
 
     Args:
-        folder: where the locks are, the same for all workers.
+        folder: folder of the locks, the same for all workers.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,7 +36,7 @@ class Turns:
     def pytest_runtest_protocol(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
-        """Run a test when it may; those alone that follow each other share one turn."""
+        """Run a test when it may run; consecutive tests marked `alone` share one exclusive period."""
         if not is_alone(item):
             with self._entered(fcntl.LOCK_SH):
                 return (yield)
@@ -51,8 +52,9 @@ class Turns:
 
     @contextmanager
     def _entered(self, how: int) -> Iterator[None]:
-        with self._room.open("ab") as room:  # closing a file gives its lock back, as the end of the process does
-            # Who waits for the room to be empty keeps the turnstile, so that nobody else enters meanwhile.
+        with self._room.open("ab") as room:  # closing a file releases its lock, as does the end of the process
+            # A worker that waits for the others to finish keeps the turnstile locked, so that no further test starts
+            # meanwhile.
             with self._turnstile.open("ab") as turnstile:
                 fcntl.flock(turnstile, fcntl.LOCK_EX)
                 fcntl.flock(room, how)

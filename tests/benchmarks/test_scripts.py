@@ -1,4 +1,4 @@
-"""The benchmarks still run, at sizes that say nothing about speed."""
+"""The benchmarks still run, at sizes too small to measure speed."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.timeout(520)
 
 
 def results_of(name: str, folder: Path, *options: str, file: str | None = None) -> dict[str, object]:
-    """Run one of the scripts, and return what it has written, to a `file` called like itself or otherwise."""
+    """Run one of the scripts, and return the results it has written to `file`, by default named like the script."""
     command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--output", str(folder), *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr

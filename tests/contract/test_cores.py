@@ -1,9 +1,9 @@
 """The two protocol cores against each other: whatever is lost, cut, repeated or restarted, each frame is stored once.
 
-But for those that the server refuses: these, and no others, are left out, and what is behind them arrives.
+Frames that the server refuses, and no others, are left out, and those after them arrive.
 
-No socket, thread or clock: a network of two queues that can be cut at any message, a store that commits when it is told
-to and may fail, a server that forgets everything but its store, and a writer that forgets everything but its spool.
+There is no socket, thread or clock: only a network of two queues that can be cut at any message, a store that commits
+on request and may fail, a server that loses everything but its store, and a writer that loses everything but its spool.
 """
 
 from collections import deque
@@ -66,7 +66,9 @@ class Cores(RuleBasedStateMachine):
     @precondition(lambda self: len(self.bad) < MOST_REJECTED)
     @rule()
     def report_nonsense(self) -> None:
-        """What no server takes: a writer does not always know. After more of it in a row, it stays away."""
+        """Report data that no server accepts, which a writer cannot always know. After several such frames in a row it
+        stops connecting.
+        """
         self.report(1)
         self.bad.add(self.newest)
 
@@ -111,7 +113,7 @@ class Cores(RuleBasedStateMachine):
     @precondition(lambda self: self.connection is not None)
     @rule(keep_stale=st.booleans())
     def cut(self, keep_stale: bool) -> None:
-        """The connection breaks; with `keep_stale` the server has not noticed, and still reads what was on its way."""
+        """Break the connection; with `keep_stale` the server does not notice, and still reads messages in transit."""
         assert self.connection is not None
         self.client.lost()
         if keep_stale:
@@ -122,7 +124,7 @@ class Cores(RuleBasedStateMachine):
 
     @rule()
     def kill_writer(self) -> None:
-        """The spool stays, what the session knew is gone."""
+        """Kill the writer: the spool remains, the state of the session is lost."""
         if self.connection is not None:
             self.cut(keep_stale=True)
         self.client = ClientSession()
@@ -183,7 +185,7 @@ class Cores(RuleBasedStateMachine):
     def commit(self) -> None:
         keep = self.to_commit.popleft()
         stored = keep.frame
-        if stored.frame.n > max(self.store, default=0):  # the store's own promise: an old number is a no-op
+        if stored.frame.n > max(self.store, default=0):  # as the store guarantees: an old number is a no-op
             [line] = stored.frame.records
             assert isinstance(line, Line)
             self.doubled |= stored.frame.n in self.store
@@ -205,7 +207,7 @@ class Cores(RuleBasedStateMachine):
 
     @rule()
     def kill_server(self) -> None:
-        """What is not committed is gone, and every connection with it."""
+        """Kill the server: uncommitted data and all connections are lost."""
         if self.connection is not None:
             self.cut(keep_stale=False)
         self.stale.clear()
@@ -213,7 +215,7 @@ class Cores(RuleBasedStateMachine):
 
     @rule()
     def begin_to_look(self) -> None:
-        """Somebody opens the run's page: all writers are told at once."""
+        """Open the run's page: all writers are notified immediately."""
         if not self.looked_at:
             self.looked_at = True
             for connection in (*self.stale, *((self.connection,) if self.connection is not None else ())):
@@ -221,10 +223,10 @@ class Cores(RuleBasedStateMachine):
 
     @rule()
     def cease_to_look(self) -> None:
-        """Nobody is told: the next acknowledgement says so."""
+        """Close the page: the next acknowledgement tells the writers."""
         self.looked_at = False
 
-    # --- what must hold
+    # --- invariants
 
     @invariant()
     def a_writer_knows_that_somebody_looks(self) -> None:
@@ -242,7 +244,7 @@ class Cores(RuleBasedStateMachine):
         assert sorted(taken) == list(range(1, len(taken) + 1)), "a hole"
 
     def teardown(self) -> None:
-        """When nothing breaks any more, everything arrives."""
+        """Once nothing breaks any more, everything arrives."""
         if not hasattr(self, "store"):
             return
         self.stale.clear()

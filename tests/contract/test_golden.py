@@ -1,6 +1,6 @@
-"""Golden wire records: the bytes in `golden/` decode to these records and are what they encode to, at both ends.
+"""Golden wire records: the bytes in `golden/` decode to these records, and these encode to the bytes, at both ends.
 
-A golden file may be added, never changed: a change that breaks one breaks every client that is out there.
+A golden file may be added, never changed: a change that breaks one breaks every client in use.
 To add one, put the record into `GOLDEN` and run this file as a script.
 """
 

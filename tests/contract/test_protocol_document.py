@@ -1,4 +1,4 @@
-"""`docs/protocol.md` says of every record what `recis.wire.messages` says: fields, types, defaults, and the limits."""
+"""`docs/protocol.md` describes every record as `recis.wire.messages` defines it: fields, types, defaults, limits."""
 
 import json
 import re
@@ -41,7 +41,7 @@ WORDS: dict[Any, str] = {
 
 
 def documented(tag: str) -> dict[str, tuple[str, str]]:
-    """Field to type and default, from the table below the record's heading."""
+    """Return the type and default of each field, from the table below the record's heading."""
     section = re.search(rf"^####? `{tag}`\n(.*?)(?=^#|\Z)", TEXT, re.MULTILINE | re.DOTALL)
     assert section, f"expected a heading for {tag}"
     rows = [
@@ -63,7 +63,7 @@ def word(annotation: Any) -> str:
 
 
 def declared(tag: str) -> dict[str, tuple[str, str]]:
-    """The same from the record itself; the protocol version is told once for all."""
+    """Return the same from the record type; the protocol version is documented once for all records."""
     found = {}
     for field in msgspec.structs.fields(RECORDS[tag]):
         if field.name != "v":

@@ -1,4 +1,4 @@
-"""A server and the ranks of a job as real processes: started, stopped, killed, asked, and compared with each other."""
+"""A server and the ranks of a job as real processes: start, stop, kill and query them, and compare their results."""
 
 import http
 import json
@@ -22,7 +22,7 @@ __all__ = ["Barrier", "Job", "Server", "until"]
 
 
 class Server:
-    """`recis-monitor serve` on a port that stays the same when it is started again."""
+    """`recis-monitor serve` on a port that stays the same across restarts."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,7 +63,7 @@ class Server:
             self._child = None
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """The answer's body; raises `HTTPError` for a refusal."""
+        """Return the body of the answer; raise `HTTPError` for a refusal."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         if self.token:
@@ -73,7 +73,7 @@ class Server:
             return json.load(answer)
 
     def refused(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """The status and the error of a request that is refused."""
+        """Return the status and the error of a refused request."""
         try:
             answer = self.ask(method, path, body)
         except urllib.error.HTTPError as error:
@@ -82,7 +82,7 @@ class Server:
 
 
 class Barrier:
-    """Lets `size` ranks take each step together; a rank that is gone ends it for all."""
+    """Lets `size` ranks take each step together; if a rank ends, it ends for all."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -119,9 +119,9 @@ class Job:
     """The ranks of one run.
 
     Args:
-        server: whom they report to.
+        server: the server to which they report.
         folder: for journals and spools.
-        size: how many ranks.
+        size: number of ranks.
     """
 
     def __init__(self, server: Server, folder: Path, size: int, run: str = "job") -> None:
@@ -150,7 +150,7 @@ class Job:
     def start(
         self, *, attempt: int = 0, lockstep: bool = True, rates: tuple[float, ...] = (20.0,), **options: Any
     ) -> None:
-        """Starts all ranks, and waits until they train and the server has the controls of each."""
+        """Start all ranks, and wait until they train and the server has the controls of each."""
         if self.barrier is not None:
             self.barrier.close()
         self.barrier = Barrier(self.size) if lockstep else None
@@ -161,7 +161,7 @@ class Job:
         until(self._declared, 60, "the server knows all ranks")
 
     def start_rank(self, rank: int, *, attempt: int = 0, **options: Any) -> None:
-        """Starts one rank."""
+        """Start one rank."""
         if self.barrier is not None:
             options["barrier"] = self.barrier.address
         arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
@@ -188,17 +188,17 @@ class Job:
             )
 
     def kill(self, rank: int) -> None:
-        """Ends one rank with SIGKILL."""
+        """Kill one rank with SIGKILL."""
         child = self.ranks.pop(rank, None)
         if child is not None:
             child.send_signal(signal.SIGKILL)
             child.wait(10)
 
     def wait(self, limit_s: float = 60) -> list[int]:
-        """The exit codes of all ranks, once they have ended by themselves."""
+        """Wait until all ranks have ended by themselves, and return their exit codes."""
         return [child.wait(limit_s) for _, child in sorted(self.ranks.items())]
 
-    # --- what they have written
+    # --- the journals
 
     def journal(self, rank: int) -> Path:
         return self.folder / f"rank{rank}.jsonl"
@@ -209,7 +209,7 @@ class Job:
         return [json.loads(line) for line in lines]
 
     def changes(self, rank: int, control: str) -> list[tuple[Any, int]]:
-        """Values and the steps after which they were set, in order."""
+        """Return the values and the steps after which they were set, in order."""
         return [(one["value"], one["step"]) for one in self.entries(rank) if one.get("control") == control]
 
     def _begun(self, rank: int) -> bool:
@@ -222,11 +222,11 @@ class Job:
         try:
             return bool(self.control("stop")) and len(self.control("free").get("ranks", ())) == self.size
         except urllib.error.HTTPError as error:
-            if error.code != http.HTTPStatus.NOT_FOUND:  # the run comes with its first frame
+            if error.code != http.HTTPStatus.NOT_FOUND:  # the run exists from its first frame on
                 raise
             return False
 
-    # --- what the server says
+    # --- the server's view
 
     def set(self, control: str, value: Any, **more: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self.server.ask(
@@ -247,7 +247,7 @@ class Job:
         return next((one for one in controls if one["name"] == name), {})
 
     def settled(self, command: dict[str, Any], *states: str, limit_s: float = 60) -> dict[str, Any]:
-        """The command once it is in one of the states."""
+        """Wait until the command is in one of the states, and return it."""
         wanted = states or ("applied", "rejected", "expired", "superseded")
 
         def look() -> dict[str, Any] | None:

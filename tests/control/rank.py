@@ -1,4 +1,5 @@
-"""One rank of a job that trains nothing: it steps at a pace, alone or in lockstep, and writes down what it is told.
+"""One rank of a job that trains nothing: it steps at a given rate, alone or in lockstep, and logs the changes it
+receives.
 
     python -m tests.control.rank JOURNAL [--barrier HOST:PORT] [--rate STEPS] [--steps N] [--first STEP] [--slow S]
 
@@ -68,7 +69,7 @@ def main() -> int:
 
 
 class _Barrier:
-    """Waits at each step until all other ranks are there; a byte to the launcher, and one back."""
+    """Waits at each step for all other ranks: sends a byte to the launcher and waits for one back."""
 
     def __init__(self, address: str | None) -> None:
         host, _, port = (address or "").partition(":")

@@ -1,8 +1,8 @@
 """Many commands to two jobs at once, while ranks are killed, stopped and started and the server is killed.
 
-One job is a `torchrun` whose four ranks sum a tensor at each step; a rank that is killed starts all of them again, as a
-new attempt. The other one has four free ranks of uneven pace; a rank that is killed is started again alone. Everything
-that happens follows from the seed. `check` compares what the ledger says with what the processes have written.
+One job is a `torchrun` whose four ranks sum a tensor at each step; when a rank is killed, all of them restart, as a new
+attempt. The other one has four independent ranks of different speed; a killed rank is restarted alone. The seed
+determines everything that happens. `check` compares the ledger with the journals of the processes.
 """
 
 import os
@@ -35,12 +35,12 @@ CONNECT_S = 20.0
 
 
 class TorchJob(Job):
-    """A job that `torchrun` starts, and starts again when a rank has died."""
+    """A job that `torchrun` starts, and restarts when a rank has died."""
 
     launcher: subprocess.Popen[bytes] | None = None
 
     def launch(self, rate: float) -> None:
-        """Starts the launcher."""
+        """Start the launcher."""
         options = ["--nnodes=1", f"--nproc-per-node={self.size}", "--max-restarts=1000", "--monitor-interval=0.2"]
         options += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", f"--rdzv-id={self.run}"]
         script = [
@@ -57,7 +57,7 @@ class TorchJob(Job):
             "RECIS_MONITOR_URL": self.server.url,
             "RECIS_MONITOR_RUN_ID": self.run,
             "OMP_NUM_THREADS": "1",
-            # Else the ranks of an attempt find the addresses of the ranks before them.
+            # Otherwise the ranks of an attempt find the addresses of the previous ranks.
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         }
         with (self.folder / "torchrun.log").open("ab") as log:
@@ -84,25 +84,25 @@ class TorchJob(Job):
         super().__exit__(kind, error, trace)
 
     def pid(self, rank: int) -> int:
-        """The process of a rank, 0 before it has started."""
+        """Return the process id of a rank, 0 before it has started."""
         return next((one["pid"] for one in reversed(self.entries(rank)) if one.get("event") == "started"), 0)
 
     def num_begun(self) -> int:
-        """How often all ranks have begun to train."""
+        """Return how many times all ranks have begun to train."""
         return min(sum(one.get("event") == "begins" for one in self.entries(rank)) for rank in range(self.size))
 
 
 @dataclass
 class Outcome:
-    """What became of the commands of one job.
+    """The outcome of the commands of one job.
 
     Attributes:
         states: the number of commands in each state.
         exact: of those applied on several ranks, the number applied on all of them at one step, or with `apply="each"`
             at the next one.
         late: the number of results that a rank reported after the step of the command.
-        restarted: the number of results of processes that have connected since the command was given.
-        lives: how many processes its ranks have had.
+        restarted: the number of results of processes that connected after the command was sent.
+        lives: number of processes of its ranks.
     """
 
     states: dict[str, int]
@@ -117,10 +117,10 @@ class Storm:
 
     Args:
         folder: for all files.
-        seed: of everything that is random.
-        num_commands: how many commands each job is given.
-        duration_s: in which time.
-        rounds: how often each kind of trouble comes.
+        seed: seed of all random choices.
+        num_commands: number of commands for each job.
+        duration_s: the time over which they are sent.
+        rounds: number of failures of each kind.
     """
 
     def __init__(self, folder: Path, *, seed: int, num_commands: int, duration_s: float, rounds: int) -> None:
@@ -137,7 +137,7 @@ class Storm:
         self._restarts = 0
 
     def run(self) -> dict[str, Outcome]:
-        """Lets it all happen; returns what became of the commands of each job, after checking all of them."""
+        """Run the storm; return the outcome of the commands of each job, after checking all of them."""
         with self.server, self.lockstep, self.free:
             self.lockstep.launch(rate=25.0)
             self.free.start(lockstep=False, rates=RATES)
@@ -152,7 +152,7 @@ class Storm:
             assert self.free.wait(60) == [0] * SIZE
         return found
 
-    # --- what happens
+    # --- the storm
 
     def _schedule(self) -> list[tuple[float, Callable[[], None]]]:
         chance = self._chance
@@ -176,7 +176,7 @@ class Storm:
                 at, rank = moment(), chance.randrange(SIZE)
                 found.append((at, partial(self._signal, job, rank, signal.SIGSTOP)))
                 found.append((at + chance.uniform(0.2, 1.2), partial(self._signal, job, rank, signal.SIGCONT)))
-        # A restart of all ranks takes a while, in which commands wait for them.
+        # A restart of all ranks takes a while, during which commands wait for them.
         for number in range(max(1, self._rounds // 3)):
             at = self._duration_s * (number + 0.4) / max(1, self._rounds // 3)
             found.append((at, partial(self._kill_lockstep, chance.randrange(SIZE))))
@@ -212,26 +212,26 @@ class Storm:
         self._give_all()
 
     def _give_all(self) -> bool:
-        """Gives what has not been accepted yet, in order; whether all of it is."""
+        """Send the commands not accepted yet, in order; return whether all are accepted."""
         while self._refused:
             job, body = self._refused[0]
             try:
                 self.server.ask("PUT", f"/runs/{job.run}/controls", body)
             except urllib.error.HTTPError as error:
                 said = error.read()
-                # It has just started, or as many commands wait for a rank that is stopped as may be open.
+                # It has just started, or the maximum number of open commands wait for a stopped rank.
                 if error.code != 503 and b"open commands" not in said:
                     raise AssertionError(f"expected {body} to be accepted, got {said!r}") from error
                 return False
             except OSError:
-                return False  # the server is away: the same request comes again, with the same id
+                return False  # the server is away: the same request is repeated with the same id
             self._given[job.run].append(body["id"])
             del self._refused[0]
         return True
 
     def _start_free(self, rank: int) -> None:
         if rank not in self.free.ranks:
-            # It continues about where the others are, as from a checkpoint.
+            # It continues near the step of the others, as from a checkpoint.
             steps = [one["step"] for entries in map(self.free.entries, range(SIZE)) for one in entries[-1:]]
             self.free.start_rank(rank, rate=RATES[rank], first=max(steps, default=0))
 
@@ -248,14 +248,14 @@ class Storm:
     # --- the end
 
     def _settle(self) -> None:
-        """Waits until every rank is back and every command has been given and has an end."""
+        """Wait until every rank is back and every command has been sent and has ended."""
         for rank in range(SIZE):
             self._signal(self.lockstep, rank, signal.SIGCONT)
             self._start_free(rank)
             self._signal(self.free, rank, signal.SIGCONT)
         until(lambda: self.lockstep.num_begun() > self._restarts, 120, "torchrun has started its ranks again")
         for job in (self.lockstep, self.free):
-            # Also what was refused before; these are the values that stay.
+            # Also those refused before; these values remain.
             self._number += 1
             until(self._give_all, 60, "every command is in the ledger")
             last = {"values": {"a": self._number, "b": self._number}, "id": f"c{self._number}", "reason": "the last"}
@@ -273,7 +273,7 @@ class Storm:
 
 
 def ledger(job: Job) -> list[dict[str, Any]]:
-    """All commands of a job, oldest first, with their number in the order in which they were accepted."""
+    """Return all commands of a job, oldest first, with their number in the order of acceptance."""
     entries: list[dict[str, Any]] = []
     cursor = ""
     while True:
@@ -288,7 +288,7 @@ def ledger(job: Job) -> list[dict[str, Any]]:
 
 
 def check(job: Job, given: list[str]) -> Outcome:
-    """Holds the ledger of a job against the journals of its ranks."""
+    """Compare the ledger of a job with the journals of its ranks."""
     commands = ledger(job)
     outcome = Outcome(dict(Counter(one["state"] for one in commands)))
     known = {one["id"] for one in commands}
@@ -308,7 +308,7 @@ def check(job: Job, given: list[str]) -> Outcome:
 
 
 def _check_step(command: dict[str, Any], begun: dict[int, list[float]], outcome: Outcome) -> None:
-    """A command has taken effect at its step on every rank, or the ledger says where it has instead."""
+    """Check that a command took effect at its step on every rank, or that the ledger states where it did instead."""
     results = {int(rank): one for rank, one in command["ranks"].items() if one["state"] == "applied"}
     step = command["apply_at_step"]
     is_exact = True
@@ -327,7 +327,7 @@ def _check_step(command: dict[str, Any], begun: dict[int, list[float]], outcome:
 
 
 def _check_rank(job: Job, rank: int, commands: list[dict[str, Any]], begun: list[float]) -> None:
-    """What a rank has written is what the ledger says of it, in the order in which commands were accepted."""
+    """Check that the journal of a rank agrees with the ledger, in the order in which commands were accepted."""
     said = [
         (one["time"], place, command, one)
         for place, command in enumerate(commands)
@@ -338,7 +338,7 @@ def _check_rank(job: Job, rank: int, commands: list[dict[str, Any]], begun: list
         (bisect_right(begun, time_s), name, value, one["step"], place, command)
         for time_s, place, command, one in said
         for name, value in command["values"].items()
-        # Of several settings, one that a newer command has set before is left as it is.
+        # Of several settings, one that a newer command has already set is left unchanged.
         if command["control"] or one["new"][name] == value
     ]
     written = [
@@ -351,7 +351,7 @@ def _check_rank(job: Job, rank: int, commands: list[dict[str, Any]], begun: list
             of_ledger = [one for one in told if one[:2] == (life, control)]
             of_journal = [one[2:] for one in written if one[:2] == (life, control)]
             expected = [one[2:4] for one in of_ledger]
-            # A kill may come between the change and its report; the value is then given to the next process.
+            # A kill may occur between the change and its report; the next process then receives the value.
             was_killed = life < len(begun)
             where = f"{job.run}, rank {rank}, process {life}, {control}"
             assert of_journal == expected or (was_killed and of_journal[:-1] == expected), (

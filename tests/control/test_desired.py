@@ -8,8 +8,8 @@ import pytest
 
 from tests.control.job import Job, Server, until
 
-# Those that expect one step on all ranks run alone: a rank whose thread gets no turn for a quarter of a second applies
-# a command later than the others, and says so.
+# Tests that expect one step on all ranks run alone: a rank whose thread is not scheduled for a quarter of a second
+# applies a command later than the others, and reports that.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
@@ -18,14 +18,14 @@ def test_a_rank_that_comes_back_alone_has_the_value_before_its_first_step(tmp_pa
         job.start(lockstep=False)
         job.settled(job.set("a", 5, reason="because"))
         job.kill(1)
-        # It is not waited for, and its part is open.
+        # Nothing waits for it, and its part of the command is open.
         done = job.settled(job.set("a", 6))
         assert done["state"] == "applied"
         assert (done["ranks"]["0"]["state"], done["ranks"]["1"]["state"], done["away"]) == ("applied", "pending", [1])
         assert job.control("a")["differs"] == [1]
         events = server.ask("GET", "/runs/job/events")["events"]
         assert "a: 5 → 6" in [event["text"] for event in events]
-        # Further commands are not refused because of it; the newest one is what waits for it.
+        # Further commands are not refused because of it; the newest one waits for it.
         last = job.settled(job.set("a", 7))
         assert job.command(done["id"])["ranks"]["1"]["state"] == "superseded"
         job.start_rank(1, rate=20)
@@ -56,7 +56,7 @@ def test_a_rank_that_hangs_is_waited_for_and_one_that_is_killed_with_a_command_i
         events = server.ask("GET", "/runs/job/events")["events"]
         assert "a: 1 → 5" in [event["text"] for event in events]
         assert job.settled(job.set("a", 6))["state"] == "applied"
-        # The whole job ends at once: nobody is left to look after a command that one rank has applied.
+        # The whole job ends at once: no rank is left to complete a command that one rank has applied.
         job.start_rank(2, rate=0.5)
         until(lambda: server.ask("GET", "/runs/job/commands")["commands"][-1]["away"] == [], 30, "it is back")
         last = job.set("a", 7)

@@ -1,4 +1,4 @@
-"""Commands to several ranks: at one step on all of them, in the order in which they were accepted, or exactly where."""
+"""Commands to several ranks: applied at one step on all of them, in order, or with the actual steps reported."""
 
 import random
 from pathlib import Path
@@ -8,13 +8,13 @@ import pytest
 
 from tests.control.job import Job, Server, until
 
-# Those that expect one step on all ranks run alone: a rank whose thread gets no turn for a quarter of a second applies
-# a command later than the others, and says so.
+# Tests that expect one step on all ranks run alone: a rank whose thread is not scheduled for a quarter of a second
+# applies a command later than the others, and reports that.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def assert_one_step(job: Job, commands: list[dict[str, Any]], control: str) -> None:
-    """Every command was applied at one step on all ranks, in order, and the ledger says what the processes wrote."""
+    """Check that every command was applied at one step on all ranks, in order, and that ledger and journals agree."""
     for command in commands:
         ranks = command["ranks"]
         assert command["state"] == "applied", command
@@ -33,7 +33,7 @@ def test_many_commands_take_effect_at_one_step_and_in_order(tmp_path: Path) -> N
         asked = []
         for value in range(2, 42):
             asked.append(job.set("a", value))
-            if chance.random() < 0.7:  # the others come while one is open
+            if chance.random() < 0.7:  # the others are sent while one is open
                 job.settled(asked[-1])
         done = [job.settled(one) for one in asked]
         assert {one["state"] for one in done} <= {"applied", "superseded"}
@@ -77,7 +77,7 @@ def test_a_batch_is_applied_at_one_step_or_not_at_all(tmp_path: Path) -> None:
         assert done["state"] == "applied"
         steps = {step for rank in (0, 1) for control in ("a", "b") for _, step in job.changes(rank, control)}
         assert len(steps) == 1
-        # 1313 is refused by the callback: what was set before it is set back.
+        # 1313 is refused by the callback: values set before it are restored.
         bad = job.settled(server.ask("PUT", "/runs/job/controls", {"values": {"a": 7, "b": 1313}}))
         assert bad["state"] == "rejected"
         assert "bad luck" in bad["ranks"]["0"]["message"]

@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 def test_every_command_is_applied_at_one_step_in_order_or_the_ledger_says_where(tmp_path: Path) -> None:
     storm = Storm(tmp_path, seed=11, num_commands=200, duration_s=12.0, rounds=2)
     for run, outcome in storm.run().items():
-        # What happened was worth the name: ranks came and went, and most of what was not superseded met its step.
+        # Check the storm itself: ranks were restarted, and most commands that were not superseded were applied at their
+        # step.
         assert outcome.lives > 5, run
         assert outcome.exact > 10, (run, outcome)

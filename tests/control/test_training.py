@@ -1,4 +1,6 @@
-"""A real training: what was set holds from the first filter pass of the next start, and an action ends it well."""
+"""A real training: values that were set apply from the first filter pass of the next start, and an action ends it
+normally.
+"""
 
 import os
 import re

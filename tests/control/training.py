@@ -1,4 +1,4 @@
-"""A training with a hash table, its filter and a monitor, for as many steps as it is told.
+"""A training with a hash table, its filter and a monitor, for a given number of steps.
 
 python -m tests.control.training FOLDER STEPS
 """

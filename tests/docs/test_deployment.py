@@ -1,6 +1,6 @@
-"""The configurations that `docs/deployment.md` shows, given to the programs they are for.
+"""The configurations in `docs/deployment.md`, run by their programs.
 
-A program that is not installed has nothing to run: its tests are left out rather than skipped.
+Tests of a program that is not installed are left out rather than skipped.
 """
 
 import http.client
@@ -40,13 +40,13 @@ assert len(recis.monitor.read(URL, "behind")["loss"]) == 10
 
 
 def shown(language: str) -> str:
-    """Return the one block of code in the document that is in this language."""
+    """Return the only code block of the document in this language."""
     (block,) = re.findall(rf"```{language}\n(.*?)```", DEPLOYMENT, re.DOTALL)
     return str(block)
 
 
 def replaced(text: str, changes: dict[str, str]) -> str:
-    """Return the text with each of the words replaced; every one has to be there."""
+    """Return the text with each of the words replaced; every one has to occur."""
     for old, new in changes.items():
         assert old in text, f"expected {old!r} in\n{text}"
         text = text.replace(old, new)
@@ -54,7 +54,7 @@ def replaced(text: str, changes: dict[str, str]) -> str:
 
 
 def nginx(folder: Path, upstream: str, port: int) -> list[str]:
-    """Write nginx's configuration around the block that is shown, and return the command."""
+    """Write a configuration of nginx around the block in the document, and return the command."""
     block = replaced(
         shown("nginx"),
         {
@@ -75,7 +75,7 @@ def nginx(folder: Path, upstream: str, port: int) -> list[str]:
 
 
 def caddy(folder: Path, upstream: str, port: int) -> list[str]:
-    """Write the Caddyfile with the block that is shown, and return the command."""
+    """Write the Caddyfile with the block in the document, and return the command."""
     block = replaced(
         shown("caddyfile"),
         {
@@ -113,7 +113,7 @@ def running(command: list[str], folder: Path, port: int) -> Iterator[None]:
 
 
 def make_certificate(folder: Path) -> ssl.SSLContext:
-    """Write a certificate for localhost and its key; return what trusts it."""
+    """Write a certificate for localhost and its key; return an SSL context that trusts it."""
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     command += ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
@@ -144,7 +144,7 @@ def _train(folder: Path, url: str) -> None:
 
 
 def _browse(trust: ssl.SSLContext, port: int, token: str) -> None:
-    """What a browser does: swap the token for a cookie, load the page, read a run and open the live socket."""
+    """Act as a browser: exchange the token for a cookie, load the page, read a run and open the live socket."""
     connection = http.client.HTTPSConnection("localhost", port, context=trust, timeout=30)
 
     def get(path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:

@@ -1,4 +1,4 @@
-"""The HTML documentation: it builds without a warning, all of its links arrive, and it needs no other origin."""
+"""The HTML documentation: it builds without warnings, all of its links resolve, and it needs no other origin."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ NOT_LOADED = {"canonical", "index", "next", "prev", "search", "author", "copyrig
 
 
 class Page(HTMLParser):
-    """The addresses of a page: `links` to click, `loaded` by the browser, `ids` to arrive at."""
+    """The addresses of a page: `links` to follow, resources `loaded` by the browser, and `ids` as link targets."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()

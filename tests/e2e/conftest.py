@@ -9,7 +9,7 @@ from playwright.sync_api import ConsoleMessage, Page, Request
 
 @pytest.fixture
 def watched(page: Page) -> Iterator[Page]:
-    """A page whose console and requests are watched."""
+    """A page whose console and requests are checked."""
     wrong: list[str] = []
     origins: set[str] = set()
 

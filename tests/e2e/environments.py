@@ -1,6 +1,6 @@
-"""Distributions that are built from source trees, and environments that have them and nothing else.
+"""Distributions built from source trees, and environments that contain only these.
 
-Owns how they are made, and how a command is run in one. Must not know what is in them.
+Owns how they are created, and how a command is run in one. Must not know their content.
 """
 
 import os
@@ -16,13 +16,13 @@ __all__ = ["build", "clean_environment", "install", "make_environment", "run_in"
 
 
 def build(folder: Path, *options: str, source: Path = ROOT, **environment: str) -> None:
-    """Put what `python -m build` makes of a source tree, this one by default, into a folder."""
+    """Build a source tree, by default this one, with `python -m build` into a folder."""
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), *options, str(source)]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, **environment})
 
 
 def make_environment(folder: Path, requirement: str, *options: str) -> Path:
-    """Return the folder of an environment that has the requirement and nothing else."""
+    """Return the folder of an environment with only this requirement."""
     subprocess.run([find_uv_bin(), "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
     install(folder, *options, requirement)
     return folder
@@ -35,7 +35,7 @@ def install(environment: Path, *options: str) -> None:
 
 
 def run_in(environment: Path, folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command of an environment, with nothing of this process' own."""
+    """Run a command of an environment, independently of the environment of this process."""
     return subprocess.run(
         [str(environment / "bin" / command[0]), *command[1:]],
         cwd=folder,
@@ -48,5 +48,5 @@ def run_in(environment: Path, folder: Path, *command: str) -> "subprocess.Comple
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the variables of this process, but those that concern Python or the project."""
+    """Return the variables of this process except those that concern Python or the project."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RECIS"))}

@@ -1,6 +1,6 @@
-"""Real processes for the end-to-end tests: started, read, waited for with a limit, and gone at the end.
+"""Real processes for the end-to-end tests: started, read, awaited with a limit, and ended.
 
-Owns the life of a process and what it has written; must not know pages or routes.
+Owns the lifetime of a process and its output; must not know pages or routes.
 """
 
 import json
@@ -25,11 +25,11 @@ T = TypeVar("T")
 
 
 def until(condition: Callable[[], T | None], limit_s: float, why: str) -> T:
-    """Return the first true result of `condition`, asked again and again; fails after `limit_s` seconds."""
+    """Call `condition` repeatedly and return its first true result; fail after `limit_s` seconds."""
     end = time.monotonic() + limit_s
     while not (result := condition()):
         assert time.monotonic() < end, f"after {limit_s:.0f} s still not: {why}"
-        time.sleep(0.05)  # between two questions; nothing depends on its length
+        time.sleep(0.05)  # between two calls; nothing depends on its length
     return result
 
 
@@ -41,13 +41,13 @@ def get_json(url: str | urllib.request.Request) -> dict[str, Any]:
 
 
 def put_json(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Send a JSON body with PUT, and return the answer's."""
+    """Send a JSON body with PUT, and return that of the answer."""
     headers = {"Content-Type": "application/json"}
     return get_json(urllib.request.Request(url, json.dumps(body).encode(), headers, method="PUT"))
 
 
 class RunningCommand:
-    """`recis-monitor NAME` in a folder of its own, on a free port; its output lies in `output.txt` there."""
+    """`recis-monitor NAME` in its own folder, on a free port; its output is in `output.txt` there."""
 
     def __init__(self, folder: Path, name: str, *options: str) -> None:
         self.folder = folder
@@ -64,11 +64,11 @@ class RunningCommand:
 
     @property
     def output(self) -> str:
-        """What it has written so far."""
+        """Its output so far."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def wait_for(self, pattern: str, limit_s: float = 60.0) -> str:
-        """Return the first group of `pattern` as soon as the output has it."""
+        """Return the first group of `pattern` as soon as the output contains it."""
 
         def found() -> re.Match[str] | None:
             match = re.search(pattern, self.output)
@@ -82,12 +82,12 @@ class RunningCommand:
         return self.process.wait(timeout=limit_s)
 
     def interrupt(self, limit_s: float = 60.0) -> int:
-        """Do what Ctrl-C does, and return the exit code."""
+        """Interrupt it as Ctrl-C does, and return the exit code."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(timeout=limit_s)
 
     def processes(self) -> list[str]:
-        """Return the command lines of all processes that work on its data folder."""
+        """Return the command lines of all processes that use its data folder."""
         lines = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             try:

@@ -1,4 +1,4 @@
-"""recis-monitor-bridge: built from the tree and from its sdist, and at work beside a package `recis` of somebody else.
+"""recis-monitor-bridge: built from the tree and from its sdist, and used with a foreign package `recis`.
 
 The stand-in for RecIS calls hooks as RecIS does: steps that are incremented in place, `end` after each evaluation too,
 a registry of metrics that is never cleared.

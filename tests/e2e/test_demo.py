@@ -1,4 +1,4 @@
-"""The demo as a command: it ends with the right code, stores every point, and runs in several processes."""
+"""The demo command: it ends with the right exit code, stores every point, and runs in several processes."""
 
 import re
 import signal
@@ -25,7 +25,7 @@ def test_with_exit_it_ends_with_0_and_every_point_is_stored(tmp_path: Path) -> N
         assert (run["state"], run["last_step"], run["ranks"]) == ("finished", 60, [0])
         assert run["received"]["missing"] == run["received"]["dropped"] == 0
         metrics = {each["key"]: each for each in get_json(f"{address}/api/v1/runs/{run['id']}/metrics")["metrics"]}
-        # What was logged: the loss at every step, the AUC at every fifth, QPS with every line, and one evaluation.
+        # Logged are the loss at every step, the AUC at every fifth, QPS with every line, and one evaluation.
         counts = {key: metrics[key]["count"] for key in ("loss", "auc", "lr", "qps", "eval/auc", "eval/loss")}
         assert counts == {"loss": 60, "auc": 12, "lr": 12, "qps": 6, "eval/auc": 1, "eval/loss": 1}
         assert metrics["eval/auc"]["last_value"] == pytest.approx(auc, abs=1e-4)
@@ -79,7 +79,7 @@ def test_a_filter_interval_does_what_was_predicted(tmp_path: Path) -> None:
         put_json(f"{api}/controls/filter_interval", {"value": 20})
 
         def passes(interval: int) -> list[dict[str, float]]:
-            """The passes with an interval in order of step, each added up over the tables."""
+            """Return the passes with an interval in order of step, each summed over the tables."""
             found: dict[int, dict[str, float]] = {}
             for one in get_json(f"{api}/filters")["passes"]:
                 if one["interval"] == interval:
@@ -92,7 +92,7 @@ def test_a_filter_interval_does_what_was_predicted(tmp_path: Path) -> None:
         until(lambda: len(found := passes(20)) > 10 and found[-11]["step"] >= 100, 200, "steady passes")
         forecast = get_json(f"{api}/filters/forecast?filter_interval=40")["total"]
         put_json(f"{api}/controls/filter_interval", {"value": 40})
-        # The newest pass may have arrived for some of the tables only.
+        # The newest pass may have arrived only for some of the tables.
         first, *later = until(
             lambda: found[:-1] if len(found := passes(40)) > 6 else None, 200, "passes 40 steps apart"
         )
@@ -126,7 +126,7 @@ def test_an_incident_is_announced_and_shows_after_healthy_steps(
 
 
 def has_nan(api: str) -> None:
-    """The loss is finite for 200 steps and NaN from then on, and one alert says so."""
+    """Return whether the loss is finite for 200 steps and NaN from then on, with one alert."""
     metrics = {each["key"]: each for each in get_json(f"{api}/metrics")["metrics"]}
     assert (metrics["loss"]["count"], metrics["loss"]["nan_count"]) == (210, 10)
     (alert,) = (event for event in get_json(f"{api}/events")["events"] if event["kind"] == "alert")
@@ -135,7 +135,7 @@ def has_nan(api: str) -> None:
 
 
 def has_growing_table(api: str) -> None:
-    """From pass to pass, one table grows far beyond what it was, and no other does."""
+    """Return whether one table grows far beyond its earlier size from pass to pass, and no other does."""
     rows: dict[str, list[int]] = {}
     for one in get_json(f"{api}/filters")["passes"]:
         rows.setdefault(one["table"], []).append(one["rows_after"])
@@ -145,7 +145,7 @@ def has_growing_table(api: str) -> None:
 
 
 def has_slow_rank(api: str) -> None:
-    """The last rank waits for its data as the other does not."""
+    """Return whether the last rank waits for its data, and the other does not."""
     wait = {
         rank: get_json(f"{api}/series?key=time/data_wait_ms&rank={rank}&start=205&stop=216")["series"][0]
         for rank in (0, 1)

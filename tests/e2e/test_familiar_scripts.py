@@ -1,4 +1,4 @@
-"""A script for W&B with its import changed, against a real server."""
+"""A script written for W&B with only its import changed, with a real server."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The whole line in a real browser: the demo trains, the page shows it, and changes it."""
+"""The complete system in a real browser: the demo trains, the page shows it and changes controls."""
 
 import gzip
 import json
@@ -21,7 +21,7 @@ NEW_INTERVAL = 10
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCommand]:
-    """The demo until the end of the module, at about the rate that users see: every step takes 50 ms of a core."""
+    """The demo, until the end of the module, at about the default rate: every step takes 50 ms of a core."""
     folder = tmp_path_factory.mktemp("demo")
     with RunningCommand(folder, "demo", "--rate", "5", "--no-browser") as command:
         command.wait_for(r"Watch the training at (\S+)", limit_s=120)
@@ -36,7 +36,7 @@ def address(demo: RunningCommand) -> str:
 
 @pytest.fixture
 def run(address: str) -> dict[str, Any]:
-    """The one run, once the server has its first points."""
+    """The only run, once the server has its first points."""
 
     def first() -> dict[str, Any] | None:
         runs = get_json(f"{address}/api/v1/runs")["runs"]
@@ -76,7 +76,7 @@ def test_the_filter_interval_changes_in_the_running_job(watched: Page, address: 
         return sorted(step for step in steps if step > applied)
 
     until(lambda: len(later()) >= 3, 60, "three passes after the change")
-    # The first pass after the change may be due at once; from it on the distance is the new one.
+    # The first pass after the change may be due immediately; from then on the new interval applies.
     assert {after - before for before, after in pairwise(later())} == {NEW_INTERVAL}
     newest = get_json(f"{api}/filters?table=user")["passes"][-1]
     assert newest["interval"] == NEW_INTERVAL
@@ -123,7 +123,7 @@ def test_axe_finds_nothing(watched: Page, address: str, run: dict[str, Any], pag
 
 
 def test_ctrl_c_stops_training_and_server_and_leaves_no_process(demo: RunningCommand) -> None:
-    # The last test of the module: it ends the demo that the others watch.
+    # The last test of the module: it ends the demo that the others use.
     assert len(demo.processes()) >= 3
     assert demo.interrupt() == 0
     assert "Held out" in demo.output

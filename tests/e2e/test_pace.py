@@ -1,4 +1,4 @@
-"""How often a training sends: as often as a browser can show while somebody looks, less often while nobody does."""
+"""How often a training sends: at the refresh rate of the page while the run is viewed, less often otherwise."""
 
 import json
 import time
@@ -16,12 +16,12 @@ PERIOD_S = 4.0
 
 
 def frames_while_reporting(run: recis.monitor.Run, address: str, step: int) -> float:
-    """Frames that the server commits in a period of steady reports."""
+    """Return the number of frames that the server commits during steady reports."""
     before, end = meter(address, "recis_frames_total"), time.monotonic() + PERIOD_S
     while time.monotonic() < end:
         step += 1
         run.log({"loss": 1.0 / step}, step)
-        time.sleep(0.01)  # a training's step
+        time.sleep(0.01)  # one training step
     return meter(address, "recis_frames_total") - before
 
 

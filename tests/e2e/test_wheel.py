@@ -1,6 +1,6 @@
-"""Sdist and wheel: what is in them, and what they do in empty environments without torch.
+"""Sdist and wheel: their content, and their use in empty environments without torch.
 
-The base install is made of the lowest versions that it admits, the server's of the newest.
+The base install uses the lowest versions that it allows, the server install the newest.
 """
 
 import email
@@ -62,7 +62,7 @@ def build_wheel(folder: Path, **environment: str) -> Path:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the sdist of this tree and the wheel that was built from it."""
+    """The folder with the sdist of this tree and the wheel built from it."""
     folder = tmp_path_factory.mktemp("dist")
     build(folder)
     return folder
@@ -77,19 +77,19 @@ def wheel(built: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment that has the wheel with `[server]`, and nothing else."""
+    """An environment with only the wheel with `[server]`."""
     return make_environment(tmp_path_factory.mktemp("server"), f"{wheel}[server]")
 
 
 @pytest.fixture(scope="module")
 def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment that has the wheel without extras, and the lowest versions of what it needs."""
+    """An environment with the wheel without extras, and the lowest versions of its requirements."""
     return make_environment(tmp_path_factory.mktemp("base"), str(wheel), "--resolution", "lowest-direct")
 
 
 @contextmanager
 def serving(environment: Path, folder: Path) -> Iterator[str]:
-    """Start the server of an environment on `folder`/data, and give its address."""
+    """Start the server of an environment on `folder`/data, and yield its address."""
     log = folder / "output.txt"
     with log.open("w") as output:
         command = [str(environment / "bin/recis-monitor"), "serve", "--port", "0", "--data", str(folder / "data")]
@@ -102,7 +102,7 @@ def serving(environment: Path, folder: Path) -> Iterator[str]:
         assert server.wait(timeout=30) == 0
 
 
-# --- what is in them
+# --- content
 
 
 def test_the_sdist_has_the_sources_and_no_tests(built: Path) -> None:
@@ -153,11 +153,11 @@ def test_the_wheel_is_for_one_platform_or_where_nothing_is_compiled_for_all(whee
     for plain in (no_compiler, on_request):
         assert plain.name.endswith("-py3-none-any.whl")
         assert compiled - set(zipfile.ZipFile(plain).namelist()) == {"recis/bridge/_row_writer.abi3.so"}
-    # An editable install's own module stays as it was.
+    # The compiled module of an editable install is not changed.
     assert importlib.util.find_spec("recis.bridge._row_writer") is not None
 
 
-# --- what they do
+# --- use
 
 
 def test_the_base_install_trains_sends_and_says_what_the_rest_needs(

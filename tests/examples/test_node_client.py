@@ -1,4 +1,4 @@
-"""The JavaScript client, as its README says to run it: against a real server that is killed, and on golden records."""
+"""The JavaScript client, run as in its README: with a real server that is killed, and on golden records."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def run(*command: str, cwd: Path = CLIENT) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def packages() -> None:
-    """What `npm ci` installs, at the locked versions; installed where it is missing or another one."""
+    """The packages that `npm ci` installs at the locked versions; reinstalled if they are missing or different."""
     assert shutil.which("npm"), "the JavaScript client needs node and npm"
     installed = CLIENT / "node_modules" / ".package-lock.json"
     wanted = json.loads((CLIENT / "package-lock.json").read_text())["packages"]
@@ -50,7 +50,7 @@ def packages() -> None:
 
 
 class Training:
-    """`train.mjs` as a process; its output lies in `training.txt`."""
+    """`train.mjs` as a process; its output is in `training.txt`."""
 
     def __init__(self, folder: Path, address: str, *options: str) -> None:
         self._log = folder / "training.txt"
@@ -66,7 +66,7 @@ class Training:
 
 @pytest.fixture
 def trainings() -> Iterator[list[Training]]:
-    """What is started in a test ends with it."""
+    """Processes started in a test end with it."""
     started: list[Training] = []
     yield started
     for training in started:
@@ -84,7 +84,7 @@ def address_of(server: RunningCommand) -> str:
 
 
 def series(api: str, key: str) -> dict[int, float]:
-    """Step to value of every raw point; no step may be there twice."""
+    """Return the value of each raw point by step; no step may occur twice."""
     found = get_json(f"{api}/series?key={key}&points=0")["series"]
     if not found:
         return {}
@@ -95,12 +95,12 @@ def series(api: str, key: str) -> dict[int, float]:
 
 
 def losses(steps: int) -> dict[int, float]:
-    """What `train.mjs` computes."""
+    """The losses that `train.mjs` computes."""
     return {step: 1 / (1 + step / 100) for step in range(1, steps + 1)}
 
 
 def unread_bytes(port: int) -> int:
-    """What lies in the kernel for the connections of a local server."""
+    """Return the number of unread bytes in the kernel for the connections of a local server."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(
         int(line[4].partition(":")[2], 16)
@@ -140,7 +140,7 @@ def test_every_point_arrives_once_over_a_killed_server_and_the_control_acts(
     training = Training(tmp_path, address, "--run", "js", "--steps", str(STEPS))
     trainings.append(training)
     until(lambda: is_at(api, 100), 60, "100 steps stored")
-    # Frames that are sent and never read: they have to be sent again.
+    # Frames that are sent but never read: they have to be sent again.
     server.process.send_signal(signal.SIGSTOP)
     port = int(address.rpartition(":")[2])
     until(lambda: unread_bytes(port) > 0, 60, "frames on their way")

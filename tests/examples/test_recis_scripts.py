@@ -1,4 +1,4 @@
-"""The scripts in RecIS's shape, run as a user runs them, with the monitor attached to a real server."""
+"""Scripts in the style of RecIS, run as a user runs them, with the monitor connected to a real server."""
 
 import os
 import subprocess

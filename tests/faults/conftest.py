@@ -1,4 +1,4 @@
-"""One healthy server for the tests that break only connections, and a client that is quick to try again."""
+"""One healthy server for the tests that break only connections, and a client with short retry intervals."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,27 +13,27 @@ from tests.faults.reports import Reported, address_of, serve
 
 @pytest.fixture(scope="module")
 def server_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server that lives as long as the tests of one file."""
+    """A server for the tests of one file."""
     with serve(tmp_path_factory.mktemp("server")) as server:
         yield address_of(server)
 
 
 @pytest.fixture
 def proxy(server_address: str) -> Iterator[Proxy]:
-    """In front of that server."""
+    """A proxy in front of that server."""
     with Proxy(int(server_address.rpartition(":")[2])) as made:
         yield made
 
 
 @pytest.fixture
 def spool(tmp_path: Path) -> str:
-    """Where the training of this test keeps what is not acknowledged."""
+    """The spool of this test's training."""
     return str(tmp_path / "spool")
 
 
 @pytest.fixture
 def opened(proxy: Proxy, spool: str, impatient: None) -> Iterator[Callable[[str], Reported]]:
-    """Opens a run through the proxy; one that a failing test has left open is closed."""
+    """Open runs through the proxy; those that a failing test leaves open are closed."""
     made: list[Reported] = []
 
     def open_it(run_id: str) -> Reported:
@@ -48,7 +48,7 @@ def opened(proxy: Proxy, spool: str, impatient: None) -> Iterator[Callable[[str]
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client's waits, much shorter."""
+    """Shorten the waits of the client."""
     monkeypatch.setattr(sender, "BACKOFF_S", (0.05, 0.5))
     monkeypatch.setattr(sockets, "CONNECT_S", 1.0)
     monkeypatch.setattr(sockets, "PING_S", 1.0)

@@ -1,6 +1,6 @@
-"""A training that writes down what it reports: `python honest.py URL FOLDER`, until there is a file `stop`.
+"""A training that keeps a journal of its reports: `python honest.py URL FOLDER`, until there is a file `stop`.
 
-Owns the training and its journal, `journal.jsonl`: one JSON object a line, whose only member says what it is about.
+Owns the training and its journal, `journal.jsonl`: one JSON object per line, whose only member names its kind.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ EVENT_STEPS, TRACE_STEP = 50, 20
 
 
 def note(journal: TextIO, what: str, said: Any) -> None:
-    """Write down one thing; whole, whatever comes next."""
+    """Write one complete line to the journal."""
     journal.write(json.dumps({what: said}) + "\n")
     journal.flush()
 
 
 def train(run: recis.monitor.Run, folder: Path, journal: TextIO) -> None:
-    """Fit a line, and report every step of it."""
+    """Fit a line, and report every step."""
     generator = torch.Generator().manual_seed(1)
     model = torch.nn.Linear(4, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
@@ -58,7 +58,7 @@ def train(run: recis.monitor.Run, folder: Path, journal: TextIO) -> None:
 
 
 def main(url: str, folder: Path) -> None:
-    """Open the run, train, and write down how it ended."""
+    """Open the run, train, and record how it ended."""
     run = recis.monitor.init(url, run_id=RUN, spool_dir=folder / "spool", config={"lr": 1e-3}, tags=["honest"])
     run.control("pace", type="float", value=STEP_S, minimum=0.0, on_change=lambda _: None)
     with (folder / "journal.jsonl").open("w") as journal:

@@ -1,7 +1,7 @@
-"""A TCP proxy that does to connections what networks do: cut, stall, delay, throttle, refuse, deliver late.
+"""A TCP proxy that simulates network failures: cut, stall, delay, throttle, refuse, deliver late.
 
-Owns its listening socket, its links and two threads a link; must not know what bytes mean. What is done to a link is
-done for ever: a stalled link never moves again, new links are healthy.
+Owns its listening socket, its links and two threads per link; must not know what bytes mean. A failure of a link is
+permanent: a stalled link never moves again. New links are healthy.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ class Link:
     """One connection through the proxy; `up` goes to the server.
 
     Attributes:
-        moved: bytes that were delivered, by direction.
+        moved: bytes delivered, by direction.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class Link:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is neither cut nor closed by an end."""
+        """Whether the link is neither cut nor closed by either end."""
         return not self._over.is_set()
 
     def cut(self) -> None:
-        """Resets both sides; what was on its way is gone."""
+        """Reset both sides; data in transit is lost."""
         self._over.set()
         for side in self._sockets["up"]:
             with contextlib.suppress(OSError):
@@ -62,22 +62,22 @@ class Link:
             side.close()
 
     def cut_after(self, num_bytes: int) -> None:
-        """Delivers exactly so many more bytes to the server, then cuts."""
+        """Deliver exactly this many more bytes to the server, then cut the link."""
         with self._lock:
             self._budget = num_bytes
 
     def stall(self, *ways: Direction) -> None:
-        """From now on nothing is delivered and nothing is closed in these directions."""
+        """Stop delivering and closing in these directions."""
         with self._lock:
             self._stalled.update(ways)
 
     def hold(self) -> None:
-        """Keeps what comes for the server until `deliver`, also when the client is gone by then."""
+        """Hold data for the server until `deliver`, even if the client disconnects meanwhile."""
         with self._lock:
             self._held = []
 
     def deliver(self) -> int:
-        """Hands the server what was held, and closes; returns how many bytes that were."""
+        """Deliver the held data to the server, and close; return the number of bytes."""
         with self._lock:
             assert self._held is not None
             data = b"".join(self._held)
@@ -87,7 +87,7 @@ class Link:
         return len(data)
 
     def join(self) -> None:
-        """Waits for the threads after `cut`."""
+        """Wait for the threads after `cut`."""
         for thread in self._threads:
             thread.join(10.0)
             assert not thread.is_alive()
@@ -100,7 +100,7 @@ class Link:
                 self._proxy.slow_down(len(data), self._over)
                 if not self._pass_on(way, target, data):
                     return
-        except (OSError, ValueError):  # closed by the other thread: then it has no number any more
+        except (OSError, ValueError):  # closed by the other thread: then it has no file descriptor any more
             pass
         with self._lock:
             keep = way in self._stalled or self._held is not None
@@ -108,7 +108,7 @@ class Link:
             self.cut()
 
     def _receive(self, source: socket.socket) -> bytes:
-        """The next piece; nothing once the link has been idle for too long."""
+        """Return the next piece; nothing once the link has been idle for too long."""
         while not select.select([source], [], [], 0.1)[0]:
             idle_s = self._proxy.idle_s
             if self._over.is_set() or (idle_s is not None and time.monotonic() - self._moved_at >= idle_s):
@@ -116,7 +116,7 @@ class Link:
         return source.recv(PIECE_BYTES)
 
     def _pass_on(self, way: Direction, target: socket.socket, data: bytes) -> bool:
-        """Whether to go on."""
+        """Pass a piece on; return whether to continue."""
         with self._lock:
             if way == "up" and self._held is not None:
                 self._held.append(data)
@@ -130,7 +130,7 @@ class Link:
                 if way == "up" and self._late:
                     self._held = []
         if stalled:
-            self._over.wait()  # not reading any more: the buffers of the kernel fill
+            self._over.wait()  # stop reading: the buffers of the kernel fill
             return False
         target.sendall(data)
         self.moved[way] += len(data)
@@ -147,10 +147,10 @@ class Proxy:
         ports: where clients are connected with, in turn; those where nobody listens are passed over.
         links: every link so far, newest last.
         delay_s: how long each piece is kept.
-        bytes_per_s: how fast each link is at most, None for as fast as it goes.
-        idle_s: how long nothing may move on a link before it is cut, None for as long as it likes.
+        bytes_per_s: maximum rate of each link, None for no limit.
+        idle_s: how long a link may be idle before it is cut, None for no limit.
         refusing: whether a new connection is closed at once.
-        holding: whether a new connection is held as soon as the request that opens it has passed.
+        holding: whether a new connection is held as soon as its opening request has passed.
         budgets: how many bytes the next connections may send before they are cut, in order.
     """
 
@@ -165,34 +165,34 @@ class Proxy:
         self.holding = False
         self.budgets: list[int] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
-        # Small, so that who is not read from notices before megabytes lie in the kernel; links inherit it.
+        # Small, so that a sender notices a stalled reader before megabytes are in the kernel; links inherit it.
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE_BYTES)
         self._thread = threading.Thread(target=self._accept, name="proxy-accept", daemon=True)
         self._thread.start()
 
     @property
     def address(self) -> str:
-        """Where clients connect, as a URL."""
+        """The URL to which clients connect."""
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     @property
     def newest(self) -> Link:
-        """The link that was made last."""
+        """The newest link."""
         return self.links[-1]
 
     def cut(self) -> None:
-        """Cuts every link."""
+        """Cut every link."""
         for link in self.links:
             link.cut()
 
     def slow_down(self, num_bytes: int, over: threading.Event) -> None:
-        """Waits as long as so many bytes take; ends when the link does."""
+        """Wait for the time that this many bytes take, or until the link ends."""
         seconds = self.delay_s + (num_bytes / self.bytes_per_s if self.bytes_per_s else 0.0)
         if seconds:
             over.wait(seconds)
 
     def close(self) -> None:
-        """Ends everything."""
+        """End all links and threads."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join(10.0)

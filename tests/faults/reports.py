@@ -1,6 +1,6 @@
-"""What a training has reported, and whether exactly that is on the server: each point once, with value, step and time.
+"""Compare the reports of a training with the server: each point must be there once, with value, step and time.
 
-Owns starting a server on a folder and asking it; must not know how connections are broken.
+Owns starting a server on a folder and querying it; must not know how connections are broken.
 """
 
 import re
@@ -35,20 +35,20 @@ KEYS = ("value", "other/value")
 
 
 def serve(folder: Path, port: str = "0", *options: str) -> RunningCommand:
-    """A real server on the data of this folder."""
+    """Start a real server on the data in this folder."""
     folder.mkdir(exist_ok=True)
     return RunningCommand(folder, "serve", "--port", port, *options)
 
 
 def maintenance_workers(server: RunningCommand) -> list[int]:
-    """The process that keeps its store, if it has been started; those that read traces are none."""
+    """Return the maintenance worker of the server, if it has been started; processes that read traces do not count."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
     pids = [int(pid) for pid in children.read_text().split()] if children.exists() else []
     return [pid for pid in pids if b"recis_server.store." in command_line(pid)]
 
 
 def command_line(pid: int) -> bytes:
-    """How a process was started; empty for one that has ended."""
+    """Return the command line of a process; empty for one that has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -56,12 +56,12 @@ def command_line(pid: int) -> bytes:
 
 
 def address_of(server: RunningCommand) -> str:
-    """Its address, once it listens."""
+    """Return its address once it listens."""
     return server.wait_for(r"Listening on (http://\S+)").rstrip("/")
 
 
 def sync(spool: Path, address: str) -> "subprocess.CompletedProcess[str]":
-    """`recis-monitor sync`, to its end."""
+    """Run `recis-monitor sync` to its end."""
     command = [COMMAND, "sync", str(spool), "--url", address]
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
@@ -74,7 +74,7 @@ def raw_series(address: str, run: str, key: str) -> list[dict[str, Any]]:
 
 
 def stored(address: str, run: str, key: str) -> list[tuple[int, float]]:
-    """(step, value) of every raw point, rank after rank."""
+    """Return (step, value) of every raw point, rank after rank."""
     return [
         (step, value)
         for series in raw_series(address, run, key)
@@ -83,7 +83,7 @@ def stored(address: str, run: str, key: str) -> list[tuple[int, float]]:
 
 
 def counts(address: str, run: str) -> dict[str, int]:
-    """How many points of each key the server counts; nothing of a run that it does not know yet."""
+    """Return the server's count of points of each key; none for a run that it does not know yet."""
     try:
         metrics: list[dict[str, Any]] = get_json(f"{address}/api/v1/runs/{run}/metrics")["metrics"]
     except urllib.error.HTTPError as error:
@@ -94,25 +94,25 @@ def counts(address: str, run: str) -> dict[str, int]:
 
 
 def count(address: str, run: str, key: str) -> int:
-    """How many points of this key the server counts."""
+    """Return the server's count of points of this key."""
     return counts(address, run).get(key, 0)
 
 
 def received(address: str, run: str) -> dict[str, int]:
-    """Points, missing and dropped; without the points in which the monitor reports its own cost."""
+    """Return the numbers of points, missing and dropped ones; without those that report the cost of the monitor."""
     answer: dict[str, int] = get_json(f"{address}/api/v1/runs/{run}")["received"]
     own = sum(number for key, number in counts(address, run).items() if key.startswith("monitor/"))
     return {**answer, "points": answer["points"] - own}
 
 
 def events(address: str, run: str, kind: str) -> list[dict[str, Any]]:
-    """The events of one kind."""
+    """Return the events of one kind."""
     found: list[dict[str, Any]] = get_json(f"{address}/api/v1/runs/{run}/events")["events"]
     return [event for event in found if event["kind"] == kind]
 
 
 def meter(address: str, name: str) -> int:
-    """A number of the server process, as `/metrics` has it."""
+    """Return a number of the server process from `/metrics`."""
     with urllib.request.urlopen(f"{address}/metrics", timeout=10) as answer:
         text = answer.read().decode()
     match = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
@@ -128,7 +128,7 @@ class _Row:
 
 
 class Reported:
-    """Logs through a run, and remembers what it has logged."""
+    """Logs through a run, and remembers the logged values."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -136,11 +136,11 @@ class Reported:
 
     @property
     def num_rows(self) -> int:
-        """How many calls of `log` there were; also the next step."""
+        """The number of `log` calls; also the next step."""
         return len(self._rows)
 
     def log(self, num_rows: int = 50) -> None:
-        """Logs so many steps of two values."""
+        """Log this many steps of two values."""
         for _ in range(num_rows):
             step = len(self._rows)
             value = step / 7
@@ -149,7 +149,7 @@ class Reported:
             self._rows.append(_Row(value, before_s, time.time()))
 
     def check(self, address: str) -> None:
-        """Everything is stored once, in order, and nothing else."""
+        """Check that everything is stored once, in order, and nothing else."""
         for key, sign in zip(KEYS, (1, -1), strict=True):
             [series] = raw_series(address, self.run.id, key)
             assert series["x"] == list(range(len(self._rows))), "lost, doubled or out of place"

@@ -89,7 +89,7 @@ def test_a_spool_at_its_bound_drops_the_oldest_and_the_server_hears_how_many(tmp
         said = json.loads(process.stdout.readline())
         assert said["dropped"] > 0
         assert said["grown"] <= 64 * MIB, said
-        # One segment more than the bound: the spare one that is made ahead.
+        # One segment more than the bound: the spare one that is allocated in advance.
         assert sum(path.stat().st_size for path in spool.rglob("*.seg")) <= bound + 2 * MIB
         with serve(tmp_path / "server", port) as server:
             address = address_of(server)
@@ -114,7 +114,7 @@ def server(tmp_path: Path) -> Iterator[RunningCommand]:
 
 @contextmanager
 def silent_browsers(address: str, names: list[str]) -> Iterator[None]:
-    """Ten sockets that ask for everything and never read: the library stops reading when one message waits."""
+    """Ten sockets that request everything and never read: the library stops reading when one message waits."""
     url = f"ws{address.removeprefix('http')}/ws/live"
     with ExitStack() as stack:
         for _ in range(10):
@@ -128,7 +128,7 @@ def silent_browsers(address: str, names: list[str]) -> Iterator[None]:
 
 
 def test_browsers_that_never_read_cost_the_server_little(server: RunningCommand, tmp_path: Path) -> None:
-    """A fast run of 10 metrics; first nobody looks, then ten browsers with a chart of each that read nothing."""
+    """A fast run of 10 metrics: first without viewers, then with ten browsers that view all charts and read nothing."""
     address = address_of(server)
     names = [f"metric/{number}" for number in range(10)]
     with recis.monitor.init(address, run_id="fast", spool_dir=str(tmp_path / "spool")) as run:
@@ -155,7 +155,7 @@ def test_browsers_that_never_read_cost_the_server_little(server: RunningCommand,
 
 @contextmanager
 def as_many_files_as_may_be(server: RunningCommand) -> Iterator[None]:
-    """For this process and the server."""
+    """Raise the limit of open files for this process and the server."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (limits[1], limits[1]))
@@ -190,13 +190,13 @@ async def _greet(stack: AsyncExitStack, url: str, run: str) -> ClientConnection:
 
 
 def raw(message: bytes) -> bytes:
-    """A message as a client's bytes on the line, masked with zeros."""
+    """Return the bytes of a client's message, masked with zeros."""
     assert 125 < len(message) < 1 << 16
     return b"\x82\xfe" + len(message).to_bytes(2, "big") + bytes(4) + message
 
 
 def test_trainings_that_never_read_their_answers_cost_the_server_little(server: RunningCommand) -> None:
-    """Each repeats a frame as fast as the line takes it, which is answered every time, and reads none of that."""
+    """Each repeats a frame as fast as possible, which is answered every time, and reads none of the answers."""
     address = address_of(server)
     url = f"ws{address.removeprefix('http')}/ws/ingest"
     with ExitStack() as stack:
@@ -225,7 +225,7 @@ def test_trainings_that_never_read_their_answers_cost_the_server_little(server: 
 
 
 def test_a_server_ends_in_time_whatever_a_training_has_sent(server: RunningCommand) -> None:
-    """Far more small frames than can be committed one after the other; what is not acknowledged comes again."""
+    """Far more small frames than can be committed in time; unacknowledged ones are sent again."""
     address = address_of(server)
     url = f"ws{address.removeprefix('http')}/ws/ingest"
     with connect(url, ping_interval=None, close_timeout=0.1, compression=None) as socket:
@@ -248,7 +248,7 @@ def test_a_server_ends_in_time_whatever_a_training_has_sent(server: RunningComma
 
 
 def frame(n: int, rows: int = 1) -> bytes:
-    """One value a step, `rows` steps a frame."""
+    """Return a frame of `rows` steps with one value each."""
     steps = column(range(n * rows, (n + 1) * rows), "<i8")
     return encode(
         Frame(n=n, records=(Points(keys=("a",), steps=steps, times=steps, values=column([1.0] * rows, "<f8")),))
@@ -278,14 +278,14 @@ async def _stream(server: RunningCommand, number: int) -> None:
         for n in range(1, 25):
             await asyncio.gather(*[one_frame(socket, n) for socket in sockets])
             used.append(resident_bytes(server.process.pid))
-    # What is remembered of a thousand runs is there after the first frames; 1.6 million points more stay nowhere.
+    # The state of a thousand runs exists after the first frames; a further 1.6 million points need no more memory.
     grown = used[-1] - used[7]
     assert grown <= 48 * MIB, [f"{one / MIB:.0f}" for one in used]
     assert used[-1] <= 500 * MIB, [f"{one / MIB:.0f}" for one in used]
 
 
 def test_a_large_trace_costs_the_server_little_on_its_way_in_and_out(server: RunningCommand, tmp_path: Path) -> None:
-    """A quarter of a gigabyte; two cost as much (docs/performance.md)."""
+    """A trace of a quarter of a gigabyte; 2.1 GB cost as much (docs/performance.md)."""
     address = address_of(server)
     small, large = tmp_path / "small.json", tmp_path / "large.json.gz"
     small.write_text("{}")

@@ -1,4 +1,4 @@
-"""Connections that are cut, stalled, slow, late or refused: what was logged arrives once, as it was logged."""
+"""Connections that are cut, stalled, slow, late or refused: logged values arrive once and unchanged."""
 
 import asyncio
 import threading
@@ -24,7 +24,7 @@ Open = Callable[[str], Reported]
 
 
 def greeted(proxy: Proxy, links: int) -> bool:
-    """Whether a connection beyond the first `links` stands and has been answered by the server."""
+    """Return whether a connection after the first `links` is open and has been answered by the server."""
     return len(proxy.links) > links and proxy.newest.is_open and proxy.newest.moved["down"] > 200
 
 
@@ -128,7 +128,7 @@ def test_bytes_of_an_old_connection_after_the_new_one_change_nothing(
 def test_a_greeting_that_arrives_after_a_newer_one_does_not_keep_the_writer_out(
     proxy: Proxy, server_address: str, opened: Open
 ) -> None:
-    proxy.holding = True  # the first connection is opened, and then all of it arrives late
+    proxy.holding = True  # the first connection is opened, and then all of its data arrives late
     reported = opened("late-greeting")
     until(lambda: proxy.links, 20, "the first try")
     old = proxy.newest
@@ -207,7 +207,7 @@ def test_pings_keep_a_quiet_connection_open_through_a_proxy_that_cuts_what_is_id
                     await training.recv()
                     begun = proxy.newest.moved["down"]
                     async with asyncio.timeout(30):
-                        # A ping has six bytes: so many take three times as long as the proxy would wait.
+                        # A ping has six bytes: this many take three times as long as the proxy would wait.
                         while proxy.newest.moved["down"] < begun + 15 * 6:  # noqa: ASYNC110
                             await asyncio.sleep(0.05)
                     assert proxy.newest.is_open

@@ -1,7 +1,7 @@
 """Full disks, on the side of the training and on the server's.
 
-A limit on the size of files (`RLIMIT_FSIZE`, set while the process runs) stands for the full disk: writes beyond it
-fail, and it takes no rights to set.
+A limit on the size of files (`RLIMIT_FSIZE`, set while the process runs) simulates the full disk: writes beyond it
+fail, and setting it needs no privileges.
 """
 
 import logging
@@ -41,7 +41,7 @@ print(run.finish(timeout_s=60), run.failures, flush=True)
 
 
 class FullSpool:
-    """A training that meets a full disk and waits for a line on its standard input before it ends."""
+    """A training whose disk becomes full, and that waits for a line on its standard input before it ends."""
 
     def __init__(self, address: str, spool: Path, *, limit_from: int, steps: int) -> None:
         arguments = [address, str(spool), str(limit_from), str(steps)]
@@ -88,7 +88,9 @@ def test_a_full_spool_disk_loses_nothing_while_the_server_is_there(tmp_path: Pat
 
 
 def test_a_spool_disk_that_fills_up_drops_the_oldest_and_the_server_hears_how_many(tmp_path: Path) -> None:
-    """No server for 2.6 M points and no disk for most of them: what fits into memory is kept, the rest is counted."""
+    """No server for 2.6 M points and no disk for most of them: what fits into memory is kept, the rest is dropped and
+    counted.
+    """
     steps = 1_300_000
     folder = tmp_path / "server"
     with serve(folder) as first:
@@ -108,7 +110,7 @@ def test_a_spool_disk_that_fills_up_drops_the_oldest_and_the_server_hears_how_ma
 
 
 class FullDisk:
-    """Takes the room from a process that runs, and gives it back."""
+    """Takes the disk space from a running process, and gives it back."""
 
     def __init__(self, server: RunningCommand) -> None:
         self._pid = server.process.pid

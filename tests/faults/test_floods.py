@@ -1,4 +1,4 @@
-"""One client that floods the server and never reads costs neither the memory of the server nor the others' time."""
+"""A client that floods the server and never reads costs it little memory, and does not delay other clients."""
 
 import base64
 import os
@@ -55,7 +55,7 @@ FLOODS: dict[str, tuple[str, bytes, bytes]] = {
 
 
 class Flood:
-    """A connection that sends the same again and again as fast as it can, and reads nothing."""
+    """A connection that repeats the same data as fast as it can, and reads nothing."""
 
     def __init__(self, port: int, path: str, first: bytes, data: bytes) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
@@ -82,7 +82,7 @@ class Flood:
             except TimeoutError:
                 continue
             except OSError:
-                return  # the server has had enough
+                return  # the server has closed the connection
 
     def __enter__(self) -> "Flood":
         self._thread.start()
@@ -105,7 +105,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def answered_s(url: str) -> float:
-    """The median time of requests, each on a connection of its own as from many clients."""
+    """Return the median time of requests, each on its own connection, as from many clients."""
     took = []
     for _ in range(REQUESTS):
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Time that stands still or jumps: a frozen server costs training nothing, a clock that goes back moves no point."""
+"""Frozen processes and clock changes: a frozen server costs training nothing, a clock that goes back moves no point."""
 
 import signal
 import statistics
@@ -49,7 +49,7 @@ def server(tmp_path: Path) -> Iterator[RunningCommand]:
 
 
 def cost_us(run: recis.monitor.Run, first: int) -> float:
-    """The median time of a call."""
+    """Return the median time of a call, in microseconds."""
     times = []
     for step in range(first, first + CALLS):
         began = time.perf_counter_ns()
@@ -71,7 +71,7 @@ def test_a_frozen_server_costs_training_nothing_and_gets_everything_later(
     frozen = [cost_us(run, (2 + part) * CALLS) for part in range(4)]
     server.process.send_signal(signal.SIGCONT)
     again = cost_us(run, 6 * CALLS)
-    # Medians of the same loop in the same process: noise of a busy machine is well below the factor.
+    # These are medians of the same loop in the same process: the noise of a busy machine is well below the factor.
     assert max(frozen) < 3 * max(warm, up, again), (warm, up, frozen, again)
     assert run.finish(timeout_s=60)
     [series] = raw_series(address, "frozen", "metric/9")
@@ -90,7 +90,7 @@ def test_a_run_ends_in_time_though_the_server_is_frozen(
     connected.log(METRICS, 0)
     until(lambda: count(address, "connected", "metric/0") == 1, 30, "the run on the server")
     server.process.send_signal(signal.SIGSTOP)
-    # The second one does not get through its greeting: the kernel takes the connection, nobody answers.
+    # The second one does not get past its greeting: the kernel accepts the connection, but nothing answers.
     greeting = recis.monitor.init(address, run_id="greeting", spool_dir=str(tmp_path / "spool"))
     for run in (connected, greeting):
         run.log(METRICS, 1)

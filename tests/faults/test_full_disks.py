@@ -1,4 +1,4 @@
-"""A server whose data lies on a disk that is really full: a small file system of memory, in a mount namespace."""
+"""A server whose data is on a full disk: a small file system in memory, in a mount namespace."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ SIZE = 96 << 20
 
 
 class SmallDisk:
-    """A file system of `SIZE` bytes under `folder`, seen by the processes that are started with `command`."""
+    """A file system of `SIZE` bytes under `folder`, visible to processes started with `command`."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -45,11 +45,11 @@ class SmallDisk:
 
     @property
     def path(self) -> Path:
-        """The folder, as this process reaches it."""
+        """The path at which this process can access the folder."""
         return Path(f"/proc/{self.holder.pid}/root{self.folder}")
 
     def enter(self) -> list[str]:
-        """What a command is started with, to see it."""
+        """The prefix of a command that is to see the file system."""
         rights = ["--user", "--preserve-credentials"] if self._rights else []
         return ["nsenter", f"--target={self.holder.pid}", *rights, "--mount", "--"]
 
@@ -59,7 +59,7 @@ class SmallDisk:
         return found.f_bavail * found.f_frsize
 
     def fill(self, left: int = 0) -> None:
-        """Takes all room but `left` bytes; what others free meanwhile is not taken."""
+        """Take all space except `left` bytes; space that others free meanwhile is not taken."""
         with self.filler.open("ab") as file, contextlib.suppress(OSError):
             while self.free > left:
                 file.write(b"\0" * min(1 << 16, self.free - left))
@@ -99,7 +99,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 def check(disk: SmallDisk, folder: Path, *runs: str) -> None:
-    """The file is sound, and chunks, axes and pyramid are consistent; with the server gone."""
+    """Check with the server stopped that the file is intact, and that chunks, axes and pyramid are consistent."""
     copy = folder / "copy.db"
     shutil.copyfile(disk.path / "data" / "recis.db", copy)
     log = disk.path / "data" / "recis.db-wal"
@@ -114,7 +114,7 @@ def check(disk: SmallDisk, folder: Path, *runs: str) -> None:
 
 
 def frames(disk: SmallDisk) -> int:
-    """How many are still hot; asked from inside, because SQLite goes by the names of files."""
+    """Return the number of hot frames; queried inside the namespace, because SQLite locks by file name."""
     code = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1], uri=True).execute(sys.argv[2]).fetchone())"
     where = f"file:{disk.folder}/data/recis.db?mode=ro"
     command = [*disk.enter(), sys.executable, "-c", code, where, "SELECT count(*) FROM frame"]
@@ -140,7 +140,7 @@ def test_a_full_disk_keeps_what_is_there_and_all_comes_when_there_is_room(disk: 
             known = count(address, "full", "value")
             assert 20_000 <= known < reported.num_rows
             if number == 2:
-                # Nothing is repaired, and nothing is written, by a start without room.
+                # A start without space repairs and writes nothing.
                 server.process.send_signal(signal.SIGKILL)
                 break
             disk.empty()
@@ -151,7 +151,7 @@ def test_a_full_disk_keeps_what_is_there_and_all_comes_when_there_is_room(disk: 
             until(lambda: count_or_none(address, "full") == reported.num_rows, 60, "everything")
             assert reported.run.finish(timeout_s=60)
             reported.check(address)
-            # What is hot becomes cold, now that there is room.
+            # Hot frames are compacted, now that there is space.
             until(lambda: maintenance_workers(again), 30, "its worker")
     check(disk, tmp_path, "full")
 
@@ -176,7 +176,7 @@ def test_a_compaction_without_room_changes_nothing_and_is_made_later(disk: Small
         reported = Reported(recis.monitor.init(address, run_id="cold", spool_dir=str(tmp_path / "spool")))
         reported.log(200_000)
         until(lambda: count(address, "cold", "value") == 200_000, 60, "all points, hot")
-        # The log of what is written has its final size: room for nothing but what it holds already.
+        # The write-ahead log has its final size: it has room only for its current content.
         disk.fill()
         os.kill(worker, signal.SIGCONT)
         until(
@@ -194,7 +194,7 @@ def test_a_compaction_without_room_changes_nothing_and_is_made_later(disk: Small
 
 
 def stopped_without_lock(disk: SmallDisk, worker: int) -> bool:
-    """Stops it; lets it go on where it has the lock that others write with."""
+    """Stop the process at a moment when it does not hold the write lock; let it continue otherwise."""
     os.kill(worker, signal.SIGSTOP)
     script = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=1).execute('BEGIN IMMEDIATE')"
     command = [*disk.enter(), sys.executable, "-c", script, str(disk.folder / "data" / "recis.db")]
@@ -205,7 +205,7 @@ def stopped_without_lock(disk: SmallDisk, worker: int) -> bool:
 
 
 def has_open(pid: int, name: str) -> bool:
-    """Whether a process has opened a file of this name."""
+    """Return whether a process has opened a file of this name."""
     with contextlib.suppress(FileNotFoundError):
         return any(link.readlink().name == name for link in Path(f"/proc/{pid}/fd").iterdir())
     return False
@@ -217,7 +217,7 @@ def raw(address: str, run: str) -> list[int]:
 
 
 def log(address: str, spool: Path, run_id: str, num_rows: int) -> Reported:
-    """A whole run."""
+    """Log a whole run."""
     reported = Reported(recis.monitor.init(address, run_id=run_id, spool_dir=str(spool)))
     reported.log(num_rows)
     assert reported.run.finish(timeout_s=60)
@@ -273,7 +273,7 @@ assert engine.give_back(writer)
 
 
 def test_a_log_that_has_filled_the_disk_begins_anew(disk: SmallDisk) -> None:
-    """Otherwise neither frames nor the upkeep would ever find room, however much is free inside of the file."""
+    """Otherwise neither frames nor maintenance would ever find space, however much is free inside the file."""
     command = [*disk.enter(), sys.executable, "-c", FILL_THE_LOG, str(disk.folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
@@ -286,13 +286,13 @@ def test_a_log_that_has_filled_the_disk_begins_anew(disk: SmallDisk) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_to_delete_takes_little_room_and_makes_much(disk: SmallDisk, tmp_path: Path) -> None:
-    """Also when the run is in the log only, and its points are hot or cold."""
+    """Also if the run is only in the log, and whether its points are hot or cold."""
     with Served(disk, tmp_path / "server") as server:
         address = address_of(server)
         log(address, tmp_path / "spool", "old", 300_000)
         until(lambda: reserve(disk) > 0, 60, "what is held back")
         disk.fill(2 << 20)
-        # The upkeep may be at the same room just then.
+        # Maintenance may be using the same space at that moment.
         until(lambda: deleted(address, "old"), 30, "the deletion")
         log(address, tmp_path / "spool", "new", 100_000).check(address)
     check(disk, tmp_path, "new")
@@ -319,7 +319,7 @@ def test_a_run_can_be_deleted_on_a_disk_without_any_room_while_others_wait_for_i
                 noise.log({"value": chance.random()})
             return "was not kept" in server.output
 
-        # Others take whatever is left, and go on asking for more.
+        # Others take all remaining space, and continue to request more.
         until(refused, 60, "a frame that could not be kept")
         reported.log(50_000)
         disk.fill()
@@ -357,7 +357,7 @@ NOISE_ROWS = 500_000
 
 
 def log_noise(address: str, spool: Path, run_id: str) -> None:
-    """A run that takes as much room cold as hot."""
+    """Log a run that takes as much space cold as hot."""
     chance = random.Random(1)
     run = recis.monitor.init(address, run_id=run_id, spool_dir=str(spool))
     for step in range(NOISE_ROWS):
@@ -366,6 +366,6 @@ def log_noise(address: str, spool: Path, run_id: str) -> None:
 
 
 def reserve(disk: SmallDisk) -> int:
-    """Bytes that are held back for deletions."""
+    """Return the number of bytes reserved for deletions."""
     path = disk.path / "data" / "recis.db.reserve"
     return path.stat().st_size if path.exists() else 0

@@ -1,6 +1,6 @@
-"""An honest run beside clients that do everything wrong: nothing of it is lost, doubled or late.
+"""An honest run beside hostile clients: none of its points is lost, duplicated or late.
 
-An hour of damage in half a minute: spools, frames, traces, requests, sockets and browsers from seeded generators.
+Half a minute of damaged spools, frames, traces, requests, sockets and browsers from seeded generators.
 """
 
 import json
@@ -33,7 +33,7 @@ SEED = int(os.environ.get("RECIS_TEST_SEED", "14"))
 
 
 class Honest:
-    """The training process, and what it has written down."""
+    """The training process and its journal."""
 
     def __init__(self, folder: Path, url: str) -> None:
         folder.mkdir()
@@ -43,7 +43,7 @@ class Honest:
         self.process = start(str(script), url, str(folder), stdout=self._log, stderr=self._log)
 
     def notes(self, what: str) -> list[Any]:
-        """Return everything that it has written down about one thing; a line that is half written is left out."""
+        """Return all journal entries of one kind, without a line that is incomplete."""
         path = self._folder / "journal.jsonl"
         lines = path.read_text().split("\n")[:-1] if path.exists() else []
         return [said[what] for line in lines if what in (said := json.loads(line))]
@@ -55,7 +55,7 @@ class Honest:
         return int(points[-1][0]) if points else 0
 
     def end(self) -> dict[str, Any]:
-        """Ask it to stop, and return how it has ended."""
+        """Ask it to stop, and return how it ended."""
         (self._folder / "stop").touch()
         status = self.process.wait(timeout=120)
         assert status == 0, (self._folder / "output.txt").read_text()
@@ -79,14 +79,14 @@ def trained(folder: Path, url: str) -> Iterator[Honest]:
 
 
 class Watched(NamedTuple):
-    """How the honest run stood on the server for some time: the longest pause of its steps, and the server's memory."""
+    """Observations of the honest run on the server: the longest pause between steps, and the server's memory."""
 
     pause_s: float
     peak_bytes: int
 
 
 def watch(server: RunningCommand, url: str, duration_s: float) -> Watched:
-    """Ask for the newest step of the honest run again and again."""
+    """Poll the newest step of the honest run."""
     end = time.monotonic() + duration_s
     step, since, pause_s, peak = -1, time.monotonic(), 0.0, 0
     while time.monotonic() < end:
@@ -97,7 +97,7 @@ def watch(server: RunningCommand, url: str, duration_s: float) -> Watched:
             step, since = last, now
         peak = max(peak, resident_bytes(server.process.pid))
         assert server.process.poll() is None, server.output
-        time.sleep(0.05)  # between two questions; nothing depends on its length
+        time.sleep(0.05)  # between two requests; nothing depends on its length
     return Watched(pause_s, peak)
 
 
@@ -107,7 +107,7 @@ def resident_bytes(pid: int) -> int:
 
 @contextmanager
 def attacked(url: str, folder: Path) -> Iterator[list[Attack]]:
-    """All kinds of hostile clients at once, until the end of the context."""
+    """Run all kinds of hostile clients at once, until the end of the context."""
     folder.mkdir()
     attacks = [kind(url, folder, SEED) for kind in ATTACKS]
     for attack in attacks:
@@ -146,7 +146,7 @@ def test_nothing_of_an_honest_run_is_lost_or_late_beside_hostile_clients(tmp_pat
 
 
 def check_honest(url: str, honest: Honest) -> None:
-    """What the server answers is what the process has written down, and nothing else."""
+    """Check that the server's data is exactly that of the journal."""
     points = honest.notes("point")
     for place, key in enumerate(KEYS):
         [series] = raw_series(url, RUN, key)
@@ -173,7 +173,7 @@ def check_honest(url: str, honest: Honest) -> None:
 
 
 def all_runs(url: str) -> list[str]:
-    """The identifiers of all runs, page after page."""
+    """Return the identifiers of all runs, page by page."""
     found: list[str] = []
     cursor: str | None = ""
     while cursor is not None:
@@ -188,7 +188,7 @@ def all_runs(url: str) -> list[str]:
 
 
 def check_lists(url: str) -> None:
-    """Every address that can be read answers 200, for every run."""
+    """Check that every readable address answers 200 for every run."""
     runs = all_runs(url)
     assert RUN in runs
     assert len(runs) > 5
@@ -206,7 +206,7 @@ def check_lists(url: str) -> None:
 
 
 def check_spooled(url: str) -> None:
-    """Of a damaged spool nothing has arrived but what was reported, and none of it twice."""
+    """Check that damaged spools have delivered only reported values, and none twice."""
     spooled = [run for run in all_runs(url) if run.startswith("spooled-")]
     assert spooled
     num_points = 0

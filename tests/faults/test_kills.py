@@ -67,7 +67,7 @@ time.sleep(600)
 
 
 def kill_with_traces(address: str, spool: Path, traces: list[Path], enough: Callable[[], bool]) -> None:
-    """A training that has traces to send, killed as soon as `enough` of that is done."""
+    """Run a training that has traces to send, and kill it as soon as `enough` is true."""
     arguments = [address, str(spool), *map(str, traces)]
     with start("-c", TRACES, *arguments, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -77,7 +77,7 @@ def kill_with_traces(address: str, spool: Path, traces: list[Path], enough: Call
 
 
 def make_traces(folder: Path, sizes: list[int]) -> list[Path]:
-    """Files that look like traces and cannot be compressed."""
+    """Create files that look like traces and cannot be compressed."""
     paths = []
     for number, size in enumerate(sizes):
         paths.append(folder / f"local-rank0-timeline-{number}.json")
@@ -96,7 +96,7 @@ def check_traces(address: str, traces: list[Path]) -> None:
 
 
 def kill_trainer(address: str, spool: Path, at_least: int) -> int:
-    """Runs the tight loop, kills it, and returns the last step that it is known to have logged."""
+    """Run the tight loop, kill it, and return the last step that it is known to have logged."""
     with start("-c", TIGHT_LOOP, address, str(spool), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -151,7 +151,7 @@ def test_a_server_killed_twice_in_mid_stream_has_everything_once(tmp_path: Path)
 
 
 def test_servers_that_follow_each_other_on_the_same_data_have_everything_once(tmp_path: Path) -> None:
-    """Each is asked to end in mid-stream, and drains; the next one starts where it was."""
+    """Each is stopped while receiving, and drains; the next one continues from there."""
     folder = tmp_path / "server"
     server = serve(folder)
     address = address_of(server)
@@ -184,7 +184,7 @@ def test_a_trainer_killed_in_a_tight_loop_is_completed_by_sync(tmp_path: Path) -
 
 
 def test_a_trainer_killed_at_any_moment_has_in_its_spool_all_that_it_has_logged(tmp_path: Path) -> None:
-    """Reports of all widths, and segments that begin; the count of calls that returned survives in a file."""
+    """Reports of all widths and several segments; the number of calls that returned survives in a file."""
     moments = random.Random(12)
     for number in range(12):
         spool, counter = tmp_path / f"spool{number}", tmp_path / f"counter{number}"
@@ -195,7 +195,7 @@ def test_a_trainer_killed_at_any_moment_has_in_its_spool_all_that_it_has_logged(
 
         with start("-c", COUNTED_LOOP, str(spool), str(counter)) as process:
             until(lambda: logged() >= 0, 60, "the first call")
-            time.sleep(moments.uniform(0.0, 0.7))  # when it is killed does not matter
+            time.sleep(moments.uniform(0.0, 0.7))  # the moment of the kill does not matter
             process.send_signal(signal.SIGKILL)
         values = Spooled(spool).values()
         found = sorted(values["metric/0"])
@@ -269,7 +269,7 @@ def test_an_upload_cut_by_the_kill_of_its_training_goes_on_where_it_was(tmp_path
 
 
 def test_a_summary_survives_the_kill_of_its_server(tmp_path: Path) -> None:
-    """Killed as soon as the traces are listed: the next server goes on with what is pending."""
+    """The server is killed as soon as the traces are listed: the next one continues with the pending summaries."""
     event = '{"ph":"X","cat":"cpu_op","name":"op","pid":1,"tid":1,"ts":1,"dur":2000}'
     files = {"whole.json": f"[{','.join([event] * 200_000)}]", "cut.json": f"[{event}, {event[:20]}"}
     for name, text in files.items():

@@ -1,4 +1,4 @@
-"""Jobs by every kind of launcher: all processes are ranks of one run, and no two jobs are one run."""
+"""Jobs of every kind of launcher: all processes are ranks of one run, and no two jobs share a run."""
 
 import os
 import subprocess
@@ -68,7 +68,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 class Machine:
-    """A folder to start jobs in, with a folder for temporary files of its own."""
+    """A folder in which jobs start, with its own folder for temporary files."""
 
     def __init__(self, folder: Path, address: str) -> None:
         self._folder = folder
@@ -87,7 +87,7 @@ class Machine:
         )
 
     def run(self, *arguments: Any, **options: Any) -> None:
-        """Start a job, or the ranks of one, and wait for a good end."""
+        """Start a job, or the ranks of one, and wait until it succeeds."""
         self.wait(self.start(*arguments, **options))
 
     def wait(self, *processes: Any) -> None:
@@ -106,7 +106,7 @@ def torchrun(*options: str) -> tuple[str, ...]:
 
 
 def runs_of(address: str, project: str, *, ranks: int = 2) -> dict[str, int]:
-    """The runs of a project and their attempts; each has all of its ranks, and every point of them."""
+    """Return the runs of a project and their attempts, after checking that each has all ranks with all points."""
     runs = get_json(f"{address}/api/v1/runs?project={project}")["runs"]
     for run in runs:
         assert run["ranks"] == list(range(ranks))

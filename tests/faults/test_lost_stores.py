@@ -1,4 +1,4 @@
-"""The data folder is taken away from a running server, and given back or not: nothing is acknowledged into nowhere."""
+"""The data folder is removed under a running server, and restored or not: nothing is acknowledged but stored data."""
 
 import json
 import os
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.usefixture
 
 
 def said(address: str, path: str) -> tuple[int, str]:
-    """Status of an answer, and the message of an error."""
+    """Return the status of an answer, and the message of an error."""
     try:
         get_json(f"{address}{path}")
     except urllib.error.HTTPError as error:
@@ -26,7 +26,7 @@ def said(address: str, path: str) -> tuple[int, str]:
 
 
 def lost(server: RunningCommand, address: str) -> str:
-    """Waits until the server says that it has lost its store, and returns the words; nobody is told a place."""
+    """Wait until the server reports the loss of its store, and return the message, which must not contain a path."""
     until(lambda: said(address, "/readyz")[0] == 503, 30, "the loss noticed")
     for path in ("/readyz", "/api/v1/runs", "/api/v1/runs/lost", "/api/v1/runs/lost/metrics"):
         status, message = said(address, path)
@@ -53,7 +53,7 @@ def test_what_comes_after_a_store_is_gone_is_kept_for_the_next_one(tmp_path: Pat
         reported.log(1)
         message = lost(server, address)
         assert "restart the server" in message
-        # Not by the process that keeps the store either, also when it starts anew.
+        # The maintenance worker does not create it either, even if it is restarted.
         os.kill(until(lambda: maintenance_workers(server), 10, "a worker")[0], signal.SIGKILL)
         reported.log(99)
         until(

@@ -1,4 +1,4 @@
-"""Many processes of one training: workers that are forked or spawned, ranks of a launcher, runs opened and closed."""
+"""Several processes of one training: forked and spawned workers, ranks of a launcher, runs opened and closed."""
 
 import os
 import subprocess
@@ -107,7 +107,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCommand]
 
 
 def run_python(script: Path, text: str, *arguments: str, launch: tuple[str, ...] = ()) -> None:
-    """Runs a script to its good end; without settings of the monitor and with one thread per process."""
+    """Run a script, which must succeed; without settings of the monitor and with one thread per process."""
     script.write_text(text, encoding="utf-8")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RECIS_")}
     done = subprocess.run(
@@ -224,7 +224,7 @@ def test_fifty_runs_opened_and_closed_leave_no_thread_socket_or_file(server: Run
         with recis.monitor.init(address, run_id=f"loop-{number}", spool_dir=str(spool)) as run:
             run.log({"value": float(number)}, number)
 
-    one(0)  # what the first one loads for good
+    one(0)  # modules that the first one loads permanently
     threads, files = threading.active_count(), open_files(os.getpid())
     of_server = open_files(server.process.pid)
     for number in range(1, 51):

@@ -1,4 +1,4 @@
-"""Deletion and retention through the real command, while other runs stream: everything goes, and the space with it."""
+"""Deletion and retention with the real command, while other runs stream: all data is removed and its space freed."""
 
 import asyncio
 import math
@@ -28,7 +28,7 @@ ROWS = 100_000
 
 
 async def fill(path: Path, runs: dict[str, str], num_frames: int, time_ns: int) -> None:
-    """A store with runs of given projects: each has `2 * num_frames * ROWS` points of one moment."""
+    """Fill a store with runs of given projects: each has `2 * num_frames * ROWS` points with the same time."""
     store = SqlStore(SqliteEngine(path))
     await store.open()
     for run, project in runs.items():
@@ -55,7 +55,7 @@ def query(path: Path, sql: str) -> Any:
 
 
 def tables_with(path: Path, run: str) -> set[str]:
-    """Tables that hold rows of this run."""
+    """Return the tables that have rows of this run."""
     with sqlite3.connect(path) as db:
         names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         of_runs = [name for name in names if any(c[1] == "run_id" for c in db.execute(f"PRAGMA table_info({name})"))]
@@ -66,7 +66,7 @@ def tables_with(path: Path, run: str) -> set[str]:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """The data folder of a server that is not started yet."""
+    """The data folder of a server that is not yet started."""
     folder = tmp_path / "server" / "data"
     folder.mkdir(parents=True)
     return folder
@@ -154,12 +154,12 @@ def test_raw_points_go_after_their_days_and_charts_stay(data: Path, tmp_path: Pa
 
 
 def chart(address: str, run: str) -> Any:
-    """All of it in few buckets."""
+    """Return the whole series in few buckets."""
     return get_json(f"{address}/api/v1/runs/{run}/series?key=loss&points=100")["series"]
 
 
 def resolution(address: str, run: str) -> int:
-    """Of the first thousand steps, how many lie in one bucket."""
+    """Return the width of the buckets of the first thousand steps."""
     [series] = get_json(f"{address}/api/v1/runs/{run}/series?key=loss&start=0&stop=1000&points=2000")["series"]
     return int(max(series["count"]))
 

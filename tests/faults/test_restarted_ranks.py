@@ -1,4 +1,4 @@
-"""A rank that is killed and started again while the others go on: it stays in its attempt, its newer values count."""
+"""A rank is killed and restarted while the others continue: it stays in its attempt, and its newer values count."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ LONG = 400_000
 
 
 class Rank:
-    """A process of the job; all have the same process as their parent, as the ranks of a launcher have it."""
+    """A process of the job; all have the same parent process, like the ranks of a launcher."""
 
     def __init__(self, rank: int, url: str, spool: Path, first: int, last: int, sign: int = 1) -> None:
         command = ["-c", RANK, url, str(spool), str(first), str(last), str(sign)]
@@ -67,7 +67,7 @@ class Rank:
 
 @contextmanager
 def ranks() -> Iterator[list[Rank]]:
-    """Those that are put in end with the test."""
+    """A list of ranks; those added to it end with the test."""
     started: list[Rank] = []
     try:
         yield started
@@ -78,7 +78,7 @@ def ranks() -> Iterator[list[Rank]]:
 
 
 def check(address: str, spool: Path, steps: dict[int, dict[int, float]]) -> None:
-    """One attempt, and every rank's values at its steps."""
+    """Check that there is one attempt, with every rank's values at its steps."""
     if spool.exists():
         assert sync(spool, address).returncode == 0
     run = get_json(f"{address}/api/v1/runs/job")
@@ -98,7 +98,7 @@ def check(address: str, spool: Path, steps: dict[int, dict[int, float]]) -> None
 
 
 def test_a_rank_that_is_started_again_alone_shows_its_newer_values(tmp_path: Path) -> None:
-    """What the killed one left is much, and may not be the last word on the steps that were trained again."""
+    """The killed process left many values, which must not replace those of the steps trained again."""
     spool = tmp_path / "spool"
     with serve(tmp_path / "server") as server, ranks() as started:
         address = address_of(server)
@@ -150,7 +150,7 @@ def test_a_rank_that_is_killed_in_mid_stream_and_started_again_joins_the_others(
 
 
 def test_spools_of_one_rank_are_sent_in_the_order_of_their_starts(tmp_path: Path) -> None:
-    """By `sync` too, also when one that was cut has touched the older folder last."""
+    """With `sync` too, even if an interrupted one has modified the older folder last."""
     spool = tmp_path / "spool"
     with ranks() as started:
         for first, sign in ((0, 1), (500, -1), (800, 1)):

@@ -1,4 +1,4 @@
-"""A run started again under its `run_id`: newer values count, older ones are kept and marked, whenever they come."""
+"""A run restarted under its `run_id`: newer values count, older ones are kept and marked, whenever they arrive."""
 
 import csv
 import io
@@ -36,13 +36,13 @@ sys.exit(0 if run.finish() else 1)
 
 
 def train(address: str, spool: Path, first: int, sign: int, wait_at: int = -1) -> Child:
-    """A training process from a step on; it says when it has reached `wait_at`, and stays there."""
+    """Start a training process from a step on; it reports when it reaches `wait_at`, and waits there."""
     arguments = [address, str(spool), str(first), str(sign), str(wait_at)]
     return start("-c", TRAINING, *arguments, stdout=subprocess.PIPE)
 
 
 def train_until_killed(address: str, spool: Path, kill_at: int, on_server: bool = True) -> None:
-    """A training that is killed when it has logged `kill_at`, and part of that may be on the server."""
+    """Run a training and kill it when it has logged `kill_at` and a part of its values may be on the server."""
     with train(address, spool, 0, 1, kill_at) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == f"{kill_at}\n"
@@ -70,7 +70,7 @@ def ghosts(address: str) -> list[dict[str, Any]]:
 
 
 def check_resumed(address: str, killed_at: int, old: int, new: int) -> None:
-    """Attempt `old` has trained 0 to `killed_at`, attempt `new` from 500 to the end."""
+    """Check a run whose attempt `old` trained steps 0 to `killed_at`, and attempt `new` from 500 to the end."""
     assert stored(address, "r", "loss") == [(step, float(step if step < 500 else -step)) for step in range(1000)]
     [ghost] = ghosts(address)
     assert (ghost["attempt"], ghost["x"]) == (old, list(range(500, killed_at + 1)))
@@ -102,13 +102,13 @@ def test_a_killed_run_that_is_started_again_shows_the_newer_steps_and_keeps_the_
         train_until_killed(address, spool, 700)
         with train(address, spool, 500, -1) as again:
             assert again.wait(60) == 0
-        if spool.exists():  # what the killed one left, when the second one ended before it was sent
+        if spool.exists():  # the data that the killed one left, if the second one ended before sending it
             assert sync(spool, address).returncode == 0
         check_resumed(address, 700, 1, 2)
 
 
 def test_an_attempt_that_the_server_hears_of_late_does_not_win_over_the_one_after_it(tmp_path: Path) -> None:
-    """The first attempt saw no server, and is sent when the second is done: its values are the older ones."""
+    """The first attempt had no server, and is sent after the second has ended: its values are the older ones."""
     with serve(tmp_path / "server") as server:
         address = address_of(server)
         train_until_killed("http://127.0.0.1:9", tmp_path / "elsewhere", 700, on_server=False)

@@ -1,6 +1,6 @@
-"""Kills without end: of the server, of the process that keeps its store, of the database, while several runs stream.
+"""Repeated kills of the server, of its maintenance worker and of the database, while several runs stream.
 
-What clients log they keep until it is acknowledged, and no longer: what is there in the end is what was acknowledged.
+Clients keep logged values only until they are acknowledged: the points at the end are those acknowledged.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ Rows = dict[int, tuple[float, int, int]]
 
 
 class Rank:
-    """One process of a training: logs without pause, and starts again a little behind where it was."""
+    """One process of a training: logs without pause, and restarts a few steps before where it was."""
 
     def __init__(self, address: str, spool: Path, run_id: str, rank: int) -> None:
         self._address = address
@@ -56,7 +56,7 @@ class Rank:
         self.start()
 
     def start(self) -> None:
-        """A new attempt; what the last one has not sent is left in the spool."""
+        """Start a new attempt; the spool contains what the last one has not sent."""
         if self._run is not None:
             self._run.finish(timeout_s=0.2)
             self._step = max(0, self._step - REWIND)
@@ -65,7 +65,7 @@ class Rank:
         self.attempts.append({})
 
     def log(self, num_rows: int) -> None:
-        """Two values for each of the next steps."""
+        """Log two values for each of the next steps."""
         assert self._run is not None
         rows = self.attempts[-1]
         for _ in range(num_rows):
@@ -76,19 +76,19 @@ class Rank:
             self._step += 1
 
     def finish(self) -> None:
-        """The end; everything is acknowledged then, and what earlier attempts left as well."""
+        """Finish the run; everything is acknowledged then, including the spools of earlier attempts."""
         assert self._run is not None
         assert self._run.finish(timeout_s=90)
 
     def end(self) -> None:
-        """Whatever has become of the test."""
+        """End the run, whatever the result of the test."""
         assert self._run is not None
         if self._run.is_open:
             self._run.finish(timeout_s=0.1)
 
 
 class Storm:
-    """A server on one store, and everything that can be killed of it."""
+    """A server on one store, with all processes that can be killed."""
 
     def __init__(self, folder: Path, options: tuple[str, ...], seed: int) -> None:
         self.random = random.Random(seed)
@@ -105,7 +105,7 @@ class Storm:
         self.server = serve(self._folder, self._port, *self._options)
 
     def kill_worker(self) -> None:
-        # One that has just been killed comes back a little later.
+        # A killed one comes back a little later.
         end = time.monotonic() + 5
         while not maintenance_workers(self.server) and time.monotonic() < end:
             time.sleep(0.05)
@@ -115,7 +115,7 @@ class Storm:
                 self.kills["found worker"] += 1
 
     def kill_both(self) -> None:
-        # Frozen first, so that neither can do a thing about the end of the other.
+        # Both are frozen first, so that neither can react to the end of the other.
         pids = [self.server.process.pid, *maintenance_workers(self.server)]
         for how in (signal.SIGSTOP, signal.SIGKILL):
             for pid in pids:
@@ -124,22 +124,23 @@ class Storm:
         self.kill_server()
 
     def rage(self, ranks: list[Rank], ways: list[Callable[[], None]]) -> None:
-        """`NUM_KILLS` kills, with all ranks streaming before, during and after each."""
+        """Kill `NUM_KILLS` times, with all ranks streaming before, during and after each."""
         for number in range(NUM_KILLS):
             end = time.monotonic() + self.random.uniform(0.1, 3.0)
             while time.monotonic() < end:
                 for rank in ranks:
                     rank.log(25)
-                time.sleep(0.005)  # leaves the processor to those who are killed
+                time.sleep(0.005)  # leaves the processor to the processes that are killed
             way = self.random.choice(ways)
             way()
             self.kills[way.__name__] += 1
             if number % 5 == 4:
-                # Of one rank alone: another process of the same rank would be the same attempt, in a job of several.
+                # Of a single rank only: in a job of several, another process of the same rank would belong to the same
+                # attempt.
                 self.random.choice([rank for rank in ranks if len(RANKS[rank.run_id]) == 1]).start()
 
     def settle(self, ranks: list[Rank], spool: Path) -> None:
-        """All is sent, also what earlier attempts have left when nobody was there to take it."""
+        """Wait until everything is sent, including what earlier attempts left while there was no server."""
         address_of(self.server)
         for rank in ranks:
             rank.finish()
@@ -152,7 +153,7 @@ class Storm:
 
 @pytest.fixture
 def storm(tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Storm]]:
-    """Makes one, and ends its server."""
+    """Create a storm, and stop its server at the end."""
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
     made: list[Storm] = []
@@ -169,7 +170,7 @@ def storm(tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch) -> I
 
 @contextlib.contextmanager
 def streaming(address: str, spool: Path) -> Iterator[list[Rank]]:
-    """Every rank of every run."""
+    """All ranks of all runs."""
     ranks = [Rank(address, spool, run_id, rank) for run_id, numbers in RANKS.items() for rank in numbers]
     try:
         yield ranks
@@ -179,7 +180,7 @@ def streaming(address: str, spool: Path) -> Iterator[list[Rank]]:
 
 
 def wanted(attempts: list[Rows]) -> list[Rows]:
-    """What speaks, then what each attempt has lost to newer ones, attempt by attempt."""
+    """Return the current points, then the superseded points of each attempt."""
     speaks: Rows = {}
     lost: list[Rows] = []
     for number, rows in enumerate(attempts):
@@ -194,7 +195,7 @@ def assert_same(found: PointsSlice, rows: Rows, sign: int) -> None:
     values = [rows[step] for step in sorted(rows)]
     assert found.values.tolist() == [sign * value for value, _, _ in values]
     before, after = (np.array([row[column] for row in values]) for column in (1, 2))
-    # The clock of the client may be read a little before it is given its time.
+    # The client's clock may be read slightly before the time of the point is set.
     assert bool(((found.times >= before - 10_000) & (found.times <= after + 10_000)).all())
 
 
@@ -203,7 +204,7 @@ def points_of(found: PointsSlice) -> list[Point]:
 
 
 async def check_charts(store: SqlStore, rank: Rank, key: str, slices: Sequence[PointsSlice]) -> None:
-    """Of few, some and many buckets, those of the same points; with what newer attempts have gone back behind."""
+    """Check charts of few, some and many buckets against the points, including superseded ones."""
     for most in (7, 100, 3000):
         chart = await store.chart(rank.run_id, [key], [rank.rank], None, None, most, superseded=True)
         lines = [points_of(one) for one in slices]
@@ -213,7 +214,9 @@ async def check_charts(store: SqlStore, rank: Rank, key: str, slices: Sequence[P
 
 
 def check(url: str, ranks: list[Rank]) -> None:
-    """Every point once with value, step and time, in all attempts, and so the charts; what is cold is consistent."""
+    """Check that every point is there once with value, step and time in all attempts and charts, and that chunks are
+    consistent.
+    """
 
     async def scenario() -> None:
         store = open_store(url, exclusive=False)
@@ -266,7 +269,7 @@ def test_a_server_on_a_file_that_is_killed_again_and_again_has_everything_once(
 
 @pytest.fixture
 def database() -> Iterator[PostgresServer]:
-    """A PostgreSQL server of its own: it will crash."""
+    """A separate PostgreSQL server, because it will crash."""
     with postgres_server(durable=True) as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""`recis-monitor sync` that is interrupted, at any moment and in any way, and repeated."""
+"""`recis-monitor sync`, interrupted at any moment and in any way, and repeated."""
 
 import random
 import signal
@@ -25,7 +25,7 @@ def spool(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def reported(spool: Path) -> Reported:
-    """An offline run, with all that it has reported in the spool."""
+    """An offline run with all of its reports in the spool."""
     reported = Reported(recis.monitor.init(mode="offline", run_id="interrupted", spool_dir=str(spool)))
     reported.log(STEPS)
     reported.run.finish()
@@ -33,7 +33,7 @@ def reported(spool: Path) -> Reported:
 
 
 class Syncing:
-    """The command as a process, in front of a slow line."""
+    """The command as a process, with a slow connection."""
 
     def __init__(self, spool: Path, proxy: Proxy) -> None:
         self._proxy = proxy
@@ -51,7 +51,7 @@ class Syncing:
         )
 
     def interrupt(self, how: int) -> tuple[int, str, str]:
-        """Exit status and output."""
+        """Interrupt it, and return its exit status and output."""
         self.process.send_signal(how)
         output, errors = self.process.communicate(timeout=30)
         return self.process.returncode, output, errors
@@ -71,7 +71,7 @@ def test_a_sync_that_is_killed_again_and_again_sends_everything_once(
             until(lambda enough=enough, one=syncing: one.has_sent(enough), 60, "enough for the kill")  # type: ignore[misc]
             kills += syncing.interrupt(signal.SIGKILL)[0] == -signal.SIGKILL
             if number % 4:
-                # Else what lies in the kernel goes on to the server, for as long as the next process takes to start.
+                # Otherwise data in the kernel would still reach the server while the next process starts.
                 proxy.cut()
         assert kills >= 5
         proxy.bytes_per_s = None

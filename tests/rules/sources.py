@@ -1,6 +1,6 @@
-"""The project's Python sources as the rules see them: path, dotted name, room, syntax tree and imports.
+"""The Python sources of the project for the rules: path, dotted name, room, syntax tree and imports.
 
-Owns the reading; must not know any rule.
+Owns reading them; must not know any rule.
 """
 
 import ast
@@ -49,11 +49,11 @@ class Source:
 
     @property
     def room(self) -> str:
-        """What the import table speaks of: a sub-package, or a module beside the sub-packages."""
+        """The unit of the import table: a sub-package, or a module beside the sub-packages."""
         return room_of(self.name)
 
     def imports(self, *, run_time: bool = False, in_functions: bool | None = None) -> Iterator[str]:
-        """Yield the dotted names of the own modules that this one imports.
+        """Yield the dotted names of the project's modules that this one imports.
 
         Args:
             run_time: leave out what only type checkers see.

@@ -1,4 +1,4 @@
-"""The container files: the default service alone, reachable from this machine only, by a user that is not root."""
+"""The container files: by default only the service, reachable only from this machine, run by a user other than root."""
 
 import json
 import re
@@ -56,7 +56,7 @@ def test_the_image_copies_what_the_wheel_needs_and_does_not_run_as_root() -> Non
     assert "torch" not in re.sub(r"#.*", "", dockerfile)
 
 
-# Where the client is missing there is nothing to run: the test is chosen here rather than skipped.
+# Without the client there is nothing to run: the test is left out rather than skipped.
 if (CLIENT := _compose_client()) is not None:
 
     def test_the_compose_client_accepts_the_file() -> None:

@@ -1,4 +1,4 @@
-"""Who may import whom. A new row or a new name in a row is a decision: make it in the same commit as the import."""
+"""Allowed imports. A new row or a new name in a row is a decision: make it in the same commit as the import."""
 
 import ast
 import subprocess
@@ -75,7 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "recis.nn",
         "recis.optim",
     },
-    # --- the training side as a package of its own: nothing of hooks, tables or the trainer
+    # --- the training side as a separate package, without hooks, tables or the trainer
     "recis_monitor": {"recis.monitor", "recis.wire", "recis_monitor.monitor_hook"},
     "recis_monitor.__main__": {"recis.bridge", "recis.wire"},
     "recis_monitor.fresh_metrics": {"recis.metrics"},

@@ -1,4 +1,4 @@
-"""Tests mirror the source: `tests/recis/hooks/test_x.py` proves `recis/hooks/x.py`, and so for the server."""
+"""Tests mirror the source: `tests/recis/hooks/test_x.py` tests `recis/hooks/x.py`, and likewise for the server."""
 
 from pathlib import Path
 
@@ -102,7 +102,7 @@ BEYOND = {
 
 
 def _mirrors() -> dict[str, str]:
-    """Return where the test of each module belongs, by the module's name."""
+    """Return the path of the test of each module, by the module's name."""
     places = {}
     for source in sources():
         if source.path.name != "__init__.py":

@@ -1,4 +1,4 @@
-"""The quick reference and the troubleshooting page against the code: what it has is named, what they quote exists."""
+"""The quick reference and the troubleshooting page name everything public, and their quotations exist in the code."""
 
 import ast
 import importlib
@@ -36,13 +36,13 @@ def _commands() -> list[tuple[str, ...]]:
 
 
 def _options(text: str) -> set[str]:
-    """Return the long options that help texts explain."""
+    """Return the long options in help texts."""
     heads = re.findall(r"^ {2}(-.*?)(?: {2}|$)", text, re.MULTILINE)
     return {option for head in heads for option in re.findall(r"--[a-z][a-z-]*", head)} - {"--help"}
 
 
 def _routes() -> set[str]:
-    """Every route but those of the page, as `METHOD /path`."""
+    """Return every route except those of the page, as `METHOD /path`."""
     found = set()
     for source in sources():
         if source.name.startswith("recis_server.") and source.name != PAGES and "APIRouter(" in source.text:
@@ -136,7 +136,7 @@ def test_quoted_messages_exist() -> None:
 
 
 def _constants(path: Path) -> str:
-    """Return the text constants of a file, a line each; neighbouring literals are one constant."""
+    """Return the string constants of a file, one per line; adjacent literals are one constant."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return "\n".join(
         node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)

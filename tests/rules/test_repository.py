@@ -1,4 +1,4 @@
-"""What code hosts and tools read from this repository: valid by their schemas, and naming what exists."""
+"""Files that code hosts and tools read from this repository are valid by their schemas and name existing files."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What every file of both packages keeps to: opening words, written-down names, sizes, and calls with one home."""
+"""Rules for all files of both packages: module docstrings, `__all__`, sizes, and calls allowed only in one module."""
 
 import ast
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ MAX_FUNCTION_LINES = 60
 MAX_CONSTRUCTOR_PARAMETERS = 8
 MAX_SCRIPT_LINES = 300
 
-# What exceeds a budget, with its number, which may only become smaller.
+# Exceptions to a limit, with their size, which may only become smaller.
 LONG_FILES: dict[str, int] = {}
 LONG_FUNCTIONS: dict[str, int] = {}
 WIDE_CONSTRUCTORS: dict[str, int] = {
-    "recis.hooks.monitor_hook.MonitorHook": 13,  # the contract gives it the parameters of `recis.monitor.init`
-    "recis.nn.modules.hashtable.HashTable": 12,  # those of RecIS's table, by whose names scripts pass them
+    "recis.hooks.monitor_hook.MonitorHook": 13,  # it has the parameters of `recis.monitor.init`
+    "recis.nn.modules.hashtable.HashTable": 12,  # those of RecIS's table, which scripts pass by name
 }
 LONG_SCRIPTS: dict[str, int] = {}
 
@@ -28,7 +28,7 @@ NAMES_OF_OTHERS = {
 ENVIRONMENT = {
     "recis/environment.py",
     "server/recis_server/settings.py",
-    "server/recis_server/demo.py",  # hands its environment on to the processes it starts, and reads nothing from it
+    "server/recis_server/demo.py",  # passes its environment to the processes it starts, and reads nothing from it
 }
 THREADS = {
     "recis/bridge/sender.py",

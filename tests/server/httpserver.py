@@ -1,4 +1,4 @@
-"""The whole app in this process, asked over ASGI; and the real command in a process of its own."""
+"""The whole app in this process, queried over ASGI; and the real command in a separate process."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ ADDRESS = "http://127.0.0.1:8765"
 
 
 def settings(folder: Path, **more: Any) -> Settings:
-    """Settings with their data in `folder`, whatever the environment says."""
+    """Return settings with the data in `folder`, independent of the environment."""
     return Settings(**{"data": folder, "port": 0, **more})
 
 
@@ -38,14 +38,14 @@ class Site:
     client: httpx.AsyncClient
 
     async def run(self, run: str = "r", *records: FrameRecord, **hello: Any) -> StreamRow:
-        """A run with one writer whose first frame holds the records."""
+        """Create a run with one writer whose first frame has the records."""
         store = self.app.state.store
         row: StreamRow = await store.register(Hello(run=run, writer=f"w-{run}", attempt="a", **hello), time.time_ns())
         await store.append(StoredFrame(row, Frame(n=row.acked + 1, records=records), time.time_ns()))
         return row
 
     async def filled(self) -> StreamRow:
-        """A run with something of everything."""
+        """Create a run with records of every kind."""
         return await self.run(
             "r",
             points([1, 2, 3], loss=[3.0, float("nan"), 1.0], lr=[0.1, 0.1, 0.1]),
@@ -56,7 +56,7 @@ class Site:
 
 @asynccontextmanager
 async def site(folder: Path, **more: Any) -> AsyncIterator[Site]:
-    """An app between opening and closing; without the maintenance worker, whose process takes longer than a test."""
+    """Open an app, without the maintenance worker, whose process takes longer than a test."""
     app = create_app(settings(folder, **more))
     async with contextlib.AsyncExitStack() as stack:
         with patch.object(MaintenanceSupervisor, "open"):
@@ -66,7 +66,7 @@ async def site(folder: Path, **more: Any) -> AsyncIterator[Site]:
 
 
 def ask(folder: Path, scenario: Callable[[Site], Coroutine[Any, Any, None]], **more: Any) -> None:
-    """Runs a test's coroutine against an app of its own."""
+    """Run a test's coroutine with its own app."""
 
     async def whole() -> None:
         async with asyncio.timeout(60), site(folder, **more) as opened:
@@ -86,7 +86,7 @@ class Process:
 
 @contextmanager
 def serve(folder: Path, *arguments: str) -> Iterator[Process]:
-    """The real command on a free port, killed at the end if it still runs."""
+    """Run the real command on a free port; kill it at the end if it is still running."""
     command = ["-m", "recis_server", "serve", "--port", "0", "--data", str(folder), *arguments]
     with (folder.parent / f"{folder.name}.log").open("a") as log:
         child = start(*command, imports=SERVER, stdout=subprocess.PIPE, stderr=log)

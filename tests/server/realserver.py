@@ -1,4 +1,4 @@
-"""The server's parts around a real SQLite store and a real uvicorn on a free port, for tests over real sockets."""
+"""The parts of the server with a real SQLite store and a real uvicorn on a free port, for tests over real sockets."""
 
 import asyncio
 import socket
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass
 class Parts:
-    """A running server and what it is made of."""
+    """A running server and its parts."""
 
     url: str
     store: SqlStore
@@ -54,7 +54,7 @@ class Parts:
 async def parts(
     folder: Path, *, window_bytes: int = 8 << 20, max_trace_bytes: int = 2 << 30, blobs_url: str = ""
 ) -> AsyncIterator[Parts]:
-    """All parts, opened and closed in order, without a socket."""
+    """Open and close all parts in order, without a socket."""
     bus = MemoryBus()
     store = SqlStore(SqliteEngine(folder / "recis.db"))
     await store.open()
@@ -76,7 +76,7 @@ async def parts(
 
 @asynccontextmanager
 async def serving(folder: Path, **options: Any) -> AsyncIterator[Parts]:
-    """The parts behind a real uvicorn; the options are those of `parts`."""
+    """Serve the parts with a real uvicorn; the options are those of `parts`."""
     async with parts(folder, **options) as made:
         app = FastAPI()
         app.state.store, app.state.hub, app.state.intake, app.state.traces = (
@@ -94,7 +94,7 @@ async def serving(folder: Path, **options: Any) -> AsyncIterator[Parts]:
 
 @asynccontextmanager
 async def listening(app: ASGIApp, connections: Connections | None = None) -> AsyncIterator[int]:
-    """The port of a real uvicorn with an app behind it."""
+    """Serve an app with a real uvicorn; yield its port."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         cast("Any", app),
@@ -117,14 +117,14 @@ async def listening(app: ASGIApp, connections: Connections | None = None) -> Asy
 
 
 async def until(condition: Callable[[], object], limit_s: float = 10.0) -> None:
-    """Waits for a condition of this process."""
+    """Wait for a condition of this process."""
     async with asyncio.timeout(limit_s):
         while not condition():  # noqa: ASYNC110 - the condition is other people's state, it has no event
             await asyncio.sleep(0.005)
 
 
 async def until_async(read: Callable[[], Awaitable[T | None]], limit_s: float = 10.0) -> T:
-    """Waits until `read` answers with something true, and returns that."""
+    """Wait until `read` returns a true value, and return it."""
     async with asyncio.timeout(limit_s):
         while not (found := await read()):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -132,12 +132,12 @@ async def until_async(read: Callable[[], Awaitable[T | None]], limit_s: float = 
 
 
 def hello(run: str = "r1", writer: str = "w1", *, attempt: str = "a1", rank: int = 0, world_size: int = 1) -> Hello:
-    """A greeting."""
+    """Return a greeting."""
     return Hello(run=run, writer=writer, attempt=attempt, rank=rank, world_size=world_size, time_ns=1)
 
 
 def points(steps: list[int], **series: list[float]) -> Points:
-    """Rows of points, one second apart."""
+    """Return rows of points, one second apart."""
     return Points(
         keys=tuple(series),
         steps=column(steps, "<i8"),
@@ -147,7 +147,7 @@ def points(steps: list[int], **series: list[float]) -> Points:
 
 
 class Trainer:
-    """A training process's connection, spoken by hand."""
+    """The connection of a training process, driven by the test."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
@@ -164,13 +164,13 @@ class Trainer:
         return decode_server(data)
 
     async def frame(self, *records: FrameRecord, n: int | None = None) -> int:
-        """Sends a frame without waiting."""
+        """Send a frame without waiting."""
         self.sent = self.sent + 1 if n is None else n
         await self.send(Frame(n=self.sent, records=records))
         return self.sent
 
     async def acked(self, n: int) -> None:
-        """Waits for an acknowledgement of `n`, passing over commands."""
+        """Wait for an acknowledgement of `n`, skipping commands."""
         while True:
             record = await self.receive()
             assert not isinstance(record, Refuse), record
@@ -178,11 +178,11 @@ class Trainer:
                 return
 
     async def report(self, *records: FrameRecord) -> None:
-        """Sends a frame and waits until it is committed."""
+        """Send a frame and wait until it is committed."""
         await self.acked(await self.frame(*records))
 
     async def refused(self) -> tuple[Refuse, int]:
-        """Waits for the refusal and the close code."""
+        """Wait for the refusal and the close code."""
         while not isinstance(record := await self.receive(), Refuse):
             pass
         await self.connection.wait_closed()
@@ -193,7 +193,7 @@ class Trainer:
 
 @asynccontextmanager
 async def trainer(server: Parts, greeting: Hello | None = None) -> AsyncIterator[Trainer]:
-    """A greeted training process."""
+    """Connect a training process that has been greeted."""
     async with raw(server, "/ws/ingest") as connection:
         one = Trainer(connection)
         await one.send(greeting or hello())
@@ -206,6 +206,6 @@ async def trainer(server: Parts, greeting: Hello | None = None) -> AsyncIterator
 
 @asynccontextmanager
 async def raw(server: Parts, path: str, **options: Any) -> AsyncIterator[ClientConnection]:
-    """A bare connection."""
+    """Open a connection without a greeting."""
     async with connect(server.url + path, compression=None, max_size=None, close_timeout=1.0, **options) as connection:
         yield connection

@@ -49,7 +49,7 @@ def test_scopes_say_who_may_do_what(tmp_path: Path) -> None:
             for nothing in ([], [""], ["guess"], [tokens["view"] + "x"], ["\ud800"]):
                 with pytest.raises(Unauthorised):
                     await access.require(nothing, "view")
-            # Once closed it stays closed, whatever is revoked.
+            # Once closed, it stays closed, whatever is revoked.
             for scope in tokens:
                 await store.delete_token(scope)
             closed = Access(store, "master")

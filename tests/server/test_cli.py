@@ -171,7 +171,7 @@ def test_serve_says_where_it_listens_and_with_which_token(tmp_path: Path) -> Non
         assert server.first_line == f"Listening on {server.url}/?token={token}\n"
         assert httpx.get(f"{server.url}/?token={token}").status_code == 303
         assert httpx.get(f"{server.url}/api/v1/runs").status_code == 401
-        # Tools work beside the server; a second server does not.
+        # Tools work while the server runs; a second server does not.
         assert command("runs", "--data", str(tmp_path / "data")).returncode == 0
         second = command("serve", "--port", "0", "--data", str(tmp_path / "data"))
         assert second.returncode == 2

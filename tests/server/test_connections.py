@@ -38,7 +38,7 @@ NOT_BLOCKED = 64 << 20
 
 
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers HTTP at once, and takes WebSocket messages until the end."""
+    """Answer HTTP immediately, and receive WebSocket messages until the end."""
     connection = connection_of(scope)
     assert connection is not None
     with connection.request():
@@ -67,7 +67,7 @@ def opened(port: int, data: bytes = b"") -> socket.socket:
 
 
 async def is_ended(sock: socket.socket) -> bytes:
-    """What is read until the server ends the connection."""
+    """Read until the server ends the connection."""
 
     def read() -> bytes:
         sock.settimeout(30)
@@ -81,7 +81,7 @@ async def is_ended(sock: socket.socket) -> bytes:
 
 
 def sent_until_stuck(sock: socket.socket, data: bytes) -> int:
-    """How many bytes go out after the upgrade before no more does; the server's answers are not read."""
+    """Return how many bytes can be sent after the upgrade if the server's answers are not read."""
     sock.settimeout(30)
     answer = b""
     while not answer.endswith(b"\r\n\r\n"):
@@ -94,7 +94,7 @@ def sent_until_stuck(sock: socket.socket, data: bytes) -> int:
 
 
 def as_sent(opcode: Opcode, data: bytes, *, fin: bool = True) -> bytes:
-    """A client's frame."""
+    """Return a client's frame."""
     return Frame(opcode, data, fin=fin).serialize(mask=True)
 
 
@@ -241,7 +241,7 @@ def test_a_message_in_too_many_fragments_ends_its_connection() -> None:
 
 
 class Wire(asyncio.Transport):
-    """The event loop's side of a connection that is driven by hand."""
+    """The event loop's side of a connection that is driven by the test."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -333,7 +333,7 @@ def test_nothing_is_parsed_while_answers_wait_or_the_app_has_enough() -> None:
 
 @asynccontextmanager
 async def driven(seen: list[bytes]) -> AsyncIterator[tuple[WebSocketProtocol, Wire]]:
-    """A protocol after the upgrade, whose messages end up in `seen`."""
+    """Return a protocol after the upgrade, whose messages are appended to `seen`."""
     ready = asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""The demo's options: what they take, what they refuse, and what the server gets of them."""
+"""The options of the demo: accepted and refused values, and those passed to the server."""
 
 import argparse
 import subprocess

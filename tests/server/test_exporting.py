@@ -1,4 +1,4 @@
-"""`recis-monitor export`: files that are whole or not there, the bar on a terminal, and memory that does not grow."""
+"""`recis-monitor export`: files that are complete or absent, the progress bar on a terminal, and bounded memory."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ FORMS = ["csv", "jsonl", "parquet", "columns"]
 
 
 def fill(folder: Path, num_points: int, *, per_frame: int = 20_000, run: str = "r") -> None:
-    """A run with two series on two attempts, the second of which goes back to the middle."""
+    """Create a run with two series in two attempts, the second of which goes back to the middle."""
 
     async def scenario() -> None:
         store = SqlStore(SqliteEngine(folder / "recis.db"))
@@ -113,7 +113,7 @@ def test_an_export_that_is_interrupted_leaves_no_half_file(tmp_path: Path, how: 
         assert process.returncode in (130, -how)
     assert b"Traceback" not in said
     assert (out / "r.jsonl").read_text() == "old"
-    # Only a kill that nobody hears of leaves what was begun, under a name of its own.
+    # Only SIGKILL leaves a partial file, under a temporary name.
     assert [path.name for path in out.iterdir() if how != signal.SIGKILL or path.suffix != ".part"] == ["r.jsonl"]
 
 
@@ -131,7 +131,7 @@ def test_what_is_no_text_does_not_go_to_a_terminal_and_the_bar_does(tmp_path: Pa
             try:
                 while piece := os.read(terminal, 4096):
                     output += piece
-            except OSError:  # how a pseudo-terminal says that nobody writes any more
+            except OSError:  # the end of a pseudo-terminal whose writers have closed it
                 pass
             outputs.append((process.wait(30), output.decode()))
         os.close(terminal)
@@ -144,7 +144,7 @@ def test_what_is_no_text_does_not_go_to_a_terminal_and_the_bar_does(tmp_path: Pa
 
 
 def peak_bytes(command: list[str]) -> int:
-    """What a process had in memory at most."""
+    """Return the peak memory of a process."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -66,7 +66,7 @@ def test_a_browser_swaps_its_token_for_a_cookie(tmp_path: Path) -> None:
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie
         assert "Path=/" in cookie
-        # The client keeps the cookie from here on.
+        # From here on the client has the cookie.
         assert (await site.client.get("/api/v1/runs")).status_code == 200
         assert (await site.client.get(f"{ADDRESS}//evil.example/?token=master")).headers["location"] == "/evil.example/"
 
@@ -185,7 +185,7 @@ def test_a_body_that_does_not_come_is_not_awaited_for_ever(tmp_path: Path, monke
 
 @asynccontextmanager
 async def with_store(folder: Path) -> AsyncIterator[Store]:
-    """The store of a running server, opened beside it as its commands do."""
+    """Open the store of a running server, as its commands do."""
     store = open_store(f"sqlite:///{folder / 'recis.db'}", exclusive=False)
     await store.open()
     try:

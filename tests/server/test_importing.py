@@ -1,4 +1,4 @@
-"""`recis-monitor import`: into the store where no server runs, to the server where one does."""
+"""`recis-monitor import`: into the store if no server is running, otherwise to the server."""
 
 import os
 import signal
@@ -34,12 +34,12 @@ def only_run(data: Path, capfd: pytest.CaptureFixture[str]) -> str:
 def test_into_the_store_and_again(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What is meant for a server and for trainings has no part in it.
+    # Variables for servers and trainings have no effect here.
     for name, value in {"PORT": "1", "HOST": "0.0.0.0", "URL": "http://127.0.0.1:9", "TOKEN": "x"}.items():
         monkeypatch.setenv(f"RECIS_MONITOR_{name}", value)
     data = tmp_path / "data"
     command = ["import", "tensorboard", str(tmp_path / "logs"), "--project", "shop", "--data", str(data)]
-    # A store with tokens takes them too.
+    # A store with tokens accepts them too.
     assert main(["token", "create", "--scope", "view", "--data", str(data)]) == 0
     capfd.readouterr()
     fill(tmp_path / "logs", 1000)

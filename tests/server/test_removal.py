@@ -1,4 +1,4 @@
-"""Deleted runs: gone at once, restorable within the grace period, and removed afterwards, also across a restart."""
+"""Deleted runs: hidden immediately, restorable within the grace period, then removed, also across a restart."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ GREETING = Hello(run="r", writer="w-new", attempt="b")
 
 
 async def filled(opened: Site, folder: Path) -> dict[str, Any]:
-    """A run with something of everything and a trace with its file; return it."""
+    """Create and return a run with records of every kind, and a trace with its file."""
     await opened.filled()
     await with_trace(opened, folder)
     await opened.app.state.store.update_run("r", name="mine", tags=["a"], notes="n" * 8000, archived=True)
@@ -66,7 +66,7 @@ def test_what_is_due_is_removed_with_its_files_also_after_a_restart(tmp_path: Pa
             await filled(opened, tmp_path)
             await opened.run("late")
             await opened.client.delete("/api/v1/runs/late?grace=86400")
-            # As a server leaves it that ends before the grace period does.
+            # As left by a server that ends before the grace period does.
             await opened.app.state.store.hide_run("r", time.time_ns() - 1)
         async with site(tmp_path / "data") as opened:
             store = opened.app.state.store

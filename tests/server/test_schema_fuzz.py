@@ -1,4 +1,4 @@
-"""The description of the HTTP interface holds: schemathesis asks a real server for everything that it describes."""
+"""The OpenAPI description is correct: schemathesis tests a real server against it."""
 
 import hashlib
 import subprocess
@@ -30,7 +30,7 @@ CHECKS = (
 
 
 def stream(connection: ClientConnection) -> None:
-    """A run with something of everything, whose rank stays connected."""
+    """Create a run with records of every kind, whose rank stays connected."""
     connection.send(encode(Hello(run="r", writer="w", attempt="a", config={"lr": 0.1})))
     assert isinstance(decode_server(connection.recv(decode=False)), Welcome)
     done = Pass(
@@ -49,7 +49,7 @@ def stream(connection: ClientConnection) -> None:
 
 
 def upload(url: str) -> str:
-    """A trace of the run."""
+    """Upload a trace of the run."""
     with connect(url + "/ws/trace") as connection:
         digest = hashlib.sha256(TRACE).hexdigest()
         opening = TraceOpen(run="r", attempt="a", rank=0, name="t.json", step=3, size=len(TRACE), sha256=digest)

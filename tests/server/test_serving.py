@@ -1,4 +1,4 @@
-"""The real command in a process of its own: killed at any moment, it has lost and doubled nothing it acknowledged."""
+"""The real command in a separate process: killed at any moment, it loses and duplicates nothing it acknowledged."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ def one_frame(n: int) -> Frame:
 
 
 async def write_until_cut(url: str, acked: int, pid: int, kill_after: int) -> int:
-    """Streams frames from `acked` + 1 on, kills the server after so many acknowledgements, returns the last one."""
+    """Stream frames from `acked` + 1 on, kill the server after this many acknowledgements, and return the last one."""
     with suppress(WebSocketException, OSError):
         async with connect(url.replace("http", "ws") + "/ws/ingest", compression=None) as writer:
             await writer.send(encode(hello()))

@@ -1,4 +1,4 @@
-"""`recis_monitor.fresh_metrics`: of a dict that is never cleared, what was set since the last call."""
+"""`recis_monitor.fresh_metrics`: the values set since the last call in a dict that is never cleared."""
 
 import gc
 import weakref

@@ -97,7 +97,7 @@ def test_later_versions_pass_more_arguments_and_events(spooled: Spooled, options
     monitor.after_eval()
     monitor.after_epoch(is_train=False)
     monitor.end(is_train=False)
-    for value in (0.125, 0.5):  # an evaluation before the first step of a training that goes on
+    for value in (0.125, 0.5):  # an evaluation before the first step of a training that continues
         monitor.after_step(metrics={"auc": value}, global_step=torch.tensor(7), is_train=False)
     monitor.after_step(metrics={"loss": 0.5}, global_step=torch.tensor(8), is_train=True)
     closed(monitor)

@@ -1,4 +1,4 @@
-"""Clients that do everything wrong, from seeded generators: each a thread that goes on until it is told to stop."""
+"""Clients that violate every rule, from seeded generators: each is a thread that runs until it is stopped."""
 
 from tests.faults.hostile.attack import Attack
 from tests.faults.hostile.bare import Sockets

@@ -1,6 +1,6 @@
-"""What hostile clients have in common: turns, what is odd or damaged, and which replies are documented.
+"""The base of hostile clients: turns, odd and damaged data, and the documented replies.
 
-Owns the tables of the documents that say which replies there are; must not know what a client sends.
+Owns the tables of the documents that list the replies; must not know what a client sends.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 
 def documented(page: str, pattern: str) -> frozenset[Any]:
-    """Return what the tables of a page say: the group or groups of the pattern, once for each row."""
+    """Return the content of a page's tables: the group or groups of the pattern for each row."""
     found = re.findall(pattern, (DOCS / page).read_text(), re.MULTILINE)
     assert found, f"no such table in {page}"
     return frozenset(found)
@@ -57,18 +57,16 @@ TOLD = documented("protocol.md", r"^\| `(\w+)` \| (?:`version`|`run`|`run`, `\w+
 
 
 _QUIET = logging.getLogger(f"{__name__}.quiet")
-_QUIET.setLevel(
-    logging.CRITICAL + 1
-)  # the library takes a connection that is reset from within for an error of its own
+_QUIET.setLevel(logging.CRITICAL + 1)  # the library reports a locally reset connection as an internal error
 
 
 class Attack(threading.Thread):
-    """Turn after turn until `stop`.
+    """Runs turns until `stop`.
 
     Attributes:
-        turns: how many there were.
-        replies: what came back, counted.
-        faults: replies that are not documented, and other exceptions.
+        turns: number of turns.
+        replies: number of replies of each kind.
+        faults: undocumented replies, and other exceptions.
     """
 
     kind: ClassVar[str]
@@ -85,11 +83,11 @@ class Attack(threading.Thread):
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """End with the present turn."""
+        """End after the current turn."""
         self._stopped.set()
 
     def run(self) -> None:
-        """Begin a turn again and again."""
+        """Run turns repeatedly."""
         while not self._stopped.is_set():
             self.turns += 1
             try:
@@ -98,23 +96,23 @@ class Attack(threading.Thread):
                 self.faults.append(f"turn {self.turns}: {type(error).__name__}: {error}")
 
     def turn(self) -> None:
-        """One client, from its beginning to its end."""
+        """Run one client from beginning to end."""
         raise NotImplementedError
 
     def expect(self, is_documented: object, what: str) -> None:
-        """Count a reply; one that is not documented is a fault."""
+        """Count a reply; an undocumented one is a fault."""
         self.replies[what] += 1
         if not is_documented:
             self.faults.append(f"turn {self.turns}: {what} is not documented")
 
-    # --- what is wrong
+    # --- odd data
 
     def odd(self) -> Any:
-        """Return any value."""
+        """Return an arbitrary value."""
         return self.chance.choice([None, True, *NUMBERS, *TEXTS, b"", b"\xff" * 9, [], {}, [[[]]], {"a": {"b": 1}}])
 
     def changed(self, tree: Any) -> Any:
-        """Return a copy of nested dicts and lists with one or two places changed, left out or repeated."""
+        """Return a copy of nested dicts and lists with one or two items changed, left out or repeated."""
         tree = copy.deepcopy(tree)
         for _ in range(self.chance.choice([0, 1, 1, 2])):
             place = tree
@@ -141,14 +139,14 @@ class Attack(threading.Thread):
         return self.chance.choice(DAMAGES)(self.chance, data, (data[::-1],)) if data else data
 
     def either(self, data: bytes, odds: float = 0.1) -> bytes:
-        """Return the bytes, seldom damaged."""
+        """Return the bytes, rarely damaged."""
         return self.damaged(data) if self.chance.random() < odds else data
 
     # --- WebSockets
 
     @contextlib.contextmanager
     def socket(self, path: str) -> Iterator[ClientConnection]:
-        """A connection; the server may close it whenever it likes, with a documented code."""
+        """A connection; the server may close it at any time, with a documented code."""
         try:
             with connect(
                 f"ws{self.url[4:]}{path}", max_size=None, open_timeout=WAIT_S, close_timeout=1, logger=_QUIET
@@ -156,7 +154,7 @@ class Attack(threading.Thread):
                 try:
                     yield connection
                 except ConnectionClosed:
-                    # What it was closed for comes first.
+                    # The reason for closing comes first.
                     with contextlib.suppress(ConnectionClosed):
                         self.read(connection, 0.0)
                 if self.chance.random() < 0.2:
@@ -169,7 +167,7 @@ class Attack(threading.Thread):
             self.expect("503" in str(error), f"no {path}: {type(error).__name__} {error}")
 
     def read(self, connection: ClientConnection, wait_s: float) -> None:
-        """Check the replies that are there, and wait so long for the first."""
+        """Check the available replies, waiting up to this long for the first."""
         while True:
             try:
                 self.reply(connection.recv(wait_s))

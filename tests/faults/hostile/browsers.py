@@ -29,7 +29,7 @@ class Browsers(Attack):
             self.read(connection, 0.2)
 
     def request(self) -> dict[str, Any]:
-        """Return what a browser asks for, as it should be."""
+        """Return a valid request of a browser."""
         run, number = self.chance.choice(RUNS), self.chance.randrange(5)
         return self.chance.choice(
             [

@@ -25,7 +25,7 @@ class Requests(Attack):
                "Accept-Encoding", "X-Forwarded-Proto", "Content-Type", "Expect", "Upgrade")  # fmt: skip
 
     def turn(self) -> None:
-        """One connection with some requests."""
+        """Send some requests over one connection."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S)
         try:
             for _ in range(self.chance.randrange(1, 6)):

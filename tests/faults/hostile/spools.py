@@ -16,7 +16,7 @@ CODES = (0, 1, 3)
 
 
 def offline_value(number: int, step: int, key: int) -> float:
-    """Return what the spooled run of this number reports: another value in each place."""
+    """Return a value of the spooled run of this number: a different one at each position."""
     return number * 1e6 + step * 10 + key
 
 
@@ -40,7 +40,7 @@ class Spools(Attack):
         )
 
     def spool(self, root: Path, number: int) -> None:
-        """What an offline run leaves."""
+        """Create the spool of an offline run."""
         run = recis.monitor.init(mode="offline", run_id=f"spooled-{number}", spool_dir=root, tags=["spooled"])
         for step in range(STEPS):
             run.log({f"k{key}": offline_value(number, step, key) for key in range(1 + step % 3)}, step)

@@ -1,4 +1,4 @@
-"""Training processes that keep to nothing, and uploads that are no traces."""
+"""Training processes that violate the protocol, and uploads that are not traces."""
 
 import gzip
 import hashlib
@@ -30,7 +30,7 @@ __all__ = ["Frames", "Traces"]
 
 
 class Frames(Attack):
-    """Writers whose greetings and records are wrong in one place or another."""
+    """Writers whose greetings and records are wrong somewhere."""
 
     kind = "frames"
 
@@ -97,7 +97,7 @@ class Frames(Attack):
 
 
 class Traces(Attack):
-    """Uploads of files that are no traces, of half ones, and of others than were announced."""
+    """Uploads of files that are not traces, of partial ones, and of files other than announced."""
 
     kind = "traces"
 
@@ -122,13 +122,13 @@ class Traces(Attack):
             self.read(connection, 0.5)
 
     def event(self) -> Any:
-        """Return one event, at times with something odd in it."""
+        """Return one event, sometimes with an odd value."""
         name, at = self.chance.choice(TEXTS), self.chance.choice(NUMBERS[:8])
         event = {"ph": "X", "name": name, "cat": "cpu_op", "ts": at, "dur": 1, "tid": 1}
         return self.changed(event) if self.chance.random() < 0.2 else event
 
     def file(self) -> bytes:
-        """Return a trace, most often a bad one."""
+        """Return a trace, usually an invalid one."""
         events = [self.event() for _ in range(self.chance.randrange(200))]
         text = msgspec.json.encode({"traceEvents": events}, enc_hook=str)
         kinds: list[Callable[[], bytes]] = [

@@ -10,7 +10,7 @@ class Clock:
 
 
 def made() -> tuple[Audience, Clock, list[str], list[Hint]]:
-    """An audience, its clock, the runs whose listeners were called and what went over the bus."""
+    """Return an audience, its clock, the runs whose listeners were called, and the messages on the bus."""
     bus, clock = MemoryBus(), Clock()
     begun: list[str] = []
     told: list[Hint] = []

@@ -187,7 +187,7 @@ def test_a_second_connection_of_a_writer_supersedes_the_first(tmp_path: Path) ->
                 refuse, code = await first.refused()
                 assert (refuse.code, code, refuse.retry) == ("superseded", 4409, True)
                 await second.report(points([2], loss=[2.0]))
-            # Only the end of the second one is an event.
+            # Only the end of the second connection is an event.
             events = await until_async(lambda: server.store.events("r1"))
             assert [event.kind for event in events] == ["disconnected"]
             assert await stored(server, "r1", "loss") == [(1, 1.0), (2, 2.0)]
@@ -471,7 +471,7 @@ VALID: list[dict[str, Any]] = [
 
 @st.composite
 def spoilt(draw: st.DrawFn) -> bytes:
-    """A record of which a value, or some bytes, are not as they should be."""
+    """Return a record with an invalid value or damaged bytes."""
     record = dict(draw(st.sampled_from(VALID)))
     if draw(st.booleans()):
         record[draw(st.sampled_from([*record, "config", "records", "span", "v", "odd"]))] = draw(ODD)

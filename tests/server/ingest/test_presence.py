@@ -57,12 +57,12 @@ def test_where_a_rank_is_now_follows_from_its_newest_step_and_its_own_clock(tmp_
             row = await join(server, presence, hello())
             assert presence.expected_step("r1", 0) is None
             assert presence.rate("r1", 0) is None
-            # One step a second by the trainer's clock, whatever the pace of the commits.
+            # One step per second by the trainer's clock, whatever the rate of the commits.
             await commit(server, row, points([1, 2, 3], loss=[1.0, 1.0, 1.0]))
             await commit(server, row, points([10, 7], loss=[1.0, 1.0]), n=2)
             assert presence.rate("r1", 0) == pytest.approx(1.0)
             assert presence.expected_step("r1", 1) is None
-            # It goes on between two flushes, and for a while only: it may have stopped.
+            # It is extrapolated between two flushes, but only for a while, because the training may have stopped.
             for seconds, step in ((0.0, 10), (0.8, 10), (1.5, 11), (60.0, 12)):
                 now_s = 1.0 + seconds
                 assert presence.expected_step("r1", 0) == step
@@ -118,7 +118,7 @@ def test_a_later_attempt_is_one_event_however_many_ranks_it_has(tmp_path: Path) 
             await asyncio.gather(*(join(server, presence, greeting) for greeting in again))
             (event,) = await server.store.events("r1")
             assert (event.kind, event.data) == ("attempt", {"attempt": 2})
-            # A server that has just started does not know what was said, and looks.
+            # A newly started server does not know which events exist, and reads them.
             await join(server, Presence(server.store, server.bus), again[0])
             assert len(await server.store.events("r1")) == 1
 
@@ -137,7 +137,7 @@ def test_an_older_attempt_that_is_sent_late_does_not_take_the_place_of_the_one_t
             assert server.presence.expected_step("r1", 0) == 7
             await server.presence.left(late, expected=False)
             assert server.presence.ranks("r1") == (0,)
-            # The event lies where the attempt began, not where it was sent.
+            # The event is at the beginning of the attempt, not where it was sent.
             (event,) = await server.store.events("r1")
             assert (event.kind, event.time_ns) == ("attempt", late.started_ns)
             assert late.started_ns < live.started_ns
@@ -166,7 +166,7 @@ def test_silence_is_judged_by_connection_and_by_the_runs_own_pace(tmp_path: Path
                 await commit(server, row, record, n=n)
             clock.now_s += 499
             assert state() == "running"
-            # Sensors are read in a training that hangs, too.
+            # Sensors are also read in a training that hangs.
             await commit(server, row, points([2], **{"system/host/cpu_percent": [1.0]}), n=3)
             clock.now_s += 2
             assert state() == "stalled"
@@ -210,10 +210,10 @@ def test_a_connection_that_is_lost_again_and_again_is_one_event(tmp_path: Path) 
             assert first.text == "rank 0 lost its connection 37 times within 72 s"
             assert first.data == {"attempt": 1, "times": 37, "last": 1072.0}
             assert (first.level, first.time_ns) == ("warning", 1000 * SECOND)
-            # Browsers are told each time, of the same one.
+            # Browsers are notified each time, of the same event.
             assert set(told) == {str(first.id), str(second.id)}
             assert len(told) == 74
-            # Ten minutes on it is another one.
+            # Ten minutes later it is a new event.
             clock.now_s += 600
             row = await join(server, presence, hello(writer="w0", world_size=2))
             await presence.left(row, expected=False)
@@ -256,7 +256,7 @@ def test_two_processes_that_report_as_one_rank_are_one_event(tmp_path: Path, att
             assert (event.kind, event.level, event.rank) == ("rank_conflict", "warning", 3)
             assert event.text.endswith("process 1 on host-1 and process 2 on host-2")
             assert event.data == {"attempt": 1, "writers": ["w1", "w2"]}
-            # A server that was started since finds it noted.
+            # A server that was started since finds the event.
             await talk(Presence(server.store, server.bus, clock=clock))
             assert len(await server.store.events("r1")) == len(set(attempts))
 

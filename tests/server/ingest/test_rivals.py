@@ -1,4 +1,4 @@
-"""`recis_server.ingest.rivals`: two writers of one rank that live, told from one that was started again."""
+"""`recis_server.ingest.rivals`: distinguish two live writers of one rank from one that was restarted."""
 
 from recis_server.ingest import rivals
 from recis_server.ingest.rivals import Rivals
@@ -12,7 +12,7 @@ NOW = 1_000 * SECOND
 
 
 def greet(known: Rivals, writer: str, *, began_s: int, now_s: int, clock_s: int = 0) -> None:
-    """A greeting at `now_s` of a writer that began at `began_s`; its own clock is `clock_s` ahead."""
+    """Greet at `now_s` as a writer that began at `began_s`, with a clock that is `clock_s` ahead."""
     started, sent = (NOW + (second + clock_s) * SECOND for second in (began_s, now_s))
     hello = Hello(run="r", writer=writer, attempt="a", host=f"host-{writer}", pid=7, time_ns=sent, started_ns=started)
     known.joined(writer, hello, NOW + now_s * SECOND)
@@ -31,11 +31,11 @@ def test_two_that_report_are_told_of_once() -> None:
     greet(known, "a", began_s=0, now_s=1)
     greet(known, "b", began_s=10, now_s=11)
     assert len(known) == 2
-    assert say(known, "a", at(9), at(12)) is None  # no later than clocks may differ
-    assert say(known, "b", at(90)) is None  # the newer one does not speak for the older
+    assert say(known, "a", at(9), at(12)) is None  # within the tolerated difference of clocks
+    assert say(known, "b", at(90)) is None  # reports of the newer one do not count for the older one
     assert say(known, "a", at(3), at(13)) == (["a", "b"], ["process 7 on host-a", "process 7 on host-b"])
     assert say(known, "a", at(14)) is None
-    for writer in "ab":  # a reconnect of either
+    for writer in "ab":  # either one reconnects
         greet(known, writer, began_s=0 if writer == "a" else 10, now_s=20)
         known.left(writer)
     assert say(known, "a", at(30)) is None

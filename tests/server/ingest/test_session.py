@@ -63,7 +63,7 @@ def test_writers_of_a_run_hear_whether_somebody_looks() -> None:
     assert session.stream is not None
     assert session.stream.on_commit(kept(session.receive(frame(3), 10, 0))) == [Send(Ack(3, watched=False))]
     watched.add("r1")
-    # At once, with what is committed so far; other runs are none of its business.
+    # Immediately, with the number committed so far; other runs do not matter.
     session.receive(frame(4), 10, 0)
     assert session.looked_at("r1") == [Send(Ack(3))]
     assert session.looked_at("r2") == []
@@ -125,7 +125,7 @@ def test_the_newest_connection_of_a_writer_supersedes_the_older_one_and_goes_on_
     assert isinstance(end, Close)
     assert (end.code, end.refuse.code, end.refuse.retry) == (4409, "superseded", False)
     assert first.receive(frame(2), 10, 0) == []
-    # Frame 1 is still on its way: it is not taken twice, and the new connection hears of its commit.
+    # Frame 1 is still being committed: it is not accepted twice, and the new connection is told of its commit.
     assert second.receive(frame(1), 10, 0) == []
     assert second.stream is not None
     assert second.stream.on_commit(keep) == [Send(Ack(1))]
@@ -181,12 +181,14 @@ def test_without_frames_on_their_way_the_store_knows_best() -> None:
     assert kept(greeted(streams, acked=0).receive(frame(1), 10, 0)).frame.frame.n == 1
 
 
-# --- both halves against each other
+# --- both halves together
 
 
 @dataclass
 class World:
-    """A writer with numbered frames, a line that cuts and repeats, a server that restarts, and a store that fails."""
+    """A writer with numbered frames, a connection that breaks and repeats, a server that restarts, and a store that
+    fails.
+    """
 
     client: ClientSession = field(default_factory=ClientSession)
     produced: int = 0
@@ -211,7 +213,7 @@ class World:
         self.up.append(HELLO)
 
     def cut(self) -> None:
-        """What is in the line is lost; the server may or may not have noticed."""
+        """Break the connection: messages in transit are lost; the server may or may not notice."""
         self.client.lost()
         self.session = None
         self.up.clear()
@@ -233,7 +235,7 @@ class World:
             self.up.append(frame(n))
 
     def repeat(self) -> None:
-        """A faulty client sends its last frame again."""
+        """Send the last frame again, as a faulty client does."""
         if self.session is not None and self.up and isinstance(self.up[-1], Frame):
             self.up.append(self.up[-1])
 
@@ -287,7 +289,7 @@ class World:
         self.keeps.clear()
 
 
-# How often a step is drawn is how often it stands here.
+# The probability of an action is the number of times that it is listed here.
 STEPS = [
     *["connect", "cut", "cut_noticed", "fail", "restart", "repeat"],
     *["produce", "send", "arrive"] * 3,

@@ -1,4 +1,4 @@
-"""What a command has changed, from a real store that holds a run around it."""
+"""The effect of a command, from a real store with a run before and after it."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ Change = Callable[[int], float]
 
 @dataclass
 class Scene:
-    """A run in a store; steps take a second."""
+    """A run in a store; each step takes a second."""
 
     store: SqlStore
     frames: int = 0
@@ -49,7 +49,7 @@ class Scene:
         more: Mapping[str, Change] | None = None,
         **named: Change,
     ) -> None:
-        """Reports series at some steps; `begun` is the time of step 0."""
+        """Report series at some steps; `begun` is the time of step 0."""
         series = {**named, **(more or {})}
         steps = list(range(first, last + 1, every))
         points = Points(
@@ -72,7 +72,7 @@ class Scene:
         begun: int = 0,
         others: Mapping[int, Literal["pending", "rejected"]] | None = None,
     ) -> None:
-        """A command that ranks have applied after these steps."""
+        """Add a command that ranks have applied after these steps."""
         ranks = {rank: RankResult("pending") for rank in (*steps, *(others or {}))}
         row = CommandRow(name, "r", control, value, "pending", "mia", 1, "", None, ranks)
         await self.store.add_command(row, "mia")
@@ -118,7 +118,7 @@ def test_loss_speed_and_tables_are_compared_around_the_step_of_the_command(tmp_p
         await scene.train(rank, 10, 340, every=10, qps=lambda step: 20 + NOISE[step])
         await scene.command("c", {0: 300}, {0: rank}, control="filter_interval", value=50, old=25)
         waiting = await scene.effect("c")
-        # Five intervals of 50 steps: up to step 550, and the run has come to 349.
+        # Five intervals of 50 steps: up to step 550, while the run is at 349.
         assert (waiting["state"], waiting["missing_steps"], waiting["windows"]["steps"]) == ("waiting", 201, 250)
         assert waiting["metrics"] == []
 
@@ -142,7 +142,7 @@ def test_loss_speed_and_tables_are_compared_around_the_step_of_the_command(tmp_p
         assert (size["verdict"], size["table"], size["over_ranks"]) == ("higher", "user", "sum")
         assert (size["before"]["count"], size["after"]["count"]) == (10, 5)
         assert metric(effect, "table/user/pass_ms")["difference"] == 0.0
-        # Another length: nine steps less than were trained.
+        # A window of another length: nine steps less than were trained.
         assert (await scene.effect("c", 10))["windows"]["steps"] == 10
         assert metric(await scene.effect("c", 10), "qps")["verdict"] == "unknown"
         assert (await scene.effect("c", 301))["windows"] == {"steps": 300, "cut": "start", "by": None}
@@ -207,7 +207,7 @@ def test_what_a_later_attempt_has_trained_again_is_left_out(tmp_path: Path) -> N
         old = await scene.rank()
         await scene.train(old, 1, 250, loss=noisy(1.0, 0.5, 150))
         await scene.command("c", {0: 150}, {0: old})
-        # Back to step 200: what was reported from there on is replaced; nothing before the command is.
+        # Back to step 200: points from there on are replaced, but none before the command.
         new = await scene.rank(attempt="b", started=1000)
         await scene.train(new, 200, 230, begun=1000, loss=lambda _: 0.7)
         assert (await scene.effect("c"))["missing_steps"] == 20
@@ -225,7 +225,7 @@ def test_what_a_later_attempt_has_trained_again_is_left_out(tmp_path: Path) -> N
         await scene.command("again", {0: 180}, {0: third}, value=3, begun=2000)
         assert (await scene.effect("again", 81))["windows"] == {"steps": 81, "cut": None, "by": None}
         assert (await scene.effect("again", 82))["windows"] == {"steps": 30, "cut": "earlier", "by": "c"}
-        # Back to the start: nothing is left from before.
+        # Back to the start: nothing is left from before the command.
         fourth = await scene.rank(attempt="d", started=3000)
         for first, last in ((1, 100), (101, 300)):
             await scene.train(fourth, first, last, begun=3000, loss=lambda _: 0.2)

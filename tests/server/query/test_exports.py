@@ -1,4 +1,4 @@
-"""Every format gives back the numbers that went in, bit by bit."""
+"""Every format preserves numbers bit by bit."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ INT64 = st.one_of(st.integers(-(2**63), 2**63 - 1), st.sampled_from([-(2**63), 2
 VALUES = st.one_of(
     st.floats(),
     st.sampled_from([math.nan, math.inf, -math.inf, -0.0, 5e-324, 2.2250738585072014e-308, 1.7976931348623157e308]),
-    # NaN with a payload: binary formats keep it.
+    # NaN with a payload: binary formats preserve it.
     st.integers(0x7FF0000000000001, 0x7FFFFFFFFFFFFFFF).map(lambda bits: np.array([bits]).view(np.float64)[0]),
 )
 KEYS = st.one_of(st.sampled_from(["loss", 'a,"b"', "x],[y", " é", "'"]), st.text(min_size=1).filter(str.isprintable))
@@ -51,7 +51,7 @@ Row = tuple[str, int, int, int, int, int, bool]
 
 
 def rows(slices: list[PointsSlice], bits: Callable[[npt.NDArray[np.float64]], list[int]]) -> list[Row]:
-    """Key, rank, attempt, step, time, the bits of the value, superseded."""
+    """Return rows of key, rank, attempt, step, time, bits of the value, superseded."""
     return [
         (one.key, one.rank, *row, one.superseded)
         for one in slices
@@ -64,7 +64,7 @@ def exact(values: npt.NDArray[np.float64]) -> list[int]:
 
 
 def as_text(values: npt.NDArray[np.float64]) -> list[int]:
-    """Text has one NaN."""
+    """Return the rows as text represents them, with a single NaN."""
     return exact(np.where(np.isnan(values), np.nan, values))
 
 

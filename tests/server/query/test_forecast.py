@@ -11,7 +11,7 @@ from recis.wire.messages import Pass
 def passes(
     steps: list[int], *, added: int = 100, evicted: int = 80, table: str = "user", rank: int = 0, attempt: int = 1
 ) -> list[PassRow]:
-    """Passes that find a table of 1,000 rows and those added since, at the same pace."""
+    """Return passes over a table of 1,000 rows to which rows are added at a constant rate."""
     rows = []
     left = 1000
     for step, before in zip(steps, [steps[0] - 50, *steps], strict=False):

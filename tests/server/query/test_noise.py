@@ -28,7 +28,7 @@ def split(values: object) -> Change:
 
 
 def walks(correlation: float, number: int, seed: int) -> Floats:
-    """Autoregressive series of twice the window, in rows; 1 makes random walks."""
+    """Return autoregressive series of twice the window, one per row; 1 makes random walks."""
     shocks = np.random.default_rng(seed).normal(size=(number, 400))
     series = np.zeros_like(shocks)
     for at in range(1, 400):
@@ -130,7 +130,7 @@ def test_a_rank_without_values_in_one_window_does_not_shift_the_other() -> None:
     low, high = sample([1.0] * 10), sample([100.0] * 10)
     change = compare([low, high], [low, Sample(np.empty(0), np.empty(0))], LENGTH)
     assert (change.difference, change.verdict) == (0.0, "noise")
-    # Nor does an interval in which one of them has no value.
+    # Nor does an interval in which one of them has no value count.
     gap = Sample(high.positions[3:], high.values[3:])
     assert compare([low, gap], [low, high], LENGTH).noise == pytest.approx(0.0)
 

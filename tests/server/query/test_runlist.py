@@ -1,4 +1,4 @@
-"""The list as JSON: what is kept of it is never seen, but in how little is read."""
+"""The list as JSON: caching does not change the result, only reduces reads."""
 
 import json
 import math
@@ -25,7 +25,7 @@ WHOLE = View()
 
 
 class Connected:
-    """Runs and what their connections say."""
+    """Runs and the states of their connections."""
 
     def __init__(self, **states: str) -> None:
         self.states = states
@@ -38,7 +38,7 @@ class Connected:
 
 
 def counted(read: Callable[..., Iterator[Any]], numbers: list[int]) -> Callable[..., Iterator[Any]]:
-    """`store.runs.read_rows` that notes how many runs it was asked for."""
+    """Replace `store.runs.read_rows` with one that records the number of runs requested."""
 
     def read_rows(connection: Any, layouts: Any, run_ids: Sequence[str], keys: Any) -> Iterator[Any]:
         numbers.append(len(run_ids))
@@ -120,7 +120,7 @@ def test_every_state_is_judged_when_the_list_is_made(tmp_path: Path) -> None:
             for state in set(states.values()):
                 found = [one["id"] for one in await listed(runs, state=state)]
                 assert sorted(found) == sorted(name for name, one in states.items() if one == state)
-            # Nothing is committed, and yet it changes.
+            # It changes although nothing is committed.
             connected.states = {"away": "running"}
             assert {one["id"]: one["state"] for one in await listed(runs)} == {
                 **states,
@@ -179,7 +179,7 @@ def test_memory_has_a_bound_and_answers_are_the_same_beyond_it(tmp_path: Path) -
             for _ in range(2):
                 assert await listed(tight) == expected
                 assert tight.num_bytes == 0
-            # A second view takes the place of the first.
+            # A second view replaces the first.
             names = [{"id": one["id"], "name": one["id"]} for one in expected]
             assert await listed(tight, View(("name",), None)) == names
             assert 0 < tight.num_bytes < roomy.num_bytes
@@ -237,7 +237,7 @@ def test_a_store_that_is_closed_before_all_is_encoded_ahead_is_no_error(tmp_path
 
 
 def test_the_page_asks_for_what_is_encoded_ahead() -> None:
-    """Where no run has its speed and loss under other names than `qps` and `loss`."""
+    """If no run has its speed and loss under other names than `qps` and `loss`."""
     source = (ROOT / "web" / "js" / "data" / "run-list.js").read_text(encoding="utf-8")
     limit = re.search(r"const MAX_RUNS = ([\d_]+);", source)
     fields = re.search(r"const FIELDS = \[([\w',\s]+)\];", source)

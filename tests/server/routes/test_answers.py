@@ -1,4 +1,4 @@
-"""The one shape of errors, from every route."""
+"""The common form of errors, from every route."""
 
 import re
 from pathlib import Path

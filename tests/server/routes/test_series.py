@@ -112,7 +112,7 @@ def test_the_last_of_all_steps_can_be_asked_for(tmp_path: Path) -> None:
         for ends in ("", f"&start={-(2**63)}&stop={2**63}", f"&start={2**63 - 5}"):
             answer = (await site.client.get(f"/api/v1/runs/r/series?key=loss&points=2{ends}")).json()
             (series,) = answer["series"]
-            # Where the float stands that is nearest to it.
+            # At the nearest float.
             assert (series["x"][-1], series["last"][-1]) == (2**63, 2.0)
 
     ask(tmp_path, scenario)
@@ -189,7 +189,7 @@ def test_exports_have_every_point(tmp_path: Path) -> None:
 
 
 async def resumed(site: Site) -> None:
-    """Two ranks; a second attempt of rank 0 trains steps 2 and 3 of 4 again, one of rank 1 step 3."""
+    """Two ranks; a second attempt trains steps 2 and 3 of 4 again on rank 0, and step 3 on rank 1."""
     store = site.app.state.store
     attempts = {
         "a": [([1, 2, 3, 4], [1.0, 2.0, 3.0, 4.0]), ([3], [300.0])],

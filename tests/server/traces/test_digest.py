@@ -225,7 +225,7 @@ def test_the_process_takes_no_more_memory_than_it_may(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_white_space_takes_linear_time(tmp_path: Path) -> None:
-    """256 MiB of it: seconds of a core, where a look at every character takes a minute and more."""
+    """256 MiB of it take seconds of a core, where examining every character takes more than a minute."""
     packer = zlib.compressobj(1, wbits=31)
     with (tmp_path / "trace").open("wb") as file:
         for _ in range(256):
@@ -235,7 +235,7 @@ def test_white_space_takes_linear_time(tmp_path: Path) -> None:
 
 
 def test_the_process_ends_when_its_server_is_killed(tmp_path: Path) -> None:
-    fifo = tmp_path / "endless"  # nobody writes: to open it waits for ever
+    fifo = tmp_path / "endless"  # without a writer, opening it blocks forever
     subprocess.run(["mkfifo", str(fifo)], check=True)
     command = [sys.executable, "-m", "recis_server.traces.digest", str(fifo), "60"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as child:

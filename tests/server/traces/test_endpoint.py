@@ -28,7 +28,7 @@ async def ask(connection: ClientConnection, record: msgspec.Struct | str | bytes
 
 
 async def upload(connection: ClientConnection, content: bytes, start: int, stop: int) -> msgspec.Struct:
-    """Sends a part of the file and returns the answer to its last chunk."""
+    """Send a part of the file and return the answer to its last chunk."""
     answer: msgspec.Struct = TraceAck(offset=start)
     for offset in range(start, stop, CHUNK):
         chunk = content[offset : min(stop, offset + CHUNK)]

@@ -1,4 +1,4 @@
-"""`recis_server.traces.events`: what is whole in a file is read, however it is written; what is not is said."""
+"""`recis_server.traces.events`: complete events are read, however they are written; damage is reported."""
 
 import gzip
 import json

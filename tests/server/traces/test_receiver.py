@@ -54,7 +54,7 @@ async def uploaded(receiver: TraceReceiver, message: TraceOpen, content: bytes) 
 
 
 async def summarised(server: Parts, row: TraceRow) -> TraceRow:
-    """The trace when its summary is pending no longer."""
+    """Return the trace once its summary is no longer pending."""
 
     async def known() -> TraceRow | None:
         found = await server.store.trace(row.id)
@@ -105,7 +105,7 @@ def test_a_whole_file_is_kept_byte_for_byte_and_listed(tmp_path: Path) -> None:
         assert await received(server, row) == CONTENT
         assert hints == [Hint("trace", "r1", row.id)]
         assert incoming(tmp_path) == []
-        # Random bytes are no trace: listed all the same, with the reason why there is no summary.
+        # Random bytes are not a trace: they are listed nevertheless, with the reason why there is no summary.
         known = await summarised(server, row)
         assert (known.state, known.summary_state, known.summary) == ("ready", "failed", None)
         assert known.summary_error
@@ -149,7 +149,7 @@ def blobs(folder: Path) -> list[Path]:
 def test_a_server_that_is_killed_while_it_keeps_a_file_leaves_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """What a kill leaves is made by hand: the row, what there is of the file, and the partial file of the upload."""
+    """The remains of a kill are created here: the row, a part of the file, and the partial file of the upload."""
     content = trace([call("aten::mm", 1.0, 500.0)])
 
     async def killed(server: Parts) -> None:
@@ -230,7 +230,7 @@ def test_uploads_are_bounded_for_each_run_and_in_all(tmp_path: Path, monkeypatch
         of_run = [await begun(server.traces, opening(name=str(number))) for number in range(3)]
         with pytest.raises(StoreUnavailable, match="at most 3 uploads of a run"):
             await server.traces.begin(opening(name="3"))
-        await begun(server.traces, opening(name="0"))  # the same file again is not one more
+        await begun(server.traces, opening(name="0"))  # the same file does not count again
         await begun(server.traces, opening(run="r2"))
         with pytest.raises(StoreUnavailable, match="4 of all runs"):
             await server.traces.begin(opening(run="r3"))
@@ -299,7 +299,7 @@ def test_another_content_than_announced_is_discarded(tmp_path: Path) -> None:
         assert incoming(tmp_path) == []
         assert await server.store.traces("r1") == ()
         server.traces.end(upload)
-        # A broken first part is worth another try from the start.
+        # If the first part is broken, the upload may start again.
         upload = await begun(server.traces, opening())
         assert upload.offset == 0
         await send(server.traces, upload, wrong, 0, 30_000)
@@ -409,7 +409,7 @@ def test_what_nobody_went_on_with_is_cleaned_away_at_the_start(tmp_path: Path) -
     for name, age_s in (("old.part", 8 * 86_400), ("young.part", 86_400), ("crashed.whole", 0)):
         (folder / name).touch()
         os.utime(folder / name, (1_000_000_000 - age_s,) * 2)
-    (folder / "folder.part").mkdir()  # somebody else's, and no reason not to start
+    (folder / "folder.part").mkdir()  # foreign, and no reason not to start
     os.utime(folder / "folder.part", (1_000_000,) * 2)
 
     async def scenario(server: Parts) -> None:

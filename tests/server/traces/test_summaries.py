@@ -1,4 +1,4 @@
-"""`recis_server.traces.summaries`: every trace gets its summary or the reason why there is none, whatever happens."""
+"""`recis_server.traces.summaries`: every trace gets its summary, or the reason why there is none."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ GOOD = trace([call("aten::mm", 1, 500)])
 
 
 class Server:
-    """A store and blobs with summaries that can be opened and closed."""
+    """A store and blobs, with summaries that can be opened and closed."""
 
     def __init__(self, store: SqlStore, blobs: Blobs, folder: Path) -> None:
         self.store = store
@@ -37,7 +37,7 @@ class Server:
         self._folder = folder
 
     async def add(self, name: str, content: bytes = GOOD, *, run: str = "r1", size: int | None = None) -> TraceRow:
-        """A trace that is ready, without a summary."""
+        """Add a trace that is ready, without a summary."""
         (self._folder / "source").write_bytes(content)
         await self.blobs.put(f"traces/{name}", self._folder / "source")
         numbers = (0, 1, 50, len(content) if size is None else size)
@@ -46,7 +46,7 @@ class Server:
         return row
 
     async def settled(self, name: str) -> TraceRow:
-        """The trace when it is pending no longer."""
+        """Return the trace once its summary is no longer pending."""
 
         async def known() -> TraceRow | None:
             row = await self.store.trace(name)
@@ -58,7 +58,7 @@ class Server:
 
     @asynccontextmanager
     async def summarising(self) -> AsyncIterator[Summaries]:
-        """Summaries between opening and closing."""
+        """Open summaries, and close them at the end."""
         summaries = Summaries(self.store, self.blobs, self.bus)
         await summaries.open()
         try:
@@ -79,7 +79,7 @@ def run(folder: Path, scenario: Callable[[Server], Coroutine[Any, Any, None]]) -
 
 
 def replace_digest(monkeypatch: pytest.MonkeyPatch, digest: Callable[[Path, int], Awaitable[dict[str, Any]]]) -> None:
-    """Has `digest` called in place of a process."""
+    """Call `digest` instead of starting a process."""
     monkeypatch.setattr(module, "digest_apart", digest)
 
 
@@ -138,7 +138,7 @@ def test_small_traces_pass_a_large_one_and_runs_take_turns(tmp_path: Path, monke
         async with server.summarising():
             for name in ("a1", "a2", "a3", "b1", "c1"):
                 await server.settled(name)
-            # Two at a time, so that neighbours may change places.
+            # Two run at a time, so that neighbours may be swapped.
             assert max(order.index("b1"), order.index("c1")) < order.index("a3")
             let_go.set()
             for name in ("large0", "large1"):
@@ -151,7 +151,7 @@ def test_what_it_was_at_when_the_server_ended_stays_pending(tmp_path: Path) -> N
     async def scenario(server: Server) -> None:
         row = await server.add("endless")
         (tmp_path / "blobs" / row.blob).unlink()
-        os.mkfifo(tmp_path / "blobs" / row.blob)  # nobody writes: to open it waits for ever
+        os.mkfifo(tmp_path / "blobs" / row.blob)  # without a writer, opening it blocks forever
         async with server.summarising():
             await until(children)
         assert children() == []
@@ -248,10 +248,10 @@ def test_the_summary_of_a_run_that_was_deleted_goes_nowhere(tmp_path: Path, monk
 
 
 def children() -> list[int]:
-    """The processes of this one that read a trace; nobody else's."""
+    """Return the child processes of this process that read a trace."""
     found = []
     for entry in Path("/proc").iterdir():
-        # One of somebody else's may end meanwhile.
+        # A process of another user may end meanwhile.
         with contextlib.suppress(OSError):
             if entry.name.isdigit() and int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == os.getpid():
                 found += [int(entry.name)] * (b"recis_server.traces.digest" in (entry / "cmdline").read_bytes())

@@ -1,4 +1,4 @@
-"""The registry, which nobody ever clears."""
+"""The registry, which is never cleared."""
 
 from typing import Any
 

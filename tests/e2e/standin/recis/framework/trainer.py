@@ -1,4 +1,4 @@
-"""A trainer that calls only `after_step(metrics, global_step)` and `end()`, the latter after each evaluation too."""
+"""A trainer that calls only `after_step(metrics, global_step)` and `end()`, the latter also after each evaluation."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,11 +16,11 @@ class Trainer:
         self._global_step = np.zeros((), np.int64)
 
     def add_hook(self, hook: Any) -> None:
-        """Add a hook; what it is is not looked at."""
+        """Add a hook; its type is not checked."""
         self.hooks.append(hook)
 
     def train(self, batches: Iterator[float]) -> None:
-        """Train on all batches, each of which is its own loss."""
+        """Train on all batches; each batch is its loss."""
         for epoch, loss in enumerate(batches):
             self._global_step += 1
             metrics: dict[str, Any] = {"epoch": epoch // 10, "loss": np.array(loss), **get_global_metrics()}
@@ -30,7 +30,7 @@ class Trainer:
             hook.end()
 
     def evaluate(self, num_batches: int) -> None:
-        """Evaluate; the step does not move."""
+        """Evaluate; the step does not change."""
         for batch in range(num_batches):
             add_metric("auc", self._global_step.item() + batch / 10)
             for hook in self.hooks:
