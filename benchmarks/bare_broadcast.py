@@ -2,8 +2,8 @@
 
     python -m benchmarks.bare_broadcast SIZE RATE    # listens on 127.0.0.1, prints the port, runs until terminated
 
-It measures the cost of the kernel and the event loop: one message of SIZE bytes, made once, is written to each
-connection RATE times a second, and nothing that a client sends is read.
+It measures the cost of the kernel and the event loop: one message of SIZE bytes, created once, is written to each
+connection RATE times a second, and no data of clients is read.
 """
 
 import asyncio

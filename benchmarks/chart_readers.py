@@ -78,7 +78,7 @@ class Reader:
     """A tool's server and its page's chart request.
 
     `command` starts the server on a port, `ask` is the request for the series of a run (`path`, body or None), `points`
-    understands the answer. `find` turns the run into what requests call it.
+    parses the answer. `find` returns the identifier of the run in requests.
     """
 
     command: Callable[[Path, int], list[str]]
@@ -148,7 +148,7 @@ def _points_aim(body: bytes) -> list[Point]:
 
 
 def _single(step: int, value: Any) -> Point:
-    """A tool without buckets: its value, told as a number, a text or nothing."""
+    """Return the point of a tool without buckets: its value is a number, a text or absent."""
     number = math.nan if value is None else float(value)
     return Point(step, step + 1, number, number, float(not math.isfinite(number)))
 

@@ -45,7 +45,7 @@ def series(num_points: int) -> list[float]:
 
 
 def write_recis(folder: Path, values: list[float]) -> dict[str, Any]:
-    """`run.log`, to the server in `RECIS_MONITOR_URL`, until all is acknowledged."""
+    """Call `run.log`, to the server in `RECIS_MONITOR_URL`, until everything is acknowledged."""
     from recis import monitor
 
     run = monitor.init(run_id=RUN, project=PROJECT, spool_dir=str(folder / "spool"))
@@ -57,7 +57,7 @@ def write_recis(folder: Path, values: list[float]) -> dict[str, Any]:
 
 
 def write_tensorboard(folder: Path, values: list[float]) -> dict[str, Any]:
-    """TensorBoard's record writer: the records of `add_scalar`, whose own speed is in `step_cost`."""
+    """Use TensorBoard's record writer, with the records of `add_scalar`; `step_cost` measures `add_scalar` itself."""
     from tensorboard.compat.proto import event_pb2, summary_pb2
     from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -74,7 +74,7 @@ def write_tensorboard(folder: Path, values: list[float]) -> dict[str, Any]:
 
 
 def write_mlflow(folder: Path, values: list[float]) -> dict[str, Any]:
-    """The rows of `log_metric`, as its SQL store writes them; its client would take an hour."""
+    """Write the rows of `log_metric` as its SQL store does; its client would take an hour."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     import mlflow
 
@@ -102,7 +102,7 @@ def write_mlflow(folder: Path, values: list[float]) -> dict[str, Any]:
 
 
 def write_trackio(folder: Path, values: list[float]) -> dict[str, Any]:
-    """`bulk_log` of its store, which its server calls for what its client sends."""
+    """Call `bulk_log` of its store, as its server does for data from its client."""
     os.environ["TRACKIO_DIR"] = str(folder)
     from trackio.sqlite_storage import SQLiteStorage
 
@@ -120,7 +120,7 @@ def write_trackio(folder: Path, values: list[float]) -> dict[str, Any]:
 
 
 def write_aim(folder: Path, values: list[float]) -> dict[str, Any]:
-    """`run.track`; its files cannot be written otherwise."""
+    """Call `run.track`; its files cannot be written otherwise."""
     os.environ["AIM_DISABLE_TELEMETRY"] = "1"
     from aim import Run
 

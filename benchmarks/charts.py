@@ -5,9 +5,9 @@
     .venv/bin/python -m benchmarks.charts --quick                   # tiny, this project alone
 
 A million points (Aim: fewer, its client is slow). Read back as each tool's own page does, from its own server: *first*
-is from a server just started, whose files are not in memory, until it gives the end of the series; *warm* the median of
-several reads after it. What was injected is kept when the answer still says so at its step. Results of tools that were
-left out stay in the results file.
+is the time from the start of a server, whose files are not in memory, until it returns the end of the series; *warm* is
+the median of several later reads. An injected value is kept if the answer still shows it at its step. Results of tools
+that are not measured stay in the results file.
 """
 
 import argparse
@@ -35,7 +35,7 @@ AIM_POINTS = 100_000
 QUICK_POINTS = 20_000
 LOAD_S = 60.0
 QUIET_S = 3.0
-"""A store that has not changed its size for so long is at rest."""
+"""A store whose size has not changed for this long is idle."""
 
 
 def is_installed(name: str) -> bool:
@@ -105,7 +105,7 @@ def survivors(points: list[Point], at: Injected) -> dict[str, bool]:
 
 
 def _size(folder: Path) -> int:
-    # The space that our store reserves for a full disk does not depend on the number of points.
+    # The space that this project's store reserves for a full disk does not depend on the number of points.
     kept = (one for one in folder.rglob("*") if one.is_file() and one.name not in ("server.txt", "recis.db.reserve"))
     return sum(one.stat().st_size for one in kept if not one.is_relative_to(folder / "spool"))
 

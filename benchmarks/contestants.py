@@ -24,11 +24,11 @@ __all__ = ["CONTESTANTS", "Contestant"]
 
 WARM_UP = 100
 SETTLE_S = 1.0
-"""Threads have started and connections stand before the first step, as in a training that goes on for hours."""
+"""Threads are started and connections open before the first step, as in a training that runs for hours."""
 
 
 Report = Callable[[dict[str, float], int], object]
-"""What a training calls at each step, with its metrics and its number: this is what is timed, and nothing around it."""
+"""The call that a training makes at each step, with its metrics and its number; only this call is timed."""
 
 
 class Contestant(Protocol):

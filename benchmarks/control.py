@@ -4,12 +4,12 @@
     .venv/bin/python -m benchmarks.control --quick
     .venv/bin/python -m benchmarks.control --storm
 
-Real processes: a server, and ranks that step at a pace and log one value. Commands come one after the other at random
-moments. "applied" is the moment at which the last rank has changed its value, by the ranks' own clock (all run on this
-machine); "known" is when a client that asks every 20 ms sees the command as applied.
+Real processes: a server, and ranks that step at a fixed rate and log one value. Commands are sent one at a time at
+random moments. "applied" is the time at which the last rank has changed its value, by the clock of the ranks (all on
+this machine); "known" is the time at which a client that polls every 20 ms sees the command as applied.
 
 With `--storm` nothing is timed: two jobs get 1,000 commands each while ranks and the server are killed and stopped, and
-every answer is compared with what the processes have written (`tests/control/storm.py`).
+every answer is compared with the journals of the processes (`tests/control/storm.py`).
 """
 
 import argparse
@@ -42,7 +42,7 @@ class Scenario:
     lockstep: bool
     control: str
     share: float = 1.0
-    """Of the commands."""
+    """Seed of the random times of the commands."""
 
 
 SCENARIOS = (
@@ -86,7 +86,7 @@ def distribution(samples_ms: Sequence[float]) -> dict[str, int]:
 
 
 def weather(output: Path, seed: int) -> None:
-    """Give many commands while everything fails; write what became of them, after all of it was checked."""
+    """Send many commands while processes fail; write their outcomes after checking all of them."""
     results: dict[str, Any] = {"machine": machine(), "commands": STORM_COMMANDS, "seed": seed}
     with tempfile.TemporaryDirectory() as place:
         storm = Storm(Path(place), seed=seed, num_commands=STORM_COMMANDS, duration_s=STORM_S, rounds=STORM_ROUNDS)
@@ -121,8 +121,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--commands", type=int, default=500)
     parser.add_argument("--quick", action="store_true", help="tiny sizes, as a smoke test")
-    parser.add_argument("--storm", action="store_true", help="many commands while everything is killed and stopped")
-    parser.add_argument("--seed", type=int, default=1, help="of the storm (default: 1)")
+    parser.add_argument(
+        "--storm", action="store_true", help="send many commands while processes are killed and stopped"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of the storm (default: 1)")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     if options.storm:

@@ -1,7 +1,7 @@
 """Data sets of the store's benchmarks: reproducible points, written as by training processes and compacted.
 
-Owns the data sets, their values, and how they come into a store (frames through `append`, chunks by the worker); must
-not know what is measured.
+Owns the data sets, their values, and how they are written to a store (frames through `append`, chunks by the worker);
+must not know what is measured.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ STEP_NS = 10_000_000
 FRAMES_AT_ONCE = 256
 FRAME_ROWS = 5_000
 COMPACT_POINTS = 1 << 22
-"""Points that are written before the worker gets its turn: in life it works beside."""
+"""Points written before the worker runs, which in a server runs at the same time."""
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """`runs` of `ranks` processes that each report `keys` metrics at `rows` steps, `frame_rows` steps a frame."""
+    """`runs` of `ranks` processes that each report `keys` metrics at `rows` steps, `frame_rows` steps per frame."""
 
     name: str
     rows: int

@@ -4,13 +4,13 @@
     .venv/bin/python -m benchmarks.demo_overhead --watched      # with a page open on the run
     .venv/bin/python -m benchmarks.demo_overhead --quick
 
-Both of a pair train the same model on the same data, in processes of their own; `on` streams to a server on this
-machine, `off` is `RECIS_MONITOR_MODE=disabled`. With `--watched` a client of `/ws/live` asks for charts as an open page
-does, for which the training sends more often. They take turns of a second, while the other is stopped: the speed of a
-shared machine changes by several percent within seconds, and so both meet the same. What is compared is steps a
-second in two turns that follow each other, by the wall clock and by processor time of the training thread; of a pair
-the median of its turns counts. A training that was stopped sends at once when it goes on, so that it sends somewhat
-more often here than it would by itself.
+Both trainings of a pair train the same model on the same data, in separate processes; `on` streams to a server on this
+machine, `off` is `RECIS_MONITOR_MODE=disabled`. With `--watched` a client of `/ws/live` requests charts as an open page
+does, for which the training sends more often. They run in alternating turns of a second, while the other one is
+stopped: the speed of a shared machine changes by several percent within seconds, and this affects both equally. The
+benchmark compares the steps per second of consecutive turns, by the wall clock and by the processor time of the
+training thread, and takes the median of the turns of a pair. A stopped training sends immediately when it continues, so
+that it sends slightly more often here than normally.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from recis.hooks import LoggerHook
 START_S = 120.0
 ENDLESS_PASSES = 1000
 CHARTS = ("loss", "qps", "auc", "calibration", "samples_per_second", "monitor/step_cost_us_p50")
-"""What an open page shows; each is a watch of its own."""
+"""The charts of an open page; each is a separate watch."""
 STEP = struct.Struct("=qq")
 CLOCKS = {"wall": "wall clock", "thread": "processor time of the training thread"}
 
@@ -55,8 +55,8 @@ class Sizes:
     Attributes:
         turns: turns of each training of a pair.
         turn_s: duration of a turn in seconds.
-        warm_up: steps at least before the first turn: the demo's own profiler traces are among them.
-        settle_s: how long a training goes on after its first steps: by then its traces are on the server.
+        warm_up: minimum number of steps before the first turn; they include the profiler traces of the demo.
+        settle_s: how long a training continues after its first steps: by then its traces are on the server.
     """
 
     pairs: int
@@ -77,8 +77,9 @@ class Step(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """Steps that a training ended in one turn, and what they took: seconds by the wall clock in which it was not
-    stopped, and of processor time of its thread."""
+    """Steps that a training completed in one turn, and their duration in seconds: by the wall clock while it was not
+    stopped, and in processor time of its thread.
+    """
 
     steps: int
     wall: float
@@ -90,12 +91,12 @@ class Turn(NamedTuple):
 
 
 def train(folder: Path) -> None:
-    """The training process, without end: adds a `Step` to `folder/steps` after every step."""
+    """Run the training process without end; append a `Step` to `folder/steps` after every step."""
     logging.disable(logging.CRITICAL)
     with (folder / "steps").open("wb", buffering=0) as file:
 
         class Watch(LoggerHook):
-            """The demo's logger, that also notes the time."""
+            """The demo's logger, which also records the time."""
 
             def after_step(self, metrics: Any, global_step: Any) -> None:
                 file.write(STEP.pack(time.monotonic_ns(), time.thread_time_ns()))
@@ -107,11 +108,11 @@ def train(folder: Path) -> None:
 
 @dataclass
 class Training:
-    """One of a pair, stopped but for its turns.
+    """One training of a pair, which is stopped except during its turns.
 
     Attributes:
-        last: the step that it ended last.
-        cut_ns: how long it has been training since, in the step in which it was stopped.
+        last: its last completed step.
+        cut_ns: how long it has trained in the step in which it was stopped.
     """
 
     process: "subprocess.Popen[bytes]"
@@ -120,7 +121,7 @@ class Training:
     cut_ns: int = field(init=False)
 
     def steps(self) -> list[Step]:
-        """What it has done so far."""
+        """Return its completed steps."""
         data = (self.folder / "steps").read_bytes()
         return [Step(*one) for one in STEP.iter_unpack(data[: len(data) // STEP.size * STEP.size])]
 
@@ -204,7 +205,7 @@ def training(folder: Path, url: str | None, run: str, sizes: Sizes) -> Iterator[
 
 
 def pair(url: str, run: str, sizes: Sizes, *, on_first: bool, watched: bool) -> dict[str, list[Turn]]:
-    """The turns of two trainings; those of one number follow each other."""
+    """Return the turns of two trainings; those with the same index are consecutive."""
     names = ("on", "off") if on_first else ("off", "on")
     turns: dict[str, list[Turn]] = {"on": [], "off": []}
     with (
@@ -231,7 +232,7 @@ def ratio(turns: dict[str, list[Turn]], clock: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--turns", type=int, default=16, help="of each of a pair")
+    parser.add_argument("--turns", type=int, default=16, help="turns of each training of a pair")
     parser.add_argument("--watched", action="store_true", help="with a page open on the run")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, as a smoke test")
     parser.add_argument("--train", metavar="FOLDER", help=argparse.SUPPRESS)
@@ -244,7 +245,7 @@ def main() -> None:
     host = machine()
     sizes = QUICK if options.quick else Sizes(options.pairs, options.turns)
     with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder)) as server:
-        # The second one finds a warmer machine, so the order alternates.
+        # The second one runs on a warmer machine, so the order alternates.
         measured = [
             pair(server.url, f"pair-{number}", sizes, on_first=bool(number % 2), watched=options.watched)
             for number in range(sizes.pairs)

@@ -1,4 +1,5 @@
-"""What browsers cost the server: many viewers of one run, of many runs and of the list, beside a plain broadcast.
+"""Cost of browsers on the server: many viewers of one run, of many runs and of the list, compared with a plain
+broadcast.
 
     python -m benchmarks.fanout                 # all loads with 1,000 viewers, benchmarks/results/fanout.json
     python -m benchmarks.fanout --viewers 100   # fewer
@@ -6,8 +7,8 @@
 
 The server has one core; training processes and viewers share the other, the viewers in a process of lower priority.
 Each run reports 12 metrics at 10 steps a second in 5 frames. A viewer follows its run and watches 12 charts as the page
-does, in one watch, or in a watch per chart. Each load is measured without viewers and with them, and then beside a
-server that only writes as many bytes as often to as many WebSockets (`bare_broadcast`), the floor.
+does, in one watch, or in a watch per chart. Each load is measured without and with viewers, and then with a server that
+only writes the same bytes at the same rate to as many WebSockets (`bare_broadcast`), as the lower bound.
 """
 
 import argparse
@@ -48,7 +49,9 @@ _LENGTH_BYTES = {_SHORT: 2, _LONG: 8}
 
 @dataclass(frozen=True)
 class Scene:
-    """`viewers` of `runs` runs, each with `watches` watches of together 12 charts; with none, the list of runs."""
+    """`viewers` of `runs` runs, each with `watches` watches of 12 charts in total; without watches, they view the list
+    of runs.
+    """
 
     name: str
     viewers: int
@@ -75,7 +78,7 @@ class Scene:
 
 
 class Viewer(asyncio.Protocol):
-    """A browser's connection with as little work as possible: it counts messages."""
+    """A browser's connection that does minimal work: it counts messages."""
 
     def __init__(self, requests: Sequence[dict[str, Any]]) -> None:
         self._requests = requests
@@ -122,7 +125,7 @@ class Viewer(asyncio.Protocol):
         self.last_s, self.longest_s = time.perf_counter(), 0.0
 
     def _take(self, data: bytes) -> None:
-        """Pass over messages; a payload is looked at only if it is a ping."""
+        """Skip messages; only the payloads of pings are read."""
         if self._rest:
             data, self._rest = self._rest + data, b""
         at = 0
@@ -165,7 +168,7 @@ class Viewer(asyncio.Protocol):
 
 
 async def view(scene: Scene, port: int, path: str) -> None:
-    """Connect the viewers, say `begun`, then report what was counted between the lines `reset` and `stop` of stdin."""
+    """Connect the viewers, print `begun`, then report the counts between the lines `reset` and `stop` on stdin."""
     loop = asyncio.get_running_loop()
     places = asyncio.Semaphore(CONNECT_AT_ONCE)
 
@@ -201,7 +204,7 @@ async def view(scene: Scene, port: int, path: str) -> None:
 
 
 class Viewers:
-    """The process of the viewers, connected."""
+    """The process of the connected viewers."""
 
     def __init__(self, scene: Scene, port: int, path: str, core: int | None) -> None:
         arguments = [sys.executable, "-m", "benchmarks.fanout", "--view", json.dumps(asdict(scene)), str(port), path]

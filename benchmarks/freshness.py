@@ -4,9 +4,9 @@
     .venv/bin/python -m benchmarks.freshness --quick
 
 A training process reports ten numbers, ten times a second, at default settings; one of the numbers is the time of the
-call. For this project a client of `/ws/live` watches that series as the page does, and notes how old each step is when
-it arrives. Trackio pushes nothing: a reader asks its store for the newest step every 10 ms, which leaves out that its
-page asks only once a second.
+call. For this project a client of `/ws/live` watches that series as the page does, and records the age of each step
+when it arrives. Trackio does not push: a reader polls its store for the newest step every 10 ms, although its page
+polls only once a second.
 """
 
 import argparse
@@ -31,13 +31,13 @@ from benchmarks.measuring import ROOT, ServerProcess, machine, show, spread, wri
 RUN = "freshness"
 KEY = "at"
 STEPS_PER_S = 9.7
-"""Not a divisor of anything: the calls fall on every phase of the flushes."""
+"""Not a divisor of the flush interval, so that the calls occur at every phase of it."""
 ASK_S = 0.01
 START_S = 60.0
 
 
 def write_steadily(contestant: str, folder: Path, seconds: float) -> None:
-    """The training process: `at` is when the call began, in Unix seconds."""
+    """Run the training process; `at` is the time at which the call began, in Unix seconds."""
     one = CONTESTANTS[contestant]()
     report = one.open(folder)
     time.sleep(2.0)
@@ -46,7 +46,7 @@ def write_steadily(contestant: str, folder: Path, seconds: float) -> None:
         metrics = {f"metric_{number}": float(step) for number in range(9)}
         report({KEY: time.time(), **metrics}, step)
         time.sleep(max(0.0, start + (step + 1) / STEPS_PER_S - time.monotonic()))
-    time.sleep(2.0)  # only the regular flushes count, not the one at the end
+    time.sleep(2.0)  # measure only the regular flushes, not the one at the end
     one.close()
 
 

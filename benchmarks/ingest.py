@@ -3,12 +3,12 @@
     python -m benchmarks.ingest                 # five loads of 20 to 75 s, a table, benchmarks/results/ingest.json
     python -m benchmarks.ingest --quick         # the same, tiny, as a smoke test
 
-One process plays all training processes, each a run and a connection of its own, on one core; the server and the
-process that compacts its store have another. The `sustained` load lasts as long as a series needs to fill a chunk, and
-begins when the series have some rows: what it costs is what a server costs that runs for days.
-The `trickle` is also sent to a server that only answers (`bare_server`): what of its cost is the machine's.
-Every load starts a new server on an empty folder. A frame's latency runs from the moment it is handed to the socket
-until its acknowledgement is read. At the end the points that the server says are committed must be those sent.
+One process simulates all training processes, each with its own run and connection, on one core; the server and its
+maintenance worker have another. The `sustained` load lasts as long as a series needs to fill a chunk, and begins when
+the series have some rows, so that its cost is that of a server that has run for days. The `trickle` is also sent to a
+server that only answers (`bare_server`), to measure the share of the machine. Every load starts a new server on an
+empty folder. A frame's latency runs from the moment it is handed to the socket until its acknowledgement is read. At
+the end, the number of points committed according to the server must be the number sent.
 """
 
 import argparse
@@ -41,7 +41,7 @@ _PONG_WITHOUT_MASK = b"\x8a\x80\x00\x00\x00\x00"
 
 @dataclass(frozen=True)
 class Load:
-    """`connections` runs that each send one frame a second: `keys` metrics of `rows` steps.
+    """`connections` runs that each send one frame per second: `keys` metrics of `rows` steps.
 
     Frames sent during `warm_s` are not measured but must be committed.
     """
@@ -65,7 +65,7 @@ def load_key(place: int) -> str:
 
 
 class TrainingProcess(asyncio.Protocol):
-    """A writer's connection with as little work as possible: its frames are masked with zeros."""
+    """A writer's connection that does minimal work: its frames are masked with zeros."""
 
     def __init__(self, number: int, load: Load) -> None:
         self._number = number
@@ -282,7 +282,7 @@ def main() -> None:
         Load("long", 10, options.points // 10, connections, seconds),
         Load("wide", 20, options.points // 20, connections, seconds),
         Load("trickle", 20, 1, connections, seconds),
-        # 16,384 rows of a series make a chunk: every 55 s, so each run's come once in what is measured.
+        # 16,384 rows of a series make a chunk, which takes 55 s: each run is compacted once during the measurement.
         Load("sustained", 4, options.points // 4, connections, seconds * 2.75, seconds),
     ):
         if options.only not in (None, load.name):

@@ -35,12 +35,12 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class ServerProcess:
-    """`recis-monitor serve` on a free port, in a folder of its own; its log lies in `server.txt` there.
+    """`recis-monitor serve` on a free port, in its own folder; its log is in `server.txt` there.
 
     Args:
         folder: an existing folder.
         core: the only core it may use, any when None.
-        options: more of its command line.
+        options: further command-line options.
     """
 
     def __init__(self, folder: Path, *, core: int | None = None, options: Sequence[str] = ()) -> None:

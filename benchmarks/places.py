@@ -1,7 +1,7 @@
 """Locations of the benchmark data sets: SQLite files, or databases of a dedicated PostgreSQL server.
 
-Owns folders, copies and sizes; must not know what is measured. A data set is made once and used again as long as it is
-the one that is asked for, in tables of this version.
+Owns folders, copies and sizes; must not know what is measured. A data set is created once, and reused as long as it is
+the requested one, in tables of this version.
 """
 
 import importlib.util
@@ -35,7 +35,7 @@ class Place(Protocol):
         """Return the URL of a data set's store."""
 
     def settle(self, name: str) -> int:
-        """Brings to its place what the engine still has in its log, and drops dead rows; bytes on disk then."""
+        """Write the engine's log to the database, and drop dead rows; return the size in bytes on disk."""
 
     def copy(self, name: str) -> AbstractContextManager[str]:
         """Yield the URL of a temporary copy."""
@@ -138,7 +138,7 @@ def places(folder: Path, engine: str) -> Iterator[Place | None]:
 
 
 def filled(place: Place, data_set: DataSet) -> dict[str, Any]:
-    """What is known of a data set; makes it when it is not there or is another one."""
+    """Return the description of a data set, creating it if it is missing or different."""
     note = place.folder / f"{place.engine}-{data_set.name}.json"
     wanted = {**asdict(data_set), "schema": SCHEMA_VERSION}
     if note.exists():

@@ -1,6 +1,6 @@
 """The store while a thousand runs write: charts under load, memory, and the start time of a server on a large store.
 
-    python -m benchmarks.pressure PORT KEYS ROWS CONNECTIONS SECONDS        # the writers, a process of their own
+    python -m benchmarks.pressure PORT KEYS ROWS CONNECTIONS SECONDS        # the writers, as a separate process
 
 Owns the writers' process and the measurements; must not know result tables.
 """
@@ -30,9 +30,9 @@ from benchmarks.reading import HttpReader, serving, views
 __all__ = ["Writers", "measure_load", "measure_memory"]
 
 PAUSE_S = 0.05
-"""Between two charts under load."""
+"""Pause between two charts under load."""
 SETTLE_S = 3.0
-"""The writers are at their pace, and the upkeep has begun."""
+"""Time after which the writers run at their rate and maintenance has begun."""
 _READY = "READY"
 
 
@@ -70,9 +70,9 @@ def _finish(process: "subprocess.Popen[str]") -> dict[str, Any]:
 
 
 def measure_load(place: Place, data_set: DataSet, writers: Writers) -> dict[str, Any]:
-    """Measure charts of a series over HTTP, one after the other, while the writers' points are committed."""
+    """Measure charts of a series over HTTP, one at a time, while the writers' points are committed."""
     with place.copy(data_set.name) as url:
-        # As if they had been at it for hours: in every second some of the runs have enough for the upkeep.
+        # As if they had been writing for hours: in every second some of the runs have enough frames to compact.
         prefill(url, load_run, writers.connections, writers.keys, CHUNK_ROWS)
         return {"engine": place.engine, "points": data_set.points, **_measure_load(url, data_set, writers)}
 

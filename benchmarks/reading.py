@@ -1,7 +1,6 @@
 """Read benchmarks: from the store in this process, and from a server over HTTP.
 
-Owns the views, the clocks around each read, and the check that what came back is whole; must not know tables of
-figures.
+Owns the views, the timing of each read, and the check that the answer is complete; must not know result tables.
 """
 
 import asyncio
@@ -116,7 +115,7 @@ def serving(url: str) -> Iterator[ServerProcess]:
 
 
 def views(rows: int, repeats: int) -> dict[str, list[Range]]:
-    """Ranges by name, each as many times as it is read: always somewhere else, as a hand that zooms does."""
+    """Return ranges by name, one for each read: at varying positions, as of a user who zooms."""
     source = random.Random(rows)
     found: dict[str, list[Range]] = {"full": [FULL] * repeats}
     for name, part in (("10 %", rows // 10), ("1 %", rows // 100), ("single points", min(POINTS, rows // 100))):
@@ -133,7 +132,7 @@ def _check(body: bytes, points: int) -> Answer:
 
 
 async def measure_charts(place: Place, data_set: DataSet, repeats: int) -> list[dict[str, Any]]:
-    """Milliseconds of each view of the one series, in the store and over HTTP; the full one must be whole."""
+    """Return milliseconds of each view of the series, in the store and over HTTP; the full one must be complete."""
     ranges = views(data_set.rows, repeats)
     results = []
     async with _opened(place.url(data_set.name)) as store:
@@ -170,7 +169,7 @@ async def measure_charts(place: Place, data_set: DataSet, repeats: int) -> list[
 
 
 async def measure_band(place: Place, data_set: DataSet, repeats: int) -> dict[str, Any]:
-    """Milliseconds of one band over all ranks, in the store and over HTTP."""
+    """Return milliseconds of one band over all ranks, in the store and over HTTP."""
     async with _opened(place.url(data_set.name)) as store:
 
         async def read(_: Range) -> Any:
@@ -197,7 +196,7 @@ async def measure_band(place: Place, data_set: DataSet, repeats: int) -> dict[st
 
 
 async def measure_list(place: Place, data_set: DataSet, repeats: int) -> dict[str, Any]:
-    """Milliseconds of the list of runs with their latest values: pages over HTTP, and all of them in the store."""
+    """Return milliseconds of the list of runs with latest values: pages over HTTP, and all of them in the store."""
 
     async def read(_: Range) -> int:
         async with asyncio.timeout(60):
@@ -223,7 +222,7 @@ async def measure_list(place: Place, data_set: DataSet, repeats: int) -> dict[st
 
 
 def measure_export(place: Place, data_set: DataSet) -> list[dict[str, Any]]:
-    """Points a second of each format that the server has, streamed over HTTP, and the server's memory."""
+    """Return points per second of each format that the server has, streamed over HTTP, and the server's memory."""
     results = []
     for form in ("csv", "jsonl", "parquet"):
         with serving(place.url(data_set.name)) as server:
@@ -247,7 +246,9 @@ def measure_export(place: Place, data_set: DataSet) -> list[dict[str, Any]]:
 
 
 async def _time(read: Callable[[Range], Awaitable[T]], ranges: list[Range]) -> tuple[list[float], T]:
-    """Milliseconds of each read, and the last answer; all has been read once before, so that no disk is waited for."""
+    """Return milliseconds of each read, and the last answer; everything is read once before, so that no read waits for
+    a disk.
+    """
     for one in dict.fromkeys(ranges):
         answer = await read(one)
     times: list[float] = []

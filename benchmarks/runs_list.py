@@ -4,10 +4,10 @@
     python -m benchmarks.runs_list --postgres URL            # the same on an empty PostgreSQL database, too
     python -m benchmarks.runs_list --quick                   # the same, tiny, as a smoke test
 
-Three readings of the whole list: the first one, at once after the start of the server; again and again while nothing
-happens; and once a second while a tenth of the runs train and report ten metrics a second each, so that a tenth of the
-list has changed since it was read before. One process asks, another plays the training processes; an answer is timed to
-its last byte and not parsed. What peers take for the same is measured by `benchmarks.runs_list_peers`.
+The whole list is read in three ways: once, immediately after the start of the server; repeatedly while nothing happens;
+and once a second while a tenth of the runs report ten metrics a second each, so that a tenth of the list has changed
+since the previous read. One process sends the requests, another simulates the training processes; an answer is timed to
+its last byte and not parsed. `benchmarks.runs_list_peers` measures the same in peer tools.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from recis.wire.messages import Frame, Hello, Points, Status
 NUM_KEYS = 10
 AT_ONCE = 500
 MOST_RUNS = 10_000
-"""What one answer holds at most."""
+"""Maximum size of one answer, in runs."""
 CONFIG = {
     "lr": 0.001,
     "batch_size": 4096,
@@ -75,7 +75,7 @@ async def fill(url: str, num_runs: int) -> None:
 
 
 def ask(url: str, path: str, num_times: int, pause_s: float) -> dict[str, Any]:
-    """Return milliseconds of each answer, and the size of the last one; all over one connection."""
+    """Return milliseconds of each answer, and the size of the last one; all requests use one connection."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
     took, body = [], b""
     for _ in range(num_times):

@@ -36,7 +36,7 @@ def mlflow(num_runs: int, num_keys: int) -> list[dict[str, Any]]:
     """`runs/search` of `mlflow server` on SQLite."""
     with tempfile.TemporaryDirectory() as name:
         database = Path(name) / "mlflow.db"
-        # Its own first run creates the tables and is then copied.
+        # Its first run creates the tables and is then copied.
         made = (
             "import mlflow\n"
             f"mlflow.set_tracking_uri('sqlite:///{database}')\n"
@@ -57,7 +57,7 @@ def mlflow(num_runs: int, num_keys: int) -> list[dict[str, Any]]:
 
 
 def trackio(num_runs: int, num_keys: int) -> list[dict[str, Any]]:
-    """Its runs, and of each the newest values from its summary; the functions that its HTTP interface calls."""
+    """Its runs, with the newest values of each from its summary, by the functions that its HTTP interface calls."""
     num_runs = min(num_runs, TRACKIO_RUNS)
     with tempfile.TemporaryDirectory() as name:
         work = (

@@ -6,12 +6,13 @@
     .venv/bin/python -m benchmarks.step_cost --widths               # other numbers of names, compiled and not
     .venv/bin/python -m benchmarks.step_cost --quick                # tiny, and without peers that are not installed
 
-Each line is a process of its own that reports ten numbers a step; only the call is timed. *Tight* has nothing between
-two calls, *paced* sleeps 5 ms, as a fast training step would last. Slow peers do fewer steps. All lines of a table take
-turns, in rounds; the table has the median of the rounds for each figure, and the worst call of all. Two ratios to the
-median of the cheapest peer: of the figures as they are, and with that of `nothing`, which is what the harness adds to
-everybody, taken off both. The state of a shared machine changes within minutes, and after a pause it is most of what a
-call costs: each round is compared with itself, the median of the ratios counts, and paced rounds are short and many.
+Each line is a separate process that reports ten numbers per step; only the call is timed. *Tight* has nothing between
+two calls, *paced* sleeps 5 ms, the duration of a fast training step. Slow peers do fewer steps. The lines of a table
+run in turn, in rounds; the table has the median of the rounds for each figure, and the slowest call of all. There are
+two ratios to the median of the cheapest peer: of the figures as measured, and with that of `nothing`, the overhead of
+the harness, subtracted from both. The state of a shared machine changes within minutes, and after a pause it accounts
+for most of the cost of a call. Therefore ratios are computed within a round, the median of the ratios is reported, and
+there are many short paced rounds.
 """
 
 import argparse
@@ -77,7 +78,7 @@ def cases(*, quick: bool) -> list[Case]:
         Case("floor", 500, PACE_MS),
         Case("recis", 500, PACE_MS, "up"),
         Case("recis", 500, PACE_MS, "frozen"),
-        # In the middle, close in time to what is compared with it.
+        # In the middle, close in time to the cases that are compared with it.
         Case("trackio", 500, PACE_MS),
         Case("recis", 500, PACE_MS, "absent"),
         Case("recis", 500, PACE_MS, "slow"),
@@ -117,7 +118,7 @@ def server_in(state: str, folder: Path) -> Iterator[str]:
         return
     with ServerProcess(folder) as server, ExitStack() as stack:
         if state == "frozen":
-            # The kernel still takes connections, as that of a hung server does.
+            # The kernel still accepts connections, as that of a hung server does.
             server.freeze()
         elif state == "slow":
             stack.enter_context(_slowed(server))

@@ -28,7 +28,7 @@ from benchmarks.verdicts import Verdict, judge, table
 QUICK = 1000
 """Factor by which data sets are smaller with `--quick`."""
 BURST = Writers(keys=10, rows=100, connections=1000, seconds=24.0)
-"""One million points a second."""
+"""Load of one million points per second."""
 TRICKLE = Writers(keys=20, rows=1, connections=1000, seconds=15.0)
 """A thousand runs that are watched live."""
 

@@ -4,7 +4,7 @@
     .venv/bin/python -m benchmarks.tables --quick     # tiny
 
 *Admission*: one lookup of many new ids, against a lookup of the same ids when they are known, and against `weight[i]`
-of a dense tensor with as many rows. Each round is compared with itself, and the middle of the ratios counts.
+of a dense tensor with as many rows. The ratios are computed within a round, and their median is reported.
 *Filter hook*: `after_step` per table, for a model with thousands of tables at a step without a pass, against a call
 of an empty method of each.
 """

@@ -52,7 +52,7 @@ def judge(stage: str, result: Result) -> Iterator[Verdict]:
             )
             yield Verdict(target, result["chart_ms"]["p99"], 50.0, "ms")
             cores = result["server_cores"] + result["upkeep_cores"]
-            yield Verdict(f"{engine}: the server and its upkeep at that, half a core", cores, 0.5, "cores")
+            yield Verdict(f"{engine}: the server and its maintenance at that load, half a core", cores, 0.5, "cores")
         case "disk":
             what = f"{result['runs']:,} runs x {result['series']} series x {result['rows']:,} steps"
             yield Verdict(f"{engine}: {what}, 6 bytes a point", result["bytes_per_point"], 6.0, "bytes")
