@@ -1,15 +1,16 @@
-# The commands of a clone. Everything runs in .venv, which is made on first use; the files in STAMPS say what is done.
+# The commands of a clone. Everything runs in .venv, which is created on first use; the files in STAMPS mark completed
+# steps.
 PYTHON ?= python3
 BIN    := .venv/bin
 STAMPS := .venv/stamps
 LOWEST := .venv/lowest
 NODE   := tests/web/node_modules/.bin
-# Workers that run tests side by side, a module each; the order is that of tests/conftest.py. Tests wait for timers and
-# for processes of their own, so there are more workers than cores: one more for the fast tests, two more for all.
+# Workers that run test modules in parallel, in the order of tests/conftest.py. Tests wait for timers and for separate
+# processes, so there are more workers than cores: one more for the fast tests, two more for all.
 CORES  := $(shell getconf _NPROCESSORS_ONLN)
 BESIDE := --dist loadscope --no-loadscope-reorder --maxprocesses 8
 MEASURE = $(shell $(BIN)/python -c "import sys; print('COVERAGE_CORE=sysmon' * (sys.version_info >= (3, 12)))")
-# Compiled modules are kept, also of tests, whatever the environment says: hundreds of processes import the same ones.
+# Always write compiled modules, also of tests: hundreds of processes import the same ones.
 unexport PYTHONDONTWRITEBYTECODE
 FAST   := -q -m "not slow" --hypothesis-profile check -n $$(($(CORES) + 1)) $(BESIDE)
 
@@ -52,7 +53,7 @@ full: $(STAMPS)/install
 fast: $(STAMPS)/install
 	$(BIN)/python -m pytest $(FAST) $(ARGS)
 
-# Beside tests, some of which measure time, it takes what they leave of the cores.
+# With low priority: some of the tests that run at the same time measure time.
 lint: $(STAMPS)/install $(STAMPS)/node
 	nice $(BIN)/ruff format --check
 	nice $(BIN)/ruff check
@@ -73,7 +74,7 @@ $(STAMPS)/install: $(STAMPS)/torch pyproject.toml scripts/compile_rows.py recis/
 	$(BIN)/python -m pip install --quiet --editable '.[server,scale,mcp,dev,docs]'
 	touch $@
 
-# torch is the one of .venv: its lowest version is a download of gigabytes.
+# torch has the same version as in .venv: its lowest version is a download of gigabytes.
 $(STAMPS)/lowest: $(STAMPS)/install
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra server --extra parquet --extra scale --extra oidc \
 		--resolution lowest-direct --output-file $(LOWEST).txt

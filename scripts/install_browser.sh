@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes sure that the tests find a Chromium: the system's, else one from apt where that is possible, else Playwright's.
+# Makes sure that the tests find a Chromium: that of the system, otherwise one from apt if possible, otherwise
+# Playwright's.
 # Usage: install_browser.sh PATH_OF_PLAYWRIGHT
 set -eu
 

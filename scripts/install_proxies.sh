@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes sure that the tests find nginx, Caddy, PgBouncer and openssl: the system's, else Debian's from apt where that is possible, without
-# starting one. The tests of a proxy that cannot be had are left out.
+# Makes sure that the tests find nginx, Caddy, PgBouncer and openssl: those of the system, otherwise Debian's from apt if
+# possible, without starting one. The tests of a proxy that is not available are left out.
 set -eu
 
 missing=""
@@ -21,7 +21,7 @@ if ! command -v apt-get >/dev/null || ! $as_root true 2>/dev/null; then
     exit 0
 fi
 echo "Proxies: installing$missing with apt-get"
-# A policy of "do not start" for the time of the installation: the tests start proxies of their own.
+# A policy of "do not start" during the installation: the tests start their own proxies.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null

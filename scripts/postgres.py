@@ -45,7 +45,7 @@ class PostgresServer:
     """
 
     def __init__(self, folder: Path, *, durable: bool) -> None:
-        # Without autovacuum: it would visit hundreds of databases in turn, long after the tests that they were for.
+        # Without autovacuum: it would process hundreds of databases in turn, long after their tests have ended.
         off = ("fsync", "full_page_writes", "synchronous_commit", "autovacuum")
         self._settings = {} if durable else dict.fromkeys(off, "off")
         self._folder = folder
@@ -106,7 +106,7 @@ class PostgresServer:
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
 
     def make_database(self, like: str = "template1") -> str:
-        """Create a database, empty or a copy of another that nobody uses, and return its URL."""
+        """Create a database, empty or a copy of another that is not in use, and return its URL."""
         self._num_databases += 1
         name = f"test_{self._num_databases}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
@@ -117,7 +117,7 @@ class PostgresServer:
 @contextlib.contextmanager
 def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
     """Run a server until the block ends; see `PostgresServer`."""
-    # Not below pytest's folder, which only its owner may enter.
+    # Not below pytest's folder, which only its owner can access.
     with tempfile.TemporaryDirectory(prefix="recis-postgres-") as folder:
         server = PostgresServer(Path(folder), durable=durable)
         server.start()
