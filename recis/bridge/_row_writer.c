@@ -1,4 +1,4 @@
-/* The same as `PlainRowWriter` in row_writer.py, see there; compiled where a compiler was at hand at installation.
+/* The same as `PlainRowWriter` in row_writer.py, see there; compiled if a compiler was available at installation.
 
    After a pause the caches are cold, and a call costs the memory that it touches: here that is little beside what the
    interpreter goes through for the same. No other thread and no other code runs between the look at `limit` and the
@@ -32,7 +32,7 @@ typedef struct {
     PyObject *keys; /* a tuple, or NULL */
     Py_ssize_t width;
     Py_ssize_t num_rows;
-    RowLayout first; /* in here and not behind the pointer: most reports have one row, and memory is what costs */
+    RowLayout first; /* stored inline: most reports have one row, and memory accesses dominate the cost */
     RowLayout *more; /* of the other rows, or NULL */
 } ReportLayout;
 
@@ -167,7 +167,7 @@ leave(RowWriter *self, PyObject *Py_UNUSED(none))
     Py_RETURN_NONE;
 }
 
-/* The number of a value into `into`; 0 for everything that is no float or int, or does not fit, without an error. */
+/* Store the number of a value in `into`; return 0 without an error for anything but a float or int that fits. */
 static int
 number_of(PyObject *value, double *into)
 {
@@ -183,7 +183,7 @@ number_of(PyObject *value, double *into)
 
 static void *compare_strings; /* how the type str compares */
 
-/* Whether a name is compared as a string is: an enumeration's member is, other classes may do anything. */
+/* Whether a name is compared as strings are: members of enumerations are, other classes may run any code. */
 static int
 is_string(PyObject *name)
 {
@@ -252,7 +252,7 @@ find_layout(RowWriter *self, PyObject *metrics, Py_ssize_t width, double *values
 {
     for (int place = 0; place < MOST_LAYOUTS && self->layouts[place].keys != NULL; place++) {
         if (self->layouts[place].width != width)
-            continue; /* without a look at its names: that is memory as well */
+            continue; /* without reading its names, which also costs memory accesses */
         int found = read_values(metrics, self->layouts[place].keys, values);
         if (found != OTHER_NAMES)
             return found == FOUND ? &self->layouts[place] : NULL;
