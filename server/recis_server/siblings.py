@@ -21,7 +21,7 @@ _ASK, _ANSWER = "servers-ask", "servers"
 
 
 class Siblings:
-    """See the module; `open` it after the bus.
+    """Check that the servers of one store share a bus; `open` it after the bus.
 
     Args:
         store: knows who has the database open.
