@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from recis.wire.messages import Points
-from recis_server.errors import ServerError
+from recis_server.errors import ServerError, StoreUnavailable
 from recis_server.live.channel import Channel
 from recis_server.live.chart import View
 from recis_server.live.viewer import Viewer
@@ -26,6 +26,8 @@ __all__ = ["Channels"]
 _logger = logging.getLogger(__name__)
 
 READS_AT_ONCE = 2
+AGAIN_S = 1.0
+"""Pause before a chart is read again after the store was unavailable."""
 MAX_SNAPSHOT_BYTES = 64 << 20
 """Of snapshots at hand, over all channels; the newest one is kept until its receivers have it."""
 
@@ -139,6 +141,10 @@ class Channels:
             async with self._places:
                 if channel in self._subscribers:
                     await self._read_now(channel)
+        except StoreUnavailable as error:
+            # The browsers keep their watches: as soon as the store is back, they get what they wait for.
+            _logger.warning("could not read a chart of run %s: %s", channel.view.run, error)
+            await asyncio.sleep(AGAIN_S)
         except ServerError as error:
             self._refuse(channel, error)
         except Exception:  # boundary: an error in one view must not end the others

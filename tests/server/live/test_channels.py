@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recis_server.errors import StoreUnavailable
+from recis_server.errors import NotFound, StoreUnavailable
 from recis_server.live import channel as channel_module
 from recis_server.live import channels as module
 from recis_server.live import chart as chart_module
@@ -170,7 +170,7 @@ def test_a_chart_that_cannot_be_read_is_one_error_for_each_who_waits(
             await server.store.register(hello(), 1)
             watching = Watching(server)
             viewers = [watching.join(LOSS, first_id=4), watching.join(LOSS, first_id=5)]
-            failures = iter([StoreUnavailable("no store"), ValueError("a mistake")])
+            failures = iter([NotFound("no run"), ValueError("a mistake")])
 
             async def fail(*_: Any, **__: Any) -> None:
                 raise next(failures)
@@ -180,13 +180,39 @@ def test_a_chart_that_cannot_be_read_is_one_error_for_each_who_waits(
             for viewer, watch_id in zip(viewers, (4, 5), strict=True):
                 viewer.flush()
                 (error,) = watching.browsers[viewer].of("error")
-                assert (error["error"]["code"], error["id"]) == ("unavailable", watch_id)
+                assert (error["error"]["code"], error["id"]) == ("not_found", watch_id)
                 assert not viewer.watch_ids()
             other = watching.join(LOSS)
             await watching.settle()
             other.flush()
             assert watching.browsers[other].of("error")[0]["error"]["code"] == "internal"
             assert len(watching.channels) == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_chart_is_read_as_soon_as_the_store_is_available_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with parts(tmp_path) as server:
+            stream = await server.store.register(hello(), 1)
+            await report(server, stream, 1, points([1, 2], loss=[1.0, 2.0]))
+            watching = Watching(server)
+            viewer = watching.join(LOSS)
+            outage = iter([StoreUnavailable("no store")] * 3)
+            read_chart = module.read_chart
+
+            async def read_when_available(*arguments: Any, **options: Any) -> Any:
+                if (failure := next(outage, None)) is not None:
+                    raise failure
+                return await read_chart(*arguments, **options)
+
+            monkeypatch.setattr(module, "read_chart", read_when_available)
+            monkeypatch.setattr(module, "AGAIN_S", 0.0)
+            await watching.settle()
+            assert_same(watching.page(viewer), await expected(server, LOSS))
+            assert watching.browsers[viewer].of("error") == []
 
     asyncio.run(scenario())
 
