@@ -190,7 +190,7 @@ def test_the_options_that_are_shown_exist() -> None:
     known = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     blocks = re.findall(r"```(?:sh|ini)\n(.*?)```", DEPLOYMENT, re.DOTALL)
     calls = [part for block in blocks for part in re.split(r"\bserve\b", block)[1:]]
-    assert len(calls) == 3
+    assert len(calls) == 4
     options = {
         option for call in calls for option in re.findall(r"--[a-z-]+", call.split("\n\n")[0].split("\nRestart")[0])
     }

@@ -186,7 +186,7 @@ def test_without_room_on_disk_everything_goes_through_memory(
     assert outbox.dropped == 0
     assert caplog.text.count("continuing in memory") == 1
     assert not outbox.close()
-    assert "is lost" in caplog.text
+    assert "are lost" in caplog.text
 
 
 @pytest.mark.slow

@@ -201,7 +201,6 @@ def test_a_chart_is_read_as_soon_as_the_store_is_available_again(
             watching = Watching(server)
             viewer = watching.join(LOSS)
             outage = iter([StoreUnavailable("no store")] * 3)
-            read_chart = module.read_chart
 
             async def read_when_available(*arguments: Any, **options: Any) -> Any:
                 if (failure := next(outage, None)) is not None:

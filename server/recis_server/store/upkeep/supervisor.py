@@ -70,9 +70,17 @@ class MaintenanceSupervisor:
     async def _run_once(self) -> int:
         # The URL may contain a password, so it is sent through the pipe: command lines are public.
         order = json.dumps({"url": self._url, "retention": asdict(self._retention), "anchor": self._anchor})
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "recis_server.store.upkeep.worker", stdin=asyncio.subprocess.PIPE
+        starting = asyncio.create_task(
+            asyncio.create_subprocess_exec(
+                sys.executable, "-m", "recis_server.store.upkeep.worker", stdin=asyncio.subprocess.PIPE
+            )
         )
+        try:
+            child = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # The server ends while the child starts, for example because another part cannot be opened.
+            await _end(await starting)
+            raise
         self._child = child
         assert child.stdin is not None
         try:
@@ -82,11 +90,20 @@ class MaintenanceSupervisor:
             return await child.wait()
         finally:
             self._child = None
-            if child.returncode is None:
-                # The child ends at the end of its input, which is also how it notices a server that was killed.
-                child.stdin.close()
-                try:
-                    await asyncio.wait_for(child.wait(), END_S)
-                except TimeoutError:
-                    child.kill()
-                    await child.wait()
+            await _end(child)
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    """End a child that still runs.
+
+    It ends at the end of its input, which is also how it notices a server that was killed.
+    """
+    if child.returncode is not None:
+        return
+    assert child.stdin is not None
+    child.stdin.close()
+    try:
+        await asyncio.wait_for(child.wait(), END_S)
+    except TimeoutError:
+        child.kill()
+        await child.wait()

@@ -263,7 +263,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     os.nice(10)
-    order = json.loads(sys.stdin.readline())
+    line = sys.stdin.readline()
+    if not line:  # the server ended while this process was started
+        return
+    order = json.loads(line)
     engine = open_engine(order["url"])
     failures: tuple[type[Exception], ...] = (StoreError, StoreUnavailable, *engine.failures)
     worker: MaintenanceWorker | None = None

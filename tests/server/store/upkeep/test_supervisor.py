@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from recis_server.store import Retention, open_store
+from recis_server.store.engines.engine import Anchor
 from recis_server.store.engines.sqlite import SqliteEngine
 from recis_server.store.interface import Store
 from recis_server.store.sql import SqlStore
 from recis_server.store.upkeep.retention import DAY_NS
+from recis_server.store.upkeep.supervisor import MaintenanceSupervisor
 from recis_server.store.upkeep.worker import MaintenanceWorker
 
 from recis.wire.codec import column
@@ -118,6 +121,22 @@ def test_it_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
             return
         time.sleep(0.05)
     raise AssertionError("the process beside a killed server lives on")
+
+
+@pytest.mark.slow
+def test_no_child_is_left_however_soon_the_server_ends(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    async def scenario() -> None:
+        for turns in (0, 1, 2, 3, 5, 10):
+            supervisor = MaintenanceSupervisor(f"sqlite:///{tmp_path}/recis.db", Retention())
+            supervisor.open(Anchor(0))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await supervisor.close()
+            children = [child.cmdline() for child in psutil.Process().children()]
+            assert not [line for line in children if "recis_server.store.upkeep.worker" in line]
+
+    asyncio.run(scenario())
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.slow
