@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "COPIED_NAMES_BYTES",
     "HEADER_BYTES",
     "MAGIC",
     "MOST_LAYOUTS",
@@ -79,6 +80,8 @@ _CRC = struct.Struct("=Ixxxx")
 HEADER_BYTES = _HEADER.size + _CRC.size
 _SEAL = struct.Struct("=QQIIIIIxxxx")
 SEAL_BYTES = _TWO_WORDS.size + _SEAL.size
+COPIED_NAMES_BYTES = 64 << 10
+"""Names longer than this are stored once: two copies of the longest would not fit into a segment."""
 _LOW = 0xFFFFFFFF
 _FEW_ROWS = 8
 """Number of rows to compare one by one before using numpy: cheaper where layouts alternate."""

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from recis.bridge.records import (
+    COPIED_NAMES_BYTES,
     HEADER_BYTES,
     NAMES,
     NAMES_COPY,
@@ -143,7 +144,8 @@ class _Search:
             top = min(copies, default=header.size - HEADER_BYTES)
             found = self._find(self._reach, top)
             before = found.gaps[-1][2] if found.gaps else None
-            self._without_seal(found, found.end, self._left_behind(found.end, top, before))
+            stop = max(found.end, top - self._unfinished_copy())
+            self._without_seal(found, found.end, self._left_behind(found.end, stop, before))
             if len(self._data) < header.size:
                 why = f"truncated to {len(self._data)} of {header.size} bytes; how much was lost is unknown"
                 self.damage.append(Damage(0, 0, 0, why))
@@ -235,6 +237,24 @@ class _Search:
             row = int(rows[place])
             gaps.append((int(before[place]), int(after[place]), self._layouts[int(which[row])] if row >= 0 else None))
         return _Found(points, sum(item.kind == RECORD for item in items), int(before[-1]), gaps)
+
+    def _unfinished_copy(self) -> int:
+        """Return the size of the copy that the process may have been writing when it was killed, 0 if there is none.
+
+        A copy is written after its original, and nothing is lost with it.
+        """
+        last = max(
+            (item for item in self._items if item.kind in (NAMES, SEAL)), key=lambda item: item.start, default=None
+        )
+        if last is None or last.width > COPIED_NAMES_BYTES + 24:
+            return 0
+        view = memoryview(self._data)
+        kind = NAMES_COPY if last.kind == NAMES else SEAL_COPY
+        is_copied = any(
+            (item.kind, item.layout) == (kind, last.layout) and item.payload(view) == last.payload(view)
+            for item in self._items
+        )
+        return 0 if is_copied else last.width
 
     def _left_behind(self, start: int, stop: int, before: RowLayout | None) -> tuple[int, int]:
         """Estimate the values and other records that are lost after the last verified record of a killed process.

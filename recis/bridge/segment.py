@@ -24,6 +24,7 @@ import msgspec
 
 from recis.bridge.files import read_regular
 from recis.bridge.records import (
+    COPIED_NAMES_BYTES,
     HEADER_BYTES,
     MAGIC,
     NAMES,
@@ -48,8 +49,6 @@ __all__ = ["AnotherVersionError", "Segment"]
 
 AHEAD_BYTES = 64 << 10
 """Bytes that `prefault` prepares: three seconds of 200 reports of ten values each."""
-COPIED_NAMES_BYTES = 64 << 10
-"""Names longer than this are stored once: two copies of the longest would not fit into a segment."""
 
 _MADV_POPULATE_WRITE = 23  # not in the mmap module
 _SEALS_BYTES = 2 * SEAL_BYTES

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from recis.bridge import outbox_writer
 from recis.bridge.frames import TIME_NS, read_frame
 from recis.bridge.outbox import Outbox
-from recis.bridge.records import HEADER_BYTES, ROW, Header, items_of
+from recis.bridge.records import COPIED_NAMES_BYTES, HEADER_BYTES, ROW, Header, items_of
 from recis.bridge.recovery import find_layouts
-from recis.bridge.segment import COPIED_NAMES_BYTES, Segment
+from recis.bridge.segment import Segment
 from recis.wire.codec import points_columns
 from recis.wire.messages import Line, Points
 from tests.effort import examples
@@ -185,6 +185,33 @@ def test_what_a_killed_process_had_written_of_a_row_is_never_read_nor_missed(
     path.write_bytes(data)
     assert read(path) == said
     assert not Segment.recover(path).damage
+
+
+@pytest.mark.parametrize("kept", [slice(16, -8), slice(64, None), slice(-64, None), slice(8, 16)])
+@pytest.mark.parametrize("original", ["names", "seal"])
+def test_a_copy_that_a_kill_cut_short_is_no_damage(tmp_path: Path, original: str, kept: slice) -> None:
+    """The bytes of a copy, but for its head, arrive in any order: copying memory need not begin at the first one."""
+    segment = Segment.create(1, 1 << 18, tmp_path)
+    first = segment.add_layout(("a",))
+    segment.append_row(b"".join(number.to_bytes(8, sys.byteorder) for number in (1, 2, 3)), first)
+    top = segment.top
+    if original == "names":
+        keys = tuple(f"metric/{number}" for number in range(2000))
+        segment.add_layout(keys)
+        top = segment.top
+        segment.add_layout(keys)  # names can be written again
+    else:
+        segment.seal(1, 0)
+    assert segment.path is not None
+    data = bytearray(segment.path.read_bytes())
+    copy = bytes(data[segment.top : top])
+    arrived = bytearray(len(copy))
+    arrived[kept] = copy[kept]
+    data[segment.top : top] = arrived
+    segment.path.write_bytes(data)
+    found = Segment.recover(segment.path)
+    assert found.damage == []
+    assert sum(span.points for span in found.frames) == 1
 
 
 def test_names_are_there_twice_unless_they_are_very_long(tmp_path: Path) -> None:

@@ -215,8 +215,18 @@ def test_a_lease_has_one_holder_and_goes_with_its_session(url: str, monkeypatch:
                 assert granted
         async with second.lease("work") as granted:
             assert granted
-            # The session is lost, and renewed with its leases.
+            # The session is lost, and renewed with its leases; until then, another server could take one.
+            renewed: list[bool] = []
+            try_lease = second._engine.try_lease
+
+            def note(connection: Connection, name: str) -> bool:
+                renewed.append(try_lease(connection, name))
+                return renewed[-1]
+
+            monkeypatch.setattr(second._engine, "try_lease", note)
             end_sessions(url)
+            await until(lambda: bool(renewed), 30)
+            assert renewed[-1]
             await until_async(lambda: granted_to(first, "work", not_granted=True), 30)
             assert second._leases.is_held("work")
         assert await until_async(lambda: granted_to(first, "work"), 30)
