@@ -173,7 +173,7 @@ def test_two_processes_that_claim_one_rank_are_an_event(tmp_path: Path) -> None:
         started += [Rank(1, address, tmp_path / f"spool-{number}", 0, 100) for number in (0, 1)]
         for rank in started:
             rank.wait_until_logged()
-        until(lambda: raw_series(address, "job", "loss"), 60, "the run on the server")
+        until(lambda: get_json(f"{address}/api/v1/runs")["runs"], 60, "the run on the server")
 
         def conflicts() -> list[dict[str, Any]]:
             started[0].log_more()
