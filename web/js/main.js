@@ -41,12 +41,13 @@ function startVisibility() {
   });
 }
 
-/** Print in the colors of paper, with every chart that has data. */
+/** Print in the colors of paper, with every chart that has data, and say how many others there are. */
 function startPrinting() {
   const print = (/** @type {string} */ colors) => {
     document.documentElement.dataset.theme = colors;
     app.palette.refresh();
-    app.charts.drawAll();
+    const empty = app.charts.drawAll();
+    document.body.dataset.unprinted = empty ? `Not printed: ${empty} charts far from the visible part of the page` : '';
   };
   addEventListener('beforeprint', () => print('light'));
   addEventListener('afterprint', () => print(theme.peek()));

@@ -209,14 +209,17 @@ export class ChartGroup {
     if (this.frame === 0) this.frame = requestAnimationFrame(() => this.#draw());
   }
 
-  /** Draw every chart that has data, whether it is visible or not: the page is about to be printed. */
+  /**
+   * Draw every chart that has data, whether it is visible or not: the page is about to be printed. Return the number of
+   * those without data.
+   */
   drawAll() {
-    for (const [member, status] of this.members) {
-      if (this.#hasData(member)) {
-        status.dirty = false;
-        member.draw(this.range);
-      }
+    const filled = [...this.members].filter(([member]) => this.#hasData(member));
+    for (const [member, status] of filled) {
+      status.dirty = false;
+      member.draw(this.range);
     }
+    return this.members.size - filled.length;
   }
 
   /** @param {GroupMember} member */
