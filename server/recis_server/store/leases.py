@@ -1,8 +1,8 @@
-"""Leases: names that one of the servers that share a store has for itself, as for work that is to be done once.
+"""Leases: named locks between servers that share a store, for work that only one of them may do at a time.
 
 Owns the connection whose session holds them, and the names; must not know what they stand for. A lease ends with its
 session: at once if the server is killed, and within the engine's bounds (`Engine.try_lease`) if the server or its
-network stands still. Its holder must not rely on it for the content of rows, which transactions check for themselves.
+network hangs. It does not protect rows: transactions check their preconditions themselves.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ __all__ = ["Leases"]
 _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 BEAT_S = 5.0
-"""How often the session is used, so that the database sees that the server lives, and notices that it was lost."""
+"""How often the session is used: the database ends idle sessions, and the server notices a lost one."""
 
 
 class Leases:
-    """The leases of this server; a server that has its store for itself is granted every one.
+    """The leases of this server; a server that does not share its store is granted every one.
 
     Args:
         engine: the engine of the store.
@@ -41,7 +41,7 @@ class Leases:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Connect, where there may be other servers."""
+        """Connect if there may be other servers."""
         if self._engine.is_shared:
             self._connection = await asyncio.to_thread(self._engine.connect_reader)
             self._task = asyncio.create_task(self._beat(), name="store-leases")
@@ -86,10 +86,6 @@ class Leases:
             with contextlib.suppress(StoreUnavailable):
                 await self._ask(lambda connection: self._engine.end_lease(connection, name), instead=None)
 
-    def is_held(self, name: str) -> bool:
-        """Return whether the lease was still this server's when last looked at."""
-        return name in self._held
-
     async def _ask(self, action: Callable[[Connection], T], *, instead: T) -> T:
         """Return the engine's answer, or `instead` where there are no other servers."""
         if not self._engine.is_shared:
@@ -112,7 +108,7 @@ class Leases:
                 await self._ask(self._renew, instead=None)
 
     def _renew(self, connection: Connection) -> None:
-        """Use the session; if it was lost, take its leases again, as far as nobody else has them now."""
+        """Use the session; if it was lost, take its leases again unless another server has taken them."""
         if self._engine.is_alive(connection):
             return
         for name in tuple(self._held):

@@ -1,9 +1,9 @@
 """Commits of one server, as another one that shares its store is told of them."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from recis_server.store.values import Commit
 
 from recis.wire.messages import Points
 from tests.server.linked import LinkedBus, linked
-from tests.server.realserver import until
+from tests.server.realserver import until, until_async
 from tests.server.store.streams import frame, greeting, points, run
 
 
@@ -129,10 +129,14 @@ def test_nothing_is_sent_of_a_run_that_nobody_follows(tmp_path: Path, monkeypatc
             await until(lambda: both.told.steps() == [2])
             both.followed.clear()
             await until(lambda: "r" not in both.tails._followed)
-            await asyncio.sleep(0.3)
-            before = len(both.near.sent)
-            await both.commit(3)
-            assert len(both.near.sent) == before
+            steps = count(3)
+
+            async def is_silent() -> bool:
+                before = len(both.near.sent)
+                await both.commit(next(steps))
+                return len(both.near.sent) == before
+
+            await until_async(is_silent, 30)
 
     run(scenario)
 
