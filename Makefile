@@ -22,10 +22,10 @@ help: ## list the available targets
 demo: $(STAMPS)/install $(STAMPS)/data ## train a recommender on real data and monitor it; ARGS="--rate 20 --ranks 2"
 	$(BIN)/recis-monitor demo $(ARGS)
 
-test: $(STAMPS)/node $(STAMPS)/browser $(STAMPS)/postgres $(STAMPS)/nats $(STAMPS)/proxies $(STAMPS)/data ## run all checks and tests, including browser tests
+test: $(STAMPS)/node $(STAMPS)/browser $(STAMPS)/postgres $(STAMPS)/servers $(STAMPS)/data ## run all checks and tests, including browser tests
 	@$(MAKE) --no-print-directory -j2 lint full
 
-coverage: $(STAMPS)/browser $(STAMPS)/postgres $(STAMPS)/nats $(STAMPS)/proxies $(STAMPS)/data ## run all tests with line coverage; fast on Python 3.12 and newer
+coverage: $(STAMPS)/browser $(STAMPS)/postgres $(STAMPS)/servers $(STAMPS)/data ## run all tests with line coverage; fast on Python 3.12 and newer
 	$(MEASURE) $(BIN)/python -m pytest -n $$(($(CORES) + 1)) $(BESIDE) --timeout 300 --cov --cov-report=term $(ARGS)
 
 check: $(STAMPS)/install $(STAMPS)/node ## run the formatters, linters, type checks, rule tests and fast tests
@@ -96,12 +96,8 @@ $(STAMPS)/postgres: $(STAMPS)/venv
 	sh scripts/install_postgres.sh
 	touch $@
 
-$(STAMPS)/nats: $(STAMPS)/venv
-	sh scripts/install_nats.sh
-	touch $@
-
-$(STAMPS)/proxies: $(STAMPS)/venv
-	sh scripts/install_proxies.sh
+$(STAMPS)/servers: $(STAMPS)/venv
+	sh scripts/install_servers.sh
 	touch $@
 
 $(STAMPS)/node: $(STAMPS)/venv tests/web/package-lock.json

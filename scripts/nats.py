@@ -33,7 +33,7 @@ class NatsServer:
     def start(self) -> None:
         """Start the server and wait until it answers."""
         program = shutil.which("nats-server")
-        assert program is not None, "expected NATS to be installed (sh scripts/install_nats.sh)"
+        assert program is not None, "expected NATS to be installed (sh scripts/install_servers.sh)"
         self._process = subprocess.Popen(
             [program, "--addr", "127.0.0.1", "--port", str(self.port), *self._options],
             stdout=subprocess.DEVNULL,

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Makes sure that the tests find nginx, Caddy, PgBouncer and openssl: those of the system, otherwise Debian's from apt if
-# possible, without starting one. The tests of a proxy that is not available are left out.
+# Makes sure that the tests find NATS, nginx, Caddy, PgBouncer and openssl: those of the system, otherwise Debian's from
+# apt if possible, without starting one. The tests of a proxy that is not available are left out.
 set -eu
 
 missing=""
+command -v nats-server >/dev/null || missing="$missing nats-server"
 command -v nginx >/dev/null || missing="$missing nginx-light"
 command -v caddy >/dev/null || missing="$missing caddy"
 command -v openssl >/dev/null || missing="$missing openssl"
@@ -17,11 +18,11 @@ if [ "$(id -u)" -ne 0 ]; then
     as_root="sudo -n"
 fi
 if ! command -v apt-get >/dev/null || ! $as_root true 2>/dev/null; then
-    echo "Proxies: without$missing"
+    echo "Servers: without$missing"
     exit 0
 fi
-echo "Proxies: installing$missing with apt-get"
-# A policy of "do not start" during the installation: the tests start their own proxies.
+echo "Servers: installing$missing with apt-get"
+# A policy of "do not start" during the installation: the tests start their own servers.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
