@@ -1,11 +1,11 @@
-"""Commits of all servers that share a store: tails of the runs that somebody follows, sent from server to server.
+"""Exchange commits between servers that share a store, for the runs that browsers follow.
 
-Owns which tails are sent and followed, their order, and how a lost one is noticed; must not know browsers. A commit
+Owns which commits are sent and received, their order, and the detection of lost ones; must not know browsers. A commit
 takes a run from one version to the next one, so the commits of a run are a chain, whoever made them. A link that is
-missing for long, or a version of the row that is not reached, means that the run has to be read again.
+missing for long, or a version in the row that the chain does not reach, means that the run must be read again.
 
-Nothing is sent of a run that is followed nowhere else. Bounded: the runs that others follow (`MAX_WANTED`), the commits
-of a run that wait for an earlier one (`MAX_HELD`), a message by what the bus takes.
+Commits of a run that no other server follows are not sent. Bounded: the runs that others follow (`MAX_WANTED`), the
+commits of a run that wait for an earlier one (`MAX_HELD`), and the size of a message (by the bus).
 """
 
 import asyncio
@@ -35,11 +35,11 @@ POLL_S = 1.0
 GRACE_S = 0.3
 """How long a commit may take to arrive after its row was seen, or after one that follows it."""
 REPEAT_S, LAST_S = 3.0, 10.0
-"""How often servers say which runs they follow, and for how long that counts."""
+"""How often servers announce the runs that they follow, and how long an announcement is valid."""
 LOOK_S = 5.0
-"""How often the versions of all runs that have changed lately are read, while a list of runs is shown."""
+"""How often the versions of recently changed runs are read while a browser shows a list of runs."""
 _CLOCKS_NS = 120 * 10**9
-"""How far the clocks of two servers may be apart, which give versions."""
+"""Largest difference between the clocks of two servers, from which versions are derived."""
 MAX_WANTED = 65_536
 MAX_HELD = 256
 _IDS_AT_ONCE = 2048
@@ -76,7 +76,7 @@ class _Followed:
 
 
 class Tails:
-    """See `commits.Commits`; used on the event loop.
+    """The commits of this server and of all others, as `commits.Commits`; used on the event loop.
 
     Args:
         store: the commits of this server, and the versions of runs.
@@ -195,7 +195,7 @@ class Tails:
     # --- the chain
 
     def _arrived(self, run: str, commit: Commit) -> None:
-        """Pass a commit on when all before it were, or none was for `GRACE_S`."""
+        """Pass a commit on once all earlier ones were passed on, or after `GRACE_S`."""
         followed = self._followed[run]
         before, after = commit.versions[run]
         if followed.version is not None and after <= followed.version:
@@ -216,7 +216,7 @@ class Tails:
             self._flush(run, followed, is_missing=True)
 
     def _flush(self, run: str, followed: _Followed, *, is_missing: bool) -> None:
-        """Pass on what is held; first say that something is missing, so that a later read is continued by it."""
+        """Pass on the held commits; report missing ones first, so that these continue the snapshot read then."""
         if is_missing:
             self._missed(run)
         for _, commit in sorted(followed.held.items()):
@@ -227,7 +227,7 @@ class Tails:
         followed.held.clear()
 
     async def _begin(self, run: str) -> None:
-        """Find where the chain begins; others may have committed before they heard that the run is followed."""
+        """Read the version at which the chain begins; others may have committed before they learned of the follower."""
         followed = self._followed.get(run)
         try:
             versions = await self._store.versions([run])
@@ -279,7 +279,7 @@ class Tails:
                 await asyncio.sleep(GRACE_S)
 
     def _repeat(self, has_lists: bool) -> None:
-        """Say again what this server follows."""
+        """Announce again what this server follows."""
         now_s = self._monotonic()
         if now_s < self._repeat_s:
             return
@@ -297,7 +297,7 @@ class Tails:
             self._bus.send(_CHANGED, msgspec.msgpack.encode(changed[first : first + _IDS_AT_ONCE]))
 
     async def _check(self) -> None:
-        """Compare the followed runs with their rows; what a row had before `GRACE_S` has to be here."""
+        """Compare the followed runs with their rows: a version read `GRACE_S` ago must have arrived by now."""
         runs = tuple(self._followed)
         versions = await self._store.versions(runs) if runs else {}
         await asyncio.sleep(GRACE_S)
@@ -313,7 +313,10 @@ class Tails:
         changed = [run for run, version in versions.items() if known.get(run) != version]
         if known and changed:
             self._on_changed(changed)
-        return {**known, **versions}
+        known = {**known, **versions}
+        # Only versions that the next look reads again are compared with it.
+        oldest = max(known.values(), default=0) - _CLOCKS_NS
+        return {run: version for run, version in known.items() if version >= oldest}
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name="live-tails")
@@ -322,7 +325,7 @@ class Tails:
 
 
 def _subject(run: str) -> str:
-    """Return the subject of a run's tail; the names of runs have characters that subjects must not have."""
+    """Return the subject of a run; a run's id may contain characters that are not allowed in subjects."""
     return f"tail.{hashlib.sha256(run.encode(errors='surrogatepass')).hexdigest()[:32]}"
 
 
