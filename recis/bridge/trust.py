@@ -12,7 +12,7 @@ __all__ = ["tls_context"]
 
 
 def tls_context(address: ServerAddress) -> ssl.SSLContext | None:
-    """Return what connections to a server are encrypted with; None for an address without TLS.
+    """Return the TLS context for connections to a server; None for an address without TLS.
 
     The system's authorities are trusted, and those in the file of `RECIS_MONITOR_CA_FILE`. The file is read for each
     connection, so that one that is mended or renewed is used without a restart.

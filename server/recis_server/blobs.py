@@ -50,7 +50,7 @@ _OPTIONS = {
 """Options that the query of a URL may have, by its scheme. Others, credentials among them, are environment variables:
 a command line can be read by everybody on a machine."""
 _METADATA_HOSTS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
-"""Where machines in a cloud ask for their credentials."""
+"""Metadata services that provide a cloud machine's credentials."""
 _EXPECTED = "expected file://FOLDER, s3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX] or az://CONTAINER[/PREFIX]"
 
 
@@ -279,7 +279,7 @@ def _client(parts: SplitResult) -> Any:
 
 
 def _said(error: Exception) -> str:
-    """Return what a bucket's error means. Its text is not shown: it may repeat credentials and signed addresses."""
+    """Describe an error of a bucket. Its own text may contain credentials and signed URLs, and is not shown."""
     text = str(error)
     if any(host in text for host in _METADATA_HOSTS):
         return "there are no credentials in the environment variables, and the machine has none of its own"
@@ -302,7 +302,7 @@ def _said(error: Exception) -> str:
 
 
 def _make_room(folder: Path) -> None:
-    """Create the folder and remove what killed servers have left in it."""
+    """Create the folder and remove leftovers of killed servers."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.glob("*.part"):
         with contextlib.suppress(OSError):

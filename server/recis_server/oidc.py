@@ -1,4 +1,4 @@
-"""Sign-in of people by an OpenID Connect provider: authorisation code flow with PKCE, state and nonce.
+"""Sign-in of users with an OpenID Connect provider: authorisation code flow with PKCE, state and nonce.
 
 Owns the conversation with the provider and the signed cookies of a sign-in and a session; must not know routes. Needs
 the extra `oidc`. Sessions are not stored: every replica with the same client secret accepts them.
@@ -26,25 +26,25 @@ __all__ = ["SESSION_S", "SIGN_IN_S", "SignIn", "open_sign_in"]
 _logger = logging.getLogger(__name__)
 
 SESSION_S = 12 * 3600
-"""How long a person stays signed in."""
+"""Validity of a session."""
 SIGN_IN_S = 600
-"""How long a sign-in may take."""
+"""Time limit of a sign-in."""
 KNOWN_S = 600.0
-"""How long what the provider says about itself is kept."""
+"""How long the provider's metadata is cached."""
 MAX_GROUPS = 64
 _ANSWER_S = 10.0
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 
 class Begun(NamedTuple):
-    """Where to send a browser, and what to keep in its cookie meanwhile."""
+    """The address to which to redirect the browser, and the cookie of the sign-in."""
 
     location: str
     cookie: str
 
 
 class SignedIn(NamedTuple):
-    """The cookie of a session, and the page that was wanted."""
+    """The session cookie, and the page that was requested before."""
 
     cookie: str
     page: str
@@ -69,7 +69,7 @@ class SignIn:
         self._client_secret = client_secret
         self._claim = claim
         self._roles = roles
-        # Of the client secret, so that replicas share it and a restart ends no session.
+        # Derived from the client secret, so that replicas share it and a restart ends no session.
         key = hmac.digest(client_secret.encode(), b"recis-monitor session", hashlib.sha256)
         self._key = OctKey.import_key(key)
         self._known: dict[str, Any] = {}
@@ -117,7 +117,7 @@ class SignIn:
         return SignedIn(self._sealed("session", session, SESSION_S), kept["page"])
 
     def grant(self, cookie: str) -> Grant | None:
-        """Return the grant of the person with this session; None if it is none, or has ended."""
+        """Return the grant of the user with this session; None for an invalid or expired one."""
         session = self._opened("session", cookie)
         if session is None:
             return None
@@ -152,12 +152,12 @@ class SignIn:
                 nonce={"essential": True, "value": kept["nonce"]},
             ).validate(found.claims)
         except (httpx.HTTPError, OAuthError, JoseError, KeyError, ValueError) as error:
-            _logger.warning("a sign-in did not work: %s: %s", type(error).__name__, error)
+            _logger.warning("a sign-in failed: %s: %s", type(error).__name__, error)
             raise Unauthorised("the provider's answer could not be used; the server's log says why") from error
         return found.claims
 
     async def _provider(self) -> dict[str, Any]:
-        """Return what the provider says about itself."""
+        """Return the provider's metadata."""
         import httpx
 
         if time.monotonic() - self._known_at < KNOWN_S:

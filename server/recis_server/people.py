@@ -1,8 +1,8 @@
-"""People who are known by a name and groups: what they may do, and the header in which a proxy says who they are.
+"""Authenticated users: their access by name and group, and the header in which a proxy names them.
 
 Owns `--auth-view`, `--auth-control` and `--auth-proxy-…`; must not know tokens or routes. A header counts only if it
 comes from a configured address and with a shared secret, so that neither another machine nor another program behind the
-same address can claim to be somebody.
+same address can impersonate a user.
 """
 
 import hmac
@@ -27,7 +27,7 @@ MAX_NAME_CHARS = 256
 
 
 class Roles:
-    """Who may view and who may control: names, `@GROUP`, or `*` for everybody who is known.
+    """Users with access: names, `@GROUP`, or `*` for every authenticated user.
 
     Args:
         view: those who may read.
@@ -38,7 +38,7 @@ class Roles:
         self._members: Mapping[str, frozenset[str]] = {"control": frozenset(control), "view": frozenset(view)}
 
     def grant(self, name: str, groups: Collection[str]) -> Grant:
-        """Return the grant of a person, without a scope for one who has no role."""
+        """Return the grant of a user; it has no scopes if the user has no role."""
         called = {"*", name, *(f"@{group}" for group in groups)}
         scope = next((scope for scope, members in self._members.items() if members & called), None)
         return Grant(frozenset() if scope is None else GRANTS[scope], name=name)
@@ -72,7 +72,7 @@ class ProxyHeader:
         self._roles = roles
 
     def grant(self, peer: str | None, headers: Headers) -> Grant | None:
-        """Return the grant of the person whom the proxy names; None for a request that is not the proxy's.
+        """Return the grant of the user whom the proxy names; None for a request that is not from the proxy.
 
         Args:
             peer: the address at the other end of the connection, whatever headers say.

@@ -1,7 +1,7 @@
-"""The servers that share a store, and whether they share a bus as well.
+"""Check at startup that servers which share a store also share a bus.
 
-Owns the check at the start: servers of one store on different buses would not hear each other, and nobody would know.
-The database knows who has it open; each of these has to answer on the bus.
+Servers of one store on different buses would not notice each other's changes. The database lists the servers that have
+it open; each of them must answer on the bus.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from recis_server.store.interface import Store
 __all__ = ["Siblings"]
 
 PATIENCE_S = 5.0
-"""How long the others may take to answer: they may have just started, or end at this moment."""
+"""How long the others may take to answer: they may be starting or stopping."""
 _ASK_S = 0.1
 MAX_HEARD = 4096
 _ASK, _ANSWER = "servers-ask", "servers"

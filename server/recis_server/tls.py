@@ -21,15 +21,15 @@ __all__ = ["certificate"]
 _logger = logging.getLogger(__name__)
 
 LOOK_S = 1.0
-"""Interval between two looks at the files."""
+"""Interval at which the files are checked for changes."""
 _EXPIRED = 10
 _NOT_YET_VALID = 9
-"""Of OpenSSL: X509_V_ERR_CERT_HAS_EXPIRED and X509_V_ERR_CERT_NOT_YET_VALID."""
+"""X509_V_ERR_CERT_HAS_EXPIRED and X509_V_ERR_CERT_NOT_YET_VALID of OpenSSL."""
 
 
 @contextlib.asynccontextmanager
 async def certificate(cert: Path | None, key: Path | None) -> AsyncIterator[ssl.SSLContext | None]:
-    """Give the context for a server, and keep its certificate that of the files until the block ends.
+    """Provide the context of a server, and reload its certificate whenever the files change.
 
     Args:
         cert: the certificate and its chain as PEM.
@@ -91,7 +91,7 @@ class _Files:
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes when a file is written or replaced; None while there is none."""
+    """Return values that differ after a file is written or replaced; None if there is no file."""
     try:
         found = path.stat()
     except OSError:

@@ -1,7 +1,7 @@
 """The interface of a bus: hints such as "this run has changed", and messages on subjects between servers.
 
-Owns what may be said; must not carry state. Every hint refers to a committed row, so a lost one costs a delay and never
-data: listeners read what they show from the store. Two buses implement it (`memory`, `nats`).
+Owns the kinds of messages; must not carry state. Every hint refers to a committed row, so a lost one costs a delay and
+never data: listeners read what they show from the store. Two buses implement it (`memory`, `nats`).
 """
 
 from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ class Hint:
 class Bus(Protocol):
     """Publish and subscribe; all calls and all listeners are on the server's event loop.
 
-    Listeners must return at once. They hear each message once, in order for each sender, or never: delivery is not
+    Listeners must return at once. Each message is delivered at most once, and in order for each sender; delivery is not
     guaranteed.
     """
 
@@ -59,7 +59,7 @@ class Bus(Protocol):
         """Call `listener` for every hint."""
 
     def subscribe_renewed(self, listener: Callable[[], None]) -> None:
-        """Call `listener` when messages of others may have been lost: what depends on them has to be read again."""
+        """Call `listener` when messages of other servers may have been lost, so that it can read the store again."""
 
     def send(self, subject: str, data: bytes) -> None:
         """Send a message to the other servers that receive this subject; never block.

@@ -33,13 +33,13 @@ class MemoryBus(Bus):
         """Do nothing: no message is lost."""
 
     def send(self, subject: str, data: bytes) -> None:
-        """Do nothing: there is nobody else."""
+        """Do nothing: there are no other servers."""
 
     def receive(self, subject: str, listener: Callable[[bytes], None]) -> None:
-        """Do nothing: there is nobody else."""
+        """Do nothing: there are no other servers."""
 
     def ignore(self, subject: str) -> None:
-        """Do nothing: there is nobody else."""
+        """Do nothing: there are no other servers."""
 
     def counts(self) -> Mapping[str, int]:
         return {}

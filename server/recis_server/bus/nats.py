@@ -1,8 +1,8 @@
-"""NATS as a bus: core subjects, which keep nothing.
+"""The bus of servers connected by NATS, on core subjects without persistence.
 
 Owns the client, its queue and its reconnects; must not know what messages mean. Bounded: the messages that wait to be
 sent, and those received that wait for their listener. What exceeds the bounds, or is sent while the connection is away,
-is dropped and counted: after a reconnect everybody reads again.
+is dropped and counted; after a reconnect, listeners read the store again.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ __all__ = ["NatsBus"]
 _logger = logging.getLogger(__name__)
 
 CONNECT_S = 5.0
-"""How long the first connection may take; later ones are tried for ever."""
+"""How long the first connection may take; reconnects are tried forever."""
 RETRY_S = 1
 PING_S = 5
 """Interval of pings on the connection; two without an answer end it."""

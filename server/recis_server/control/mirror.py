@@ -1,7 +1,7 @@
 """Commands that other servers have accepted, scheduled or ended, for the ranks that are connected to this one.
 
-Owns following the ledger, after a message of another server and once a second in case one was lost; must not know
-sockets. On a server that has its store for itself it does nothing.
+Follows the ledger, on each message of another server and once a second in case one was lost; must not know sockets.
+Does nothing on a server that does not share its store.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ __all__ = ["Mirror"]
 
 POLL_S = 1.0
 MAX_WAITING = 10_000
-"""Changed commands that wait to be read; further ones are found by looking."""
+"""Changed commands that wait to be read; further ones are found by the next poll."""
 _WITHDRAWN = frozenset({"superseded", "expired"})
 
 
 class Mirror:
-    """See the module.
+    """Keeps the commands of this server's live runs up to date with the ledger.
 
     Args:
         store: the ledger.
@@ -52,7 +52,7 @@ class Mirror:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        """Start following, where there may be others."""
+        """Start following the ledger if there may be other servers."""
         if self._peers.may_exist:
             self._peers.listen(self)
             self._tasks = [

@@ -1,7 +1,7 @@
-"""What the command services of servers that share a store tell each other.
+"""Messages between the command services of servers that share a store.
 
-Owns the messages; must not know the ledger or connections. All of them may be lost: the ledger has what they say, but
-for the steps of ranks, which only make the choice of a common step better.
+Owns the messages; must not know the ledger or connections. Every message may be lost: the ledger has the same
+information, except for the current steps of ranks, which only improve the choice of a common step.
 """
 
 from collections.abc import Callable, Collection
@@ -27,7 +27,7 @@ class Changed(Struct, array_like=True, frozen=True, tag="changed"):
 class SeenElsewhere(Struct, array_like=True, frozen=True, tag="seen"):
     """A rank has received a command; `step` is the last one that it has done, `rate` in steps per second.
 
-    `took_s` is what the delivery took.
+    `took_s` is the delivery time in seconds.
     """
 
     run: str
@@ -47,14 +47,14 @@ class Told(Struct, array_like=True, frozen=True, tag="told"):
 
 
 class Listener(Protocol):
-    """Who follows what other servers say."""
+    """Receives the messages of other servers."""
 
     def hear(self, message: Changed | SeenElsewhere | Told) -> None:
         """Take a message; return at once."""
 
 
 class Peers:
-    """The other servers; there are none on a bus without.
+    """The other servers; none if the bus connects no other servers.
 
     Args:
         bus: connects the servers.
@@ -74,10 +74,10 @@ class Peers:
         return self._bus.has_peers
 
     def listen(self, listener: Listener) -> None:
-        """Have a listener hear what the others say."""
+        """Pass the messages of other servers to a listener."""
         self._bus.receive(_SUBJECT, lambda data: listener.hear(self._decoder.decode(data)))
 
     def tell(self, message: Changed | SeenElsewhere | Told) -> None:
-        """Tell all others."""
+        """Send a message to all other servers."""
         if self._bus.has_peers:
             self._bus.send(_SUBJECT, msgspec.msgpack.encode(message))

@@ -1,4 +1,4 @@
-"""Work beside requests: repeated, and never ended by a failure."""
+"""Background work that is repeated and survives failures."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ _logger = logging.getLogger(__name__)
 
 
 async def regularly(pause_s: float, action: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run an action for ever, with a pause before each time."""
+    """Run an action forever, with a pause before each run."""
     while True:
         await asyncio.sleep(pause_s)
         await guarded(action(), "look after commands")

@@ -1,4 +1,4 @@
-"""The ranks that are connected to other servers, as those say.
+"""The ranks that are connected to other servers, as announced by those servers.
 
 Owns what servers tell each other about their ranks and how long that counts; must not know sockets or the store. A
 server tells of a run when a rank has joined or left it, and of all of its runs every few seconds, so that a lost
@@ -20,9 +20,9 @@ from recis_server.bus import Bus
 __all__ = ["Roster"]
 
 GATHER_S = 0.05
-"""How long changes are gathered before they are told."""
+"""How long changes are collected before they are announced."""
 REPEAT_S, LAST_S = 3.0, 10.0
-"""How often all runs are told, and how long that counts."""
+"""How often all runs are announced, and how long an announcement is valid."""
 MAX_RANKS = 1 << 20
 _RUNS_AT_ONCE = 1024
 _SUBJECT, _ASK = "ranks", "ranks-ask"
@@ -49,7 +49,7 @@ class _Entry:
 
 
 class Roster:
-    """See the module; used on the event loop. Without other servers on the bus it is empty.
+    """Connected ranks of other servers; used on the event loop. Without other servers on the bus it is empty.
 
     Args:
         bus: connects the servers.
@@ -68,7 +68,7 @@ class Roster:
         self._decoder = msgspec.msgpack.Decoder(_Report)
 
     def subscribe(self, listener: Callable[[str], None]) -> None:
-        """Call `listener` with each run of which other servers have or lose ranks."""
+        """Call `listener` with each run whose ranks on other servers change."""
         self._listeners.append(listener)
 
     async def open(self, own: Callable[[], Mapping[str, tuple[Iterable[int], str]]]) -> None:
@@ -88,7 +88,7 @@ class Roster:
             await asyncio.gather(task, return_exceptions=True)
 
     def changed(self, run: str) -> None:
-        """Tell the other servers about a run of this one."""
+        """Announce a change of this server's ranks of a run."""
         if self._task is not None:
             self._told.add(run)
             self._wake.set()
@@ -170,7 +170,7 @@ class Roster:
             self._bus.send(_SUBJECT, msgspec.msgpack.encode(_Report(self._name, tuple(told))))
 
     def _forget(self, now_s: float) -> None:
-        """Forget what servers that are gone have said."""
+        """Remove expired announcements."""
         for run, entries in tuple(self._runs.items()):
             gone = [server for server, entry in entries.items() if entry.until_s <= now_s]
             for server in gone:

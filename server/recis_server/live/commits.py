@@ -1,6 +1,6 @@
-"""Where the live hub learns what was committed: of this server, and of the others that share its store.
+"""The source of commits for the live hub: those of this server, and of others that share its store.
 
-Owns the interface and its simple case, a server that has its store for itself; `tails` is the other one.
+Owns the interface and its implementation for a sole server; `tails` implements it for several servers.
 """
 
 from collections.abc import Callable, Collection
@@ -23,11 +23,11 @@ class Commits(Protocol):
         missed: Callable[[str], None],
         changed: Callable[[Collection[str]], None],
     ) -> None:
-        """Set who is told.
+        """Set the listeners.
 
         Args:
             committed: called with every commit of this server and, of runs that are followed, of all others.
-            missed: called with a followed run of which commits are not known: it has to be read again.
+            missed: called with a followed run whose commits are incomplete: it must be read again.
             changed: called with runs that other servers have changed.
         """
 
@@ -42,7 +42,7 @@ class Commits(Protocol):
 
 
 class OwnCommits(Commits):
-    """The commits of a server that has its store for itself."""
+    """The commits of a server that does not share its store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -1,6 +1,6 @@
-"""`/auth/…`: sign in with the OpenID Connect provider, come back from it, sign out.
+"""`/auth/…`: sign-in with the OpenID Connect provider, its callback, and sign-out.
 
-Must not know what the provider says; a browser is sent there by the gate, which also reads the session's cookie.
+Must not know the provider's answers. The gate redirects browsers here, and reads the session cookie.
 """
 
 from urllib.parse import quote
@@ -33,7 +33,7 @@ async def sign_in(request: Request) -> Response:
 
 @router.get("/callback")
 async def come_back(request: Request) -> Response:
-    """Check what the provider says and begin the session."""
+    """Verify the provider's answer and begin the session."""
     cookie = next(cookies_named(request.headers, cookie_name(request.headers, "sign_in")), "")
     done = await _provider(request).finish(_callback(request), request.query_params, cookie)
     page = quote(request.scope.get("root_path", ""), safe="/") + done.page
