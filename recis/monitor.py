@@ -166,7 +166,7 @@ def _as_folder(spool_dir: str | os.PathLike[str] | None) -> str | None:
         return None
     try:
         return os.fsdecode(spool_dir)
-    except Exception:  # noqa: BLE001 - border: a caller's object may raise anything
+    except Exception:  # noqa: BLE001 - boundary: a caller's object may raise anything
         raise ValueError(f"spool_dir: expected the path of a folder, got {shown(spool_dir)}") from None
 
 

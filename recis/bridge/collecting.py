@@ -47,6 +47,6 @@ def _names(wanted: Any) -> set[str] | None:
         return {name.strip().lower() for name in str.__str__(wanted).split(",") if name.strip()}
     try:
         items = list(wanted) if isinstance(wanted, Iterable) else [None]
-    except Exception:  # noqa: BLE001 - border: a caller's object may raise anything
+    except Exception:  # noqa: BLE001 - boundary: a caller's object may raise anything
         return None
     return {str.__str__(item) for item in items} if all(issubclass(type(item), str) for item in items) else None

@@ -98,7 +98,7 @@ class _Conversion:
         """Convert a configuration; an object without names is kept under the name `config`."""
         try:
             settings = _settings(config) or _attributes(config)
-        except Exception:  # noqa: BLE001 - border: a user's object may raise whatever it is asked
+        except Exception:  # noqa: BLE001 - boundary: a user's object may raise whatever it is asked
             settings = None
         if settings is not None:
             return self._mapping("", settings, (config,))

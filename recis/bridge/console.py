@@ -107,7 +107,7 @@ class Console:
             try:
                 self._taps.append(_Tap(stream, self._taker(name)))
                 followed.append(stream)
-            except Exception as error:  # noqa: BLE001 - border: a program may have put any object there
+            except Exception as error:  # noqa: BLE001 - boundary: a program may have put any object there
                 _logger.info("sys.%s is not followed: %s: %s", name, type(error).__name__, text_of(error, 200))
 
     def close(self, crash: BaseException | None = None) -> None:
@@ -212,7 +212,7 @@ def _lost_line(number: int) -> Line:
 def _traceback(error: BaseException) -> str:
     try:
         lines = "".join(traceback.format_exception(error)).splitlines()
-    except Exception:  # noqa: BLE001 - border: how an exception is shown is its author's
+    except Exception:  # noqa: BLE001 - boundary: how an exception is shown is its author's
         lines = [f"{type(error).__name__}, which cannot be shown"]
     if len(lines) > MAX_TRACEBACK_LINES:
         half = MAX_TRACEBACK_LINES // 2

@@ -66,7 +66,7 @@ def failure(error: BaseException | None) -> str | None:
             return cause
     try:
         text = f"{type(error).__name__}: {error}".rstrip(": ")
-    except Exception:  # noqa: BLE001 - border: how an exception is shown is its author's
+    except Exception:  # noqa: BLE001 - boundary: how an exception is shown is its author's
         text = type(error).__name__
     return text.encode(errors="replace").decode()
 

@@ -56,7 +56,7 @@ def _whole(value: Any) -> int | None:
         return None
     try:
         return operator.index(value)
-    except Exception:  # noqa: BLE001 - border: a caller's object may raise anything
+    except Exception:  # noqa: BLE001 - boundary: a caller's object may raise anything
         return None
 
 

@@ -205,7 +205,7 @@ def _agree(open_store: Callable[[], Any], key: str, mine: list[str]) -> list[str
         try:
             answer = open_store().compare_set(f"recis-monitor/{key}", "", json.dumps(mine))
             answers.append(json.loads(bytes(answer)))
-        except Exception as error:  # noqa: BLE001 - border: a store may fail in any way, which must not end the training
+        except Exception as error:  # noqa: BLE001 - boundary: a store may fail in any way; training goes on
             _logger.warning("the ranks cannot agree on their run: %s", error)
 
     with contextlib.suppress(ImportError):  # on this thread: the import may take longer than the store's time limit

@@ -91,7 +91,7 @@ def _try(path: Path, address: ServerAddress) -> Outcome:
         return send_folder(path, address, timeout_s=TIMEOUT_S)
     except FileNotFoundError:
         return Outcome.SENT  # by another process of this start
-    except Exception as error:  # noqa: BLE001 - border: one folder must not block the others
+    except Exception as error:  # noqa: BLE001 - boundary: one folder must not block the others
         _logger.warning("cannot send the data left in %s: %s", path, error)
         return Outcome.SENT
 

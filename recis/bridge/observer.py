@@ -78,7 +78,7 @@ class Observer:
                 self._repository = read_repository()
             if self._sensors is not None:
                 self._sensors.load()
-        except Exception:  # border: as for the thread
+        except Exception:  # boundary: as for the thread
             _logger.exception("the repository or the sensors cannot be read; training goes on")
         if self._info or self._sensors is not None:
             self._thread.start()
@@ -109,7 +109,7 @@ class Observer:
                     self._describe_devices()
             if sensors is not None:
                 sensors.close()
-        except Exception:  # border: the monitor's thread must not end with a bare traceback in the training's output
+        except Exception:  # boundary: the monitor's thread must not end with a bare traceback in the training's output
             _logger.exception("the observer stopped; training goes on without system metrics")
         finally:
             self._described.set()
@@ -127,7 +127,7 @@ class Observer:
         """Describe devices that torch has initialised since the start; the monitor must not initialise any itself."""
         try:
             self._devices = read_gpus()
-        except Exception as error:  # noqa: BLE001 - border: torch, perhaps in the middle of its own start
+        except Exception as error:  # noqa: BLE001 - boundary: torch, perhaps in the middle of its own start
             _logger.debug("devices cannot be read yet: %s", error)
         if self._devices:
             self._say({"devices": self._devices})

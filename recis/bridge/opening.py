@@ -166,6 +166,6 @@ def _labels(what: str, values: object) -> tuple[str, ...]:
                 _logger.warning("%s: expected at most %d, got more; the first are kept", what, MAX_TAGS)
                 break
             labels |= {label: None} if label else {}
-    except Exception as error:  # noqa: BLE001 - border: a user's collection may raise anything
+    except Exception as error:  # noqa: BLE001 - boundary: a user's collection may raise anything
         _logger.warning("%s: they raised %s after %d", what, type(error).__name__, len(labels))
     return tuple(labels)

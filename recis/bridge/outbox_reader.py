@@ -124,7 +124,7 @@ class OutboxReader:
             if isinstance(error, OSError) and error.errno in _TEMPORARY:
                 raise
             why = str(error)
-        except Exception as error:  # border: one frame must not keep the others from being sent
+        except Exception as error:  # boundary: one frame must not keep the others from being sent
             _logger.exception("cannot read frame %d", span.n)
             why = repr(error)
         with self._queue.lock:

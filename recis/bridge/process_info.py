@@ -101,7 +101,7 @@ def _read(parts: dict[str, Callable[[], Any]]) -> dict[str, Any]:
     for name, read in parts.items():
         try:
             value = read()
-        except Exception as error:  # noqa: BLE001 - border: a machine may refuse or lack anything
+        except Exception as error:  # noqa: BLE001 - boundary: a machine may refuse or lack anything
             _logger.debug("%s cannot be read: %s", name, error)
             continue
         if value not in (None, {}, [], ""):
@@ -186,7 +186,7 @@ def _distributions() -> Iterator[tuple[str, str]]:
     for distribution in metadata.distributions():
         try:
             name, version = distribution.metadata["Name"], distribution.version
-        except Exception as error:  # noqa: BLE001 - border: a damaged installation of another package
+        except Exception as error:  # noqa: BLE001 - boundary: a damaged installation of another package
             _logger.debug("a package cannot be read: %s", error)
             continue
         if name and version:

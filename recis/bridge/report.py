@@ -153,7 +153,7 @@ def as_step(step: Any) -> int | None:
             return None
         number = int(step)
         return number if not isinstance(step, bool) and bool(number == step) and number in INT64 else None
-    except Exception:  # noqa: BLE001 - border: a caller's object may raise anything
+    except Exception:  # noqa: BLE001 - boundary: a caller's object may raise anything
         return None
 
 
@@ -200,7 +200,7 @@ def _items(metrics: Mapping[Any, Any]) -> Iterator[tuple[Any, Any, str | None]]:
         for key in metrics:
             try:
                 value, why = metrics[key], None
-            except Exception as error:  # noqa: BLE001 - border: a caller's object may raise anything
+            except Exception as error:  # noqa: BLE001 - boundary: a caller's object may raise anything
                 value, why = None, _raised(error)
             yield key, value, why
     except Exception as error:  # noqa: BLE001 - as above
@@ -211,7 +211,7 @@ def is_dict(value: object) -> TypeGuard[Mapping[Any, Any]]:
     """Return whether a value is a mapping; False if reading its class raises."""
     try:
         return isinstance(value, Mapping)
-    except Exception:  # noqa: BLE001 - border: a caller's object may raise anything
+    except Exception:  # noqa: BLE001 - boundary: a caller's object may raise anything
         return False
 
 

@@ -322,7 +322,7 @@ class Run(FamiliarRun):
                 self._dropped = parts.outbox.dropped
                 self._close(done)
             return done
-        except Exception:  # noqa: BLE001 - border: an error of the monitor must not end training
+        except Exception:  # noqa: BLE001 - boundary: an error of the monitor must not end training
             self.refusals.fail("finish")
             return False
         finally:
@@ -396,7 +396,7 @@ class Run(FamiliarRun):
             outbox.writer.append(as_record(record))
         except WireError as error:
             self.refusals.refuse(what, str(error))
-        except Exception:  # noqa: BLE001 - border: callers include training steps
+        except Exception:  # noqa: BLE001 - boundary: callers include training steps
             self.refusals.fail(what)
 
     def _log_on_slow_path(self, metrics: Mapping[str, Any], step: Any) -> None:
@@ -416,7 +416,7 @@ class Run(FamiliarRun):
                 self.log(metrics, step)
                 if self.measures_log:
                     self.cost.add(time.perf_counter_ns() - start)
-        except Exception as error:  # noqa: BLE001 - border: logging must not stop training
+        except Exception as error:  # noqa: BLE001 - boundary: logging must not stop training
             self.refusals.refuse("log", f"{type(error).__name__}: {text_of(error)}", count_values(metrics))
             return
         try:
@@ -470,7 +470,7 @@ class Run(FamiliarRun):
                 left -= len(names)
             if report.device:
                 self._parts.deferred.offer(tuple(report.device), list(report.device.values()), step, now)
-        except Exception as error:  # noqa: BLE001 - border: what was appended is not lost
+        except Exception as error:  # noqa: BLE001 - boundary: what was appended is not lost
             self.refusals.refuse("log", f"{type(error).__name__}: {text_of(error)}", left)
 
     def _log_late(self, metrics: object) -> None:

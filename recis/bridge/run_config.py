@@ -84,7 +84,7 @@ class RunSummary(_Named):
 
 
 def _items(config: Any) -> dict[str, Any]:
-    with suppress(Exception):  # border: a user's mapping may raise anything; it is shown as far as it can be read
+    with suppress(Exception):  # boundary: a user's mapping may raise anything; it is shown as far as it can be read
         if isinstance(config, Mapping):
             return dict(config)
     return plain_config(config)[0]

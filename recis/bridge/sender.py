@@ -171,7 +171,7 @@ class Sender:
         try:
             with asyncio.Runner(loop_factory=_make_loop) as runner:
                 runner.run(self._main())
-        except Exception:  # border: the monitor's thread must not end with a bare traceback in the training's output
+        except Exception:  # boundary: the monitor's thread must not end with a bare traceback in the training's output
             _logger.exception("the sender stopped; training goes on, and its reports stay in the spool")
 
     async def _main(self) -> None:
@@ -225,7 +225,7 @@ class Sender:
     def _work(self) -> None:
         try:
             self._tick()
-        except Exception:  # border: an error in the regular work must not end the sender
+        except Exception:  # boundary: an error in the regular work must not end the sender
             _logger.exception("the sender's regular work failed")
 
     async def _stay_connected(self) -> None:
@@ -241,7 +241,7 @@ class Sender:
                 async with self._connect("/ws/ingest") as socket:
                     await self._converse(socket)
                 delay_s = BACKOFF_S[0]
-            except Exception as error:  # noqa: BLE001 - border: nothing may end this thread
+            except Exception as error:  # noqa: BLE001 - boundary: nothing may end this thread
                 if self.connected and not self._session.is_stuck:
                     delay_s = BACKOFF_S[0]
                 self._note_failure(error)
@@ -361,7 +361,7 @@ class Sender:
             try:
                 await self._uploads.send_next(lambda: self._connect("/ws/trace"))
                 delay_s = BACKOFF_S[0]
-            except Exception as error:  # noqa: BLE001 - border: one file must not block the others
+            except Exception as error:  # noqa: BLE001 - boundary: one file must not block the others
                 _logger.info("a trace upload was interrupted, trying again: %s", error)
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, BACKOFF_S[1])

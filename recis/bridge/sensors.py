@@ -176,7 +176,7 @@ class Sensors:
     def _load(self, module: str, purpose: str) -> Any:
         try:
             return importlib.import_module(module)
-        except Exception as error:  # noqa: BLE001 - border: a damaged installation may raise anything
+        except Exception as error:  # noqa: BLE001 - boundary: a damaged installation may raise anything
             self._note(module, f"install it {purpose}: {text_of(error, 200)}")
             return None
 
@@ -184,7 +184,7 @@ class Sensors:
         """Return the result of a call, None if it fails."""
         try:
             return call()
-        except Exception as error:  # noqa: BLE001 - border: drivers and containers fail in many ways
+        except Exception as error:  # noqa: BLE001 - boundary: drivers and containers fail in many ways
             self._note(name, f"{type(error).__name__}: {text_of(error, 200)}")
             return None
 

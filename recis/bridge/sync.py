@@ -154,7 +154,7 @@ def main(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             sys.stderr.write("interrupted; the same command continues where it stopped\n")
             return INTERRUPTED
-        except Exception as error:  # noqa: BLE001 - border: the others are sent whatever a folder contains
+        except Exception as error:  # noqa: BLE001 - boundary: the others are sent whatever a folder contains
             outcome = Outcome.LEFT
             sys.stderr.write(f"cannot read {as_name(str(path))}: {error}\n")
         outcomes.append(outcome)

@@ -69,7 +69,7 @@ def trace_job(identity: Identity, path: Any, step: Any, refusals: Refusals) -> T
         place = Path(path).absolute()
         # A missing file is left to the upload, which reports it. A pipe or a device could be read for ever.
         is_other = "\0" in str(place) or (place.exists() and not place.is_file())
-    except Exception:  # noqa: BLE001 - border: what is given for a path may raise anything
+    except Exception:  # noqa: BLE001 - boundary: what is given for a path may raise anything
         refusals.refuse("upload_trace", f"expected the path of a file, got {shown(path)}")
         return None
     if is_other:

@@ -199,7 +199,7 @@ def _is_no_number(value: object) -> bool:
 def _shown(name: object) -> str:
     try:
         return repr(name)
-    except Exception:  # noqa: BLE001 - border: a caller's object may raise anything
+    except Exception:  # noqa: BLE001 - boundary: a caller's object may raise anything
         return f"<{type(name).__name__}>"
 
 

@@ -64,7 +64,7 @@ def detached(metric: object) -> object:
             return kept if metric.dim() else kept.clone()
         if getattr(metric, "shape", None) == () and not isinstance(metric, Number):
             return copy(metric)  # numpy's 0-dim arrays can be changed in place, its scalars cannot
-    except Exception:  # noqa: BLE001, S110 - border: a user's object; `to_value` says what is wrong with it
+    except Exception:  # noqa: BLE001, S110 - boundary: a user's object; `to_value` says what is wrong with it
         pass
     return metric
 
@@ -112,7 +112,7 @@ def _describe(value: object) -> str:
         if shape is not None:
             return f"{kind} of shape {tuple(shape)} and dtype {getattr(value, 'dtype', '?')}"[:200]
         text = reprlib.repr(value)
-    except Exception as error:  # noqa: BLE001 - border: a user's object
+    except Exception as error:  # noqa: BLE001 - boundary: a user's object
         return f"{kind} that cannot be shown ({_name(error)})"
     return f"{kind} {text if len(text) <= 80 else text[:77] + '...'}"
 

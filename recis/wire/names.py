@@ -51,5 +51,5 @@ def spell(key: Any) -> tuple[str, bool]:
         if isinstance(key, Integral) and key is not True and key is not False:
             return str(int(key)), True
         return str.__str__(repr(key)), False
-    except Exception:  # noqa: BLE001 - border: a caller's object may raise anything
+    except Exception:  # noqa: BLE001 - boundary: a caller's object may raise anything
         return f"<{type(key).__name__}>", False

@@ -21,7 +21,7 @@ def text_of(value: object, most: int = MAX_TEXT_CHARS) -> str:
     """
     try:
         text = str.__str__(value if isinstance(value, str) else str(value))
-    except Exception as error:  # noqa: BLE001 - border: an object may fail in any way when it is shown
+    except Exception as error:  # noqa: BLE001 - boundary: an object may fail in any way when it is shown
         text = f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
     return as_text(text, most)
 
@@ -30,6 +30,6 @@ def shown(value: object, most: int = 80) -> str:
     """Return the `repr` of a value, abbreviated if it is long or nested."""
     try:
         text = _repr.repr(value)
-    except Exception as error:  # noqa: BLE001 - border: as above
+    except Exception as error:  # noqa: BLE001 - boundary: as above
         text = f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
     return text_of(text, most)

@@ -50,13 +50,13 @@ GRANTS: dict[str, frozenset[str]] = {
 }
 EVERYTHING = frozenset(SCOPES)
 LOCAL = "local"
-"""Who it is where no token is needed."""
+"""The name of a caller where no token is required."""
 MASTER = "token-file"
 """The bearer of the token of `--token-file`."""
 REFRESH_S = 0.5
 """Interval between reads of the stored tokens, which other processes create and revoke."""
 NOTE_S = 60.0
-"""Interval between writes of when tokens were last used."""
+"""Interval at which the times of last use are written."""
 
 
 def make_token() -> str:
@@ -115,7 +115,7 @@ class Access:
     Args:
         store: the store of the tokens created by `recis-monitor token create`.
         master: a token with every scope.
-        is_closed: whether somebody is required even if there are no tokens.
+        is_closed: whether a token or a known person is required even if there are no tokens.
     """
 
     def __init__(self, store: Store, master: str | None, *, is_closed: bool = False) -> None:
@@ -229,7 +229,7 @@ class Access:
             await asyncio.sleep(REFRESH_S)
             try:
                 await self._refresh(time.monotonic())
-            except Exception:  # border: whatever ails the store now, revocations are to be seen afterwards
+            except Exception:  # boundary: after any failure of the store, revocations must still be noticed
                 _logger.exception("could not read the tokens")
             if time.monotonic() - self._noted_at >= NOTE_S:
                 await self._note_use()

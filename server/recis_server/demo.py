@@ -168,7 +168,7 @@ def training_command(options: argparse.Namespace, cache: list[str]) -> list[str]
 
 
 def _ranks(options: argparse.Namespace) -> int:
-    """Return the number of ranks: a slow one is slow beside others, and of two it is open which is the odd one."""
+    """Return the number of ranks: a slow rank stands out only among several others."""
     if options.incident == "slow-rank":
         return max(2, options.ranks or 4)
     return options.ranks or 1
@@ -201,7 +201,7 @@ def _stop(name: str, child: "subprocess.Popen[str]", limit_s: float) -> None:
     if child.poll() is not None:
         return
     if child.stdin is not None:
-        child.stdin.close()  # reaches every rank, and spares torchrun the signal that it answers with a traceback
+        child.stdin.close()  # reaches every rank; torchrun would answer a signal of its own with a traceback
     else:
         child.terminate()
     try:

@@ -11,7 +11,7 @@ ServerError
 ├── TooLarge            413
 ├── HeadTooLarge        431
 ├── StoreUnavailable    503  worth another try
-│   └── StoreLost       503  the database that was opened is not there any more
+│   └── StoreLost       503  the opened database was removed or replaced
 ├── Busy                503  worth another try
 └── StoreError          500  a store that cannot be used at all
 """

@@ -54,7 +54,7 @@ SECURITY_HEADERS: Mapping[str, str] = {
 _SOCKETS: Mapping[str, access.Scope] = {"/ws/ingest": "write", "/ws/trace": "write", "/ws/live": "view"}
 _UNAUTHORISED_CLOSE = 4401
 _PUBLIC = ("/auth/", "/static/", "/healthz", "/readyz", "/openapi.json", "/docs", "/favicon.ico")
-"""What a browser may load without having signed in."""
+"""What a browser may load before signing in."""
 
 
 class Gate:
@@ -105,7 +105,7 @@ class Gate:
                 await _cut(scope)
             else:
                 await answer.refuse(error)
-        except Exception:  # border: the request's edge
+        except Exception:  # boundary: a failing request must not end the server
             _logger.exception("%s %s failed", scope["method"], ascii(scope["path"]))
             if answer.has_started:
                 raise
@@ -276,14 +276,14 @@ async def _admit(scope: Scope, headers: Headers) -> Grant:
 
 
 def _person(scope: Scope, headers: Headers) -> Grant | None:
-    """Return the grant of the person who is known to send a request without a token of a program."""
+    """Return the grant of a person identified by a session or by a proxy, for a request without a token."""
     if "authorization" in headers:
         return None
     state = scope["app"].state
     proxy: ProxyHeader | None = state.proxy_header
     if proxy is not None:
         connection = connection_of(scope)
-        # Not the client of the scope, which is what the headers of a proxy say.
+        # Not the `client` of the scope, which is taken from the headers of a proxy.
         peer = scope.get("client") if connection is None else connection.get_extra_info("peername")
         person = proxy.grant(peer[0] if isinstance(peer, tuple | list) and peer else None, headers)
         if person is not None:
@@ -296,7 +296,7 @@ def _person(scope: Scope, headers: Headers) -> Grant | None:
 
 
 async def _send_to_sign_in(scope: Scope, headers: Headers, receive: Receive, send: Send) -> bool:
-    """Redirect a browser that wants a page and is nobody yet to the provider."""
+    """Redirect a browser that requests a page to the provider if its user is not signed in."""
     path = _path(scope)
     if scope["app"].state.sign_in is None or scope["method"] != "GET" or path.startswith(_PUBLIC):
         return False

@@ -43,7 +43,7 @@ def main(options: argparse.Namespace, store: dict[str, Any]) -> int:
 
 async def _import_into_store(options: argparse.Namespace, store: dict[str, Any]) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        # For the child of this process alone, whatever server the environment names.
+        # For the child of this process only, whatever server the environment names.
         place: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "root_path": "", "token_file": Path(folder) / "token"}
         try:
             async with serving(Settings(**store, **place)) as server:

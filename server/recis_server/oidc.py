@@ -37,7 +37,7 @@ _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "E
 
 
 class Begun(NamedTuple):
-    """The address to which to redirect the browser, and the cookie of the sign-in."""
+    """Where to redirect the browser, and the cookie of the sign-in."""
 
     location: str
     cookie: str
@@ -99,7 +99,7 @@ class SignIn:
             cookie: that of `begin`.
 
         Raises:
-            Unauthorised: it is not the browser that began, or the provider has refused.
+            Unauthorised: another browser began the sign-in, or the provider has refused.
             Busy: the provider does not answer.
         """
         kept = self._opened("sign-in", cookie)

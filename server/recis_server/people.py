@@ -75,7 +75,7 @@ class ProxyHeader:
         """Return the grant of the user whom the proxy names; None for a request that is not from the proxy.
 
         Args:
-            peer: the address at the other end of the connection, whatever headers say.
+            peer: the address at the other end of the connection, regardless of headers.
             headers: of the request.
 
         Raises:
@@ -94,7 +94,7 @@ class ProxyHeader:
             address = ipaddress.ip_address(peer or "")
         except ValueError:
             return False
-        mapped = getattr(address, "ipv4_mapped", None)  # how a socket for both families shows IPv4
+        mapped = getattr(address, "ipv4_mapped", None)  # the form of IPv4 addresses on a socket for both families
         address = address if mapped is None else mapped
         if not any(address.version == network.version and address in network for network in self._networks):
             return False

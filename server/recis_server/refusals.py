@@ -1,6 +1,5 @@
-"""The format of errors: JSON for programs, a page for people.
-
-Must not know what went wrong. Used by the gate, in front of the app, and by routes and sockets.
+"""The format of errors: JSON for programs, a page for people. Must not know the causes. Used by the gate, in front of
+the app, and by routes and sockets.
 """
 
 import asyncio

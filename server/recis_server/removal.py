@@ -96,7 +96,7 @@ class RunRemoval:
         Raises:
             NotFound: the run is not hidden: it was not deleted, or its removal is final.
         """
-        # Alone, so that a run whose removal has begun is not restored without its files.
+        # Exclusively, so that a run whose removal has begun is not restored without its files.
         async with self._alone(run):
             row = await self._store.restore_run(run)
         if row is None:
@@ -106,10 +106,10 @@ class RunRemoval:
 
     @contextlib.asynccontextmanager
     async def _alone(self, run: str) -> AsyncIterator[None]:
-        """Have a run's removal for this call alone, among all servers.
+        """Exclude all servers from removing a run for the duration of a block.
 
         Raises:
-            Busy: another server has it for longer than `PATIENCE_S`.
+            Busy: another server is removing it for longer than `PATIENCE_S`.
         """
         async with self._locks.setdefault(run, asyncio.Lock()):
             deadline = time.monotonic() + PATIENCE_S
@@ -155,6 +155,6 @@ class RunRemoval:
                     # Again, because it may have been restored meanwhile.
                     if one in await self._store.hidden_runs():
                         await self._purge(one.id)
-            except Exception:  # border: one run must not keep the others
+            except Exception:  # boundary: a failing run must not delay the others
                 _logger.exception("deleting run %s failed; retrying in %.0f s", one.id, LOOK_S)
         return pause_s

@@ -33,7 +33,7 @@ class Siblings:
         self._bus = bus
 
     async def open(self) -> None:
-        """Check that all others answer, and answer them from now on.
+        """Check that all other servers answer, and answer theirs from now on.
 
         Raises:
             StoreError: some of them do not.

@@ -44,7 +44,7 @@ class NatsBus(Bus):
 
     Args:
         url: `nats://[USER:PASSWORD@]HOST[:PORT],…`, with any number of servers of one cluster.
-        deployment: a word that all of its servers have in common.
+        deployment: a word that all of its servers share.
 
     Raises:
         ValueError: no host is given, or a port is not a number.
@@ -111,7 +111,7 @@ class NatsBus(Bus):
             with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
                 if client.is_connected:
                     await client.flush(timeout=1)
-            self._counts["connected"] = 0  # its end is meant
+            self._counts["connected"] = 0  # the connection is closed on purpose
             with contextlib.suppress(nats.errors.Error, OSError):
                 await client.close()
         for one in (self._hints, self._renewed, self._listeners, self._subscriptions, self._queue):
@@ -244,7 +244,7 @@ class NatsBus(Bus):
 
 
 def _parse(url: str) -> tuple[list[str], dict[str, Any]]:
-    """Return the address of each server, and the login that all of them have in common."""
+    """Return the address of each server, and the login that all of them share."""
     scheme, _, rest = url.partition("://")
     login, _, hosts = rest.rstrip("/").rpartition("@")
     servers = []

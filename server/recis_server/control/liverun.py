@@ -18,21 +18,21 @@ from recis_server.store.values import CommandRow, StreamRow
 __all__ = ["LiveRun", "Pace", "Plan", "RankConnection"]
 
 AWAY_S = 3.0
-"""A rank that was connected counts as present for so long after it has lost its connection: it is about to be back."""
+"""How long a rank counts as present after it has lost its connection, because it usually reconnects at once."""
 START_S = 20.0
 """The same for a rank that this server has not seen yet: the longest pause between two attempts to connect."""
 SEEN_S = 10.0
-"""A rank that does not say within this time that it has a command is not waited for any longer."""
+"""How long to wait until a rank confirms that it has received a command."""
 LEAD_S = 0.25
-"""How far ahead of the ranks a common step lies, beside what the delivery takes as measured."""
+"""How far ahead of the ranks a common step lies, in addition to the measured delivery time."""
 STARTUP_S = 30.0
-"""A rank that has reported no step yet may declare further controls for so long after it has connected."""
+"""How long after its connection a rank that has reported no step may declare further controls."""
 DECLARE_S = 3.0
-"""A command waits so long for such a rank: it is for all ranks that declare its controls."""
+"""How long a command waits for such a rank, because it targets all ranks that declare its controls."""
 RATE_S = 2.0
-"""A rank whose rate is not known yet, because it has just started, is waited for so long: its first reports tell it."""
+"""How long to wait for the first reports of a rank that has just started; they determine its rate."""
 BLIND_LEAD_S = 1.5
-"""The same for ranks that cannot be asked where they are: a flush, a commit and a delivery, with room to spare."""
+"""The same for ranks that cannot be asked for their step: a flush, a commit and a delivery, with a margin."""
 MIN_LEAD_STEPS = 2
 MAX_OPEN = 100
 """Commands of a run that connected ranks have not answered."""
@@ -127,7 +127,7 @@ class LiveRun:
         self.each: set[str] = set()
         """Controls that each rank changes at its next boundary."""
         self.acts: set[str] = set()
-        """Controls that leave no value."""
+        """Controls without a value: actions and captures."""
         self.lock = asyncio.Lock()
         self.is_loaded = False
         self.planning: asyncio.Task[None] | None = None
@@ -291,7 +291,7 @@ class LiveRun:
             plan.seen[rank] = step, self._now_s()
 
     def note_delivered(self, row: CommandRow) -> None:
-        """Count the ranks as having a command of which the ledger says so, in case nothing else has."""
+        """Record the ranks that have a command according to the ledger, in case the message about it was lost."""
         plan = self.plans.get(row.id)
         for rank, result in row.ranks.items() if plan is not None else ():
             if result.state == "delivered" and not self._is_here(rank):

@@ -35,7 +35,7 @@ ANSWER_S = 600.0
 WAIT_S = 7 * 86_400.0
 SWEEP_S = 10.0
 LOOK_S = 0.5
-"""How often commands that wait for a rank are looked at."""
+"""Interval at which commands that wait for a rank are checked."""
 MAX_JOBS = 10_000
 SCHEDULE = "schedule"
 REPLAY = "replay"
@@ -177,7 +177,7 @@ class CommandService:
     async def _checked(
         self, run: str, settings: Mapping[str, Any], field: str, command_id: str
     ) -> tuple[RunRow, Wanted, CommandRow | None]:
-        # At once: each read waits for a thread, and the user for all of them.
+        # Concurrently: each read waits for a thread, and the user waits for all of them.
         store = self._store
         row, declared, known = await asyncio.gather(store.run(run), store.controls(run), store.command(run, command_id))
         if row is None:

@@ -103,7 +103,7 @@ class _SendQueue:
             await self._put_out(self._end.refuse)
             reason = close_reason(self._end.refuse.message)
             await self._send({"type": "websocket.close", "code": self._end.code, "reason": reason})
-        except OSError:  # how a server says that the client is gone
+        except OSError:  # raised by the server when the client has disconnected
             return
 
     async def _flush(self) -> None:
@@ -243,7 +243,7 @@ class Intake:
                 _put(queue, session.end(error.code, str(error)))
             except ServerError as error:
                 _put(queue, session.end("unavailable", error.message, retry=True))
-            except Exception:  # border: the connection's edge
+            except Exception:  # boundary: a failing connection must not end the server
                 _logger.exception("a connection to /ws/ingest failed")
                 _put(queue, session.end("unavailable", "the server failed at this record", retry=True))
         return 0
@@ -278,7 +278,7 @@ class Intake:
         try:
             return await self._store.register(hello, time.time_ns())
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            # MessagePack has numbers that fit no column. They would come again with every attempt: refuse for good.
+            # MessagePack has numbers that fit no column. Every attempt would send them again, so refuse permanently.
             raise WireError("malformed", f"expected a greeting that can be stored: {error}") from error
 
     async def _leave(self, session: IngestSession, *, expected: bool) -> None:
@@ -347,12 +347,12 @@ def _failure(keep: Keep, appended: "asyncio.Future[Commit]") -> Refuse | None:
     except asyncio.CancelledError:
         return Refuse(code="unavailable", message="the frame could not be kept", retry=True)
     except InvalidValue as error:
-        # It would fail again: without this the writer would send it for ever.
+        # It would fail again; without this the writer would send it forever.
         return Refuse(code="malformed", message=error.message)
     except ServerError as error:
         _logger.warning("frame %d of %s was not kept: %s", n, writer, error)
         return Refuse(code="unavailable", message=error.message, retry=True)
-    except Exception:  # border: a mistake of ours in one frame must not leave the writer without an answer
+    except Exception:  # boundary: a programming error in one frame must not leave the writer without an answer
         _logger.exception("frame %d of %s was not kept", n, writer)
         return Refuse(code="unavailable", message="the frame could not be kept", retry=True)
     return None
@@ -378,7 +378,7 @@ def _decoded(data: bytes) -> ClientRecord:
     except WireError:
         raise
     except Exception as error:
-        # The same bytes would fail again: a retry would never end.
+        # The same bytes would fail again, and the retries would never end.
         raise WireError(
             "malformed", f"expected a record of this protocol, got one that failed: {error!r:.200}"
         ) from error

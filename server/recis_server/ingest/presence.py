@@ -25,13 +25,13 @@ from recis_server.store.values import Commit, EventRow, StoredFrame, StreamRow
 __all__ = ["Presence"]
 
 MOST_EXPECTED_S = 2.0
-"""A rank that trains and is heard of says something in this time."""
+"""A rank that trains and is connected reports something within this time."""
 REPEATED_S = 600.0
-"""What happens to a rank again within this time is one event, which says how often."""
+"""Repetitions within this time are counted in one event."""
 STALLED_S = 60.0
 STALLED_STEPS = 50.0
 PEAK_NS = 200_000_000
-"""A pace is told by at least so long: steps come in bursts."""
+"""The shortest time that determines a rate, because steps arrive in bursts."""
 _SAMPLES = 16
 _logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class Presence:
         store.subscribe(self._on_commit)
 
     async def open(self) -> None:
-        """Start to exchange with other servers which ranks are connected."""
+        """Start exchanging with other servers which ranks are connected."""
         await self.roster.open(self._present)
 
     async def close(self) -> None:
@@ -277,14 +277,14 @@ def _note(rank: _Rank, stored: StoredFrame) -> None:
             rank.final = record.state != "running"
         elif isinstance(record, Points) and _is_of_training(record):
             lowest, highest = _ends(record)
-            # The first frame alone tells a rate, where it has several steps.
+            # The first frame determines a rate by itself if it has several steps.
             for time_ns, step in (lowest, highest) if not rank.samples else (highest,):
                 if not rank.samples or step > rank.samples[-1][1]:
                     rank.samples.append((time_ns, step))
 
 
 def _is_of_training(record: FrameRecord) -> bool:
-    """Return whether a record says more than the use of the machine, which also a training that hangs reports."""
+    """Return whether a record has more than system metrics, which a training that hangs reports as well."""
     return not isinstance(record, Points) or not all(key.startswith(SYSTEM_PREFIX) for key in record.keys)
 
 

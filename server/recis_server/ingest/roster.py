@@ -1,8 +1,9 @@
 """The ranks that are connected to other servers, as announced by those servers.
 
-Owns what servers tell each other about their ranks and how long that counts; must not know sockets or the store. A
-server tells of a run when a rank has joined or left it, and of all of its runs every few seconds, so that a lost
-message costs a few seconds and a server that was killed is forgotten. Bounded by what these servers have connected.
+Owns what servers announce about their ranks and how long an announcement is valid; must not know sockets or the store.
+A server announces a run when a rank has joined or left it, and all of its runs every few seconds, so that a lost
+message is made up for within seconds and a server that was killed is forgotten. Bounded by what these servers have
+connected.
 """
 
 import asyncio

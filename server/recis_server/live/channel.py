@@ -1,8 +1,8 @@
-"""What is sent of one view, once for all who watch it: a snapshot, and the numbered messages after it.
+"""The messages of one view, made once for all viewers: a snapshot, and numbered messages after it.
 
-Owns which messages a receiver gets that has seen those up to some number; must not know sockets, tasks or the store.
-Bounded: frames until the next step (`MAX_FRAME_BYTES`), the newest messages (`MAX_LOG`, `MAX_LOG_BYTES`), and a
-snapshot while the messages after it are among them. A receiver that is further behind gets a snapshot.
+Owns which messages a receiver gets, given the number of the last one that it has seen; must not know sockets, tasks or
+the store. Bounded: frames until the next step (`MAX_FRAME_BYTES`), the newest messages (`MAX_LOG`, `MAX_LOG_BYTES`),
+and a snapshot while the messages after it are among them. A receiver that is further behind gets a snapshot.
 """
 
 from collections import deque
@@ -21,7 +21,7 @@ MAX_FRAME_BYTES = 4 << 20
 MAX_LOG = 32
 MAX_LOG_BYTES = 1 << 20
 _MORE_WHILE_READING = 8
-"""The log is longer while a snapshot is read: the messages after it have to be there when it arrives."""
+"""The log is longer while a snapshot is read, because the messages after it must be available when it arrives."""
 
 
 class Channel:
@@ -64,7 +64,7 @@ class Channel:
             self._feed()
 
     def miss(self) -> None:
-        """Continue from the next snapshot only: frames are missing."""
+        """Continue only from the next snapshot, because frames are missing."""
         self._feed()
         self._chart.stale = True
 
@@ -87,7 +87,7 @@ class Channel:
         return True
 
     def collect(self, seen: int | None, watch_id: int) -> tuple[Sequence[bytes], int] | None:
-        """Return the frames for a receiver and what it has seen then; None if it has to wait for a snapshot.
+        """Return the frames for a receiver and the number of the last one; None if it has to wait for a snapshot.
 
         Args:
             seen: what it has seen, None for nothing.
@@ -153,7 +153,7 @@ class Channel:
         self._frames, self._num_frame_bytes = [], 0
 
     def _restart(self) -> None:
-        """Continue nothing: every receiver needs a snapshot."""
+        """Discard the log, so that every receiver needs a snapshot."""
         self.number += 1
         self._floor = self.number
         self._log.clear()

@@ -1,7 +1,7 @@
 """All channels: from commits to the messages of each, and the snapshots that they need.
 
-Owns which views are watched, the reads of snapshots and the memory for them; must not know sockets or what else
-browsers are sent. A run that nobody watches costs one dictionary lookup per frame.
+Owns which views are watched, the reads of snapshots and the memory for them; must not know sockets or other messages to
+browsers. A run that nobody watches costs one dictionary lookup per frame.
 
     channels.subscribe(viewer, 1, view)     # the viewer collects the messages of the channel from now on
     for viewers in channels.step(run):      # those who now have something to collect
@@ -29,7 +29,7 @@ READS_AT_ONCE = 2
 AGAIN_S = 1.0
 """Pause before a chart is read again after the store was unavailable."""
 MAX_SNAPSHOT_BYTES = 64 << 20
-"""Of snapshots at hand, over all channels; the newest one is kept until its receivers have it."""
+"""Size of the snapshots in memory, over all channels; the newest one is kept until its receivers have it."""
 
 
 class Channels:
@@ -55,7 +55,7 @@ class Channels:
         self.num_snapshots = 0
         """Snapshots read so far."""
         self.num_changes = 0
-        """Messages with what changed in a channel, made so far."""
+        """Messages with the changes of a channel, made so far."""
 
     def __len__(self) -> int:
         return len(self._subscribers)
@@ -108,7 +108,7 @@ class Channels:
             self._changed(stored.stream.run)
 
     def missed(self, run: str) -> None:
-        """Read the charts of a run again: there are commits that `on_commit` was not told of."""
+        """Read the charts of a run again, because `on_commit` has missed commits."""
         for channel in self._runs.get(run, {}).values():
             channel.miss()
         self._changed(run)
@@ -118,7 +118,7 @@ class Channels:
         return set(self._runs)
 
     def step(self, run: str) -> Iterator[set[Viewer]]:
-        """Work out what changed, channel by channel; yield the viewers of each who have something to collect."""
+        """Compute the changes, channel by channel; yield the viewers of each that have something to collect."""
         for channel in tuple(self._runs.get(run, {}).values()):
             viewers: set[Viewer] = set()
             try:
@@ -142,7 +142,7 @@ class Channels:
                 if channel in self._subscribers:
                     await self._read_now(channel)
         except StoreUnavailable as error:
-            # The browsers keep their watches: as soon as the store is back, they get what they wait for.
+            # The browsers keep their watches, and get their charts as soon as the store is available.
             _logger.warning("could not read a chart of run %s: %s", channel.view.run, error)
             await asyncio.sleep(AGAIN_S)
         except ServerError as error:
@@ -152,7 +152,7 @@ class Channels:
             self._refuse(channel, ServerError("the server failed at this chart; see its log"))
         finally:
             del self._reads[channel]
-        # What was committed meanwhile may have made it useless: work that out, and let those who still wait ask again.
+        # Later commits may have made it obsolete: compute the changes, and let the viewers that still wait ask again.
         self._changed(channel.view.run)
         for viewer, watch_id in self._subscribers.get(channel, ()):
             if viewer.is_waiting_for(watch_id):

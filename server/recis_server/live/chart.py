@@ -76,7 +76,7 @@ class LiveChart:
 
     @property
     def is_reading(self) -> bool:
-        """Return whether a snapshot has begun that has not arrived."""
+        """Return whether a snapshot is being read."""
         return self._buffer is not None
 
     def feed(self, rows: Rows) -> None:
@@ -187,7 +187,7 @@ class LiveChart:
         self.stale = fit_width(view.start, view.stop, view.points, extents, self._finest) != self._width
 
     def _superseding(self, rows: Rows) -> bool:
-        """Note the first step of each attempt; return whether points of a series may now count no more."""
+        """Record the first step of each attempt; return whether points of a series may now be superseded."""
         found = False
         for key, first in zip(rows.keys, np.minimum.reduceat(rows.steps, rows.begins).tolist(), strict=True):
             name = (key, rows.rank)
@@ -217,7 +217,7 @@ class LiveChart:
         return series
 
     def _extend(self, first: int, last: int, count: int) -> None:
-        """Extend what all series cover together, and the count of the longest: all that the width depends on."""
+        """Extend the range of all series and the length of the longest one, on which the width depends."""
         known = self._extent
         if known is None:
             self._extent = Extent(first, last, count)

@@ -38,7 +38,7 @@ class Commits(Protocol):
         """Stop; safe to call twice."""
 
     def follow(self, run: str) -> None:
-        """Learn of a run's commits from now on, until it is no longer `followed`."""
+        """Receive a run's commits from now on, until it is no longer `followed`."""
 
 
 class OwnCommits(Commits):

@@ -1,4 +1,4 @@
-"""When browsers are sent what has changed: in rounds, at most ten a second, behind everything else on the event loop.
+"""Sends changes to browsers in rounds, at most ten a second, with lower priority than all other work of the event loop.
 
 Owns the pace and the browsers that have something to send; must not know what is sent. Sending takes at most half of
 the loop's time, some milliseconds at once. When the loop is busy, training processes come first: sending rests for as
@@ -19,7 +19,7 @@ _logger = logging.getLogger(__name__)
 PACE_S = 0.1
 SLICE_S = 0.002
 BUSY_S = 0.005
-"""Other work of the loop that is not noticed: some of it is what was just written."""
+"""Other work of the loop that is disregarded: some of it results from what was just written."""
 MAX_REST_S = 0.1
 
 
@@ -27,7 +27,7 @@ class Fanout:
     """Sends changes to browsers in rounds, in the time that training processes leave.
 
     Args:
-        step: works out what changed in a run, part by part; yields the viewers who have something to collect.
+        step: computes the changes of a run, part by part; yields the viewers that have something to collect.
     """
 
     def __init__(self, step: Callable[[str], Iterable[Iterable[Viewer]]]) -> None:
@@ -38,7 +38,7 @@ class Fanout:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.num_flushes = 0
-        """Times that a browser was sent what waited for it."""
+        """Writes of pending messages to browsers."""
 
     @property
     def num_blocked(self) -> int:
@@ -57,7 +57,7 @@ class Fanout:
             self._task = None
 
     def changed(self, run: str) -> None:
-        """Work out in the next round what changed in a run."""
+        """Compute the changes of a run in the next round."""
         self._runs.add(run)
         self._wake.set()
 

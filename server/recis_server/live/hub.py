@@ -49,11 +49,11 @@ _logger = logging.getLogger(__name__)
 
 RUN_PACE_S = 0.5
 RECENT_S = 1.0
-"""How old what a new follower is told may be: many who come at once are told the same."""
+"""The greatest age of the messages that a new follower gets: followers who arrive together share them."""
 LOOK_S = 10.0
-"""How often a followed run is told although nothing came: silence changes its state."""
+"""Interval at which a followed run is sent although nothing has arrived, because silence changes its state."""
 NAME_PACE_S = 1e-4
-"""A run of very many names is told less often: what there is to tell takes time, here and in the browser."""
+"""Runs with very many names are sent less often, because their messages take time here and in the browser."""
 TICK_S = 0.05
 MAX_FOLLOWS = 64
 MAX_WATCHES = 256
@@ -89,7 +89,7 @@ class _Topic:
         self._sent[kind] = (now_s, frame)
 
     def recent(self, kind: str, now_s: float) -> bytes | None:
-        """Return the message of a kind that was sent last, None if that is too long ago."""
+        """Return the latest message of a kind, None if it is too old."""
         sent_s, frame = self._sent.get(kind, (-RECENT_S, b""))
         return frame if now_s - sent_s < RECENT_S else None
 
@@ -182,8 +182,8 @@ class Hub:
         topic = self._topics.setdefault(run, _Topic())
         topic.followers.add(viewer)
         self._commits.follow(run)
-        # Read after adding the follower: a commit in between is sent twice rather than never. The lock is for many who
-        # come at once, as after a restart: all but the first get what was read for it.
+        # Read after adding the follower: a commit in between is sent twice rather than never. With the lock, followers
+        # that arrive together, as after a restart, share the first one's read.
         async with topic.lock:
             if topic.last_event is None:
                 newest = await self._store.events(run, 1)

@@ -13,7 +13,7 @@ __all__ = ["ViewerLimits"]
 
 MOST_VIEWERS = 4096
 MOST_OF_ONE = 2048
-"""Behind a proxy, or with the token of a team, many people are one."""
+"""Behind a proxy, or with the token of a team, many people share one limit."""
 
 
 class ViewerLimits:

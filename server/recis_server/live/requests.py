@@ -20,7 +20,7 @@ __all__ = ["Follow", "Request", "Unfollow", "Unwatch", "WatchSeries", "parse"]
 MAX_REQUEST_CHARS = 65_536
 MAX_POINTS = 10_000
 MAX_BUCKETS = 1 << 20
-"""Of all series of a watch together: 64 MiB on the way to a browser."""
+"""Buckets of all series of a watch together: 64 MiB in a message."""
 
 MAX_FIELDS = 32
 MAX_METRICS = 100

@@ -22,7 +22,7 @@ _logger = logging.getLogger(__name__)
 
 LIST_PACE_S = 1.0
 VALUE_PACE_S = 1e-4
-"""Lists of runs with very many metrics are sent less often: what there is to tell takes time, here and in browsers."""
+"""Lists of runs with very many metrics are sent less often, because they take time here and in browsers."""
 LIST_ID = -1
 """The id under which a browser collects the list; watches have ids from 0."""
 KEPT = 64

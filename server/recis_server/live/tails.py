@@ -33,7 +33,7 @@ _logger = logging.getLogger(__name__)
 POLL_S = 1.0
 """How often the versions of followed runs are read, in case a message was lost."""
 GRACE_S = 0.3
-"""How long a commit may take to arrive after its row was seen, or after one that follows it."""
+"""How long a commit may take to arrive after its version was read, or after a later commit."""
 REPEAT_S, LAST_S = 3.0, 10.0
 """How often servers announce the runs that they follow, and how long an announcement is valid."""
 LOOK_S = 5.0
@@ -90,7 +90,7 @@ class Tails:
         self._monotonic = monotonic
         self._followed: dict[str, _Followed] = {}
         self._wanted: dict[str, float] = {}
-        """Runs that other servers follow, until when."""
+        """Until when other servers follow a run, by run."""
         self._lists_until_s = 0.0
         self._changed: set[str] = set()
         self._repeat_s = 0.0

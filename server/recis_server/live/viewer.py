@@ -19,7 +19,7 @@ __all__ = ["Outlet", "Source", "Viewer"]
 
 MAX_WAITING = 20_000
 MAX_REQUESTS = 320
-"""What a browser may ask before what it asked before is answered: all follows and watches that it may have."""
+"""Requests of a browser that may be unanswered: all follows and watches that it may have."""
 STALL_S = 30.0
 _MAX_JOINED = 1 << 16
 
@@ -53,7 +53,7 @@ class _Subscription:
 
 
 class Viewer:
-    """A connected browser and what it is still to be sent.
+    """A connected browser and the messages that wait for it.
 
     Args:
         outlet: where messages go.

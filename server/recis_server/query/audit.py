@@ -1,4 +1,4 @@
-"""Who has changed what in a run, when and why, and how it ended: entries of the ledger for people.
+"""The audit of a run for people: who has changed what, when and why, and the outcome.
 
 Owns the columns and the CSV; must not know HTTP.
 """
@@ -78,7 +78,7 @@ async def audit_csv(store: Store, run: str) -> AsyncIterator[str]:
 
 
 def _cell(name: str, value: object) -> object:
-    """A cell as a spreadsheet takes it: values as JSON, texts never as formulas."""
+    """Return a cell for a spreadsheet: values as JSON, and text never as a formula."""
     if name in ("value", "old", "new"):
         return json.dumps(value)
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):

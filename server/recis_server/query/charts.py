@@ -39,11 +39,11 @@ Ranks = int | Literal["all", "band", "summary"] | None
 _ID_MEMBER = b'{"id":'
 ID_AT = 4 + len(_ID_MEMBER)
 ID_BYTES = 10
-"""Where a binary message has the id of its watch."""
+"""Position of the id of the watch in a binary message."""
 
 
 def check_range(start: int | None, stop: int | None, field: str = "stop") -> None:
-    """Raise `InvalidValue` for a range without any step."""
+    """Raise `InvalidValue` for an empty range of steps."""
     lowest = FIRST_STEP if start is None else start
     if stop is not None and stop <= lowest:
         raise InvalidValue(field, f"expected a stop above start ({lowest}), got {stop}")
@@ -60,7 +60,7 @@ async def read_chart(
     *,
     superseded: bool = False,
 ) -> ChartRead:
-    """Return the keys in buckets on one grid, each series with at most `points` of them.
+    """Return the keys in buckets on one grid, with at most `points` buckets per series.
 
     Raises:
         InvalidValue: points without buckets were requested, and they are too many for one answer.
@@ -93,7 +93,7 @@ def _summaries(series: Sequence[ChartSeries]) -> Iterator[ChartSeries]:
 
 
 def _median(values: Floats, axis: int) -> Floats:
-    """The median of the finite values along an axis, NaN where there is none."""
+    """Return the median of the finite values along an axis, NaN where there is none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         median: Floats = np.nanmedian(values, axis=axis)
@@ -132,7 +132,7 @@ def _integers(column: Floats) -> list[int]:
 
 
 class SeriesBytes(NamedTuple):
-    """The `n` buckets of one series as bytes: eight columns of float64, little-endian, one after the other."""
+    """Return the `n` buckets of one series as bytes: eight columns of float64, little-endian, one after the other."""
 
     key: str
     rank: int | None

@@ -1,4 +1,4 @@
-"""What a command has changed: loss, speed and hash tables in equal windows of steps before and after it.
+"""The effect of a command: loss, speed and hash tables in equal windows of steps before and after it.
 
 Owns which steps are compared and when they cannot be; `noise` decides whether a difference is more than noise. Must not
 know HTTP. The work is bounded: windows of at most `MAX_WINDOW` steps, the `MAX_RANKS` lowest ranks that have applied
@@ -52,7 +52,7 @@ class _Metric:
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """What limits the windows of one rank: how many steps there are before and after the command, and why."""
+    """The limits of one rank's windows: the number of steps before and after the command, and the reasons."""
 
     before: int
     after: int
@@ -301,7 +301,7 @@ def _compare(metric: _Metric, ranks: Mapping[int, _Rank], length: int) -> Shape:
             continue
         offsets = points.x - rank.step
         is_again = points.time > rank.time
-        # At the step itself a report may be a little later than the command; it was trained with those before it.
+        # A report of the step itself may come shortly after the command, but belongs to the steps before it.
         at = np.flatnonzero(offsets == 0)
         is_again[at] = is_again[at - 1] & (at > 0)
         earlier, later = (offsets > -length) & (offsets <= 0), (offsets > 0) & (offsets <= length)

@@ -1,4 +1,4 @@
-"""What another filter interval would mean for the hash tables, predicted from their last passes.
+"""The consequences of another filter interval for the hash tables, predicted from their last passes.
 
 Owns the prediction; must not know HTTP or the rules that evict. For each table and rank:
 
@@ -31,7 +31,7 @@ from recis_server.store.values import PassRow, RunRow
 __all__ = ["Estimate", "forecast", "read_forecast"]
 
 LAST_PASSES = 10
-"""Intervals between passes that a prediction is made from."""
+"""Intervals between passes from which a prediction is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +100,14 @@ class _Figures:
 
 
 async def read_forecast(store: Store, run: RunRow, interval: int) -> Shape:
-    """Return the prediction for a filter interval of so many steps, see `docs/http.md`."""
-    # An attempt that went back may not have come to the last passes of the one before.
+    """Return the prediction for a filter interval in steps, see `docs/http.md`."""
+    # An attempt that went back may not have reached the last passes of the previous one.
     stop = None if run.last_step is None else run.last_step + 1
     return forecast(await store.passes(run.id, None, None, None, stop), interval, run.last_step)
 
 
 def forecast(passes: Sequence[PassRow], interval: int, last_step: int | None) -> Shape:
-    """Return what an interval would mean.
+    """Return the prediction for an interval.
 
     Args:
         passes: in order of step.

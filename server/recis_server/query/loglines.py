@@ -1,4 +1,4 @@
-"""Lines of a run's log: what a request asks for, checked, and the answer's form.
+"""Lines of a run's log: validation of requests, and the form of the answer.
 
 Must not know HTTP or how lines are stored.
 """
@@ -14,7 +14,7 @@ __all__ = ["REPORTED", "read_log"]
 
 MAX_WORDS = 16
 REPORTED = "reported"
-"""Name of lines that came by no stream."""
+"""Name of the stream of reported lines."""
 
 
 async def read_log(

@@ -38,7 +38,8 @@ _OVERHEAD_BYTES = 300
 
 
 class View(NamedTuple):
-    """The part of each run that is listed: members of its JSON beside `id`, and metrics of its summary; None is all."""
+    """The part of each run that is listed: members of its JSON in addition to `id`, and metrics of its summary; None
+    for all."""
 
     fields: tuple[str, ...] | None = None
     keys: tuple[str, ...] | None = None
@@ -55,7 +56,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The runs that a list is for; `archived` is None for both kinds."""
+    """The runs that a list contains; `archived` is None for both kinds."""
 
     project: str | None = None
     state: str | None = None

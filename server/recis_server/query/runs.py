@@ -29,7 +29,7 @@ def judged(said: str, live: str | None) -> str:
     """Return the state to show.
 
     A reported end (`finished`, `failed`) takes precedence over the state of the connections; a run with neither is
-    disconnected, for however long: a dead job reports nothing any more, and one that is back is connected.
+    disconnected, however long ago it was: a dead job reports nothing, and one that is back is connected.
     """
     if said != "running":
         return said

@@ -34,7 +34,7 @@ def json_answer(content: Any, status: int = 200) -> Response:
 
 
 def packed_answer(content: Any, accept_encoding: str) -> Response:
-    """Return an object as JSON, compressed if the client accepts gzip. Takes time: call it off the event loop."""
+    """Return an object as JSON, compressed if the client accepts gzip. It takes time: call it off the event loop."""
     body = content if isinstance(content, bytes) else msgspec.json.encode(content)
     headers = {"Vary": "Accept-Encoding"}
     if "gzip" in accept_encoding:

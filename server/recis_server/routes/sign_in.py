@@ -18,7 +18,7 @@ __all__ = ["router"]
 router = APIRouter(prefix="/auth", include_in_schema=False)
 MAX_PAGE_CHARS = 1024
 _IN_ADDRESS = "/?&=%:,+;@"
-"""What stays as it is in the address of a page; a backslash, for example, browsers take for a slash."""
+"""Characters that are not escaped in the address of a page; browsers take a backslash, for example, for a slash."""
 
 
 @router.get("/login")

@@ -42,11 +42,11 @@ class Store(Protocol):
 
     @property
     def identity(self) -> int:
-        """What distinguishes the open store from all others; a copy has the same."""
+        """The identity of the open store; a copy has the same one."""
 
     @property
     def server_name(self) -> str:
-        """What distinguishes this server from all others that share the store."""
+        """The name of this server among all servers that share the store."""
 
     async def other_servers(self) -> frozenset[str]:
         """Return the names of the others that have the store open now, as far as they can be seen."""
@@ -68,7 +68,7 @@ class Store(Protocol):
         """
 
     def lease(self, name: str) -> AbstractAsyncContextManager[bool]:
-        """Take a lease for a block: the value is False if another server, or this one, has it.
+        """Take a lease for a block; the value is False if it is taken, by another server or this one.
 
         Raises:
             StoreUnavailable: the engine cannot be asked.

@@ -292,7 +292,7 @@ def main(path: Path, cpu_s: int) -> str:
         return json.dumps({"error": f"reading it takes more than {MEMORY_BYTES >> 20} MiB of memory"})
     except TraceFileError as error:
         return json.dumps({"error": str(error)})
-    except OSError as error:  # whose text names the file; where the server keeps it is nobody's business
+    except OSError as error:  # whose text contains the path of the file, which clients must not see
         return json.dumps({"error": f"its file cannot be read: {error.strerror}"})
 
 

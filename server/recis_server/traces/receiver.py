@@ -1,9 +1,9 @@
 """Trace files on their way in: kept in parts beside the data, made visible when the hash of the whole matches.
 
 Owns the partial files, resumption and the row of a finished trace; must not know sockets or what a trace says. A
-partial file is named by a digest of (run, rank, name, hash), so nothing from outside becomes a path, and an upload goes
-on where it was cut, also after a restart of the server. A file that is being copied into the blobs already has a row,
-`uploading`, by which a later server finds what a killed one has left.
+partial file is named by a digest of (run, rank, name, hash), so nothing from outside becomes a path, and an upload
+continues where it was interrupted, also after a restart of the server. A file that is being copied into the blobs
+already has a row, `uploading`, by which a later server finds what a killed one has left.
 
     receiver = TraceReceiver(store, blobs, bus, folder)     # app.state.traces; `open` and `close` in the lifespan
 """
@@ -40,8 +40,8 @@ _READ_BYTES = 1 << 20
 SWEEP_S = 3600.0
 MAX_ACTIVE = 256
 MAX_OF_RUN = 64
-"""Most uploads at once, in all and of one run; a further one is told to come back. A run also keeps at most this many
-partial files that nobody is sending; beyond that, the one written longest ago is removed."""
+"""Most uploads at once, in all and of one run; a further one is asked to try again later. A run also keeps at most this
+many partial files that nobody is sending; beyond that, the one written longest ago is removed."""
 _RESUMED_AT_ONCE = 2
 """Partial files hashed at once when uploads resume: each may be gigabytes, and others need the disk and the threads."""
 
@@ -131,7 +131,7 @@ class TraceReceiver:
         self._active: dict[Path, Upload] = {}
         self._locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
         self._resuming = asyncio.Semaphore(_RESUMED_AT_ONCE)
-        self._unsure: set[str] = set()  # traces that could not be kept, whose rows and blobs may be left
+        self._unsure: set[str] = set()  # traces that could not be stored, whose rows and blobs may be left over
         self._summaries = Summaries(store, blobs, bus)
         self._task: asyncio.Task[None] | None = None
 
@@ -353,7 +353,7 @@ class TraceReceiver:
                 try:
                     path.unlink(missing_ok=True)
                     removed += 1
-                except OSError as error:  # as of a folder; a server that has no use for it can do without
+                except OSError as error:  # for example, of a folder; the server does not need it
                     _logger.warning("could not remove what is left of a trace: %s", error)
         return removed
 

@@ -1,6 +1,6 @@
-"""Has pending traces summarised: which one is next, the process that does it, and what becomes of the result.
+"""Summarises pending traces: chooses the next one, runs the process, and stores the result.
 
-The store holds the list of pending traces, so that nothing is lost when the server ends at any moment. One lane takes
+The store holds the list of pending traces, so that nothing is lost when the server ends at any moment. One task takes
 any trace and another one only small traces, which therefore never wait for a large one; runs take turns. Must not know
 what is in a trace (`digest`) or how it arrived (`receiver`).
 
@@ -32,11 +32,11 @@ _logger = logging.getLogger(__name__)
 SMALL_BYTES = 16 << 20
 CPU_S = 60
 BYTES_PER_CPU_S = 4 << 20
-"""A process may use a minute of CPU time, and another second for every so many bytes of the file."""
+"""A process may use a minute of CPU time, and another second for every this many bytes of the file."""
 LOOK_S = 20.0
-"""The longest pause between two looks: another server may have been killed at a trace that was its turn."""
+"""The longest pause between two checks, in case another server was killed while it summarised a trace."""
 AHEAD = 16
-"""Pending traces to choose from; the first ones may be those that other servers are at."""
+"""Pending traces to choose from; other servers may be summarising the first ones."""
 RETRY_S = 30.0
 """Delay before another attempt when the database or the machine is out of space, memory or processes."""
 MAX_TRIES = 2
@@ -50,7 +50,7 @@ class ChildKilledError(Exception):
 class Summaries:
     """Summarises pending traces, one large and one small at a time, in child processes.
 
-    Servers that share the store have a lease for each trace that they are at.
+    Servers that share the store take a lease for each trace that they summarise.
 
     Args:
         store: holds the traces' rows and receives the summaries.
@@ -96,12 +96,12 @@ class Summaries:
             except (ServerError, OSError) as error:
                 _logger.warning("trace summaries: retrying in %.0f s: %s", RETRY_S, error)
                 await asyncio.sleep(RETRY_S)
-            except Exception:  # border: one trace must not end the summaries of all others
+            except Exception:  # boundary: a failing trace must not end the summaries of the others
                 _logger.exception("trace summaries: retrying in %.0f s", RETRY_S)
                 await asyncio.sleep(RETRY_S)
 
     async def _do_next(self, most_bytes: int | None) -> bool:
-        """Summarise the trace whose turn it is; return False when none is pending that nobody is at."""
+        """Summarise the next trace; return False if none is pending that is not being summarised."""
         async with contextlib.AsyncExitStack() as stack:
             async with self._choosing:
                 row = await self._choose(most_bytes, stack)
@@ -133,7 +133,7 @@ class Summaries:
         """Store the result, also when the disk is full for a while: it may have taken minutes."""
         while True:
             try:
-                async with self._choosing:  # or the other lane, having read the old row, could choose it again
+                async with self._choosing:  # or the other task, having read the old row, could choose it again
                     known = await self._store.update_trace(row)
                     self._busy.discard(row.id)
                 break

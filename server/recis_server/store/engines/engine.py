@@ -102,7 +102,7 @@ class Engine(Protocol):
         """End a reservation."""
 
     def is_alive(self, connection: Connection) -> bool:
-        """Return whether the session of a connection goes on, and with it what it has reserved."""
+        """Return whether the session of a connection, and with it its reservations, still exists."""
 
     def begin_read(self, connection: Connection) -> None:
         """Begin a transaction on one snapshot of the database. Raise like `check`."""
@@ -115,7 +115,8 @@ class Engine(Protocol):
         """
 
     def let_go(self, connection: Connection) -> None:
-        """Leave nothing that could harm a replaced database; for after `StoreLost` and before closing the writer.
+        """Leave nothing behind that could harm a database put in its place; called after `StoreLost`, before the writer
+        is closed.
 
         Call it outside transactions; it never raises `failures`.
         """

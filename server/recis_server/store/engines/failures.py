@@ -17,7 +17,7 @@ REPEAT_S = 60.0
 
 
 class FailureLog:
-    """The failures of one store; used by any thread: a race at worst logs a line twice.
+    """The failures of one store; may be used by any thread: at worst, a race logs a line twice.
 
     Args:
         explain: describes an engine's failure for the public, see `Engine.explain`.

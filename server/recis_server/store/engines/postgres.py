@@ -1,9 +1,9 @@
 """PostgreSQL as an engine: the tables of `schema` in its dialect, locks, connections that reconnect.
 
-Owns the driver, the dialect, the partitions and the locks; must not know rows. A server has the database for itself, or
-shares it with other replicas: the lock of servers tells them apart. Write transactions of one run wait for each other,
-whichever server they come from; those of different runs do not. A URL is libpq's, and may contain `partitions=N`:
-the large tables are then hash-partitioned by run when they are created.
+Owns the driver, the dialect, the partitions and the locks; must not know rows. A server uses the database exclusively
+or shares it with other replicas, which the server lock enforces. Write transactions of one run wait for each other,
+whichever server they come from; those of different runs do not. A URL is libpq's, and may contain `partitions=N`: the
+large tables are then hash-partitioned by run when they are created.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ _SESSION = (
     "SET tcp_keepalives_idle = 10",
     "SET tcp_keepalives_interval = 5",
     "SET tcp_keepalives_count = 4",
-    # Nor may a process that stands still.
+    # The same applies to a process that hangs.
     "SET idle_in_transaction_session_timeout = '30s'",
 )
 MAX_PARTITIONS = 1024
@@ -51,8 +51,8 @@ _SERVER = "recis-monitor server "
 _SERVER_LOCK, _WRITE_LOCK = 0x7265636973_01, 0x7265636973_02
 """Advisory locks of a database: held for the life of a server, and for the duration of a write transaction.
 
-A server that has the database for itself holds the first one alone, replicas share it. A migration holds the second one
-alone, all other write transactions share it.
+A sole server holds the first one in exclusive mode, replicas share it. A migration holds the second one in exclusive
+mode, all other write transactions share it.
 """
 _RUN_LOCKS = 0x7265636973 & 0x7FFFFFFF
 """The first key of the advisory locks of runs; the second one is `_lock_of` the run."""
@@ -61,7 +61,7 @@ _LEASES = _RUN_LOCKS + 1
 LEASE_S = 20
 """How long the session that holds a lease may do nothing, in or out of a transaction, before the database ends it."""
 MAX_CLOCK_GAP_S = 60.0
-"""How far the clock of a replica may be from that of the database, and so half of that between two replicas."""
+"""The largest difference between the clocks of a replica and the database, half of that between two replicas."""
 _MANY_ROWS = 4
 """From this many rows on, inserts use COPY: it needs one more round trip, and a third of the time per row."""
 _INSERT = re.compile(r"INSERT INTO (?P<table>\w+) \((?P<columns>[\w, ]+)\) VALUES \([?, ]+\)")
@@ -116,7 +116,7 @@ class PostgresEngine(Engine):
                 connection.close()
                 raise
         except psycopg.Error as error:
-            reason = " ".join(str(error).split())  # libpq's take several lines
+            reason = " ".join(str(error).split())  # libpq's messages have several lines
             raise StoreError(f"expected a writable database, got {self._place}: {reason}") from error
         if exclusive:
             self._owner = connection
@@ -241,7 +241,7 @@ class PostgresEngine(Engine):
             connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - names of ours
 
     def explain(self, error: Exception) -> str:
-        """Describe a failure in our own words; those of the database may name hosts, users and paths."""
+        """Describe a failure without the message of the database, which may name hosts, users and paths."""
         if getattr(error, "sqlstate", None) is None:
             return "the database cannot be reached"
         return f"the database refused ({type(error).__name__})"
@@ -261,7 +261,7 @@ class PostgresEngine(Engine):
         return False
 
     def _refuse_pooler(self, connection: "_Connection") -> None:
-        """Raise `StoreError` if a connection has no session of its own: then the lock keeps nobody away.
+        """Raise `StoreError` if a connection has no session of its own: the lock would then exclude nobody.
 
         A pooler that assigns sessions per transaction gives one to several connections, or several to one.
         """

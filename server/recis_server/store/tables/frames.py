@@ -162,7 +162,7 @@ class FrameBatch:
         self._before, self._versions = {}, {}
         outcomes = self._attempt(connection, frames)
         if isinstance(outcomes, Exception):
-            # One of them is to blame: try again, each on its own.
+            # One of them is at fault: try again, one frame at a time.
             outcomes = [self._attempt_one(connection, stored) for stored in frames]
         applied = tuple(stored for stored, outcome in zip(frames, outcomes, strict=True) if outcome is True)
         if applied:
@@ -194,7 +194,7 @@ class FrameBatch:
             self._write(connection, pending)
         except self._failures:
             raise
-        except Exception as error:  # noqa: BLE001 - border: one frame must not take the batch along
+        except Exception as error:  # noqa: BLE001 - boundary: a failing frame must not affect the rest of the batch
             connection.execute("ROLLBACK TO frames")
             for stored in frames:
                 self.forget_run(stored.stream.run)

@@ -276,7 +276,7 @@ def _part(damaged: list[str], name: str, instead: T, read: Callable[[U], T], sto
     """Return `read` of a stored value; if that fails, return `instead` and add `name` to `damaged`."""
     try:
         return read(stored)
-    except Exception:  # noqa: BLE001 - border: a row that is damaged, in whatever way, is a gap and no failure
+    except Exception:  # noqa: BLE001 - boundary: a damaged row is shown as a gap and is not a failure
         damaged.append(name)
         return instead
 

@@ -192,7 +192,7 @@ class MaintenanceWorker:
                     self._num_failures.clear()
                 self._num_failures[run] = self._num_failures.get(run, 0) + 1
                 raise
-            except Exception:  # border: what is wrong with one run must not keep the others waiting
+            except Exception:  # boundary: a failing run must not delay the others
                 _logger.exception("the %s of run %s failed; retrying in %.0f minutes", what, run, ASIDE_S / 60)
                 self._aside[what, run] = time.monotonic() + ASIDE_S
                 self._write(partial(meta.add, name=meta.UPKEEP_FAILURES, number=1))
