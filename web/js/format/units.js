@@ -61,6 +61,12 @@ const SHORT_UNITS = /** @type {const} */ ([
 ]);
 
 /**
+ * Return the unit in which a time below a minute is shown.
+ * @param {number} ms
+ */
+export const shortUnit = (ms) => SHORT_UNITS.find(([, unit]) => ms >= unit * 0.9995) ?? SHORT_UNITS[3];
+
+/**
  * Format milliseconds with three significant digits below a minute, in two units above: 12.2 ms, 2.00 s, 3 min 20 s.
  * @param {unknown} value
  * @returns {string}
@@ -72,7 +78,7 @@ export function formatDuration(value) {
   if (ms === 0) return '0 s';
   if (ms < 0) return `−${formatDuration(-ms)}`;
   if (ms >= 59_950) return longDuration(Math.round(ms / 1000));
-  const [symbol, length] = SHORT_UNITS.find(([, unit]) => ms >= unit * 0.9995) ?? SHORT_UNITS[3];
+  const [symbol, length] = shortUnit(ms);
   return `${(ms / length).toPrecision(3)} ${symbol}`;
 }
 
