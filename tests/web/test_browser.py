@@ -415,7 +415,10 @@ def test_the_page_outlives_its_server(page: Page, console: Console, tmp_path: Pa
             expect(page.get_by_text("The server is not responding")).to_be_visible(timeout=15_000)
             expect(page.get_by_text("last running")).to_be_visible()
             expect(chart(page, "loss").locator("canvas")).to_be_visible()
+            page.get_by_role("link", name="Runs").first.click()  # whose module this page has not loaded
+            expect(page.get_by_role("heading", name="The server is not responding")).to_be_visible()
             with RunningCommand(tmp_path, "serve", "--port", address.rsplit(":", 1)[1]):
+                page.get_by_role("link", name="survivor").click(timeout=30_000)
                 expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=30_000)
                 text = chart(page, "loss").inner_text()
                 until(lambda: chart(page, "loss").inner_text() != text, 20, "another loss after the restart")

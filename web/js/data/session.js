@@ -65,7 +65,8 @@ export class Session {
     this.#follow();
     this.watches?.restart();
     this.newest?.watches.restart();
-    if (again) this.refresh();
+    // Also when the first request for the page has failed.
+    if (again || typeof state.load.value === 'object') this.refresh();
   }
 
   closed() {

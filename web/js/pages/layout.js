@@ -42,8 +42,9 @@ function LoadError({ error: { status, message }, app }) {
       <p>Open the URL that <code>recis-monitor serve</code> printed when it started; it contains the token.</p>
     <//>`;
   }
-  return html`<${EmptyState} whole title="This page could not be loaded">
-    <p>${message}</p>
+  const unreachable = status === 0;
+  return html`<${EmptyState} whole title=${unreachable ? 'The server is not responding' : 'This page could not be loaded'}>
+    <p>${unreachable ? 'The page is loaded as soon as the server is back.' : message}</p>
     <p><button class="primary" onClick=${() => app.session.refresh()}>Try again</button></p>
   <//>`;
 }
