@@ -42,9 +42,12 @@ function LoadError({ error: { status, message }, app }) {
       <p>Open the URL that <code>recis-monitor serve</code> printed when it started; it contains the token.</p>
     <//>`;
   }
-  const unreachable = status === 0;
-  return html`<${EmptyState} whole title=${unreachable ? 'The server is not responding' : 'This page could not be loaded'}>
-    <p>${unreachable ? 'The page is loaded as soon as the server is back.' : message}</p>
+  const [title, text] =
+    status === 0
+      ? ['The server is not responding', 'The page is loaded as soon as the server is back.']
+      : ['This page could not be loaded', message];
+  return html`<${EmptyState} whole title=${title}>
+    <p>${text}</p>
     <p><button class="primary" onClick=${() => app.session.refresh()}>Try again</button></p>
   <//>`;
 }
