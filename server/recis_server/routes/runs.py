@@ -134,5 +134,8 @@ async def read_metrics(run: KnownRunId, store: StorePart) -> Response:
 async def read_events(
     run: KnownRunId, store: StorePart, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
 ) -> Response:
-    """Return the newest events, oldest first: alerts, control changes, attempts, lost connections."""
+    """Return the newest events, oldest first: alerts, checkpoints, control changes, attempts, lost connections.
+
+    If there are more than `limit`, each kind has an equal share, so that a frequent kind does not hide a rare one.
+    """
     return json_answer({"events": [event_shape(one) for one in await store.events(run, limit)]})

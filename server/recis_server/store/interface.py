@@ -212,7 +212,7 @@ class Store(Protocol):
         """Return filter passes in order of step, at most the latest 10,000."""
 
     async def events(self, run: str, limit: int = 1000) -> tuple[EventRow, ...]:
-        """Return the latest events, oldest first."""
+        """Return the latest events, oldest first; of more than `limit`, each kind has an equal share if it needs it."""
 
     async def lines(self, run: str, wanted: LinesWanted) -> LinePage:
         """Return lines of the run's log."""

@@ -97,3 +97,12 @@ test('the zoom of a vertical axis is replaced, with six digits, and never empty'
   ]);
   transitions.setView({ scales: [] });
 });
+
+test('a frequent kind of events removes no other', () => {
+  state.events.value = [];
+  transitions.addEvent({ id: 1, kind: 'alert' });
+  for (let id = 2; id < 1500; id++) transitions.addEvent({ id, kind: 'checkpoint' });
+  const kept = state.events.value;
+  assert.deepEqual([kept.length, kept[0].kind, kept[1].id, kept.at(-1).id], [1000, 'alert', 501, 1499]);
+  state.events.value = [];
+});

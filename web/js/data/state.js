@@ -194,13 +194,26 @@ export function addPasses(passes) {
 }
 
 /**
+ * Drop the oldest event of the most frequent kind if there are too many.
+ * @param {RunEvent[]} events oldest first
+ */
+function boundEvents(events) {
+  if (events.length <= MAX_EVENTS) return events;
+  /** @type {Map<string, RunEvent[]>} */
+  const kinds = new Map();
+  for (const event of events) kinds.get(event.kind)?.push(event) ?? kinds.set(event.kind, [event]);
+  const [oldest] = [...kinds.values()].reduce((most, some) => (some.length > most.length ? some : most));
+  return events.filter((event) => event !== oldest);
+}
+
+/**
  * Add an event, or replace it when it is known: it has occurred again.
  * @param {RunEvent} event
  */
 export function addEvent(event) {
   const known = state.events.value;
   const at = known.findIndex((other) => other.id === event.id);
-  state.events.value = at < 0 ? [...known, event].slice(-MAX_EVENTS) : known.with(at, event);
+  state.events.value = at < 0 ? boundEvents([...known, event]) : known.with(at, event);
 }
 
 /**

@@ -37,12 +37,14 @@ def read_metrics(connection: Connection, keyset_cache: KeySetCache, run_id: str)
 
 
 def read_events(connection: Connection, run_id: str, limit: int) -> tuple[EventRow, ...]:
-    """Return the latest events, oldest first."""
+    """Return the latest events, oldest first; of more than `limit`, each kind has an equal share if it needs it."""
     rows = connection.execute(
-        f"SELECT {_EVENT} FROM event WHERE run_id = ? ORDER BY id DESC LIMIT ?",
+        f"SELECT {_EVENT} FROM ("
+        f" SELECT {_EVENT}, row_number() OVER (PARTITION BY kind ORDER BY id DESC) AS age FROM event WHERE run_id = ?"
+        ") AS aged ORDER BY age, id DESC LIMIT ?",
         (run_id, limit),
     ).fetchall()
-    return tuple(_event(row) for row in reversed(rows))
+    return tuple(_event(row) for row in sorted(rows))
 
 
 def write_event(connection: Connection, run_id: str, event: EventRow, repeated_ns: int = 0) -> EventRow:

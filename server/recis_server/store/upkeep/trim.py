@@ -25,18 +25,20 @@ SLICE_ROWS = 256
 class _Bound:
     """The highest number of rows of a table per run, the last ones by `place`; with `ages`, retention applies too.
 
-    `most` None stands for the bound that retention sets.
+    `most` None stands for the bound that retention sets. The values of the column `shared_by` share the rows: the
+    oldest one of the most frequent value is removed first.
     """
 
     most: int | None
     place: tuple[str, ...]
     ages: bool
+    shared_by: str | None = None
 
 
 BOUNDS: dict[str, _Bound] = {
     "line": _Bound(None, ("id",), ages=True),
-    # Events explain a curve and stay as long as it does.
-    "event": _Bound(10_000, ("id",), ages=False),
+    # Events explain a curve and stay as long as it does. Many checkpoints must not remove the alerts.
+    "event": _Bound(10_000, ("id",), ages=False, shared_by="kind"),
     "filter_pass": _Bound(1_000_000, ("step", "id"), ages=True),
 }
 
@@ -79,7 +81,10 @@ def trim_slice(connection: Connection, excess: Excess) -> bool:
     """
     rows = list(_oldest(connection, excess.run_id, excess.table, SLICE_ROWS))
     upto = excess.upto
-    too_many = [] if upto is None else list(takewhile(lambda row: row[:-1] <= upto, rows))
+    if BOUNDS[excess.table].shared_by is not None:
+        rows = too_many = _most_frequent(connection, excess.run_id, excess.table)
+    else:
+        too_many = [] if upto is None else list(takewhile(lambda row: row[:-1] <= upto, rows))
     before_ns = excess.before_ns
     too_old = [] if before_ns is None else list(takewhile(lambda row: row[-1] < before_ns, rows[len(too_many) :]))
     places = [row[:-1] for row in too_many + too_old]
@@ -106,6 +111,25 @@ def _last_too_much(connection: Connection, run_id: str, table: str, most: int) -
         (run_id, most),
     ).fetchone()
     return None if row is None else tuple(row)
+
+
+def _most_frequent(connection: Connection, run_id: str, table: str) -> list[tuple[Any, ...]]:
+    """Return place and time of the rows to remove first where values share the bound; at most `SLICE_ROWS`."""
+    bound = BOUNDS[table]
+    place = ", ".join(bound.place)
+    latest_first = ", ".join(f"{column} DESC" for column in bound.place)
+    (number,) = connection.execute(f"SELECT count(*) FROM {table} WHERE run_id = ?", (run_id,)).fetchone() or (0,)
+    excess = min(SLICE_ROWS, number - (bound.most or 0))
+    if excess <= 0:
+        return []
+    return connection.execute(
+        f"SELECT {place}, time_ns FROM ("
+        f" SELECT {place}, time_ns,"
+        f" row_number() OVER (PARTITION BY {bound.shared_by} ORDER BY {latest_first}) AS age"
+        f" FROM {table} WHERE run_id = ?"
+        f") AS aged ORDER BY age DESC, {place} LIMIT ?",
+        (run_id, excess),
+    ).fetchall()
 
 
 def _oldest(connection: Connection, run_id: str, table: str, most: int) -> Iterator[tuple[Any, ...]]:

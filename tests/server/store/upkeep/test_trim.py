@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that a test can reach."""
     for table, most in (("event", 10), ("filter_pass", 5)):
         bound = trim.BOUNDS[table]
-        monkeypatch.setitem(trim.BOUNDS, table, trim._Bound(most, bound.place, bound.ages))
+        monkeypatch.setitem(trim.BOUNDS, table, replace(bound, most=most))
     monkeypatch.setattr(module, "TRIM_S", 0.0)
 
 
@@ -86,6 +87,23 @@ def test_the_newest_rows_of_a_run_stay_and_the_others_are_counted(tmp_path: Path
             assert await store.trimmed() == {"line": 600, "event": 3, "filter_pass": 2}
             removed = [(await store.lines(run_id, LinesWanted(limit=1))).removed for run_id in ("r", "other")]
             assert removed == [600, 0]
+
+    run(scenario)
+
+
+@pytest.mark.usefixtures("every_engine", "few")
+def test_a_frequent_kind_of_events_removes_and_hides_no_other(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            await store.register(greeting(), 1)
+            kinds = ["alert"] * 3 + ["checkpoint"] * 300 + ["attempt"] * 2 + ["checkpoint"] * 300
+            for number, kind in enumerate(kinds):
+                await store.add_event("r", EventRow(0, kind, "info", number, None, None, str(number), {}))
+            assert [int(event.text) for event in await store.events("r", 6)] == [1, 2, 303, 304, 603, 604]
+            await asyncio.to_thread(keep, tmp_path, Retention())
+            kept = [int(event.text) for event in await store.events("r")]
+            assert kept == [0, 1, 2, 303, 304, *range(600, 605)]
+            assert (await store.trimmed())["event"] == len(kinds) - 10
 
     run(scenario)
 
