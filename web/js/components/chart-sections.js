@@ -10,8 +10,10 @@ import { compact, loadPins, savePins } from '../data/settings.js';
 import { setView, state, toggleItem } from '../data/state.js';
 import { pluralize } from '../format/numbers.js';
 import { ChartCard } from './chart-card.js';
+import { lazyView } from './lazy-view.js';
 import { EmptyState } from './placeholders.js';
-import { StackCard } from './stack-card.js';
+
+const StackCard = lazyView(async () => (await import('./stack-card.js')).StackCard);
 
 /** Sizes in pixels: the smallest width of a card, the gap between cards, and the heights of plots. */
 const COMFORTABLE = { card: 320, gap: 12, first: 190, other: 150 };
