@@ -1,6 +1,7 @@
 // @ts-check
 /** A whole run in a strip above zoomed charts, with the part in view to be moved and resized. */
-import { html, useEffect, useRef, useSignal } from '../../vendor/ui.js';
+import { html, useEffect, useSignal } from '../../vendor/ui.js';
+import { followDrag } from '../charts/drag.js';
 import { SPARKLINE_HEIGHT, SPARKLINE_MARGIN, SPARKLINE_WIDTH, sparklinePaths } from '../charts/sparkline.js';
 import { clampWindow, dragWindow, scaleWindow } from '../charts/window.js';
 import { decodeFrame } from '../data/frames.js';
@@ -68,10 +69,10 @@ function movedByKey({ key }, part, whole) {
  * @param {{part: Extent, whole: Extent, show: (part: Extent, settled: boolean) => void}} props
  */
 function Part({ part, whole, show }) {
-  const strip = useRef(/** @type {HTMLElement | null} */ (null));
   const start = (/** @type {PointerEvent} */ event) => {
-    const box = strip.current?.getBoundingClientRect();
-    if (!box || event.button !== 0) return;
+    if (event.button !== 0) return;
+    const strip = /** @type {HTMLElement} */ (event.currentTarget);
+    const box = strip.getBoundingClientRect();
     const perPixel = (whole[1] - whole[0]) / box.width;
     const [left, right] = part.map((step) => box.left + (step - whole[0]) / perPixel);
     const x = event.clientX;
@@ -79,19 +80,9 @@ function Part({ part, whole, show }) {
     const grip = Math.abs(x - left) <= GRIP_PX ? 'start' : Math.abs(x - right) <= GRIP_PX ? 'end' : 'whole';
     // A press beside the part brings its middle there.
     const jump = grip === 'whole' && (x < left || x > right) ? (x - (left + right) / 2) * perPixel : 0;
-    const moved = (/** @type {PointerEvent} */ now) =>
-      dragWindow(part, whole, grip, jump + (now.clientX - x) * perPixel);
-    const move = (/** @type {PointerEvent} */ now) => show(moved(now), false);
-    const end = (/** @type {PointerEvent} */ now) => {
-      strip.current?.removeEventListener('pointermove', move);
-      strip.current?.removeEventListener('pointerup', end);
-      strip.current?.removeEventListener('pointercancel', end);
-      show(now.type === 'pointerup' ? moved(now) : part, true);
-    };
-    strip.current?.setPointerCapture(event.pointerId);
-    strip.current?.addEventListener('pointermove', move);
-    strip.current?.addEventListener('pointerup', end);
-    strip.current?.addEventListener('pointercancel', end);
+    followDrag(strip, event, (now, settled) => {
+      show(now ? dragWindow(part, whole, grip, jump + (now.clientX - x) * perPixel) : part, settled);
+    });
   };
   const keydown = (/** @type {KeyboardEvent} */ event) => {
     const next = movedByKey(event, part, whole);
@@ -100,7 +91,7 @@ function Part({ part, whole, show }) {
     show(next, true);
   };
   const percent = (/** @type {number} */ step) => `${((step - whole[0]) / (whole[1] - whole[0])) * 100}%`;
-  return html`<div class="track" ref=${strip} onPointerDown=${start}>
+  return html`<div class="track" onPointerDown=${start}>
     <div
       class="part"
       role="slider"
