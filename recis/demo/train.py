@@ -6,6 +6,7 @@ Owns the choice of hooks, optimizers and their settings; must not know how the s
 
 import logging
 import math
+import shutil
 import signal
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -50,6 +51,7 @@ class Options:
             up.
         dense_lr: learning rate of everything else.
         dense_weight_decay: the same of everything else, in every step.
+        save_steps: steps between two checkpoints.
         seed: of the initial values, and of the stream.
         incident: what goes wrong from step `incidents.BEGIN` on, one of `incidents.INCIDENTS`; None for nothing.
     """
@@ -64,6 +66,7 @@ class Options:
     sparse_weight_decay: float = 1.0
     dense_lr: float = 0.001
     dense_weight_decay: float = 0.01
+    save_steps: int = 500
     seed: int = 7
     incident: str | None = None
 
@@ -153,13 +156,14 @@ def train(options: Options, data: Path, output: Path) -> Outcome:
     Args:
         options: the settings.
         data: folder with the ratings, see `recis.demo.movielens.fetch`.
-        output: folder for profiler traces and for values that the server has not acknowledged yet.
+        output: folder for checkpoints, profiler traces, and values that the server has not acknowledged yet.
     """
     torch.manual_seed(options.seed)
     torch.set_num_threads(1)  # batches are small: a second thread costs more than it gains
     training, held_out = _share(load(data)).split(0.9)
     replay = Replay(Visits(training, options.seed), options.batch_size, rate=options.rate)
 
+    checkpoints = output / "checkpoints"
     model = ClickModel(filter_step=options.filter_step)
     dense = torch.optim.AdamW(model.parameters(), lr=options.dense_lr, weight_decay=options.dense_weight_decay)
     warmup = torch.optim.lr_scheduler.LinearLR(dense, start_factor=0.1, total_iters=50)
@@ -167,7 +171,13 @@ def train(options: Options, data: Path, output: Path) -> Outcome:
     monitor = MonitorHook(name="movielens-deepfm", config=asdict(options), spool_dir=str(output / "spool"))
     trainer = Trainer(
         model,
-        TrainingArguments(train_steps=options.steps, train_epoch=options.passes),
+        TrainingArguments(
+            train_steps=options.steps,
+            train_epoch=options.passes,
+            output_dir=str(checkpoints),
+            save_steps=options.save_steps,
+            max_to_keep=2,
+        ),
         train_dataset=_eventful(replay, options.incident),
         eval_dataset=_whole_batches(held_out, options.batch_size),
         hooks=[
@@ -183,6 +193,8 @@ def train(options: Options, data: Path, output: Path) -> Outcome:
         ),
     )
     _stop_on_signals(trainer, replay)
+    if environment.rank() == 0:
+        shutil.rmtree(checkpoints, ignore_errors=True)  # of an earlier demo; ranks write the first one together
     trainer.train()
 
     outcome = Outcome(

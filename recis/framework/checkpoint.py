@@ -6,9 +6,10 @@ last and lists the files with their sizes. Must not know what is inside the file
 
 import json
 import logging
+import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -61,7 +62,7 @@ class CheckpointFolder:
             CheckpointError: it was written by a different number of ranks or by a newer version.
         """
         # Rank 0 lists the folder, so that all ranks try the same checkpoints in the same order.
-        for folder in self._ranks.gather(list(self._newest_first()))[0]:
+        for folder in self._ranks.gather(self._newest_first())[0]:
             index = _read_index(folder)
             if not self._ranks.all_of(_is_whole(folder, index))[0]:
                 _logger.warning("Checkpoint %s is incomplete; trying an older one", folder)
@@ -97,6 +98,8 @@ class CheckpointFolder:
         index = {
             "format": _FORMAT,
             "step": step,
+            # The order of writing, which is not that of the steps: a new training in the same folder begins at step 0.
+            "number": 1 + max((_read_index(other).get("number", 0) for other in self._newest_first()), default=0),
             "world_size": self._ranks.size,
             "files": {name: (draft / name).stat().st_size for name in names},
         }
@@ -110,7 +113,7 @@ class CheckpointFolder:
         draft.rename(final)
         sync_folder(self._path)
         # Remaining temporary folders were left by a crash.
-        for old in [*list(self._newest_first())[self._max_to_keep :], *self._path.glob(".step-*.partial")]:
+        for old in [*self._newest_first(damaged=-1)[self._max_to_keep :], *self._path.glob(".step-*.partial")]:
             shutil.rmtree(old)
 
     def _together(self, what: str, draft: Path, action: Callable[[], None]) -> None:
@@ -125,8 +128,16 @@ class CheckpointFolder:
             shutil.rmtree(draft, ignore_errors=True)
             raise CheckpointError(f"could not {what} the checkpoint {draft}: {problems[0]}") from problem
 
-    def _newest_first(self) -> Iterator[Path]:
-        return iter(sorted(self._path.glob("step-*"), reverse=True))
+    def _newest_first(self, *, damaged: float = math.inf) -> list[Path]:
+        """Return the folders, the one written last first.
+
+        Args:
+            damaged: the number of those without a readable index: they are the first to be looked at, with a warning.
+        """
+        indexes = {path: _read_index(path) for path in self._path.glob("step-*")}
+        # Checkpoints of earlier versions have no number, and are ordered by step.
+        numbers = {path: index.get("number", 0) if index else damaged for path, index in indexes.items()}
+        return sorted(numbers, key=lambda path: (numbers[path], path), reverse=True)
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
@@ -134,7 +145,9 @@ def _read_index(folder: Path) -> dict[str, Any]:
         index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return index if isinstance(index, dict) else {}
+    if not isinstance(index, dict) or not isinstance(index.get("number", 0), int):
+        return {}
+    return index
 
 
 def _is_whole(folder: Path, index: dict[str, Any]) -> bool:

@@ -40,6 +40,26 @@ def test_the_newest_few_are_kept(folder: CheckpointFolder, tmp_path: Path) -> No
     assert names(tmp_path) == ["step-000000000010", "step-000000000011"]
 
 
+def test_a_new_training_in_the_folder_of_another_one_keeps_its_own(folder: CheckpointFolder, tmp_path: Path) -> None:
+    for step in (1000, 2000, 10, 20):
+        folder.save(step, {"step": step})
+    assert names(tmp_path) == ["step-000000000010", "step-000000000020"]
+    assert folder.load() == {"step": 20}
+    assert folder.newest_step() == 20
+
+
+def test_checkpoints_of_earlier_versions_are_ordered_by_step(folder: CheckpointFolder, tmp_path: Path) -> None:
+    for step in (9, 8):
+        path = folder.save(step, {"step": step}) / "checkpoint.json"
+        index = json.loads(path.read_text())
+        del index["number"]
+        path.write_text(json.dumps(index))
+    assert folder.load() == {"step": 9}
+    folder.save(3, {"step": 3})
+    assert names(tmp_path) == ["step-000000000003", "step-000000000009"]
+    assert folder.load() == {"step": 3}
+
+
 def test_the_same_step_can_be_saved_again(folder: CheckpointFolder) -> None:
     folder.save(5, content(1))
     folder.save(5, content(2))
