@@ -37,18 +37,19 @@ def _find(name: str) -> str | None:
 
 
 class PostgresServer:
-    """A server that can be stopped and restarted on the same port and data.
+    """A server that can be stopped and restarted on the same port and data; its local socket is in its folder.
 
     Args:
         folder: its data folder; empty, or left by an earlier server.
         durable: whether commits survive a crash, and dead rows are cleaned up; False halves the time of tests.
+        primary: a running server of which it is the standby.
     """
 
-    def __init__(self, folder: Path, *, durable: bool) -> None:
+    def __init__(self, folder: Path, *, durable: bool, primary: "PostgresServer | None" = None) -> None:
         # Without autovacuum: it would process hundreds of databases in turn, long after their tests have ended.
         off = ("fsync", "full_page_writes", "synchronous_commit", "autovacuum")
         self._settings = {} if durable else dict.fromkeys(off, "off")
-        self._folder = folder
+        self.folder = folder
         self._log = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
         self._num_databases = 0
@@ -59,15 +60,20 @@ class PostgresServer:
             shutil.chown(folder, self._user)
         if (folder / "data").exists():
             return
-        options = ["--no-sync", "--auth=trust", f"--username={USER}", "--no-instructions", "-D", "data"]
-        with self._run("initdb", *options) as process:
+        if primary is None:
+            program = "initdb"
+            options = ["--no-sync", "--auth=trust", f"--username={USER}", "--no-instructions", "-D", "data"]
+        else:
+            program = "pg_basebackup"
+            options = ["-d", primary.url("postgres"), "--write-recovery-conf", "--checkpoint=fast", "-D", "data"]
+        with self._run(program, *options) as process:
             assert process.wait(60) == 0, self._log.read_text()
 
     def _run(self, program: str, *options: str) -> "subprocess.Popen[bytes]":
         with self._log.open("ab") as log:
             return subprocess.Popen(
                 [binary(program), *options],
-                cwd=self._folder,
+                cwd=self.folder,
                 stdout=log,
                 stderr=log,
                 user=self._user,
@@ -80,7 +86,7 @@ class PostgresServer:
         settings = {
             "port": self.port,
             "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": str(self._folder),
+            "unix_socket_directories": str(self.folder),
             "max_connections": 50,
             **self._settings,
         }
@@ -101,6 +107,30 @@ class PostgresServer:
             process.send_signal(how)
             process.wait(30)
 
+    def wait_for_standby(self) -> None:
+        """Acknowledge commits only when a standby has them too; its name is the default one of a standby."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'walreceiver'")
+            connection.execute("SELECT pg_reload_conf()")
+            for _ in range(600):
+                found = connection.execute("SELECT sync_state FROM pg_stat_replication").fetchall()
+                if found == [("sync",)]:
+                    return
+                time.sleep(0.05)
+        raise AssertionError(f"expected a synchronous standby, got {found}")
+
+    def set_read_only(self, value: bool) -> None:
+        """Refuse or take further commits, as managed databases do before a switch and on a full disk."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if value else 'off'}".encode())
+            connection.execute("SELECT pg_reload_conf()")
+
+    def promote(self) -> None:
+        """Make a standby the primary; return once it takes commits."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            assert connection.execute("SELECT pg_promote(true, 60)").fetchone() == (True,)
+
     def url(self, database: str) -> str:
         """Return the URL for `--store`."""
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
@@ -115,11 +145,11 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def postgres_server(*, durable: bool = False) -> Iterator[PostgresServer]:
+def postgres_server(*, durable: bool = False, primary: PostgresServer | None = None) -> Iterator[PostgresServer]:
     """Run a server until the block ends; see `PostgresServer`."""
     # Not below pytest's folder, which only its owner can access.
     with tempfile.TemporaryDirectory(prefix="recis-postgres-") as folder:
-        server = PostgresServer(Path(folder), durable=durable)
+        server = PostgresServer(Path(folder), durable=durable, primary=primary)
         server.start()
         try:
             yield server

@@ -18,11 +18,17 @@ __all__ = ["Deployment", "deployment"]
 class Deployment:
     """What runs, and how to break it."""
 
-    def __init__(self, folder: Path, number: int, postgres: PostgresServer, nats: NatsServer) -> None:
+    def __init__(
+        self, folder: Path, number: int, postgres: PostgresServer, nats: NatsServer, standby: PostgresServer | None
+    ) -> None:
         self.postgres = postgres
+        self.standby = standby
         self.nats = nats
         self._folder = folder
         self._store = postgres.make_database()
+        if standby is not None:
+            own = f"127.0.0.1:{postgres.port}"
+            self._store = self._store.replace(own, f"{own},127.0.0.1:{standby.port}")
         self._ports = [free_port() for _ in range(number)]
         self.servers: list[RunningCommand] = [self._start(place) for place in range(number)]
         self.addresses = [address_of(server) for server in self.servers]
@@ -60,10 +66,15 @@ class Deployment:
 
 
 @contextlib.contextmanager
-def deployment(folder: Path, number: int) -> Iterator[Deployment]:
-    """Run so many servers until the block ends."""
-    with postgres_server(durable=True) as postgres, nats_server() as nats:
-        made = Deployment(folder, number, postgres, nats)
+def deployment(folder: Path, number: int, *, has_standby: bool = False) -> Iterator[Deployment]:
+    """Run so many servers until the block ends, if wanted on a database with a synchronous standby."""
+    with contextlib.ExitStack() as stack:
+        postgres = stack.enter_context(postgres_server(durable=True))
+        nats = stack.enter_context(nats_server())
+        standby = stack.enter_context(postgres_server(durable=True, primary=postgres)) if has_standby else None
+        if standby is not None:
+            postgres.wait_for_standby()
+        made = Deployment(folder, number, postgres, nats, standby)
         try:
             yield made
         except BaseException:

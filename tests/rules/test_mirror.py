@@ -57,6 +57,7 @@ PROVEN_BY = {
     "recis_server.store.engines.engine": "tests/server/store/test_store.py",
     "recis_server.store.engines.failures": "tests/server/store/engines/test_postgres.py",
     "recis_server.store.engines.meta": "tests/server/store/engines/test_files.py",
+    "recis_server.store.engines.postgres_dialect": "tests/server/store/engines/test_postgres.py",
     "recis_server.store.engines.open": "tests/server/store/test_open.py",
     "recis_server.store.interface": "tests/server/store/test_store.py",
     "recis_server.store.json_columns": "tests/server/store/test_numbers.py",

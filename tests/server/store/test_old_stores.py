@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from recis_server.store.engines.engine import Connection
-from recis_server.store.engines.postgres import PostgresEngine, _Connection, _speak
+from recis_server.store.engines.postgres import PostgresEngine, _Connection
+from recis_server.store.engines.postgres_dialect import convert
 from recis_server.store.engines.schema import MIGRATIONS
 from recis_server.store.points.compaction import compact
 
@@ -31,7 +32,7 @@ def make_version(version: int, folder: Path) -> Connection:
     if isinstance(engine, PostgresEngine):
         assert isinstance(connection, _Connection)
         for script in scripts:
-            connection.script(_speak(script, engine._num_partitions))
+            connection.script(convert(script, engine._num_partitions))
         connection.script("CREATE TABLE schema_version (version BIGINT NOT NULL)")
         connection.script(f"INSERT INTO schema_version VALUES ({version})")
     else:

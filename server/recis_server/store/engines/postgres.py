@@ -11,23 +11,33 @@ import re
 import secrets
 import time
 import zlib
-from collections.abc import Collection, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.array import ListBinaryDumper
 from psycopg.types.numeric import Int8BinaryDumper
 
 from recis_server.errors import StoreError, StoreLost
 from recis_server.store.engines import meta
 from recis_server.store.engines.engine import Anchor, Connection, Cursor, Engine
-from recis_server.store.engines.schema import MIGRATIONS, SCHEMA_VERSION, TABLES, statements
+from recis_server.store.engines.postgres_dialect import convert, storable, translate
+from recis_server.store.engines.schema import MIGRATIONS, SCHEMA_VERSION, TABLES
 
 __all__ = ["PostgresEngine"]
 
-CONNECT_S = 10
+_CONNECTION: dict[str, str | int] = {
+    "connect_timeout": 10,
+    # Of several hosts, the one that is the primary now.
+    "target_session_attrs": "read-write",
+    # A primary whose machine or network has failed is given up within 30 s.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+"""libpq's options of a connection where the URL does not set them."""
 TAKE_OVER_S = 5.0
 """How long the lock of a server that has just ended or was killed may remain held, because its backend ends later."""
 _SESSION = (
@@ -65,21 +75,21 @@ MAX_CLOCK_GAP_S = 60.0
 _MANY_ROWS = 4
 """From this many rows on, inserts use COPY: it needs one more round trip, and a third of the time per row."""
 _INSERT = re.compile(r"INSERT INTO (?P<table>\w+) \((?P<columns>[\w, ]+)\) VALUES \([?, ]+\)")
-_PARAMETERS = re.compile(r"'[^']*'|\bIN \(\?(?:, \?)+\)|\?")
+_PORTS = re.compile(r"[\d,]*")
 _BAD_VALUES = (psycopg.DataError, OverflowError)
 """A value that does not fit its column is the fault of its sender, not of the engine."""
-_PARTITIONED = ("frame", "chunk", "axis", "pyramid", "series", "keyset", "tally")
 
 
 class PostgresEngine(Engine):
     """A PostgreSQL database as an `engine.Engine`.
 
     Args:
-        url: `postgresql://USER:PASSWORD@HOST:PORT/NAME`; the database exists.
+        url: `postgresql://USER:PASSWORD@HOST:PORT/NAME` with libpq's options; the database exists. Of several hosts,
+            separated by commas, the primary is used.
         shared: whether a server shares the database with other replicas.
 
     Raises:
-        ValueError: `partitions` is not a number from 1 to 1024.
+        ValueError: the URL is malformed, or `partitions` is not a number from 1 to 1024.
     """
 
     failures: tuple[type[Exception], ...] = (psycopg.Error,)
@@ -87,21 +97,25 @@ class PostgresEngine(Engine):
     def __init__(self, url: str, *, shared: bool = False) -> None:
         self.is_shared = shared
         self.server_name = secrets.token_hex(8)
-        parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        number = options.pop("partitions", "0")
+        base, _, query = url.partition("?")
+        options = [option for option in query.split("&") if option]
+        numbers = [option.partition("=")[2] for option in options if option.startswith("partitions=")]
+        number = numbers[-1] if numbers else "0"
         if not (number.isascii() and number.isdigit() and len(number) < 5 and int(number) <= MAX_PARTITIONS):
             raise ValueError(f"--store: expected partitions=N with N up to {MAX_PARTITIONS}, got {number[:80]!r}")
         self._num_partitions = int(number)
-        self._url = urlunsplit(parts._replace(query=urlencode(options)))
+        info = _parse("?".join((base, "&".join(option for option in options if not option.startswith("partitions=")))))
+        self._conninfo = make_conninfo("", **{**_CONNECTION, **info})
         # The name used in messages; the whole URL may contain a password.
-        self._place = f"PostgreSQL at {parts.hostname or 'the local socket'}, database {parts.path.lstrip('/') or '?'}"
+        hosts = str(info.get("host") or info.get("hostaddr") or "")
+        where = "the local socket" if hosts.startswith("/") or not hosts else hosts.replace(",", ", ")
+        self._place = f"PostgreSQL at {where}, database {info.get('dbname', '?')}"
         self._owner: _Connection | None = None
         self._identity: int | None = None
 
     def open(self, *, exclusive: bool, anchor: Anchor | None = None) -> Anchor:
         try:
-            connection = _Connection(self._url, owner=self.server_name if exclusive else "")
+            connection = _Connection(self._conninfo, owner=self.server_name if exclusive else "")
             try:
                 if exclusive:
                     self._refuse_pooler(connection)
@@ -136,10 +150,10 @@ class PostgresEngine(Engine):
         remains.
         """
         owner, self._owner = self._owner, None
-        return owner or _Connection(self._url)
+        return owner or _Connection(self._conninfo)
 
     def connect_reader(self) -> Connection:
-        return _Connection(self._url)
+        return _Connection(self._conninfo)
 
     def begin_write(self, connection: Connection, runs: Collection[str] = ()) -> None:
         """See `Engine.begin_write`.
@@ -265,7 +279,7 @@ class PostgresEngine(Engine):
 
         A pooler that assigns sessions per transaction gives one to several connections, or several to one.
         """
-        beside = _Connection(self._url)
+        beside = _Connection(self._conninfo)
         try:
             ask = "SELECT pg_backend_pid()"
             pairs = [tuple(one.execute(ask).fetchone()[0] for one in (connection, beside)) for _ in range(3)]
@@ -315,7 +329,7 @@ class PostgresEngine(Engine):
                 if callable(part):
                     part(connection)
                 else:
-                    connection.script(_speak(part, self._num_partitions))
+                    connection.script(convert(part, self._num_partitions))
             connection.execute("INSERT INTO schema_version (version) VALUES (?)", (number,))
         identity = meta.identify(connection)
         connection.execute("COMMIT")
@@ -325,19 +339,17 @@ class PostgresEngine(Engine):
 class _Connection:
     """`engine.Connection` on psycopg; binary, because columns of points are."""
 
-    def __init__(self, url: str, *, owner: str = "") -> None:
+    def __init__(self, conninfo: str, *, owner: str = "") -> None:
         self.is_owner = bool(owner)
         # Seen in the database's list of sessions; other sessions have what the URL says.
         self._session_name = f"{_SERVER}{owner}" if owner else None
-        self._url = url
+        self._conninfo = conninfo
         self._types: dict[tuple[str, str], list[int]] = {}
         self._num_leases = 0
         self._raw = self._open()
 
     def _open(self) -> "psycopg.Connection[tuple[Any, ...]]":
-        raw = psycopg.connect(
-            self._url, autocommit=True, connect_timeout=CONNECT_S, application_name=self._session_name
-        )
+        raw = psycopg.connect(self._conninfo, autocommit=True, application_name=self._session_name)
         # The driver would choose the smallest type for each number, and a statement is prepared once per type.
         raw.adapters.register_dumper(int, Int8BinaryDumper)
         raw.adapters.register_dumper(list, ListBinaryDumper)
@@ -363,23 +375,30 @@ class _Connection:
             self.execute(f"SET idle_session_timeout = '{LEASE_S if self._num_leases else 0}s'")
 
     def execute(self, sql: str, values: Sequence[Any] = (), /) -> Cursor:
-        statement = _translate(sql)
-        try:
+        statement = translate(sql)
+        with self._failures():
             return self._raw.cursor(binary=True).execute(statement.sql, statement.bind(values))
-        except _BAD_VALUES as error:
-            raise ValueError(str(error)) from error
 
     def executemany(self, sql: str, rows: Sequence[Sequence[Any]], /) -> None:
         insert = _INSERT.fullmatch(sql) if len(rows) >= _MANY_ROWS else None
-        try:
+        with self._failures():
             if insert is not None:
                 self._copy(insert["table"], insert["columns"], rows)
             elif rows:
-                statement = _translate(sql)
+                statement = translate(sql)
                 with self._raw.cursor(binary=True) as cursor:
                     cursor.executemany(statement.sql, [statement.bind(row) for row in rows])
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Raise `ValueError` for bad values, and disconnect from a database that has become read-only."""
+        try:
+            yield
         except _BAD_VALUES as error:
             raise ValueError(str(error)) from error
+        except psycopg.errors.ReadOnlySqlTransaction:
+            self.close()  # it is not the primary any more: the next transaction connects to the one that is
+            raise
 
     def _copy(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
         with self._raw.cursor() as cursor:
@@ -391,7 +410,7 @@ class _Connection:
             with cursor.copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
                 copy.set_types(types)
                 for row in rows:
-                    copy.write_row([_storable(value) for value in row])
+                    copy.write_row([storable(value) for value in row])
 
     def script(self, sql: str) -> None:
         """Execute several statements without parameters."""
@@ -401,84 +420,23 @@ class _Connection:
         self._raw.close()
 
 
+def _parse(url: str) -> dict[str, Any]:
+    """Return libpq's options of a URL. Its own messages may quote a part of the password, and are not shown."""
+    found = "another one"
+    try:
+        info = dict(conninfo_to_dict(url))
+        # A `/` in a password would end the host, and the rest would be taken for the name of the database.
+        if _PORTS.fullmatch(str(info.get("port", ""))) and "@" not in str(info.get("dbname", "")):
+            return info
+    except psycopg.ProgrammingError as error:
+        unknown = re.search(r'invalid URI query parameter: "(\w+)"', str(error))
+        found = f"an unknown option {unknown[1]}" if unknown else found
+    raise ValueError(
+        "--store: expected postgresql://USER:PASSWORD@HOST[:PORT][,HOST[:PORT]…]/NAME[?OPTION=VALUE&…], with special"
+        f" characters written as %XX, got {found}"
+    )
+
+
 def _lock_of(name: str) -> int:
     """Return the second key of the lock of a run or a lease, 32 bits with a sign."""
     return zlib.crc32(name.encode(errors="surrogatepass")) - (1 << 31)
-
-
-def _storable(value: Any) -> Any:
-    # Its text type holds any character except NUL.
-    return value.replace("\0", "") if isinstance(value, str) and "\0" in value else value
-
-
-class _Statement(NamedTuple):
-    """A statement in the driver's syntax; `lists` are the slices of parameters to pass as lists, the last one first."""
-
-    sql: bytes
-    lists: tuple[slice, ...]
-
-    def bind(self, values: Sequence[Any]) -> list[Any]:
-        """Return the driver's parameters for these values."""
-        found = [_storable(value) for value in values]
-        for one in self.lists:
-            found[one] = [found[one]]
-        return found
-
-
-@lru_cache(maxsize=512)
-def _translate(sql: str) -> _Statement:
-    """Replace `?` outside quotes by the driver's placeholder and `IN (?, ?)` by one list, for any length of it."""
-    lists: list[slice] = []
-    count = 0
-
-    def speak(found: re.Match[str]) -> str:
-        nonlocal count
-        text = found[0]
-        if text.startswith("'"):
-            return text
-        begin, count = count, count + text.count("?")
-        if text == "?":
-            return "%s"
-        lists.insert(0, slice(begin, count))
-        return "= ANY(%s)"
-
-    return _Statement(_PARAMETERS.sub(speak, sql.replace("%", "%%")).encode(), tuple(lists))
-
-
-def _speak(script: str, num_partitions: int) -> str:
-    """Return a migration in the dialect of this engine."""
-    return "\n".join(_speak_one(statement, num_partitions) for statement in statements(script))
-
-
-def _speak_one(statement: str, num_partitions: int) -> str:
-    found = re.match(r"CREATE TABLE (\w+)", statement)
-    if found is None:
-        return f"{statement};"
-    table = found[1]
-    statement = statement.removesuffix(" WITHOUT ROWID")
-    before = after = ""
-    numbered = re.search(r"(\w+) INTEGER PRIMARY KEY", statement)
-    if numbered:
-        # A sequence, not an identity column: partitioned tables have none.
-        before = f"CREATE SEQUENCE IF NOT EXISTS {table}_{numbered[1]};\n"
-        default = f"{numbered[1]} BIGINT NOT NULL DEFAULT nextval('{table}_{numbered[1]}')"
-        statement = statement.replace(numbered[0], default)
-    for ours, theirs in (
-        (r"\bINTEGER\b", "BIGINT"),
-        (r"\bREAL\b", "DOUBLE PRECISION"),
-        (r"\bBLOB\b", "BYTEA"),
-        # Text in the order of its bytes, as in SQLite.
-        (r"\bTEXT\b", 'TEXT COLLATE "C"'),
-    ):
-        statement = re.sub(ours, theirs, statement)
-    for column in re.findall(r"(\w+) BYTEA", statement):
-        # Columns of points are compressed already, and parts of them are read.
-        after += f"ALTER TABLE {table} ALTER COLUMN {column} SET STORAGE EXTERNAL;\n"
-    if num_partitions and table in _PARTITIONED:
-        statement += " PARTITION BY HASH (run_id)"
-        for number in range(num_partitions):
-            after += (
-                f"CREATE TABLE {table}_{number} PARTITION OF {table}"
-                f" FOR VALUES WITH (MODULUS {num_partitions}, REMAINDER {number});\n"
-            )
-    return f"{before}{statement};\n{after}"

@@ -18,7 +18,7 @@ import pytest
 from recis_server.errors import StoreError
 from recis_server.store import open_store
 from recis_server.store.engines import schema
-from recis_server.store.engines.postgres import _speak
+from recis_server.store.engines.postgres_dialect import convert
 from recis_server.store.values import RunsWanted
 
 from scripts.postgres import PostgresServer
@@ -72,7 +72,7 @@ def golden_on(server: PostgresServer, folder: Path, options: str) -> str:
     with sqlite3.connect(folder / "recis.db") as old, psycopg.connect(url) as new:
         new.execute("CREATE TABLE schema_version (version BIGINT NOT NULL)")
         new.execute("INSERT INTO schema_version VALUES (1)")
-        new.execute(_speak(tables, 3 if options else 0).encode())
+        new.execute(convert(tables, 3 if options else 0).encode())
         new.execute("DELETE FROM meta")
         for (table,) in old.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
             for row in old.execute(f"SELECT * FROM {table}"):

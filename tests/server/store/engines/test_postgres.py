@@ -41,6 +41,42 @@ def end_owner(url: str) -> None:
         assert other.execute(ENDED, (url.rpartition("/")[2],)).fetchall() == [(True,)]
 
 
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("postgresql://me:secret%zz@host/db", "got another one"),
+        ("postgresql://me:se/cret@host/db", "got another one"),
+        ("postgresql://me:5/cret@host/db", "got another one"),
+        ("postgresql://me:secret@host/db?partitons=4", "got an unknown option partitons"),
+        ("postgresql://me:secret@host/db?partitions=x", "partitions=N with N up to 1024, got 'x'"),
+    ],
+)
+def test_a_malformed_url_is_an_error_without_its_password(url: str, found: str) -> None:
+    with pytest.raises(ValueError, match="--store: expected") as caught:
+        PostgresEngine(url)
+    assert found in str(caught.value)
+    assert "cret" not in str(caught.value)
+
+
+def test_options_of_the_url_are_used_beside_the_partitions(postgres: PostgresServer) -> None:
+    own = f"127.0.0.1:{postgres.port}"
+    url = postgres.make_database()
+    tried = "127.0.0.1:9"  # nothing listens there
+    for options in ("partitions=2&application_name=a%20b", "application_name=a%20b&partitions=2"):
+        engine = PostgresEngine(f"{url.replace(own, f'{tried},{own}')}?{options}")
+        engine.open(exclusive=False)
+        connection = engine.connect_writer()
+        assert connection.execute("SHOW application_name").fetchone() == ("a b",)
+        assert connection.execute(
+            "SELECT count(*) FROM pg_inherits WHERE inhparent = 'frame'::regclass"
+        ).fetchone() == (2,)
+        connection.close()
+    local = PostgresEngine(
+        f"postgresql://postgres@/{url.rpartition('/')[2]}?host={postgres.folder}&port={postgres.port}"
+    )
+    local.open(exclusive=False)
+
+
 async def write(store: SqlStore, n: int, value: float, *, run_id: str = "r", key: str = "loss") -> None:
     row = await store.register(greeting(run_id), 1)
     await store.append(frame(row, n, points([n], **{key: [value]})))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from recis_server.store.engines.postgres import _PARTITIONED
+from recis_server.store.engines.postgres_dialect import _PARTITIONED
 from recis_server.store.values import RunsWanted
 
 from scripts.postgres import PostgresServer
