@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,10 +26,11 @@ from obstore.store import LocalStore, ObjectStore, from_url
 
 from recis_server.errors import NotFound, StoreError, StoreUnavailable
 
-__all__ = ["Blobs", "open_blobs"]
+__all__ = ["BlobInfo", "Blobs", "open_blobs"]
 
 _logger = logging.getLogger(__name__)
-_KEY = re.compile(r"[a-z]{1,32}/[A-Za-z0-9]{1,64}")
+_KEY = re.compile(r"[a-z]{1,32}(?:/[A-Za-z0-9]{1,64}){1,2}")
+_FOLDER = re.compile(r"[a-z]{1,32}(?:/[A-Za-z0-9]{1,64})?")
 
 PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 2
@@ -54,6 +56,15 @@ _METADATA_HOSTS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal
 _EXPECTED = "expected file://FOLDER, s3://BUCKET[/PREFIX], gs://BUCKET[/PREFIX] or az://CONTAINER[/PREFIX]"
 
 
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """A blob in a list: its size in bytes, and the Unix time at which it was stored."""
+
+    key: str
+    size: int
+    stored_s: float
+
+
 class Blobs(Protocol):
     """Named byte strings, written once and whole, read in parts."""
 
@@ -62,6 +73,12 @@ class Blobs(Protocol):
 
     async def put(self, key: str, file: Path) -> None:
         """Copy `file` to `key` in parts; it becomes visible whole or not at all. Raise `StoreUnavailable`."""
+
+    async def put_bytes(self, key: str, data: bytes) -> None:
+        """Store a few MiB as `key`, in place of an earlier one. Raise `StoreUnavailable`."""
+
+    async def list(self, folder: str) -> list[BlobInfo]:
+        """Return the blobs whose keys begin with `folder` and a slash. Raise `StoreUnavailable`."""
 
     async def size(self, key: str) -> int:
         """Return the size of `key` in bytes; raise `NotFound`."""
@@ -102,6 +119,24 @@ class _ObjectBlobs(Blobs):
                 )
             except (BaseError, OSError) as error:
                 raise self._unavailable(f"could not store a file as blob {key}", error) from error
+
+    async def put_bytes(self, key: str, data: bytes) -> None:
+        async with self._puts:
+            try:
+                await obstore.put_async(self._store, _checked(key), data, use_multipart=False)
+            except (BaseError, OSError) as error:
+                raise self._unavailable(f"could not store blob {key}", error) from error
+
+    async def list(self, folder: str) -> list[BlobInfo]:
+        assert _FOLDER.fullmatch(folder), folder
+        try:
+            return [
+                BlobInfo(meta["path"], meta["size"], meta["last_modified"].timestamp())
+                async for batch in obstore.list(self._store, folder)
+                for meta in batch
+            ]
+        except (BaseError, OSError) as error:
+            raise self._unavailable(f"could not list the blobs in {folder}", error) from error
 
     async def size(self, key: str) -> int:
         try:

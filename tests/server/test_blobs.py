@@ -5,6 +5,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -87,6 +88,24 @@ def test_what_is_deleted_is_not_found_and_may_be_deleted_again(place: Callable[[
         with pytest.raises(NotFound):
             async with blobs.local("traces/abc"):
                 raise AssertionError("there is none")
+
+    asyncio.run(scenario())
+
+
+def test_a_folder_of_blobs_is_listed_with_sizes_and_times(place: Callable[[], Blobs]) -> None:
+    async def scenario() -> None:
+        blobs = place()
+        assert await blobs.list("parts") == []
+        keys = ["parts/a/1", "parts/a/2", "parts/ab/1"]
+        for key in keys:
+            await blobs.put_bytes(key, b"older")
+            await blobs.put_bytes(key, key.encode())
+        await blobs.put_bytes("other/a", b"")
+        found = await blobs.list("parts")
+        assert sorted((one.key, one.size) for one in found) == [(key, len(key)) for key in keys]
+        assert all(abs(one.stored_s - time.time()) < 60 for one in found)
+        assert sorted(one.key for one in await blobs.list("parts/a")) == keys[:2]
+        assert await everything(blobs, keys[0], 0, 100) == keys[0].encode()
 
     asyncio.run(scenario())
 

@@ -2,8 +2,9 @@
 
 Owns the partial files, resumption and the row of a finished trace; must not know sockets or what a trace says. A
 partial file is named by a digest of (run, rank, name, hash), so nothing from outside becomes a path, and an upload
-continues where it was interrupted, also after a restart of the server. A file that is being copied into the blobs
-already has a row, `uploading`, by which a later server finds what a killed one has left.
+continues where it was interrupted, also after a restart of the server, and at another server that shares the store
+(`parts`). A file that is being copied into the blobs already has a row, `uploading`, by which a later server finds what
+a killed one has left.
 
     receiver = TraceReceiver(store, blobs, bus, folder)     # app.state.traces; `open` and `close` in the lifespan
 """
@@ -28,6 +29,7 @@ from recis_server.bus import Bus, Hint
 from recis_server.errors import ServerError, StoreUnavailable
 from recis_server.store.interface import Store
 from recis_server.store.values import TraceRow
+from recis_server.traces.parts import PART_BYTES, PartName, SharedParts
 from recis_server.traces.summaries import Summaries
 
 __all__ = ["HashMismatchError", "TraceReceiver", "Upload"]
@@ -61,13 +63,17 @@ class Upload:
     """One file arriving over one connection; created by `TraceReceiver.begin`, `write` in order, then `finish`.
 
     Attributes:
+        parts: names the parts that servers share.
         offset: bytes on disk, of `opening.size`.
+        num_shared: number of parts that other servers have, too.
     """
 
     def __init__(self, opening: TraceOpen, path: Path) -> None:
         self.opening = opening
         self.path = path
+        self.parts = PartName(*path.stem.split("-"))
         self.offset = 0
+        self.num_shared = 0
         self.resumed = False
         self._sha = hashlib.sha256()
 
@@ -94,6 +100,12 @@ class Upload:
             file.write(data)
         self._sha.update(data)
         self.offset += len(data)
+
+    def part(self, number: int) -> bytes:
+        """Return a whole part of what has arrived; blocks, for a worker thread."""
+        with self.path.open("rb") as file:
+            file.seek(number * PART_BYTES)
+            return file.read(PART_BYTES)
 
     def matches(self) -> bool:
         """Return whether the bytes match the announced hash."""
@@ -132,6 +144,7 @@ class TraceReceiver:
         self._locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
         self._resuming = asyncio.Semaphore(_RESUMED_AT_ONCE)
         self._unsure: set[str] = set()  # traces that could not be stored, whose rows and blobs may be left over
+        self._parts = SharedParts(blobs, is_shared=bus.has_peers)
         self._summaries = Summaries(store, blobs, bus)
         self._task: asyncio.Task[None] | None = None
 
@@ -153,6 +166,8 @@ class TraceReceiver:
     async def _sweep(self, unfinished: Sequence[TraceRow]) -> None:
         """Remove partial files that have not grown for a week, and the traces in `unfinished`."""
         removed = await asyncio.to_thread(self._remove_stale)
+        with contextlib.suppress(StoreUnavailable):  # logged; nothing else depends on it
+            removed += await self._parts.sweep(self._clock() / 1e9 - STALE_S)
         for row in unfinished:
             async with self._store.lease(f"trace {row.id}") as is_granted:
                 if is_granted:  # no other server is keeping it at this moment
@@ -202,6 +217,7 @@ class TraceReceiver:
                 async with self._resuming:
                     await _on_disk(functools.partial(self._make_room, opening.run, path))
                     await _on_disk(upload.resume)
+                    await self._fetch(upload)
             except BaseException:
                 self.end(upload)
                 raise
@@ -221,6 +237,18 @@ class TraceReceiver:
         for one in sorted(idle, key=_touched_s)[: len(idle) - MAX_OF_RUN + 1]:
             _logger.warning("run %s: removed a partial trace: there are more than %d", run, MAX_OF_RUN)
             one.unlink(missing_ok=True)
+
+    async def _fetch(self, upload: Upload) -> None:
+        """Continue the partial file with the parts that other servers have received."""
+        upload.num_shared = await self._parts.count(upload.parts)
+        stop = min(upload.num_shared * PART_BYTES, upload.opening.size)
+        skip = upload.offset % PART_BYTES
+        async for piece in self._parts.fetch(upload.parts, upload.offset // PART_BYTES, upload.num_shared):
+            data = piece[skip : skip + stop - upload.offset]
+            skip -= len(piece) - len(piece[skip:])
+            if data:
+                await _on_disk(functools.partial(upload.write, data))
+                upload.resumed = True
 
     async def write(self, upload: Upload, chunk: TraceChunk) -> int:
         """Write the next bytes and return their number; skip bytes that were received before.
@@ -242,6 +270,10 @@ class TraceReceiver:
                 )
             if data:
                 await _on_disk(functools.partial(upload.write, data))
+            while self._parts.is_due(upload.num_shared, upload.offset):
+                part = await asyncio.to_thread(upload.part, upload.num_shared)
+                await self._parts.share(upload.parts, upload.num_shared, part)
+                upload.num_shared += 1
         return upload.offset
 
     async def finish(self, upload: Upload) -> TraceRow:
@@ -255,19 +287,26 @@ class TraceReceiver:
             self._check_active(upload)
             opening = upload.opening
             if not upload.matches():
-                upload.path.unlink(missing_ok=True)
+                await self._forget(upload)
                 raise HashMismatchError(
                     f"expected SHA-256 {opening.sha256} over {opening.size} bytes of {opening.name[:80]!r}, "
                     "got another one; the data was discarded",
                     resumed=upload.resumed,
                 )
-            # Over two connections at once, the other one may have been first.
-            row = await self._find(opening) or await self._keep(upload)
-            upload.path.unlink(missing_ok=True)
+            async with self._store.lease(f"upload {upload.path.stem}") as is_granted:
+                if not is_granted:
+                    raise StoreUnavailable("the trace is being stored by another server; try again in a moment")
+                # Over two connections at once, the other one may have been first.
+                row = await self._find(opening) or await self._keep(upload)
+            await self._forget(upload)
         self.end(upload)
         self._bus.publish(Hint("trace", row.run, row.id))
         self._summaries.wake()
         return row
+
+    async def _forget(self, upload: Upload) -> None:
+        upload.path.unlink(missing_ok=True)
+        await self._parts.remove(upload.parts, upload.num_shared)
 
     def end(self, upload: Upload) -> None:
         """End the upload after its connection is lost; the partial file stays for the next one."""
@@ -275,7 +314,9 @@ class TraceReceiver:
             del self._active[upload.path]
 
     async def discard(self, run: str) -> None:
-        """Remove the partial files of the run."""
+        """Remove the partial files of the run, and the parts that servers share."""
+        with contextlib.suppress(StoreUnavailable):  # logged; a sweep removes them
+            await self._parts.discard(_digest(run))
         paths = await asyncio.to_thread(lambda: list(self._folder.glob(f"{_digest(run)}-*.part")))
         for path in paths:
             async with self._lock(path):
