@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
@@ -19,6 +20,7 @@ from tests.e2e.processes import get_json, until
 from tests.faults.reports import KEYS, Reported, count, meter
 from tests.replicas.deployment import Deployment, deployment
 from tests.server.live.page import Page
+from tests.server.store.streams import one_pass
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -33,6 +35,7 @@ class Browser:
         self._url = address.replace("http", "ws") + "/ws/live"
         self._run = run
         self.page = Page()
+        self.told: list[dict[str, Any]] = []
 
     async def watch(self) -> None:
         while True:
@@ -44,13 +47,19 @@ class Browser:
                     async for message in connection:
                         if isinstance(message, bytes):
                             self.page.apply(message)
-                        elif json.loads(message)["type"] == "error":  # as while the database is away
+                            continue
+                        self.told.append(json.loads(message))
+                        if self.told[-1]["type"] == "error":  # as while the database is away
                             break
             await asyncio.sleep(0.2)
 
     def last(self) -> float:
         """The newest step that it has drawn."""
         return max((x for series in self.page.series.values() for x in series), default=-1.0)
+
+    def has(self, kind: str, text: str) -> bool:
+        """Whether a message of this type with a text has arrived."""
+        return any(one["type"] == kind and text in json.dumps(one) for one in self.told)
 
     def num_points(self) -> float:
         """How many points its buckets have."""
@@ -163,7 +172,14 @@ def test_every_server_shows_what_trains_at_another(tmp_path: Path) -> None:
             servers.nats.stop()
             until(lambda: _bus(there)["connected"] == 0, 60, "it is noticed")
             run.log(1)
+            run.run.alert("only on the disk")
+            run.run.filter_pass(one_pass(60))
+            trace = tmp_path / "trace.json"
+            trace.write_text('{"traceEvents": [{"ph": "X", "name": "one", "ts": 0, "dur": 1, "pid": 1, "tid": 1}]}')
+            run.run.upload_trace(trace, 60)
             until(lambda: browser.last() == 60, 60, "it is drawn all the same")
+            for kind, text in (("event", "only on the disk"), ("passes", '"step": 60'), ("trace", "trace.json")):
+                until(lambda k=kind, t=text: browser.has(k, t), 60, f"{kind} is told")  # type: ignore[misc]
             servers.nats.start()
             until(lambda: _bus(there)["connected"] == _bus(here)["connected"] == 1, 60, "the bus is back")
             run.log(1)

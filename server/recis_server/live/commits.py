@@ -22,6 +22,7 @@ class Commits(Protocol):
         committed: Callable[[Commit], None],
         missed: Callable[[str], None],
         changed: Callable[[Collection[str]], None],
+        altered: Callable[[str], None],
     ) -> None:
         """Set the listeners.
 
@@ -29,6 +30,7 @@ class Commits(Protocol):
             committed: called with every commit of this server and, of runs that are followed, of all others.
             missed: called with a followed run whose commits are incomplete: it must be read again.
             changed: called with runs that other servers have changed.
+            altered: called with a followed run whose commands, traces or events may have changed at another server.
         """
 
     async def open(self, followed: Callable[[], set[str]], lists: Callable[[], bool]) -> None:
@@ -52,6 +54,7 @@ class OwnCommits(Commits):
         committed: Callable[[Commit], None],
         missed: Callable[[str], None],
         changed: Callable[[Collection[str]], None],
+        altered: Callable[[str], None],
     ) -> None:
         """See `Commits`; nothing is missed."""
         self._store.subscribe(committed)

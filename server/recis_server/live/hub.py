@@ -41,7 +41,7 @@ from recis_server.query.shapes import (
     trace_shape,
 )
 from recis_server.store.interface import Store
-from recis_server.store.values import Commit, RunRow, StoredFrame
+from recis_server.store.values import CommandRow, Commit, RunRow, StoredFrame
 
 __all__ = ["Hub"]
 
@@ -59,18 +59,22 @@ MAX_FOLLOWS = 64
 MAX_WATCHES = 256
 _EVENTS_AT_ONCE = 200
 _RUNS_AT_ONCE = 128
+_LATEST = 20
+"""Commands and traces that are sent again if a hint may have been lost."""
 
 
 @dataclass(slots=True)
 class _Topic:
     """A run with followers.
 
-    Holds the series known to its followers, the newest event sent, and when the run and its series may be sent again.
+    Holds the series known to its followers, the newest event and the last pass of each rank sent, and when the run and
+    its series may be sent again.
     """
 
     followers: set[Viewer] = field(default_factory=set)
     known: dict[int, set[str]] = field(default_factory=dict)
     last_event: int | None = None
+    pass_steps: dict[int, int] = field(default_factory=dict)
     run_due_s: float = 0.0
     metrics_due_s: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -120,6 +124,8 @@ class Hub:
         self._monotonic = monotonic
         self._topics: dict[str, _Topic] = {}
         self._due: dict[Hint, float] = {}
+        self._altered: set[str] = set()
+        self._missed_passes: set[str] = set()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._fanout = Fanout(self._step)
@@ -127,7 +133,7 @@ class Hub:
         self.lists = RunLists(store, presence)
         self.channels = Channels(store, self._fanout.changed, self._fanout.send)
         self._commits = commits_of(store, bus)
-        self._commits.subscribe(self._on_commit, self._on_missed, self._on_changed)
+        self._commits.subscribe(self._on_commit, self._on_missed, self._on_changed, self._on_altered)
         presence.roster.subscribe(lambda run: self._on_changed((run,)))
         bus.subscribe(self._on_hint)
 
@@ -262,8 +268,17 @@ class Hub:
         self.channels.missed(run)
         self.lists.changed(run)
         if run in self._topics:
-            for hint in (Hint("run", run), Hint("metrics", run), Hint("controls", run), Hint("events", run)):
+            for hint in (Hint("run", run), Hint("metrics", run), Hint("controls", run)):
                 self._schedule(hint)
+            self._missed_passes.add(run)
+            self._on_altered(run)
+
+    def _on_altered(self, run: str) -> None:
+        """Send the latest commands, traces and events again: a hint about one of them may have been lost."""
+        if run in self._topics:
+            self._schedule(Hint("events", run))
+            self._altered.add(run)
+            self._wake.set()
 
     def _on_changed(self, runs: Iterable[str]) -> None:
         for run in runs:
@@ -286,6 +301,7 @@ class Hub:
                         self._schedule(Hint("metrics", run))
                 case Pass():
                     passes.append(pass_shape(rank, record))
+                    topic.pass_steps[rank] = record.step
                 case Event():
                     self._schedule(Hint("events", run))
                 case Declare() | Result():
@@ -335,9 +351,32 @@ class Hub:
             for hint in due:
                 if hint.topic != "run" and hint.run in self._topics:
                     await self._attempt(self._tell(hint, set(self._topics[hint.run].followers)), hint)
+            await self._tell_missed()
             if self._due:
                 self._wake.set()
             await asyncio.sleep(TICK_S)
+
+    async def _tell_missed(self) -> None:
+        altered, self._altered = self._altered, set()
+        passes, self._missed_passes = self._missed_passes, set()
+        for run in altered & self._topics.keys():
+            await self._attempt(self._tell_latest(run, self._topics[run].followers), f"run {run}")
+        for run in passes & self._topics.keys():
+            await self._attempt(self._tell_passes(run, self._topics[run]), f"the passes of run {run}")
+
+    async def _tell_latest(self, run: str, viewers: set[Viewer]) -> None:
+        for command in await self._store.commands(run, _LATEST):
+            self._push_command(command, viewers)
+        for trace in (await self._store.traces(run))[:_LATEST]:
+            _push(viewers, ("trace", trace.id), {"type": "trace", "run": run, "trace": trace_shape(trace)})
+
+    async def _tell_passes(self, run: str, topic: _Topic) -> None:
+        """Send the passes from the step on up to which all ranks with passes are known to be complete."""
+        start = min(topic.pass_steps.values(), default=None)
+        rows = await self._store.passes(run, None, None, start, None)
+        if rows:
+            passes = [pass_shape(row.rank, row.record) for row in rows]
+            _push(topic.followers, ("passes", run), {"type": "passes", "run": run, "passes": passes})
 
     async def _attempt(self, telling: Coroutine[Any, Any, None], what: object) -> None:
         try:
@@ -349,7 +388,10 @@ class Hub:
 
     async def _tell_runs(self, runs: list[str], now_s: float) -> None:
         """Send many runs with one read."""
-        for row in await self._store.runs_named(runs):
+        rows = await self._store.runs_named(runs)
+        for run in set(runs) - {row.id for row in rows}:
+            self._on_hint(Hint("deleted", run))
+        for row in rows:
             topic = self._topics.get(row.id)
             if topic is None:
                 continue
@@ -393,12 +435,7 @@ class Hub:
             case "command":
                 command = await self._store.command(run, hint.id)
                 if command is not None:
-                    message = {
-                        "type": "command",
-                        "run": run,
-                        "command": command_shape(command, self._presence.ranks(run)),
-                    }
-                    _push(viewers, ("command", run, hint.id), message)
+                    self._push_command(command, viewers)
             case "trace":
                 trace = await self._store.trace(hint.id)
                 if trace is not None:
@@ -407,6 +444,10 @@ class Hub:
                 await self._tell_events(run, viewers, hint.id)
             case "deleted" | "watched":
                 raise AssertionError(f"{hint.topic} is never scheduled")
+
+    def _push_command(self, command: CommandRow, viewers: set[Viewer]) -> None:
+        shape = command_shape(command, self._presence.ranks(command.run))
+        _push(viewers, ("command", command.run, command.id), {"type": "command", "run": command.run, "command": shape})
 
     async def _tell_metrics(self, run: str, viewers: set[Viewer]) -> None:
         rows = await self._store.metrics(run)

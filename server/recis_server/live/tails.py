@@ -68,9 +68,13 @@ class _Tail(Struct, array_like=True, frozen=True):
 
 @dataclass(slots=True)
 class _Followed:
-    """The chain of one run: its version as of the commits passed on, None before it is known, and later commits."""
+    """The chain of one run: its version as of the commits passed on, None before it is known, and later commits.
+
+    `changes` is the number of its other changes when it was last read.
+    """
 
     version: int | None = None
+    changes: int | None = None
     held: dict[int, Commit] = field(default_factory=dict)  # by the version before
     timer: asyncio.TimerHandle | None = None
 
@@ -104,9 +108,10 @@ class Tails:
         committed: Callable[[Commit], None],
         missed: Callable[[str], None],
         changed: Callable[[Collection[str]], None],
+        altered: Callable[[str], None],
     ) -> None:
         """See `commits.Commits`."""
-        self._committed, self._missed, self._on_changed = committed, missed, changed
+        self._committed, self._missed, self._on_changed, self._altered = committed, missed, changed, altered
 
     async def open(self, followed: Callable[[], set[str]], lists: Callable[[], bool]) -> None:
         """See `commits.Commits`."""
@@ -230,12 +235,13 @@ class Tails:
         """Read the version at which the chain begins; others may have committed before they learned of the follower."""
         followed = self._followed.get(run)
         try:
-            versions = await self._store.versions([run])
+            found = await self._store.changes([run])
         except ServerError as error:
             _logger.warning("the version of run %s could not be read: %s", run, error)
             return
         if followed is not None and followed.version is None and self._followed.get(run) is followed:
-            self._reach(run, followed, versions.get(run, 0))
+            version, followed.changes = found.get(run, (0, 0))
+            self._reach(run, followed, version)
 
     def _reach(self, run: str, followed: _Followed, version: int) -> None:
         """Continue the chain at a version that was read, with the commits after it."""
@@ -299,13 +305,23 @@ class Tails:
     async def _check(self) -> None:
         """Compare the followed runs with their rows: a version read `GRACE_S` ago must have arrived by now."""
         runs = tuple(self._followed)
-        versions = await self._store.versions(runs) if runs else {}
+        found = await self._store.changes(runs) if runs else {}
         await asyncio.sleep(GRACE_S)
-        for run, version in versions.items():
+        for run in runs:
             followed = self._followed.get(run)
-            if followed is not None and (followed.version is None or followed.version < version):
+            if followed is None:
+                continue
+            version, changes = found.get(run, (None, None))
+            if version is None:
+                if followed.version:  # the run was deleted
+                    followed.version = 0
+                    self._missed(run)
+            elif followed.version is None or followed.version < version:
                 self._missed(run)
                 self._reach(run, followed, version)
+            elif changes != followed.changes:
+                self._altered(run)
+            followed.changes = changes
 
     async def _look(self, known: dict[str, int]) -> dict[str, int]:
         """Find runs that have changed, for lists, in case a message was lost; return the versions of recent ones."""

@@ -109,8 +109,12 @@ class Store(Protocol):
     async def has_run(self, run: str) -> bool:
         """Return whether the run exists; reads far less than `run`, whose summary may have very many names."""
 
-    async def versions(self, runs: Sequence[str]) -> dict[str, int]:
-        """Return the version of each of these runs that exists, see `Commit.versions`."""
+    async def changes(self, runs: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Return what has changed in each of these runs that exists, if servers share the store.
+
+        The first number is the version, see `Commit.versions`. The second one counts the other changes: of commands,
+        traces, and events of a server.
+        """
 
     async def versions_since(self, version: int) -> dict[str, int]:
         """Return the version of each run that has this one or a higher one."""

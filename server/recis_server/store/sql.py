@@ -35,7 +35,7 @@ from recis_server.store.tables import (
 from recis_server.store.tables.attempts import attempt_number
 from recis_server.store.tables.frames import FrameBatch
 from recis_server.store.tables.keyset_cache import KeySetCache
-from recis_server.store.tables.runs import read_page, read_rows, read_run, read_versions
+from recis_server.store.tables.runs import count_change, read_changes, read_page, read_rows, read_run
 from recis_server.store.upkeep.supervisor import MaintenanceSupervisor
 from recis_server.store.upkeep.trim import read_trimmed
 from recis_server.store.values import (
@@ -164,7 +164,13 @@ class SqlStore(Store):
     async def _write(
         self, run: str, action: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        return await self._writer.call(lambda connection: action(connection, *args, **kwargs), run=run)
+        def change(connection: Connection) -> T:
+            result = action(connection, *args, **kwargs)
+            if self._engine.is_shared:
+                count_change(connection, run)
+            return result
+
+        return await self._writer.call(change, run=run)
 
     def lease(self, name: str) -> AbstractAsyncContextManager[bool]:
         return self._leases.lease(name)
@@ -197,8 +203,8 @@ class SqlStore(Store):
         sql = "SELECT 1 FROM run WHERE run_id = ?"
         return await self._read(lambda connection: connection.execute(sql, (run,)).fetchone() is not None)
 
-    async def versions(self, runs: Sequence[str]) -> dict[str, int]:
-        return await self._read(read_versions, runs)
+    async def changes(self, runs: Sequence[str]) -> dict[str, tuple[int, int]]:
+        return await self._read(read_changes, runs)
 
     async def versions_since(self, version: int) -> dict[str, int]:
         sql = "SELECT run_id, updated_ns FROM run WHERE updated_ns >= ?"

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from recis_server.live import tails as module
 from recis_server.live.tails import Tails
 from recis_server.store.engines.sqlite import SqliteEngine
 from recis_server.store.sql import SqlStore
+from recis_server.store.tables.runs import count_change
 from recis_server.store.values import Commit
 
 from recis.wire.messages import Points
@@ -26,6 +28,7 @@ class Told:
     commits: list[Commit] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
     changed: set[str] = field(default_factory=set)
+    altered: list[str] = field(default_factory=list)
 
     def steps(self, run_id: str = "r") -> list[int]:
         """The steps of all points, in the order in which they were told."""
@@ -64,8 +67,8 @@ async def two(folder: Path, *, has_list: bool = False) -> AsyncIterator[Two]:
     await beside.open()
     told, own, followed = Told(), Told(), set[str]()
     first, second = Tails(store, near), Tails(beside, far)
-    first.subscribe(own.commits.append, own.missed.append, own.changed.update)
-    second.subscribe(told.commits.append, told.missed.append, told.changed.update)
+    first.subscribe(own.commits.append, own.missed.append, own.changed.update, own.altered.append)
+    second.subscribe(told.commits.append, told.missed.append, told.changed.update, told.altered.append)
     await first.open(set, lambda: False)
     await second.open(lambda: set(followed), lambda: has_list)
     try:
@@ -160,6 +163,26 @@ def test_lost_commits_are_noticed(tmp_path: Path, lost: str) -> None:
             await until(lambda: both.told.steps()[-1] == 5)
             assert both.told.steps() == ([2, 4, 5] if lost == "one" else [2, 5])
             assert both.told.missed == ["r"]
+
+    run(scenario)
+
+
+def test_other_changes_and_a_deletion_are_noticed_without_a_message(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with two(tmp_path) as both:
+            await both.commit(1)
+            await follow(both)
+            await both.commit(2)
+            await until(lambda: both.told.steps() == [2])
+            # As a server that shares its store does with every command, trace and event.
+            await both.store._writer.call(partial(count_change, run_id="r"), run="r")
+            await until(lambda: both.told.altered == ["r"])
+            await both.commit(3)
+            await until(lambda: both.told.steps() == [2, 3])
+            assert both.told.missed == []
+            await both.store.delete_run("r")
+            await until(lambda: both.told.missed == ["r"])
+            assert both.told.altered == ["r"]
 
     run(scenario)
 

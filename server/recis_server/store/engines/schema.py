@@ -315,6 +315,11 @@ ALTER TABLE token ADD COLUMN used_ns BIGINT;
 CREATE INDEX command_open ON command (run_id) WHERE state IN ('pending', 'delivered');
 """
 
+_TENTH = """
+-- Counts changes of commands, traces and events that are not made by frames, for servers that share the store.
+ALTER TABLE run ADD COLUMN changes BIGINT NOT NULL DEFAULT 0;
+"""
+
 Part = str | Callable[[Connection], None]
 """SQL, or a function that migrates rows inside the migration's transaction."""
 MIGRATIONS: tuple[tuple[Part, ...], ...] = (
@@ -327,6 +332,7 @@ MIGRATIONS: tuple[tuple[Part, ...], ...] = (
     (_SEVENTH,),
     (_EIGHTH,),
     (_NINTH,),
+    (_TENTH,),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 TABLES = (

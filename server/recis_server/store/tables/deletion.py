@@ -37,7 +37,7 @@ _IN_SLICES = (
 _RUN_COLUMNS = (
     *("run_id", "project", "name", "state", "message", "created_ns", "updated_ns", "world_size", "last_attempt"),
     *("last_step", "tags", "notes", "config", "points", "missing", "lines_dropped", "lines_removed", "archived"),
-    *("name_is_chosen", "tags_are_chosen", "compactions"),
+    *("name_is_chosen", "tags_are_chosen", "compactions", "changes"),
 )
 """All columns of a run's row."""
 

@@ -26,7 +26,7 @@ from recis_server.store.tables.sql_parameters import names, question_marks, satu
 from recis_server.store.tables.tallies import read_lasts
 from recis_server.store.values import RunMark, RunPage, RunRow, RunsWanted, Versioned
 
-__all__ = ["read_page", "read_rows", "read_run", "read_versions"]
+__all__ = ["count_change", "read_changes", "read_page", "read_rows", "read_run", "read_versions"]
 
 S = TypeVar("S", bound=Versioned)
 T = TypeVar("T")
@@ -116,6 +116,20 @@ def read_versions(connection: Connection, run_ids: Sequence[str]) -> dict[str, i
     found: dict[str, int] = {}
     for part in names(run_ids, _MOST_NAMED):
         found.update(_select(connection, "SELECT run_id, updated_ns FROM run", part))
+    return found
+
+
+def count_change(connection: Connection, run_id: str) -> None:
+    """Record a change of something else than the run's row and its points."""
+    connection.execute("UPDATE run SET changes = changes + 1 WHERE run_id = ?", (run_id,))
+
+
+def read_changes(connection: Connection, run_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Return the version and the number of other changes of each run that exists."""
+    found: dict[str, tuple[int, int]] = {}
+    for part in names(run_ids, _MOST_NAMED):
+        rows = _select(connection, "SELECT run_id, updated_ns, changes FROM run", part)
+        found.update((run_id, (version, changes)) for run_id, version, changes in rows)
     return found
 
 
