@@ -11,7 +11,7 @@ RUN pip install --no-cache-dir build && python -m build --wheel --outdir /wheels
 FROM python:3.11-slim
 COPY --from=build /wheels /wheels
 RUN wheel="$(ls /wheels/*.whl)" && pip install --no-cache-dir "$wheel[server,scale,oidc]" && rm -r /wheels \
-    && useradd --create-home --uid 10001 recis && install --directory --owner=recis /data
+    && useradd --create-home --uid 10001 recis && install --directory --owner=recis /data /token
 USER recis
 ENV RECIS_MONITOR_DATA=/data PYTHONUNBUFFERED=1
 VOLUME /data

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import yaml
+from recis_server.cli import _parser
 
 from tests.rules.sources import ROOT
 
@@ -26,21 +27,50 @@ def _compose_client() -> list[str] | None:
 
 def test_the_port_is_published_on_loopback_only() -> None:
     ports = re.findall(r'^\s+- "([\d.:]+)"$', COMPOSE, re.MULTILINE)
-    assert ports == ["127.0.0.1:8765:8765", "127.0.0.1:8766:8765"]
+    assert ports == ["127.0.0.1:8765:8765", "127.0.0.1:8766:8765", "127.0.0.1:8767:8080"]
     assert "--insecure" not in COMPOSE
     services = yaml.safe_load(COMPOSE)["services"]
     assert [name for name, service in services.items() if "profiles" not in service] == ["monitor"]
     servers = [service for service in services.values() if service["image"] == "recis-monitor"]
-    assert len(servers) == len(ports)
+    assert len(servers) == 4
     for service in servers:
-        assert "--token-file" in service["command"]
+        assert "--token-file" in " ".join(service["command"])
         assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
-    # The database has no password: nothing else may reach it.
+    # The databases have no password, and the bucket has a known one: nothing else may reach them.
+    networks = yaml.safe_load(COMPOSE)["networks"]
+    assert networks["database"]["internal"]
+    assert networks["scale"]["internal"]
+    for name in ("scaled-database", "bucket", "nats-1", "nats-2", "nats-3", "scaled-1", "scaled-2"):
+        assert list(services[name]["networks"]) == ["scale"]
+        assert "ports" not in services[name]
     assert "ports" not in services["database"]
     assert [name for name, service in services.items() if "database" in service.get("networks", ())] == [
         "monitor-on-postgres",
         "database",
     ]
+
+
+def test_the_scaled_servers_are_started_with_what_the_others_are_called() -> None:
+    services = {
+        name: one for name, one in yaml.safe_load(COMPOSE)["services"].items() if "scale" in one.get("profiles", ())
+    }
+    hosts = set(services)
+    for one in services.values():
+        if isinstance(one["networks"], dict):
+            hosts.update(one["networks"]["scale"]["aliases"])
+        assert set(one.get("depends_on", ())) <= set(services)
+    for name in ("scaled-1", "scaled-2"):
+        options = _parser().parse_args(services[name]["command"])
+        used = [*options.bus.removeprefix("nats://").split(","), "bucket", "database"]
+        assert "endpoint=http://bucket:9000" in options.blobs
+        assert services[name]["environment"]["RECIS_MONITOR_STORE"].startswith("postgresql://recis@database/")
+        assert set(used) <= hosts
+    config = (ROOT / "deploy" / "compose" / "nginx.conf").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\s+server (\S+):8765", config, re.MULTILINE)) == {"server-1", "server-2"} <= hosts
+    assert "./deploy/compose/nginx.conf:/etc/nginx/nginx.conf:ro" in services["proxy"]["volumes"]
+    routes = re.findall(r"nats://([\w-]+):6222", services["nats-1"]["command"][-1])
+    assert set(routes) <= hosts
+    assert "install --directory --owner=recis /data /token" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 
 def test_the_file_is_valid_by_the_schema_of_compose() -> None:
