@@ -11,6 +11,7 @@ import pytest
 from recis_server.errors import StoreError, StoreLost, StoreUnavailable
 from recis_server.store import leases
 from recis_server.store.engines import postgres as module
+from recis_server.store.engines import schema
 from recis_server.store.engines.engine import Connection, Engine
 from recis_server.store.engines.open import open_engine
 from recis_server.store.engines.postgres import PostgresEngine
@@ -318,5 +319,35 @@ def test_workers_of_several_servers_maintain_a_run_one_at_a_time(url: str, monke
         for worker in workers:
             worker.close()
         await closed(stores)
+
+    run(scenario)
+
+
+def test_a_server_goes_on_while_a_newer_one_adds_to_the_tables(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rolling upgrade: the older servers work until they are replaced, and do not start again."""
+
+    async def scenario() -> None:
+        (old,) = await opened(url, 1)
+        row = await old.register(greeting(), 1)
+        await old.append(frame(row, 1, points([1], loss=[1.0])))
+        with monkeypatch.context() as newer:
+            added = (("ALTER TABLE run ADD COLUMN later BIGINT NOT NULL DEFAULT 0",),)
+            newer.setattr(module, "MIGRATIONS", schema.MIGRATIONS + added)
+            newer.setattr(module, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 1)
+            (new,) = await opened(url, 1)
+        for number in range(2, 22, 2):
+            await old.append(frame(row, number, points([number], loss=[float(number)])))
+            await new.append(frame(row, number + 1, points([number + 1], loss=[number + 1.0])))
+        other = await old.register(greeting("other", "w2"), 1)
+        await old.append(frame(other, 1, points([1], loss=[1.0])))
+        assert await old.hide_run("other", time.time_ns() + 10**12)
+        assert await old.restore_run("other") is not None
+        for store in (old, new):
+            assert await read(store, "loss") == [(n, float(n)) for n in range(1, 22)]
+            assert await read(store, "loss", "other") == [(1, 1.0)]
+        await closed([old])
+        with pytest.raises(StoreError, match="was written by a newer version"):
+            await replica(url).open()
+        await closed([new])
 
     run(scenario)

@@ -76,6 +76,7 @@ _MANY_ROWS = 4
 """From this many rows on, inserts use COPY: it needs one more round trip, and a third of the time per row."""
 _INSERT = re.compile(r"INSERT INTO (?P<table>\w+) \((?P<columns>[\w, ]+)\) VALUES \([?, ]+\)")
 _PORTS = re.compile(r"[\d,]*")
+_OF_NO_RUN = frozenset({"meta", "token"})
 _BAD_VALUES = (psycopg.DataError, OverflowError)
 """A value that does not fit its column is the fault of its sender, not of the engine."""
 
@@ -332,8 +333,30 @@ class PostgresEngine(Engine):
                     connection.script(convert(part, self._num_partitions))
             connection.execute("INSERT INTO schema_version (version) VALUES (?)", (number,))
         identity = meta.identify(connection)
+        self._distribute(connection, is_new=version == 0)
         connection.execute("COMMIT")
         return identity
+
+    def _distribute(self, connection: "_Connection", *, is_new: bool) -> None:
+        """Distribute new tables by run over the nodes of Citus, where the database has it.
+
+        https://docs.citusdata.com/en/stable/develop/api_udf.html#create-distributed-table
+        """
+        ask = (
+            "SELECT to_regproc('create_distributed_table') IS NOT NULL AND to_regclass('pg_dist_partition') IS NOT NULL"
+        )
+        if not connection.execute(ask).fetchone()[0]:
+            return
+        found = connection.execute("SELECT logicalrelid::text FROM pg_dist_partition").fetchall()
+        distributed = {name for (name,) in found}
+        if not (is_new or "run" in distributed):
+            return  # created before the extension: moving their rows is up to the operator
+        for table in TABLES:
+            if table not in {*_OF_NO_RUN, *distributed}:
+                beside = "default" if table == "run" else "run"
+                connection.execute(
+                    "SELECT create_distributed_table(?::regclass, 'run_id', colocate_with => ?)", (table, beside)
+                )
 
 
 class _Connection:

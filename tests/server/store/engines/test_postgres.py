@@ -11,6 +11,7 @@ import pytest
 from recis_server.errors import StoreError, StoreLost, StoreUnavailable
 from recis_server.store import probe
 from recis_server.store.engines import postgres as module
+from recis_server.store.engines import schema
 from recis_server.store.engines.engine import Anchor, Connection
 from recis_server.store.engines.postgres import PostgresEngine
 from recis_server.store.sql import SqlStore
@@ -75,6 +76,38 @@ def test_options_of_the_url_are_used_beside_the_partitions(postgres: PostgresSer
         f"postgresql://postgres@/{url.rpartition('/')[2]}?host={postgres.folder}&port={postgres.port}"
     )
     local.open(exclusive=False)
+
+
+def test_tables_are_distributed_by_run_where_the_database_can(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Citus cannot be installed here; in its place are a table and a function that notes what it is asked for."""
+
+    def distributed() -> list[tuple[str, str, str]]:
+        with psycopg.connect(url, autocommit=True) as other:
+            return other.execute("SELECT logicalrelid::text, key, beside FROM pg_dist_partition ORDER BY n").fetchall()
+
+    def opened(url: str) -> None:
+        engine = PostgresEngine(url)
+        engine.open(exclusive=True)
+        engine.close()
+
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute("""
+            CREATE TABLE pg_dist_partition (n SERIAL, logicalrelid REGCLASS, key TEXT, beside TEXT);
+            CREATE FUNCTION create_distributed_table(REGCLASS, TEXT, colocate_with TEXT) RETURNS VOID LANGUAGE SQL AS
+                'INSERT INTO pg_dist_partition (logicalrelid, key, beside) VALUES ($1, $2, $3)';
+        """)
+    opened(url)
+    (first, *others) = distributed()
+    assert first == ("run", "run_id", "default")
+    assert {(key, beside) for _, key, beside in others} == {("run_id", "run")}
+    assert {name for name, _, _ in others} == set(schema.TABLES) - {"run", "meta", "token"}
+    # A later version's table as well, and none twice.
+    later = (("CREATE TABLE later (run_id TEXT NOT NULL, PRIMARY KEY (run_id))",),)
+    monkeypatch.setattr(module, "MIGRATIONS", schema.MIGRATIONS + later)
+    monkeypatch.setattr(module, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 1)
+    monkeypatch.setattr(module, "TABLES", (*schema.TABLES, "later"))
+    opened(url)
+    assert distributed() == [first, *others, ("later", "run_id", "run")]
 
 
 async def write(store: SqlStore, n: int, value: float, *, run_id: str = "r", key: str = "loss") -> None:

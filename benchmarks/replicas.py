@@ -1,0 +1,188 @@
+"""Several servers on one PostgreSQL database: what they cost, and how soon one shows what another has received.
+
+    python -m benchmarks.replicas               # 5 minutes, two tables, benchmarks/results/replicas.json
+    python -m benchmarks.replicas --quick       # the same, tiny, as a smoke test
+
+PostgreSQL and three NATS nodes run on the same machine as the servers and the load, so that the figures are ratios
+rather than limits: with the machine's cores used up, another server adds cost and no throughput.
+
+`load`: connections that each send a frame a second, spread over the servers; a frame's latency runs from the moment it
+is handed to the socket until its acknowledgement is read. The floor is a transaction of one client that inserts a frame
+into a table without an index, on the same database. `shown`: a training reports ten numbers, ten times a second, to the
+first server, and a browser's socket watches one of them at the last server; one of the numbers is the time of the call.
+Messages on the bus are counted while nobody watches, and while that browser does.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import uvloop
+
+from benchmarks.freshness import RUN, START_S, start_writer, watch
+from benchmarks.ingest import Load, TrainingProcess, drain, send_all
+from benchmarks.measuring import ROOT, ServerProcess, machine, percentile, show, spread, write_results
+from scripts.nats import nats_cluster
+from scripts.postgres import PostgresServer, postgres_server
+
+FLOOR_COMMITS = 300
+
+
+@dataclass(frozen=True)
+class Scene:
+    """`servers` on the database, or, with `is_sole`, one that does not share it; on a file without a database."""
+
+    name: str
+    servers: int = 1
+    is_sole: bool = False
+    on_file: bool = False
+
+
+SCENES = (
+    Scene("one, on a file", is_sole=True, on_file=True),
+    Scene("one, database of its own", is_sole=True),
+    Scene("one, shared database"),
+    Scene("two, shared database", 2),
+    Scene("three, shared database", 3),
+)
+
+
+@contextlib.contextmanager
+def running(scene: Scene, postgres: PostgresServer, bus: str) -> Iterator[list[ServerProcess]]:
+    """Run the servers of a scene on a new store."""
+    with contextlib.ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        options: list[str] = [] if scene.on_file else ["--store", postgres.make_database()]
+        if not scene.is_sole:
+            options += ["--bus", bus, "--blobs", f"file://{place / 'blobs'}"]
+        servers = []
+        for number in range(scene.servers):
+            folder = place / str(number)
+            folder.mkdir()
+            servers.append(stack.enter_context(ServerProcess(folder, options=options)))
+        yield servers
+
+
+async def load_all(servers: Sequence[ServerProcess], load: Load) -> dict[str, Any]:
+    """Send a load to all servers at once; return latencies, cores, and messages on the bus."""
+    loop = asyncio.get_running_loop()
+
+    async def connected(number: int) -> TrainingProcess:
+        port = servers[number % len(servers)].port
+        _, one = await loop.create_connection(lambda: TrainingProcess(number, load), "127.0.0.1", port)
+        await one.greeted
+        return one
+
+    clients = [await connected(number) for number in range(load.connections)]
+    await asyncio.sleep(1.0)
+    sent = await asyncio.to_thread(bus_messages, servers)
+    cpu_s = sum(server.cpu_s() for server in servers)
+    points, seconds, late_s = await send_all(clients, load, load.seconds)
+    cpu_s = sum(server.cpu_s() for server in servers) - cpu_s
+    behind = await drain(clients)
+    committed = sum([await asyncio.to_thread(server.meter, "recis_points_total") for server in servers])
+    if behind or int(committed) != points:
+        raise RuntimeError(f"expected {points} points committed, got {committed:.0f}, {behind} frames unacknowledged")
+    latencies = [one * 1e3 for client in clients for one in client.latencies_s]
+    found = {
+        "points_per_s": points / seconds,
+        "ack_ms_p50": percentile(latencies, 0.5),
+        "ack_ms_p99": percentile(latencies, 0.99),
+        "server_cores": cpu_s / seconds,
+        "bus_messages_per_s": (await asyncio.to_thread(bus_messages, servers) - sent) / seconds,
+        "pace_missed_s": late_s,
+    }
+    for client in clients:
+        client.close()
+    await asyncio.sleep(0.2)
+    return found
+
+
+def bus_messages(servers: Sequence[ServerProcess]) -> float:
+    """Return the number of messages that the servers have sent to each other."""
+    return sum(server.meter("recis_bus_sent") for server in servers) if len(servers) > 1 else 0.0
+
+
+def measure_shown(servers: Sequence[ServerProcess], seconds: float) -> dict[str, Any]:
+    """Return the ages of steps at the last server's browser, in milliseconds, and the messages that it took."""
+    with tempfile.TemporaryDirectory() as folder:
+        sent, began = bus_messages(servers), time.monotonic()
+        writer = start_writer(
+            "recis", Path(folder), seconds, RECIS_MONITOR_URL=servers[0].url, RECIS_MONITOR_RUN_ID=RUN
+        )
+        try:
+            ages = asyncio.run(watch(servers[-1], writer))
+        finally:
+            writer.wait(START_S)
+        taken = time.monotonic() - began
+    return {"steps": len(ages), "ms": spread(ages), "bus_messages_per_s": (bus_messages(servers) - sent) / taken}
+
+
+def measure_floor(postgres: PostgresServer, size: int) -> dict[str, float]:
+    """Return the milliseconds of a transaction that inserts `size` bytes, one after the other."""
+    taken = []
+    with psycopg.connect(postgres.make_database(), autocommit=True) as connection:
+        connection.execute("CREATE TABLE plain (data BYTEA NOT NULL)")
+        for _ in range(FLOOR_COMMITS):
+            data = secrets.token_bytes(size)
+            began = time.perf_counter()
+            connection.execute("INSERT INTO plain (data) VALUES (%s)", (data,))
+            taken.append((time.perf_counter() - began) * 1e3)
+    return spread(taken)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--connections", type=int, default=200)
+    parser.add_argument("--points", type=int, default=500, help="points per frame")
+    parser.add_argument("--seconds", type=float, default=20.0, help="seconds per load, and per training")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, as a smoke test")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
+    options = parser.parse_args()
+    connections, seconds = (10, 1.0) if options.quick else (options.connections, options.seconds)
+    scenes = (SCENES[2], SCENES[3]) if options.quick else SCENES
+    load = Load("spread", 10, options.points // 10, connections, seconds)
+
+    results: dict[str, Any] = {"machine": machine(), "scenes": []}
+    loads, shown = [], []
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with postgres_server(durable=True) as postgres, nats_cluster(3) as nodes:
+        floor = results["floor_ms"] = measure_floor(postgres, options.points * 10)
+        bus = "nats://" + ",".join(node.url.removeprefix("nats://") for node in nodes)
+        for scene in scenes:
+            with running(scene, postgres, bus) as servers:
+                one = uvloop.run(load_all(servers, load))
+                seen = measure_shown(servers, seconds)
+            results["scenes"].append({"scene": scene.name, "servers": scene.servers, "load": one, "shown": seen})
+            loads.append(
+                [
+                    scene.name,
+                    f"{one['points_per_s']:,.0f}",
+                    f"{one['ack_ms_p50']:.0f}",
+                    f"{one['ack_ms_p99']:.0f}",
+                    f"{one['server_cores']:.2f}",
+                    f"{one['bus_messages_per_s']:.1f}",
+                ]
+            )
+            ages = seen["ms"]
+            figures = (f"{ages[name]:.0f}" for name in ("median", "p95", "max"))
+            shown.append([scene.name, *figures, f"{seen['bus_messages_per_s']:.1f}"])
+    loads.append(["floor: a plain transaction", "", f"{floor['median']:.1f}", f"{floor['p99']:.1f}", "", ""])
+    head = ["servers", "points/s", "ack p50 ms", "ack p99 ms", "cores", "bus messages/s"]
+    show(f"{connections} trainings, a frame a second each; nobody watches", head, loads)
+    head = ["servers", "p50", "p95", "max", "bus messages/s"]
+    show("From the call in the training to a browser at the last server, ms", head, shown)
+    write_results(options.output, "replicas", results)
+
+
+if __name__ == "__main__":
+    main()
