@@ -7,10 +7,23 @@ import secrets
 
 from recis_server.store.engines.engine import Connection
 
-__all__ = ["COMMIT_NUMBER", "IDENTITY", "PROBE", "UPKEEP_FAILURES", "add", "commit_number", "identify", "read", "write"]
+__all__ = [
+    "COMMIT_NUMBER",
+    "COMPATIBLE_FROM",
+    "IDENTITY",
+    "PROBE",
+    "UPKEEP_FAILURES",
+    "add",
+    "commit_number",
+    "identify",
+    "read",
+    "write",
+]
 
 COMMIT_NUMBER = "commit_number"
 """Incremented by every commit of frames."""
+COMPATIBLE_FROM = "compatible_from"
+"""The oldest schema version whose servers can use the store, see `schema.COMPATIBLE_FROM`."""
 IDENTITY = "identity"
 """Distinguishes this store from all others; a copy has the same identity."""
 PROBE = "probe"

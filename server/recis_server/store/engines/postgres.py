@@ -23,7 +23,7 @@ from recis_server.errors import StoreError, StoreLost
 from recis_server.store.engines import meta
 from recis_server.store.engines.engine import Anchor, Connection, Cursor, Engine
 from recis_server.store.engines.postgres_dialect import convert, storable, translate
-from recis_server.store.engines.schema import MIGRATIONS, SCHEMA_VERSION, TABLES
+from recis_server.store.engines.schema import COMPATIBLE_FROM, MIGRATIONS, SCHEMA_VERSION, TABLES, check_version
 
 __all__ = ["PostgresEngine"]
 
@@ -97,7 +97,7 @@ class PostgresEngine(Engine):
 
     def __init__(self, url: str, *, shared: bool = False) -> None:
         self.is_shared = shared
-        self.server_name = secrets.token_hex(8)
+        self.server_name = f"{SCHEMA_VERSION}.{secrets.token_hex(8)}"
         base, _, query = url.partition("?")
         options = [option for option in query.split("&") if option]
         numbers = [option.partition("=")[2] for option in options if option.startswith("partitions=")]
@@ -235,13 +235,19 @@ class PostgresEngine(Engine):
         if self._identity is None:
             return
         try:
-            found = meta.read(connection).get(meta.IDENTITY)
+            known = meta.read(connection)
         except psycopg.errors.UndefinedTable:
-            found = None
-        if found != self._identity:
+            known = {}
+        if known.get(meta.IDENTITY) != self._identity:
             raise StoreLost(
                 "the store's database was replaced while the server ran; restart the server",
                 detail=f"{self._place} is another store than the one that was opened",
+            )
+        oldest = known.get(meta.COMPATIBLE_FROM, 0)
+        if oldest > SCHEMA_VERSION:
+            raise StoreLost(
+                "the store was migrated by a newer version that this one cannot share it with; upgrade the server",
+                detail=f"{self._place} requires servers that know schema version {oldest}, got {SCHEMA_VERSION}",
             )
 
     def check(self) -> None:
@@ -320,11 +326,7 @@ class PostgresEngine(Engine):
         connection.script(f"BEGIN; SELECT pg_advisory_xact_lock({_WRITE_LOCK})")
         connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
         (version,) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
-        if version > SCHEMA_VERSION:
-            raise StoreError(
-                f"{self._place} was written by a newer version: expected schema version {SCHEMA_VERSION} or older,"
-                f" got {version}"
-            )
+        check_version(connection, version, self._place)
         for number, parts in enumerate(MIGRATIONS[version:], start=version + 1):
             for part in parts:
                 if callable(part):
@@ -332,6 +334,9 @@ class PostgresEngine(Engine):
                 else:
                     connection.script(convert(part, self._num_partitions))
             connection.execute("INSERT INTO schema_version (version) VALUES (?)", (number,))
+        if version < SCHEMA_VERSION:
+            self._refuse_older_servers(connection)
+            meta.write(connection, meta.COMPATIBLE_FROM, COMPATIBLE_FROM)
         identity = meta.identify(connection)
         self._distribute(connection, is_new=version == 0)
         connection.execute("COMMIT")
@@ -357,6 +362,18 @@ class PostgresEngine(Engine):
                 connection.execute(
                     "SELECT create_distributed_table(?::regclass, 'run_id', colocate_with => ?)", (table, beside)
                 )
+
+    def _refuse_older_servers(self, connection: "_Connection") -> None:
+        """Raise `StoreError` if a server uses the store that cannot use it after the migration, which is undone then.
+
+        One that starts meanwhile waits for the migration, and is then refused itself.
+        """
+        older = [name for name in self.other_servers(connection) if _schema_of(name) < COMPATIBLE_FROM]
+        if older:
+            raise StoreError(
+                f"expected only servers that know schema version {COMPATIBLE_FROM} before {self._place} is migrated to"
+                f" version {SCHEMA_VERSION}, got {len(older)} older: stop or upgrade them first"
+            )
 
 
 class _Connection:
@@ -458,6 +475,12 @@ def _parse(url: str) -> dict[str, Any]:
         "--store: expected postgresql://USER:PASSWORD@HOST[:PORT][,HOST[:PORT]…]/NAME[?OPTION=VALUE&…], with special"
         f" characters written as %XX, got {found}"
     )
+
+
+def _schema_of(server_name: str) -> int:
+    """Return the schema version that a server knows; 0 for one that does not say so."""
+    version, dot, _ = server_name.partition(".")
+    return int(version) if dot and version.isdecimal() else 0
 
 
 def _lock_of(name: str) -> int:

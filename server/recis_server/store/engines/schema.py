@@ -1,7 +1,8 @@
 """The tables, as numbered migrations that are applied in order and never edited.
 
 Owns the creation and the changes of tables, including the migration of their rows. Every key starts with `run_id` where
-there is one, so that the same tables can be distributed by run.
+there is one, so that the same tables can be distributed by run. Servers of two releases may use one store during an
+upgrade: see `COMPATIBLE_FROM`.
 """
 
 import math
@@ -9,10 +10,12 @@ import re
 import struct
 from collections.abc import Callable
 
+from recis_server.errors import StoreError
+from recis_server.store.engines import meta
 from recis_server.store.engines.engine import Connection
 from recis_server.store.json_columns import load_summary
 
-__all__ = ["MIGRATIONS", "SCHEMA_VERSION", "TABLES", "statements"]
+__all__ = ["COMPATIBLE_FROM", "MIGRATIONS", "SCHEMA_VERSION", "TABLES", "check_version", "statements"]
 
 _FIRST = """
 CREATE TABLE run (
@@ -335,6 +338,12 @@ MIGRATIONS: tuple[tuple[Part, ...], ...] = (
     (_TENTH,),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
+COMPATIBLE_FROM = 10
+"""The oldest schema version whose servers can use the tables of `SCHEMA_VERSION`; noted in the store by a migration.
+
+A migration that only adds tables, indexes, or columns with a default leaves it unchanged. Raise it with a migration
+that changes or removes what those servers use. What a release stops using may be removed by the release after it.
+"""
 TABLES = (
     *("run", "attempt", "stream", "series", "keyset", "tally", "frame", "chunk", "axis", "pyramid"),
     *("filter_pass", "line", "event", "control", "command", "command_rank", "audit", "trace"),
@@ -346,3 +355,19 @@ TABLES = (
 def statements(script: str) -> list[str]:
     """Return the statements of a script, without comments."""
     return [found for statement in re.sub(r"--.*", "", script).split(";") if (found := statement.strip())]
+
+
+def check_version(connection: Connection, version: int, place: str) -> None:
+    """Check that this program can use a store of a schema version.
+
+    Raises:
+        StoreError: a newer version has written the store, and has changed what this one uses.
+    """
+    if version <= SCHEMA_VERSION:
+        return
+    oldest = meta.read(connection).get(meta.COMPATIBLE_FROM, version)
+    if oldest > SCHEMA_VERSION:
+        raise StoreError(
+            f"{place} was written by a newer version: expected schema version {SCHEMA_VERSION} or older, got {version},"
+            f" which requires a server that knows version {oldest}"
+        )

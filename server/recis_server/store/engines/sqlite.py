@@ -16,7 +16,14 @@ from recis_server.store.engines import meta
 from recis_server.store.engines.engine import Anchor, Connection, Engine
 from recis_server.store.engines.files import NO_STORE, Files, Inside, inode_of
 from recis_server.store.engines.reserve import Reserve
-from recis_server.store.engines.schema import MIGRATIONS, SCHEMA_VERSION, TABLES, statements
+from recis_server.store.engines.schema import (
+    COMPATIBLE_FROM,
+    MIGRATIONS,
+    SCHEMA_VERSION,
+    TABLES,
+    check_version,
+    statements,
+)
 
 __all__ = ["SqliteEngine", "migrate"]
 
@@ -345,13 +352,10 @@ def migrate(connection: sqlite3.Connection, place: str) -> None:
     """Migrate the tables to `SCHEMA_VERSION`, one transaction per migration; `PRAGMA user_version` counts them.
 
     Raises:
-        StoreError: the store was written by a newer version of this program.
+        StoreError: the store was written by a newer version of this program that this one cannot share it with.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA_VERSION:
-        raise StoreError(
-            f"{place} was written by a newer version: expected schema version {SCHEMA_VERSION} or older, got {version}"
-        )
+    check_version(connection, version, place)
     if 0 < version < 2:
         # Changing `auto_vacuum` of a file with tables requires rewriting all of it.
         connection.execute("VACUUM")
@@ -364,5 +368,7 @@ def migrate(connection: sqlite3.Connection, place: str) -> None:
             # Statement by statement: the driver's function for scripts would commit the transaction first.
             for statement in statements(part):
                 connection.execute(statement)
+        if number == SCHEMA_VERSION:
+            meta.write(connection, meta.COMPATIBLE_FROM, COMPATIBLE_FROM)
         connection.execute(f"PRAGMA user_version = {number}")
         connection.execute("COMMIT")

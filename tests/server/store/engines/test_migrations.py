@@ -4,12 +4,14 @@
 """
 
 import asyncio
+import contextlib
 import gzip
 import json
 import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,18 @@ import psycopg
 import pytest
 from recis_server.errors import StoreError
 from recis_server.store import open_store
+from recis_server.store.engines import postgres as postgres_module
 from recis_server.store.engines import schema
+from recis_server.store.engines import sqlite as sqlite_module
+from recis_server.store.engines.open import open_engine
 from recis_server.store.engines.postgres_dialect import convert
+from recis_server.store.sql import SqlStore
 from recis_server.store.values import RunsWanted
 
 from scripts.postgres import PostgresServer
+from tests.server.store import databases
 from tests.server.store.answers import answers
-from tests.server.store.streams import frame, greeting, points
+from tests.server.store.streams import frame, greeting, points, read
 
 GOLDEN = Path(__file__).parent / "golden"
 OPEN = """
@@ -163,9 +170,76 @@ def test_a_newer_store_is_refused(old_store: str) -> None:
     if old_store.startswith("sqlite"):
         with sqlite3.connect(old_store.removeprefix("sqlite:///")) as db:
             db.execute("PRAGMA user_version = 99")
+            db.execute("UPDATE meta SET value = 98 WHERE name = 'compatible_from'")
         db.close()
     else:
         with psycopg.connect(old_store.partition("?")[0]) as other:
             other.execute("INSERT INTO schema_version VALUES (99)")
+            other.execute("UPDATE meta SET value = 98 WHERE name = 'compatible_from'")
     with pytest.raises(StoreError, match=rf"expected schema version {schema.SCHEMA_VERSION} or older, got 99"):
         ask(old_store)
+
+
+EXPAND = "ALTER TABLE run ADD COLUMN colour TEXT NOT NULL DEFAULT 'none'; CREATE TABLE shape (run_id TEXT PRIMARY KEY);"
+CONTRACT = "ALTER TABLE run DROP COLUMN notes;"
+
+
+@contextlib.contextmanager
+def release(compatible_from: int, *migrations: str) -> Iterator[None]:
+    """The program of a later release until the block ends: with further migrations."""
+    every = (*schema.MIGRATIONS, *((one,) for one in migrations))
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (schema, sqlite_module, postgres_module):
+            patch.setattr(module, "MIGRATIONS", every)
+            patch.setattr(module, "SCHEMA_VERSION", len(every))
+            patch.setattr(module, "COMPATIBLE_FROM", compatible_from)
+        yield
+
+
+async def write(store: SqlStore, number: int) -> None:
+    row = await store.register(greeting("rolling"), 1)
+    await store.append(frame(row, number, points([number], loss=[float(number)])))
+
+
+def test_a_server_works_on_a_store_that_the_next_release_has_expanded(every_engine: str, tmp_path: Path) -> None:
+    """And not on one that the release after it has contracted; two releases share a store of PostgreSQL."""
+    del every_engine
+    url = databases.current[-1](tmp_path)
+    shared = not url.startswith("sqlite")
+    ours = schema.SCHEMA_VERSION
+
+    async def opened() -> SqlStore:
+        store = SqlStore(open_engine(url, shared=shared))
+        await store.open()
+        return store
+
+    async def scenario() -> None:
+        old = await opened()
+        await write(old, 1)
+        if not shared:
+            await old.close()
+        with release(ours, EXPAND):
+            new = await opened()
+            await write(new, 2)
+            if not shared:
+                await new.close()
+        if shared:  # the older one goes on beside the newer one
+            await write(old, 3)
+            await old.probe()
+            await old.close()
+        old = await opened()
+        await write(old, 4)
+        assert [step for step, _ in await read(old, "loss", "rolling")] == ([1, 2, 3, 4] if shared else [1, 2, 4])
+        await old.probe()
+        if shared:
+            with release(ours + 1, EXPAND, CONTRACT), pytest.raises(StoreError, match="got 1 older: stop or upgrade"):
+                await opened()
+            await write(old, 5)  # and nothing has been changed
+            await new.close()
+        await old.close()
+        with release(ours + 1, EXPAND, CONTRACT):
+            await (await opened()).close()
+        with pytest.raises(StoreError, match=f"got {ours + 2}, which requires a server that knows version {ours + 1}"):
+            await opened()
+
+    asyncio.run(scenario())

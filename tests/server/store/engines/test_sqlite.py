@@ -64,6 +64,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
             pass
         with sqlite3.connect(tmp_path / "recis.db") as db:
             db.execute("PRAGMA user_version = 99")
+            db.execute("UPDATE meta SET value = 98 WHERE name = 'compatible_from'")
         db.close()
         with pytest.raises(StoreError, match=rf"expected schema version {SCHEMA_VERSION} or older, got 99"):
             await SqlStore(SqliteEngine(tmp_path / "recis.db")).open()
