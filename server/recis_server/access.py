@@ -335,7 +335,7 @@ class Hosts:
             asked = f"{scheme}://{(host or '')[:200]}"
             raise Forbidden(
                 f"expected the Origin to be this server's own, got {origin[:200]!r} where {asked} was asked; behind a"
-                " proxy, write out the address of the page, as in --allow-host https://NAME"
+                " proxy, give the origin of the page, as in --allow-host https://NAME"
             )
 
     def is_secure(self, host: str | None) -> bool:

@@ -330,7 +330,7 @@ def _said(error: Exception) -> str:
     if isinstance(error, OSError):
         return str(error)
     if "BadScheme" in text:
-        return "its endpoint is one without TLS; expected `?allow_http=true` if that is intended"
+        return "its endpoint does not use TLS; expected `?allow_http=true` if that is intended"
     if "error sending request" in text or "timed out" in text:
         return "it does not answer"
     return f"{type(error).__name__}; expected credentials, region and endpoint in the environment variables for it"

@@ -210,7 +210,7 @@ def _add_serve_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_sign_in_options(parser: argparse.ArgumentParser) -> None:
-    who = "a name, @GROUP, or * for everybody who is known; may be repeated"
+    who = "a name, @GROUP, or * for every authenticated user; may be repeated"
     parser.add_argument("--auth-view", action="append", metavar="WHO", help=f"person who may view: {who}")
     parser.add_argument(
         "--auth-control", action="append", metavar="WHO", help=f"person who may change live runs: {who}"

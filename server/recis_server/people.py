@@ -135,7 +135,7 @@ def open_proxy_header(settings: Settings, roles: Roles) -> ProxyHeader | None:
     if not settings.auth_proxy_from or settings.auth_proxy_secret_file is None:
         raise ValueError(
             "--auth-proxy-header: expected --auth-proxy-from ADDRESS and --auth-proxy-secret-file F with it; without"
-            " them everybody could claim to be anybody"
+            " them any client could claim to be any user"
         )
     networks = []
     for text in settings.auth_proxy_from:

@@ -103,7 +103,7 @@ def test_a_proxy_that_nobody_can_trust_is_refused(tmp_path: Path) -> None:
     whole = options(tmp_path)
     for missing in ("auth_proxy_from", "auth_proxy_secret_file"):
         given = {name: value for name, value in whole.items() if name != missing}
-        with pytest.raises(ValueError, match="without them everybody could claim to be anybody"):
+        with pytest.raises(ValueError, match="without them any client could claim to be any user"):
             open_proxy_header(settings(tmp_path, **given), roles)
     with pytest.raises(ValueError, match=r"--auth-proxy-from: expected an address or a network .*'10.0.0.5/8'"):
         open_proxy_header(settings(tmp_path, **{**whole, "auth_proxy_from": ("10.0.0.5/8",)}), roles)

@@ -15,7 +15,7 @@ Topic = Literal["run", "metrics", "controls", "command", "events", "trace", "del
 COUNTS = {
     "sent": "Messages sent to other servers",
     "received": "Messages received from other servers",
-    "dropped": "Messages dropped because the bus was away, slow, or does not take messages of this size",
+    "dropped": "Messages dropped because the bus was unavailable or slow, or does not take messages of this size",
     "malformed": "Messages from other servers that were not understood",
     "reconnects": "Times that the connection to the bus was restored",
     "connected": "1 while the bus is connected",

@@ -230,7 +230,7 @@ class NatsBus(Bus):
     async def _on_disconnected(self) -> None:
         if self._counts["connected"]:
             self._counts["connected"] = 0
-            _logger.warning("the bus is away (%s); what other servers do is seen later", self._place)
+            _logger.warning("the bus is unavailable (%s); changes made at other servers are noticed later", self._place)
 
     async def _on_reconnected(self) -> None:
         self._counts["connected"] = 1

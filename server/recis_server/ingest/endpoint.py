@@ -295,7 +295,7 @@ class Intake:
         try:
             await self._presence.left(stream.row, expected=expected)
         except ServerError as error:
-            _logger.warning("the end of writer %s was not noted: %s", stream.row.writer, error)
+            _logger.warning("the end of writer %s could not be recorded: %s", stream.row.writer, error)
 
     # --- commits
 
@@ -345,7 +345,7 @@ def _failure(keep: Keep, appended: "asyncio.Future[Commit]") -> Refuse | None:
     try:
         appended.result()
     except asyncio.CancelledError:
-        return Refuse(code="unavailable", message="the frame could not be kept", retry=True)
+        return Refuse(code="unavailable", message="the frame could not be stored", retry=True)
     except InvalidValue as error:
         # It would fail again; without this the writer would send it forever.
         return Refuse(code="malformed", message=error.message)
@@ -354,7 +354,7 @@ def _failure(keep: Keep, appended: "asyncio.Future[Commit]") -> Refuse | None:
         return Refuse(code="unavailable", message=error.message, retry=True)
     except Exception:  # boundary: a programming error in one frame must not leave the writer without an answer
         _logger.exception("frame %d of %s was not kept", n, writer)
-        return Refuse(code="unavailable", message="the frame could not be kept", retry=True)
+        return Refuse(code="unavailable", message="the frame could not be stored", retry=True)
     return None
 
 

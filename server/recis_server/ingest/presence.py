@@ -239,7 +239,7 @@ class Presence:
             )
             await self._add(stream, "rank_conflict", text, level="warning", data={"writers": writers})
         except ServerError as error:
-            _logger.warning("a conflict in run %s was not noted: %s", stream.run, error)
+            _logger.warning("a conflict in run %s could not be recorded: %s", stream.run, error)
 
     async def _announce_attempt(self, stream: StreamRow) -> None:
         async with self._store.lease(f"attempt {stream.attempt} of {stream.run}") as is_granted:

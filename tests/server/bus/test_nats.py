@@ -71,7 +71,7 @@ def test_a_bus_that_goes_away_comes_back_and_everybody_reads_again(caplog: pytes
             await other.close()
 
     run(scenario)
-    assert "the bus is away (NATS at 127.0.0.1:" in caplog.text
+    assert "the bus is unavailable (NATS at 127.0.0.1:" in caplog.text
 
 
 def test_a_node_of_a_cluster_may_end() -> None:
