@@ -33,7 +33,7 @@ class Browser:
 
     def __init__(self, address: str, run: str) -> None:
         self._url = address.replace("http", "ws") + "/ws/live"
-        self._run = run
+        self.run = run
         self.page = Page()
         self.told: list[dict[str, Any]] = []
 
@@ -41,8 +41,8 @@ class Browser:
         while True:
             with contextlib.suppress(Exception):
                 async with connect(self._url, max_size=None) as connection:
-                    await connection.send(json.dumps({"type": "follow", "run": self._run}))
-                    watch = {"type": "watch", "id": 1, "run": self._run, "keys": [KEYS[0]], "rank": 0, "points": 2000}
+                    await connection.send(json.dumps({"type": "follow", "run": self.run}))
+                    watch = {"type": "watch", "id": 1, "run": self.run, "keys": [KEYS[0]], "rank": 0, "points": 2000}
                     await connection.send(json.dumps(watch))
                     async for message in connection:
                         if isinstance(message, bytes):

@@ -76,6 +76,8 @@ def test_a_store_of_a_newer_version_is_bad_usage(tmp_path: Path, capsys: pytest.
     filled(tmp_path)
     db = sqlite3.connect(tmp_path / "recis.db")
     db.execute("PRAGMA user_version = 99")
+    db.execute("UPDATE meta SET value = 99 WHERE name = 'compatible_from'")
+    db.commit()
     db.close()
     assert main(["serve", "--data", str(tmp_path), "--port", "0"]) == 2
     assert "was written by a newer version" in capsys.readouterr().err
