@@ -29,6 +29,9 @@ def nginx(folder: Path, servers: list[str]) -> Iterator[str]:
     """Run the proxy until the block ends; return its address."""
     port = free_port()
     text = (ROOT / "deploy" / "compose" / "nginx.conf").read_text(encoding="utf-8")
+    [line] = (line for line in text.splitlines(keepends=True) if "server-2:8765" in line)
+    further = (line.replace("server-2", f"server-{n}") for n in range(3, len(servers) + 1))
+    text = text.replace(line, line + "".join(further))
     changes = {f"server-{n}:8765": one.removeprefix("http://") for n, one in enumerate(servers, start=1)}
     for old, new in {**changes, "listen 8080": f"listen 127.0.0.1:{port}", "/tmp": str(folder)}.items():
         assert old in text
