@@ -52,7 +52,7 @@ GOOD = {"200", "202", "206", "303", "304"}
 REFUSALS = documented("protocol.md", r"^\| `(\w+)` \| (\d{4}) \|") | {("hash", "4422")}
 CLOSINGS = {int(code) for _, code in REFUSALS} | {1000, 1002, 1007}
 """The last two are the WebSocket protocol's own words for what does not keep to it."""
-TOLD = documented("protocol.md", r"^\| `(\w+)` \| (?:`version`|`run`|`run`, `\w+`|`error`)")
+TOLD = documented("protocol.md", r"^\| `(\w+)` \| (?:`version`|`run`|`runs`|`run`, `\w+`|`error`)")
 """What a browser is told in text."""
 
 
