@@ -27,7 +27,7 @@ const metric = (members = {}) => ({
 
 test('a metric is a row of figures with their errors', () => {
   assert.deepEqual(effectRow(metric()), {
-    ...{ name: 'loss', before: '0.6000 ± 0.01000', after: '0.5000, 2 not finite', change: '−0.1000 ± 0.02000' },
+    ...{ name: 'loss', before: '0.600 ± 0.010', after: '0.5000, 2 not finite', change: '−0.100 ± 0.020' },
     ...{ verdict: 'lower', isEffect: true },
   });
   const rows = metric({
@@ -40,7 +40,7 @@ test('a metric is a row of figures with their errors', () => {
     trend: 30,
   });
   const { name, change, verdict, isEffect } = effectRow(rows);
-  assert.deepEqual([name, change, verdict, isEffect], ['user: rows', '+40 ± 8', 'as its trend before', false]);
+  assert.deepEqual([name, change, verdict, isEffect], ['user: rows', '+40.0 ± 8.0', 'as its trend before', false]);
   assert.equal(effectRow({ ...rows, trend: -5 }).verdict, 'higher, perhaps by a trend');
   assert.equal(effectRow(metric({ verdict: 'trend' })).verdict, 'lower, perhaps by a trend');
   const pass = metric({ key: 'table/user/pass_ms', role: 'pass_ms', table: 'user', difference: 0, noise: null });

@@ -1,8 +1,8 @@
 // @ts-check
 /** The effect of a command in words and figures. Pure. */
+import { formatEstimate } from '../format/estimates.js';
 import { formatInteger, pluralize } from '../format/numbers.js';
 import { formatRanks } from '../format/ranks.js';
-import { formatMetric } from '../format/units.js';
 
 const VERDICTS = {
   higher: 'higher',
@@ -18,20 +18,11 @@ const CUTS = {
 };
 
 /**
- * Return a value with its error: "0.5120 ± 0.0031".
- * @param {string} key
- * @param {number | string | null} value
- * @param {number | string | null} error
- */
-const withError = (key, value, error) =>
-  `${formatMetric(key, value)}${value === null || error === null ? '' : ` ± ${formatMetric(key, error)}`}`;
-
-/**
  * @param {string} key
  * @param {EffectSide} side
  */
 function sideText(key, { mean, error, nan }) {
-  return `${withError(key, mean, error)}${nan ? `, ${formatInteger(nan)} not finite` : ''}`;
+  return `${formatEstimate(key, mean, error)}${nan ? `, ${formatInteger(nan)} not finite` : ''}`;
 }
 
 /**
@@ -57,7 +48,7 @@ export function effectRow(metric) {
     name: names[role] ?? key,
     before: sideText(key, before),
     after: sideText(key, after),
-    change: difference === null ? '–' : `${sign}${withError(key, difference, noise)}`,
+    change: difference === null ? '–' : `${sign}${formatEstimate(key, difference, noise)}`,
     verdict: verdictText(metric),
     isEffect: verdict === 'higher' || verdict === 'lower',
   };

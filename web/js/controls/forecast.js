@@ -1,45 +1,12 @@
 // @ts-check
 /** What a filter interval would mean for the hash tables, in words. Pure. */
-import { formatCompact, SUFFIXES, suffixIndex, withMinus } from '../format/numbers.js';
-import { formatDuration, shortUnit } from '../format/units.js';
-
-const DIGITS = 4;
-const ERROR_DIGITS = 2;
-
-/** @typedef {(size: number) => readonly [symbol: string, length: number]} UnitFor of the larger of value and error */
-
-/** @type {UnitFor} */
-const countUnit = (size) => [SUFFIXES[suffixIndex(size)], 1000 ** suffixIndex(size)];
-/** @type {UnitFor} */
-const timeUnit = (ms) => [` ${shortUnit(ms)[0]}`, shortUnit(ms)[1]];
-
-/** @param {number} number positive */
-const magnitude = (number) => Math.floor(Math.log10(number));
+import { formatEstimate } from '../format/estimates.js';
 
 /**
- * Format an estimate in one unit. The error has two significant digits, and the value as many decimals, at most four
- * digits in all: 12.40 ± 0.30 k.
+ * @param {string} key implies the unit
  * @param {Estimate} estimate
- * @param {(value: number) => string} format without an error
- * @param {UnitFor} unitFor
  */
-function estimateText({ value, error }, format, unitFor) {
-  if (error === null || !Number.isFinite(value) || !Number.isFinite(error)) return format(value);
-  const size = Math.max(Math.abs(value), Math.abs(error));
-  if (error === 0 || size === 0) return `${format(value)} ± 0`;
-  const [symbol, length] = unitFor(size);
-  const wanted = ERROR_DIGITS - 1 - magnitude(error / length);
-  const most = DIGITS - 1 - Math.max(0, magnitude(size / length));
-  const decimals = Math.max(0, Math.min(wanted, most));
-  const text = (error / length).toFixed(decimals);
-  const shown = Number(text) === 0 ? `less than ${(10 ** -decimals).toFixed(decimals)}` : text;
-  return `${withMinus((value / length).toFixed(decimals))} ± ${shown}${symbol}`;
-}
-
-/** @param {Estimate} estimate */
-const count = (estimate) => estimateText(estimate, formatCompact, countUnit);
-/** @param {Estimate} estimate */
-const time = (estimate) => estimateText(estimate, formatDuration, timeUnit);
+const text = (key, { value, error }) => formatEstimate(key, value, error);
 
 /**
  * Return the figures of a prediction, each with its label.
@@ -48,12 +15,12 @@ const time = (estimate) => estimateText(estimate, formatDuration, timeUnit);
  */
 export function forecastFigures({ rows_before: before, evicted, rows_after: after, at_most: most, ...cost }) {
   return [
-    { label: 'Rows at the next pass', value: count(before) },
-    { label: 'Evicted by it', value: count(evicted) },
-    { label: 'Rows after it', value: count(after) },
-    { label: 'Most rows between later passes', value: count(most) },
-    { label: 'Duration of a pass', value: time(cost.pass_ms) },
-    { label: 'Cost per step', value: time(cost.ms_per_step) },
+    { label: 'Rows at the next pass', value: text('rows', before) },
+    { label: 'Evicted by it', value: text('rows', evicted) },
+    { label: 'Rows after it', value: text('rows', after) },
+    { label: 'Most rows between later passes', value: text('rows', most) },
+    { label: 'Duration of a pass', value: text('pass_ms', cost.pass_ms) },
+    { label: 'Cost per step', value: text('step_ms', cost.ms_per_step) },
   ];
 }
 
