@@ -55,7 +55,7 @@ async def _serve(websocket: WebSocket, hub: Hub) -> None:
 
 
 def _who(websocket: WebSocket) -> str:
-    """Return the token or address to which a browser is counted."""
+    """Return the token or address against whose limit a browser counts."""
     return getattr(websocket.state, "bearer", None) or (websocket.client.host if websocket.client is not None else "")
 
 

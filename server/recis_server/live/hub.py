@@ -60,7 +60,7 @@ MAX_WATCHES = 256
 _EVENTS_AT_ONCE = 200
 _RUNS_AT_ONCE = 128
 _LATEST = 20
-"""Commands and traces that are sent again if a hint may have been lost."""
+"""Commands, traces and events that are sent again if a hint may have been lost, of each kind."""
 
 
 @dataclass(slots=True)
@@ -192,7 +192,7 @@ class Hub:
         # that arrive together, as after a restart, share the first one's read.
         async with topic.lock:
             if topic.last_event is None:
-                newest = await self._store.events(run, 1)
+                newest = await self._store.events_after(run, 0, 1)
                 topic.last_event = newest[-1].id if newest else 0
             for kind in ("run", "metrics", "controls"):
                 frame = topic.recent(kind, self._monotonic())
@@ -367,11 +367,13 @@ class Hub:
     async def _tell_latest(self, run: str, viewers: set[Viewer]) -> None:
         for command in await self._store.commands(run, _LATEST):
             self._push_command(command, viewers)
+        for event in await self._store.events_after(run, 0, _LATEST):  # also those that have occurred again
+            _push(viewers, ("event", run, event.id), {"type": "event", "run": run, "event": event_shape(event)})
         for trace in (await self._store.traces(run))[:_LATEST]:
             _push(viewers, ("trace", trace.id), {"type": "trace", "run": run, "trace": trace_shape(trace)})
 
     async def _tell_passes(self, run: str, topic: _Topic) -> None:
-        """Send the passes from the step on up to which all ranks with passes are known to be complete."""
+        """Send the filter passes since the last one of the rank that is furthest behind; all known ones without any."""
         start = min(topic.pass_steps.values(), default=None)
         rows = await self._store.passes(run, None, None, start, None)
         if rows:
@@ -463,7 +465,9 @@ class Hub:
         topic = self._topics.get(run)
         if topic is None or topic.last_event is None:
             return
-        for row in await self._store.events(run, _EVENTS_AT_ONCE):
+        # One that occurred again keeps its id.
+        after = min(topic.last_event, int(changed) - 1) if changed else topic.last_event
+        for row in await self._store.events_after(run, after, _EVENTS_AT_ONCE):
             if row.id > topic.last_event or str(row.id) == changed:
                 topic.last_event = max(topic.last_event, row.id)
                 _push(viewers, ("event", run, row.id), {"type": "event", "run": run, "event": event_shape(row)})

@@ -216,7 +216,10 @@ class Store(Protocol):
         """Return filter passes in order of step, at most the latest 10,000."""
 
     async def events(self, run: str, limit: int = 1000) -> tuple[EventRow, ...]:
-        """Return the latest events, oldest first; of more than `limit`, each kind has an equal share if it needs it."""
+        """Return the latest events, oldest first. If there are more than `limit`, each kind gets an equal share."""
+
+    async def events_after(self, run: str, event_id: int, limit: int) -> tuple[EventRow, ...]:
+        """Return the latest `limit` of the events with a higher id, of any kind, oldest first."""
 
     async def lines(self, run: str, wanted: LinesWanted) -> LinePage:
         """Return lines of the run's log."""

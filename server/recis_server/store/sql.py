@@ -318,6 +318,9 @@ class SqlStore(Store):
     async def events(self, run: str, limit: int = 1000) -> tuple[EventRow, ...]:
         return await self._read(rows.read_events, run, limit)
 
+    async def events_after(self, run: str, event_id: int, limit: int) -> tuple[EventRow, ...]:
+        return await self._read(rows.read_events_after, run, event_id, limit)
+
     async def lines(self, run: str, wanted: LinesWanted) -> LinePage:
         return await self._read(lines.read_lines, run, wanted)
 

@@ -1,8 +1,8 @@
 """The parts of unfinished uploads that servers share, so that an upload continues at any of them.
 
-Owns the parts in the blobs: every `PART_BYTES` that a server has received are one. A server that continues an upload
-fetches those that its own partial file lacks; what follows the last whole part is sent again. Must not know sockets or
-finished traces. Does nothing on a server that does not share its store.
+Owns the parts in the blobs: each `PART_BYTES` bytes that a server has received form one part. A server that continues
+an upload fetches the parts that its own partial file lacks; the client sends what follows the last whole part again.
+Must not know sockets or finished traces. Does nothing on a server that does not share its store.
 """
 
 import logging
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from recis_server.blobs import BlobInfo, Blobs
-from recis_server.errors import NotFound, StoreUnavailable
+from recis_server.errors import NotFound, StoreError, StoreUnavailable
 
 __all__ = ["PART_BYTES", "PartName", "SharedParts"]
 
@@ -45,6 +45,21 @@ class SharedParts:
     def __init__(self, blobs: Blobs, *, is_shared: bool) -> None:
         self._blobs = blobs
         self._is_shared = is_shared
+
+    async def check(self) -> None:
+        """Check that the parts can be listed.
+
+        Raises:
+            StoreError: they cannot.
+        """
+        if self._is_shared:
+            try:
+                await self._blobs.list(_FOLDER)
+            except StoreUnavailable as error:
+                raise StoreError(
+                    "--blobs: expected credentials that may list the bucket, because servers with a --bus continue each"
+                    f" other's uploads: {error.message}"
+                ) from error
 
     async def count(self, name: PartName) -> int:
         """Return how many parts of a file there are, without a gap, and make room for it. Raises `StoreUnavailable`."""

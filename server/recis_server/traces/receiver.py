@@ -44,6 +44,8 @@ MAX_ACTIVE = 256
 MAX_OF_RUN = 64
 """Most uploads at once, in all and of one run; a further one is asked to try again later. A run also keeps at most this
 many partial files that nobody is sending; beyond that, the one written longest ago is removed."""
+_SHARED_AT_ONCE = 2
+"""Parts in memory at once, over all uploads."""
 _RESUMED_AT_ONCE = 2
 """Partial files hashed at once when uploads resume: each may be gigabytes, and others need the disk and the threads."""
 
@@ -143,13 +145,19 @@ class TraceReceiver:
         self._active: dict[Path, Upload] = {}
         self._locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
         self._resuming = asyncio.Semaphore(_RESUMED_AT_ONCE)
+        self._sharing = asyncio.Semaphore(_SHARED_AT_ONCE)
         self._unsure: set[str] = set()  # traces that could not be stored, whose rows and blobs may be left over
         self._parts = SharedParts(blobs, is_shared=bus.has_peers)
         self._summaries = Summaries(store, blobs, bus)
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Create the folder, remove what a killed server has left, and start summarising."""
+        """Create the folder, remove what a killed server has left, and start summarising.
+
+        Raises:
+            StoreError: the parts that servers share cannot be listed.
+        """
+        await self._parts.check()
         await asyncio.to_thread(functools.partial(self._folder.mkdir, parents=True, exist_ok=True))
         await self._sweep(await self._store.unfinished_traces())
         self._task = asyncio.create_task(self._sweep_often(), name="trace-sweep")
@@ -271,8 +279,9 @@ class TraceReceiver:
             if data:
                 await _on_disk(functools.partial(upload.write, data))
             while self._parts.is_due(upload.num_shared, upload.offset):
-                part = await asyncio.to_thread(upload.part, upload.num_shared)
-                await self._parts.share(upload.parts, upload.num_shared, part)
+                async with self._sharing:
+                    part = await asyncio.to_thread(upload.part, upload.num_shared)
+                    await self._parts.share(upload.parts, upload.num_shared, part)
                 upload.num_shared += 1
         return upload.offset
 

@@ -6,7 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
+from recis_server.blobs import BlobInfo
 from recis_server.bus.memory import MemoryBus
+from recis_server.errors import StoreError, StoreUnavailable
 from recis_server.traces import parts as module
 from recis_server.traces.parts import PART_BYTES, PartName, SharedParts
 from recis_server.traces.receiver import TraceReceiver
@@ -67,6 +69,23 @@ def test_an_upload_goes_on_at_another_server_from_its_last_whole_part(tmp_path: 
         await late.open()
         await late.close()
         assert await server.blobs.list("parts") == []
+
+    run(tmp_path, scenario)
+
+
+def test_a_server_does_not_start_where_it_cannot_list_the_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(server: Parts) -> None:
+        async def denied(folder: str) -> list[BlobInfo]:
+            raise StoreUnavailable(f"could not list the blobs in {folder}; the server's log says why")
+
+        monkeypatch.setattr(server.blobs, "list", denied)
+        with pytest.raises(StoreError, match="--blobs: expected credentials that may list the bucket"):
+            await TraceReceiver(server.store, server.blobs, SharedBus(), tmp_path / "shared").open()
+        sole = TraceReceiver(server.store, server.blobs, MemoryBus(), tmp_path / "sole")
+        await sole.open()
+        await sole.close()
 
     run(tmp_path, scenario)
 

@@ -20,6 +20,7 @@ from recis_server.store.values import EventRow, MetricRow, TokenRow
 
 __all__ = [
     "read_events",
+    "read_events_after",
     "read_metrics",
     "read_tokens",
     "write_event",
@@ -37,7 +38,7 @@ def read_metrics(connection: Connection, keyset_cache: KeySetCache, run_id: str)
 
 
 def read_events(connection: Connection, run_id: str, limit: int) -> tuple[EventRow, ...]:
-    """Return the latest events, oldest first; of more than `limit`, each kind has an equal share if it needs it."""
+    """Return the latest events, oldest first. If there are more than `limit`, each kind gets an equal share."""
     rows = connection.execute(
         f"SELECT {_EVENT} FROM ("
         f" SELECT {_EVENT}, row_number() OVER (PARTITION BY kind ORDER BY id DESC) AS age FROM event WHERE run_id = ?"
@@ -45,6 +46,14 @@ def read_events(connection: Connection, run_id: str, limit: int) -> tuple[EventR
         (run_id, limit),
     ).fetchall()
     return tuple(_event(row) for row in sorted(rows))
+
+
+def read_events_after(connection: Connection, run_id: str, event_id: int, limit: int) -> tuple[EventRow, ...]:
+    """Return the latest `limit` of the events with a higher id, oldest first; reads no others."""
+    rows = connection.execute(
+        f"SELECT {_EVENT} FROM event WHERE run_id = ? AND id > ? ORDER BY id DESC LIMIT ?", (run_id, event_id, limit)
+    ).fetchall()
+    return tuple(_event(row) for row in reversed(rows))
 
 
 def write_event(connection: Connection, run_id: str, event: EventRow, repeated_ns: int = 0) -> EventRow:

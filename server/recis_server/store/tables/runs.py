@@ -120,7 +120,7 @@ def read_versions(connection: Connection, run_ids: Sequence[str]) -> dict[str, i
 
 
 def count_change(connection: Connection, run_id: str) -> None:
-    """Record a change of something else than the run's row and its points."""
+    """Count a change of the run's commands, traces or events."""
     connection.execute("UPDATE run SET changes = changes + 1 WHERE run_id = ?", (run_id,))
 
 

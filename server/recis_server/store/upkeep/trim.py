@@ -25,8 +25,8 @@ SLICE_ROWS = 256
 class _Bound:
     """The highest number of rows of a table per run, the last ones by `place`; with `ages`, retention applies too.
 
-    `most` None stands for the bound that retention sets. The values of the column `shared_by` share the rows: the
-    oldest one of the most frequent value is removed first.
+    `most` None stands for the bound that retention sets. The values of the column `shared_by` share the bound: the
+    oldest row of the most frequent value is removed first.
     """
 
     most: int | None
@@ -79,11 +79,11 @@ def trim_slice(connection: Connection, excess: Excess) -> bool:
 
     Call it in a write transaction.
     """
-    rows = list(_oldest(connection, excess.run_id, excess.table, SLICE_ROWS))
     upto = excess.upto
     if BOUNDS[excess.table].shared_by is not None:
         rows = too_many = _most_frequent(connection, excess.run_id, excess.table)
     else:
+        rows = list(_oldest(connection, excess.run_id, excess.table, SLICE_ROWS))
         too_many = [] if upto is None else list(takewhile(lambda row: row[:-1] <= upto, rows))
     before_ns = excess.before_ns
     too_old = [] if before_ns is None else list(takewhile(lambda row: row[-1] < before_ns, rows[len(too_many) :]))
