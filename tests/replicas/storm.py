@@ -39,7 +39,7 @@ ENDED = {"applied", "superseded", "rejected", "expired"}
 
 
 def write(address: str, direct: str, folder: Path, first: int, number: int, seconds: float) -> None:
-    """Be `number` trainings: report ten times a second, upload two traces, and compare the store with what was said."""
+    """Run `number` trainings, two of them with a trace, and check that the store has exactly what they reported."""
     chance = random.Random(first)
     runs = [
         Reported(recis.monitor.init(address, run_id=f"storm-{one}", spool_dir=str(folder / f"spool-{one}")))
@@ -107,7 +107,7 @@ def main() -> int:
 
 
 def storm(folder: Path, num_writers: int, num_browsers: int, seconds: float) -> int:
-    """Return 0 if everything is as it was said."""
+    """Run everything; return 0 if the store has exactly what was reported."""
     with deployment(folder, NUM_SERVERS) as servers, nginx(folder, servers.addresses) as address:
         environment = {**os.environ, "RECIS_MONITOR_URL": address, "RECIS_MONITOR_RUN_ID": "job", "RANK": "0"}
         job = start(
