@@ -222,7 +222,9 @@ class NatsBus(Bus):
     # --- the connection
 
     async def _on_error(self, error: Exception) -> None:
-        self._last_error = " ".join(str(error).split())[:200]
+        # The reason that a server gives says more than how the connection ended, which may hide it.
+        if not (self._last_error and isinstance(error, OSError)):
+            self._last_error = " ".join(str(error).split())[:200]
         if isinstance(error, nats.errors.SlowConsumerError):
             self._counts["dropped"] += 1
             self._renew()

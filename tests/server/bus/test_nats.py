@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from nats.errors import AuthorizationError
 from recis_server.bus import Hint
 from recis_server.bus import nats as module
 from recis_server.bus.nats import NatsBus
@@ -119,6 +120,16 @@ def test_a_message_that_is_none_is_counted_and_harms_nobody(nats: NatsServer) ->
         await heard_by(one, other, "second")
         await one.close()
         await other.close()
+
+    run(scenario)
+
+
+def test_the_reason_of_a_server_is_not_hidden_by_the_end_of_its_connection() -> None:
+    async def scenario() -> None:
+        bus = NatsBus("nats://127.0.0.1:1", "d")
+        for error in (ConnectionRefusedError("no"), AuthorizationError(), ConnectionResetError("reset")):
+            await bus._on_error(error)
+        assert "uthorization" in bus._last_error
 
     run(scenario)
 
