@@ -6,7 +6,7 @@ STAMPS := .venv/stamps
 LOWEST := .venv/lowest
 NODE   := tests/web/node_modules/.bin
 # Workers that run test modules in parallel, in the order of tests/conftest.py. Tests wait for timers and for separate
-# processes, those of the whole suite for half of their time: it has two more than there are cores.
+# processes, so there is one worker more than there are cores.
 CORES  := $(shell getconf _NPROCESSORS_ONLN)
 BESIDE := --dist loadscope --no-loadscope-reorder --maxprocesses 8
 MEASURE = $(shell $(BIN)/python -c "import sys; print('COVERAGE_CORE=sysmon' * (sys.version_info >= (3, 12)))")
@@ -48,7 +48,7 @@ screenshot: $(STAMPS)/browser $(STAMPS)/data ## take the pictures of the documen
 
 .PHONY: fast full lint
 full: $(STAMPS)/install
-	$(BIN)/python -m pytest -n $$(($(CORES) + 2)) $(BESIDE) --durations=10 $(ARGS)
+	$(BIN)/python -m pytest -n $$(($(CORES) + 1)) $(BESIDE) --durations=10 $(ARGS)
 
 fast: $(STAMPS)/install
 	$(BIN)/python -m pytest $(FAST) $(ARGS)
