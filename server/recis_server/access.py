@@ -53,6 +53,10 @@ LOCAL = "local"
 """The name of a caller where no token is required."""
 MASTER = "token-file"
 """The bearer of the token of `--token-file`."""
+SESSION = "session"
+"""The scope under which sessions of people are stored beside tokens; as a token it grants nothing."""
+MAX_SESSIONS = 20
+"""Sessions of one person; a further sign-in ends the oldest."""
 REFRESH_S = 0.5
 """Interval between reads of the stored tokens, which other processes create and revoke."""
 NOTE_S = 60.0
@@ -99,14 +103,13 @@ def read_token_file(path: Path) -> str:
 class Grant:
     """The scopes of a token or a person, and the name.
 
-    `digest` identifies a revocable token and is None for any other grant; `until_s` is the Unix time at which
-    a person's session ends, None without a session.
+    `digest` identifies a token or a session that can be revoked, and is None for any other grant.
     """
 
     scopes: frozenset[str]
     digest: str | None = None
     name: str = LOCAL
-    until_s: float | None = None
+    is_session: bool = False
 
 
 class Access:
@@ -122,6 +125,7 @@ class Access:
         self._store = store
         self._master = None if master is None else digest_of(master)
         self._rows: tuple[TokenRow, ...] = ()
+        self._sessions: dict[str, TokenRow] = {}  # by digest
         self._read_at = -math.inf
         self._reading = asyncio.Lock()
         self._is_closed = is_closed or master is not None
@@ -186,16 +190,59 @@ class Access:
             raise Forbidden(f"expected a token with the scope {scope}, got one with {', '.join(sorted(grant.scopes))}")
         return grant
 
-    @asynccontextmanager
-    async def held(self, grant: Grant) -> AsyncIterator[None]:
-        """Run a block while the grant is valid; cancel it at its next `await` when the token is revoked or expires.
+    async def begin_session(self, name: str, digest: str, seconds: int) -> None:
+        """Store the session of a person who has signed in, and delete expired ones.
+
+        Args:
+            name: of the person.
+            digest: of the secret in the session's cookie.
+            seconds: how long it is valid.
 
         Raises:
-            Unauthorised: the token was revoked, or has expired.
+            ServerError: the store is unavailable.
+        """
+        now_ns = time.time_ns()
+        sessions = [row for row in await self._store.tokens() if row.scope == SESSION]
+        own = [row for row in sessions if row.name == name and _is_valid(row, now_ns)]
+        over = [row for row in sessions if not _is_valid(row, now_ns)] + own[: max(0, len(own) - MAX_SESSIONS + 1)]
+        for row in over:
+            await self._store.delete_token(row.id)
+        row = TokenRow(secrets.token_hex(4), name, SESSION, digest, now_ns, now_ns + seconds * 10**9)
+        await self._store.add_token(row)
+        await self._refresh(time.monotonic())
+
+    async def end_session(self, digest: str) -> None:
+        """Delete a session, which closes its connections; do nothing if it has ended already.
+
+        Raises:
+            ServerError: the store is unavailable.
+        """
+        for row in await self._store.tokens():
+            if row.scope == SESSION and row.digest == digest:
+                await self._store.delete_token(row.id)
+        await self._refresh(time.monotonic())
+
+    async def has_session(self, digest: str) -> bool:
+        """Return whether a session has neither expired nor been ended, at this server or another."""
+        now = time.monotonic()
+        await self._refresh(now - REFRESH_S)
+        if digest not in self._sessions:
+            await self._refresh(now)  # it may be new
+        row = self._sessions.get(digest)
+        if row is None or not _is_valid(row, now_ns := time.time_ns()):
+            return False
+        self._used_ns[digest] = now_ns
+        return True
+
+    @asynccontextmanager
+    async def held(self, grant: Grant) -> AsyncIterator[None]:
+        """Run a block while the grant is valid; cancel it at its next `await` when its token or session ends.
+
+        Raises:
+            Unauthorised: the token or session was revoked, or has expired.
         """
         if grant.digest is None:
-            async with _until(grant.until_s):
-                yield
+            yield
             return
         limit = asyncio.timeout(None)
         held = self._held.setdefault(grant.digest, set())
@@ -205,7 +252,12 @@ class Access:
                 yield
         except TimeoutError:
             if limit.expired():
-                raise Unauthorised("the token of this connection was revoked or has expired") from None
+                reason = (
+                    "the session of this connection has ended; sign in again"
+                    if grant.is_session
+                    else "the token of this connection was revoked or has expired"
+                )
+                raise Unauthorised(reason) from None
             raise
         finally:
             held.discard(limit)
@@ -262,10 +314,11 @@ class Access:
                     raise
             else:
                 self._read_at = began
-                self._rows = rows
-                self._is_closed = self._is_closed or bool(rows)
+                self._rows = tuple(row for row in rows if row.scope != SESSION)
+                self._sessions = {row.digest: row for row in rows if row.scope == SESSION}
+                self._is_closed = self._is_closed or bool(self._rows)
             now_ns = time.time_ns()
-            self._end_revoked([row for row in self._rows if _is_valid(row, now_ns)])
+            self._end_revoked([row for row in (*self._rows, *self._sessions.values()) if _is_valid(row, now_ns)])
 
     def _end_revoked(self, rows: Sequence[TokenRow]) -> None:
         at_once = asyncio.get_running_loop().time()
@@ -273,19 +326,6 @@ class Access:
             for limit in self._held[digest]:
                 if not limit.expired():
                     limit.reschedule(at_once)
-
-
-@asynccontextmanager
-async def _until(end_s: float | None) -> AsyncIterator[None]:
-    """Run a block until a session ends; raise `Unauthorised` then."""
-    limit = asyncio.timeout(None if end_s is None else end_s - time.time())
-    try:
-        async with limit:
-            yield
-    except TimeoutError:
-        if limit.expired():
-            raise Unauthorised("the session of this connection has ended; sign in again") from None
-        raise
 
 
 def _is_valid(row: TokenRow, now_ns: int) -> bool:

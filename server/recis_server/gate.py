@@ -268,14 +268,17 @@ async def _admit(scope: Scope, headers: Headers) -> Grant:
     needed = _needed(scope)
     if needed is None:
         return Grant(frozenset())
-    person = _person(scope, headers)
+    person = await _person(scope, headers)
     grant = await _access(scope).require(_tokens(headers), needed, person)
     bearer = grant.digest if person is None else f"person {person.name}"
-    scope.setdefault("state", {}).update(scope=access.strongest(grant.scopes), bearer=bearer, actor=grant.name)
+    session = grant.name if grant.is_session else None
+    scope.setdefault("state", {}).update(
+        scope=access.strongest(grant.scopes), bearer=bearer, actor=grant.name, session=session
+    )
     return grant
 
 
-def _person(scope: Scope, headers: Headers) -> Grant | None:
+async def _person(scope: Scope, headers: Headers) -> Grant | None:
     """Return the grant of a person identified by a session or by a proxy, for a request without a token."""
     if "authorization" in headers:
         return None
@@ -291,8 +294,11 @@ def _person(scope: Scope, headers: Headers) -> Grant | None:
     sign_in: SignIn | None = state.sign_in
     if sign_in is None:
         return None
-    sessions = (sign_in.grant(one) for one in cookies_named(headers, cookie_name(headers, "session")))
-    return next((session for session in sessions if session is not None), None)
+    for cookie in cookies_named(headers, cookie_name(headers, "session")):
+        session = sign_in.grant(cookie)
+        if session is not None and session.digest is not None and await _access(scope).has_session(session.digest):
+            return session
+    return None
 
 
 async def _send_to_sign_in(scope: Scope, headers: Headers, receive: Receive, send: Send) -> bool:
@@ -302,7 +308,7 @@ async def _send_to_sign_in(scope: Scope, headers: Headers, receive: Receive, sen
         return False
     if "text/html" not in headers.get("accept", "") or _needed(scope) is not None:
         return False
-    if _person(scope, headers) is not None or (await _access(scope).grant(_tokens(headers))).scopes:
+    if await _person(scope, headers) is not None or (await _access(scope).grant(_tokens(headers))).scopes:
         return False
     query = scope["query_string"].decode("latin-1")
     page = quote(f"{path}?{query}" if query else path, safe="")

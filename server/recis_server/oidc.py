@@ -1,7 +1,8 @@
 """Sign-in of users with an OpenID Connect provider: authorisation code flow with PKCE, state and nonce.
 
 Owns the conversation with the provider and the signed cookies of a sign-in and a session; must not know routes. Needs
-the extra `oidc`. Sessions are not stored: every replica with the same client secret accepts them.
+the extra `oidc`. The cookie of a session has the person's name and groups; `recis_server.access` knows whether the
+session has been ended.
 
     sign_in = open_sign_in(settings, roles)     # None without --oidc-issuer
 """
@@ -16,12 +17,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from recis_server.access import Grant
+from recis_server.access import Grant, digest_of, make_token
 from recis_server.errors import Busy, Unauthorised
 from recis_server.people import Roles, read_secret
 from recis_server.settings import Settings
 
-__all__ = ["SESSION_S", "SIGN_IN_S", "SignIn", "open_sign_in"]
+__all__ = ["SIGN_IN_S", "SignIn", "open_sign_in"]
 
 _logger = logging.getLogger(__name__)
 
@@ -44,10 +45,16 @@ class Begun(NamedTuple):
 
 
 class SignedIn(NamedTuple):
-    """The session cookie, and the page that was requested before."""
+    """The session cookie and the seconds of its validity, the page that was requested before, and the session itself.
+
+    `name` is the person's, `digest` that of the secret in the cookie.
+    """
 
     cookie: str
+    seconds: int
     page: str
+    name: str
+    digest: str
 
 
 class SignIn:
@@ -113,16 +120,17 @@ class SignIn:
         name = str(claims.get("email") or claims.get("preferred_username") or claims["sub"])[:256]
         given = claims.get(self._claim) or ()
         groups = [given] if isinstance(given, str) else [str(one) for one in given]
-        session = {"name": name, "groups": self._roles.relevant(groups)[:MAX_GROUPS]}
-        return SignedIn(self._sealed("session", session, SESSION_S), kept["page"])
+        secret = make_token()
+        session = {"name": name, "groups": self._roles.relevant(groups)[:MAX_GROUPS], "secret": secret}
+        return SignedIn(self._sealed("session", session, SESSION_S), SESSION_S, kept["page"], name, digest_of(secret))
 
     def grant(self, cookie: str) -> Grant | None:
-        """Return the grant of the user with this session; None for an invalid or expired one."""
+        """Return the grant of the user with this session, which may have been ended; None for an invalid cookie."""
         session = self._opened("session", cookie)
-        if session is None:
+        if session is None or "secret" not in session:
             return None
         grant = self._roles.grant(session["name"], session["groups"])
-        return Grant(grant.scopes, name=grant.name, until_s=session["exp"])
+        return Grant(grant.scopes, digest_of(session["secret"]), grant.name, is_session=True)
 
     async def _claims(self, callback: str, code: str, kept: Mapping[str, str]) -> dict[str, Any]:
         """Exchange the code for an ID token and return its claims, which are verified."""

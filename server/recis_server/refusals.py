@@ -3,7 +3,6 @@ the app, and by routes and sockets.
 """
 
 import asyncio
-import html
 import json
 import logging
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from recis_server.connections import connection_of
 from recis_server.errors import ServerError, Unauthorised
+from recis_server.plain_pages import plain_page
 
 __all__ = ["Refusal", "error_body", "log_refusal", "refusal_of", "refuse_upgrade"]
 
@@ -94,16 +94,6 @@ def _is_for_people(scope: Scope) -> bool:
 
 
 def _page(error: ServerError, root_path: str) -> bytes:
-    root = html.escape(root_path)
-    title = html.escape(_TITLES.get(error.status, "This did not work"))
-    message = html.escape(error.message[:1].upper() + error.message[1:])
-    hint = f"<p>{html.escape(_HINTS[error.status])}</p>" if error.status in _HINTS else ""
-    return (
-        f'<!doctype html><html lang="en" data-theme="system"><head><meta charset="utf-8"><title>{title}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f'<link rel="icon" href="{root}/favicon.ico"><link rel="stylesheet" href="{root}/static/css/tokens.css">'
-        f'<link rel="stylesheet" href="{root}/static/css/layout.css"></head>'
-        f'<body><main><div class="head"><h1>{title}</h1></div><p>{message}.</p>{hint}'
-        f'<p class="figures"><a href="{root}/">All runs</a></p></main></body></html>'
-    ).encode()
+    message = f"{error.message[:1].upper()}{error.message[1:]}."
+    hint = [_HINTS[error.status]] if error.status in _HINTS else []
+    return plain_page(_TITLES.get(error.status, "This did not work"), [message, *hint], ("/", "All runs"), root_path)

@@ -48,6 +48,7 @@ PROVEN_BY = {
     "recis_server.live.rows": "tests/server/live/test_chart.py",
     "recis_server.main": "tests/server/routes/test_answers.py",
     "recis_server.meters": "tests/server/routes/test_health.py",
+    "recis_server.plain_pages": "tests/server/test_refusals.py",
     "recis_server.query.audit": "tests/server/routes/test_control.py",
     "recis_server.query.parquet": "tests/server/query/test_exports.py",
     "recis_server.routes.sign_in": "tests/server/test_oidc.py",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from recis_server import access as module
-from recis_server.access import Access, Hosts, digest_of, make_token, read_token_file, strongest
+from recis_server.access import Access, Grant, Hosts, digest_of, make_token, read_token_file, strongest
 from recis_server.errors import Forbidden, StoreError, Unauthorised
 from recis_server.store.values import TokenRow
 
@@ -119,6 +119,47 @@ def test_the_last_use_of_a_token_is_stored_now_and_then(tmp_path: Path, monkeypa
             assert last["used"] > first["used"] >= began_ns
             await store.note_token_use({digest_of("used"): 5})
             assert (await times())["used"] == last["used"], "an earlier time changes nothing"
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_a_session_ends_at_every_server_and_a_person_has_a_bounded_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_SESSIONS", 3)
+
+    async def scenario() -> None:
+        async with opened(tmp_path) as store:
+            here, there = Access(store, None, is_closed=True), Access(store, None, is_closed=True)
+            await here.open()
+            await there.open()
+            await here.begin_session("alice", digest_of("one"), 60)
+            assert await there.has_session(digest_of("one")), "read when it is needed"
+            grant = Grant(frozenset({"view"}), digest_of("one"), "alice", is_session=True)
+
+            async def connection() -> None:
+                async with there.held(grant):
+                    await here.end_session(digest_of("one"))
+                    await asyncio.Event().wait()
+
+            with pytest.raises(Unauthorised, match="session of this connection has ended; sign in again"):
+                await connection()
+            assert not await there.has_session(digest_of("one"))
+            await here.end_session(digest_of("one"))
+            # The oldest of a person beyond the limit ends; expired ones are deleted, of whomever they are.
+            await here.begin_session("bob", digest_of("bob"), 60)
+            await here.begin_session("carol", digest_of("carol"), 0)
+            await store.add_token(TokenRow("t", "ci", "view", digest_of("ci"), 1, 2))
+            for number in range(4):
+                await here.begin_session("alice", digest_of(f"{number}"), 60)
+            assert [row.name for row in await store.tokens()] == ["ci", "bob", "alice", "alice", "alice"]
+            assert not await there.has_session(digest_of("0"))
+            assert await there.has_session(digest_of("3"))
+            assert not (await there.grant(["3"])).scopes, "a session's secret is no token"
+            await here.close()
+            await there.close()
+            used = {row.digest: row.used_ns for row in await store.tokens()}
+            assert used[digest_of("3")] is not None
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
 

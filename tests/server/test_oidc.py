@@ -9,9 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from joserfc.jwk import RSAKey
+from recis_server import access as module_of_access
 from recis_server import oidc as module
 from recis_server.access import digest_of
-from recis_server.errors import Unauthorised
+from recis_server.errors import Busy, Unauthorised
 from recis_server.oidc import SignIn, open_sign_in
 from recis_server.people import Roles
 from recis_server.store.values import TokenRow
@@ -83,8 +84,18 @@ def test_a_person_signs_in_acts_and_signs_out(tmp_path: Path) -> None:
         await browser.app.state.store.add_token(TokenRow("t", "ci", "view", digest_of("ci"), 1))
         bearer = {"Authorization": "Bearer ci"}
         assert (await browser.client.put(CONTROL, json={"value": 6}, headers=bearer)).status_code == 403
-        await browser.client.get("/auth/logout")
+        copied = dict(browser.client.cookies)
+        assert (await browser.client.get("/auth/logout")).status_code == 405
+        foreign = {"Origin": "https://evil.example"}
+        assert (await browser.client.post("/auth/logout", headers=foreign)).status_code == 403
+        assert (await browser.client.get("/api/v1/runs")).status_code == 200
+        answer = await browser.client.post("/auth/logout", data={})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/auth/signed-out")
+        assert "Signed out" in (await browser.client.get("/auth/signed-out", headers=HTML)).text
         assert (await browser.client.get("/api/v1/runs")).status_code == 401
+        browser.client.cookies.update(copied)
+        assert (await browser.client.get("/api/v1/runs")).status_code == 401, "the session has ended everywhere"
+        assert (await browser.client.post("/auth/logout")).status_code == 303, "twice is no error"
         # In no group with a role for control, and a name where there is no address.
         running.person = {"sub": "2", "preferred_username": "bob", "groups": "readers"}
         await signed_in(browser)
@@ -148,14 +159,16 @@ def test_a_session_is_signed_bounded_in_time_and_for_its_purpose(
     sign_in = SignIn("https://login.example.com", CLIENT_ID, CLIENT_SECRET, "groups", Roles(["*"], ["@ops"]))
     same = SignIn("https://login.example.com", CLIENT_ID, CLIENT_SECRET, "groups", Roles(["*"], ["alice"]))
     other = SignIn("https://login.example.com", CLIENT_ID, CLIENT_SECRET + "x", "groups", Roles(["*"], ["@ops"]))
-    cookie = sign_in._sealed("session", {"name": "alice", "groups": []}, 60)
+    session = {"name": "alice", "groups": [], "secret": "s"}
+    cookie = sign_in._sealed("session", session, 60)
     grant = same.grant(cookie)
     assert grant is not None
-    assert (grant.name, grant.digest) == ("alice", None)
+    assert (grant.name, grant.digest) == ("alice", digest_of("s"))
     assert grant.scopes == {"view", "control"}
     assert other.grant(cookie) is None
-    assert sign_in.grant(sign_in._sealed("sign-in", {"name": "alice", "groups": []}, 60)) is None
-    assert sign_in.grant(sign_in._sealed("session", {"name": "alice", "groups": []}, -1)) is None
+    assert sign_in.grant(sign_in._sealed("sign-in", session, 60)) is None
+    assert sign_in.grant(sign_in._sealed("session", session, -1)) is None
+    assert sign_in.grant(sign_in._sealed("session", {"name": "alice", "groups": []}, 60)) is None
     for forged in ("", "x", cookie[:-2], "eyJhbGciOiJub25lIn0.eyJuYW1lIjoiYWxpY2UifQ."):
         assert sign_in.grant(forged) is None
     monkeypatch.setattr(module, "SESSION_S", 1)
@@ -167,6 +180,44 @@ def test_a_session_is_signed_bounded_in_time_and_for_its_purpose(
             async with browser.app.state.access.held(found):
                 await asyncio.Event().wait()
         assert (await browser.client.get("/api/v1/runs")).status_code == 401
+
+    with_provider(tmp_path, scenario)
+
+
+def test_sessions_are_listed_and_revoked_like_tokens(tmp_path: Path) -> None:
+    async def scenario(browser: Site, _: Provider) -> None:
+        await signed_in(browser)
+        first = dict(browser.client.cookies)
+        browser.client.cookies.clear()
+        await signed_in(browser)
+        store = browser.app.state.store
+        listed = await store.tokens()
+        assert [(row.name, row.scope) for row in listed] == [("alice@example.com", "session")] * 2
+        await store.delete_token(listed[0].id)  # by another process, as `recis-monitor token revoke` does
+        await asyncio.sleep(module_of_access.REFRESH_S)
+        assert (await browser.client.get("/api/v1/runs")).status_code == 200
+        browser.client.cookies.clear()
+        browser.client.cookies.update(first)
+        assert (await browser.client.get("/api/v1/runs")).status_code == 401
+        # The digest or the identifier of a session is no token.
+        for text in (listed[1].digest, listed[1].id):
+            bearer = {"Authorization": f"Bearer {text}"}
+            assert (await browser.client.get("/api/v1/runs", headers=bearer)).status_code == 401
+
+    with_provider(tmp_path, scenario)
+
+
+def test_a_store_that_is_away_begins_no_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(browser: Site, _: Provider) -> None:
+        back = await back_from(await to_provider(browser, "/"))
+
+        async def away(row: TokenRow) -> None:
+            raise Busy("the store is away")
+
+        monkeypatch.setattr(browser.app.state.store, "add_token", away)
+        answer = await browser.client.get(back)
+        assert answer.status_code == 503
+        assert not any(name.startswith("recis_session") for name in browser.client.cookies)
 
     with_provider(tmp_path, scenario)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import ConsoleMessage, Page
 
-from tests.e2e.processes import RunningCommand
+from tests.e2e.processes import RunningCommand, get_json, until
 from tests.web.training import Console, Training
 
 
@@ -33,13 +33,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def train(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Training]]:
-    """Starts trainings against the server; all end with the module."""
+    """Starts trainings and waits until the server has their runs; all end with the module."""
     started: list[Training] = []
 
     def start(run_id: str, name: str, url: str = server) -> Training:
         training = Training(url, tmp_path_factory.mktemp("training"), run_id, name)
         started.append(training)
         training.start()
+        until(lambda: run_id in {run["id"] for run in get_json(f"{url}/api/v1/runs")["runs"]}, 20, f"the run {run_id}")
         return training
 
     yield start

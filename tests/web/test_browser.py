@@ -363,6 +363,17 @@ def test_an_unknown_run_has_a_page_with_a_way_back(page: Page, console: Console,
     expect(page).to_have_url(f"{server}/")
 
 
+def test_a_run_opened_before_its_training_is_shown_when_it_starts(
+    page: Page, console: Console, server: str, train: Callable[..., Training]
+) -> None:
+    console.allow(r"404 \(Not Found\)")
+    opened(page, f"{server}/run/early")
+    expect(page.get_by_role("heading", name="Run not found")).to_be_visible()
+    train("early", "early bird")
+    expect(page.get_by_role("heading", name="early bird")).to_be_visible(timeout=10_000)
+    expect(chart(page, "loss")).to_be_visible()
+
+
 def test_an_axis_has_room_for_its_labels(
     page: Page, console: Console, server: str, train: Callable[..., Training]
 ) -> None:

@@ -39,7 +39,9 @@ async def live(websocket: WebSocket) -> None:
 async def _serve(websocket: WebSocket, hub: Hub) -> None:
     await websocket.accept()
     viewer = hub.viewer(frames_of(websocket.scope))
-    viewer.push("hello", {"type": "hello", "version": __version__, "scope": _scope(websocket)})
+    session = getattr(websocket.state, "session", None)
+    hello = {"type": "hello", "version": __version__, "scope": _scope(websocket), "session": session}
+    viewer.push("hello", hello)
     reader = asyncio.create_task(_read(websocket, hub, viewer), name="live-read")
     closer = asyncio.create_task(_close(websocket, viewer), name="live-close")
     try:

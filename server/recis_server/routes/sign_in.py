@@ -6,12 +6,13 @@ Must not know the provider's answers. The gate redirects browsers here, and read
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import HTMLResponse, Response
 
 from recis_server.access import Hosts
 from recis_server.cookies import cookie_name, cookies_named, set_cookie
 from recis_server.errors import NotFound
-from recis_server.oidc import SESSION_S, SIGN_IN_S, SignIn
+from recis_server.oidc import SIGN_IN_S, SignIn
+from recis_server.plain_pages import plain_page
 
 __all__ = ["router"]
 
@@ -19,6 +20,10 @@ router = APIRouter(prefix="/auth", include_in_schema=False)
 MAX_PAGE_CHARS = 1024
 _IN_ADDRESS = "/?&=%:,+;@"
 """Characters that are not escaped in the address of a page; browsers take a backslash, for example, for a slash."""
+_SIGNED_OUT = (
+    "Your session on this server has ended.",
+    "You may still be signed in with your identity provider.",
+)
 
 
 @router.get("/login")
@@ -36,16 +41,31 @@ async def come_back(request: Request) -> Response:
     """Verify the provider's answer and begin the session."""
     cookie = next(cookies_named(request.headers, cookie_name(request.headers, "sign_in")), "")
     done = await _provider(request).finish(_callback(request), request.query_params, cookie)
+    await request.app.state.access.begin_session(done.name, done.digest, done.seconds)
     page = quote(request.scope.get("root_path", ""), safe="/") + done.page
     ended = _cookie(request, "sign_in", "", 0)
-    return _redirect(page, _cookie(request, "session", done.cookie, SESSION_S), ended)
+    return _redirect(page, _cookie(request, "session", done.cookie, done.seconds), ended)
 
 
-@router.get("/logout")
+@router.post("/logout")
 async def sign_out(request: Request) -> Response:
-    """End the session in this browser."""
+    """End the session, at all servers."""
+    provider = _provider(request)
+    for cookie in cookies_named(request.headers, cookie_name(request.headers, "session")):
+        session = provider.grant(cookie)
+        if session is not None and session.digest is not None:
+            await request.app.state.access.end_session(session.digest)
+    page = f"{quote(request.scope.get('root_path', ''), safe='/')}/auth/signed-out"
+    return _redirect(page, _cookie(request, "session", "", 0))
+
+
+@router.get("/signed-out")
+async def read_signed_out(request: Request) -> Response:
+    """Say that the session has ended; the page itself would begin another sign-in."""
     _provider(request)
-    return Response("Signed out.", media_type="text/plain", headers={"set-cookie": _cookie(request, "session", "", 0)})
+    root_path = request.scope.get("root_path", "")
+    body = plain_page("Signed out", _SIGNED_OUT, ("/auth/login", "Sign in again"), root_path)
+    return HTMLResponse(body, headers={"cache-control": "no-store"})
 
 
 def _provider(request: Request) -> SignIn:

@@ -68,7 +68,8 @@ async def browser(server: Parts) -> AsyncIterator[Browser]:
 def test_a_browser_is_greeted_with_version_and_scope(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with serving(tmp_path) as server, browser(server) as page:
-            assert await page.until("hello") == {"type": "hello", "version": __version__, "scope": "control"}
+            hello = {"type": "hello", "version": __version__, "scope": "control", "session": None}
+            assert await page.until("hello") == hello
 
     asyncio.run(scenario())
 

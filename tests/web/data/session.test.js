@@ -91,6 +91,24 @@ test('an unknown run is an error of the page', async () => {
   assert.deepEqual(state.load.value, { status: 404, message: 'no such run' });
 });
 
+test('a run that did not exist is opened when it starts', async () => {
+  let missing = true;
+  const { session, log } = startedSession(() => (missing ? new RequestError(404, 'not_found', 'no such run') : null));
+  session.enter({ page: 'run', run: 'x', tab: 'charts' });
+  await loaded();
+  assert.deepEqual(log.sent.at(-1), { type: 'follow', runs: true, page: 'run' });
+  session.text({ type: 'runs', runs: [run({ id: 'y' })] });
+  assert.equal(log.sent.length, 3);
+  missing = false;
+  session.text({ type: 'runs', runs: [run({ id: 'y' }), run({ id: 'x' })] });
+  assert.deepEqual(log.sent.slice(3), [
+    { type: 'unfollow', runs: true },
+    { type: 'follow', run: 'x' },
+  ]);
+  while (state.load.value !== 'ready') await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(state.run.value.id, 'x');
+});
+
 test('a lost server leaves the loaded page as it is, and reconnecting loads it again', async () => {
   let gone = false;
   const { session, log } = startedSession(() => (gone ? new RequestError(0, 'unreachable', 'gone') : null));
@@ -137,10 +155,12 @@ test('an unknown run leaves the others of a comparison', async () => {
   assert.deepEqual(state.unknownRuns.value, ['x']);
 });
 
-test('read-only access is known from the greeting', () => {
+test('read-only access and the person are known from the greeting', () => {
   const { session } = startedSession();
-  session.text({ type: 'hello', scope: 'view' });
+  session.text({ type: 'hello', scope: 'view', session: null });
   assert.equal(state.canControl.value, false);
-  session.text({ type: 'hello', scope: 'control' });
+  assert.equal(state.session.value, null);
+  session.text({ type: 'hello', scope: 'control', session: 'alice@example.com' });
   assert.equal(state.canControl.value, true);
+  assert.equal(state.session.value, 'alice@example.com');
 });

@@ -3,10 +3,10 @@
  * Keeps the state up to date with the server: loads the data of the open page and follows its changes. Knows neither
  * document nor views.
  */
-import { batch } from '../../vendor/ui.js';
 import { RequestError } from './api.js';
 import { decodeFrame } from './frames.js';
-import { addEvent, addPasses, clearRun, putCommand, putRuns, putTrace, state } from './state.js';
+import { loadCompared, loadRun } from './page-data.js';
+import { addEvent, addPasses, clearRun, putCommand, putTrace, state } from './state.js';
 
 /**
  * @typedef {object} SessionParts
@@ -78,10 +78,10 @@ export class Session {
   text(message) {
     const route = state.route.value;
     const own = route.page === 'run' && (message.run?.id ?? message.run) === route.run;
-    if (message.type === 'hello') state.canControl.value = message.scope !== 'view';
+    if (message.type === 'hello') greet(message);
     else if (message.type === 'deleted') this.runList.remove(message.run);
     else if (message.type === 'error') warn(message.error);
-    else if (message.type === 'runs') this.runList.update(message.runs);
+    else if (message.type === 'runs') this.#runsChanged(message.runs);
     else if (message.type === 'run' && own) state.run.value = message.run;
     else if (own) RUN_MESSAGES[message.type]?.(message);
   }
@@ -126,7 +126,7 @@ export class Session {
     this.loading.abort();
     this.loading = new AbortController();
     if (before.page === 'run') this.#send({ type: 'unfollow', run: before.run });
-    else this.#send({ type: 'unfollow', runs: true });
+    this.#send({ type: 'unfollow', runs: true });
     clearRun();
     this.#follow();
     this.refresh();
@@ -144,7 +144,21 @@ export class Session {
       // With data on the page already, the banner about the lost connection is enough.
       if (state.load.value === 'ready' && error.status === 0) return;
       state.load.value = { status: error.status, message: error.message };
+      // A training prints the URL of its run before the server knows the run: open it when it appears in the list.
+      if (error.status === 404) this.#send({ type: 'follow', ...this.runList.followed('run') });
     }
+  }
+
+  /** @param {readonly Run[]} runs */
+  #runsChanged(runs) {
+    this.runList.update(runs);
+    const { route, load } = state;
+    const { page, run } = /** @type {{page: string, run?: string}} */ (route.value);
+    const missing = page === 'run' && typeof load.value === 'object' && load.value.status === 404;
+    if (!missing || !runs.some(({ id }) => id === run)) return;
+    this.#send({ type: 'unfollow', runs: true });
+    this.#follow();
+    this.refresh();
   }
 
   /** Load the next page of the list of runs. */
@@ -162,57 +176,12 @@ export class Session {
    * @param {AbortSignal} signal
    */
   async #load(route, signal) {
-    if (route.page === 'run') await this.#loadRun(route.run, signal);
+    if (route.page === 'run') await loadRun(this.api, route.run, signal);
     else if (route.page === 'runs') {
       await this.runList.load(null, signal);
       // With the metrics that the list has learned.
       this.#follow();
-    } else if (route.page === 'compare') await this.#loadCompared(route.runs, signal);
-  }
-
-  /**
-   * Load the runs of a comparison; one that does not exist leaves the others as they are.
-   * @param {string[]} ids
-   * @param {AbortSignal} signal
-   */
-  async #loadCompared(ids, signal) {
-    /** @type {string[]} */
-    const unknown = [];
-    const load = async (/** @type {string} */ id) => {
-      try {
-        return [await this.api.run(id, signal)];
-      } catch (error) {
-        if (!(error instanceof RequestError) || error.status !== 404) throw error;
-        unknown.push(id);
-        return [];
-      }
-    };
-    const runs = await Promise.all(ids.map(load));
-    batch(() => {
-      putRuns(runs.flat(), true);
-      state.unknownRuns.value = unknown;
-    });
-  }
-
-  /**
-   * @param {string} id
-   * @param {AbortSignal} signal
-   */
-  async #loadRun(id, signal) {
-    // First and alone: an unknown run is one failed request, not seven.
-    const run = await this.api.run(id, signal);
-    const lists = /** @type {const} */ (['metrics', 'controls', 'commands', 'filters', 'events', 'traces']);
-    const answers = await Promise.all(lists.map((list) => this.api.list(id, list, signal)));
-    const { metrics, controls, commands, passes, events, traces } = Object.assign({}, ...answers);
-    batch(() => {
-      state.run.value = run;
-      state.metrics.value = metrics;
-      state.controls.value = controls;
-      state.commands.value = commands;
-      state.events.value = events;
-      state.traces.value = traces;
-      addPasses(passes);
-    });
+    } else if (route.page === 'compare') await loadCompared(this.api, route.runs, signal);
   }
 
   #follow() {
@@ -224,6 +193,12 @@ export class Session {
   #send(message) {
     this.connection?.send(message);
   }
+}
+
+/** @param {{scope: string, session: string | null}} hello */
+function greet({ scope, session }) {
+  state.canControl.value = scope !== 'view';
+  state.session.value = session;
 }
 
 /** @param {{code: string, message: string}} error */

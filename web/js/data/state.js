@@ -23,6 +23,8 @@ export const state = {
   connection: cell(/** @type {ConnectionState} */ ({ up: false, since: 0, ever: false })),
   /** Whether this browser has the control scope. */
   canControl: cell(true),
+  /** The person who has signed in with a session, which can be ended; null without one. */
+  session: cell(/** @type {string | null} */ (null)),
   /** Text for screen readers: the values under the crosshair. */
   announcement: cell(''),
   load: cell(/** @type {LoadState} */ ('loading')),

@@ -5,7 +5,7 @@ import { Icon } from '../components/icons.js';
 import { nextTheme, theme } from '../data/settings.js';
 import { state } from '../data/state.js';
 import { formatAge } from '../format/time.js';
-import { routeHref, staticHref } from '../routing/links.js';
+import { routeHref, signOutHref, staticHref } from '../routing/links.js';
 
 /** Whether the data is live, and how old it is when not. */
 function ConnectionStatus() {
@@ -13,6 +13,16 @@ function ConnectionStatus() {
   if (up) return html`<span class="connection up"><i /> Live</span>`;
   const text = ever ? `Reconnecting, data is ${formatAge(state.now.value - since)} old` : 'Connecting';
   return html`<span class="connection down"><i /> ${text}</span>`;
+}
+
+/** Who has signed in, and a way to sign out. */
+function SignedIn() {
+  const name = state.session.value;
+  if (!name) return null;
+  return html`<form class="session" method="post" action=${signOutHref}>
+    <span class="wide-only" title="Signed in as ${name}">${name}</span>
+    <button class="quiet" aria-label=${`Sign out ${name}`}>Sign out</button>
+  </form>`;
 }
 
 /** @param {{helpOpen: Signal<boolean>}} props */
@@ -29,6 +39,7 @@ export function Header({ helpOpen }) {
     </nav>
     <span class="grow" />
     <${ConnectionStatus} />
+    <${SignedIn} />
     <button class="quiet" onClick=${nextTheme} title=${themeTitle} aria-label=${themeTitle}>
       <${Icon} shape=${theme.value} />
     </button>

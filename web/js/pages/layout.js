@@ -34,7 +34,11 @@ function RunsLink() {
 /** @param {{error: {status: number, message: string}, app: App}} props */
 function LoadError({ error: { status, message }, app }) {
   if (status === 404) {
-    return html`<${EmptyState} whole title="Run not found"><p>${message}</p><${RunsLink} /><//>`;
+    return html`<${EmptyState} whole title="Run not found">
+      <p>${message}</p>
+      <p>If its training has just started, this page opens the run when its first data arrives.</p>
+      <${RunsLink} />
+    <//>`;
   }
   if (status === 401 || status === 403) {
     return html`<${EmptyState} whole title="This server requires a token">

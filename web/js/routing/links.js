@@ -21,6 +21,9 @@ export const runHref = (run, tab = 'charts') => routeHref({ page: 'run', run, ta
  */
 export const staticHref = (name) => new URL(`static/${name}`, root).href;
 
+/** Where a form ends the session of the person who has signed in. */
+export const signOutHref = new URL('auth/logout', root).href;
+
 /**
  * Return the download URL of a trace.
  * @param {string} trace
