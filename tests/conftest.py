@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RECIS_MONITOR_COLLECT", "none")
 # Background processes of a shell ignore Ctrl-C, and so would all processes that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+EVERY_WAITING = 4
+"""One of so many modules is one that waits, as long as there are some."""
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +40,7 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
 def pytest_configure(config: pytest.Config) -> None:
     """Coordinate the workers of a session, so that tests marked `alone` run alone."""
     if hasattr(config, "workerinput") and config.cache is not None:
-        config.pluginmanager.register(Turns(config.cache.mkdir("turns")))
+        config.pluginmanager.register(Turns(config.cache.mkdir("turns"), (os.cpu_count() or 1) + 1))
 
 
 @pytest.hookimpl(trylast=True)
@@ -45,7 +49,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Playwright's synchronous interface keeps an event loop running in the main thread until the session ends, so that a
     later test could not run its own. A slow module at the end would leave the other workers idle. Tests that run alone
-    come first of all, when no worker has to finish another test before they begin.
+    come first of all, when no worker has to finish another test before they begin. Modules that wait are spread among
+    the others, so that some of both run at any time.
     """
     with_browser = {item.path for item in items if "page" in getattr(item, "fixturenames", ())}
     if hasattr(config, "workerinput"):
@@ -53,6 +58,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
         # Within a module, tests that run alone come first, so that they share one exclusive period.
         items.sort(key=lambda item: (-alone[item.path], -slow[item.path], str(item.path), not is_alone(item)))
+        waits = {item.path for item in items if not alone[item.path] and item.get_closest_marker("waits")}
+        paths = list(dict.fromkeys(item.path for item in items))
+        place: dict[Path, float] = {
+            path: number for number, path in enumerate(each for each in paths if each not in waits)
+        }
+        first = sum(1 for path in paths if alone[path])
+        place |= {
+            path: first + EVERY_WAITING * number - 0.5
+            for number, path in enumerate(each for each in paths if each in waits)
+        }
+        items.sort(key=lambda item: place[item.path])
     items.sort(key=lambda item: item.path in with_browser)
 
 

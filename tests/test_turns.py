@@ -1,4 +1,4 @@
-"""Tests that run alone among workers: nothing runs at the same time, and all other tests still run."""
+"""Tests of several workers: those that run alone, those that keep a core busy, and those that wait. All of them run."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from tests.turns import Turns
 
 def pytest_configure(config):
     if hasattr(config, "workerinput"):
-        config.pluginmanager.register(Turns(config.cache.mkdir("turns")))
+        config.pluginmanager.register(Turns(config.cache.mkdir("turns"), 2))
 """
 MODULE = """
 import os, time
@@ -35,25 +35,30 @@ def test_beside(number):
 def test_alone(number):
     time.sleep(0.02)
 
+@pytest.mark.waits
+@pytest.mark.parametrize("number", range(3))
+def test_waiting(number):
+    time.sleep(0.2)
+
 def test_after():
     pass
 """
 
 
 @pytest.mark.slow
-def test_what_is_alone_has_nothing_beside_it_and_all_run(tmp_path: Path) -> None:
+def test_what_is_alone_has_nothing_beside_it_places_are_bounded_and_all_run(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = alone: measures time\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  alone: measures time\n  waits: waits\n")
     for number in range(4):
         (tmp_path / f"test_{number}.py").write_text(MODULE)
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "3", "--dist", "loadfile", "-p", "no:schemathesis"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "4", "--dist", "loadfile", "-p", "no:schemathesis"]
     root = str(Path(__file__).parents[1])
     done = subprocess.run(
         command, cwd=tmp_path, env={"PYTHONPATH": root, "PATH": ""}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     running: set[str] = set()
-    num_beside = 0
+    num_beside = most_busy = most = 0
     notes = (tmp_path / "notes").read_text().splitlines()
     for note in notes:
         test = note[1:]
@@ -62,6 +67,9 @@ def test_what_is_alone_has_nothing_beside_it_and_all_run(tmp_path: Path) -> None
             continue
         running.add(test)
         num_beside += len(running) > 1
+        most_busy = max(most_busy, sum("test_waiting" not in each for each in running))
+        most = max(most, len(running))
         assert len(running) == 1 or not any("test_alone" in each for each in running), running
-    assert len(notes) == 2 * 4 * 14
+    assert len(notes) == 2 * 4 * 17
+    assert (most_busy, most > 2) == (2, True)
     assert num_beside > 0, "expected workers to run tests beside each other"

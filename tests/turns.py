@@ -1,10 +1,12 @@
-"""Schedule the tests of a session's workers: all may run at the same time except those that measure time.
+"""Schedule the tests of a session's workers: as many run at the same time as keep the cores busy.
 
-A test marked `alone` waits until no other is running, and others wait for its end. Waiting does not count towards a
-timeout.
+A test marked `alone` measures time: it waits until no other is running, and others wait for its end. A test marked
+`waits` runs at any other time. Of all others, as many run as there are places. Waiting for a turn does not count
+towards a timeout.
 """
 
 import fcntl
+import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,15 +22,17 @@ def is_alone(item: pytest.Item) -> bool:
 
 
 class Turns:
-    """A plugin of one worker that shares two locks with the other workers.
+    """A plugin of one worker that shares locks with the other workers.
 
     Args:
         folder: folder of the locks, the same for all workers.
+        num_places: how many tests may run that neither wait nor run alone.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, num_places: int) -> None:
         self._turnstile = folder / "turnstile.lock"
         self._room = folder / "room.lock"
+        self._places = [folder / f"place-{number}.lock" for number in range(num_places)]
         self._alone = ExitStack()
         self._is_alone = False
 
@@ -38,7 +42,7 @@ class Turns:
     ) -> Generator[None, object, object]:
         """Run a test when it may run; consecutive tests marked `alone` share one exclusive period."""
         if not is_alone(item):
-            with self._entered(fcntl.LOCK_SH):
+            with self._entered(fcntl.LOCK_SH), self._place(item):
                 return (yield)
         if not self._is_alone:
             self._alone.enter_context(self._entered(fcntl.LOCK_EX))
@@ -49,6 +53,22 @@ class Turns:
             if nextitem is None or not is_alone(nextitem):
                 self._alone.close()
                 self._is_alone = False
+
+    @contextmanager
+    def _place(self, item: pytest.Item) -> Iterator[None]:
+        if item.get_closest_marker("waits") is not None:
+            yield
+            return
+        while True:
+            for path in self._places:
+                with path.open("ab") as place:
+                    try:
+                        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        continue
+                    yield
+                    return
+            time.sleep(0.01)  # there is no lock on any one of several files
 
     @contextmanager
     def _entered(self, how: int) -> Iterator[None]:

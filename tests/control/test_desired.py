@@ -10,7 +10,7 @@ from tests.control.job import Job, Server, until
 
 # Tests that expect one step on all ranks run alone: a rank whose thread is not scheduled for a quarter of a second
 # applies a command later than the others, and reports that.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.waits]
 
 
 def test_a_rank_that_comes_back_alone_has_the_value_before_its_first_step(tmp_path: Path) -> None:

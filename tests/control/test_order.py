@@ -10,7 +10,7 @@ from tests.control.job import Job, Server, until
 
 # Tests that expect one step on all ranks run alone: a rank whose thread is not scheduled for a quarter of a second
 # applies a command later than the others, and reports that.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.waits]
 
 
 def assert_one_step(job: Job, commands: list[dict[str, Any]], control: str) -> None:

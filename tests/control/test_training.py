@@ -13,7 +13,7 @@ import pytest
 from tests.children import TRAINING, Child, start
 from tests.control.job import Server, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.waits]
 
 
 def train(server: Server, folder: Path, attempt: int) -> Child:

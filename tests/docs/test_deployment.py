@@ -3,6 +3,7 @@
 Tests of a program that is not installed are left out rather than skipped.
 """
 
+import asyncio
 import http.client
 import json
 import os
@@ -15,9 +16,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from websockets.sync.client import connect
+from websockets.asyncio.client import connect
 from websockets.typing import Origin
 
 from scripts.ports import free_port
@@ -25,7 +27,7 @@ from tests.e2e.processes import until
 from tests.rules.sources import ROOT
 from tests.server.httpserver import serve
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.waits]
 
 DEPLOYMENT = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
 NAME = "monitor.example.com"
@@ -166,13 +168,15 @@ def _browse(trust: ssl.SSLContext, port: int, token: str) -> None:
     body = json.loads(get("/recis/api/v1/runs/behind", Cookie=cookie)[2])
     assert body["received"]["points"] >= 10
     connection.close()
-    with connect(
-        f"wss://localhost:{port}/recis/ws/live",
-        ssl=trust,
-        origin=Origin(f"https://localhost:{port}"),
-        additional_headers={"Cookie": cookie},
-    ) as live:
-        assert json.loads(live.recv(timeout=30))["type"] == "hello"
+    assert asyncio.run(asyncio.wait_for(_first_message(trust, port, cookie), 30))["type"] == "hello"
+
+
+async def _first_message(trust: ssl.SSLContext, port: int, cookie: str) -> dict[str, Any]:
+    # Not with the synchronous client, whose two threads use one TLS socket at once, which OpenSSL does not allow.
+    url, origin = f"wss://localhost:{port}/recis/ws/live", Origin(f"https://localhost:{port}")
+    async with connect(url, ssl=trust, origin=origin, additional_headers={"Cookie": cookie}) as live:
+        message: dict[str, Any] = json.loads(await live.recv())
+    return message
 
 
 if shutil.which("systemd-analyze"):

@@ -16,7 +16,7 @@ from tests.contract.test_golden import DECODERS, FOLDER, GOLDEN, end_of
 from tests.e2e.processes import RunningCommand, get_json, put_json, until
 from tests.faults.proxy import Proxy
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.waits]
 
 HERE = Path(__file__).parent
 CLIENT = HERE.parents[1] / "examples" / "clients" / "node"

@@ -22,7 +22,7 @@ from recis.wire.messages import Ack, Frame, Hello, Points, Welcome
 from tests.e2e.processes import RunningCommand, get_json, until
 from tests.faults.reports import address_of, count, received, serve, stored
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.waits]
 
 MIB = 1 << 20
 

@@ -18,7 +18,7 @@ from tests.e2e.processes import until
 from tests.faults.proxy import Direction, Proxy
 from tests.faults.reports import Reported, count, events, meter
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.waits]
 
 Open = Callable[[str], Reported]
 

@@ -195,7 +195,7 @@ def test_a_trainer_killed_at_any_moment_has_in_its_spool_all_that_it_has_logged(
 
         with start("-c", COUNTED_LOOP, str(spool), str(counter)) as process:
             until(lambda: logged() >= 0, 60, "the first call")
-            time.sleep(moments.uniform(0.0, 0.7))  # the moment of the kill does not matter
+            time.sleep(moments.uniform(0.0, 0.35))  # the moment of the kill does not matter
             process.send_signal(signal.SIGKILL)
         values = Spooled(spool).values()
         found = sorted(values["metric/0"])

@@ -9,7 +9,7 @@ from scripts.ports import free_port
 from scripts.postgres import postgres_server
 from tests.faults.reports import address_of, serve
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.waits]
 
 
 def refused(folder: Path, *options: str) -> str:

@@ -13,7 +13,7 @@ from tests.children import Child, start
 from tests.e2e.processes import get_json, put_json, until
 from tests.replicas.deployment import deployment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.waits]
 
 NUM_RANKS = 2
 

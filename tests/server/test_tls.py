@@ -15,7 +15,7 @@ import trustme
 from recis_server import tls as module
 from recis_server.cli import main
 from recis_server.tls import certificate
-from websockets.sync.client import connect
+from websockets.asyncio.client import connect
 
 import recis.monitor
 from tests.e2e.processes import until
@@ -72,12 +72,19 @@ def test_everything_is_encrypted_and_a_renewed_certificate_is_for_new_connection
             httpx.get(server.url.replace("https", "http"))
         first = seen(server.url, tmp_path / "ca.pem")
         headers = {"Cookie": cookie.split(";")[0]}
-        socket = connect(server.url.replace("http", "ws") + "/ws/live", ssl=trust, additional_headers=headers)
-        with socket as live:
-            live.recv(timeout=30)
-            write(ca, tmp_path)
-            until(lambda: seen(server.url, tmp_path / "ca.pem") != first, 60, "the new certificate is used")
-            live.ping().wait(30)
+
+        def is_renewed() -> bool:
+            return seen(server.url, tmp_path / "ca.pem") != first
+
+        async def stay_connected() -> None:
+            url = server.url.replace("http", "ws") + "/ws/live"
+            async with connect(url, ssl=trust, additional_headers=headers) as live:
+                await live.recv()
+                write(ca, tmp_path)
+                await asyncio.to_thread(until, is_renewed, 60, "the new certificate is used")
+                await (await live.ping())
+
+        asyncio.run(asyncio.wait_for(stay_connected(), 90))
         second = seen(server.url, tmp_path / "ca.pem")
         log = tmp_path / "data.log"
         key.write_text("not a key")

@@ -15,7 +15,7 @@ from scripts.nats import NatsServer, nats_cluster, nats_server
 from scripts.ports import free_port
 from tests.server.realserver import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.waits]
 
 
 def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
