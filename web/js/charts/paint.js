@@ -67,7 +67,7 @@ function paintBars(area, { lines, axis }) {
 }
 
 /**
- * Paint the highest layer first: each covers the part of those above it that lies below its own edge.
+ * Paint the highest layer first: each layer covers what lies below its own edge of the layers above it.
  * @param {PlotArea} area
  * @param {Picture} picture
  * @param {Colors} colors

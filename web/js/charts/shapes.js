@@ -29,7 +29,7 @@ export function fill(context, path, color) {
   context.fill(path);
 }
 
-/** A column that is this many times as high as the usual one, and not one of many beside each other, is a spike. */
+/** A column is a spike if it is this many times as high as the median one and its neighbors are not. */
 const SPIKE_FACTOR = 4;
 const MIN_SPIKE_PX = 6;
 const MAX_SPIKE_COLUMNS = 3;

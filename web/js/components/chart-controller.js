@@ -215,7 +215,7 @@ export class ChartController {
   }
 
   /**
-   * Move the crosshair and announce the values under it.
+   * Move the crosshair and announce the values at it.
    * @param {number} by buckets to the right
    * @returns {boolean} false without data
    */

@@ -1,5 +1,5 @@
 // @ts-check
-/** Asks before a command is sent, and why. */
+/** Asks for confirmation and a reason before a command is sent. */
 import { html, useEffect, useRef, useSignal } from '../../vendor/ui.js';
 import { onValue } from './inputs.js';
 

@@ -1,5 +1,5 @@
 // @ts-check
-/** The effect of a command: what is compared, a row for each metric, and what is worth knowing of it. */
+/** The effect of a command: what is compared, a row for each metric, and notes. */
 import { html, useEffect, useRef, useSignal } from '../../vendor/ui.js';
 import { effectNotes, effectRow, effectText } from '../controls/effect.js';
 import { Commands } from '../data/commands.js';
@@ -64,7 +64,7 @@ export function EffectCard({ command, app }) {
       clearTimeout(timer);
     };
   }, [command.id]);
-  // Opened by a link, it may lie below the window.
+  // If it was opened by a link, it may be below the window.
   useEffect(() => card.current?.scrollIntoView({ block: 'nearest' }), [effect.value === null]);
   const found = effect.value;
   const notes = found ? effectNotes(found) : [];

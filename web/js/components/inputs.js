@@ -12,7 +12,7 @@ export const onValue = (set) => (/** @type {Event} */ event) =>
   set(/** @type {HTMLInputElement} */ (event.target).value);
 
 /**
- * Return whether a key goes to a field or to a dialog.
+ * Return whether a key press belongs to a field or a dialog.
  * @param {KeyboardEvent} event
  */
 export function isTyping(event) {
@@ -26,7 +26,7 @@ export function isTyping(event) {
  */
 export function SearchField({ label }) {
   const search = onValue((q) => setView({ q }));
-  // The browser would empty the field without telling, and the next render would bring the text back.
+  // The browser would clear the field without an event, and the next render would restore the text.
   const keydown = (/** @type {KeyboardEvent} */ event) => {
     if (event.key !== 'Escape' || state.view.value.q === '') return;
     event.preventDefault();

@@ -1,5 +1,5 @@
 // @ts-check
-/** Which line is which: samples of lines. */
+/** The legend: a sample of each line with its name. */
 import { html } from '../../vendor/ui.js';
 import { lineStyle } from '../charts/picture.js';
 

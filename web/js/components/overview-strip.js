@@ -13,7 +13,7 @@ import { formatInteger } from '../format/numbers.js';
 
 const POINTS = 500;
 const REFRESH_MS = 10_000;
-/** How far from an end of the part it is still the end that is dragged. */
+/** Distance from an end of the part within which a drag moves that end. */
 const GRIP_PX = 8;
 const KEY_SHARE = 0.25;
 const VIEW_BOX = `${SPARKLINE_MARGIN} 0 ${SPARKLINE_WIDTH - 2 * SPARKLINE_MARGIN} ${SPARKLINE_HEIGHT}`;
@@ -78,7 +78,7 @@ function Part({ part, whole, show }) {
     const x = event.clientX;
     /** @type {Grip} */
     const grip = Math.abs(x - left) <= GRIP_PX ? 'start' : Math.abs(x - right) <= GRIP_PX ? 'end' : 'whole';
-    // A press beside the part brings its middle there.
+    // A press outside of the part centers it there.
     const jump = grip === 'whole' && (x < left || x > right) ? (x - (left + right) / 2) * perPixel : 0;
     followDrag(strip, event, (now, settled) => {
       show(now ? dragWindow(part, whole, grip, jump + (now.clientX - x) * perPixel) : part, settled);

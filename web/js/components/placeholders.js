@@ -1,9 +1,9 @@
 // @ts-check
-/** What takes the place of content that is missing or still loading. */
+/** Placeholders for content that is missing or still loading. */
 import { html } from '../../vendor/ui.js';
 
 /**
- * A place without content that says what to do.
+ * A placeholder that says why there is no content and what to do.
  * @param {{title: string, whole?: boolean, children?: any}} props `whole` when there is nothing else on the page
  */
 export function EmptyState({ title, whole = false, children }) {

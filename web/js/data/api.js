@@ -40,7 +40,7 @@ export class ApiClient {
   /** @param {URL} root where the server is mounted */
   constructor(root) {
     this.root = root;
-    /** Seconds by which the server's clock is ahead of this one; 0 for a small difference. */
+    /** Seconds by which the server's clock is ahead of the browser's; 0 for a small difference. */
     this.clockSkew = 0;
   }
 

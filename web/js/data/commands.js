@@ -54,7 +54,7 @@ export class Commands {
   }
 
   /**
-   * Return what a filter interval would mean for the open run.
+   * Return the forecast for a filter interval in the open run.
    * @param {number} interval
    */
   forecast(interval) {

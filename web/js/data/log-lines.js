@@ -51,7 +51,7 @@ export class LogPart {
     this.more = false;
     this.dropped = 0;
     this.removed = 0;
-    /** By how many lines those known before have moved down, for a view that keeps its place. */
+    /** By how many lines the lines loaded earlier have moved down, so that a view can keep its position. */
     this.shift = 0;
   }
 

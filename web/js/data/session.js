@@ -102,7 +102,7 @@ export class Session {
     if (newestKeys) this.newest?.apply(frame, newestKeys);
   }
 
-  /** Be up to date again: the tab is visible, or the network is back. */
+  /** Reconnect and update: the tab is visible again, or the network is back. */
   resume() {
     this.connection?.reconnectNow();
     this.watches?.sync();

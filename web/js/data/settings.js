@@ -35,7 +35,7 @@ const savedTheme = load('theme');
 export const theme = signal(savedTheme === 'light' || savedTheme === 'dark' ? savedTheme : 'system');
 /** Whether charts are small, so that more of them are on screen. */
 export const compact = signal(load('density') === 'compact');
-/** Whether single keys are shortcuts. */
+/** Whether single keys act as shortcuts. */
 export const shortcuts = signal(load('shortcuts') !== 'off');
 
 const MAX_RUN_STYLES = 500;
@@ -88,7 +88,7 @@ export function savePins(project, pins) {
 const systemDark = matchMedia('(prefers-color-scheme: dark)');
 
 /**
- * Apply the theme to the document and save settings when they change.
+ * Apply the theme to the document, and save settings when they change.
  * @param {() => void} colorsChanged called after every change of colors
  */
 export function applySettings(colorsChanged) {

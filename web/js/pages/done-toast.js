@@ -1,11 +1,11 @@
 // @ts-check
-/** Says what was just done, and offers to undo it. */
+/** Says what was just done, with a button to undo it. */
 import { html, useEffect, useRef } from '../../vendor/ui.js';
 import { isTyping } from '../components/inputs.js';
 import { shortcuts } from '../data/settings.js';
 import { state } from '../data/state.js';
 
-/** Time with neither pointer nor focus on it, after which it closes. */
+/** How long the toast stays open with neither pointer nor focus on it. */
 const SHOWN_MS = 20_000;
 
 function close() {

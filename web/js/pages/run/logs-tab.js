@@ -48,7 +48,7 @@ function useLog(app, run) {
       }
       if (!hasEnded) timer = setTimeout(next, UPDATE_MS);
     };
-    // Nothing is asked for a page that nobody sees.
+    // Nothing is requested for a page that is not visible.
     const next = () => {
       if (document.hidden) timer = setTimeout(next, UPDATE_MS);
       else load();

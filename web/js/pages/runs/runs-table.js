@@ -13,7 +13,7 @@ import { formatCompact, formatExact } from '../../format/numbers.js';
 import { formatMetric } from '../../format/units.js';
 import { runHref } from '../../routing/links.js';
 
-/** More columns than these may not fit a window: the list then scrolls sideways. */
+/** With more columns than these, the list may be wider than the window and scroll sideways. */
 const FITTING_METRICS = 2;
 const MAX_LABEL_CHARACTERS = 80;
 const MAX_TAGS = 2;
