@@ -49,10 +49,10 @@ screenshot: $(STAMPS)/browser $(STAMPS)/data ## take the pictures of the documen
 
 .PHONY: fast full lint
 full: $(STAMPS)/install
-	$(BIN)/python -m pytest -n $$(($(CORES) + 3)) $(BESIDE) --durations=10 $(ARGS)
+	TMPDIR=$$(sh scripts/test_folder.sh) $(BIN)/python -m pytest -n $$(($(CORES) + 3)) $(BESIDE) --durations=10 $(ARGS)
 
 fast: $(STAMPS)/install
-	$(BIN)/python -m pytest $(FAST) $(ARGS)
+	TMPDIR=$$(sh scripts/test_folder.sh) $(BIN)/python -m pytest $(FAST) $(ARGS)
 
 # With low priority: some of the tests that run at the same time measure time.
 lint: $(STAMPS)/install $(STAMPS)/node
