@@ -2,8 +2,8 @@
 /** Following a pointer while it drags something. */
 
 /**
- * Call `moved` with each position of a pointer until its release; at the end with `settled`, and with null if the drag was
- * cancelled.
+ * Call `moved` with each position of a pointer until its release; at the end with `settled`, and with null if the drag
+ * was cancelled.
  * @param {HTMLElement} element keeps receiving the pointer
  * @param {PointerEvent} press
  * @param {(now: PointerEvent | null, settled: boolean) => void} moved
