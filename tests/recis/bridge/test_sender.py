@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import SHUT_RDWR
 
 import msgspec
 import pytest
@@ -96,7 +97,7 @@ class Choosy:
             except WireError as error:
                 why = str(error)
             if why is None:
-                socket.socket.close()
+                socket.socket.shutdown(SHUT_RDWR)  # a close would wait for the thread that reads
                 return
             if why:
                 socket.send(encode(Refuse(code="malformed", message=why)))
@@ -124,7 +125,7 @@ def drain(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Choosy, Outbox]
     with ExitStack() as stack:
 
         def send_all(choosy: Choosy, outbox: Outbox) -> bool:
-            server = stack.enter_context(serve(choosy.serve, "127.0.0.1", 0))
+            server = stack.enter_context(serve(choosy.serve, "127.0.0.1", 0, close_timeout=1))
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
             stack.callback(thread.join)
