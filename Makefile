@@ -6,7 +6,7 @@ STAMPS := .venv/stamps
 LOWEST := .venv/lowest
 NODE   := tests/web/node_modules/.bin
 # Workers that run test modules in parallel, in the order of tests/conftest.py. Fast tests wait now and then, so there is
-# one worker more than there are cores. The whole suite has tests that wait most of their time, and two workers more for
+# one worker more than there are cores. The whole suite has tests that wait most of their time, and a further worker for
 # them; tests/turns.py bounds how many of the others run.
 CORES  := $(shell getconf _NPROCESSORS_ONLN)
 BESIDE := --dist loadscope --no-loadscope-reorder --maxprocesses 8
@@ -49,7 +49,7 @@ screenshot: $(STAMPS)/browser $(STAMPS)/data ## take the pictures of the documen
 
 .PHONY: fast full lint
 full: $(STAMPS)/install
-	TMPDIR=$$(sh scripts/test_folder.sh) $(BIN)/python -m pytest -n $$(($(CORES) + 3)) $(BESIDE) --durations=10 $(ARGS)
+	TMPDIR=$$(sh scripts/test_folder.sh) $(BIN)/python -m pytest -n $$(($(CORES) + 2)) $(BESIDE) --durations=10 $(ARGS)
 
 fast: $(STAMPS)/install
 	TMPDIR=$$(sh scripts/test_folder.sh) $(BIN)/python -m pytest $(FAST) $(ARGS)

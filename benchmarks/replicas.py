@@ -10,14 +10,19 @@ rather than limits: with the machine's cores used up, another server adds cost a
 is handed to the socket until its acknowledgement is read. The floor is a transaction of one client that inserts a frame
 into a table without an index, on the same database. `shown`: a training reports ten numbers, ten times a second, to the
 first server, and a browser's socket watches one of them at the last server; one of the numbers is the time of the call.
-Messages on the bus are counted while nobody watches, and while that browser does.
+Messages on the bus are counted while nobody watches, and while that browser does. `recovery`: such a training and such
+a browser, which reconnects as the page does, are connected through a proxy with two servers, of which one after the
+other is killed and started again; the time runs from the kill until a step that was reported after it has reached the
+browser.
 """
 
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import secrets
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -27,14 +32,23 @@ from typing import Any
 
 import psycopg
 import uvloop
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
 
-from benchmarks.freshness import RUN, START_S, start_writer, watch
+from benchmarks.freshness import KEY, RUN, START_S, read_columns, start_writer, watch
 from benchmarks.ingest import Load, TrainingProcess, drain, send_all
 from benchmarks.measuring import ROOT, ServerProcess, machine, percentile, show, spread, write_results
 from scripts.nats import nats_cluster
+from scripts.ports import free_port
 from scripts.postgres import PostgresServer, postgres_server
+from tests.faults.proxy import Proxy
 
 FLOOR_COMMITS = 300
+KILL_EVERY_S = 8.0
+PAGE_BACKOFF_S = 0.5
+"""What the page waits before it connects again (`web/js/data/connection.js`)."""
+SILENT_S = 15.0
+"""How long a connection may be silent before the page tries another one."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +141,71 @@ def measure_shown(servers: Sequence[ServerProcess], seconds: float) -> dict[str,
     return {"steps": len(ages), "ms": spread(ages), "bus_messages_per_s": (bus_messages(servers) - sent) / taken}
 
 
+async def watch_through(url: str, writer: "subprocess.Popen[bytes]") -> list[tuple[float, float]]:
+    """Return when each step was reported and when it arrived, in Unix seconds; reconnect when the connection ends."""
+    arrived: list[tuple[float, float]] = []
+    request = json.dumps({"type": "watch", "id": 1, "run": RUN, "keys": [KEY], "points": 2000})
+    while writer.poll() is None:
+        with contextlib.suppress(OSError, TimeoutError, WebSocketException):
+            async with connect(f"ws{url.removeprefix('http')}/ws/live", compression=None) as socket:
+                await socket.send(request)
+                while writer.poll() is None:
+                    async with asyncio.timeout(SILENT_S):
+                        message = await socket.recv()
+                    if isinstance(message, str):
+                        if json.loads(message)["type"] == "error":  # the run does not exist yet
+                            await asyncio.sleep(0.05)
+                            await socket.send(request)
+                        continue
+                    now = time.time()
+                    known = arrived[-1][0] if arrived else 0.0
+                    arrived += [(at, now) for at in read_columns(message)[1] if at > known]
+        await asyncio.sleep(PAGE_BACKOFF_S)
+    return arrived
+
+
+def measure_recovery(postgres: PostgresServer, bus: str, kills: int) -> dict[str, Any]:
+    """Kill one of two servers after the other; return the seconds until newer steps are shown, and steps not shown."""
+    with contextlib.ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        options = ["--store", postgres.make_database(), "--bus", bus, "--blobs", f"file://{place / 'blobs'}"]
+        ports = [free_port(), free_port()]
+
+        def start(number: int) -> ServerProcess:
+            folder = place / str(number)
+            folder.mkdir(exist_ok=True)
+            return stack.enter_context(ServerProcess(folder, options=[*options, "--port", str(ports[number])]))
+
+        servers = [start(0), start(1)]
+        proxy = stack.enter_context(Proxy(*ports))
+        surroundings = {"RECIS_MONITOR_URL": proxy.address, "RECIS_MONITOR_RUN_ID": RUN}
+        work = place / "work"
+        work.mkdir()
+        writer = start_writer("recis", work, kills * KILL_EVERY_S + KILL_EVERY_S, **surroundings)
+        killed: list[float] = []
+
+        def kill_all() -> None:
+            for number in range(kills):
+                time.sleep(KILL_EVERY_S / 2)
+                servers[number % 2].process.kill()
+                killed.append(time.time())
+                time.sleep(KILL_EVERY_S / 2)
+                servers[number % 2] = start(number % 2)
+
+        async def watch_kills() -> list[tuple[float, float]]:
+            killing = asyncio.get_running_loop().run_in_executor(None, kill_all)
+            arrived = await watch_through(proxy.address, writer)
+            await killing
+            return arrived
+
+        try:
+            arrived = asyncio.run(watch_kills())
+        finally:
+            writer.wait(START_S)
+    taken = [min(now for at, now in arrived if at > moment) - moment for moment in killed]
+    return {"kills": kills, "s": spread(taken), "steps": len(arrived)}
+
+
 def measure_floor(postgres: PostgresServer, size: int) -> dict[str, float]:
     """Return the milliseconds of a transaction that inserts `size` bytes, one after the other."""
     taken = []
@@ -176,11 +255,15 @@ def main() -> None:
             ages = seen["ms"]
             figures = (f"{ages[name]:.0f}" for name in ("median", "p95", "max"))
             shown.append([scene.name, *figures, f"{seen['bus_messages_per_s']:.1f}"])
+        recovery = results["recovery"] = measure_recovery(postgres, bus, 1 if options.quick else 12)
     loads.append(["floor: a plain transaction", "", f"{floor['median']:.1f}", f"{floor['p99']:.1f}", "", ""])
     head = ["servers", "points/s", "ack p50 ms", "ack p99 ms", "cores", "bus messages/s"]
     show(f"{connections} trainings, a frame a second each; nobody watches", head, loads)
     head = ["servers", "p50", "p95", "max", "bus messages/s"]
     show("From the call in the training to a browser at the last server, ms", head, shown)
+    times = recovery["s"]
+    row = [str(recovery["kills"]), *(f"{times[name]:.1f}" for name in ("median", "p95", "max"))]
+    show("From a kill of one of two servers until newer steps are shown, s", ["kills", "p50", "p95", "max"], [row])
     write_results(options.output, "replicas", results)
 
 

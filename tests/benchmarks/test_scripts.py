@@ -65,8 +65,12 @@ def test_steps_reach_a_browsers_socket(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_servers_that_share_a_database_take_a_load_and_show_it(tmp_path: Path) -> None:
-    scenes = results_of("replicas", tmp_path)["scenes"]
+    results = results_of("replicas", tmp_path)
+    scenes, recovery = results["scenes"], results["recovery"]
     assert isinstance(scenes, list)
+    assert isinstance(recovery, dict)
+    assert recovery["kills"] == 1
+    assert recovery["s"]["max"] > 0
     assert [one["servers"] for one in scenes] == [1, 2]
     assert all(one["load"]["points_per_s"] > 0 and one["shown"]["steps"] > 5 for one in scenes)
     assert scenes[1]["shown"]["bus_messages_per_s"] > scenes[1]["load"]["bus_messages_per_s"]
