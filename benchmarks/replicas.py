@@ -185,8 +185,9 @@ def measure_recovery(postgres: PostgresServer, bus: str, kills: int) -> dict[str
         killed: list[float] = []
 
         def kill_all() -> None:
+            began = time.monotonic()
             for number in range(kills):
-                time.sleep(KILL_EVERY_S / 2)
+                time.sleep(max(0.0, began + (number + 0.5) * KILL_EVERY_S - time.monotonic()))
                 servers[number % 2].process.kill()
                 killed.append(time.time())
                 time.sleep(KILL_EVERY_S / 2)
